@@ -1,0 +1,20 @@
+// nabla_a = ∂C_x/∂a, entry by entry; cost_derivative comes from shaders/cost/
+
+override WORKGROUP_SIZE: u32;
+
+struct Params {
+    len: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> nabla_a: array<f32>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn cost_gradient(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = id.x + id.y * groups.x * WORKGROUP_SIZE;
+    if i < params.len {
+        nabla_a[i] = cost_derivative(a[i], y[i]);
+    }
+}

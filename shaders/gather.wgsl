@@ -1,0 +1,30 @@
+// a[x, k] = inputs[order[first + x], k]: the examples of a mini-batch, picked by a permutation
+
+override WORKGROUP_SIZE: u32;
+
+struct Params {
+    rows: u32,
+    cols: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> order: array<u32>;
+@group(0) @binding(2) var<storage, read> inputs: array<f32>;         // (all examples, cols)
+@group(0) @binding(3) var<storage, read_write> a: array<f32>;        // (rows, cols)
+
+struct MiniBatch {
+    first: u32,
+    slot: u32,
+    eta: f32,
+}
+
+@group(1) @binding(0) var<uniform> mini_batch: MiniBatch;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn gather(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = id.x + id.y * groups.x * WORKGROUP_SIZE;
+    if i < params.rows * params.cols {
+        let example = order[mini_batch.first + i / params.cols];
+        a[i] = inputs[example * params.cols + i % params.cols];
+    }
+}

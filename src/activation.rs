@@ -1,0 +1,37 @@
+//! The table of activation functions.
+
+/// σ and σ′, as a WGSL snippet and as their CPU twins.
+#[derive(Debug)]
+pub struct Activation {
+    /// The name used on the command line and in model files.
+    pub name: &'static str,
+    /// WGSL: `fn sigma(z: f32) -> f32` and `fn sigma_prime(z: f32) -> f32`.
+    pub shader: &'static str,
+    /// a = σ(z).
+    pub sigma: fn(f32) -> f32,
+    /// σ′(z).
+    pub sigma_prime: fn(f32) -> f32,
+}
+
+/// Every activation function.
+pub static ALL: [&Activation; 1] = [&SIGMOID];
+
+/// The sigmoid neuron, equation (3) of the book.
+pub static SIGMOID: Activation = Activation {
+    name: "sigmoid",
+    shader: include_str!("../shaders/activation/sigmoid.wgsl"),
+    sigma: sigmoid,
+    sigma_prime: sigmoid_prime,
+};
+
+/// σ(z) = 1 / (1 + e⁻ᶻ), with exp of a negative number only: it never overflows.
+fn sigmoid(z: f32) -> f32 {
+    let e = (-z.abs()).exp();
+    if z >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
+}
+
+/// σ′(z) = σ(z) (1 − σ(z)), written so that neither factor loses digits to cancellation.
+fn sigmoid_prime(z: f32) -> f32 {
+    let e = (-z.abs()).exp();
+    e / ((1.0 + e) * (1.0 + e))
+}

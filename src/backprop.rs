@@ -1,0 +1,181 @@
+//! Chapter 2: the equations of backpropagation, written once, as a plan.
+//!
+//! Layers are numbered as in the book: the input is layer 1, the first weights are `w[2]`, the
+//! output layer is L. Examples are rows, so the book's wˡ aˡ⁻¹ is here a[l-1] w[l]ᵀ, for a whole
+//! mini-batch at once.
+
+use anyhow::Result;
+
+use crate::kernels::Form;
+use crate::network::{Layers, Topology};
+use crate::plan::{Element, Equation, Matrix, Plan, Recorder};
+
+/// The matrices of one mini-batch of m examples, by their names in the book.
+#[derive(Clone, Debug)]
+pub struct Matrices {
+    /// Number of examples in the mini-batch.
+    pub m: usize,
+    /// a[l], activations, (m, n[l]), from layer 1.
+    pub a: Layers<Matrix>,
+    /// z[l], weighted inputs, (m, n[l]), from layer 2.
+    pub z: Layers<Matrix>,
+    /// w[l], weights, (n[l], n[l-1]), from layer 2.
+    pub w: Layers<Matrix>,
+    /// b[l], biases, (1, n[l]), from layer 2.
+    pub b: Layers<Matrix>,
+    /// y, desired outputs, (m, n[L]).
+    pub y: Matrix,
+    /// σ′(z[l]), (m, n[l]), from layer 2.
+    pub sigma_prime: Layers<Matrix>,
+    /// ∂C/∂a[l], (m, n[l]), from layer 2: ∇ₐC in BP1, (wˡ⁺¹)ᵀ δˡ⁺¹ in BP2.
+    pub nabla_a: Layers<Matrix>,
+    /// δ[l], errors ∂C/∂z, (m, n[l]), from layer 2.
+    pub delta: Layers<Matrix>,
+    /// ∂C/∂w[l], summed over the mini-batch, (n[l], n[l-1]), from layer 2.
+    pub nabla_w: Layers<Matrix>,
+    /// ∂C/∂b[l], summed over the mini-batch, (1, n[l]), from layer 2.
+    pub nabla_b: Layers<Matrix>,
+}
+
+impl Matrices {
+    /// The matrices of a mini-batch of `m` examples.
+    pub fn new(topology: &Topology, m: usize) -> Self {
+        let n = &topology.n;
+        let last = topology.last();
+        let of_examples =
+            |name: &str, from: usize| Layers::new(from, last, |l| Matrix::new(format!("{name}{l}"), m, n[l]));
+        let of_weights = |name: &str| Layers::new(2, last, |l| Matrix::new(format!("{name}{l}"), n[l], n[l - 1]));
+        let of_biases = |name: &str| Layers::new(2, last, |l| Matrix::new(format!("{name}{l}"), 1, n[l]));
+        Matrices {
+            m,
+            a: of_examples("a", 1),
+            z: of_examples("z", 2),
+            w: of_weights("w"),
+            b: of_biases("b"),
+            y: Matrix::new("y", m, n[last]),
+            sigma_prime: of_examples("sigma_prime", 2),
+            nabla_a: of_examples("nabla_a", 2),
+            delta: of_examples("delta", 2),
+            nabla_w: of_weights("nabla_w"),
+            nabla_b: of_biases("nabla_b"),
+        }
+    }
+}
+
+/// Where a plan finds its examples: the whole data set stays on the device, and an order picks.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    /// Numbers of examples, (examples in use, 1): a permutation of the training set, say.
+    pub order: Matrix,
+    /// The inputs of all examples, (all examples, n[1]), floats or bytes.
+    pub inputs: Matrix,
+    /// What a byte is multiplied with to become an activation; 1 for floats.
+    pub scale: f32,
+    /// The class of each example, (all examples, 1).
+    pub labels: Matrix,
+}
+
+/// The plan of one step of stochastic gradient descent, on a mini-batch of `m` examples.
+///
+/// # Errors
+/// Shapes that do not fit together, such as inputs that are not n[1] wide.
+pub fn training_plan(topology: &Topology, examples: &Examples, m: usize) -> Result<Plan> {
+    let net = Matrices::new(topology, m);
+    let mut plan = Recorder::new(format!("one step of gradient descent on a mini-batch of {m} ({topology})"));
+    pick_examples(&mut plan, examples, &net);
+    feedforward(&mut plan, topology, &net);
+    bp1_output_error(&mut plan, topology, &net);
+    bp2_backpropagate(&mut plan, topology, &net);
+    bp3_nabla_b(&mut plan, topology, &net);
+    bp4_nabla_w(&mut plan, topology, &net);
+    descend(&mut plan, topology, &net);
+    plan.finish()
+}
+
+/// The plan that measures the network on `m` examples: their total cost goes to an entry of
+/// `totals`, the number classified correctly to an entry of `counts`, both (slots, 1).
+///
+/// # Errors
+/// As [`training_plan`].
+pub fn evaluation_plan(
+    topology: &Topology,
+    examples: &Examples,
+    m: usize,
+    totals: &Matrix,
+    counts: &Matrix,
+) -> Result<Plan> {
+    let net = Matrices::new(topology, m);
+    let output = &net.a[topology.last()];
+    let mut plan = Recorder::new(format!("evaluation of {m} examples ({topology})"));
+    pick_examples(&mut plan, examples, &net);
+    feedforward(&mut plan, topology, &net);
+    plan.equation(Equation::Evaluation);
+    plan.total_cost(topology.cost, output, &net.y, totals);
+    plan.number_correct(output, &net.y, counts);
+    plan.finish()
+}
+
+/// a¹ and y of the examples that the order names.
+pub fn pick_examples(plan: &mut Recorder, examples: &Examples, net: &Matrices) {
+    plan.equation(Equation::Examples);
+    match examples.inputs.element {
+        Element::Byte => plan.gather_bytes(examples.scale, &examples.order, &examples.inputs, &net.a[1]),
+        Element::F32 | Element::U32 => plan.gather(&examples.order, &examples.inputs, &net.a[1]),
+    }
+    plan.one_hot(&examples.order, &examples.labels, &net.y);
+}
+
+/// zˡ = wˡ aˡ⁻¹ + bˡ, aˡ = σ(zˡ), equation (25), for l = 2, 3, ..., L.
+pub fn feedforward(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Feedforward);
+    for l in 2..=topology.last() {
+        plan.matmul(Form::Nt, &net.a[l - 1], &net.w[l], &net.z[l]);
+        plan.add_bias(&net.b[l], &net.z[l]);
+        plan.activate(topology.activation, &net.z[l], &net.a[l]);
+    }
+}
+
+/// BP1: δᴸ = ∇ₐC ⊙ σ′(zᴸ).
+pub fn bp1_output_error(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Bp1);
+    let l = topology.last();
+    plan.cost_gradient(topology.cost, &net.a[l], &net.y, &net.nabla_a[l]);
+    plan.activate_prime(topology.activation, &net.z[l], &net.sigma_prime[l]);
+    plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
+}
+
+/// BP2: δˡ = ((wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), for l = L−1, L−2, ..., 2.
+pub fn bp2_backpropagate(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Bp2);
+    for l in (2..topology.last()).rev() {
+        plan.matmul(Form::Nn, &net.delta[l + 1], &net.w[l + 1], &net.nabla_a[l]);
+        plan.activate_prime(topology.activation, &net.z[l], &net.sigma_prime[l]);
+        plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
+    }
+}
+
+/// BP3: ∂C/∂bˡ = δˡ, summed over the mini-batch.
+pub fn bp3_nabla_b(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Bp3);
+    for l in 2..=topology.last() {
+        plan.column_sum(&net.delta[l], &net.nabla_b[l]);
+    }
+}
+
+/// BP4: ∂C/∂wˡ = δˡ (aˡ⁻¹)ᵀ, summed over the mini-batch.
+pub fn bp4_nabla_w(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Bp4);
+    for l in 2..=topology.last() {
+        plan.outer_product(&net.delta[l], &net.a[l - 1], &net.nabla_w[l]);
+    }
+}
+
+/// wˡ ← wˡ − (η/m) Σ ∂C/∂wˡ, bˡ ← bˡ − (η/m) Σ ∂C/∂bˡ. Every δ has been computed by now, so no
+/// equation sees a weight of the next step.
+pub fn descend(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Descent);
+    for l in 2..=topology.last() {
+        plan.sgd(net.m, &net.nabla_w[l], &net.w[l]);
+        plan.sgd(net.m, &net.nabla_b[l], &net.b[l]);
+    }
+}

@@ -1,0 +1,178 @@
+//! `gpu-backprop train`
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use indicatif::HumanCount;
+
+use super::progress::Progress;
+use super::{print, print_json};
+use crate::data::Source;
+use crate::device::{DeviceChoice, all_threads, check_threads};
+use crate::error::WrongUsage;
+use crate::network::Initialization;
+use crate::train::{self, Architecture, Options, Report};
+use crate::trainer::Hyperparameters;
+
+/// The flags of `train`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// An IDX file of images (with --labels), plain or .gz; a folder with the four files of MNIST;
+    /// or `digits`, the built-in handwritten digits.
+    data: Option<PathBuf>,
+    /// The labels of an IDX file of images.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Validation set: a fraction of the training data, or an IDX file of images.
+    #[arg(long, value_name = "FRACTION|FILE")]
+    validation: Option<String>,
+    /// The labels of --validation FILE.
+    #[arg(long, value_name = "FILE")]
+    validation_labels: Option<PathBuf>,
+    /// Test set: a fraction of the training data (0 for none), or an IDX file of images. The
+    /// built-in digits keep 0.2, an MNIST folder tests on its test files.
+    #[arg(long, value_name = "FRACTION|FILE")]
+    test: Option<String>,
+    /// The labels of --test FILE.
+    #[arg(long, value_name = "FILE")]
+    test_labels: Option<PathBuf>,
+
+    /// Neurons in each hidden layer; input and output widths come from the data.
+    #[arg(long, value_delimiter = ',', default_value = "30", value_name = "N,N,...")]
+    hidden: Vec<usize>,
+    /// Neurons in every layer, the input layer first, such as 784,30,10.
+    #[arg(long, value_delimiter = ',', conflicts_with = "hidden", value_name = "N,N,...")]
+    layers: Option<Vec<usize>>,
+    /// How weights and biases begin.
+    #[arg(long, value_enum, default_value = "scaled")]
+    init: Init,
+
+    /// Epochs to train; 0 measures the initial network.
+    #[arg(long, default_value_t = 30, value_name = "N")]
+    epochs: usize,
+    /// Examples in a mini-batch.
+    #[arg(long, default_value_t = 10, value_name = "M")]
+    batch: usize,
+    /// The learning rate η.
+    #[arg(long, default_value_t = 3.0, value_name = "X", allow_negative_numbers = true)]
+    eta: f32,
+    /// One seed for the first weights, the splits and the order of the examples.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+
+    /// What to train on: auto, cpu, gpu, or the number or a part of the name of an adapter in
+    /// `gpu-backprop devices`.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: DeviceChoice,
+    /// primitive runs each kernel of the chapter separately.
+    #[arg(long, value_enum, default_value = "primitive")]
+    kernels: Kernels,
+    /// The most threads to use on the CPU [default: all].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Write the trained network to this file.
+    #[arg(short, long, value_name = "MODEL.safetensors")]
+    output: Option<PathBuf>,
+    /// Print the plan of one mini-batch, equation by equation, instead of training.
+    #[arg(long)]
+    print_plan: bool,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Show no progress.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum Init {
+    /// N(0, 1), as in chapter 1 of the book.
+    Large,
+    /// N(0, 1/fan-in) for weights, N(0, 1) for biases: the default of the book's network2.py.
+    Scaled,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum Kernels {
+    /// Each kernel of the chapter separately.
+    Primitive,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let (json, quiet, print_plan) = (arguments.json, arguments.quiet, arguments.print_plan);
+    let options = options(arguments)?;
+    if print_plan {
+        let mut text = String::new();
+        for plan in train::plans(&options)? {
+            writeln!(text, "{plan}")?;
+        }
+        return print(&text);
+    }
+    let report = train::run(&options, &mut Progress::new(quiet))?;
+    if json { print_json(&report) } else { print(&summary(&report, &options)?) }
+}
+
+fn options(arguments: Arguments) -> Result<Options> {
+    // There is one set of kernels yet; matching keeps the flag honest when there are more.
+    match arguments.kernels {
+        Kernels::Primitive => {}
+    }
+    let Arguments { hidden, layers, batch, eta, seed, .. } = arguments;
+    if !(eta.is_finite() && eta >= 0.0) {
+        return Err(WrongUsage::new(format!("--eta {eta}: the learning rate must be a number, 0 or larger")).into());
+    }
+    Ok(Options {
+        source: Source {
+            data: arguments.data,
+            labels: arguments.labels,
+            validation: train::part("validation", arguments.validation.as_deref(), arguments.validation_labels)?,
+            test: train::part("test", arguments.test.as_deref(), arguments.test_labels)?,
+            seed,
+        },
+        architecture: match layers {
+            Some(layers) => Architecture::Layers(layers),
+            None => Architecture::Hidden(hidden),
+        },
+        initialization: match arguments.init {
+            Init::Large => Initialization::Large,
+            Init::Scaled => Initialization::Scaled,
+        },
+        epochs: arguments.epochs,
+        hyperparameters: Hyperparameters { batch, eta, seed },
+        device: arguments.device,
+        threads: check_threads(arguments.threads.unwrap_or_else(all_threads))?,
+        output: arguments.output,
+    })
+}
+
+fn summary(report: &Report, options: &Options) -> Result<String> {
+    let mut text = String::new();
+    if let (Some(accuracy), Some(correct), Some(cost)) = (report.test_accuracy, report.test_correct, report.test_cost) {
+        writeln!(
+            text,
+            "test accuracy  {:.2}%  ({} of {} correct, cost {cost:.4})",
+            100.0 * accuracy,
+            HumanCount(correct as u64),
+            HumanCount(report.test_examples as u64)
+        )?;
+    }
+    if let (Some(samples), Some(steps)) = (report.samples_per_second, report.steps_per_second) {
+        writeln!(
+            text,
+            "trained        {} epochs in {:.1} s on {}: {} examples/s, {} steps/s",
+            report.epochs.len(),
+            report.training_seconds,
+            report.adapter.as_deref().unwrap_or(&report.device),
+            HumanCount(samples as u64),
+            HumanCount(steps as u64)
+        )?;
+    }
+    if let Some(path) = &options.output {
+        writeln!(text, "model          {}", path.display())?;
+    }
+    Ok(text)
+}

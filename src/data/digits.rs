@@ -1,0 +1,26 @@
+//! The built-in data: 1,797 handwritten digits of 8x8 pixels, in 10 classes.
+//!
+//! E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
+//! Repository, CC BY 4.0; see `digits/ORIGIN.md`.
+
+use anyhow::Result;
+
+use super::{Dataset, Inputs, idx};
+
+/// Pixels run from 0 to 16.
+const WHITE_TO_BLACK: f32 = 16.0;
+
+/// The built-in digits, pixels scaled to 0..1.
+///
+/// # Errors
+/// None, unless the binary is damaged.
+pub fn digits() -> Result<Dataset> {
+    let images = idx::decode(&include_bytes!("digits/images.idx3.gz")[..], None)?;
+    let labels = idx::decode(&include_bytes!("digits/labels.idx1.gz")[..], None)?;
+    let (features, inputs) = images.into_images()?;
+    let inputs = match inputs {
+        Inputs::Bytes { values, .. } => Inputs::Bytes { values, scale: 1.0 / WHITE_TO_BLACK },
+        floats @ Inputs::Floats(_) => floats,
+    };
+    Dataset::new(inputs, features, labels.into_labels()?)
+}

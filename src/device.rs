@@ -1,0 +1,165 @@
+//! Choosing the device that runs the plans.
+
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::cpu::Cpu;
+use crate::error::WrongUsage;
+use crate::executor::Executor;
+use crate::gpu::{Adapter, adapters};
+
+/// What `--device` says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DeviceChoice {
+    /// The fastest of the CPU and the hardware adapters, by a short measurement.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The best adapter: hardware before software.
+    Gpu,
+    /// The adapter of this number in the list of `gpu-backprop devices`.
+    Index(usize),
+    /// The first adapter whose name contains this, in any case.
+    Name(String),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => DeviceChoice::Auto,
+            "cpu" => DeviceChoice::Cpu,
+            "gpu" => DeviceChoice::Gpu,
+            _ => match text.parse() {
+                Ok(index) => DeviceChoice::Index(index),
+                Err(_) => DeviceChoice::Name(text.to_string()),
+            },
+        })
+    }
+}
+
+/// An executor, and why it was chosen.
+#[derive(Debug)]
+pub struct Chosen {
+    /// Runs the plans.
+    pub executor: Box<dyn Executor>,
+    /// The reason, for people.
+    pub reason: String,
+}
+
+/// How `auto` measures a candidate: steps per second on the work to be done.
+pub type Trial<'a> = dyn FnMut(&mut dyn Executor) -> Result<f64> + 'a;
+
+/// Opens the device that `choice` names; the CPU uses at most `threads` threads.
+///
+/// # Errors
+/// No such adapter, or one that cannot be opened or lacks what the kernels need.
+pub fn open(choice: &DeviceChoice, threads: usize, trial: &mut Trial<'_>) -> Result<Chosen> {
+    let chosen = |adapter: &Adapter, reason: &str| -> Result<Chosen> {
+        Ok(Chosen { executor: Box::new(adapter.open()?), reason: reason.to_string() })
+    };
+    match choice {
+        DeviceChoice::Cpu => {
+            Ok(Chosen { executor: Box::new(Cpu::new(threads)), reason: "asked for by --device".into() })
+        }
+        DeviceChoice::Auto => fastest(&adapters(), threads, trial),
+        DeviceChoice::Gpu => {
+            let adapters = adapters();
+            let adapter = adapters.iter().find(|adapter| adapter.shortcomings().is_empty()).or(adapters.first());
+            chosen(adapter.ok_or_else(no_adapter)?, "the best adapter found")
+        }
+        DeviceChoice::Index(index) => {
+            let adapters = adapters();
+            let adapter = adapters.get(*index).ok_or_else(|| unknown(&index.to_string(), &adapters))?;
+            chosen(adapter, "asked for by --device")
+        }
+        DeviceChoice::Name(name) => {
+            let adapters = adapters();
+            let adapter = adapters.iter().find(|adapter| adapter.is_named(name));
+            chosen(adapter.ok_or_else(|| unknown(name, &adapters))?, "asked for by --device")
+        }
+    }
+}
+
+fn no_adapter() -> anyhow::Error {
+    anyhow!(
+        "--device gpu: no GPU adapter found. Install the Vulkan driver of your GPU (a software one on Debian and \
+         Ubuntu: apt install mesa-vulkan-drivers), or use --device cpu"
+    )
+}
+
+fn unknown(name: &str, adapters: &[Adapter]) -> anyhow::Error {
+    let mut known = vec!["auto, cpu, gpu".to_string()];
+    known.extend(adapters.iter().enumerate().map(|(i, adapter)| format!("{i} = {}", adapter.description())));
+    anyhow!(WrongUsage::new(format!("--device {name}: no such device; there are {}", known.join(", "))))
+}
+
+/// Why `auto` has nothing to measure beside the CPU, if that is so.
+pub fn why_only_cpu(adapters: &[Adapter]) -> Option<&'static str> {
+    match adapters {
+        [] => Some("no GPU adapter found"),
+        _ if adapters.iter().all(|adapter| adapter.description().software) => {
+            Some("the GPU adapters found are software: they run on the CPU themselves")
+        }
+        _ if candidates(adapters).next().is_none() => Some("no GPU adapter found can run the kernels"),
+        _ => None,
+    }
+}
+
+/// The adapters that `auto` measures.
+fn candidates(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
+    adapters.iter().filter(|adapter| !adapter.description().software && adapter.shortcomings().is_empty())
+}
+
+fn fastest(adapters: &[Adapter], threads: usize, trial: &mut Trial<'_>) -> Result<Chosen> {
+    let mut cpu: Box<dyn Executor> = Box::new(Cpu::new(threads));
+    if let Some(reason) = why_only_cpu(adapters) {
+        return Ok(Chosen { executor: cpu, reason: reason.to_string() });
+    }
+    let cpu_speed = trial(cpu.as_mut()).context("measuring the CPU")?;
+    let mut report = vec![speed_of("cpu", cpu_speed)];
+    let (mut best, mut best_speed) = (cpu, cpu_speed);
+    for adapter in candidates(adapters) {
+        let name = &adapter.description().name;
+        // An adapter that fails is no reason not to train: it is named, and the next one tried.
+        let measured = adapter.open().map(|gpu| Box::new(gpu) as Box<dyn Executor>).and_then(|mut gpu| {
+            let speed = trial(gpu.as_mut())?;
+            Ok((gpu, speed))
+        });
+        match measured {
+            Ok((gpu, speed)) => {
+                report.push(speed_of(name, speed));
+                if speed > best_speed {
+                    (best, best_speed) = (gpu, speed);
+                }
+            }
+            Err(error) => report.push(format!("{name}: {error:#}")),
+        }
+    }
+    Ok(Chosen { executor: best, reason: report.join("; ") })
+}
+
+fn speed_of(name: &str, steps_per_second: f64) -> String {
+    format!("{name}: {} steps/s", indicatif::HumanCount(steps_per_second as u64))
+}
+
+/// As many threads as the machine runs at once.
+///
+/// # Errors
+/// None that is passed on: where the number cannot be found out, one.
+pub fn all_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A number of threads from a flag.
+///
+/// # Errors
+/// 0.
+pub fn check_threads(threads: usize) -> Result<usize> {
+    if threads == 0 {
+        bail!(WrongUsage::new("--threads 0: at least 1 thread is needed"));
+    }
+    Ok(threads)
+}

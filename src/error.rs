@@ -1,0 +1,44 @@
+//! The errors that a caller tells apart; all others are plain [`anyhow::Error`]s.
+
+use std::error::Error;
+use std::fmt;
+
+/// What was asked for makes no sense: exit code 2.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WrongUsage(String);
+
+impl WrongUsage {
+    /// `message` names what is wrong and what would be right.
+    pub fn new(message: impl Into<String>) -> Self {
+        WrongUsage(message.into())
+    }
+}
+
+impl fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for WrongUsage {}
+
+/// Training ended in NaN or infinity: exit code 4.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Diverged {
+    /// The epoch, counted from 1, after which it was seen.
+    pub epoch: usize,
+    /// The learning rate η.
+    pub eta: f32,
+}
+
+impl fmt::Display for Diverged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Diverged { epoch, eta } = self;
+        write!(
+            f,
+            "training diverged: weights or cost are NaN or infinite after epoch {epoch}; try an --eta below {eta}"
+        )
+    }
+}
+
+impl Error for Diverged {}

@@ -1,0 +1,106 @@
+//! What runs a plan: the one interface that the trainer knows.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use bytemuck::Pod;
+
+use crate::kernel::MiniBatch;
+use crate::plan::{Matrix, Plan};
+
+/// What an executor runs on, for people and for `--json`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceDescription {
+    /// `cpu` or `gpu`.
+    pub kind: &'static str,
+    /// The name of the adapter or the processor.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `gl`; `None` on the CPU.
+    pub backend: Option<String>,
+    /// Name and version of the driver; `None` on the CPU.
+    pub driver: Option<String>,
+    /// Whether a GPU is a program that runs on the CPU.
+    pub software: bool,
+}
+
+impl std::fmt::Display for DeviceDescription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.backend {
+            None => write!(f, "cpu ({})", self.name),
+            Some(backend) => {
+                write!(f, "{} ({backend}{})", self.name, if self.software { ", software" } else { "" })
+            }
+        }
+    }
+}
+
+/// Told how many mini-batches have finished since it was last called.
+pub type Progress<'a> = dyn FnMut(usize) + 'a;
+
+/// Runs plans: holds the numbers of every matrix the plans name.
+pub trait Executor {
+    /// What the plans run on.
+    fn device(&self) -> &DeviceDescription;
+
+    /// Makes `plans` ready to run: a plan is called by its index from now on. A matrix that
+    /// several plans name is one storage, as large as the largest needs. Whatever was loaded
+    /// before is forgotten, its numbers too.
+    ///
+    /// # Errors
+    /// A plan that the device cannot hold or run: the message says which limit is passed.
+    fn load(&mut self, plans: &[Plan]) -> Result<()>;
+
+    /// Writes all entries of a matrix, as bytes.
+    ///
+    /// # Errors
+    /// A matrix that no loaded plan names, bytes that are not its size, or a failing device.
+    fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()>;
+
+    /// Reads all entries of a matrix, as bytes; waits until what was asked before is done.
+    ///
+    /// # Errors
+    /// A matrix that no loaded plan names, or a failing device.
+    fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>>;
+
+    /// Runs a loaded plan once for each mini-batch, in order, and returns when all are done.
+    /// `progress` is called about every [`PROGRESS_INTERVAL`].
+    ///
+    /// # Errors
+    /// A failing device.
+    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()>;
+}
+
+/// How often a run reports its progress, at most: often enough for a person, too rarely to cost.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+impl dyn Executor + '_ {
+    /// Writes all entries of a matrix.
+    ///
+    /// # Errors
+    /// As [`Executor::write_bytes`].
+    pub fn write<T: Pod>(&mut self, matrix: &Matrix, values: &[T]) -> Result<()> {
+        self.write_bytes(matrix, bytemuck::cast_slice(values))
+    }
+
+    /// Reads all entries of a matrix.
+    ///
+    /// # Errors
+    /// As [`Executor::read_bytes`].
+    pub fn read<T: Pod>(&mut self, matrix: &Matrix) -> Result<Vec<T>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.read_bytes(matrix)?))
+    }
+}
+
+impl std::fmt::Debug for dyn Executor + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Executor({})", self.device())
+    }
+}
+
+/// The check every executor makes before it writes a matrix.
+pub(crate) fn check_size(matrix: &Matrix, bytes: usize) -> Result<()> {
+    if matrix.size() != bytes {
+        bail!("{matrix} takes {} bytes, but {bytes} were given", matrix.size());
+    }
+    Ok(())
+}

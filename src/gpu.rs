@@ -1,0 +1,320 @@
+//! The GPU executor: runs a plan as compute dispatches. The only place that says wgpu.
+//!
+//! Every matrix is one storage buffer that stays on the device, every step one bind group made
+//! when the plan is loaded. What changes from one mini-batch to the next is a [`MiniBatch`] in a
+//! uniform buffer, picked by a dynamic offset, so that many mini-batches go to the device in one
+//! submission and nothing comes back.
+
+mod adapter;
+mod faults;
+mod pipeline;
+mod probe;
+mod submission;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+pub use adapter::{Adapter, adapters};
+
+use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress, check_size};
+use crate::kernel::{Kernel, MiniBatch};
+use crate::plan::{Matrix, Plan, Step};
+use faults::Faults;
+use pipeline::Pipelines;
+use submission::{MAX_MINI_BATCHES, SubmissionLength};
+
+/// Runs plans on a GPU.
+#[derive(Debug)]
+pub struct Gpu {
+    description: DeviceDescription,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    faults: Faults,
+    pipelines: Pipelines,
+    /// The [`MiniBatch`]es of one submission, `stride` bytes apart.
+    schedule: wgpu::Buffer,
+    schedule_bind_group: wgpu::BindGroup,
+    stride: usize,
+    buffers: HashMap<Arc<str>, wgpu::Buffer>,
+    plans: Vec<LoadedPlan>,
+}
+
+#[derive(Debug)]
+struct LoadedPlan {
+    dispatches: Vec<Dispatch>,
+    length: SubmissionLength,
+}
+
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    reads_mini_batch: bool,
+    work_groups: [u32; 3],
+}
+
+/// Uniforms are bound in whole multiples of this, the alignment of a `vec4`.
+const UNIFORM_GRANULE: usize = 16;
+
+impl Gpu {
+    fn new(description: DeviceDescription, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let faults = Faults::watch(&device);
+        let stride = device.limits().min_uniform_buffer_offset_alignment as usize;
+        let stride = size_of::<MiniBatch>().next_multiple_of(UNIFORM_GRANULE).next_multiple_of(stride);
+        let scope = faults.scope(&device);
+        let pipelines = Pipelines::new(&device);
+        let schedule = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("mini-batches of a submission"),
+            size: (stride * MAX_MINI_BATCHES) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let schedule_bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("mini-batch"),
+            layout: pipelines.mini_batch_layout(),
+            entries: &[wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &schedule,
+                    offset: 0,
+                    size: wgpu::BufferSize::new(size_of::<MiniBatch>().next_multiple_of(UNIFORM_GRANULE) as u64),
+                }),
+            }],
+        });
+        scope.end().context("cannot prepare the device")?;
+        let (buffers, plans) = (HashMap::new(), Vec::new());
+        Ok(Gpu { description, device, queue, faults, pipelines, schedule, schedule_bind_group, stride, buffers, plans })
+    }
+
+    fn buffer(&self, matrix: &Matrix) -> Result<&wgpu::Buffer> {
+        self.buffers.get(&matrix.name).with_context(|| format!("no loaded plan names {matrix}"))
+    }
+
+    /// One buffer for each name, as large as the largest matrix of that name.
+    fn make_buffers(&mut self, plans: &[Plan]) -> Result<()> {
+        let limits = self.device.limits();
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let mut sizes: HashMap<&Arc<str>, u64> = HashMap::new();
+        for matrix in plans.iter().flat_map(Plan::matrices) {
+            let size = (matrix.size() as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
+            ensure!(
+                size <= limit,
+                "{matrix} takes {:.1} MB, but {} holds at most {:.1} MB in one buffer: use --device cpu or smaller data",
+                size as f64 / 1e6,
+                self.description.name,
+                limit as f64 / 1e6
+            );
+            let largest = sizes.entry(&matrix.name).or_default();
+            *largest = size.max(*largest);
+        }
+        let total: u64 = sizes.values().sum();
+        let scope = self.faults.scope(&self.device);
+        let device = &self.device;
+        self.buffers = sizes
+            .into_iter()
+            .map(|(name, size)| {
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+                let label = Some(&**name);
+                let descriptor = wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false };
+                (Arc::clone(name), device.create_buffer(&descriptor))
+            })
+            .collect();
+        scope.end().with_context(|| format!("cannot hold {:.1} MB of matrices on the device", total as f64 / 1e6))
+    }
+
+    fn load_plan(&mut self, plan: &Plan) -> Result<LoadedPlan> {
+        let limits = self.device.limits();
+        let stride = (limits.min_uniform_buffer_offset_alignment as usize).max(UNIFORM_GRANULE);
+        let size_of_params = |step: &Step| step.params.len().next_multiple_of(UNIFORM_GRANULE);
+        let mut params = Vec::new();
+        let mut offsets = Vec::with_capacity(plan.steps.len());
+        for step in &plan.steps {
+            offsets.push(params.len() as u64);
+            params.extend_from_slice(&step.params);
+            params.resize(params.len().next_multiple_of(stride), 0);
+        }
+        let params_buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("params"),
+            size: params.len() as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.queue.write_buffer(&params_buffer, 0, &params);
+        let mut dispatches = Vec::with_capacity(plan.steps.len());
+        for (step, offset) in plan.steps.iter().zip(offsets) {
+            let pipeline = self.pipelines.get(&self.device, step).clone();
+            let mut entries = vec![wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &params_buffer,
+                    offset,
+                    size: wgpu::BufferSize::new(size_of_params(step) as u64),
+                }),
+            }];
+            for (binding, matrix) in (1..).zip(&step.operands) {
+                entries.push(wgpu::BindGroupEntry { binding, resource: self.buffer(matrix)?.as_entire_binding() });
+            }
+            let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(step.kernel.name),
+                layout: &pipeline.operands_layout,
+                entries: &entries,
+            });
+            dispatches.push(Dispatch {
+                pipeline: pipeline.compute.clone(),
+                bind_group,
+                reads_mini_batch: step.kernel.reads_mini_batch,
+                work_groups: step.work_groups(),
+            });
+        }
+        Ok(LoadedPlan { dispatches, length: SubmissionLength::default() })
+    }
+
+    /// Refuses a plan with loops longer than the device runs them.
+    fn check_loops(&self, plan: &Plan) -> Result<()> {
+        let Some(longest) = plan.steps.iter().max_by_key(|step| step.iterations) else { return Ok(()) };
+        if longest.iterations > probe::LOOP_ITERATIONS_ALWAYS_RIGHT && !probe::long_loops_are_right(self)? {
+            bail!(
+                "{} ends loops after {} iterations without an error, and {} ({}) needs {}: \
+                 use a smaller --batch, --device cpu, or a newer driver",
+                self.description,
+                probe::LOOP_ITERATIONS_ALWAYS_RIGHT,
+                longest.kernel.name,
+                longest.formula,
+                longest.iterations
+            );
+        }
+        Ok(())
+    }
+
+    /// Sends `mini_batches` of a plan to the device as one submission.
+    fn submit(&self, plan: &LoadedPlan, mini_batches: &[MiniBatch]) -> wgpu::SubmissionIndex {
+        let mut schedule = vec![0; mini_batches.len() * self.stride];
+        for (slot, mini_batch) in schedule.chunks_exact_mut(self.stride).zip(mini_batches) {
+            slot[..size_of::<MiniBatch>()].copy_from_slice(bytemuck::bytes_of(mini_batch));
+        }
+        self.queue.write_buffer(&self.schedule, 0, &schedule);
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for i in 0..mini_batches.len() {
+                for dispatch in &plan.dispatches {
+                    pass.set_pipeline(&dispatch.pipeline);
+                    pass.set_bind_group(0, &dispatch.bind_group, &[]);
+                    if dispatch.reads_mini_batch {
+                        pass.set_bind_group(1, &self.schedule_bind_group, &[(i * self.stride) as u32]);
+                    }
+                    let [x, y, z] = dispatch.work_groups;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+            }
+        }
+        self.queue.submit([encoder.finish()])
+    }
+
+    fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
+        self.faults.check()?;
+        polled.map_err(|error| anyhow!("waiting for {}: {error}", self.description.name))?;
+        Ok(())
+    }
+
+    fn read_buffer(&self, buffer: &wgpu::Buffer, size: usize) -> Result<Vec<u8>> {
+        let padded = (size as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
+        let scope = self.faults.scope(&self.device);
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("staging"),
+            size: padded,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, padded);
+        let submission = self.queue.submit([encoder.finish()]);
+        let (sender, receiver) = mpsc::channel();
+        // The receiver lives until the result has come: sending cannot fail.
+        staging.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result).unwrap_or(()));
+        scope.end().context("cannot read a matrix back")?;
+        self.wait(Some(submission))?;
+        receiver.recv().context("the device never answered")?.context("cannot map a matrix that was read back")?;
+        let view = staging.get_mapped_range(..).context("cannot see a matrix that was read back")?;
+        Ok(view[..size].to_vec())
+    }
+}
+
+impl Executor for Gpu {
+    fn device(&self) -> &DeviceDescription {
+        &self.description
+    }
+
+    fn load(&mut self, plans: &[Plan]) -> Result<()> {
+        self.plans.clear();
+        self.buffers.clear();
+        self.make_buffers(plans)?;
+        for plan in plans {
+            self.check_loops(plan)?;
+            let scope = self.faults.scope(&self.device);
+            let loaded = self.load_plan(plan)?;
+            scope.end().with_context(|| format!("{} cannot run the plan \"{}\"", self.description, plan.name))?;
+            self.plans.push(loaded);
+        }
+        self.faults.check()
+    }
+
+    fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
+        check_size(matrix, bytes.len())?;
+        let buffer = self.buffer(matrix)?;
+        let scope = self.faults.scope(&self.device);
+        let aligned = bytes.len() - bytes.len() % wgpu::COPY_BUFFER_ALIGNMENT as usize;
+        let (body, rest) = bytes.split_at(aligned);
+        self.queue.write_buffer(buffer, 0, body);
+        if !rest.is_empty() {
+            let mut word = [0; wgpu::COPY_BUFFER_ALIGNMENT as usize];
+            word[..rest.len()].copy_from_slice(rest);
+            self.queue.write_buffer(buffer, aligned as u64, &word);
+        }
+        scope.end().with_context(|| format!("cannot write {matrix}"))?;
+        self.faults.check()
+    }
+
+    fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
+        self.read_buffer(self.buffer(matrix)?, matrix.size()).with_context(|| format!("cannot read {matrix}"))
+    }
+
+    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        let mut length = self.plans[plan].length;
+        let mut in_flight: VecDeque<(wgpu::SubmissionIndex, usize)> = VecDeque::new();
+        let mut rest = mini_batches;
+        let (mut reported, mut finished) = (Instant::now(), 0);
+        let mut last_end = Instant::now();
+        while !rest.is_empty() || !in_flight.is_empty() {
+            // One submission runs while the next is encoded.
+            while !rest.is_empty() && in_flight.len() < 2 {
+                let (now, later) = rest.split_at(length.mini_batches().min(rest.len()));
+                in_flight.push_back((self.submit(&self.plans[plan], now), now.len()));
+                rest = later;
+            }
+            let Some((submission, count)) = in_flight.pop_front() else { break };
+            self.wait(Some(submission))?;
+            length.learn(count, last_end.elapsed());
+            last_end = Instant::now();
+            finished += count;
+            if reported.elapsed() >= PROGRESS_INTERVAL {
+                progress(finished);
+                (finished, reported) = (0, Instant::now());
+            }
+        }
+        self.plans[plan].length = length;
+        progress(finished);
+        Ok(())
+    }
+}
+
+/// The pipelines a kernel needs are keyed by its name and snippets; see [`Pipelines`].
+fn label(kernel: &Kernel, step: &Step) -> String {
+    let activation = step.snippets.activation.filter(|_| kernel.uses_activation).map(|a| a.name);
+    let cost = step.snippets.cost.filter(|_| kernel.uses_cost).map(|c| c.name);
+    [Some(kernel.name), activation, cost].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,198 @@
+//! The adapters of this machine, and what each can do.
+
+use anyhow::{Result, anyhow, bail};
+
+use super::Gpu;
+use crate::executor::DeviceDescription;
+use crate::kernel::{Grid, Kernel};
+use crate::kernels;
+
+/// A GPU, or a program that stands in for one.
+#[derive(Debug)]
+pub struct Adapter {
+    adapter: wgpu::Adapter,
+    description: DeviceDescription,
+    device_type: wgpu::DeviceType,
+}
+
+/// Every adapter of this machine, hardware before software, and of each kind in the order in
+/// which the drivers name them.
+///
+/// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`, `gl`) and
+/// `WGPU_ADAPTER_NAME` (a part of a name) restrict the list.
+pub fn adapters() -> Vec<Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY | wgpu::Backends::GL;
+    let descriptor = descriptor.with_env();
+    let backends = descriptor.backends;
+    let instance = wgpu::Instance::new(descriptor);
+    let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
+    let mut found: Vec<Adapter> = pollster::block_on(instance.enumerate_adapters(backends))
+        .into_iter()
+        .map(Adapter::new)
+        // The noop backend accepts everything and computes nothing.
+        .filter(|adapter| adapter.adapter.get_info().backend != wgpu::Backend::Noop)
+        .filter(|adapter| adapter.is_named(&wanted))
+        .collect();
+    found.sort_by_key(|adapter| match adapter.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    found
+}
+
+impl Adapter {
+    fn new(adapter: wgpu::Adapter) -> Self {
+        let info = adapter.get_info();
+        let driver = format!("{} {}", info.driver, info.driver_info);
+        let description = DeviceDescription {
+            kind: "gpu",
+            name: info.name.trim().to_string(),
+            backend: Some(info.backend.to_str().to_string()),
+            driver: Some(driver.trim().to_string()),
+            software: info.device_type == wgpu::DeviceType::Cpu || is_software(&info.name),
+        };
+        Adapter { adapter, description, device_type: info.device_type }
+    }
+
+    /// Name, backend and driver.
+    pub fn description(&self) -> &DeviceDescription {
+        &self.description
+    }
+
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub fn kind(&self) -> &'static str {
+        match self.device_type {
+            _ if self.description.software => "software",
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        }
+    }
+
+    /// The largest matrix the adapter holds, in bytes.
+    pub fn largest_matrix(&self) -> u64 {
+        let limits = self.adapter.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// The most invocations in a work group.
+    pub fn largest_work_group(&self) -> u32 {
+        self.adapter.limits().max_compute_invocations_per_workgroup
+    }
+
+    /// Whether `part` occurs in the adapter's name, in any case.
+    pub fn is_named(&self, part: &str) -> bool {
+        self.description.name.to_lowercase().contains(&part.to_lowercase())
+    }
+
+    /// What the adapter lacks to run every kernel; empty if it can.
+    pub fn shortcomings(&self) -> Vec<String> {
+        let flags = self.adapter.get_downlevel_capabilities().flags;
+        shortcomings(&self.adapter.limits(), flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
+    }
+
+    /// Opens the adapter.
+    ///
+    /// # Errors
+    /// An adapter that lacks what the kernels need, or that cannot be opened.
+    pub fn open(&self) -> Result<Gpu> {
+        let lacking = self.shortcomings();
+        if !lacking.is_empty() {
+            bail!("{} cannot run the kernels: {}; use --device cpu", self.description, lacking.join(", "));
+        }
+        let have = self.adapter.limits();
+        let required_limits = wgpu::Limits {
+            max_storage_buffer_binding_size: have.max_storage_buffer_binding_size,
+            max_buffer_size: have.max_buffer_size,
+            ..wgpu::Limits::defaults().or_worse_values_from(&have)
+        };
+        let descriptor = wgpu::DeviceDescriptor { label: Some("gpu-backprop"), required_limits, ..Default::default() };
+        let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor))
+            .map_err(|error| anyhow!("cannot open {}: {error}", self.description))?;
+        Gpu::new(self.description.clone(), device, queue)
+    }
+}
+
+/// Software adapters that do not all say so themselves.
+fn is_software(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["llvmpipe", "lavapipe", "swiftshader", "softpipe", "microsoft basic render"].iter().any(|part| name.contains(part))
+}
+
+/// What limits fall short of what the table of kernels needs.
+fn shortcomings(limits: &wgpu::Limits, compute_shaders: bool) -> Vec<String> {
+    if !compute_shaders {
+        return vec!["it has no compute shaders".to_string()];
+    }
+    let most = |need: fn(&Kernel) -> u32| kernels::ALL.iter().map(|kernel| need(kernel)).max().unwrap_or(0);
+    let needs = [
+        (
+            "invocations in a work group",
+            limits.max_compute_invocations_per_workgroup,
+            most(|kernel| kernel.grid.invocations()),
+        ),
+        ("columns in a work group", limits.max_compute_workgroup_size_x, most(|kernel| kernel.grid.size()[0])),
+        ("rows in a work group", limits.max_compute_workgroup_size_y, most(|kernel| kernel.grid.size()[1])),
+        (
+            "storage buffers in a shader",
+            limits.max_storage_buffers_per_shader_stage,
+            most(|kernel| kernel.bindings.len() as u32),
+        ),
+        ("uniform buffers in a shader", limits.max_uniform_buffers_per_shader_stage, 2),
+        ("bind groups", limits.max_bind_groups, 2),
+        (
+            "bytes of work group memory",
+            limits.max_compute_workgroup_storage_size,
+            most(|kernel| match kernel.grid {
+                Grid::OneWorkGroup { size } => 4 * size,
+                Grid::PerEntry { .. } | Grid::PerRowAndColumn { .. } => 0,
+            }),
+        ),
+        ("work groups in a dispatch", limits.max_compute_workgroups_per_dimension, crate::kernel::MAX_WORK_GROUPS),
+    ];
+    needs
+        .into_iter()
+        .filter(|(_, have, need)| have < need)
+        .map(|(what, have, need)| format!("it allows {have} {what}, {need} are needed"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_limits_are_enough() {
+        assert_eq!(shortcomings(&wgpu::Limits::defaults(), true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_lacking_limit_is_named() {
+        assert_eq!(shortcomings(&wgpu::Limits::defaults(), false), ["it has no compute shaders"]);
+        let limits = wgpu::Limits {
+            max_storage_buffers_per_shader_stage: 2,
+            max_compute_invocations_per_workgroup: 32,
+            ..wgpu::Limits::defaults()
+        };
+        assert_eq!(
+            shortcomings(&limits, true),
+            [
+                "it allows 32 invocations in a work group, 64 are needed",
+                "it allows 2 storage buffers in a shader, 3 are needed"
+            ]
+        );
+    }
+
+    #[test]
+    fn software_adapters_are_known_by_name() {
+        assert!(is_software("llvmpipe (LLVM 15.0.6, 256 bits)"));
+        assert!(is_software("SwiftShader Device (LLVM 10.0.0)"));
+        assert!(!is_software("NVIDIA GeForce RTX 4090"));
+    }
+}

@@ -1,0 +1,50 @@
+//! The examples of a mini-batch, picked from the resident data set by a permutation.
+
+use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::plan::{Element, Matrix, Recorder, Snippets};
+
+crate::shared_struct! {
+    struct GatherParams {
+        rows: u32,
+        cols: u32,
+    }
+}
+
+/// a[x] = inputs[order[first + x]].
+pub static GATHER: Kernel = Kernel {
+    name: "gather",
+    formula: "a[x, k] = inputs[order[first + x], k]",
+    shader: include_str!("../../shaders/gather.wgsl"),
+    bindings: &[
+        Binding::read("order", Element::U32),
+        Binding::read("inputs", Element::F32),
+        Binding::write("a", Element::F32),
+    ],
+    params: GatherParams::FIELDS,
+    reads_mini_batch: true,
+    uses_activation: false,
+    uses_cost: false,
+    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
+    twin,
+};
+
+impl Recorder {
+    /// a[x] = inputs[order[first + x]]: order (examples in use, 1), inputs (all examples, n[1]),
+    /// a (m, n[1]); `first` is that of the [`MiniBatch`](crate::kernel::MiniBatch).
+    pub fn gather(&mut self, order: &Matrix, inputs: &Matrix, a: &Matrix) {
+        self.expect_shape(&GATHER, order, (order.rows, 1));
+        self.expect_shape(&GATHER, inputs, (inputs.rows, a.cols));
+        let params = GatherParams { rows: a.rows as u32, cols: a.cols as u32 };
+        let formula = format!("{} = {}[{}]", a.name, inputs.name, order.name);
+        self.step(&GATHER, formula, &[order, inputs, a], params, Snippets::default(), 0);
+    }
+}
+
+fn twin(call: &mut Call<'_>) {
+    let p: GatherParams = call.params();
+    let (first, cols) = (call.mini_batch.first as usize, p.cols as usize);
+    let [order, inputs, a] = call.operands();
+    for (row, &example) in a.f32_mut().chunks_exact_mut(cols).zip(&order.u32()[first..]) {
+        row.copy_from_slice(&inputs.f32()[example as usize * cols..][..cols]);
+    }
+}

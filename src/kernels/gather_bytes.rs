@@ -1,0 +1,54 @@
+//! The examples of a mini-batch, picked by a permutation from a data set kept as bytes.
+
+use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::plan::{Element, Matrix, Recorder, Snippets};
+
+crate::shared_struct! {
+    struct GatherBytesParams {
+        rows: u32,
+        cols: u32,
+        scale: f32,
+    }
+}
+
+/// a[x] = scale inputs[order[first + x]].
+pub static GATHER_BYTES: Kernel = Kernel {
+    name: "gather_bytes",
+    formula: "a[x, k] = scale * inputs[order[first + x], k]",
+    shader: include_str!("../../shaders/gather_bytes.wgsl"),
+    bindings: &[
+        Binding::read("order", Element::U32),
+        Binding::read("inputs", Element::Byte),
+        Binding::write("a", Element::F32),
+    ],
+    params: GatherBytesParams::FIELDS,
+    reads_mini_batch: true,
+    uses_activation: false,
+    uses_cost: false,
+    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
+    twin,
+};
+
+impl Recorder {
+    /// a[x] = scale inputs[order[first + x]]: order (examples in use, 1), inputs (all examples,
+    /// n[1]) bytes, a (m, n[1]); `first` is that of the [`MiniBatch`](crate::kernel::MiniBatch).
+    pub fn gather_bytes(&mut self, scale: f32, order: &Matrix, inputs: &Matrix, a: &Matrix) {
+        self.expect_shape(&GATHER_BYTES, order, (order.rows, 1));
+        self.expect_shape(&GATHER_BYTES, inputs, (inputs.rows, a.cols));
+        let params = GatherBytesParams { rows: a.rows as u32, cols: a.cols as u32, scale };
+        let formula = format!("{} = {scale:.3e} {}[{}]", a.name, inputs.name, order.name);
+        self.step(&GATHER_BYTES, formula, &[order, inputs, a], params, Snippets::default(), 0);
+    }
+}
+
+fn twin(call: &mut Call<'_>) {
+    let p: GatherBytesParams = call.params();
+    let (first, cols) = (call.mini_batch.first as usize, p.cols as usize);
+    let [order, inputs, a] = call.operands();
+    for (row, &example) in a.f32_mut().chunks_exact_mut(cols).zip(&order.u32()[first..]) {
+        let bytes = &inputs.bytes()[example as usize * cols..][..cols];
+        for (a, byte) in row.iter_mut().zip(bytes) {
+            *a = p.scale * f32::from(*byte);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! How many examples of a mini-batch the network classifies correctly.
+
+use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::plan::{Element, Matrix, Recorder, Snippets};
+
+crate::shared_struct! {
+    struct NumberCorrectParams {
+        rows: u32,
+        cols: u32,
+    }
+}
+
+/// counts[slot] = number of examples where the largest output stands at the largest desired output.
+pub static NUMBER_CORRECT: Kernel = Kernel {
+    name: "number_correct",
+    formula: "counts[slot] = Σ_x (argmax a[x] == argmax y[x])",
+    shader: include_str!("../../shaders/number_correct.wgsl"),
+    bindings: &[
+        Binding::read("a", Element::F32),
+        Binding::read("y", Element::F32),
+        Binding::write("counts", Element::U32),
+    ],
+    params: NumberCorrectParams::FIELDS,
+    reads_mini_batch: true,
+    uses_activation: false,
+    uses_cost: false,
+    grid: Grid::OneWorkGroup { size: super::REDUCTION_SIZE },
+    twin,
+};
+
+impl Recorder {
+    /// counts[slot] = number of rows where a and y have their largest entry (of equal ones, the
+    /// first) in the same column: a and y (m, n[L]), counts (slots, 1); `slot` is that of the
+    /// [`MiniBatch`](crate::kernel::MiniBatch).
+    pub fn number_correct(&mut self, a: &Matrix, y: &Matrix, counts: &Matrix) {
+        self.expect_shape(&NUMBER_CORRECT, y, a.shape());
+        self.expect_shape(&NUMBER_CORRECT, counts, (counts.rows, 1));
+        let params = NumberCorrectParams { rows: a.rows as u32, cols: a.cols as u32 };
+        let formula = format!("{} = Σₓ correct({}, {})", counts.name, a.name, y.name);
+        let size = super::REDUCTION_SIZE as usize;
+        let iterations = a.rows.div_ceil(size) * (a.cols + 1) + size;
+        self.step(&NUMBER_CORRECT, formula, &[a, y, counts], params, Snippets::default(), iterations);
+    }
+}
+
+fn twin(call: &mut Call<'_>) {
+    let p: NumberCorrectParams = call.params();
+    let slot = call.mini_batch.slot as usize;
+    let [a, y, counts] = call.operands();
+    let rows = a.f32().chunks_exact(p.cols as usize).zip(y.f32().chunks_exact(p.cols as usize));
+    counts.u32_mut()[slot] = rows.filter(|(a, y)| first_largest(a) == first_largest(y)).count() as u32;
+}
+
+fn first_largest(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (j, value) in row.iter().enumerate() {
+        if *value > row[best] {
+            best = j;
+        }
+    }
+    best
+}

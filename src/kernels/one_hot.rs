@@ -1,0 +1,52 @@
+//! The desired outputs of a mini-batch: 1 for the class of the example, 0 for the others.
+
+use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::plan::{Element, Matrix, Recorder, Snippets};
+
+crate::shared_struct! {
+    struct OneHotParams {
+        rows: u32,
+        cols: u32,
+    }
+}
+
+/// y[x, j] = 1 where j is the class of example order[first + x], else 0.
+pub static ONE_HOT: Kernel = Kernel {
+    name: "one_hot",
+    formula: "y[x, j] = (labels[order[first + x]] == j)",
+    shader: include_str!("../../shaders/one_hot.wgsl"),
+    bindings: &[
+        Binding::read("order", Element::U32),
+        Binding::read("labels", Element::U32),
+        Binding::write("y", Element::F32),
+    ],
+    params: OneHotParams::FIELDS,
+    reads_mini_batch: true,
+    uses_activation: false,
+    uses_cost: false,
+    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
+    twin,
+};
+
+impl Recorder {
+    /// y[x, j] = 1 where j is the class of example order[first + x], else 0: order (examples in
+    /// use, 1), labels (all examples, 1), y (m, n[L]); `first` is that of the
+    /// [`MiniBatch`](crate::kernel::MiniBatch).
+    pub fn one_hot(&mut self, order: &Matrix, labels: &Matrix, y: &Matrix) {
+        self.expect_shape(&ONE_HOT, order, (order.rows, 1));
+        self.expect_shape(&ONE_HOT, labels, (labels.rows, 1));
+        let params = OneHotParams { rows: y.rows as u32, cols: y.cols as u32 };
+        let formula = format!("{} = one_hot({}[{}])", y.name, labels.name, order.name);
+        self.step(&ONE_HOT, formula, &[order, labels, y], params, Snippets::default(), 0);
+    }
+}
+
+fn twin(call: &mut Call<'_>) {
+    let p: OneHotParams = call.params();
+    let first = call.mini_batch.first as usize;
+    let [order, labels, y] = call.operands();
+    for (row, &example) in y.f32_mut().chunks_exact_mut(p.cols as usize).zip(&order.u32()[first..]) {
+        row.fill(0.0);
+        row[labels.u32()[example as usize] as usize] = 1.0;
+    }
+}

@@ -1,0 +1,277 @@
+//! A whole training run, from files to a model and a report: what `gpu-backprop train` does.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::backprop::{evaluation_plan, training_plan};
+use crate::data::{self, Data, Inputs, Source};
+use crate::device::{self, DeviceChoice};
+use crate::error::{Diverged, WrongUsage};
+use crate::executor::DeviceDescription;
+use crate::network::{Initialization, Parameters, Topology};
+use crate::plan::{Element, Matrix, Plan};
+use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, examples_of};
+use crate::{activation, cost, model_file};
+
+/// How long `--device auto` measures each candidate.
+const TRIAL: Duration = Duration::from_millis(150);
+
+/// Widths of the layers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Architecture {
+    /// Hidden layers only; input and output come from the data.
+    Hidden(Vec<usize>),
+    /// All layers, input first.
+    Layers(Vec<usize>),
+}
+
+/// Everything that decides a training run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What to learn from.
+    pub source: Source,
+    /// The layers.
+    pub architecture: Architecture,
+    /// How weights and biases begin.
+    pub initialization: Initialization,
+    /// Number of epochs; with 0 the initial network is measured and written.
+    pub epochs: usize,
+    /// m, η and the seed.
+    pub hyperparameters: Hyperparameters,
+    /// What to train on.
+    pub device: DeviceChoice,
+    /// The most threads of the CPU executor.
+    pub threads: usize,
+    /// Where to write the model.
+    pub output: Option<PathBuf>,
+}
+
+/// What is known when training begins.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// The data and its parts.
+    pub data: &'a Data,
+    /// The network.
+    pub topology: &'a Topology,
+    /// The device.
+    pub device: &'a DeviceDescription,
+    /// Why it was chosen.
+    pub reason: &'a str,
+    /// Number of epochs.
+    pub epochs: usize,
+    /// Steps of gradient descent in an epoch.
+    pub steps_per_epoch: usize,
+    /// m.
+    pub batch: usize,
+}
+
+/// Watches a run.
+pub trait Observer {
+    /// Training begins.
+    fn begin(&mut self, opening: &Opening<'_>);
+    /// So many more steps are done.
+    fn steps(&mut self, steps: usize);
+    /// An epoch is done and measured.
+    fn epoch(&mut self, report: &EpochReport);
+    /// Training is over, well or not.
+    fn end(&mut self);
+}
+
+/// One epoch, as in `--json`.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct EpochReport {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// C on the training part after the epoch.
+    pub train_cost: f64,
+    /// Fraction of the training part classified correctly after the epoch.
+    pub train_accuracy: f64,
+    /// C on the validation part.
+    pub validation_cost: Option<f64>,
+    /// Fraction of the validation part classified correctly.
+    pub validation_accuracy: Option<f64>,
+    /// Time the steps took.
+    pub seconds: f64,
+    /// Examples trained on per second.
+    pub samples_per_second: f64,
+}
+
+/// A whole run, as in `--json`.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Report {
+    /// `cpu` or `gpu`.
+    pub device: String,
+    /// Name of the adapter; `None` on the CPU.
+    pub adapter: Option<String>,
+    /// `vulkan`, `metal`, `dx12`, `gl`; `None` on the CPU.
+    pub backend: Option<String>,
+    /// Name and version of the driver; `None` on the CPU.
+    pub driver: Option<String>,
+    /// The seed of the run.
+    pub seed: u64,
+    /// n[1], n[2], ..., n[L].
+    pub layers: Vec<usize>,
+    /// Number of weights and biases.
+    pub parameters: usize,
+    /// Each epoch.
+    pub epochs: Vec<EpochReport>,
+    /// C on the test part.
+    pub test_cost: Option<f64>,
+    /// Fraction of the test part classified correctly.
+    pub test_accuracy: Option<f64>,
+    /// Number of test examples classified correctly.
+    pub test_correct: Option<usize>,
+    /// Number of test examples.
+    pub test_examples: usize,
+    /// Time all training steps took, without loading, pipeline creation and evaluation.
+    pub training_seconds: f64,
+    /// Examples trained on per second.
+    pub samples_per_second: Option<f64>,
+    /// Steps of gradient descent per second.
+    pub steps_per_second: Option<f64>,
+    /// SHA-256 of the final weights and biases.
+    pub weights_sha256: String,
+}
+
+/// Opens the data and lays out the network.
+fn prepare(options: &Options) -> Result<(Data, Topology)> {
+    let data = data::open(&options.source)?;
+    let widths = match &options.architecture {
+        Architecture::Layers(widths) => widths.clone(),
+        Architecture::Hidden(hidden) => [&[data.dataset.features()], &hidden[..], &[data.dataset.classes()]].concat(),
+    };
+    let topology = Topology::new(&widths, &activation::SIGMOID, &cost::QUADRATIC)?;
+    Ok((data, topology))
+}
+
+/// The plans of a run, to be printed: one step of training, and one evaluation.
+///
+/// # Errors
+/// As [`run`], as far as the data and the network are concerned.
+pub fn plans(options: &Options) -> Result<Vec<Plan>> {
+    let (data, topology) = prepare(options)?;
+    let m = options.hyperparameters.batch;
+    let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
+    let training = examples_of(&data.dataset, &order("training", data.split.training.len()));
+    let (totals, counts) = (Matrix::new("totals", 1, 1), Matrix::of(Element::U32, "counts", 1, 1));
+    Ok(vec![training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &totals, &counts)?])
+}
+
+/// Trains a network.
+///
+/// # Errors
+/// Wrong options ([`WrongUsage`]), files that cannot be read or written, a failing device, and
+/// [`Diverged`] when training ends in NaN or infinity.
+pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
+    if let Some(path) = &options.output {
+        model_file::check_writable(path)?;
+    }
+    let (data, topology) = prepare(options)?;
+    let hyperparameters = options.hyperparameters;
+    let initial = Parameters::random(&topology, options.initialization, hyperparameters.seed);
+    let mut chosen = device::open(&options.device, options.threads, &mut |executor| {
+        Trainer::new(executor, &topology, &initial, &data, hyperparameters)?.measure_speed(TRIAL)
+    })?;
+    let device = chosen.executor.device().clone();
+    let mut trainer = Trainer::new(chosen.executor.as_mut(), &topology, &initial, &data, hyperparameters)?;
+    observer.begin(&Opening {
+        data: &data,
+        topology: &topology,
+        device: &device,
+        reason: &chosen.reason,
+        epochs: options.epochs,
+        steps_per_epoch: trainer.steps_per_epoch(),
+        batch: hyperparameters.batch,
+    });
+    let epochs = train_epochs(&mut trainer, options.epochs, data.split.training.len(), hyperparameters, observer);
+    observer.end();
+    let epochs = epochs?;
+    let test = trainer.evaluate(PartOfData::Test)?;
+    let parameters = trainer.parameters()?;
+    if let Some(path) = &options.output {
+        let scale = match data.dataset.inputs() {
+            Inputs::Bytes { scale, .. } => *scale,
+            Inputs::Floats(_) => 1.0,
+        };
+        model_file::save(path, &topology, &parameters, scale)?;
+    }
+    let training_seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+    let rate = |count: usize| (training_seconds > 0.0).then(|| (count * epochs.len()) as f64 / training_seconds);
+    Ok(Report {
+        device: device.kind.to_string(),
+        adapter: device.backend.is_some().then(|| device.name.clone()),
+        backend: device.backend.clone(),
+        driver: device.driver.clone(),
+        seed: hyperparameters.seed,
+        layers: topology.widths().to_vec(),
+        parameters: topology.parameters(),
+        test_cost: test.map(|test| test.cost),
+        test_accuracy: test.as_ref().map(Evaluation::accuracy),
+        test_correct: test.map(|test| test.correct),
+        test_examples: data.split.test.len(),
+        training_seconds,
+        samples_per_second: rate(data.split.training.len()),
+        steps_per_second: rate(data.split.training.len().div_ceil(hyperparameters.batch)),
+        weights_sha256: parameters.sha256(),
+        epochs,
+    })
+}
+
+fn train_epochs(
+    trainer: &mut Trainer<'_, '_>,
+    epochs: usize,
+    examples: usize,
+    hyperparameters: Hyperparameters,
+    observer: &mut dyn Observer,
+) -> Result<Vec<EpochReport>> {
+    let mut reports = Vec::new();
+    for epoch in 1..=epochs {
+        let seconds = trainer.train_epoch(&mut |steps| observer.steps(steps))?.as_secs_f64();
+        let training = trainer.evaluate(PartOfData::Training)?.context("a training part is never empty")?;
+        // Some GPUs hide NaN behind a sigmoid: the weights themselves are looked at too.
+        if !training.cost.is_finite() || !trainer.parameters()?.all_finite() {
+            bail!(Diverged { epoch, eta: hyperparameters.eta });
+        }
+        let validation = trainer.evaluate(PartOfData::Validation)?;
+        let report = EpochReport {
+            epoch,
+            train_cost: training.cost,
+            train_accuracy: training.accuracy(),
+            validation_cost: validation.map(|validation| validation.cost),
+            validation_accuracy: validation.as_ref().map(Evaluation::accuracy),
+            seconds,
+            samples_per_second: examples as f64 / seconds,
+        };
+        observer.epoch(&report);
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+/// What a fraction or a file for `--validation` or `--test` is, with the labels of the file.
+///
+/// # Errors
+/// A file without labels, or labels without a file.
+pub fn part(flag: &str, value: Option<&str>, labels: Option<PathBuf>) -> Result<Option<data::Part>> {
+    let Some(value) = value else {
+        if labels.is_some() {
+            bail!(WrongUsage::new(format!("--{flag}-labels goes with --{flag} FILE")));
+        }
+        return Ok(None);
+    };
+    match (value.parse(), labels) {
+        (Ok(fraction), None) if (0.0..1.0).contains(&fraction) => Ok(Some(data::Part::Fraction(fraction))),
+        (Ok(fraction), None) => {
+            let fraction: f64 = fraction;
+            bail!(WrongUsage::new(format!("--{flag} {fraction}: a fraction is at least 0 and below 1")))
+        }
+        (Ok(_), Some(_)) => bail!(WrongUsage::new(format!("--{flag}-labels goes with --{flag} FILE, not a fraction"))),
+        (Err(_), Some(labels)) => Ok(Some(data::Part::Files { images: value.into(), labels })),
+        (Err(_), None) => {
+            bail!(WrongUsage::new(format!("--{flag} {value} needs its labels: add --{flag}-labels FILE")))
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Training: epochs of shuffled mini-batches, and measuring what came of them. Knows no executor
+//! by name.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use rand::seq::SliceRandom;
+
+use crate::backprop::{Examples, Matrices, evaluation_plan, training_plan};
+use crate::data::{Data, Dataset, Inputs};
+use crate::error::WrongUsage;
+use crate::executor::{Executor, Progress};
+use crate::kernel::MiniBatch;
+use crate::network::{Layers, Parameters, Topology};
+use crate::plan::{Element, Matrix, Plan};
+use crate::random::{Stream, rng};
+
+/// Examples measured at a time: enough to fill a GPU, little enough to stay in a CPU's cache.
+const EVALUATION_BATCH: usize = 1000;
+
+/// How the network learns.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Hyperparameters {
+    /// m, examples in a mini-batch.
+    pub batch: usize,
+    /// η, the learning rate.
+    pub eta: f32,
+    /// Decides the order of the examples in each epoch.
+    pub seed: u64,
+}
+
+/// What a network achieves on a part of the data.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Evaluation {
+    /// C, the average over the examples.
+    pub cost: f64,
+    /// Number of examples classified correctly.
+    pub correct: usize,
+    /// Number of examples.
+    pub examples: usize,
+}
+
+impl Evaluation {
+    /// The fraction of examples classified correctly.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.examples as f64
+    }
+}
+
+/// A part of the data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PartOfData {
+    /// What the network learns from.
+    Training,
+    /// What the settings of training are judged by.
+    Validation,
+    /// What the finished network is judged by.
+    Test,
+}
+
+/// Trains one network on one executor.
+#[derive(Debug)]
+pub struct Trainer<'e, 'd> {
+    executor: &'e mut (dyn Executor + 'e),
+    topology: Topology,
+    hyperparameters: Hyperparameters,
+    training: &'d [u32],
+    training_order: Matrix,
+    training_plans: PlansOfPart,
+    evaluation_plans: Vec<(PartOfData, PlansOfPart)>,
+    totals: Matrix,
+    counts: Matrix,
+    matrices: Matrices,
+    epoch: usize,
+}
+
+/// The loaded plans that go through a part of the data: one for whole mini-batches and, where the
+/// examples do not divide evenly, one for the ragged last.
+#[derive(Clone, Copy, Debug)]
+struct PlansOfPart {
+    examples: usize,
+    batch: usize,
+    whole: Option<usize>,
+    ragged: Option<usize>,
+}
+
+impl PlansOfPart {
+    /// Appends the plans that `make(m)` makes to `plans`.
+    fn new(examples: usize, batch: usize, plans: &mut Vec<Plan>, make: impl Fn(usize) -> Result<Plan>) -> Result<Self> {
+        let mut add = |m: usize| -> Result<usize> {
+            plans.push(make(m)?);
+            Ok(plans.len() - 1)
+        };
+        let rest = examples % batch;
+        let whole = if examples >= batch { Some(add(batch)?) } else { None };
+        let ragged = if rest > 0 { Some(add(rest)?) } else { None };
+        Ok(PlansOfPart { examples, batch, whole, ragged })
+    }
+
+    fn mini_batches(&self) -> usize {
+        self.examples.div_ceil(self.batch)
+    }
+
+    /// Runs the plans over the whole part, in order.
+    fn run(&self, executor: &mut dyn Executor, eta: f32, progress: &mut Progress<'_>) -> Result<()> {
+        let mini_batch = |i: usize| MiniBatch { first: (i * self.batch) as u32, slot: i as u32, eta };
+        let mini_batches: Vec<MiniBatch> = (0..self.mini_batches()).map(mini_batch).collect();
+        let (whole, ragged) = mini_batches.split_at(self.examples / self.batch);
+        if let Some(plan) = self.whole {
+            executor.run(plan, whole, progress)?;
+        }
+        if let Some(plan) = self.ragged {
+            executor.run(plan, ragged, progress)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'e, 'd> Trainer<'e, 'd> {
+    /// Brings a network and its data to a device.
+    ///
+    /// # Errors
+    /// A mini-batch of 0 examples or larger than the training part, a learning rate that is not a
+    /// number, data that does not fit the network, or a device that cannot hold them.
+    pub fn new(
+        executor: &'e mut (dyn Executor + 'e),
+        topology: &Topology,
+        parameters: &Parameters,
+        data: &'d Data,
+        hyperparameters: Hyperparameters,
+    ) -> Result<Self> {
+        let Data { dataset, split, .. } = data;
+        check_hyperparameters(hyperparameters, split.training.len())?;
+        check_fit(topology, dataset)?;
+
+        let order = |part: &str, len: usize| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
+        let training_order = order("training", split.training.len());
+        let training = examples_of(dataset, &training_order);
+        let mut plans = Vec::new();
+        let training_plans = PlansOfPart::new(split.training.len(), hyperparameters.batch, &mut plans, |m| {
+            training_plan(topology, &training, m)
+        })?;
+
+        let parts = [
+            (PartOfData::Training, &split.training, training_order.clone()),
+            (PartOfData::Validation, &split.validation, order("validation", split.validation.len())),
+            (PartOfData::Test, &split.test, order("test", split.test.len())),
+        ];
+        let slots = parts.iter().map(|(_, part, _)| part.len().div_ceil(EVALUATION_BATCH)).max().unwrap_or(1);
+        let totals = Matrix::new("totals", slots, 1);
+        let counts = Matrix::of(Element::U32, "counts", slots, 1);
+        let mut evaluation_plans = Vec::new();
+        for (part, numbers, order) in parts.iter().filter(|(_, numbers, _)| !numbers.is_empty()) {
+            let examples = examples_of(dataset, order);
+            let made = PlansOfPart::new(numbers.len(), EVALUATION_BATCH, &mut plans, |m| {
+                evaluation_plan(topology, &examples, m, &totals, &counts)
+            })?;
+            evaluation_plans.push((*part, made));
+        }
+
+        executor.load(&plans)?;
+        match dataset.inputs() {
+            Inputs::Bytes { values, .. } => executor.write(&training.inputs, values)?,
+            Inputs::Floats(values) => executor.write(&training.inputs, values)?,
+        }
+        executor.write(&training.labels, dataset.labels())?;
+        for (_, numbers, order) in parts.iter().filter(|(_, numbers, _)| !numbers.is_empty()) {
+            executor.write(order, numbers)?;
+        }
+        let matrices = Matrices::new(topology, hyperparameters.batch);
+        for l in 2..=topology.last() {
+            executor.write(&matrices.w[l], &parameters.w[l])?;
+            executor.write(&matrices.b[l], &parameters.b[l])?;
+        }
+        Ok(Trainer {
+            executor,
+            topology: topology.clone(),
+            hyperparameters,
+            training: &split.training,
+            training_order,
+            training_plans,
+            evaluation_plans,
+            totals,
+            counts,
+            matrices,
+            epoch: 0,
+        })
+    }
+
+    /// The device that trains.
+    pub fn executor(&self) -> &(dyn Executor + 'e) {
+        self.executor
+    }
+
+    /// Number of mini-batches in an epoch: steps of gradient descent.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.training_plans.mini_batches()
+    }
+
+    /// Trains for one epoch: every training example once, in an order of this epoch's own.
+    /// Returns the time that the steps took.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn train_epoch(&mut self, progress: &mut Progress<'_>) -> Result<Duration> {
+        let mut order = self.training.to_vec();
+        order.shuffle(&mut rng(self.hyperparameters.seed, Stream::Shuffle { epoch: self.epoch }));
+        let start = Instant::now();
+        self.executor.write(&self.training_order, &order)?;
+        self.training_plans.run(self.executor, self.hyperparameters.eta, progress)?;
+        self.epoch += 1;
+        Ok(start.elapsed())
+    }
+
+    /// Steps of gradient descent per second, measured on the first mini-batches of the training
+    /// part for about `budget`, after a warm-up. Changes the weights: for trials.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn measure_speed(&mut self, budget: Duration) -> Result<f64> {
+        let PlansOfPart { batch, whole, examples, .. } = self.training_plans;
+        let Some(plan) = whole else { bail!("no whole mini-batch to measure") };
+        let eta = self.hyperparameters.eta;
+        let available = examples / batch;
+        let mut mini_batches = vec![MiniBatch { first: 0, slot: 0, eta }];
+        self.executor.run(plan, &mini_batches, &mut |_| ())?;
+        let trial = Instant::now();
+        loop {
+            let start = Instant::now();
+            self.executor.run(plan, &mini_batches, &mut |_| ())?;
+            let seconds = start.elapsed().as_secs_f64();
+            // The last and longest run took about half of what has passed.
+            if trial.elapsed() >= budget / 2 {
+                return Ok(mini_batches.len() as f64 / seconds);
+            }
+            let next = (0..2 * mini_batches.len()).map(|i| (i % available * batch) as u32);
+            mini_batches = next.map(|first| MiniBatch { first, slot: 0, eta }).collect();
+        }
+    }
+
+    /// Measures the network on a part of the data; `None` where the part is empty.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn evaluate(&mut self, part: PartOfData) -> Result<Option<Evaluation>> {
+        let Some((_, plans)) = self.evaluation_plans.iter().find(|(of, _)| *of == part) else {
+            return Ok(None);
+        };
+        plans.run(self.executor, 0.0, &mut |_| ())?;
+        let totals: Vec<f32> = self.executor.read(&self.totals)?;
+        let counts: Vec<u32> = self.executor.read(&self.counts)?;
+        let used = plans.mini_batches();
+        let total: f64 = totals[..used].iter().map(|&total| f64::from(total)).sum();
+        Ok(Some(Evaluation {
+            cost: total / plans.examples as f64,
+            correct: counts[..used].iter().map(|&count| count as usize).sum(),
+            examples: plans.examples,
+        }))
+    }
+
+    /// The weights and biases as they are now.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn parameters(&mut self) -> Result<Parameters> {
+        let last = self.topology.last();
+        let mut read = |matrices: &Layers<Matrix>| {
+            let read: Result<Vec<Vec<f32>>> = (2..=last).map(|l| self.executor.read(&matrices[l])).collect();
+            let mut read = read?.into_iter();
+            anyhow::Ok(Layers::new(2, last, |_| read.next().unwrap_or_default()))
+        };
+        Ok(Parameters { w: read(&self.matrices.w)?, b: read(&self.matrices.b)? })
+    }
+}
+
+/// Where plans find the examples of a data set, picked by `order`.
+pub fn examples_of(dataset: &Dataset, order: &Matrix) -> Examples {
+    let (element, scale) = match dataset.inputs() {
+        Inputs::Bytes { scale, .. } => (Element::Byte, *scale),
+        Inputs::Floats(_) => (Element::F32, 1.0),
+    };
+    Examples {
+        order: order.clone(),
+        inputs: Matrix::of(element, "inputs", dataset.len(), dataset.features()),
+        scale,
+        labels: Matrix::of(Element::U32, "labels", dataset.len(), 1),
+    }
+}
+
+fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> Result<()> {
+    let Hyperparameters { batch, eta, .. } = hyperparameters;
+    ensure!(batch > 0, WrongUsage::new("--batch 0: a mini-batch needs at least 1 example"));
+    ensure!(
+        batch <= examples,
+        WrongUsage::new(format!(
+            "--batch {batch} is larger than the training set of {examples} examples: use --batch {examples} or less"
+        ))
+    );
+    ensure!(
+        eta.is_finite() && eta >= 0.0,
+        WrongUsage::new(format!("--eta {eta}: the learning rate must be a number, 0 or larger"))
+    );
+    Ok(())
+}
+
+fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
+    let (inputs, outputs) = (topology.n[1], topology.n[topology.last()]);
+    ensure!(
+        inputs == dataset.features(),
+        WrongUsage::new(format!(
+            "the network {topology} has {inputs} inputs, but the examples have {}",
+            dataset.features()
+        ))
+    );
+    ensure!(
+        outputs >= dataset.classes(),
+        WrongUsage::new(format!(
+            "the network {topology} has {outputs} outputs, but the data has {} classes",
+            dataset.classes()
+        ))
+    );
+    Ok(())
+}
