@@ -1,0 +1,238 @@
+//! One list of cases: every kernel over awkward shapes, with inputs and a derived tolerance.
+
+use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::cost::QUADRATIC;
+use gpu_backprop::kernel::MiniBatch;
+use gpu_backprop::kernels::Form;
+use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
+
+use super::{MEAN_MAGNITUDE, random, random_below, sum_tolerance};
+
+/// One kernel on one shape.
+pub struct Case {
+    /// A plan of one step.
+    pub plan: Plan,
+    /// The numbers of each operand but the output, as bytes.
+    pub inputs: Vec<(Matrix, Vec<u8>)>,
+    /// What the output holds beforehand, for kernels that change it in place.
+    pub before: Option<Vec<f32>>,
+    /// What the step is run with.
+    pub mini_batch: MiniBatch,
+    /// How far the output may be from the twin's; 0 for kernels that do not round, or round once.
+    pub tolerance: f64,
+}
+
+const EPSILON: f64 = f32::EPSILON as f64;
+
+/// Around the tiles of 8 and the lines of 64, primes, 1, and never square.
+const PRODUCTS: [(usize, usize, usize); 9] =
+    [(1, 1, 1), (1, 2, 300), (3, 5, 7), (7, 8, 9), (9, 7, 8), (8, 9, 7), (10, 30, 97), (65, 63, 64), (17, 129, 1)];
+
+/// More rows than 65,535 work groups of 8 reach in one dimension.
+const TALL_PRODUCT: (usize, usize, usize) = (8 * 65_535 + 9, 1, 2);
+
+const SHAPES: [(usize, usize); 8] = [(1, 1), (1, 63), (64, 1), (5, 13), (13, 5), (10, 30), (31, 67), (2, 1009)];
+
+/// More entries than 65,535 work groups of 64 reach in one dimension.
+const LONG_SHAPE: (usize, usize) = (64 * 65_535 / 7 + 1, 7);
+
+/// All cases of all kernels.
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (rows, cols, inner) in PRODUCTS.into_iter().chain([TALL_PRODUCT]) {
+        cases.extend(Form::ALL.map(|form| matmul(form, rows, cols, inner)));
+        cases.push(outer_product(rows, cols, inner));
+    }
+    for (rows, cols) in SHAPES.into_iter().chain([LONG_SHAPE]) {
+        cases.extend([
+            add_bias(rows, cols),
+            activate(rows, cols),
+            activate_prime(rows, cols),
+            hadamard(rows, cols),
+            cost_gradient(rows, cols),
+            sgd(rows, cols),
+            gather(rows, cols),
+            gather_bytes(rows, cols),
+            one_hot(rows, cols),
+        ]);
+    }
+    for (rows, cols) in SHAPES {
+        cases.extend([column_sum(rows, cols), total_cost(rows, cols), number_correct(rows, cols)]);
+    }
+    cases
+}
+
+/// The numbers of a matrix that a case reads.
+fn floats(matrix: &Matrix, seed: u64) -> (Matrix, Vec<u8>) {
+    values(matrix, &random(seed, matrix.len()))
+}
+
+fn values<T: bytemuck::Pod>(matrix: &Matrix, values: &[T]) -> (Matrix, Vec<u8>) {
+    (matrix.clone(), bytemuck::cast_slice(values).to_vec())
+}
+
+fn case(recorder: Recorder, inputs: Vec<(Matrix, Vec<u8>)>, tolerance: f64) -> Case {
+    let plan = recorder.finish().expect("the shapes of a case fit");
+    Case { plan, inputs, before: None, mini_batch: MiniBatch::default(), tolerance }
+}
+
+fn matmul(form: Form, rows: usize, cols: usize, inner: usize) -> Case {
+    let mut plan = Recorder::new(format!("matmul {form:?} {rows}x{cols}x{inner}"));
+    let (x_rows, x_cols) = if form == Form::Tn { (inner, rows) } else { (rows, inner) };
+    let (y_rows, y_cols) = if form == Form::Nt { (cols, inner) } else { (inner, cols) };
+    let [x, y, z] = [Matrix::new("x", x_rows, x_cols), Matrix::new("y", y_rows, y_cols), Matrix::new("z", rows, cols)];
+    plan.matmul(form, &x, &y, &z);
+    case(plan, vec![floats(&x, 1), floats(&y, 2)], product_tolerance(inner))
+}
+
+/// Terms of [`random`] numbers: their magnitudes multiply.
+fn product_tolerance(inner: usize) -> f64 {
+    sum_tolerance(inner, inner as f64 * MEAN_MAGNITUDE * MEAN_MAGNITUDE).max(EPSILON * 4.0)
+}
+
+fn outer_product(rows: usize, cols: usize, examples: usize) -> Case {
+    let mut plan = Recorder::new(format!("outer_product {rows}x{cols} of {examples}"));
+    let [delta, a, nabla_w] =
+        [Matrix::new("delta", examples, rows), Matrix::new("a", examples, cols), Matrix::new("nabla_w", rows, cols)];
+    plan.outer_product(&delta, &a, &nabla_w);
+    case(plan, vec![floats(&delta, 3), floats(&a, 4)], product_tolerance(examples))
+}
+
+fn add_bias(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("add_bias {rows}x{cols}"));
+    let [b, z] = [Matrix::new("b", 1, cols), Matrix::new("z", rows, cols)];
+    plan.add_bias(&b, &z);
+    Case { before: Some(random(6, z.len())), ..case(plan, vec![floats(&b, 5)], 0.0) }
+}
+
+/// Weighted inputs, among them the ones where a careless σ overflows.
+fn weighted_inputs(seed: u64, len: usize) -> Vec<f32> {
+    let mut z = random(seed, len);
+    z.iter_mut().for_each(|z| *z *= 4.0);
+    let hard = [0.0, -0.0, 17.0, -17.0, 88.8, -88.8, 104.0, -104.0, 1e4, -1e4, f32::MAX, f32::MIN];
+    z.iter_mut().zip(hard).for_each(|(z, hard)| *z = hard);
+    // The hard ones in the middle too, where a shape has more than one work group.
+    z.iter_mut().rev().zip(hard).for_each(|(z, hard)| *z = hard);
+    z
+}
+
+/// WGSL allows exp(-|z|) to be off by 3 + 2|z| units in the last place, and a division by 2.5.
+/// (3 + 2|z|) e⁻ᶻ is at most 3, so σ and σ′ (at most 1 and 1/4) are off by less than 8 units of 1.
+const SIGMOID_TOLERANCE: f64 = 8.0 * EPSILON;
+
+fn activate(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("activate {rows}x{cols}"));
+    let [z, a] = [Matrix::new("z", rows, cols), Matrix::new("a", rows, cols)];
+    plan.activate(&SIGMOID, &z, &a);
+    case(plan, vec![values(&z, &weighted_inputs(7, z.len()))], SIGMOID_TOLERANCE)
+}
+
+fn activate_prime(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("activate_prime {rows}x{cols}"));
+    let [z, prime] = [Matrix::new("z", rows, cols), Matrix::new("sigma_prime", rows, cols)];
+    plan.activate_prime(&SIGMOID, &z, &prime);
+    case(plan, vec![values(&z, &weighted_inputs(8, z.len()))], SIGMOID_TOLERANCE)
+}
+
+fn hadamard(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("hadamard {rows}x{cols}"));
+    let [x, y, z] = ["x", "y", "z"].map(|name| Matrix::new(name, rows, cols));
+    plan.hadamard(&x, &y, &z);
+    case(plan, vec![floats(&x, 9), floats(&y, 10)], 0.0)
+}
+
+fn cost_gradient(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("cost_gradient {rows}x{cols}"));
+    let [a, y, nabla_a] = ["a", "y", "nabla_a"].map(|name| Matrix::new(name, rows, cols));
+    plan.cost_gradient(&QUADRATIC, &a, &y, &nabla_a);
+    case(plan, vec![floats(&a, 11), floats(&y, 12)], 0.0)
+}
+
+fn column_sum(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("column_sum {rows}x{cols}"));
+    let [delta, nabla_b] = [Matrix::new("delta", rows, cols), Matrix::new("nabla_b", 1, cols)];
+    plan.column_sum(&delta, &nabla_b);
+    case(plan, vec![floats(&delta, 13)], sum_tolerance(rows, rows as f64 * MEAN_MAGNITUDE))
+}
+
+fn sgd(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("sgd {rows}x{cols}"));
+    let [nabla_w, w] = [Matrix::new("nabla_w", rows, cols), Matrix::new("w", rows, cols)];
+    plan.sgd(7, &nabla_w, &w);
+    Case {
+        before: Some(random(15, w.len())),
+        mini_batch: MiniBatch { eta: 3.0, ..MiniBatch::default() },
+        // η/m may be off by 2.5 units in the last place, then a product and a difference below 4.
+        ..case(plan, vec![floats(&nabla_w, 14)], 8.0 * EPSILON)
+    }
+}
+
+/// An order of mini-batches of `rows` in which the one at `FIRST` is picked from.
+const FIRST: usize = 5;
+const EXAMPLES: usize = 11;
+
+fn order(rows: usize) -> (Matrix, Vec<u8>) {
+    let matrix = Matrix::of(Element::U32, "order", rows + FIRST + 3, 1);
+    let order = random_below(16, matrix.len(), EXAMPLES as u32);
+    values(&matrix, &order)
+}
+
+fn gathering(plan: Recorder, inputs: Vec<(Matrix, Vec<u8>)>) -> Case {
+    Case { mini_batch: MiniBatch::evaluating(FIRST, 0), ..case(plan, inputs, 0.0) }
+}
+
+fn gather(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("gather {rows}x{cols}"));
+    let order = order(rows);
+    let [inputs, a] = [Matrix::new("inputs", EXAMPLES, cols), Matrix::new("a", rows, cols)];
+    plan.gather(&order.0, &inputs, &a);
+    gathering(plan, vec![order, floats(&inputs, 17)])
+}
+
+fn gather_bytes(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("gather_bytes {rows}x{cols}"));
+    let order = order(rows);
+    let [inputs, a] = [Matrix::of(Element::Byte, "inputs", EXAMPLES, cols), Matrix::new("a", rows, cols)];
+    plan.gather_bytes(1.0 / 255.0, &order.0, &inputs, &a);
+    let bytes: Vec<u8> = random_below(18, inputs.len(), 256).into_iter().map(|byte| byte as u8).collect();
+    gathering(plan, vec![order, values(&inputs, &bytes)])
+}
+
+fn one_hot(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("one_hot {rows}x{cols}"));
+    let order = order(rows);
+    let [labels, y] = [Matrix::of(Element::U32, "labels", EXAMPLES, 1), Matrix::new("y", rows, cols)];
+    plan.one_hot(&order.0, &labels, &y);
+    let classes = random_below(19, labels.len(), cols as u32);
+    gathering(plan, vec![order, values(&labels, &classes)])
+}
+
+const SLOTS: usize = 3;
+const SLOT: usize = 1;
+
+fn total_cost(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("total_cost {rows}x{cols}"));
+    let [a, y] = ["a", "y"].map(|name| Matrix::new(name, rows, cols));
+    let totals = Matrix::new("totals", SLOTS, 1);
+    plan.total_cost(&QUADRATIC, &a, &y, &totals);
+    // ½ (y − a)² of numbers in -1..2 is ¾ on average.
+    let tolerance = sum_tolerance(a.len(), 0.75 * a.len() as f64).max(8.0 * EPSILON);
+    Case { mini_batch: MiniBatch::evaluating(0, SLOT), ..case(plan, vec![floats(&a, 20), floats(&y, 21)], tolerance) }
+}
+
+fn number_correct(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("number_correct {rows}x{cols}"));
+    let [a, y] = ["a", "y"].map(|name| Matrix::new(name, rows, cols));
+    let counts = Matrix::of(Element::U32, "counts", SLOTS, 1);
+    plan.number_correct(&a, &y, &counts);
+    // Few different outputs, so that ties happen; a third of the desired outputs are made right.
+    let outputs: Vec<f32> = random_below(22, a.len(), 4).into_iter().map(|n| n as f32).collect();
+    let mut desired = random(23, y.len());
+    for row in (0..rows).step_by(3) {
+        desired[row * cols..][..cols].copy_from_slice(&outputs[row * cols..][..cols]);
+    }
+    Case {
+        mini_batch: MiniBatch::evaluating(0, SLOT),
+        ..case(plan, vec![values(&a, &outputs), values(&y, &desired)], 0.0)
+    }
+}
