@@ -33,6 +33,7 @@ enum Command {
 /// Runs the program; the exit code is 0 when done, 1 when failed, 2 for wrong usage and 4 when
 /// training diverged.
 pub fn main() -> ExitCode {
+    silence_mesa();
     let result = match Cli::parse().command {
         Command::Train(arguments) => train::run(*arguments),
         Command::Devices(arguments) => devices::run(&arguments),
@@ -45,6 +46,18 @@ pub fn main() -> ExitCode {
             // Nothing is left to be told where even this cannot be printed.
             let _ = writeln!(io::stderr(), "gpu-backprop: {}", one_line(&error));
             ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// Mesa's device-select layer complains on stderr where there is no desktop session. It only sorts
+/// the list of adapters, which this program does itself.
+fn silence_mesa() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        #[allow(unsafe_code, reason = "sound while no other thread runs: this is the first thing main does")]
+        // SAFETY: no other thread has been started that could read the environment.
+        unsafe {
+            std::env::set_var("NODEVICE_SELECT", "1");
         }
     }
 }

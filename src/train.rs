@@ -254,7 +254,7 @@ fn train_epochs(
 /// What a fraction or a file for `--validation` or `--test` is, with the labels of the file.
 ///
 /// # Errors
-/// A file without labels, or labels without a file.
+/// A file without labels, or labels without a file ([`WrongUsage`]).
 pub fn part(flag: &str, value: Option<&str>, labels: Option<PathBuf>) -> Result<Option<data::Part>> {
     let Some(value) = value else {
         if labels.is_some() {
@@ -263,11 +263,7 @@ pub fn part(flag: &str, value: Option<&str>, labels: Option<PathBuf>) -> Result<
         return Ok(None);
     };
     match (value.parse(), labels) {
-        (Ok(fraction), None) if (0.0..1.0).contains(&fraction) => Ok(Some(data::Part::Fraction(fraction))),
-        (Ok(fraction), None) => {
-            let fraction: f64 = fraction;
-            bail!(WrongUsage::new(format!("--{flag} {fraction}: a fraction is at least 0 and below 1")))
-        }
+        (Ok(fraction), None) => Ok(Some(data::Part::Fraction(fraction))),
         (Ok(_), Some(_)) => bail!(WrongUsage::new(format!("--{flag}-labels goes with --{flag} FILE, not a fraction"))),
         (Err(_), Some(labels)) => Ok(Some(data::Part::Files { images: value.into(), labels })),
         (Err(_), None) => {

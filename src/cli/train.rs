@@ -26,14 +26,14 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Validation set: a fraction of the training data, or an IDX file of images.
-    #[arg(long, value_name = "FRACTION|FILE")]
+    #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
     validation: Option<String>,
     /// The labels of --validation FILE.
     #[arg(long, value_name = "FILE")]
     validation_labels: Option<PathBuf>,
     /// Test set: a fraction of the training data (0 for none), or an IDX file of images. The
     /// built-in digits keep 0.2, an MNIST folder tests on its test files.
-    #[arg(long, value_name = "FRACTION|FILE")]
+    #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
     test: Option<String>,
     /// The labels of --test FILE.
     #[arg(long, value_name = "FILE")]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Dataset, Split, digits, idx, stratified_part};
+use crate::error::WrongUsage;
 use crate::random::Stream;
 
 /// A data set with its parts.
@@ -61,22 +62,22 @@ pub fn open(source: &Source) -> Result<Data> {
     let path = data.as_deref().filter(|path| *path != Path::new("digits"));
     ensure!(
         labels.is_none() || path.is_some_and(|path| !path.is_dir()),
-        "--labels goes with an IDX file of images; {} has its own labels",
-        path.map_or("the built-in data".to_string(), |path| path.display().to_string())
+        WrongUsage::new(format!(
+            "--labels goes with an IDX file of images; {} has its own labels",
+            path.map_or("the built-in data".to_string(), |path| path.display().to_string())
+        ))
     );
     let (name, training, test) = match path {
         None => ("built-in handwritten digits".to_string(), digits::digits()?, None),
         Some(folder) if folder.is_dir() => {
-            let test = match source.test {
-                None => Some(mnist_part(folder, "t10k")?),
-                Some(_) => None,
-            };
-            (folder.display().to_string(), mnist_part(folder, "train")?, test)
+            let training = mnist_part(folder, "train")?;
+            let test = if source.test.is_none() { Some(mnist_part(folder, "t10k")?) } else { None };
+            (folder.display().to_string(), training, test)
         }
         Some(images) => {
             let Some(labels) = labels else {
                 ensure!(images.exists(), "{}: no such file or folder", images.display());
-                bail!("{} needs its labels: add --labels FILE", images.display());
+                bail!(WrongUsage::new(format!("{} needs its labels: add --labels FILE", images.display())));
             };
             (images.display().to_string(), idx::dataset(images, labels)?, None)
         }
@@ -91,7 +92,7 @@ pub fn open(source: &Source) -> Result<Data> {
     };
     data.split.validation =
         data.hold_out(source.validation.as_ref(), "--validation", source.seed, Stream::ValidationSplit)?;
-    ensure!(!data.split.training.is_empty(), "--validation and --test leave no example to train on");
+    ensure!(!data.split.training.is_empty(), WrongUsage::new("--validation and --test leave no example to train on"));
     Ok(data)
 }
 
@@ -107,7 +108,10 @@ impl Data {
         match part {
             None => Ok(Vec::new()),
             Some(&Part::Fraction(fraction)) => {
-                ensure!((0.0..1.0).contains(&fraction), "{flag} {fraction}: a fraction is at least 0 and below 1");
+                ensure!(
+                    (0.0..1.0).contains(&fraction),
+                    WrongUsage::new(format!("{flag} {fraction}: a fraction is at least 0 and below 1"))
+                );
                 let from = &mut self.split.training;
                 Ok(stratified_part(self.dataset.labels(), from, fraction, seed, stream))
             }
