@@ -1,7 +1,7 @@
 //! Chapter 2: the equations of backpropagation, written once, as a plan.
 //!
 //! Layers are numbered as in the book: the input is layer 1, the first weights are `w[2]`, the
-//! output layer is L. Examples are rows, so the book's wˡ aˡ⁻¹ is here a[l-1] w[l]ᵀ, for a whole
+//! output layer is L. Examples are rows, so the book's wˡ aˡ⁻¹ is here `a[l-1] w[l]ᵀ`, for a whole
 //! mini-batch at once.
 
 use anyhow::Result;
@@ -15,25 +15,25 @@ use crate::plan::{Element, Equation, Matrix, Plan, Recorder};
 pub struct Matrices {
     /// Number of examples in the mini-batch.
     pub m: usize,
-    /// a[l], activations, (m, n[l]), from layer 1.
+    /// `a[l]`, activations, `(m, n[l])`, from layer 1.
     pub a: Layers<Matrix>,
-    /// z[l], weighted inputs, (m, n[l]), from layer 2.
+    /// `z[l]`, weighted inputs, `(m, n[l])`, from layer 2.
     pub z: Layers<Matrix>,
-    /// w[l], weights, (n[l], n[l-1]), from layer 2.
+    /// `w[l]`, weights, `(n[l], n[l-1])`, from layer 2.
     pub w: Layers<Matrix>,
-    /// b[l], biases, (1, n[l]), from layer 2.
+    /// `b[l]`, biases, `(1, n[l])`, from layer 2.
     pub b: Layers<Matrix>,
-    /// y, desired outputs, (m, n[L]).
+    /// y, desired outputs, `(m, n[L])`.
     pub y: Matrix,
-    /// σ′(z[l]), (m, n[l]), from layer 2.
+    /// σ′(`z[l]`), `(m, n[l])`, from layer 2.
     pub sigma_prime: Layers<Matrix>,
-    /// ∂C/∂a[l], (m, n[l]), from layer 2: ∇ₐC in BP1, (wˡ⁺¹)ᵀ δˡ⁺¹ in BP2.
+    /// ∂C/∂`a[l]`, `(m, n[l])`, from layer 2: ∇ₐC in BP1, (wˡ⁺¹)ᵀ δˡ⁺¹ in BP2.
     pub nabla_a: Layers<Matrix>,
-    /// δ[l], errors ∂C/∂z, (m, n[l]), from layer 2.
+    /// `δ[l]`, errors ∂C/∂z, `(m, n[l])`, from layer 2.
     pub delta: Layers<Matrix>,
-    /// ∂C/∂w[l], summed over the mini-batch, (n[l], n[l-1]), from layer 2.
+    /// ∂C/∂`w[l]`, summed over the mini-batch, `(n[l], n[l-1])`, from layer 2.
     pub nabla_w: Layers<Matrix>,
-    /// ∂C/∂b[l], summed over the mini-batch, (1, n[l]), from layer 2.
+    /// ∂C/∂`b[l]`, summed over the mini-batch, `(1, n[l])`, from layer 2.
     pub nabla_b: Layers<Matrix>,
 }
 
@@ -67,7 +67,7 @@ impl Matrices {
 pub struct Examples {
     /// Numbers of examples, (examples in use, 1): a permutation of the training set, say.
     pub order: Matrix,
-    /// The inputs of all examples, (all examples, n[1]), floats or bytes.
+    /// The inputs of all examples, `(all examples, n[1])`, floats or bytes.
     pub inputs: Matrix,
     /// What a byte is multiplied with to become an activation; 1 for floats.
     pub scale: f32,
@@ -78,7 +78,7 @@ pub struct Examples {
 /// The plan of one step of stochastic gradient descent, on a mini-batch of `m` examples.
 ///
 /// # Errors
-/// Shapes that do not fit together, such as inputs that are not n[1] wide.
+/// Shapes that do not fit together, such as inputs that are not `n[1]` wide.
 pub fn training_plan(topology: &Topology, examples: &Examples, m: usize) -> Result<Plan> {
     let net = Matrices::new(topology, m);
     let mut plan = Recorder::new(format!("one step of gradient descent on a mini-batch of {m} ({topology})"));

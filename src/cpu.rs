@@ -1,7 +1,7 @@
 //! The CPU executor: runs a plan on the host.
 //!
 //! Each step is the twin of its kernel, except the matrix products, which go through a tuned
-//! GEMM with threads ([`product`]).
+//! GEMM with threads.
 
 mod product;
 

@@ -86,7 +86,7 @@ impl Dataset {
         self.labels.is_empty()
     }
 
-    /// Inputs of each example: n[1].
+    /// Inputs of each example: `n[1]`.
     pub fn features(&self) -> usize {
         self.features
     }

@@ -318,3 +318,63 @@ fn label(kernel: &Kernel, step: &Step) -> String {
     let cost = step.snippets.cost.filter(|_| kernel.uses_cost).map(|c| c.name);
     [Some(kernel.name), activation, cost].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::SIGMOID;
+    use crate::plan::Recorder;
+
+    fn plan() -> (Matrix, Plan) {
+        let (z, a) = (Matrix::new("z", 3, 5), Matrix::new("a", 3, 5));
+        let mut plan = Recorder::new("one step");
+        plan.activate(&SIGMOID, &z, &a);
+        (a, plan.finish().expect("the shapes fit"))
+    }
+
+    fn opened() -> Vec<Gpu> {
+        let gpus: Vec<Gpu> = adapters().iter().map(|adapter| adapter.open().expect("the adapter opens")).collect();
+        let skip = std::env::var_os("GPU_BACKPROP_SKIP_GPU_TESTS").is_some();
+        assert!(skip || !gpus.is_empty(), "no GPU adapter found: install a Vulkan driver");
+        gpus
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_and_no_panic() {
+        let (a, plan) = plan();
+        for mut gpu in opened() {
+            gpu.load(std::slice::from_ref(&plan)).expect("load");
+            gpu.device.destroy();
+            let ran = gpu.run(0, &[MiniBatch::default()], &mut |_| ());
+            let read = gpu.read_bytes(&a);
+            assert!(ran.is_err() || read.is_err(), "{}: a destroyed device ran a plan", gpu.description);
+        }
+    }
+
+    #[test]
+    fn a_validation_error_is_an_error_and_no_panic() {
+        let (a, plan) = plan();
+        for mut gpu in opened() {
+            gpu.load(std::slice::from_ref(&plan)).expect("load");
+            let buffer = gpu.buffers[&a.name].clone();
+            let error = gpu.read_buffer(&buffer, 1 << 20).expect_err("more than the buffer holds");
+            assert!(format!("{error:#}").contains("cannot read a matrix back"), "{error:#}");
+            gpu.queue.write_buffer(&buffer, 1 << 20, &[0; 4]);
+            let error = gpu.run(0, &[MiniBatch::default()], &mut |_| ()).expect_err("the fault is remembered");
+            assert!(format!("{error:#}").contains("the GPU failed"), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_loaded_is_refused() {
+        let (_, plan) = plan();
+        let stranger = Matrix::new("stranger", 2, 2);
+        for mut gpu in opened() {
+            gpu.load(std::slice::from_ref(&plan)).expect("load");
+            let error = gpu.read_bytes(&stranger).expect_err("no plan names it");
+            assert!(error.to_string().contains("no loaded plan names stranger (2, 2)"), "{error:#}");
+            let error = gpu.write_bytes(&plan.steps[0].operands[0], &[0; 8]).expect_err("too few bytes");
+            assert!(error.to_string().contains("z (3, 5) takes 60 bytes, but 8 were given"), "{error:#}");
+        }
+    }
+}

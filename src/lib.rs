@@ -1,8 +1,63 @@
-//! Trains fully-connected neural networks on whatever GPU a person has.
+//! Trains fully-connected neural networks on whatever GPU a person has: no CUDA, no Python.
 //!
-//! One idea carries the program: chapter 2 of Michael Nielsen's "Neural Networks and Deep
-//! Learning" is written once, as a plan ([`backprop`]), and two executors run it ([`gpu`] with
-//! WGSL kernels, [`cpu`] on the host).
+//! One idea carries the program: **chapter 2 writes a plan; two executors run it.** The
+//! backpropagation of chapter 2 of Michael Nielsen's "Neural Networks and Deep Learning" is
+//! written once, as data: a [`Plan`](plan::Plan), a list of steps, each a kernel applied to named
+//! matrices. The [`gpu`] executor turns it into compute dispatches, the [`cpu`] executor runs the
+//! same plan on the host.
+//!
+//! # Notation
+//!
+//! Layers are numbered as in the book: the input is layer 1, the first weights are w². Examples
+//! are rows.
+//!
+//! | name | shape | meaning |
+//! |---|---|---|
+//! | `m` | | examples in a mini-batch |
+//! | `n[l]` | | neurons in layer l |
+//! | `a[l]`, `z[l]`, `delta[l]` | `(m, n[l])` | activation, weighted input, error ∂C/∂z |
+//! | `w[l]` | `(n[l], n[l-1])` | w_jk, from neuron k of layer l-1 to neuron j of layer l |
+//! | `b[l]` | `(n[l])` | bias |
+//! | `y` | `(m, n[L])` | desired output |
+//! | `rows, cols, inner` | | the three extents of a matrix product |
+//!
+//! # Reading order
+//!
+//! 1. [`backprop`]: chapter 2 itself, each equation one function.
+//! 2. [`plan`]: what a plan is, and how it is recorded and checked.
+//! 3. [`kernel`], [`kernels`]: the table of kernels; each is one shader, one row, one twin.
+//! 4. [`executor`], [`gpu`], [`cpu`]: what runs a plan.
+//! 5. [`trainer`]: epochs and evaluation, written once for every executor.
+//! 6. [`train`], [`device`], [`data`], [`model_file`], [`cli`]: a whole run.
+//!
+//! Dependencies point down this list's layers and never up: kernels know no plan, `backprop` knows
+//! no executor, `trainer` knows no executor by name, and only [`gpu`] says wgpu.
+//!
+//! # Example
+//!
+//! ```
+//! use gpu_backprop::cpu::Cpu;
+//! use gpu_backprop::data::{Source, open};
+//! use gpu_backprop::network::{Initialization, Parameters, Topology};
+//! use gpu_backprop::trainer::{Hyperparameters, PartOfData, Trainer};
+//! use gpu_backprop::{activation, cost};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let data = open(&Source::default())?; // the built-in digits
+//! let topology = Topology::new(&[64, 30, 10], &activation::SIGMOID, &cost::QUADRATIC)?;
+//! let parameters = Parameters::random(&topology, Initialization::Scaled, 0);
+//! let hyperparameters = Hyperparameters { batch: 10, eta: 3.0, seed: 0 };
+//!
+//! let mut cpu = Cpu::new(1); // or gpu::adapters()[0].open()?
+//! let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters)?;
+//! for _ in 0..5 {
+//!     trainer.train_epoch(&mut |_| ())?;
+//! }
+//! let test = trainer.evaluate(PartOfData::Test)?.expect("the digits keep a test part");
+//! assert!(test.accuracy() > 0.8);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod activation;
 pub mod backprop;

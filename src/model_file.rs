@@ -1,7 +1,7 @@
 //! Model files: safetensors, with what the network is as metadata.
 //!
 //! Tensors `w2`, `b2`, `w3`, `b3`, ... of 32-bit floats, numbered as in the book: w of shape
-//! (n[l], n[l-1]), b of shape (n[l]). The metadata entry `gpu-backprop` holds a [`Description`]
+//! `(n[l], n[l-1])`, b of shape `(n[l])`. The metadata entry `gpu-backprop` holds a [`Description`]
 //! as JSON.
 
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ pub struct Description {
     pub format_version: u32,
     /// Version of the program that wrote the file.
     pub program_version: String,
-    /// n[1], n[2], ..., n[L].
+    /// `n[1], n[2], ..., n[L]`.
     pub layers: Vec<usize>,
     /// Name of σ.
     pub activation: String,

@@ -49,7 +49,7 @@ impl<T> IndexMut<usize> for Layers<T> {
 /// What a network is, apart from its weights and biases.
 #[derive(Clone, Debug)]
 pub struct Topology {
-    /// n[l], the number of neurons in layer l, from the input (layer 1) to the output (layer L).
+    /// `n[l]`, the number of neurons in layer l, from the input (layer 1) to the output (layer L).
     pub n: Layers<usize>,
     /// σ of every layer.
     pub activation: &'static Activation,
@@ -122,10 +122,10 @@ pub enum Initialization {
 /// The weights and biases of a network, on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
-    /// w[l], shape (n[l], n[l-1]), row-major: `w[l][j * n[l-1] + k]` is w_jk, from neuron k of
+    /// `w[l]`, shape `(n[l], n[l-1])`, row-major: `w[l][j * n[l-1] + k]` is w_jk, from neuron k of
     /// layer l-1 to neuron j of layer l.
     pub w: Layers<Vec<f32>>,
-    /// b[l], shape (n[l]).
+    /// `b[l]`, shape `(n[l])`.
     pub b: Layers<Vec<f32>>,
 }
 

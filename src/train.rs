@@ -112,7 +112,7 @@ pub struct Report {
     pub driver: Option<String>,
     /// The seed of the run.
     pub seed: u64,
-    /// n[1], n[2], ..., n[L].
+    /// `n[1], n[2], ..., n[L]`.
     pub layers: Vec<usize>,
     /// Number of weights and biases.
     pub parameters: usize,

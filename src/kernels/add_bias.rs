@@ -25,7 +25,7 @@ pub static ADD_BIAS: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// z += b, row by row: b (1, n[l]), z (m, n[l]).
+    /// z += b, row by row: b `(1, n[l])`, z `(m, n[l])`.
     pub fn add_bias(&mut self, b: &Matrix, z: &Matrix) {
         self.expect_shape(&ADD_BIAS, b, (1, z.cols));
         let params = AddBiasParams { rows: z.rows as u32, cols: z.cols as u32 };

@@ -25,7 +25,7 @@ pub static COLUMN_SUM: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// nabla_b = Σₓ δ: delta (m, n[l]), nabla_b (1, n[l]).
+    /// nabla_b = Σₓ δ: delta `(m, n[l])`, nabla_b `(1, n[l])`.
     pub fn column_sum(&mut self, delta: &Matrix, nabla_b: &Matrix) {
         self.expect_shape(&COLUMN_SUM, nabla_b, (1, delta.cols));
         let params = ColumnSumParams { examples: delta.rows as u32, cols: delta.cols as u32 };

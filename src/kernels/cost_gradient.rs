@@ -29,7 +29,7 @@ pub static COST_GRADIENT: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// nabla_a = ∂Cₓ/∂a, entry by entry: a, y and nabla_a (m, n[L]).
+    /// nabla_a = ∂Cₓ/∂a, entry by entry: a, y and nabla_a `(m, n[L])`.
     pub fn cost_gradient(&mut self, cost: &'static Cost, a: &Matrix, y: &Matrix, nabla_a: &Matrix) {
         self.expect_shape(&COST_GRADIENT, y, a.shape());
         self.expect_shape(&COST_GRADIENT, nabla_a, a.shape());

@@ -10,7 +10,7 @@ crate::shared_struct! {
     }
 }
 
-/// a[x] = inputs[order[first + x]].
+/// `a[x]` = `inputs[order[first + x]]`.
 pub static GATHER: Kernel = Kernel {
     name: "gather",
     formula: "a[x, k] = inputs[order[first + x], k]",
@@ -29,8 +29,8 @@ pub static GATHER: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// a[x] = inputs[order[first + x]]: order (examples in use, 1), inputs (all examples, n[1]),
-    /// a (m, n[1]); `first` is that of the [`MiniBatch`](crate::kernel::MiniBatch).
+    /// `a[x]` = `inputs[order[first + x]]`: order (examples in use, 1), inputs `(all examples, n[1])`,
+    /// a `(m, n[1])`; `first` is that of the [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn gather(&mut self, order: &Matrix, inputs: &Matrix, a: &Matrix) {
         self.expect_shape(&GATHER, order, (order.rows, 1));
         self.expect_shape(&GATHER, inputs, (inputs.rows, a.cols));

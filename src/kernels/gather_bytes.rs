@@ -11,7 +11,7 @@ crate::shared_struct! {
     }
 }
 
-/// a[x] = scale inputs[order[first + x]].
+/// `a[x]` = scale `inputs[order[first + x]]`.
 pub static GATHER_BYTES: Kernel = Kernel {
     name: "gather_bytes",
     formula: "a[x, k] = scale * inputs[order[first + x], k]",
@@ -30,8 +30,8 @@ pub static GATHER_BYTES: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// a[x] = scale inputs[order[first + x]]: order (examples in use, 1), inputs (all examples,
-    /// n[1]) bytes, a (m, n[1]); `first` is that of the [`MiniBatch`](crate::kernel::MiniBatch).
+    /// `a[x]` = scale `inputs[order[first + x]]`: order (examples in use, 1), inputs (all examples,
+    /// `n[1]`) bytes, a `(m, n[1])`; `first` is that of the [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn gather_bytes(&mut self, scale: f32, order: &Matrix, inputs: &Matrix, a: &Matrix) {
         self.expect_shape(&GATHER_BYTES, order, (order.rows, 1));
         self.expect_shape(&GATHER_BYTES, inputs, (inputs.rows, a.cols));

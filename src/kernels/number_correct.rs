@@ -10,7 +10,7 @@ crate::shared_struct! {
     }
 }
 
-/// counts[slot] = number of examples where the largest output stands at the largest desired output.
+/// `counts[slot]` = number of examples where the largest output stands at the largest desired output.
 pub static NUMBER_CORRECT: Kernel = Kernel {
     name: "number_correct",
     formula: "counts[slot] = Σ_x (argmax a[x] == argmax y[x])",
@@ -29,8 +29,8 @@ pub static NUMBER_CORRECT: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// counts[slot] = number of rows where a and y have their largest entry (of equal ones, the
-    /// first) in the same column: a and y (m, n[L]), counts (slots, 1); `slot` is that of the
+    /// `counts[slot]` = number of rows where a and y have their largest entry (of equal ones, the
+    /// first) in the same column: a and y `(m, n[L])`, counts (slots, 1); `slot` is that of the
     /// [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn number_correct(&mut self, a: &Matrix, y: &Matrix, counts: &Matrix) {
         self.expect_shape(&NUMBER_CORRECT, y, a.shape());

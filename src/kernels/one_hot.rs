@@ -10,7 +10,7 @@ crate::shared_struct! {
     }
 }
 
-/// y[x, j] = 1 where j is the class of example order[first + x], else 0.
+/// `y[x, j]` = 1 where j is the class of example `order[first + x]`, else 0.
 pub static ONE_HOT: Kernel = Kernel {
     name: "one_hot",
     formula: "y[x, j] = (labels[order[first + x]] == j)",
@@ -29,8 +29,8 @@ pub static ONE_HOT: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// y[x, j] = 1 where j is the class of example order[first + x], else 0: order (examples in
-    /// use, 1), labels (all examples, 1), y (m, n[L]); `first` is that of the
+    /// `y[x, j]` = 1 where j is the class of example `order[first + x]`, else 0: order (examples in
+    /// use, 1), labels (all examples, 1), y `(m, n[L])`; `first` is that of the
     /// [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn one_hot(&mut self, order: &Matrix, labels: &Matrix, y: &Matrix) {
         self.expect_shape(&ONE_HOT, order, (order.rows, 1));

@@ -34,7 +34,7 @@ pub static OUTER_PRODUCT: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// nabla_w = Σₓ δ aᵀ: delta (m, n[l]), a (m, n[l-1]), nabla_w (n[l], n[l-1]).
+    /// nabla_w = Σₓ δ aᵀ: delta `(m, n[l])`, a `(m, n[l-1])`, nabla_w `(n[l], n[l-1])`.
     pub fn outer_product(&mut self, delta: &Matrix, a: &Matrix, nabla_w: &Matrix) {
         let examples = delta.rows;
         self.expect_shape(&OUTER_PRODUCT, a, (examples, a.cols));

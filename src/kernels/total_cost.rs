@@ -10,7 +10,7 @@ crate::shared_struct! {
     }
 }
 
-/// totals[slot] = Σₓ Cₓ.
+/// `totals[slot]` = Σₓ Cₓ.
 pub static TOTAL_COST: Kernel = Kernel {
     name: "total_cost",
     formula: "totals[slot] = Σ_x C_x",
@@ -29,7 +29,7 @@ pub static TOTAL_COST: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// totals[slot] = Σₓ Cₓ: a and y (m, n[L]), totals (slots, 1); `slot` is that of the
+    /// `totals[slot]` = Σₓ Cₓ: a and y `(m, n[L])`, totals (slots, 1); `slot` is that of the
     /// [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn total_cost(&mut self, cost: &'static Cost, a: &Matrix, y: &Matrix, totals: &Matrix) {
         self.expect_shape(&TOTAL_COST, y, a.shape());
