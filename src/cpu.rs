@@ -9,18 +9,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bytemuck::Pod;
 
 use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress, check_size};
-use crate::kernel::{Access, Call, Kernel, MiniBatch, Operand};
-use crate::plan::{Element, Matrix, Plan, Snippets};
+use crate::kernel::{Access, Call, Kernel, MiniBatch, Operand, Specification};
+use crate::network::reserve;
+use crate::plan::{Element, Matrix, Plan, Snippets, Step};
 
 /// Runs plans on the host.
 #[derive(Debug)]
 pub struct Cpu {
     device: DeviceDescription,
     threads: usize,
+    only_twins: bool,
     store: Vec<Numbers>,
     index: HashMap<Arc<str>, usize>,
     plans: Vec<Vec<LoadedStep>>,
@@ -60,15 +62,24 @@ impl Cpu {
             driver: None,
             software: false,
         };
-        Cpu { device, threads, store: Vec::new(), index: HashMap::new(), plans: Vec::new() }
+        Cpu { device, threads, only_twins: false, store: Vec::new(), index: HashMap::new(), plans: Vec::new() }
     }
 
-    /// How this executor computes a kernel: its twin, unless something faster is known.
-    pub fn implementation(kernel: &Kernel) -> fn(&mut Call<'_>) {
-        match kernel.name {
-            "matmul" => product::matmul,
-            "outer_product" => product::outer_product,
-            _ => kernel.twin,
+    /// An executor that computes every kernel by its twin: slow, and the reference of the tests.
+    pub fn of_twins() -> Self {
+        Cpu { only_twins: true, ..Cpu::new(1) }
+    }
+
+    /// How this executor computes a primitive kernel: its twin, unless something faster is known.
+    ///
+    /// # Errors
+    /// A fused kernel, which has no twin.
+    fn implementation(&self, kernel: &Kernel) -> Result<fn(&mut Call<'_>)> {
+        match (kernel.name, kernel.specification) {
+            ("matmul", _) if !self.only_twins => Ok(product::matmul),
+            ("outer_product", _) if !self.only_twins => Ok(product::outer_product),
+            (_, Specification::Twin(twin)) => Ok(twin),
+            (name, Specification::Primitives(_)) => bail!("{name} is fused, but does not say what it replaces"),
         }
     }
 
@@ -77,7 +88,7 @@ impl Cpu {
     }
 
     /// The index of a matrix in the store, which grows where it is too small.
-    fn make_room(&mut self, matrix: &Matrix) -> usize {
+    fn make_room(&mut self, matrix: &Matrix) -> Result<usize> {
         let index = *self.index.entry(Arc::clone(&matrix.name)).or_insert_with(|| {
             self.store.push(match matrix.element {
                 Element::F32 => Numbers::F32(Vec::new()),
@@ -86,15 +97,17 @@ impl Cpu {
             });
             self.store.len() - 1
         });
-        fn grow<T: Pod>(values: &mut Vec<T>, len: usize) {
+        fn grow<T: Pod>(values: &mut Vec<T>, len: usize) -> Result<()> {
+            reserve(values, len.saturating_sub(values.len()))?;
             values.resize(len.max(values.len()), T::zeroed());
+            Ok(())
         }
         match &mut self.store[index] {
             Numbers::F32(values) => grow(values, matrix.len()),
             Numbers::U32(values) => grow(values, matrix.len()),
             Numbers::Bytes(values) => grow(values, matrix.len()),
-        }
-        index
+        }?;
+        Ok(index)
     }
 
     fn run_step(&mut self, plan: usize, step: usize, mini_batch: MiniBatch) {
@@ -168,15 +181,15 @@ impl Executor for Cpu {
         self.plans.clear();
         for plan in plans {
             let mut steps = Vec::with_capacity(plan.steps.len());
-            for step in &plan.steps {
-                let operands = step.operands.iter().zip(step.kernel.bindings).map(|(matrix, binding)| LoadedOperand {
-                    matrix: self.make_room(matrix),
-                    len: matrix.len(),
-                    access: binding.access,
+            // Fused kernels pay on a GPU; here their primitives are as fast.
+            for step in plan.steps.iter().flat_map(Step::primitives) {
+                let operands = step.operands.iter().zip(step.kernel.bindings).map(|(matrix, binding)| {
+                    let index = self.make_room(matrix)?;
+                    Ok(LoadedOperand { matrix: index, len: matrix.len(), access: binding.access })
                 });
                 steps.push(LoadedStep {
-                    operands: operands.collect(),
-                    compute: Cpu::implementation(step.kernel),
+                    operands: operands.collect::<Result<_>>()?,
+                    compute: self.implementation(step.kernel)?,
                     params: step.params.clone(),
                     snippets: step.snippets,
                 });

@@ -34,13 +34,6 @@ impl Inputs {
             Inputs::Floats(values) => values.len(),
         }
     }
-
-    fn into_floats(self) -> Vec<f32> {
-        match self {
-            Inputs::Bytes { values, scale } => values.iter().map(|&byte| scale * f32::from(byte)).collect(),
-            Inputs::Floats(values) => values,
-        }
-    }
 }
 
 /// Examples with their classes.
@@ -109,7 +102,7 @@ impl Dataset {
     /// Adds the examples of `other` after those of `self`.
     ///
     /// # Errors
-    /// Examples of another width.
+    /// Examples of another width, or bytes with another scale or floats where `self` has bytes.
     pub fn append(&mut self, other: Dataset) -> Result<()> {
         if self.features != other.features {
             bail!("its examples have {} inputs, those of the training data {}", other.features, self.features);
@@ -120,11 +113,9 @@ impl Dataset {
             {
                 values.extend(more);
             }
-            (inputs, more) => {
-                let mut floats = std::mem::replace(inputs, Inputs::Floats(Vec::new())).into_floats();
-                floats.extend(more.into_floats());
-                *inputs = Inputs::Floats(floats);
-            }
+            (Inputs::Floats(values), Inputs::Floats(more)) => values.extend(more),
+            // Bytes are scaled and floats are not: the two would not mean the same.
+            _ => bail!("its inputs are of another type than those of the training data"),
         }
         self.labels.extend(other.labels);
         self.classes = self.classes.max(other.classes);

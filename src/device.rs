@@ -7,7 +7,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::cpu::Cpu;
 use crate::error::WrongUsage;
 use crate::executor::Executor;
-use crate::gpu::{Adapter, adapters};
+use crate::fuse::KernelSet;
+use crate::gpu::{Adapter, GpuOptions, adapters};
 
 /// What `--device` says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,10 +26,13 @@ pub enum DeviceChoice {
 }
 
 impl FromStr for DeviceChoice {
-    type Err = std::convert::Infallible;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
+        if text.trim().is_empty() {
+            return Err("a device is needed: auto, cpu, gpu, or an adapter's number or name".to_string());
+        }
+        Ok(match text.to_lowercase().as_str() {
             "auto" => DeviceChoice::Auto,
             "cpu" => DeviceChoice::Cpu,
             "gpu" => DeviceChoice::Gpu,
@@ -52,19 +56,21 @@ pub struct Chosen {
 /// How `auto` measures a candidate: steps per second on the work to be done.
 pub type Trial<'a> = dyn FnMut(&mut dyn Executor) -> Result<f64> + 'a;
 
-/// Opens the device that `choice` names; the CPU uses at most `threads` threads.
+/// Opens the device that `choice` names: the CPU with at most `threads` threads, a GPU with
+/// `kernels`.
 ///
 /// # Errors
 /// No such adapter, or one that cannot be opened or lacks what the kernels need.
-pub fn open(choice: &DeviceChoice, threads: usize, trial: &mut Trial<'_>) -> Result<Chosen> {
+pub fn open(choice: &DeviceChoice, threads: usize, kernels: KernelSet, trial: &mut Trial<'_>) -> Result<Chosen> {
+    let options = GpuOptions { kernels, ..GpuOptions::default() };
     let chosen = |adapter: &Adapter, reason: &str| -> Result<Chosen> {
-        Ok(Chosen { executor: Box::new(adapter.open()?), reason: reason.to_string() })
+        Ok(Chosen { executor: Box::new(adapter.open(options)?), reason: reason.to_string() })
     };
     match choice {
         DeviceChoice::Cpu => {
             Ok(Chosen { executor: Box::new(Cpu::new(threads)), reason: "asked for by --device".into() })
         }
-        DeviceChoice::Auto => fastest(&adapters(), threads, trial),
+        DeviceChoice::Auto => fastest(&adapters(), threads, options, trial),
         DeviceChoice::Gpu => {
             let adapters = adapters();
             let adapter = adapters.iter().find(|adapter| adapter.shortcomings().is_empty()).or(adapters.first());
@@ -72,8 +78,10 @@ pub fn open(choice: &DeviceChoice, threads: usize, trial: &mut Trial<'_>) -> Res
         }
         DeviceChoice::Index(index) => {
             let adapters = adapters();
-            let adapter = adapters.get(*index).ok_or_else(|| unknown(&index.to_string(), &adapters))?;
-            chosen(adapter, "asked for by --device")
+            // A number past the end of the list may still be a part of a name, such as 4090.
+            let name = index.to_string();
+            let adapter = adapters.get(*index).or(adapters.iter().find(|adapter| adapter.is_named(&name)));
+            chosen(adapter.ok_or_else(|| unknown(&name, &adapters))?, "asked for by --device")
         }
         DeviceChoice::Name(name) => {
             let adapters = adapters();
@@ -84,6 +92,9 @@ pub fn open(choice: &DeviceChoice, threads: usize, trial: &mut Trial<'_>) -> Res
 }
 
 fn no_adapter() -> anyhow::Error {
+    if let Some(restriction) = restriction() {
+        return anyhow!("--device gpu: no GPU adapter found with {restriction}: unset it, or use --device cpu");
+    }
     anyhow!(
         "--device gpu: no GPU adapter found. Install the Vulkan driver of your GPU (a software one on Debian and \
          Ubuntu: apt install mesa-vulkan-drivers), or use --device cpu"
@@ -94,6 +105,13 @@ fn unknown(name: &str, adapters: &[Adapter]) -> anyhow::Error {
     let mut known = vec!["auto, cpu, gpu".to_string()];
     known.extend(adapters.iter().enumerate().map(|(i, adapter)| format!("{i} = {}", adapter.description())));
     anyhow!(WrongUsage::new(format!("--device {name}: no such device; there are {}", known.join(", "))))
+}
+
+/// The environment variables that restrict the adapters, as they are set.
+pub fn restriction() -> Option<String> {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| format!("{name}={value}"));
+    let set: Vec<String> = ["WGPU_BACKEND", "WGPU_ADAPTER_NAME"].into_iter().filter_map(set).collect();
+    (!set.is_empty()).then(|| set.join(" and "))
 }
 
 /// Why `auto` has nothing to measure beside the CPU, if that is so.
@@ -113,7 +131,7 @@ fn candidates(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
     adapters.iter().filter(|adapter| !adapter.description().software && adapter.shortcomings().is_empty())
 }
 
-fn fastest(adapters: &[Adapter], threads: usize, trial: &mut Trial<'_>) -> Result<Chosen> {
+fn fastest(adapters: &[Adapter], threads: usize, options: GpuOptions, trial: &mut Trial<'_>) -> Result<Chosen> {
     let mut cpu: Box<dyn Executor> = Box::new(Cpu::new(threads));
     if let Some(reason) = why_only_cpu(adapters) {
         return Ok(Chosen { executor: cpu, reason: reason.to_string() });
@@ -124,7 +142,7 @@ fn fastest(adapters: &[Adapter], threads: usize, trial: &mut Trial<'_>) -> Resul
     for adapter in candidates(adapters) {
         let name = &adapter.description().name;
         // An adapter that fails is no reason not to train: it is named, and the next one tried.
-        let measured = adapter.open().map(|gpu| Box::new(gpu) as Box<dyn Executor>).and_then(|mut gpu| {
+        let measured = adapter.open(options).map(|gpu| Box::new(gpu) as Box<dyn Executor>).and_then(|mut gpu| {
             let speed = trial(gpu.as_mut())?;
             Ok((gpu, speed))
         });
@@ -153,7 +171,7 @@ pub fn all_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A number of threads from a flag.
+/// A number of threads from a flag; more than the machine runs at once are not started.
 ///
 /// # Errors
 /// 0.
@@ -161,5 +179,5 @@ pub fn check_threads(threads: usize) -> Result<usize> {
     if threads == 0 {
         bail!(WrongUsage::new("--threads 0: at least 1 thread is needed"));
     }
-    Ok(threads)
+    Ok(threads.min(all_threads()))
 }

@@ -25,7 +25,7 @@ impl Error for WrongUsage {}
 /// Training ended in NaN or infinity: exit code 4.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Diverged {
-    /// The epoch, counted from 1, after which it was seen.
+    /// The epoch after which it was seen, counted from 1; 0 before training.
     pub epoch: usize,
     /// The learning rate η.
     pub eta: f32,
@@ -34,9 +34,14 @@ pub struct Diverged {
 impl fmt::Display for Diverged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Diverged { epoch, eta } = self;
+        if *epoch == 0 || *eta == 0.0 {
+            // No step has been taken that could be smaller.
+            return write!(f, "the cost of the initial network is NaN or infinite: scale the inputs to about 1");
+        }
         write!(
             f,
-            "training diverged: weights or cost are NaN or infinite after epoch {epoch}; try an --eta below {eta}"
+            "training diverged: weights or cost are NaN or infinite after epoch {epoch}; \
+             try an --eta below {eta}, or inputs scaled to about 1"
         )
     }
 }

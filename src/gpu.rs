@@ -20,8 +20,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 pub use adapter::{Adapter, adapters};
 
 use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress, check_size};
-use crate::kernel::{Kernel, MiniBatch};
+use crate::fuse::{KernelSet, fuse};
+use crate::kernel::{MiniBatch, Realization};
 use crate::plan::{Matrix, Plan, Step};
+use crate::product::{self, Variant};
 use faults::Faults;
 use pipeline::Pipelines;
 use submission::{MAX_MINI_BATCHES, SubmissionLength};
@@ -30,6 +32,7 @@ use submission::{MAX_MINI_BATCHES, SubmissionLength};
 #[derive(Debug)]
 pub struct Gpu {
     description: DeviceDescription,
+    options: GpuOptions,
     device: wgpu::Device,
     queue: wgpu::Queue,
     faults: Faults,
@@ -40,6 +43,25 @@ pub struct Gpu {
     stride: usize,
     buffers: HashMap<Arc<str>, wgpu::Buffer>,
     plans: Vec<LoadedPlan>,
+}
+
+/// How plans are run on a GPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GpuOptions {
+    /// Which kernels run them.
+    pub kernels: KernelSet,
+    /// The strategy of every matrix product; `None` for the one that suits each.
+    pub variant: Option<&'static Variant>,
+    /// Whether shaders check every index and bound every loop. Kernels index nothing that the
+    /// host has not checked, so a program that is tested does without.
+    pub shader_checks: bool,
+}
+
+impl Default for GpuOptions {
+    /// Fused kernels; checked where debug assertions are, as in tests.
+    fn default() -> Self {
+        GpuOptions { kernels: KernelSet::Fused, variant: None, shader_checks: cfg!(debug_assertions) }
+    }
 }
 
 #[derive(Debug)]
@@ -60,12 +82,17 @@ struct Dispatch {
 const UNIFORM_GRANULE: usize = 16;
 
 impl Gpu {
-    fn new(description: DeviceDescription, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+    fn new(
+        description: DeviceDescription,
+        options: GpuOptions,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+    ) -> Result<Self> {
         let faults = Faults::watch(&device);
         let stride = device.limits().min_uniform_buffer_offset_alignment as usize;
         let stride = size_of::<MiniBatch>().next_multiple_of(UNIFORM_GRANULE).next_multiple_of(stride);
         let scope = faults.scope(&device);
-        let pipelines = Pipelines::new(&device);
+        let pipelines = Pipelines::new(&device, options.shader_checks);
         let schedule = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("mini-batches of a submission"),
             size: (stride * MAX_MINI_BATCHES) as u64,
@@ -86,7 +113,19 @@ impl Gpu {
         });
         scope.end().context("cannot prepare the device")?;
         let (buffers, plans) = (HashMap::new(), Vec::new());
-        Ok(Gpu { description, device, queue, faults, pipelines, schedule, schedule_bind_group, stride, buffers, plans })
+        Ok(Gpu {
+            description,
+            options,
+            device,
+            queue,
+            faults,
+            pipelines,
+            schedule,
+            schedule_bind_group,
+            stride,
+            buffers,
+            plans,
+        })
     }
 
     fn buffer(&self, matrix: &Matrix) -> Result<&wgpu::Buffer> {
@@ -98,14 +137,19 @@ impl Gpu {
         let limits = self.device.limits();
         let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let mut sizes: HashMap<&Arc<str>, u64> = HashMap::new();
-        for matrix in plans.iter().flat_map(Plan::matrices) {
+        for matrix in plans.iter().flat_map(Plan::operands) {
             let size = (matrix.size() as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
             ensure!(
                 size <= limit,
-                "{matrix} takes {:.1} MB, but {} holds at most {:.1} MB in one buffer: use --device cpu or smaller data",
+                "{matrix} takes {:.1} MB, but {} holds at most {:.1} MB in one buffer: use --device cpu{}",
                 size as f64 / 1e6,
                 self.description.name,
-                limit as f64 / 1e6
+                limit as f64 / 1e6,
+                if matrix.name.starts_with("inputs") {
+                    " or less data"
+                } else {
+                    ", narrower layers or a smaller --batch"
+                }
             );
             let largest = sizes.entry(&matrix.name).or_default();
             *largest = size.max(*largest);
@@ -145,7 +189,8 @@ impl Gpu {
         self.queue.write_buffer(&params_buffer, 0, &params);
         let mut dispatches = Vec::with_capacity(plan.steps.len());
         for (step, offset) in plan.steps.iter().zip(offsets) {
-            let pipeline = self.pipelines.get(&self.device, step).clone();
+            let realization = self.realize(step);
+            let pipeline = self.pipelines.get(&self.device, step, realization).clone();
             let mut entries = vec![wgpu::BindGroupEntry {
                 binding: 0,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -166,24 +211,47 @@ impl Gpu {
                 pipeline: pipeline.compute.clone(),
                 bind_group,
                 reads_mini_batch: step.kernel.reads_mini_batch,
-                work_groups: step.work_groups(),
+                work_groups: step.work_groups(realization),
             });
         }
         Ok(LoadedPlan { dispatches, length: SubmissionLength::default() })
     }
 
-    /// Refuses a plan with loops longer than the device runs them.
-    fn check_loops(&self, plan: &Plan) -> Result<()> {
-        let Some(longest) = plan.steps.iter().max_by_key(|step| step.iterations) else { return Ok(()) };
-        if longest.iterations > probe::LOOP_ITERATIONS_ALWAYS_RIGHT && !probe::long_loops_are_right(self)? {
+    /// How a product is computed on this device; `None` for steps that are none.
+    fn realize(&self, step: &Step) -> Option<Realization> {
+        let (form, extents) = step.product()?;
+        let suitable = product::suitable(form, extents, self.description.software);
+        Some(Realization { variant: self.options.variant.unwrap_or(suitable.variant), ..suitable })
+    }
+
+    /// Refuses a plan with more work groups than the device dispatches at once, or loops longer
+    /// than it runs them.
+    fn check_limits(&self, plan: &Plan) -> Result<()> {
+        for step in &plan.steps {
+            let groups = step.work_groups(self.realize(step));
+            ensure!(
+                groups.iter().all(|&n| n <= crate::kernel::MAX_WORK_GROUPS),
+                "{} ({}) needs {groups:?} work groups, more than a GPU dispatches at once: use --device cpu",
+                step.kernel.name,
+                step.formula
+            );
+        }
+        let iterations = |step: &Step| match self.realize(step) {
+            Some(realization) => realization.variant.iterations(step.iterations),
+            None => step.iterations,
+        };
+        let Some(longest) = plan.steps.iter().max_by_key(|step| iterations(step)) else { return Ok(()) };
+        if iterations(longest) > probe::LOOP_ITERATIONS_ALWAYS_RIGHT && !probe::long_loops_are_right(self)? {
+            let sums_examples = matches!(longest.kernel.name, "column_sum" | "outer_product" | "outer_product_update");
             bail!(
                 "{} ends loops after {} iterations without an error, and {} ({}) needs {}: \
-                 use a smaller --batch, --device cpu, or a newer driver",
+                 use {}--device cpu or a newer driver",
                 self.description,
                 probe::LOOP_ITERATIONS_ALWAYS_RIGHT,
                 longest.kernel.name,
                 longest.formula,
-                longest.iterations
+                iterations(longest),
+                if sums_examples { "a smaller --batch, " } else { "" }
             );
         }
         Ok(())
@@ -215,9 +283,10 @@ impl Gpu {
     }
 
     fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let polled = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
+        let poll = wgpu::PollType::Wait { submission_index: submission, timeout: None };
+        let polled = faults::catching(|| self.device.poll(poll));
         self.faults.check()?;
-        polled.map_err(|error| anyhow!("waiting for {}: {error}", self.description.name))?;
+        polled?.map_err(|error| anyhow!("waiting for {}: {error}", self.description.name))?;
         Ok(())
     }
 
@@ -252,9 +321,13 @@ impl Executor for Gpu {
     fn load(&mut self, plans: &[Plan]) -> Result<()> {
         self.plans.clear();
         self.buffers.clear();
-        self.make_buffers(plans)?;
-        for plan in plans {
-            self.check_loops(plan)?;
+        let plans: Vec<Plan> = match self.options.kernels {
+            KernelSet::Primitive => plans.to_vec(),
+            KernelSet::Fused => plans.iter().map(fuse).collect(),
+        };
+        self.make_buffers(&plans)?;
+        for plan in &plans {
+            self.check_limits(plan)?;
             let scope = self.faults.scope(&self.device);
             let loaded = self.load_plan(plan)?;
             scope.end().with_context(|| format!("{} cannot run the plan \"{}\"", self.description, plan.name))?;
@@ -312,13 +385,6 @@ impl Executor for Gpu {
     }
 }
 
-/// The pipelines a kernel needs are keyed by its name and snippets; see [`Pipelines`].
-fn label(kernel: &Kernel, step: &Step) -> String {
-    let activation = step.snippets.activation.filter(|_| kernel.uses_activation).map(|a| a.name);
-    let cost = step.snippets.cost.filter(|_| kernel.uses_cost).map(|c| c.name);
-    [Some(kernel.name), activation, cost].into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,7 +399,8 @@ mod tests {
     }
 
     fn opened() -> Vec<Gpu> {
-        let gpus: Vec<Gpu> = adapters().iter().map(|adapter| adapter.open().expect("the adapter opens")).collect();
+        let gpus: Vec<Gpu> =
+            adapters().iter().map(|adapter| adapter.open(GpuOptions::default()).expect("the adapter opens")).collect();
         let skip = std::env::var_os("GPU_BACKPROP_SKIP_GPU_TESTS").is_some();
         assert!(skip || !gpus.is_empty(), "no GPU adapter found: install a Vulkan driver");
         gpus
@@ -347,7 +414,9 @@ mod tests {
             gpu.device.destroy();
             let ran = gpu.run(0, &[MiniBatch::default()], &mut |_| ());
             let read = gpu.read_bytes(&a);
-            assert!(ran.is_err() || read.is_err(), "{}: a destroyed device ran a plan", gpu.description);
+            // wgpu takes submissions to a destroyed device in silence; what they computed cannot be had.
+            drop(ran);
+            assert!(read.is_err(), "{}: a destroyed device was read", gpu.description);
         }
     }
 

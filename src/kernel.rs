@@ -8,7 +8,9 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::activation::Activation;
 use crate::cost::Cost;
+use crate::kernels::Form;
 use crate::plan::{Element, Snippets};
+use crate::product::{self, Variant};
 
 /// The most work groups one dispatch may have in one dimension (the default limit of WebGPU).
 pub const MAX_WORK_GROUPS: u32 = 65_535;
@@ -32,20 +34,53 @@ pub struct Kernel {
     pub uses_activation: bool,
     /// Whether [`Snippets::cost`] is joined to the shader.
     pub uses_cost: bool,
-    /// What one invocation or one work group stands for, with the work group's size.
+    /// What one invocation or one work group stands for, with the work group's size. A product
+    /// is dispatched by the grid of its [`Variant`] instead.
     pub grid: Grid,
+    /// For a matrix product with something done to each entry: its form, which the shader leaves
+    /// to be joined, with a strategy.
+    pub product: Option<Form>,
+    /// What the kernel must compute.
+    pub specification: Specification,
+}
+
+/// What says what a kernel must compute.
+#[derive(Clone, Copy, Debug)]
+pub enum Specification {
     /// The same computation on the host.
-    pub twin: fn(&mut Call<'_>),
+    Twin(fn(&mut Call<'_>)),
+    /// The primitive kernels that a fused kernel replaces, by name and in order.
+    Primitives(&'static [&'static str]),
+}
+
+/// How a product is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Realization {
+    /// The strategy.
+    pub variant: &'static Variant,
+    /// Whether the factors are read four entries at a time, which their extents must allow.
+    pub vec4: bool,
 }
 
 impl Kernel {
+    /// The name of the shader's entry point.
+    pub fn entry_point(&self) -> &'static str {
+        if self.product.is_some() { "product" } else { self.name }
+    }
+
     /// The complete WGSL text: the kernel's own first, so that error line numbers stay true.
     ///
     /// # Panics
-    /// If `snippets` lacks one that the kernel uses; [`Recorder`](crate::plan::Recorder) methods
-    /// always supply them.
-    pub fn source(&self, snippets: Snippets) -> String {
+    /// If `snippets` lacks one that the kernel uses, or a product has no `realization`; steps
+    /// recorded and realized by this crate always have them.
+    pub fn source(&self, snippets: Snippets, realization: Option<Realization>) -> String {
         let mut text = String::from(self.shader);
+        if let Some(form) = self.product {
+            let Realization { variant, vec4 } = realization.expect("a product is realized by a variant");
+            text += product::factors(form, vec4);
+            text += product::STORE;
+            text += variant.shader;
+        }
         if self.uses_activation {
             text += snippets.activation.expect("a step of this kernel has an activation").shader;
         }
@@ -53,6 +88,11 @@ impl Kernel {
             text += snippets.cost.expect("a step of this kernel has a cost").shader;
         }
         text
+    }
+
+    /// How the kernel is dispatched.
+    pub fn grid(&self, realization: Option<Realization>) -> Grid {
+        realization.map_or(self.grid, |realization| realization.variant.grid)
     }
 }
 
@@ -139,8 +179,8 @@ shared_struct! {
 
 /// What one shader invocation (or work group) stands for, and the size of a work group.
 ///
-/// The output's shape decides the number of work groups; a dimension that would pass
-/// [`MAX_WORK_GROUPS`] is folded into the next one.
+/// The output's shape decides the number of work groups; rows and entries that would pass
+/// [`MAX_WORK_GROUPS`] in one dimension are folded into the next one, columns are not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Grid {
     /// One invocation per entry of the output; the work group is a line of `WORKGROUP_SIZE`.
@@ -154,6 +194,17 @@ pub enum Grid {
         rows: u32,
         /// Columns of the output in a work group.
         cols: u32,
+    },
+    /// One work group of `WORKGROUP_COLS` x `WORKGROUP_ROWS` per tile of the output.
+    PerTile {
+        /// Invocations in a work group, down.
+        rows: u32,
+        /// Invocations in a work group, across.
+        cols: u32,
+        /// Rows of the output that a work group computes.
+        tile_rows: u32,
+        /// Columns of the output that a work group computes.
+        tile_cols: u32,
     },
     /// A single work group of `WORKGROUP_SIZE`, for reductions.
     OneWorkGroup {
@@ -171,7 +222,7 @@ impl Grid {
                 let line = ((rows * cols) as u64).div_ceil(u64::from(size));
                 [line.min(limit), line.div_ceil(limit), 1]
             }
-            Grid::PerRowAndColumn { rows: tile_rows, cols: tile_cols } => {
+            Grid::PerRowAndColumn { rows: tile_rows, cols: tile_cols } | Grid::PerTile { tile_rows, tile_cols, .. } => {
                 let down = (rows as u64).div_ceil(u64::from(tile_rows));
                 let across = (cols as u64).div_ceil(u64::from(tile_cols));
                 [across, down.min(limit), down.div_ceil(limit)]
@@ -185,7 +236,9 @@ impl Grid {
     pub fn constants(self) -> Vec<(&'static str, u32)> {
         match self {
             Grid::PerEntry { size } | Grid::OneWorkGroup { size } => vec![("WORKGROUP_SIZE", size)],
-            Grid::PerRowAndColumn { rows, cols } => vec![("WORKGROUP_ROWS", rows), ("WORKGROUP_COLS", cols)],
+            Grid::PerRowAndColumn { rows, cols } | Grid::PerTile { rows, cols, .. } => {
+                vec![("WORKGROUP_ROWS", rows), ("WORKGROUP_COLS", cols)]
+            }
         }
     }
 
@@ -193,7 +246,7 @@ impl Grid {
     pub fn size(self) -> [u32; 2] {
         match self {
             Grid::PerEntry { size } | Grid::OneWorkGroup { size } => [size, 1],
-            Grid::PerRowAndColumn { rows, cols } => [cols, rows],
+            Grid::PerRowAndColumn { rows, cols } | Grid::PerTile { rows, cols, .. } => [cols, rows],
         }
     }
 

@@ -8,6 +8,7 @@ mod activate_prime;
 mod add_bias;
 mod column_sum;
 mod cost_gradient;
+mod fused;
 mod gather;
 mod gather_bytes;
 mod hadamard;
@@ -23,6 +24,7 @@ pub use activate_prime::ACTIVATE_PRIME;
 pub use add_bias::ADD_BIAS;
 pub use column_sum::COLUMN_SUM;
 pub use cost_gradient::COST_GRADIENT;
+pub use fused::{BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, OUTER_PRODUCT_UPDATE, ProductParams};
 pub use gather::GATHER;
 pub use gather_bytes::GATHER_BYTES;
 pub use hadamard::HADAMARD;
@@ -35,8 +37,8 @@ pub use total_cost::TOTAL_COST;
 
 use crate::kernel::Kernel;
 
-/// Every kernel, in the order in which training needs them.
-pub static ALL: [&Kernel; 14] = [
+/// Every primitive kernel, in the order in which training needs them.
+pub static PRIMITIVE: [&Kernel; 14] = [
     &GATHER,
     &GATHER_BYTES,
     &ONE_HOT,
@@ -52,6 +54,14 @@ pub static ALL: [&Kernel; 14] = [
     &TOTAL_COST,
     &NUMBER_CORRECT,
 ];
+
+/// Every fused kernel.
+pub static FUSED: [&Kernel; 4] = [&DENSE_FORWARD, &DENSE_FORWARD_ERROR, &BACKPROPAGATE_ERROR, &OUTER_PRODUCT_UPDATE];
+
+/// Every kernel.
+pub fn all() -> impl Iterator<Item = &'static Kernel> {
+    PRIMITIVE.into_iter().chain(FUSED)
+}
 
 /// Invocations in a work group of the kernels that stand for one entry each: a multiple of every
 /// GPU's subgroup, and small enough that a mini-batch of ten examples still fills several.

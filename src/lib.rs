@@ -45,7 +45,7 @@
 //! # fn main() -> anyhow::Result<()> {
 //! let data = open(&Source::default())?; // the built-in digits
 //! let topology = Topology::new(&[64, 30, 10], &activation::SIGMOID, &cost::QUADRATIC)?;
-//! let parameters = Parameters::random(&topology, Initialization::Scaled, 0);
+//! let parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
 //! let hyperparameters = Hyperparameters { batch: 10, eta: 3.0, seed: 0 };
 //!
 //! let mut cpu = Cpu::new(1); // or gpu::adapters()[0].open()?
@@ -68,12 +68,14 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod executor;
+pub mod fuse;
 pub mod gpu;
 pub mod kernel;
 pub mod kernels;
 pub mod model_file;
 pub mod network;
 pub mod plan;
+pub mod product;
 pub mod random;
 pub mod train;
 pub mod trainer;

@@ -2,7 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use sha2::{Digest, Sha256};
@@ -24,6 +24,14 @@ impl<T> Layers<T> {
     /// An item for each layer from `first` to `last`, made by `make(l)`.
     pub fn new(first: usize, last: usize, make: impl FnMut(usize) -> T) -> Self {
         Layers { first, items: (first..=last).map(make).collect() }
+    }
+
+    /// As [`Layers::new`], where making an item can fail.
+    ///
+    /// # Errors
+    /// The first error of `make`.
+    pub fn try_new(first: usize, last: usize, make: impl FnMut(usize) -> Result<T>) -> Result<Self> {
+        Ok(Layers { first, items: (first..=last).map(make).collect::<Result<_>>()? })
     }
 
     /// The items with the number of their layer, first layer first.
@@ -109,6 +117,14 @@ fn join(widths: &[usize]) -> String {
     widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-")
 }
 
+/// Makes room for `additional` more values, or says that there is none.
+pub(crate) fn reserve<T>(values: &mut Vec<T>, additional: usize) -> Result<()> {
+    values.try_reserve_exact(additional).map_err(|_| {
+        let megabytes = (additional * size_of::<T>()) as f64 / 1e6;
+        anyhow!("out of memory: cannot hold another {megabytes:.1} MB; use narrower layers or a smaller --batch")
+    })
+}
+
 /// How weights and biases begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Initialization {
@@ -131,21 +147,27 @@ pub struct Parameters {
 
 impl Parameters {
     /// Random weights and biases; the same `seed` always gives the same ones.
-    pub fn random(topology: &Topology, initialization: Initialization, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// More parameters than memory holds.
+    pub fn random(topology: &Topology, initialization: Initialization, seed: u64) -> Result<Self> {
         let mut rng = rng(seed, Stream::Initialization);
-        let mut normal = |len: usize, deviation: f32| -> Vec<f32> {
-            (0..len).map(|_| deviation * rng.sample::<f32, _>(StandardNormal)).collect()
+        let mut normal = |len: usize, deviation: f32| -> Result<Vec<f32>> {
+            let mut values = Vec::new();
+            reserve(&mut values, len)?;
+            values.extend((0..len).map(|_| deviation * rng.sample::<f32, _>(StandardNormal)));
+            Ok(values)
         };
         let n = &topology.n;
-        let w = Layers::new(2, topology.last(), |l| {
+        let w = Layers::try_new(2, topology.last(), |l| {
             let deviation = match initialization {
                 Initialization::Large => 1.0,
                 Initialization::Scaled => (n[l - 1] as f32).sqrt().recip(),
             };
             normal(n[l] * n[l - 1], deviation)
-        });
-        let b = Layers::new(2, topology.last(), |l| normal(n[l], 1.0));
-        Parameters { w, b }
+        })?;
+        let b = Layers::try_new(2, topology.last(), |l| normal(n[l], 1.0))?;
+        Ok(Parameters { w, b })
     }
 
     /// Every vector of parameters with its name (`w2`, `b2`, `w3`, ...), layer by layer.

@@ -11,7 +11,9 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::activation::Activation;
 use crate::cost::Cost;
-use crate::kernel::{Access, Kernel, Params};
+use crate::kernel::{Access, Kernel, Params, Realization};
+use crate::kernels::{Form, ProductParams};
+use crate::product::Extents;
 
 /// What one entry of a [`Matrix`] is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -162,28 +164,52 @@ pub struct Step {
     pub snippets: Snippets,
     /// The most loop iterations one shader invocation makes (some drivers end long loops silently).
     pub iterations: usize,
+    /// The primitive steps that a fused step replaces; empty for a primitive one.
+    pub replaces: Vec<Step>,
 }
 
 impl Step {
-    /// The matrix this step writes.
+    /// The matrix this step writes; the last of them, if it writes several.
     pub fn output(&self) -> &Matrix {
         self.operands.last().expect("a recorded step has operands")
     }
 
+    /// Every matrix this step writes.
+    pub fn outputs(&self) -> impl Iterator<Item = &Matrix> {
+        let written = self.operands.iter().zip(self.kernel.bindings);
+        written.filter(|(_, binding)| binding.access == Access::ReadWrite).map(|(matrix, _)| matrix)
+    }
+
+    /// The form and the extents of the product, if this step is one.
+    pub fn product(&self) -> Option<(Form, Extents)> {
+        let form = self.kernel.product?;
+        let p: ProductParams = bytemuck::pod_read_unaligned(&self.params);
+        Some((form, Extents { rows: p.rows as usize, cols: p.cols as usize, inner: p.inner as usize }))
+    }
+
     /// Number of work groups in each dimension.
-    pub fn work_groups(&self) -> [u32; 3] {
-        self.kernel.grid.work_groups(self.output().shape())
+    pub fn work_groups(&self, realization: Option<Realization>) -> [u32; 3] {
+        let shape = self.product().map_or(self.output().shape(), |(_, extents)| (extents.rows, extents.cols));
+        self.kernel.grid(realization).work_groups(shape)
+    }
+
+    /// The primitive steps that make up this one: itself, unless it is fused.
+    pub fn primitives(&self) -> &[Step] {
+        if self.replaces.is_empty() { std::slice::from_ref(self) } else { &self.replaces }
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<11}  {:<14}  {:<36}  ", self.equation, self.kernel.name, self.formula)?;
-        let (output, inputs) = self.operands.split_last().ok_or(fmt::Error)?;
-        for (i, input) in inputs.iter().enumerate() {
-            write!(f, "{}{input}", if i == 0 { "" } else { ", " })?;
-        }
-        write!(f, " -> {output}")
+        let list = |f: &mut fmt::Formatter<'_>, access: Access| {
+            let bound = self.operands.iter().zip(self.kernel.bindings);
+            let listed = bound.filter(|(_, binding)| binding.access == access).map(|(matrix, _)| matrix);
+            listed.enumerate().try_for_each(|(i, matrix)| write!(f, "{}{matrix}", if i == 0 { "" } else { ", " }))
+        };
+        list(f, Access::Read)?;
+        f.write_str(" -> ")?;
+        list(f, Access::ReadWrite)
     }
 }
 
@@ -197,15 +223,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Every matrix the plan names, once each, in order of first use.
-    pub fn matrices(&self) -> Vec<&Matrix> {
-        let mut found: Vec<&Matrix> = Vec::new();
-        for matrix in self.steps.iter().flat_map(|step| &step.operands) {
-            if !found.iter().any(|other| other.name == matrix.name) {
-                found.push(matrix);
-            }
-        }
-        found
+    /// The operands of every step: each matrix as often as it is used.
+    pub fn operands(&self) -> impl Iterator<Item = &Matrix> {
+        self.steps.iter().flat_map(|step| &step.operands)
     }
 }
 
@@ -214,6 +234,9 @@ impl fmt::Display for Plan {
         writeln!(f, "{}", self.name)?;
         for (i, step) in self.steps.iter().enumerate() {
             writeln!(f, "{:>4}  {step}", i + 1)?;
+            for replaced in &step.replaces {
+                writeln!(f, "      = {replaced}")?;
+            }
         }
         Ok(())
     }
@@ -262,6 +285,7 @@ impl Recorder {
             params: bytemuck::bytes_of(&params).to_vec(),
             snippets,
             iterations,
+            replaces: Vec::new(),
         };
         match check_step(&step) {
             Ok(()) => self.plan.steps.push(step),
@@ -313,10 +337,6 @@ fn check_step(step: &Step) -> Result<()> {
         if repeated && binding.access == Access::ReadWrite {
             bail!("{}: {matrix} is both written and bound a second time", kernel.name);
         }
-    }
-    let groups = step.work_groups();
-    if groups.iter().any(|&n| n > crate::kernel::MAX_WORK_GROUPS) {
-        bail!("{}: {} needs {groups:?} work groups, more than a GPU dispatches at once", kernel.name, step.output());
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use crate::backprop::{evaluation_plan, training_plan};
@@ -11,9 +11,10 @@ use crate::data::{self, Data, Inputs, Source};
 use crate::device::{self, DeviceChoice};
 use crate::error::{Diverged, WrongUsage};
 use crate::executor::DeviceDescription;
+use crate::fuse::{KernelSet, fuse};
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::{Element, Matrix, Plan};
-use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, examples_of};
+use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, check, examples_of};
 use crate::{activation, cost, model_file};
 
 /// How long `--device auto` measures each candidate.
@@ -43,6 +44,8 @@ pub struct Options {
     pub hyperparameters: Hyperparameters,
     /// What to train on.
     pub device: DeviceChoice,
+    /// Which kernels a GPU runs.
+    pub kernels: KernelSet,
     /// The most threads of the CPU executor.
     pub threads: usize,
     /// Where to write the model.
@@ -118,6 +121,14 @@ pub struct Report {
     pub parameters: usize,
     /// Each epoch.
     pub epochs: Vec<EpochReport>,
+    /// C on the training part, with the final weights.
+    pub train_cost: Option<f64>,
+    /// Fraction of the training part classified correctly, with the final weights.
+    pub train_accuracy: Option<f64>,
+    /// C on the validation part, with the final weights.
+    pub validation_cost: Option<f64>,
+    /// Fraction of the validation part classified correctly, with the final weights.
+    pub validation_accuracy: Option<f64>,
     /// C on the test part.
     pub test_cost: Option<f64>,
     /// Fraction of the test part classified correctly.
@@ -153,11 +164,16 @@ fn prepare(options: &Options) -> Result<(Data, Topology)> {
 /// As [`run`], as far as the data and the network are concerned.
 pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     let (data, topology) = prepare(options)?;
+    check(&topology, &data, options.hyperparameters)?;
     let m = options.hyperparameters.batch;
     let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
     let training = examples_of(&data.dataset, &order("training", data.split.training.len()));
     let (totals, counts) = (Matrix::new("totals", 1, 1), Matrix::of(Element::U32, "counts", 1, 1));
-    Ok(vec![training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &totals, &counts)?])
+    let plans = [training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &totals, &counts)?];
+    Ok(match options.kernels {
+        KernelSet::Primitive => plans.to_vec(),
+        KernelSet::Fused => plans.iter().map(fuse).collect(),
+    })
 }
 
 /// Trains a network.
@@ -171,8 +187,9 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     }
     let (data, topology) = prepare(options)?;
     let hyperparameters = options.hyperparameters;
-    let initial = Parameters::random(&topology, options.initialization, hyperparameters.seed);
-    let mut chosen = device::open(&options.device, options.threads, &mut |executor| {
+    check(&topology, &data, hyperparameters)?;
+    let initial = Parameters::random(&topology, options.initialization, hyperparameters.seed)?;
+    let mut chosen = device::open(&options.device, options.threads, options.kernels, &mut |executor| {
         Trainer::new(executor, &topology, &initial, &data, hyperparameters)?.measure_speed(TRIAL)
     })?;
     let device = chosen.executor.device().clone();
@@ -189,7 +206,13 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let epochs = train_epochs(&mut trainer, options.epochs, data.split.training.len(), hyperparameters, observer);
     observer.end();
     let epochs = epochs?;
-    let test = trainer.evaluate(PartOfData::Test)?;
+    let mut measure = |part| measured(&mut trainer, part, epochs.len(), hyperparameters);
+    // What the last epoch measured is measured again only where there was none.
+    let (training, validation) = match epochs.last() {
+        Some(_) => (None, None),
+        None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
+    };
+    let test = measure(PartOfData::Test)?;
     let parameters = trainer.parameters()?;
     if let Some(path) = &options.output {
         let scale = match data.dataset.inputs() {
@@ -198,7 +221,8 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         };
         model_file::save(path, &topology, &parameters, scale)?;
     }
-    let training_seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+    let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
+    let last = epochs.last();
     let rate = |count: usize| (training_seconds > 0.0).then(|| (count * epochs.len()) as f64 / training_seconds);
     Ok(Report {
         device: device.kind.to_string(),
@@ -208,6 +232,12 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         seed: hyperparameters.seed,
         layers: topology.widths().to_vec(),
         parameters: topology.parameters(),
+        train_cost: last.map(|last| last.train_cost).or(training.map(|training| training.cost)),
+        train_accuracy: last.map(|last| last.train_accuracy).or(training.as_ref().map(Evaluation::accuracy)),
+        validation_cost: last.and_then(|last| last.validation_cost).or(validation.map(|part| part.cost)),
+        validation_accuracy: last
+            .and_then(|last| last.validation_accuracy)
+            .or(validation.as_ref().map(Evaluation::accuracy)),
         test_cost: test.map(|test| test.cost),
         test_accuracy: test.as_ref().map(Evaluation::accuracy),
         test_correct: test.map(|test| test.correct),
@@ -230,12 +260,11 @@ fn train_epochs(
     let mut reports = Vec::new();
     for epoch in 1..=epochs {
         let seconds = trainer.train_epoch(&mut |steps| observer.steps(steps))?.as_secs_f64();
-        let training = trainer.evaluate(PartOfData::Training)?.context("a training part is never empty")?;
         // Some GPUs hide NaN behind a sigmoid: the weights themselves are looked at too.
-        if !training.cost.is_finite() || !trainer.parameters()?.all_finite() {
-            bail!(Diverged { epoch, eta: hyperparameters.eta });
-        }
-        let validation = trainer.evaluate(PartOfData::Validation)?;
+        ensure!(trainer.parameters()?.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
+        let training = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
+        let training = training.context("a training part is never empty")?;
+        let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
         let report = EpochReport {
             epoch,
             train_cost: training.cost,
@@ -249,6 +278,19 @@ fn train_epochs(
         reports.push(report);
     }
     Ok(reports)
+}
+
+/// Measures the network on a part of the data; a cost that is no number is divergence.
+fn measured(
+    trainer: &mut Trainer<'_, '_>,
+    part: PartOfData,
+    epoch: usize,
+    hyperparameters: Hyperparameters,
+) -> Result<Option<Evaluation>> {
+    let evaluation = trainer.evaluate(part)?;
+    let finite = evaluation.is_none_or(|evaluation| evaluation.cost.is_finite());
+    ensure!(finite, Diverged { epoch, eta: hyperparameters.eta });
+    Ok(evaluation)
 }
 
 /// What a fraction or a file for `--validation` or `--test` is, with the labels of the file.

@@ -15,8 +15,17 @@ use crate::network::{Layers, Parameters, Topology};
 use crate::plan::{Element, Matrix, Plan};
 use crate::random::{Stream, rng};
 
-/// Examples measured at a time: enough to fill a GPU, little enough to stay in a CPU's cache.
-const EVALUATION_BATCH: usize = 1000;
+/// The most examples measured at a time: enough to fill a GPU.
+const MAX_EVALUATION_BATCH: usize = 1000;
+
+/// The most entries of the widest activations measured at a time: 16 MB, so that measuring a
+/// network takes no more memory than training it.
+const EVALUATION_ENTRIES: usize = 4 << 20;
+
+fn evaluation_batch(topology: &Topology) -> usize {
+    let widest = topology.widths().iter().copied().max().unwrap_or(1);
+    (EVALUATION_ENTRIES / widest).clamp(1, MAX_EVALUATION_BATCH)
+}
 
 /// How the network learns.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -130,8 +139,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         hyperparameters: Hyperparameters,
     ) -> Result<Self> {
         let Data { dataset, split, .. } = data;
-        check_hyperparameters(hyperparameters, split.training.len())?;
-        check_fit(topology, dataset)?;
+        check(topology, data, hyperparameters)?;
 
         let order = |part: &str, len: usize| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
         let training_order = order("training", split.training.len());
@@ -146,13 +154,14 @@ impl<'e, 'd> Trainer<'e, 'd> {
             (PartOfData::Validation, &split.validation, order("validation", split.validation.len())),
             (PartOfData::Test, &split.test, order("test", split.test.len())),
         ];
-        let slots = parts.iter().map(|(_, part, _)| part.len().div_ceil(EVALUATION_BATCH)).max().unwrap_or(1);
+        let evaluation_batch = evaluation_batch(topology);
+        let slots = parts.iter().map(|(_, part, _)| part.len().div_ceil(evaluation_batch)).max().unwrap_or(1);
         let totals = Matrix::new("totals", slots, 1);
         let counts = Matrix::of(Element::U32, "counts", slots, 1);
         let mut evaluation_plans = Vec::new();
         for (part, numbers, order) in parts.iter().filter(|(_, numbers, _)| !numbers.is_empty()) {
             let examples = examples_of(dataset, order);
-            let made = PlansOfPart::new(numbers.len(), EVALUATION_BATCH, &mut plans, |m| {
+            let made = PlansOfPart::new(numbers.len(), evaluation_batch, &mut plans, |m| {
                 evaluation_plan(topology, &examples, m, &totals, &counts)
             })?;
             evaluation_plans.push((*part, made));
@@ -285,6 +294,16 @@ pub fn examples_of(dataset: &Dataset, order: &Matrix) -> Examples {
         scale,
         labels: Matrix::of(Element::U32, "labels", dataset.len(), 1),
     }
+}
+
+/// Makes sure that a network can be trained on data as wished, before anything large is made.
+///
+/// # Errors
+/// [`WrongUsage`]: a mini-batch of 0 examples or larger than the training part, a learning rate
+/// that is not a number, or data that does not fit the network.
+pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters) -> Result<()> {
+    check_hyperparameters(hyperparameters, data.split.training.len())?;
+    check_fit(topology, &data.dataset)
 }
 
 fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> Result<()> {

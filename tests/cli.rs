@@ -213,11 +213,14 @@ fn with_no_epochs_the_initial_network_is_written() {
 
 #[test]
 fn the_plan_is_printed_equation_by_equation() {
-    let plan = stdout(&["train", "--print-plan", "--batch", "7"]);
-    for part in
-        ["feedforward", "BP1", "BP2", "BP3", "BP4", "descent", "a1 (7, 64)", "w2 -= (η/7) nabla_w2", "z2 = a1 w2ᵀ"]
-    {
-        assert!(plan.contains(part), "{part} is not in\n{plan}");
+    let parts =
+        ["feedforward", "BP1", "BP2", "BP3", "BP4", "descent", "a1 (7, 64)", "w2 -= (η/7) nabla_w2", "z2 = a1 w2ᵀ"];
+    for kernels in ["fused", "primitive"] {
+        let plan = stdout(&["train", "--print-plan", "--batch", "7", "--kernels", kernels]);
+        assert_eq!(plan.contains("outer_product_update"), kernels == "fused");
+        for part in parts {
+            assert!(plan.contains(part), "{part} is not in\n{plan}");
+        }
     }
 }
 
@@ -283,12 +286,14 @@ fn a_gpu_trains_by_number_and_by_name() {
     }
     for adapter in adapters {
         let index = adapter["index"].to_string();
-        let report = json(&["train", "--json", "--epochs", "3", "--device", &index, "--kernels", "primitive"]);
-        assert_eq!((&report["device"], &report["adapter"]), (&"gpu".into(), &adapter["adapter"]));
-        assert_eq!(report["backend"], adapter["backend"]);
         let cpu = json(&["train", "--json", "--epochs", "3", "--device", "cpu"]);
         let accuracy = |report: &Value| report["test_accuracy"].as_f64().expect("a test accuracy");
-        assert!((accuracy(&report) - accuracy(&cpu)).abs() <= 0.005, "{report} and {cpu}");
+        for kernels in ["fused", "primitive"] {
+            let report = json(&["train", "--json", "--epochs", "3", "--device", &index, "--kernels", kernels]);
+            assert_eq!((&report["device"], &report["adapter"]), (&"gpu".into(), &adapter["adapter"]));
+            assert_eq!(report["backend"], adapter["backend"]);
+            assert!((accuracy(&report) - accuracy(&cpu)).abs() <= 0.005, "{report} and {cpu}");
+        }
         let name = adapter["adapter"].as_str().expect("a name").to_uppercase();
         assert_eq!(json(&["train", "--json", "--epochs", "0", "--device", &name])["adapter"], adapter["adapter"]);
     }
@@ -312,9 +317,11 @@ fn without_an_adapter_auto_is_the_cpu_and_gpu_an_error() {
     assert!(stderr.contains("no GPU adapter found") && stderr.contains("--device cpu"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 
+    assert!(stderr.contains("WGPU_BACKEND="), "the restriction is named: {stderr}");
+
     let output = without_adapters(&["devices"]);
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && stdout.contains("install its Vulkan driver"), "{stdout}");
+    assert!(output.status.success() && stdout.contains("WGPU_BACKEND="), "{stdout}");
 }
 
 #[test]
@@ -340,6 +347,17 @@ fn wrong_flags_are_named() {
     assert_fails(&["train", "--test", "images"], 2, &["--test-labels"]);
     assert_fails(&["train", "--test-labels", "labels"], 2, &["--test FILE"]);
     assert_fails(&["train", "--labels", "labels"], 2, &["--labels", "built-in"]);
+    assert_fails(&["train", "--eta", "1e39"], 2, &["--eta 1e39", "32-bit"]);
+    assert_fails(&["train", "--eta", "1e-60"], 2, &["--eta 1e-60", "32-bit"]);
+    assert_fails(&["train", "--seed", "-1"], 2, &["-1", "--seed"]);
+    assert_fails(&["train", "--batch", "-1"], 2, &["-1", "--batch"]);
+    assert_fails(&["train", "--hidden", "-1"], 2, &["-1", "--hidden"]);
+    assert_fails(&["train", "--test", "0.0001"], 2, &["--test 0.0001", "none"]);
+    assert_fails(&["train", "--device", ""], 2, &["--device", "auto, cpu, gpu"]);
+    assert_fails(&["train", "--print-plan", "--batch", "0"], 2, &["--batch 0"]);
+    assert_fails(&["train", "--print-plan", "--batch", "5000"], 2, &["--batch 5000"]);
+    assert_fails(&["train", "--print-plan", "--layers", "64,9"], 2, &["9 outputs"]);
+    assert_fails(&["train", "--print-plan", "--json"], 2, &["--print-plan", "--json"]);
     assert_fails(&["train", "--init", "huge"], 2, &["large", "scaled"]);
     assert_fails(&["train", "--validation", "0.9", "--test", "0.999"], 2, &["leave no example"]);
 }
@@ -416,6 +434,75 @@ fn divergence_is_exit_code_4_and_keeps_the_old_model() {
         &["diverged", "epoch 1", "--eta"],
     );
     assert_eq!(std::fs::read(&path).expect("the old model"), b"precious");
+}
+
+#[test]
+fn an_initial_network_without_a_cost_is_divergence_too() {
+    let folder = Folder::new();
+    let mut images = vec![0, 0, 0x0d, 2, 0, 0, 0, 1, 0, 0, 0, 8];
+    (0..8).for_each(|_| images.extend(3e38f32.to_be_bytes()));
+    let images = folder.file("images", &images);
+    let labels = folder.file("labels", &idx(&[1], &[1]));
+    let flags = ["train", &images, "--labels", &labels, "--batch", "1", "--init", "large", "--device", "cpu"];
+    assert_fails(&[&flags[..], &["--epochs", "0"]].concat(), 4, &["initial network", "scale the inputs"]);
+    assert_fails(&[&flags[..], &["--eta", "0"]].concat(), 4, &["initial network", "scale the inputs"]);
+}
+
+#[test]
+fn with_no_epochs_the_initial_network_is_measured() {
+    let result = stdout(&["train", "--epochs", "0", "--validation", "0.1", "--device", "cpu"]);
+    for part in ["training  ", "validation  ", "test accuracy"] {
+        assert!(result.contains(part), "{part} is not in {result}");
+    }
+    let report = json(&["train", "--json", "--epochs", "0", "--validation", "0.1", "--device", "CPU"]);
+    for field in ["train_cost", "train_accuracy", "validation_cost", "validation_accuracy", "test_cost"] {
+        assert!(report[field].as_f64().expect(field) >= 0.0, "{report}");
+    }
+    assert_eq!(report["training_seconds"].to_string(), "0.0");
+}
+
+#[test]
+fn any_number_of_threads_will_do() {
+    let threads = u64::MAX.to_string();
+    let flags = ["train", "--json", "--epochs", "1", "--hidden", "500", "--batch", "200", "--device", "cpu"];
+    let report = json(&[&flags[..], &["--threads", &threads]].concat());
+    let other = json(&[&flags[..], &["--threads", "1"]].concat());
+    assert_eq!(report["weights_sha256"], other["weights_sha256"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn only_regular_files_are_replaced() {
+    let folder = Folder::new();
+    let train = |path: &str| run(&["train", "--epochs", "0", "--device", "cpu", "-q", "-o", path]);
+    assert_fails(&["train", "--epochs", "100000", "-o", "/dev/null"], 1, &["-o /dev/null", "not a regular file"]);
+    assert_fails(&["train", "--epochs", "100000", "-o", &folder.text("new/")], 1, &["new/", "a file name is needed"]);
+    let long = folder.text(&"x".repeat(300));
+    assert_fails(&["train", "--epochs", "100000", "-o", &long], 1, &["cannot write"]);
+
+    // A link stays a link, to the new file.
+    folder.file("target", b"old");
+    std::os::unix::fs::symlink("target", folder.path("link")).expect("a link");
+    assert!(train(&folder.text("link")).status.success());
+    assert!(folder.path("link").is_symlink());
+    assert!(SafeTensors::deserialize(&std::fs::read(folder.path("target")).expect("the target")).is_ok());
+    std::os::unix::fs::symlink("nowhere", folder.path("dangling")).expect("a link");
+    assert_fails(&["train", "-o", &folder.text("dangling")], 1, &["dangling", "leads nowhere"]);
+}
+
+#[test]
+fn bytes_and_floats_do_not_mix() {
+    let folder = Folder::new();
+    let (images, labels) = images_and_labels();
+    let [images, labels] = [folder.file("images", &images), folder.file("labels", &labels)];
+    let mut floats = vec![0, 0, 0x0d, 2, 0, 0, 0, 1, 0, 0, 0, 6];
+    (0..6).for_each(|_| floats.extend(0.5f32.to_be_bytes()));
+    let test = [folder.file("floats", &floats), folder.file("one", &idx(&[1], &[1]))];
+    assert_fails(
+        &["train", &images, "--labels", &labels, "--test", &test[0], "--test-labels", &test[1]],
+        1,
+        &["--test", "floats", "another type"],
+    );
 }
 
 #[test]

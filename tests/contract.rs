@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use gpu_backprop::kernel::{Access, Field, Grid, Kernel, MiniBatch, Params};
+use gpu_backprop::kernel::{Access, Field, Grid, Kernel, MiniBatch, Params, Realization, Specification};
 use gpu_backprop::kernels;
 use gpu_backprop::plan::{Element, Snippets};
+use gpu_backprop::product::VARIANTS;
 use gpu_backprop::{activation, cost};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 
@@ -18,8 +19,19 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
         .collect()
 }
 
-fn parse(kernel: &Kernel, snippets: Snippets) -> Module {
-    let source = kernel.source(snippets);
+/// Every way to compute a kernel.
+fn realizations(kernel: &Kernel) -> Vec<Option<Realization>> {
+    match kernel.product {
+        None => vec![None],
+        Some(_) => VARIANTS
+            .into_iter()
+            .flat_map(|variant| [false, true].map(|vec4| Some(Realization { variant, vec4 })))
+            .collect(),
+    }
+}
+
+fn parse(kernel: &Kernel, snippets: Snippets, realization: Option<Realization>) -> Module {
+    let source = kernel.source(snippets, realization);
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
     naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
@@ -28,10 +40,15 @@ fn parse(kernel: &Kernel, snippets: Snippets) -> Module {
     module
 }
 
-fn modules() -> impl Iterator<Item = (&'static Kernel, Module)> {
-    kernels::ALL
-        .into_iter()
-        .flat_map(|kernel| combinations(kernel).into_iter().map(move |snippets| (kernel, parse(kernel, snippets))))
+/// Every kernel, with each combination of snippets, computed in each way.
+fn modules() -> impl Iterator<Item = (&'static Kernel, Option<Realization>, Module)> {
+    kernels::all().flat_map(|kernel| {
+        combinations(kernel).into_iter().flat_map(move |snippets| {
+            realizations(kernel)
+                .into_iter()
+                .map(move |realization| (kernel, realization, parse(kernel, snippets, realization)))
+        })
+    })
 }
 
 /// The global variable bound at a group and binding: its name, address space and type.
@@ -67,36 +84,93 @@ fn scalar(inner: &TypeInner) -> &'static str {
     }
 }
 
-#[test]
-fn every_shader_has_one_row_and_every_row_one_shader() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
-    let files: BTreeSet<String> = std::fs::read_dir(folder)
-        .expect("the folder of shaders")
+/// The names of the shaders in a folder.
+fn files(folder: &str) -> BTreeSet<String> {
+    std::fs::read_dir(format!("{SHADERS}/{folder}"))
+        .expect("a folder of shaders")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "wgsl"))
         .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
-        .collect();
-    let rows: BTreeSet<String> = kernels::ALL.iter().map(|kernel| kernel.name.to_string()).collect();
-    assert_eq!(files, rows);
-    assert_eq!(rows.len(), kernels::ALL.len(), "names are unique");
-    for kernel in kernels::ALL {
-        let file = std::fs::read_to_string(format!("{folder}/{}.wgsl", kernel.name)).expect("the shader");
-        assert_eq!(kernel.shader, file, "{} has the text of another shader", kernel.name);
-        assert!(file.starts_with("// "), "{}: the first line says what it computes", kernel.name);
+        .collect()
+}
+
+const SHADERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+
+fn names(rows: &[&Kernel]) -> BTreeSet<String> {
+    rows.iter().map(|kernel| kernel.name.to_string()).collect()
+}
+
+#[test]
+fn every_shader_has_one_row_and_every_row_one_shader() {
+    assert_eq!(files(""), names(&kernels::PRIMITIVE));
+    assert_eq!(files("fused"), names(&kernels::FUSED));
+    assert_eq!(names(&kernels::all().collect::<Vec<_>>()).len(), kernels::all().count(), "names are unique");
+    for (folder, rows) in [("", &kernels::PRIMITIVE[..]), ("fused", &kernels::FUSED[..])] {
+        for kernel in rows {
+            let file = std::fs::read_to_string(format!("{SHADERS}/{folder}/{}.wgsl", kernel.name)).expect("the shader");
+            assert_eq!(kernel.shader, file, "{} has the text of another shader", kernel.name);
+            assert!(file.starts_with("// "), "{}: the first line says what it computes", kernel.name);
+        }
     }
 }
 
 #[test]
-fn the_entry_point_has_the_name_of_the_kernel() {
-    for (kernel, module) in modules() {
+fn every_variant_has_the_shader_of_its_name() {
+    let shared = ["blocks", "nn", "nn_vec4", "nt", "nt_vec4", "store", "tn", "tn_vec4"];
+    let variants = VARIANTS.map(|variant| variant.name);
+    assert_eq!(files("product"), variants.into_iter().chain(shared).map(ToString::to_string).collect());
+    for variant in VARIANTS {
+        let file = std::fs::read_to_string(format!("{SHADERS}/product/{}.wgsl", variant.name)).expect("the shader");
+        assert_eq!(variant.shader, file, "{} has the text of another shader", variant.name);
+    }
+}
+
+#[test]
+fn fused_kernels_replace_primitives() {
+    for kernel in kernels::PRIMITIVE {
+        assert!(matches!(kernel.specification, Specification::Twin(_)), "{}", kernel.name);
+    }
+    for kernel in kernels::FUSED {
+        let Specification::Primitives(replaced) = kernel.specification else { panic!("{} has a twin", kernel.name) };
+        assert!(replaced.len() > 1 && replaced.iter().all(|name| names(&kernels::PRIMITIVE).contains(*name)));
+    }
+}
+
+#[test]
+fn the_entry_point_has_the_name_of_the_row() {
+    for (kernel, _, module) in modules() {
         let entry_points: Vec<_> = module.entry_points.iter().map(|entry| (entry.name.as_str(), entry.stage)).collect();
-        assert_eq!(entry_points, [(kernel.name, ShaderStage::Compute)]);
+        assert_eq!(entry_points, [(kernel.entry_point(), ShaderStage::Compute)]);
+    }
+}
+
+#[test]
+fn shared_memory_is_what_the_variant_says() {
+    for (kernel, realization, module) in modules() {
+        let Some(Realization { variant, .. }) = realization else { continue };
+        let layouter = {
+            let mut layouter = naga::proc::Layouter::default();
+            layouter.update(module.to_ctx()).expect("a layout");
+            layouter
+        };
+        let bytes: u32 = module
+            .global_variables
+            .iter()
+            .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
+            .map(|(_, variable)| match module.types[variable.ty].inner {
+                // An array as long as the work group is wide.
+                TypeInner::Array { stride, size: naga::ArraySize::Pending(_), .. } => stride * variant.grid.size()[0],
+                _ => layouter[variable.ty].size,
+            })
+            .sum();
+        assert_eq!(bytes, variant.shared_memory, "{} by {}", kernel.name, variant.name);
+        assert!(bytes <= 16_384, "{}: more than every GPU has", variant.name);
     }
 }
 
 #[test]
 fn bindings_are_those_of_the_row() {
-    for (kernel, module) in modules() {
+    for (kernel, _, module) in modules() {
         for (number, binding) in (1..).zip(kernel.bindings) {
             let what = format!("{}: binding {number}", kernel.name);
             let (name, space, inner) = bound(&module, 0, number).unwrap_or_else(|| panic!("{what} is missing"));
@@ -107,15 +181,18 @@ fn bindings_are_those_of_the_row() {
             };
             assert_eq!(space, AddressSpace::Storage { access }, "{what}");
             let TypeInner::Array { base, .. } = inner else { panic!("{what} is not an array") };
+            let base = match module.types[*base].inner {
+                TypeInner::Vector { size: naga::VectorSize::Quad, scalar } => TypeInner::Scalar(scalar),
+                ref inner => inner.clone(),
+            };
             let element = match binding.element {
                 Element::F32 => "f32",
                 Element::U32 | Element::Byte => "u32",
             };
-            assert_eq!(scalar(&module.types[*base].inner), element, "{what}");
+            assert_eq!(scalar(&base), element, "{what}");
         }
-        let (output, inputs) = kernel.bindings.split_last().expect("a kernel has bindings");
-        assert_eq!(output.access, Access::ReadWrite, "{}: the last binding is the output", kernel.name);
-        assert!(inputs.iter().all(|input| input.access == Access::Read), "{}: one output", kernel.name);
+        let written: Vec<bool> = kernel.bindings.iter().map(|binding| binding.access == Access::ReadWrite).collect();
+        assert!(written.is_sorted() && written.last() == Some(&true), "{}: outputs come last", kernel.name);
         let bound = module.global_variables.iter().filter(|(_, variable)| variable.binding.is_some()).count();
         let uniforms = 1 + usize::from(kernel.reads_mini_batch);
         assert_eq!(bound, kernel.bindings.len() + uniforms, "{}: number of bindings", kernel.name);
@@ -124,7 +201,7 @@ fn bindings_are_those_of_the_row() {
 
 #[test]
 fn params_have_the_same_members_on_both_sides() {
-    for (kernel, module) in modules() {
+    for (kernel, _, module) in modules() {
         let (name, space, inner) = bound(&module, 0, 0).unwrap_or_else(|| panic!("{} has no params", kernel.name));
         assert_eq!((name, space), ("params", AddressSpace::Uniform), "{}", kernel.name);
         assert_struct(&module, &format!("the params of {}", kernel.name), inner, kernel.params);
@@ -141,10 +218,11 @@ fn params_have_the_same_members_on_both_sides() {
 
 #[test]
 fn work_group_sizes_come_from_the_row() {
-    for (kernel, module) in modules() {
+    for (kernel, realization, module) in modules() {
+        let grid = kernel.grid(realization);
         let names: BTreeSet<&str> =
             module.overrides.iter().map(|(_, constant)| constant.name.as_deref().expect("a name")).collect();
-        let constants = kernel.grid.constants();
+        let constants = grid.constants();
         assert_eq!(names, constants.iter().map(|(name, _)| *name).collect(), "{}", kernel.name);
         let sizes = module.entry_points[0].workgroup_size_overrides;
         let sizes = sizes.unwrap_or_else(|| panic!("{}: a work group size that is not an override", kernel.name));
@@ -156,12 +234,12 @@ fn work_group_sizes_come_from_the_row() {
                 ref other => panic!("{}: {other:?} in the work group size", kernel.name),
             })
             .collect();
-        let expected = match kernel.grid {
+        let expected = match grid {
             Grid::PerEntry { .. } | Grid::OneWorkGroup { .. } => vec!["WORKGROUP_SIZE"],
-            Grid::PerRowAndColumn { .. } => vec!["WORKGROUP_COLS", "WORKGROUP_ROWS"],
+            Grid::PerRowAndColumn { .. } | Grid::PerTile { .. } => vec!["WORKGROUP_COLS", "WORKGROUP_ROWS"],
         };
         assert_eq!(used, expected, "{}", kernel.name);
-        if let Grid::OneWorkGroup { size } = kernel.grid {
+        if let Grid::OneWorkGroup { size } = grid {
             assert!(size.is_power_of_two(), "{}: its reduction halves {size} lanes again and again", kernel.name);
         }
     }
@@ -169,13 +247,18 @@ fn work_group_sizes_come_from_the_row() {
 
 #[test]
 fn snippets_are_used_where_the_row_says_so() {
-    for (kernel, module) in modules() {
+    for (kernel, _, module) in modules() {
         let functions: BTreeSet<&str> =
             module.functions.iter().map(|(_, function)| function.name.as_deref().expect("a name")).collect();
         let calls = |name| kernel.shader.contains(&format!("{name}("));
         assert_eq!(functions.contains("sigma"), kernel.uses_activation, "{}", kernel.name);
         assert_eq!(functions.contains("cost"), kernel.uses_cost, "{}", kernel.name);
-        assert_eq!(calls("sigma") || calls("sigma_prime"), kernel.uses_activation, "{}", kernel.name);
+        assert_eq!(
+            calls("sigma") || calls("sigma_prime") || calls("sigma_prime_from_a"),
+            kernel.uses_activation,
+            "{}",
+            kernel.name
+        );
         assert_eq!(calls(" cost") || calls("cost_derivative"), kernel.uses_cost, "{}", kernel.name);
     }
 }

@@ -54,7 +54,7 @@ fn central_difference(f: impl Fn(f64) -> f64) -> f64 {
 fn the_oracle_agrees_with_finite_differences() {
     for widths in NETWORKS {
         let topology = topology(widths);
-        let parameters = Parameters::random(&topology, Initialization::Large, 3);
+        let parameters = Parameters::random(&topology, Initialization::Large, 3).expect("memory");
         let (x, y) = examples(&topology, 1);
         let (x, y) = (wide(&x), wide(&y));
         let gradient = oracle(&topology, &parameters).backprop(&x, &y);
@@ -80,17 +80,19 @@ fn the_oracle_agrees_with_finite_differences() {
     }
 }
 
-/// Every matrix of every equation, for a mini-batch of each size, one layer at a time.
+/// Every matrix of every equation, for a mini-batch of each size, one layer at a time: by the twins,
+/// and by the faster steps of the CPU executor.
 #[test]
 fn the_plan_agrees_with_the_oracle() {
     for widths in NETWORKS {
         for m in [1, 3, 10] {
-            check_equations(&topology(widths), m);
+            check_equations(&mut Cpu::of_twins(), &topology(widths), m);
+            check_equations(&mut Cpu::new(1), &topology(widths), m);
         }
     }
 }
 
-fn check_equations(topology: &Topology, m: usize) {
+fn check_equations(executor: &mut dyn Executor, topology: &Topology, m: usize) {
     let net = Matrices::new(topology, m);
     let mut plan = Recorder::new("the equations");
     backprop::feedforward(&mut plan, topology, &net);
@@ -101,11 +103,9 @@ fn check_equations(topology: &Topology, m: usize) {
     backprop::descend(&mut plan, topology, &net);
     let plan = plan.finish().expect("the shapes fit");
 
-    let parameters = Parameters::random(topology, Initialization::Large, 5);
+    let parameters = Parameters::random(topology, Initialization::Large, 5).expect("memory");
     let (x, y) = examples(topology, m);
     let eta = 0.7;
-    let mut cpu = Cpu::new(1);
-    let executor: &mut dyn Executor = &mut cpu;
     executor.load(&[plan]).expect("load");
     executor.write(&net.a[1], &x).expect("write");
     executor.write(&net.y, &y).expect("write");
@@ -160,7 +160,7 @@ fn an_epoch_agrees_with_the_oracle() {
         dataset: Dataset::new(Inputs::Floats(inputs.clone()), 5, labels.clone()).expect("a data set"),
         split: Split::all_training(0..examples),
     };
-    let parameters = Parameters::random(&topology, Initialization::Scaled, seed);
+    let parameters = Parameters::random(&topology, Initialization::Scaled, seed).expect("memory");
     let mut cpu = Cpu::new(1);
     let hyperparameters = Hyperparameters { batch: m, eta, seed };
     let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters).expect("a trainer");

@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{adapters_under_test, assert_close, wide};
+use common::{adapters_under_test, assert_close, primitive, wide};
 use gpu_backprop::activation::SIGMOID;
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::digits::digits;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::executor::Executor;
+use gpu_backprop::gpu::{Adapter, GpuOptions};
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
 
@@ -16,6 +17,17 @@ const SEED: u64 = 4;
 const BATCH: usize = 10;
 /// 100 mini-batches, the last of them ragged.
 const TRAINING: usize = 99 * BATCH + 7;
+
+/// Every adapter, with each set of kernels, and as in a release run without shader checks.
+fn configurations() -> Vec<(Adapter, GpuOptions)> {
+    let fused = GpuOptions::default();
+    let unchecked = GpuOptions { shader_checks: false, ..fused };
+    let options = [primitive(), fused, unchecked];
+    options
+        .into_iter()
+        .flat_map(|options| adapters_under_test().into_iter().map(move |adapter| (adapter, options)))
+        .collect()
+}
 
 fn data(dataset: Dataset) -> Data {
     let rest = (TRAINING..dataset.len()).map(|i| i as u32);
@@ -35,7 +47,7 @@ fn topology() -> Topology {
 
 fn train(executor: &mut dyn Executor, data: &Data, epochs: usize) -> (Parameters, Evaluation) {
     let topology = topology();
-    let initial = Parameters::random(&topology, Initialization::Scaled, SEED);
+    let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
     let hyperparameters = Hyperparameters { batch: BATCH, eta: 3.0, seed: SEED };
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
@@ -49,8 +61,8 @@ fn train(executor: &mut dyn Executor, data: &Data, epochs: usize) -> (Parameters
 fn gpu_and_cpu_agree_after_100_mini_batches() {
     let data = data(digits().expect("the digits"));
     let (expected, cpu_test) = train(&mut Cpu::new(2), &data, 1);
-    for adapter in adapters_under_test() {
-        let mut gpu = adapter.open().expect("the adapter opens");
+    for (adapter, options) in configurations() {
+        let mut gpu = adapter.open(options).expect("the adapter opens");
         let (found, gpu_test) = train(&mut gpu, &data, 1);
         // Each step rounds sums of up to 64 terms, independently on both devices: over 100 steps
         // that is a random walk of 100 times 64 roundings, each of a weight's magnitude, a part in
@@ -60,7 +72,7 @@ fn gpu_and_cpu_agree_after_100_mini_batches() {
             8.0 * f64::from(f32::EPSILON) / 2.0 * (100.0f64 * 64.0).sqrt() * f64::from(largest)
         };
         for ((name, found), (_, expected)) in found.iter().zip(expected.iter()) {
-            let what = format!("{name} on {}", adapter.description());
+            let what = format!("{name} on {}, {options:?}", adapter.description());
             assert_close(&what, 1, found, &wide(expected), tolerance(expected));
         }
         // Outputs change by at most a few times as much as the weights.
@@ -71,12 +83,17 @@ fn gpu_and_cpu_agree_after_100_mini_batches() {
 #[test]
 fn the_same_seed_on_the_same_device_gives_the_same_bits() {
     let data = data(digits().expect("the digits"));
-    for adapter in adapters_under_test() {
-        let mut gpu = adapter.open().expect("the adapter opens");
+    for (adapter, options) in configurations() {
+        let mut gpu = adapter.open(options).expect("the adapter opens");
         let first = train(&mut gpu, &data, 2);
         // Submissions are of other lengths the second time; another device object is opened the third.
         assert_eq!(first, train(&mut gpu, &data, 2), "{}", adapter.description());
-        assert_eq!(first, train(&mut adapter.open().expect("it opens again"), &data, 2), "{}", adapter.description());
+        assert_eq!(
+            first,
+            train(&mut adapter.open(options).expect("it opens again"), &data, 2),
+            "{}",
+            adapter.description()
+        );
     }
     assert_eq!(train(&mut Cpu::new(2), &data, 2), train(&mut Cpu::new(2), &data, 2));
     assert_eq!(train(&mut Cpu::new(1), &data, 2), train(&mut Cpu::new(2), &data, 2), "threads change nothing");
@@ -87,8 +104,8 @@ fn bytes_and_floats_train_alike() {
     let bytes = digits().expect("the digits");
     let (of_floats, of_bytes) = (data(as_floats(&bytes)), data(bytes));
     assert_eq!(train(&mut Cpu::new(1), &of_bytes, 1), train(&mut Cpu::new(1), &of_floats, 1));
-    for adapter in adapters_under_test() {
-        let mut gpu = adapter.open().expect("the adapter opens");
+    for (adapter, options) in configurations() {
+        let mut gpu = adapter.open(options).expect("the adapter opens");
         assert_eq!(train(&mut gpu, &of_bytes, 1), train(&mut gpu, &of_floats, 1), "{}", adapter.description());
     }
 }
@@ -106,10 +123,10 @@ fn training_learns() {
 fn a_trial_measures_and_an_impossible_training_is_refused() {
     let data = data(digits().expect("the digits"));
     let topology = topology();
-    let initial = Parameters::random(&topology, Initialization::Scaled, SEED);
+    let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
     let refused = |topology: &Topology, batch, eta| {
         let hyperparameters = Hyperparameters { batch, eta, seed: SEED };
-        let initial = Parameters::random(topology, Initialization::Scaled, SEED);
+        let initial = Parameters::random(topology, Initialization::Scaled, SEED).expect("memory");
         let error = Trainer::new(&mut Cpu::new(1), topology, &initial, &data, hyperparameters).map(|_| ());
         format!("{:#}", error.expect_err("refused"))
     };

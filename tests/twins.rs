@@ -3,11 +3,11 @@
 mod common;
 
 use common::cases::{self, Case};
-use common::{adapters_under_test, assert_close, wide};
+use common::{adapters_under_test, assert_close, primitive, wide};
 use gpu_backprop::activation::SIGMOID;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::executor::Executor;
-use gpu_backprop::kernel::{Call, MiniBatch, Operand};
+use gpu_backprop::kernel::{Call, MiniBatch, Operand, Specification};
 use gpu_backprop::kernels;
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
 
@@ -20,7 +20,7 @@ const SENTINELS: usize = 77;
 #[test]
 fn gpu_kernels_agree_with_their_twins() {
     for adapter in adapters_under_test() {
-        let mut gpu = adapter.open().expect("the adapter opens");
+        let mut gpu = adapter.open(primitive()).expect("the adapter opens");
         for case in cases::all() {
             check(&mut gpu, &case);
         }
@@ -36,10 +36,31 @@ fn the_cpu_executor_agrees_with_the_twins() {
     }
 }
 
+/// Some of the products are large enough to be shared among threads.
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for case in cases::all().iter().filter(|case| case.before.is_none()) {
+        let step = &case.plan.steps[0];
+        let computed = |threads| {
+            let mut cpu = Cpu::new(threads);
+            cpu.load(std::slice::from_ref(&case.plan)).expect("load");
+            for (matrix, bytes) in &case.inputs {
+                cpu.write_bytes(matrix, bytes).expect("write");
+            }
+            cpu.run(0, &[case.mini_batch], &mut |_| ()).expect("run");
+            cpu.read_bytes(step.output()).expect("read")
+        };
+        let one = computed(1);
+        for threads in [2, 3, 7] {
+            assert_eq!(one, computed(threads), "{} with {threads} threads", case.plan.name);
+        }
+    }
+}
+
 #[test]
 fn the_cases_cover_every_kernel() {
     let cases = cases::all();
-    for kernel in kernels::ALL {
+    for kernel in kernels::PRIMITIVE {
         assert!(cases.iter().any(|case| case.plan.steps[0].kernel.name == kernel.name), "{} has no case", kernel.name);
     }
 }
@@ -110,7 +131,8 @@ fn run_twin(case: &Case, mut output: Vec<f32>) -> Vec<f32> {
         Element::F32 | Element::Byte => Operand::F32Mut(&mut output[..len]),
     });
     let (mini_batch, snippets) = (case.mini_batch, step.snippets);
-    (step.kernel.twin)(&mut Call { params: &step.params, mini_batch, snippets, threads: 1, operands });
+    let Specification::Twin(twin) = step.kernel.specification else { panic!("a primitive kernel has a twin") };
+    twin(&mut Call { params: &step.params, mini_batch, snippets, threads: 1, operands });
     output
 }
 
@@ -129,7 +151,7 @@ fn long_loops_are_right_or_refused() {
     plan.column_sum(&delta, &nabla_b);
     let plan = plan.finish().expect("the shapes fit");
     for adapter in adapters_under_test() {
-        let mut gpu = adapter.open().expect("the adapter opens");
+        let mut gpu = adapter.open(primitive()).expect("the adapter opens");
         match gpu.load(std::slice::from_ref(&plan)) {
             Err(error) => {
                 let message = format!("{error:#}");
@@ -179,7 +201,7 @@ fn a_matrix_too_large_for_the_adapter_is_refused() {
         let mut plan = Recorder::new("too large");
         plan.activate(&SIGMOID, &z, &a);
         let plan = plan.finish().expect("the shapes fit");
-        let mut gpu = adapter.open().expect("the adapter opens");
+        let mut gpu = adapter.open(primitive()).expect("the adapter opens");
         let message = format!("{:#}", gpu.load(&[plan]).expect_err("more than the adapter holds"));
         assert!(message.contains("z (") && message.contains("use --device cpu"), "{message}");
     }

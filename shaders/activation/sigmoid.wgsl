@@ -11,3 +11,8 @@ fn sigma_prime(z: f32) -> f32 {
     let e = exp(-abs(z));
     return e / ((1.0 + e) * (1.0 + e));
 }
+
+// σ′ from a = σ(z), for kernels that no longer know z.
+fn sigma_prime_from_a(a: f32) -> f32 {
+    return a * (1.0 - a);
+}

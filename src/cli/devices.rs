@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{print, print_json};
-use crate::device::{all_threads, why_only_cpu};
+use crate::device::{all_threads, restriction, why_only_cpu};
 use crate::gpu::{Adapter, adapters};
 
 /// The flags of `devices`.
@@ -113,7 +113,9 @@ fn table(devices: &Devices) -> Result<String> {
         devices.auto.device.unwrap_or("what is fastest"),
         devices.auto.reason
     )?;
-    if devices.adapters.is_empty() {
+    if let Some(restriction) = restriction() {
+        writeln!(text, "Only adapters allowed by {restriction} are listed.")?;
+    } else if devices.adapters.is_empty() {
         writeln!(
             text,
             "To use a GPU install its Vulkan driver (a software one on Debian and Ubuntu: apt install mesa-vulkan-drivers)."

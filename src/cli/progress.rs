@@ -50,7 +50,7 @@ impl Observer for Progress {
                     let _ = write!(out, "{}", HumanCount((state.per_sec() * batch) as u64));
                 },
             );
-            let steps = (opening.epochs * opening.steps_per_epoch) as u64;
+            let steps = (opening.epochs as u64).saturating_mul(opening.steps_per_epoch as u64);
             self.bar = Some(ProgressBar::new(steps).with_style(style));
         }
     }

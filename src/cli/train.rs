@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::HumanCount;
 
@@ -12,6 +12,7 @@ use super::{print, print_json};
 use crate::data::Source;
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::error::WrongUsage;
+use crate::fuse::KernelSet;
 use crate::network::Initialization;
 use crate::train::{self, Architecture, Options, Report};
 use crate::trainer::Hyperparameters;
@@ -40,44 +41,50 @@ pub struct Arguments {
     test_labels: Option<PathBuf>,
 
     /// Neurons in each hidden layer; input and output widths come from the data.
-    #[arg(long, value_delimiter = ',', default_value = "30", value_name = "N,N,...")]
+    #[arg(long, value_delimiter = ',', default_value = "30", value_name = "N,N,...", allow_negative_numbers = true)]
     hidden: Vec<usize>,
     /// Neurons in every layer, the input layer first, such as 784,30,10.
-    #[arg(long, value_delimiter = ',', conflicts_with = "hidden", value_name = "N,N,...")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        conflicts_with = "hidden",
+        value_name = "N,N,...",
+        allow_negative_numbers = true
+    )]
     layers: Option<Vec<usize>>,
     /// How weights and biases begin.
     #[arg(long, value_enum, default_value = "scaled")]
     init: Init,
 
     /// Epochs to train; 0 measures the initial network.
-    #[arg(long, default_value_t = 30, value_name = "N")]
+    #[arg(long, default_value_t = 30, value_name = "N", allow_negative_numbers = true)]
     epochs: usize,
     /// Examples in a mini-batch.
-    #[arg(long, default_value_t = 10, value_name = "M")]
+    #[arg(long, default_value_t = 10, value_name = "M", allow_negative_numbers = true)]
     batch: usize,
     /// The learning rate η.
     #[arg(long, default_value_t = 3.0, value_name = "X", allow_negative_numbers = true)]
-    eta: f32,
+    eta: f64,
     /// One seed for the first weights, the splits and the order of the examples.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
     seed: u64,
 
     /// What to train on: auto, cpu, gpu, or the number or a part of the name of an adapter in
     /// `gpu-backprop devices`.
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
-    /// primitive runs each kernel of the chapter separately.
-    #[arg(long, value_enum, default_value = "primitive")]
+    /// The kernels a GPU runs.
+    #[arg(long, value_enum, default_value = "fused")]
     kernels: Kernels,
     /// The most threads to use on the CPU [default: all].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
 
     /// Write the trained network to this file.
     #[arg(short, long, value_name = "MODEL.safetensors")]
     output: Option<PathBuf>,
     /// Print the plan of one mini-batch, equation by equation, instead of training.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     print_plan: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
@@ -97,6 +104,8 @@ enum Init {
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum Kernels {
+    /// Whole equations at once.
+    Fused,
     /// Each kernel of the chapter separately.
     Primitive,
 }
@@ -117,13 +126,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn options(arguments: Arguments) -> Result<Options> {
-    // There is one set of kernels yet; matching keeps the flag honest when there are more.
-    match arguments.kernels {
-        Kernels::Primitive => {}
-    }
     let Arguments { hidden, layers, batch, eta, seed, .. } = arguments;
+    let narrow = eta as f32;
     if !(eta.is_finite() && eta >= 0.0) {
-        return Err(WrongUsage::new(format!("--eta {eta}: the learning rate must be a number, 0 or larger")).into());
+        bail!(WrongUsage::new(format!("--eta {eta}: the learning rate must be a number, 0 or larger")));
+    }
+    if !narrow.is_finite() || (narrow == 0.0 && eta != 0.0) {
+        bail!(WrongUsage::new(format!("--eta {eta:e}: beyond what a 32-bit float holds")));
     }
     Ok(Options {
         source: Source {
@@ -142,8 +151,12 @@ fn options(arguments: Arguments) -> Result<Options> {
             Init::Scaled => Initialization::Scaled,
         },
         epochs: arguments.epochs,
-        hyperparameters: Hyperparameters { batch, eta, seed },
+        hyperparameters: Hyperparameters { batch, eta: narrow, seed },
         device: arguments.device,
+        kernels: match arguments.kernels {
+            Kernels::Fused => KernelSet::Fused,
+            Kernels::Primitive => KernelSet::Primitive,
+        },
         threads: check_threads(arguments.threads.unwrap_or_else(all_threads))?,
         output: arguments.output,
     })
@@ -151,6 +164,14 @@ fn options(arguments: Arguments) -> Result<Options> {
 
 fn summary(report: &Report, options: &Options) -> Result<String> {
     let mut text = String::new();
+    if let (true, Some(accuracy), Some(cost)) = (report.epochs.is_empty(), report.train_accuracy, report.train_cost) {
+        writeln!(text, "training       {:.2}%  (cost {cost:.4})", 100.0 * accuracy)?;
+    }
+    if let (true, Some(accuracy), Some(cost)) =
+        (report.epochs.is_empty(), report.validation_accuracy, report.validation_cost)
+    {
+        writeln!(text, "validation     {:.2}%  (cost {cost:.4})", 100.0 * accuracy)?;
+    }
     if let (Some(accuracy), Some(correct), Some(cost)) = (report.test_accuracy, report.test_correct, report.test_cost) {
         writeln!(
             text,

@@ -102,9 +102,13 @@ fn decode_plain(mut reader: impl Read, stored: Option<u64>) -> Result<Idx> {
         fill(&mut reader, &mut dimension, "the dimensions")?;
         dimensions.push(u32::from_be_bytes(dimension) as usize);
     }
-    let size = dimensions
-        .iter()
-        .try_fold(element.size(), |size, &dimension| size.checked_mul(dimension))
+    let entries = if dimensions.contains(&0) {
+        Some(0)
+    } else {
+        dimensions.iter().try_fold(1usize, |entries, &dimension| entries.checked_mul(dimension))
+    };
+    let size = entries
+        .and_then(|entries| entries.checked_mul(element.size()))
         .filter(|&size| size <= isize::MAX as usize)
         .ok_or_else(|| anyhow!("its header claims {dimensions:?} entries, more than memory can hold"))?;
     let header = 4 + 4 * dimensions.len() as u64;
@@ -156,7 +160,7 @@ impl Idx {
             "{} where images need at least 2 dimensions (are these labels?)",
             described(&self.dimensions)
         );
-        let features = self.dimensions[1..].iter().product();
+        let features = if self.examples() == 0 { 1 } else { self.bytes.len() / self.element.size() / self.examples() };
         let inputs = match self.element {
             IdxElement::U8 => Inputs::Bytes { values: self.bytes, scale: 1.0 / 255.0 },
             _ => Inputs::Floats(self.values().map(|value| value as f32).collect()),
@@ -195,18 +199,17 @@ fn described(dimensions: &[usize]) -> String {
 /// As [`read`]; images and labels of different number; and as [`Dataset::new`].
 pub fn dataset(images: &Path, labels: &Path) -> Result<Dataset> {
     let image_file = read(images)?;
-    let label_file = read(labels)?;
-    if image_file.examples() != label_file.examples() {
+    let examples = image_file.examples();
+    let (features, inputs) = image_file.into_images().with_context(|| images.display().to_string())?;
+    let labels_read = read(labels)?.into_labels().with_context(|| labels.display().to_string())?;
+    if examples != labels_read.len() {
         bail!(
-            "{} has {} images, but {} has {} labels: they must belong together",
+            "{} has {examples} images, but {} has {} labels: they must belong together",
             images.display(),
-            image_file.examples(),
             labels.display(),
-            label_file.examples()
+            labels_read.len()
         );
     }
-    let (features, inputs) = image_file.into_images().with_context(|| images.display().to_string())?;
-    let labels_read = label_file.into_labels().with_context(|| labels.display().to_string())?;
     Dataset::new(inputs, features, labels_read)
         .with_context(|| format!("{} with {}", images.display(), labels.display()))
 }

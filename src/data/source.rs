@@ -113,7 +113,12 @@ impl Data {
                     WrongUsage::new(format!("{flag} {fraction}: a fraction is at least 0 and below 1"))
                 );
                 let from = &mut self.split.training;
-                Ok(stratified_part(self.dataset.labels(), from, fraction, seed, stream))
+                let part = stratified_part(self.dataset.labels(), from, fraction, seed, stream);
+                ensure!(
+                    fraction == 0.0 || !part.is_empty(),
+                    WrongUsage::new(format!("{flag} {fraction} of {} examples is none of them", from.len()))
+                );
+                Ok(part)
             }
             Some(Part::Files { images, labels }) => {
                 let examples = idx::dataset(images, labels)?;

@@ -2,10 +2,11 @@
 
 use anyhow::{Result, anyhow, bail};
 
-use super::Gpu;
+use super::{Gpu, GpuOptions};
 use crate::executor::DeviceDescription;
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
+use crate::product::VARIANTS;
 
 /// A GPU, or a program that stands in for one.
 #[derive(Debug)]
@@ -23,7 +24,9 @@ pub struct Adapter {
 pub fn adapters() -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY | wgpu::Backends::GL;
-    let descriptor = descriptor.with_env();
+    // An empty variable is as good as none.
+    let restricted = std::env::var_os("WGPU_BACKEND").is_some_and(|backend| !backend.is_empty());
+    let descriptor = if restricted { descriptor.with_env() } else { descriptor };
     let backends = descriptor.backends;
     let instance = wgpu::Instance::new(descriptor);
     let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
@@ -35,6 +38,7 @@ pub fn adapters() -> Vec<Adapter> {
         .filter(|adapter| adapter.is_named(&wanted))
         .collect();
     found.sort_by_key(|adapter| match adapter.device_type {
+        _ if adapter.description.software => 4,
         wgpu::DeviceType::DiscreteGpu => 0,
         wgpu::DeviceType::IntegratedGpu => 1,
         wgpu::DeviceType::VirtualGpu => 2,
@@ -101,7 +105,7 @@ impl Adapter {
     ///
     /// # Errors
     /// An adapter that lacks what the kernels need, or that cannot be opened.
-    pub fn open(&self) -> Result<Gpu> {
+    pub fn open(&self, options: GpuOptions) -> Result<Gpu> {
         let lacking = self.shortcomings();
         if !lacking.is_empty() {
             bail!("{} cannot run the kernels: {}; use --device cpu", self.description, lacking.join(", "));
@@ -115,7 +119,16 @@ impl Adapter {
         let descriptor = wgpu::DeviceDescriptor { label: Some("gpu-backprop"), required_limits, ..Default::default() };
         let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor))
             .map_err(|error| anyhow!("cannot open {}: {error}", self.description))?;
-        Gpu::new(self.description.clone(), device, queue)
+        Gpu::new(self.description.clone(), options, device, queue)
+    }
+}
+
+/// The most work group memory that a kernel takes, in bytes.
+fn shared_memory(kernel: &Kernel) -> u32 {
+    match kernel.grid {
+        _ if kernel.product.is_some() => VARIANTS.iter().map(|variant| variant.shared_memory).max().unwrap_or(0),
+        Grid::OneWorkGroup { size } => 4 * size,
+        Grid::PerEntry { .. } | Grid::PerRowAndColumn { .. } | Grid::PerTile { .. } => 0,
     }
 }
 
@@ -130,7 +143,7 @@ fn shortcomings(limits: &wgpu::Limits, compute_shaders: bool) -> Vec<String> {
     if !compute_shaders {
         return vec!["it has no compute shaders".to_string()];
     }
-    let most = |need: fn(&Kernel) -> u32| kernels::ALL.iter().map(|kernel| need(kernel)).max().unwrap_or(0);
+    let most = |need: fn(&Kernel) -> u32| kernels::all().map(need).max().unwrap_or(0);
     let needs = [
         (
             "invocations in a work group",
@@ -146,14 +159,7 @@ fn shortcomings(limits: &wgpu::Limits, compute_shaders: bool) -> Vec<String> {
         ),
         ("uniform buffers in a shader", limits.max_uniform_buffers_per_shader_stage, 2),
         ("bind groups", limits.max_bind_groups, 2),
-        (
-            "bytes of work group memory",
-            limits.max_compute_workgroup_storage_size,
-            most(|kernel| match kernel.grid {
-                Grid::OneWorkGroup { size } => 4 * size,
-                Grid::PerEntry { .. } | Grid::PerRowAndColumn { .. } => 0,
-            }),
-        ),
+        ("bytes of work group memory", limits.max_compute_workgroup_storage_size, most(shared_memory)),
         ("work groups in a dispatch", limits.max_compute_workgroups_per_dimension, crate::kernel::MAX_WORK_GROUPS),
     ];
     needs
@@ -184,7 +190,7 @@ mod tests {
             shortcomings(&limits, true),
             [
                 "it allows 32 invocations in a work group, 64 are needed",
-                "it allows 2 storage buffers in a shader, 3 are needed"
+                "it allows 2 storage buffers in a shader, 6 are needed"
             ]
         );
     }

@@ -1,8 +1,10 @@
 //! Errors of the device, caught instead of left to panic.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 /// What went wrong on a device outside of any scope: the first error counts.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +15,7 @@ impl Faults {
     pub fn watch(device: &wgpu::Device) -> Self {
         let faults = Faults::default();
         let uncaptured = faults.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured.note(first_line(&error))));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured.note(one_line(&error))));
         let lost = faults.clone();
         device.set_device_lost_callback(move |reason, message| {
             // The device is also "lost" when it is dropped in good order.
@@ -38,20 +40,20 @@ impl Faults {
 
     /// Catches every error that calls of this thread cause until [`Scope::end`].
     pub fn scope(&self, device: &wgpu::Device) -> Scope {
-        Scope {
-            validation: device.push_error_scope(wgpu::ErrorFilter::Validation),
-            internal: device.push_error_scope(wgpu::ErrorFilter::Internal),
-            memory: device.push_error_scope(wgpu::ErrorFilter::OutOfMemory),
-        }
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        Scope { memory, internal, validation }
     }
 }
 
-/// See [`Faults::scope`].
+/// See [`Faults::scope`]. The fields are dropped in the order in which they are declared, and wgpu
+/// wants the scope that began last to end first.
 #[derive(Debug)]
 pub struct Scope {
-    validation: wgpu::ErrorScopeGuard,
-    internal: wgpu::ErrorScopeGuard,
     memory: wgpu::ErrorScopeGuard,
+    internal: wgpu::ErrorScopeGuard,
+    validation: wgpu::ErrorScopeGuard,
 }
 
 impl Scope {
@@ -61,17 +63,59 @@ impl Scope {
         let errors = [self.memory, self.internal, self.validation].map(|scope| pollster::block_on(scope.pop()));
         match errors.into_iter().flatten().next() {
             Some(error @ wgpu::Error::OutOfMemory { .. }) => {
-                bail!("out of memory on the device ({})", first_line(&error))
+                bail!("out of memory on the device ({})", one_line(&error))
             }
-            Some(error) => bail!("{}", first_line(&error)),
+            Some(error) => bail!("{}", one_line(&error)),
             None => Ok(()),
         }
     }
 }
 
-/// wgpu explains over many lines, of which the deepest cause says most.
-fn first_line(error: &wgpu::Error) -> String {
+/// wgpu explains over many lines; ours is one.
+fn one_line(error: &wgpu::Error) -> String {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("; ")
+}
+
+thread_local! {
+    /// Whether a panic of this thread is about to be caught and told as an error.
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls a function of wgpu that panics where it should fail: waiting for a device that is lost
+/// while we wait (a driver's watchdog, an unplugged GPU) is fatal to wgpu 30.
+///
+/// # Errors
+/// The message of the panic, which is not printed.
+pub fn catching<T>(call: impl FnOnce() -> T) -> Result<T> {
+    static QUIET_HOOK: Once = Once::new();
+    QUIET_HOOK.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !CATCHING.get() {
+                print(info);
+            }
+        }));
+    });
+    CATCHING.set(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(call));
+    CATCHING.set(false);
+    result.map_err(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("unknown failure");
+        anyhow!("the GPU failed: {}", text.lines().map(str::trim).collect::<Vec<_>>().join(" "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_inside_wgpu_is_an_error() {
+        let error = catching(|| panic!("Error in Device::poll: parent device\nis lost")).expect_err("it panicked");
+        assert_eq!(error.to_string(), "the GPU failed: Error in Device::poll: parent device is lost");
+        assert_eq!(catching(|| 7).expect("no panic"), 7);
+    }
 }

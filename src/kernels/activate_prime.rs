@@ -1,7 +1,7 @@
 //! σ′, entry by entry.
 
 use crate::activation::Activation;
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder};
 
 crate::shared_struct! {
@@ -21,7 +21,8 @@ pub static ACTIVATE_PRIME: Kernel = Kernel {
     uses_activation: true,
     uses_cost: false,
     grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

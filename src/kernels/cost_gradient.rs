@@ -1,7 +1,7 @@
 //! ∇ₐC: how the cost of each example changes with each output.
 
 use crate::cost::Cost;
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder};
 
 crate::shared_struct! {
@@ -25,7 +25,8 @@ pub static COST_GRADIENT: Kernel = Kernel {
     uses_activation: false,
     uses_cost: true,
     grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

@@ -1,6 +1,6 @@
 //! The examples of a mini-batch, picked by a permutation from a data set kept as bytes.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder, Snippets};
 
 crate::shared_struct! {
@@ -26,7 +26,8 @@ pub static GATHER_BYTES: Kernel = Kernel {
     uses_activation: false,
     uses_cost: false,
     grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

@@ -1,6 +1,6 @@
 //! The Hadamard product, entry by entry.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder, Snippets};
 
 crate::shared_struct! {
@@ -20,7 +20,8 @@ pub static HADAMARD: Kernel = Kernel {
     uses_activation: false,
     uses_cost: false,
     grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

@@ -1,6 +1,6 @@
 //! Matrix product, in the three forms of transposition that training needs.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder, Snippets};
 
 /// Which factor is transposed.
@@ -50,7 +50,8 @@ pub static MATMUL: Kernel = Kernel {
     uses_activation: false,
     uses_cost: false,
     grid: Grid::PerRowAndColumn { rows: super::PRODUCT_TILE, cols: super::PRODUCT_TILE },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

@@ -1,6 +1,6 @@
 //! How many examples of a mini-batch the network classifies correctly.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder, Snippets};
 
 crate::shared_struct! {
@@ -25,7 +25,8 @@ pub static NUMBER_CORRECT: Kernel = Kernel {
     uses_activation: false,
     uses_cost: false,
     grid: Grid::OneWorkGroup { size: super::REDUCTION_SIZE },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

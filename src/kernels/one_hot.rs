@@ -1,6 +1,6 @@
 //! The desired outputs of a mini-batch: 1 for the class of the example, 0 for the others.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder, Snippets};
 
 crate::shared_struct! {
@@ -25,7 +25,8 @@ pub static ONE_HOT: Kernel = Kernel {
     uses_activation: false,
     uses_cost: false,
     grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

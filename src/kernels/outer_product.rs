@@ -1,6 +1,6 @@
 //! BP4: the outer product of errors and activations, summed over the mini-batch.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder, Snippets};
 
 crate::shared_struct! {
@@ -30,7 +30,8 @@ pub static OUTER_PRODUCT: Kernel = Kernel {
     uses_activation: false,
     uses_cost: false,
     grid: Grid::PerRowAndColumn { rows: super::PRODUCT_TILE, cols: super::PRODUCT_TILE },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

@@ -1,6 +1,6 @@
 //! One step of stochastic gradient descent.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder, Snippets};
 
 crate::shared_struct! {
@@ -21,7 +21,8 @@ pub static SGD: Kernel = Kernel {
     uses_activation: false,
     uses_cost: false,
     grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

@@ -1,7 +1,7 @@
 //! The cost of a mini-batch, summed over its examples.
 
 use crate::cost::Cost;
-use crate::kernel::{Binding, Call, Grid, Kernel, Params};
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
 use crate::plan::{Element, Matrix, Recorder};
 
 crate::shared_struct! {
@@ -25,7 +25,8 @@ pub static TOTAL_COST: Kernel = Kernel {
     uses_activation: false,
     uses_cost: true,
     grid: Grid::OneWorkGroup { size: super::REDUCTION_SIZE },
-    twin,
+    product: None,
+    specification: Specification::Twin(twin),
 };
 
 impl Recorder {

@@ -25,8 +25,19 @@ pub struct Case {
 const EPSILON: f64 = f32::EPSILON as f64;
 
 /// Around the tiles of 8 and the lines of 64, primes, 1, and never square.
-const PRODUCTS: [(usize, usize, usize); 9] =
-    [(1, 1, 1), (1, 2, 300), (3, 5, 7), (7, 8, 9), (9, 7, 8), (8, 9, 7), (10, 30, 97), (65, 63, 64), (17, 129, 1)];
+const PRODUCTS: [(usize, usize, usize); 10] = [
+    (1, 1, 1),
+    (1, 2, 300),
+    (3, 5, 7),
+    (7, 8, 9),
+    (9, 7, 8),
+    (8, 9, 7),
+    (10, 30, 97),
+    (65, 63, 64),
+    (17, 129, 1),
+    // Enough work to be shared among threads.
+    (100, 300, 64),
+];
 
 /// More rows than 65,535 work groups of 8 reach in one dimension.
 const TALL_PRODUCT: (usize, usize, usize) = (8 * 65_535 + 9, 1, 2);

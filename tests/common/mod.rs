@@ -3,7 +3,8 @@
 
 pub mod cases;
 
-use gpu_backprop::gpu::{Adapter, adapters};
+use gpu_backprop::fuse::KernelSet;
+use gpu_backprop::gpu::{Adapter, GpuOptions, adapters};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -24,6 +25,11 @@ pub fn adapters_under_test() -> Vec<Adapter> {
         eprintln!("SKIPPED: no GPU adapter found and {SKIP} is set");
     }
     usable
+}
+
+/// Each kernel of the chapter separately, with every check.
+pub fn primitive() -> GpuOptions {
+    GpuOptions { kernels: KernelSet::Primitive, ..GpuOptions::default() }
 }
 
 /// `len` numbers in -1..2: neither symmetric nor of one sign, so that a lost sign or a missing

@@ -1,0 +1,22 @@
+// a = σ(x wᵀ + b) and delta = ∂C/∂a ⊙ σ′: the output layer forward, and its error (BP1)
+
+struct Params {
+    rows: u32,
+    cols: u32,
+    inner: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> b: array<f32>;               // (cols)
+@group(0) @binding(4) var<storage, read> desired: array<f32>;         // (rows, cols)
+@group(0) @binding(5) var<storage, read_write> a: array<f32>;         // (rows, cols)
+@group(0) @binding(6) var<storage, read_write> delta: array<f32>;     // (rows, cols)
+
+fn finish(row: u32, col: u32, sum: vec4<f32>) {
+    for (var c = 0u; c < min(4u, params.cols - col); c++) {
+        let at = row * params.cols + col + c;
+        let output = sigma(sum[c] + b[col + c]);
+        a[at] = output;
+        delta[at] = cost_derivative(output, desired[at]) * sigma_prime_from_a(output);
+    }
+}

@@ -1,0 +1,20 @@
+
+// x yᵀ: x (rows, inner), y (cols, inner), inner a multiple of 4; blocks as in blocks.wgsl
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> y: array<vec4<f32>>;
+
+fn x_row(row: u32, i: u32) -> vec4<f32> {
+    return x[(min(row, params.rows - 1u) * params.inner + i) / 4u];
+}
+
+fn x_block(row: u32, i: u32) -> mat4x4<f32> {
+    return mat4x4(x_row(row, i), x_row(row + 1u, i), x_row(row + 2u, i), x_row(row + 3u, i));
+}
+
+fn y_col(i: u32, col: u32) -> vec4<f32> {
+    return y[(min(col, params.cols - 1u) * params.inner + i) / 4u];
+}
+
+fn y_block(i: u32, col: u32) -> mat4x4<f32> {
+    return transpose(mat4x4(y_col(i, col), y_col(i, col + 1u), y_col(i, col + 2u), y_col(i, col + 3u)));
+}

@@ -1,0 +1,196 @@
+//! Fused plans, by every variant of the matrix product, against the primitive kernels they replace.
+
+mod common;
+
+use common::{adapters_under_test, assert_close, primitive, random, sum_tolerance, wide};
+use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::backprop::{self, Matrices};
+use gpu_backprop::cost::QUADRATIC;
+use gpu_backprop::cpu::Cpu;
+use gpu_backprop::executor::Executor;
+use gpu_backprop::fuse::fuse;
+use gpu_backprop::gpu::GpuOptions;
+use gpu_backprop::kernel::{MiniBatch, Specification};
+use gpu_backprop::network::Topology;
+use gpu_backprop::plan::{Matrix, Plan, Recorder};
+use gpu_backprop::product::VARIANTS;
+
+/// Extents around every tile, multiples of 4 (read as vec4) and not, 1, and never square.
+const NETWORKS: [(&[usize], usize); 12] = [
+    (&[1, 1], 1),
+    (&[1, 3, 1, 2], 5),
+    (&[3, 5], 2),
+    (&[7, 5, 3], 10),
+    (&[8, 12, 4], 8),
+    (&[4, 20, 16, 8], 9),
+    (&[15, 17, 33], 31),
+    (&[65, 31, 63], 33),
+    (&[64, 68, 60, 4], 65),
+    (&[16, 128, 36], 64),
+    (&[301, 9, 10], 10),
+    (&[784, 30, 10], 10),
+];
+
+/// Feedforward, BP1 to BP4 and descent, or only feedforward and BP1.
+fn plan(topology: &Topology, net: &Matrices, descend: bool) -> Plan {
+    let mut plan = Recorder::new("a step");
+    backprop::feedforward(&mut plan, topology, net);
+    backprop::bp1_output_error(&mut plan, topology, net);
+    if descend {
+        backprop::bp2_backpropagate(&mut plan, topology, net);
+        backprop::bp3_nabla_b(&mut plan, topology, net);
+        backprop::bp4_nabla_w(&mut plan, topology, net);
+        backprop::descend(&mut plan, topology, net);
+    }
+    plan.finish().expect("the shapes fit")
+}
+
+fn topology(widths: &[usize]) -> Topology {
+    Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network")
+}
+
+/// What a matrix that is to be written holds beforehand, and what follows its last entry.
+const POISON: f32 = -12_345.678;
+const SENTINELS: usize = 70;
+
+/// Runs the plan; every activation, error, weight and bias, by name, each with its sentinels.
+fn run(executor: &mut dyn Executor, topology: &Topology, m: usize, descend: bool) -> Vec<(Matrix, Vec<f32>)> {
+    let net = Matrices::new(topology, m);
+    let layers = 2..=topology.last();
+    let weights: Vec<Matrix> = layers.clone().flat_map(|l| [net.w[l].clone(), net.b[l].clone()]).collect();
+    let results: Vec<Matrix> = layers.flat_map(|l| [net.a[l].clone(), net.delta[l].clone()]).collect();
+    let results =
+        if descend { results } else { vec![net.a[topology.last()].clone(), net.delta[topology.last()].clone()] };
+
+    let storage = |matrix: &Matrix| Matrix::new(matrix.name.clone(), 1, matrix.len() + SENTINELS);
+    let mut naming = Recorder::new("names the storage");
+    for matrix in weights.iter().chain(&results) {
+        naming.activate(&SIGMOID, &Matrix::new("other", 1, storage(matrix).len()), &storage(matrix));
+    }
+    executor.load(&[plan(topology, &net, descend), naming.finish().expect("rows")]).expect("load");
+    executor.write(&net.a[1], &random(1, net.a[1].len())).expect("write");
+    executor.write(&net.y, &random(2, net.y.len())).expect("write");
+    for (seed, matrix) in (3..).zip(&weights) {
+        // Weighted inputs of the order of 1, where σ′ matters.
+        let scale = (matrix.cols as f32).sqrt().recip();
+        let values = random(seed, matrix.len()).into_iter().map(|value| scale * value);
+        executor.write(&storage(matrix), &values.chain([POISON; SENTINELS]).collect::<Vec<_>>()).expect("write");
+    }
+    for matrix in &results {
+        executor.write(&storage(matrix), &vec![POISON; storage(matrix).len()]).expect("write");
+    }
+    executor.run(0, &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+    let read = |matrix: Matrix| {
+        let values = executor.read(&storage(&matrix)).expect("read");
+        (matrix, values)
+    };
+    weights.into_iter().chain(results).map(read).collect()
+}
+
+/// Activations and weights of the order of 1: each layer, forward and back, adds the roundings of
+/// a sum as long as the layer is wide, and an update those of a sum over the mini-batch.
+fn tolerance(topology: &Topology, m: usize) -> f64 {
+    let widest = topology.widths().iter().copied().max().unwrap_or(1);
+    2.0 * topology.last() as f64 * (sum_tolerance(widest, (widest as f64).sqrt()) + sum_tolerance(m, 1.0) + 1e-6)
+}
+
+fn compare(what: &str, found: Vec<(Matrix, Vec<f32>)>, expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
+    for ((matrix, found), (_, expected)) in found.into_iter().zip(expected) {
+        let (entries, sentinels) = found.split_at(matrix.len());
+        let what = format!("{}, {what}", matrix.name);
+        assert_close(&what, matrix.cols, entries, &wide(&expected[..matrix.len()]), tolerance);
+        assert!(sentinels.iter().all(|&value| value == POISON), "{what}: wrote past its end");
+    }
+}
+
+#[test]
+fn every_variant_agrees_with_the_primitives() {
+    for adapter in adapters_under_test() {
+        let mut reference = adapter.open(primitive()).expect("the adapter opens");
+        let variants = VARIANTS.map(Some).into_iter().chain([None]);
+        let mut gpus: Vec<_> = variants
+            .map(|variant| adapter.open(GpuOptions { variant, ..GpuOptions::default() }).expect("the adapter opens"))
+            .collect();
+        for (widths, m) in NETWORKS {
+            let topology = topology(widths);
+            let expected = run(&mut reference, &topology, m, true);
+            for (gpu, variant) in gpus.iter_mut().zip(VARIANTS.map(Some).into_iter().chain([None])) {
+                let name = variant.map_or("the suitable one", |variant| variant.name);
+                let what = format!("{topology}, m = {m}, {name} on {}", adapter.description());
+                compare(&what, run(gpu, &topology, m, true), &expected, tolerance(&topology, m));
+            }
+        }
+    }
+}
+
+/// More rows than 65,535 work groups reach in one dimension, for the variant with the lowest tile.
+#[test]
+fn tall_products_agree_with_the_primitives() {
+    let (topology, m) = (topology(&[2, 3]), 4 * 65_535 + 6);
+    for adapter in adapters_under_test() {
+        let expected = run(&mut Cpu::new(1), &topology, m, false);
+        for variant in VARIANTS {
+            let options = GpuOptions { variant: Some(variant), ..GpuOptions::default() };
+            let mut gpu = adapter.open(options).expect("the adapter opens");
+            let what = format!("{} on {}", variant.name, adapter.description());
+            compare(&what, run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, 1));
+        }
+    }
+}
+
+#[test]
+fn a_fused_plan_replaces_each_primitive_once() {
+    for (widths, m) in NETWORKS {
+        let topology = topology(widths);
+        let net = Matrices::new(&topology, m);
+        let primitive = plan(&topology, &net, true);
+        let fused = fuse(&primitive);
+        let mut names: Vec<String> = primitive.steps.iter().map(ToString::to_string).collect();
+        let mut replaced: Vec<String> =
+            fused.steps.iter().flat_map(|step| step.primitives()).map(ToString::to_string).collect();
+        names.sort();
+        replaced.sort();
+        assert_eq!(names, replaced, "{topology}");
+        for step in fused.steps.iter().filter(|step| !step.replaces.is_empty()) {
+            let Specification::Primitives(specified) = step.kernel.specification else { panic!("{step} has a twin") };
+            let kernels: Vec<&str> = step.replaces.iter().map(|step| step.kernel.name).collect();
+            assert_eq!(kernels, specified, "{step}");
+        }
+        // One forward and one update a layer, one BP2 between layers, and nothing else; only where
+        // all extents are 1 can BP2 not be told from another product.
+        if widths.iter().all(|&n| n > 1) {
+            let layers = topology.last() - 1;
+            assert_eq!(fused.steps.len(), 3 * layers - 1, "{fused}");
+        }
+    }
+}
+
+#[test]
+fn a_matrix_that_something_else_reads_is_still_computed() {
+    let topology = topology(&[5, 4, 3]);
+    let net = Matrices::new(&topology, 2);
+    let mut recorder = Recorder::new("looks at z");
+    backprop::feedforward(&mut recorder, &topology, &net);
+    recorder.hadamard(&net.z[2], &net.a[2], &Matrix::new("both", 2, 4));
+    let fused = fuse(&recorder.finish().expect("the shapes fit"));
+    let kernels: Vec<&str> = fused.steps.iter().map(|step| step.kernel.name).collect();
+    assert_eq!(kernels, ["matmul", "add_bias", "activate", "dense_forward", "hadamard"]);
+}
+
+/// The CPU executor runs the primitives of a fused plan.
+#[test]
+fn the_cpu_runs_fused_plans() {
+    let topology = topology(&[5, 4, 3]);
+    let net = Matrices::new(&topology, 2);
+    let primitive = plan(&topology, &net, true);
+    let trained = |plan: Plan| {
+        let mut cpu = Cpu::new(1);
+        let executor: &mut dyn Executor = &mut cpu;
+        executor.load(&[plan]).expect("load");
+        executor.write(&net.a[1], &random(1, 10)).expect("write");
+        executor.write(&net.y, &random(2, 6)).expect("write");
+        executor.run(0, &[MiniBatch { eta: 1.0, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+        executor.read::<f32>(&net.b[2]).expect("read")
+    };
+    assert_eq!(trained(fuse(&primitive)), trained(primitive.clone()));
+}
