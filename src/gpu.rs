@@ -10,6 +10,7 @@ mod faults;
 mod pipeline;
 mod probe;
 mod submission;
+mod workgroup_loop;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, mpsc};
@@ -24,9 +25,11 @@ use crate::fuse::{KernelSet, fuse};
 use crate::kernel::{MiniBatch, Realization};
 use crate::plan::{Matrix, Plan, Step};
 use crate::product::{self, Variant};
+use crate::training_loop::TrainingLoop;
 use faults::Faults;
 use pipeline::Pipelines;
 use submission::{MAX_MINI_BATCHES, SubmissionLength};
+use workgroup_loop::WorkgroupLoop;
 
 /// Runs plans on a GPU.
 #[derive(Debug)]
@@ -52,6 +55,9 @@ pub struct GpuOptions {
     pub kernels: KernelSet,
     /// The strategy of every matrix product; `None` for the one that suits each.
     pub variant: Option<&'static Variant>,
+    /// Whether training plans run as a loop in one work group, where they fit; `None` for where
+    /// that is expected to be faster. Only with fused kernels.
+    pub workgroup_loop: Option<bool>,
     /// Whether shaders check every index and bound every loop. Kernels index nothing that the
     /// host has not checked, so a program that is tested does without.
     pub shader_checks: bool,
@@ -60,13 +66,20 @@ pub struct GpuOptions {
 impl Default for GpuOptions {
     /// Fused kernels; checked where debug assertions are, as in tests.
     fn default() -> Self {
-        GpuOptions { kernels: KernelSet::Fused, variant: None, shader_checks: cfg!(debug_assertions) }
+        GpuOptions {
+            kernels: KernelSet::Fused,
+            variant: None,
+            workgroup_loop: None,
+            shader_checks: cfg!(debug_assertions),
+        }
     }
 }
 
 #[derive(Debug)]
 struct LoadedPlan {
     dispatches: Vec<Dispatch>,
+    /// What runs the plan in the place of the dispatches, where mini-batches follow one another.
+    in_workgroup: Option<WorkgroupLoop>,
     length: SubmissionLength,
 }
 
@@ -214,7 +227,7 @@ impl Gpu {
                 work_groups: step.work_groups(realization),
             });
         }
-        Ok(LoadedPlan { dispatches, length: SubmissionLength::default() })
+        Ok(LoadedPlan { dispatches, in_workgroup: None, length: SubmissionLength::default() })
     }
 
     /// How a product is computed on this device; `None` for steps that are none.
@@ -222,6 +235,14 @@ impl Gpu {
         let (form, extents) = step.product()?;
         let suitable = product::suitable(form, extents, self.description.software);
         Some(Realization { variant: self.options.variant.unwrap_or(suitable.variant), ..suitable })
+    }
+
+    /// Whether a training plan is to run as a loop in one work group.
+    fn loops_in_workgroup(&self, training: &TrainingLoop) -> bool {
+        let fits = training.shared_memory() <= self.device.limits().max_compute_workgroup_storage_size as usize
+            && training.iterations() <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2;
+        let fused = self.options.kernels == KernelSet::Fused;
+        fused && fits && self.options.workgroup_loop.unwrap_or(workgroup_loop::expected_to_be_faster(training))
     }
 
     /// Refuses a plan with more work groups than the device dispatches at once, or loops longer
@@ -259,16 +280,25 @@ impl Gpu {
 
     /// Sends `mini_batches` of a plan to the device as one submission.
     fn submit(&self, plan: &LoadedPlan, mini_batches: &[MiniBatch]) -> wgpu::SubmissionIndex {
-        let mut schedule = vec![0; mini_batches.len() * self.stride];
-        for (slot, mini_batch) in schedule.chunks_exact_mut(self.stride).zip(mini_batches) {
+        let in_workgroup = plan.in_workgroup.as_ref().and_then(|looped| Some((looped, looped.runs(mini_batches)?)));
+        let scheduled = in_workgroup.as_ref().map_or(mini_batches, |(_, runs)| runs);
+        let mut schedule = vec![0; scheduled.len() * self.stride];
+        for (slot, mini_batch) in schedule.chunks_exact_mut(self.stride).zip(scheduled) {
             slot[..size_of::<MiniBatch>()].copy_from_slice(bytemuck::bytes_of(mini_batch));
         }
         self.queue.write_buffer(&self.schedule, 0, &schedule);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let dispatches = match &in_workgroup {
+            Some((looped, _)) => {
+                looped.pack(&mut encoder);
+                std::slice::from_ref(&looped.dispatch)
+            }
+            None => &plan.dispatches[..],
+        };
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for i in 0..mini_batches.len() {
-                for dispatch in &plan.dispatches {
+            for i in 0..scheduled.len() {
+                for dispatch in dispatches {
                     pass.set_pipeline(&dispatch.pipeline);
                     pass.set_bind_group(0, &dispatch.bind_group, &[]);
                     if dispatch.reads_mini_batch {
@@ -278,6 +308,9 @@ impl Gpu {
                     pass.dispatch_workgroups(x, y, z);
                 }
             }
+        }
+        if let Some((looped, _)) = &in_workgroup {
+            looped.unpack(&mut encoder);
         }
         self.queue.submit([encoder.finish()])
     }
@@ -321,15 +354,18 @@ impl Executor for Gpu {
     fn load(&mut self, plans: &[Plan]) -> Result<()> {
         self.plans.clear();
         self.buffers.clear();
-        let plans: Vec<Plan> = match self.options.kernels {
+        let fused: Vec<Plan> = match self.options.kernels {
             KernelSet::Primitive => plans.to_vec(),
             KernelSet::Fused => plans.iter().map(fuse).collect(),
         };
-        self.make_buffers(&plans)?;
-        for plan in &plans {
+        self.make_buffers(&fused)?;
+        for (original, plan) in plans.iter().zip(&fused) {
             self.check_limits(plan)?;
             let scope = self.faults.scope(&self.device);
-            let loaded = self.load_plan(plan)?;
+            let mut loaded = self.load_plan(plan)?;
+            if let Some(training) = TrainingLoop::of(original).filter(|training| self.loops_in_workgroup(training)) {
+                loaded.in_workgroup = Some(WorkgroupLoop::new(self, &training)?);
+            }
             scope.end().with_context(|| format!("{} cannot run the plan \"{}\"", self.description, plan.name))?;
             self.plans.push(loaded);
         }

@@ -174,6 +174,8 @@ shared_struct! {
         slot: u32,
         /// The learning rate η.
         eta: f32,
+        /// How many mini-batches, one after the other, a kernel that loops goes through.
+        count: u32,
     }
 }
 

@@ -18,6 +18,7 @@ mod one_hot;
 mod outer_product;
 mod sgd;
 mod total_cost;
+mod train_in_workgroup;
 
 pub use activate::ACTIVATE;
 pub use activate_prime::ACTIVATE_PRIME;
@@ -34,6 +35,7 @@ pub use one_hot::ONE_HOT;
 pub use outer_product::{OUTER_PRODUCT, OuterProductParams};
 pub use sgd::SGD;
 pub use total_cost::TOTAL_COST;
+pub use train_in_workgroup::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
 
 use crate::kernel::Kernel;
 
@@ -60,7 +62,7 @@ pub static FUSED: [&Kernel; 4] = [&DENSE_FORWARD, &DENSE_FORWARD_ERROR, &BACKPRO
 
 /// Every kernel.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
-    PRIMITIVE.into_iter().chain(FUSED)
+    PRIMITIVE.into_iter().chain(FUSED).chain([&TRAIN_IN_WORKGROUP])
 }
 
 /// Invocations in a work group of the kernels that stand for one entry each: a multiple of every

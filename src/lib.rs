@@ -79,3 +79,4 @@ pub mod product;
 pub mod random;
 pub mod train;
 pub mod trainer;
+pub mod training_loop;

@@ -112,7 +112,7 @@ impl PlansOfPart {
 
     /// Runs the plans over the whole part, in order.
     fn run(&self, executor: &mut dyn Executor, eta: f32, progress: &mut Progress<'_>) -> Result<()> {
-        let mini_batch = |i: usize| MiniBatch { first: (i * self.batch) as u32, slot: i as u32, eta };
+        let mini_batch = |i: usize| MiniBatch { first: (i * self.batch) as u32, slot: i as u32, eta, count: 1 };
         let mini_batches: Vec<MiniBatch> = (0..self.mini_batches()).map(mini_batch).collect();
         let (whole, ragged) = mini_batches.split_at(self.examples / self.batch);
         if let Some(plan) = self.whole {
@@ -231,7 +231,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         let Some(plan) = whole else { bail!("no whole mini-batch to measure") };
         let eta = self.hyperparameters.eta;
         let available = examples / batch;
-        let mut mini_batches = vec![MiniBatch { first: 0, slot: 0, eta }];
+        let mut mini_batches = vec![MiniBatch { first: 0, slot: 0, eta, count: 1 }];
         self.executor.run(plan, &mini_batches, &mut |_| ())?;
         let trial = Instant::now();
         loop {
@@ -243,7 +243,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
                 return Ok(mini_batches.len() as f64 / seconds);
             }
             let next = (0..2 * mini_batches.len()).map(|i| (i % available * batch) as u32);
-            mini_batches = next.map(|first| MiniBatch { first, slot: 0, eta }).collect();
+            mini_batches = next.map(|first| MiniBatch { first, slot: 0, eta, count: 1 }).collect();
         }
     }
 

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use gpu_backprop::backprop::{Examples, training_plan};
+use gpu_backprop::fuse::fuse;
 use gpu_backprop::kernel::{Access, Field, Grid, Kernel, MiniBatch, Params, Realization, Specification};
-use gpu_backprop::kernels;
-use gpu_backprop::plan::{Element, Snippets};
+use gpu_backprop::kernels::{self, TRAIN_IN_WORKGROUP};
+use gpu_backprop::network::Topology;
+use gpu_backprop::plan::{Element, Matrix, Snippets};
 use gpu_backprop::product::VARIANTS;
+use gpu_backprop::training_loop::TrainingLoop;
 use gpu_backprop::{activation, cost};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 
@@ -19,6 +23,32 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
         .collect()
 }
 
+/// The training loop, with the constants of several networks: bytes and floats, aligned or not.
+fn training_loops() -> Vec<Module> {
+    let networks: [(&[usize], usize, Element); 4] = [
+        (&[784, 30, 10], 10, Element::Byte),
+        (&[5, 3], 1, Element::Byte),
+        (&[4, 7, 6, 2], 9, Element::F32),
+        (&[3, 8, 9], 4, Element::F32),
+    ];
+    let loops = networks.map(|(widths, m, element)| {
+        let topology = Topology::new(widths, &activation::SIGMOID, &cost::QUADRATIC).expect("a network");
+        let examples = Examples {
+            order: Matrix::of(Element::U32, "order", 20, 1),
+            inputs: Matrix::of(element, "inputs", 30, widths[0]),
+            scale: if element == Element::Byte { 1.0 / 255.0 } else { 1.0 },
+            labels: Matrix::of(Element::U32, "labels", 30, 1),
+        };
+        let plan = training_plan(&topology, &examples, m).expect("the shapes fit");
+        let training = TrainingLoop::of(&plan).expect("a training plan");
+        assert!(TrainingLoop::of(&fuse(&plan)).is_none(), "only of the primitive plan");
+        let module = parse_text(TRAIN_IN_WORKGROUP.name, &training.source());
+        assert_eq!(shared_memory(&module, TRAIN_IN_WORKGROUP.grid.size()[0]) as usize, training.shared_memory());
+        module
+    });
+    loops.into()
+}
+
 /// Every way to compute a kernel.
 fn realizations(kernel: &Kernel) -> Vec<Option<Realization>> {
     match kernel.product {
@@ -30,25 +60,38 @@ fn realizations(kernel: &Kernel) -> Vec<Option<Realization>> {
     }
 }
 
-fn parse(kernel: &Kernel, snippets: Snippets, realization: Option<Realization>) -> Module {
-    let source = kernel.source(snippets, realization);
-    let module = naga::front::wgsl::parse_str(&source)
-        .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
+fn parse_text(name: &str, source: &str) -> Module {
+    let module =
+        naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
         .validate(&module)
-        .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
+        .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     module
 }
 
 /// Every kernel, with each combination of snippets, computed in each way.
 fn modules() -> impl Iterator<Item = (&'static Kernel, Option<Realization>, Module)> {
-    kernels::all().flat_map(|kernel| {
+    let each = kernels::PRIMITIVE.into_iter().chain(kernels::FUSED).flat_map(|kernel| {
         combinations(kernel).into_iter().flat_map(move |snippets| {
-            realizations(kernel)
-                .into_iter()
-                .map(move |realization| (kernel, realization, parse(kernel, snippets, realization)))
+            realizations(kernel).into_iter().map(move |realization| {
+                let source = kernel.source(snippets, realization);
+                (kernel, realization, parse_text(kernel.name, &source))
+            })
         })
-    })
+    });
+    each.chain(training_loops().into_iter().map(|module| (&TRAIN_IN_WORKGROUP, None, module)))
+}
+
+/// Bytes of work group memory, where an array may be as long as the work group is wide.
+fn shared_memory(module: &Module, width: u32) -> u32 {
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).expect("a layout");
+    let size = |ty| match module.types[ty].inner {
+        TypeInner::Array { stride, size: naga::ArraySize::Pending(_), .. } => stride * width,
+        _ => layouter[ty].size,
+    };
+    let variables = module.global_variables.iter().map(|(_, variable)| variable);
+    variables.filter(|variable| variable.space == AddressSpace::WorkGroup).map(|variable| size(variable.ty)).sum()
 }
 
 /// The global variable bound at a group and binding: its name, address space and type.
@@ -104,8 +147,12 @@ fn names(rows: &[&Kernel]) -> BTreeSet<String> {
 fn every_shader_has_one_row_and_every_row_one_shader() {
     assert_eq!(files(""), names(&kernels::PRIMITIVE));
     assert_eq!(files("fused"), names(&kernels::FUSED));
+    let inputs = ["input_bytes", "input_floats", "input_words"].map(ToString::to_string);
+    assert_eq!(files("loop"), names(&[&TRAIN_IN_WORKGROUP]).into_iter().chain(inputs).collect());
     assert_eq!(names(&kernels::all().collect::<Vec<_>>()).len(), kernels::all().count(), "names are unique");
-    for (folder, rows) in [("", &kernels::PRIMITIVE[..]), ("fused", &kernels::FUSED[..])] {
+    for (folder, rows) in
+        [("", &kernels::PRIMITIVE[..]), ("fused", &kernels::FUSED[..]), ("loop", &[&TRAIN_IN_WORKGROUP])]
+    {
         for kernel in rows {
             let file = std::fs::read_to_string(format!("{SHADERS}/{folder}/{}.wgsl", kernel.name)).expect("the shader");
             assert_eq!(kernel.shader, file, "{} has the text of another shader", kernel.name);
@@ -130,7 +177,7 @@ fn fused_kernels_replace_primitives() {
     for kernel in kernels::PRIMITIVE {
         assert!(matches!(kernel.specification, Specification::Twin(_)), "{}", kernel.name);
     }
-    for kernel in kernels::FUSED {
+    for kernel in kernels::FUSED.into_iter().chain([&TRAIN_IN_WORKGROUP]) {
         let Specification::Primitives(replaced) = kernel.specification else { panic!("{} has a twin", kernel.name) };
         assert!(replaced.len() > 1 && replaced.iter().all(|name| names(&kernels::PRIMITIVE).contains(*name)));
     }
@@ -148,21 +195,7 @@ fn the_entry_point_has_the_name_of_the_row() {
 fn shared_memory_is_what_the_variant_says() {
     for (kernel, realization, module) in modules() {
         let Some(Realization { variant, .. }) = realization else { continue };
-        let layouter = {
-            let mut layouter = naga::proc::Layouter::default();
-            layouter.update(module.to_ctx()).expect("a layout");
-            layouter
-        };
-        let bytes: u32 = module
-            .global_variables
-            .iter()
-            .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
-            .map(|(_, variable)| match module.types[variable.ty].inner {
-                // An array as long as the work group is wide.
-                TypeInner::Array { stride, size: naga::ArraySize::Pending(_), .. } => stride * variant.grid.size()[0],
-                _ => layouter[variable.ty].size,
-            })
-            .sum();
+        let bytes = shared_memory(&module, variant.grid.size()[0]);
         assert_eq!(bytes, variant.shared_memory, "{} by {}", kernel.name, variant.name);
         assert!(bytes <= 16_384, "{}: more than every GPU has", variant.name);
     }

@@ -138,6 +138,29 @@ fn tall_products_agree_with_the_primitives() {
     }
 }
 
+/// Sums so long that loops within loops pass the 65,535 iterations after which some drivers end
+/// loops silently: only those that are unrolled may do so, or the device must refuse the plan.
+#[test]
+fn long_sums_are_right_or_refused() {
+    for inputs in [30_001, 30_004] {
+        let (topology, m) = (topology(&[inputs, 5]), 9);
+        for adapter in adapters_under_test() {
+            let expected = run(&mut Cpu::new(1), &topology, m, false);
+            for variant in VARIANTS {
+                let options = GpuOptions { variant: Some(variant), ..GpuOptions::default() };
+                let mut gpu = adapter.open(options).expect("the adapter opens");
+                let net = Matrices::new(&topology, m);
+                if let Err(refused) = gpu.load(&[plan(&topology, &net, false)]) {
+                    assert!(format!("{refused:#}").contains("ends loops after"), "{refused:#}");
+                    continue;
+                }
+                let what = format!("{inputs} inputs, {} on {}", variant.name, adapter.description());
+                compare(&what, run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, m));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_fused_plan_replaces_each_primitive_once() {
     for (widths, m) in NETWORKS {

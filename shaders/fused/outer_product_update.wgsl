@@ -16,6 +16,7 @@ struct MiniBatch {
     first: u32,
     slot: u32,
     eta: f32,
+    count: u32,
 }
 
 @group(1) @binding(0) var<uniform> mini_batch: MiniBatch;

@@ -42,6 +42,13 @@ impl Pipelines {
         &self.mini_batch_layout
     }
 
+    /// The pipeline of a kernel whose complete text is `source`; not kept. Errors go to the error
+    /// scope of the caller.
+    pub fn make_from(&self, device: &wgpu::Device, kernel: &Kernel, source: String) -> Pipeline {
+        let module = compile(device, source, kernel.name, self.shader_checks);
+        make(device, kernel, None, &module, kernel.name, &self.mini_batch_layout)
+    }
+
     /// The pipeline of a step. Errors go to the error scope of the caller.
     pub fn get(&mut self, device: &wgpu::Device, step: &Step, realization: Option<Realization>) -> &Pipeline {
         let (mini_batch_layout, shader_checks) = (&self.mini_batch_layout, self.shader_checks);
@@ -69,10 +76,13 @@ fn module(
     label: &str,
     shader_checks: bool,
 ) -> wgpu::ShaderModule {
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label: Some(label),
-        source: wgpu::ShaderSource::Wgsl(step.kernel.source(step.snippets, realization).into()),
-    };
+    compile(device, step.kernel.source(step.snippets, realization), label, shader_checks)
+}
+
+/// A shader module, with or without checks.
+fn compile(device: &wgpu::Device, source: String, label: &str, shader_checks: bool) -> wgpu::ShaderModule {
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.into()) };
     if shader_checks {
         return device.create_shader_module(descriptor);
     }

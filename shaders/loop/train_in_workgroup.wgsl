@@ -1,0 +1,207 @@
+// Mini-batches of gradient descent, one after the other, each as a whole in one work group: feedforward,
+// BP1 to BP4 and descent, with barriers in the place of dispatches. For networks of the book's size.
+//
+// Everything is read and computed in blocks of 4 x 4: rows of activations, errors and weights are
+// padded to whole vec4s, and to whole blocks of rows. What pads activations and errors is kept at 0,
+// so that weights in the padding stay 0. In WGSL y * x is Σ_k of columns: a block of y times a block
+// of x is a block of their product.
+//
+// Layers are counted from 0 here, as arrays are: layer 0 is the input. Generated constants follow the
+// text: LAYERS, EXAMPLES (m), EXAMPLES_4 (blocks of 4 examples); per layer N (neurons), N_4 (vec4s
+// in a row), ROWS_AT, WEIGHTS_AT and BIASES_AT (where its rows begin, in vec4s); ROWS (vec4s in all);
+// PARTS (the work group size again: naga 30 loses arrays of matrices as long as an override);
+// INPUT_SCALE. One of the files input_*.wgsl follows too: input_4(example, k) is inputs 4k to 4k + 3
+// of an example of the data set, 0 past the last.
+
+override WORKGROUP_SIZE: u32;
+
+struct Params {
+    parameters: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> order: array<u32>;
+@group(0) @binding(2) var<storage, read> inputs: array<u32>;                 // bytes, or the bits of floats
+@group(0) @binding(3) var<storage, read> labels: array<u32>;
+@group(0) @binding(4) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
+
+struct MiniBatch {
+    first: u32,
+    slot: u32,
+    eta: f32,
+    count: u32,
+}
+
+@group(1) @binding(0) var<uniform> mini_batch: MiniBatch;
+
+var<workgroup> activations: array<vec4<f32>, ROWS>;
+var<workgroup> errors: array<vec4<f32>, ROWS>;
+var<workgroup> parts: array<mat4x4<f32>, PARTS>;
+
+// The numbers of the examples in rows 4r to 4r + 3; those past the end repeat the last one.
+fn examples_4(first: u32, r: u32) -> vec4<u32> {
+    let rows = min(vec4(4u * r) + vec4(0u, 1u, 2u, 3u), vec4(EXAMPLES - 1u));
+    return vec4(order[first + rows.x], order[first + rows.y], order[first + rows.z], order[first + rows.w]);
+}
+
+// Activations 4k to 4k + 3 of a layer, for four examples: [r] is a row.
+fn activation_block(layer: u32, r: u32, k: u32, examples: vec4<u32>) -> mat4x4<f32> {
+    if layer == 0u {
+        return mat4x4(input_4(examples.x, k), input_4(examples.y, k), input_4(examples.z, k), input_4(examples.w, k));
+    }
+    let at = ROWS_AT[layer] + 4u * r * N_4[layer] + k;
+    let stride = N_4[layer];
+    return mat4x4(activations[at], activations[at + stride], activations[at + 2u * stride], activations[at + 3u * stride]);
+}
+
+// Errors 4k to 4k + 3 of a layer, for four examples: [r] is a row.
+fn error_block(layer: u32, r: u32, k: u32) -> mat4x4<f32> {
+    let at = ROWS_AT[layer] + 4u * r * N_4[layer] + k;
+    let stride = N_4[layer];
+    return mat4x4(errors[at], errors[at + stride], errors[at + 2u * stride], errors[at + 3u * stride]);
+}
+
+// Weights into neurons 4j to 4j + 3 of a layer, from neurons 4k to 4k + 3 of the one before: [j] is a row.
+fn weights_at(network: u32, layer: u32, j: u32, k: u32) -> u32 {
+    return network + WEIGHTS_AT[layer] + 4u * j * N_4[layer - 1u] + k;
+}
+
+fn weight_block(network: u32, layer: u32, j: u32, k: u32) -> mat4x4<f32> {
+    let at = weights_at(network, layer, j, k);
+    let stride = N_4[layer - 1u];
+    return mat4x4(parameters[at], parameters[at + stride], parameters[at + 2u * stride], parameters[at + 3u * stride]);
+}
+
+fn sigma_4(z: vec4<f32>) -> vec4<f32> {
+    return vec4(sigma(z.x), sigma(z.y), sigma(z.z), sigma(z.w));
+}
+
+fn sigma_prime_4(a: vec4<f32>) -> vec4<f32> {
+    return vec4(sigma_prime_from_a(a.x), sigma_prime_from_a(a.y), sigma_prime_from_a(a.z), sigma_prime_from_a(a.w));
+}
+
+// ∂C/∂a of outputs 4j to 4j + 3 of an example (BP1).
+fn nabla_a_4(a: vec4<f32>, j: u32, example: u32) -> vec4<f32> {
+    let y = select(vec4(0.0), vec4(1.0), vec4(labels[example]) == vec4(4u * j) + vec4(0u, 1u, 2u, 3u));
+    return vec4(cost_derivative(a.x, y.x), cost_derivative(a.y, y.y), cost_derivative(a.z, y.z), cost_derivative(a.w, y.w));
+}
+
+// One row of a layer's activations from its weighted inputs, and for the output layer its error.
+fn finish_forward(layer: u32, row: u32, j: u32, z: vec4<f32>, example: u32) {
+    let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(N[layer]);
+    let at = ROWS_AT[layer] + row * N_4[layer] + j;
+    let a = select(vec4(0.0), sigma_4(z), there);
+    activations[at] = a;
+    if layer == LAYERS - 1u {
+        let delta = nabla_a_4(a, j, example) * sigma_prime_4(a);
+        errors[at] = select(vec4(0.0), delta, there & vec4(row < EXAMPLES));
+    }
+}
+
+// a = σ(x wᵀ + b). Where there are more invocations than blocks, several share the sums of one.
+fn feedforward(network: u32, layer: u32, first: u32, lane: u32) {
+    let blocks = EXAMPLES_4 * N_4[layer];
+    let shares = max(1u, WORKGROUP_SIZE / blocks);
+    for (var base = 0u; base < blocks * shares; base += WORKGROUP_SIZE) {
+        let block = (base + lane) / shares;
+        let share = (base + lane) % shares;
+        let r = block / N_4[layer];
+        let j = block % N_4[layer];
+        var sum = mat4x4<f32>();
+        var examples = vec4<u32>();
+        if block < blocks {
+            examples = examples_4(first, r);
+            for (var k = share; k < N_4[layer - 1u]; k += shares) {
+                sum += transpose(weight_block(network, layer, j, k)) * activation_block(layer - 1u, r, k, examples);
+            }
+        }
+        if shares > 1u {
+            parts[lane] = sum;
+            workgroupBarrier();
+            if block < blocks && share == 0u {
+                for (var other = 1u; other < shares; other++) {
+                    sum += parts[lane + other];
+                }
+            }
+        }
+        if block < blocks && share == 0u {
+            let b = parameters[network + BIASES_AT[layer] + j];
+            finish_forward(layer, 4u * r, j, sum[0] + b, examples.x);
+            finish_forward(layer, 4u * r + 1u, j, sum[1] + b, examples.y);
+            finish_forward(layer, 4u * r + 2u, j, sum[2] + b, examples.z);
+            finish_forward(layer, 4u * r + 3u, j, sum[3] + b, examples.w);
+        }
+        workgroupBarrier();
+    }
+}
+
+// BP2: δ = (δ of the next layer · w) ⊙ σ′(a)
+fn backpropagate(network: u32, layer: u32, lane: u32) {
+    let blocks = EXAMPLES_4 * N_4[layer];
+    for (var block = lane; block < blocks; block += WORKGROUP_SIZE) {
+        let r = block / N_4[layer];
+        let j = block % N_4[layer];
+        var sum = mat4x4<f32>();
+        for (var k = 0u; k < N_4[layer + 1u]; k++) {
+            sum += weight_block(network, layer + 1u, k, j) * error_block(layer + 1u, r, k);
+        }
+        let at = ROWS_AT[layer] + 4u * r * N_4[layer] + j;
+        let stride = N_4[layer];
+        // Padding has activation 0 and weights 0: its error comes out as 0.
+        errors[at] = sum[0] * sigma_prime_4(activations[at]);
+        errors[at + stride] = sum[1] * sigma_prime_4(activations[at + stride]);
+        errors[at + 2u * stride] = sum[2] * sigma_prime_4(activations[at + 2u * stride]);
+        errors[at + 3u * stride] = sum[3] * sigma_prime_4(activations[at + 3u * stride]);
+    }
+    workgroupBarrier();
+}
+
+// BP3, BP4 and descent: b -= rate Σ δ, w -= rate Σ δ aᵀ
+fn descend(network: u32, layer: u32, first: u32, rate: f32, lane: u32) {
+    let across = N_4[layer - 1u];
+    for (var block = lane; block < N_4[layer] * across; block += WORKGROUP_SIZE) {
+        let j = block / across;
+        let k = block % across;
+        var sum = mat4x4<f32>();
+        for (var r = 0u; r < EXAMPLES_4; r++) {
+            var examples = vec4<u32>();
+            if layer == 1u {
+                examples = examples_4(first, r);
+            }
+            sum += activation_block(layer - 1u, r, k, examples) * transpose(error_block(layer, r, j));
+        }
+        let at = weights_at(network, layer, j, k);
+        parameters[at] -= rate * sum[0];
+        parameters[at + across] -= rate * sum[1];
+        parameters[at + 2u * across] -= rate * sum[2];
+        parameters[at + 3u * across] -= rate * sum[3];
+    }
+    for (var j = lane; j < N_4[layer]; j += WORKGROUP_SIZE) {
+        var sum = vec4<f32>();
+        for (var row = 0u; row < EXAMPLES; row++) {
+            sum += errors[ROWS_AT[layer] + row * N_4[layer] + j];
+        }
+        parameters[network + BIASES_AT[layer] + j] -= rate * sum;
+    }
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn train_in_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let network = group.x * params.parameters;
+    let rate = mini_batch.eta / f32(EXAMPLES);
+    for (var i = 0u; i < mini_batch.count; i++) {
+        let first = mini_batch.first + i * EXAMPLES;
+        for (var layer = 1u; layer < LAYERS; layer++) {
+            feedforward(network, layer, first, lane);
+        }
+        for (var layer = LAYERS - 2u; layer > 0u; layer--) {
+            backpropagate(network, layer, lane);
+        }
+        for (var layer = 1u; layer < LAYERS; layer++) {
+            descend(network, layer, first, rate, lane);
+        }
+        // The next mini-batch reads what every invocation has written.
+        storageBarrier();
+        workgroupBarrier();
+    }
+}

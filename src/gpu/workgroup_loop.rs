@@ -1,0 +1,108 @@
+//! A training plan as one kernel: many mini-batches a dispatch, in one work group.
+
+use anyhow::Result;
+
+use super::{Dispatch, Gpu, UNIFORM_GRANULE, probe};
+use crate::kernel::{Kernel, MiniBatch};
+use crate::kernels::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
+use crate::training_loop::{PackedRow, TrainingLoop};
+
+/// The most multiplications of a step for which one work group is expected to be faster than the
+/// dispatches of a whole device.
+const MOST_MULTIPLICATIONS: usize = 4_000_000;
+
+/// Whether a loop in one work group is expected to be faster than dispatches.
+pub fn expected_to_be_faster(training: &TrainingLoop) -> bool {
+    training.multiplications() <= MOST_MULTIPLICATIONS
+}
+
+/// A training plan that runs as a loop.
+#[derive(Debug)]
+pub struct WorkgroupLoop {
+    /// One dispatch goes through as many mini-batches as its [`MiniBatch`] says.
+    pub dispatch: Dispatch,
+    m: usize,
+    /// The most mini-batches of one dispatch.
+    longest: usize,
+    packed: wgpu::Buffer,
+    /// Each row of the packed parameters, with the buffer it comes from.
+    rows: Vec<(wgpu::Buffer, PackedRow)>,
+}
+
+impl WorkgroupLoop {
+    /// Prepares a loop on a device that holds the matrices of its plan. Errors of the device go to
+    /// the error scope of the caller.
+    pub fn new(gpu: &Gpu, training: &TrainingLoop) -> Result<Self> {
+        let kernel: &Kernel = &TRAIN_IN_WORKGROUP;
+        let pipeline = gpu.pipelines.make_from(&gpu.device, kernel, training.source());
+        let packed = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("packed parameters"),
+            size: 16 * training.packed_len() as u64,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let params = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("params"),
+            size: UNIFORM_GRANULE as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let values = TrainInWorkgroupParams { parameters: training.packed_len() as u32 };
+        gpu.queue.write_buffer(&params, 0, bytemuck::bytes_of(&values));
+        let examples = &training.examples;
+        let buffers = [
+            &params,
+            gpu.buffer(&examples.order)?,
+            gpu.buffer(&examples.inputs)?,
+            gpu.buffer(&examples.labels)?,
+            &packed,
+        ];
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &pipeline.operands_layout,
+            entries: &entries,
+        });
+        let rows = training.packed_rows().into_iter().map(|row| Ok((gpu.buffer(&row.matrix)?.clone(), row)));
+        Ok(WorkgroupLoop {
+            rows: rows.collect::<Result<_>>()?,
+            dispatch: Dispatch {
+                pipeline: pipeline.compute,
+                bind_group,
+                reads_mini_batch: kernel.reads_mini_batch,
+                work_groups: [1, 1, 1],
+            },
+            m: training.m,
+            // Some drivers end long loops silently; within a dispatch none is half as long as that.
+            longest: (probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2 / training.iterations()).max(1),
+            packed,
+        })
+    }
+
+    /// The mini-batches as runs of neighbours, one for each dispatch; `None` where they are not
+    /// neighbours, or not of one learning rate.
+    pub fn runs(&self, mini_batches: &[MiniBatch]) -> Option<Vec<MiniBatch>> {
+        let follows = |pair: &[MiniBatch]| {
+            pair[1].first == pair[0].first + self.m as u32 && pair[1].eta.to_bits() == pair[0].eta.to_bits()
+        };
+        let run = |run: &[MiniBatch]| MiniBatch { count: run.len() as u32, ..run[0] };
+        mini_batches.windows(2).all(follows).then(|| mini_batches.chunks(self.longest).map(run).collect())
+    }
+
+    /// Copies the parameters to where the kernel reads them.
+    pub fn pack(&self, encoder: &mut wgpu::CommandEncoder) {
+        for (buffer, PackedRow { from, len, to, .. }) in &self.rows {
+            encoder.copy_buffer_to_buffer(buffer, 4 * *from as u64, &self.packed, 4 * *to as u64, 4 * *len as u64);
+        }
+    }
+
+    /// Copies the parameters back.
+    pub fn unpack(&self, encoder: &mut wgpu::CommandEncoder) {
+        for (buffer, PackedRow { from, len, to, .. }) in &self.rows {
+            encoder.copy_buffer_to_buffer(&self.packed, 4 * *to as u64, buffer, 4 * *from as u64, 4 * *len as u64);
+        }
+    }
+}

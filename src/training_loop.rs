@@ -1,0 +1,204 @@
+//! Training plans as a loop inside one work group: what replaces the dispatches of a plan for
+//! networks of the book's size, whose cost is that of dispatches and barriers, not of arithmetic.
+
+use std::fmt::Write;
+
+use crate::backprop::{Examples, training_plan};
+use crate::kernels::TRAIN_IN_WORKGROUP;
+use crate::network::Topology;
+use crate::plan::{Element, Matrix, Plan, Snippets};
+
+/// A training plan as the loop sees it.
+#[derive(Clone, Debug)]
+pub struct TrainingLoop {
+    topology: Topology,
+    /// Where the examples come from.
+    pub examples: Examples,
+    /// m.
+    pub m: usize,
+}
+
+/// A row of numbers in the packed parameters: where it comes from and goes to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PackedRow {
+    /// `w[l]` or `b[l]`.
+    pub matrix: Matrix,
+    /// The first of its entries in the matrix.
+    pub from: usize,
+    /// Number of entries.
+    pub len: usize,
+    /// The first of its entries in the packed parameters, counted in floats.
+    pub to: usize,
+}
+
+impl TrainingLoop {
+    /// What the loop needs to know of a plan, if the plan is the one that
+    /// [`training_plan`] writes for some network; it replaces no other.
+    pub fn of(plan: &Plan) -> Option<Self> {
+        let gather = plan.steps.first()?;
+        let one_hot = plan.steps.get(1).filter(|step| step.kernel.name == "one_hot")?;
+        let [order, inputs, a] = &gather.operands[..] else { return None };
+        let mut widths = vec![a.cols];
+        let mut snippets = Snippets::default();
+        for step in &plan.steps {
+            match step.kernel.name {
+                "add_bias" => widths.push(step.output().cols),
+                "activate" => snippets.activation = step.snippets.activation,
+                "cost_gradient" => snippets.cost = step.snippets.cost,
+                _ => {}
+            }
+        }
+        let scale = match inputs.element {
+            Element::Byte => f32::from_le_bytes(gather.params.get(8..12)?.try_into().ok()?),
+            Element::F32 | Element::U32 => 1.0,
+        };
+        let topology = Topology::new(&widths, snippets.activation?, snippets.cost?).ok()?;
+        let labels = one_hot.operands.get(1)?.clone();
+        let examples = Examples { order: order.clone(), inputs: inputs.clone(), scale, labels };
+        let expected = training_plan(&topology, &examples, a.rows).ok()?;
+        (expected.to_string() == plan.to_string()).then_some(TrainingLoop { topology, examples, m: a.rows })
+    }
+
+    fn widths(&self) -> &[usize] {
+        self.topology.widths()
+    }
+
+    /// Whether four inputs are read as a word.
+    fn reads_words(&self) -> bool {
+        self.examples.inputs.element == Element::Byte && self.widths()[0].is_multiple_of(4)
+    }
+
+    /// Blocks of four examples in a mini-batch.
+    fn example_blocks(&self) -> usize {
+        self.m.div_ceil(4)
+    }
+
+    /// `vec4`s in a row of each layer.
+    fn row_sizes(&self) -> Vec<usize> {
+        self.widths().iter().map(|n| n.div_ceil(4)).collect()
+    }
+
+    /// `vec4`s that the activations (or the errors) of all layers but the input take.
+    fn rows(&self) -> usize {
+        self.row_sizes()[1..].iter().map(|row| 4 * self.example_blocks() * row).sum()
+    }
+
+    /// Bytes of work group memory.
+    pub fn shared_memory(&self) -> usize {
+        2 * 16 * self.rows() + 64 * TRAIN_IN_WORKGROUP.grid.invocations() as usize
+    }
+
+    /// Where the weights and the biases of each layer begin in the packed parameters, and where
+    /// they end, in `vec4`s.
+    fn layout(&self) -> (Vec<usize>, Vec<usize>, usize) {
+        let rows = self.row_sizes();
+        let (mut weights, mut biases, mut end) = (vec![0], vec![0], 0);
+        for pair in rows.windows(2) {
+            weights.push(end);
+            // Whole blocks of four rows.
+            end += 4 * pair[1] * pair[0];
+            biases.push(end);
+            end += pair[1];
+        }
+        (weights, biases, end)
+    }
+
+    /// `vec4`s in the packed parameters.
+    pub fn packed_len(&self) -> usize {
+        self.layout().2
+    }
+
+    /// How weights and biases are packed: rows padded to whole `vec4`s.
+    pub fn packed_rows(&self) -> Vec<PackedRow> {
+        let (weights, biases, _) = self.layout();
+        let (n, stride) = (self.widths(), self.row_sizes());
+        let mut packed = Vec::new();
+        for layer in 1..n.len() {
+            let w = Matrix::new(format!("w{}", layer + 1), n[layer], n[layer - 1]);
+            let row = |j| PackedRow {
+                matrix: w.clone(),
+                from: j * n[layer - 1],
+                len: n[layer - 1],
+                to: 4 * (weights[layer] + j * stride[layer - 1]),
+            };
+            if n[layer - 1].is_multiple_of(4) {
+                // Without padding the rows follow one another.
+                packed.push(PackedRow { len: w.len(), ..row(0) });
+            } else {
+                packed.extend((0..n[layer]).map(row));
+            }
+            let b = Matrix::new(format!("b{}", layer + 1), 1, n[layer]);
+            packed.push(PackedRow { from: 0, len: b.len(), to: 4 * biases[layer], matrix: b });
+        }
+        packed
+    }
+
+    /// The most loop iterations that an invocation makes for one mini-batch, counting for each loop
+    /// the one that finds its end, as some drivers do.
+    pub fn iterations(&self) -> usize {
+        /// A loop of `trips` trips, each of which takes `inner` iterations of loops within.
+        fn nested(trips: usize, inner: usize) -> usize {
+            trips * (1 + inner) + 1
+        }
+        let lanes = TRAIN_IN_WORKGROUP.grid.invocations() as usize;
+        let (rows, examples) = (self.row_sizes(), self.example_blocks());
+        // Inputs that are no whole words are read one by one.
+        let input_block = if self.reads_words() { 0 } else { 4 * nested(4, 0) };
+        let per_layer = |layer: usize| {
+            let block = if layer == 1 { input_block } else { 0 };
+            let blocks = examples * rows[layer];
+            let shares = (lanes / blocks).max(1);
+            let sums = nested(rows[layer - 1].div_ceil(shares), block) + nested(shares, 0);
+            let forward = nested((blocks * shares).div_ceil(lanes), sums);
+            let next = rows.get(layer + 1).copied().unwrap_or(0);
+            let backward = nested(blocks.div_ceil(lanes), nested(next, 0));
+            let descent = nested((rows[layer] * rows[layer - 1]).div_ceil(lanes), nested(examples, block));
+            let biases = nested(rows[layer].div_ceil(lanes), nested(self.m, 0));
+            // And a trip of each of the three loops over layers.
+            forward + backward + descent + biases + 3
+        };
+        (1..rows.len()).map(per_layer).sum::<usize>() + 4
+    }
+
+    /// Multiplications of one mini-batch.
+    pub fn multiplications(&self) -> usize {
+        3 * self.m * self.widths().windows(2).map(|pair| pair[0] * pair[1]).sum::<usize>()
+    }
+
+    /// The complete WGSL text, with the constants of this network.
+    pub fn source(&self) -> String {
+        let snippets = Snippets { activation: Some(self.topology.activation), cost: Some(self.topology.cost) };
+        let (n, row_sizes) = (self.widths(), self.row_sizes());
+        let (weights, biases, _) = self.layout();
+        let mut rows_at = vec![0; n.len()];
+        for layer in 2..n.len() {
+            rows_at[layer] = rows_at[layer - 1] + 4 * self.example_blocks() * row_sizes[layer - 1];
+        }
+        let mut text = TRAIN_IN_WORKGROUP.source(snippets, None);
+        text += match self.examples.inputs.element {
+            Element::Byte if self.reads_words() => include_str!("../shaders/loop/input_words.wgsl"),
+            Element::Byte => include_str!("../shaders/loop/input_bytes.wgsl"),
+            Element::F32 | Element::U32 => include_str!("../shaders/loop/input_floats.wgsl"),
+        };
+        let mut constant = |name: &str, value: String| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "const {name} = {value};");
+        };
+        let array = |values: &[usize]| {
+            let values: Vec<String> = values.iter().map(|value| format!("{value}u")).collect();
+            format!("array<u32, {}>({})", values.len(), values.join(", "))
+        };
+        constant("LAYERS", format!("{}u", n.len()));
+        constant("EXAMPLES", format!("{}u", self.m));
+        constant("EXAMPLES_4", format!("{}u", self.example_blocks()));
+        constant("N", array(n));
+        constant("N_4", array(&row_sizes));
+        constant("ROWS_AT", array(&rows_at));
+        constant("ROWS", format!("{}u", self.rows()));
+        constant("PARTS", format!("{}u", TRAIN_IN_WORKGROUP.grid.invocations()));
+        constant("WEIGHTS_AT", array(&weights));
+        constant("BIASES_AT", array(&biases));
+        constant("INPUT_SCALE", format!("{:?}f", self.examples.scale));
+        text
+    }
+}

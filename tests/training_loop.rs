@@ -1,0 +1,125 @@
+//! The training loop in one work group against the primitive kernels it replaces.
+
+mod common;
+
+use common::{adapters_under_test, assert_close, primitive, random, random_below, wide};
+use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::cost::QUADRATIC;
+use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::executor::Executor;
+use gpu_backprop::gpu::GpuOptions;
+use gpu_backprop::network::{Initialization, Parameters, Topology};
+use gpu_backprop::trainer::{Hyperparameters, PartOfData, Trainer};
+
+const SEED: u64 = 6;
+
+/// Whether the inputs of a network are bytes or floats.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    Bytes,
+    Floats,
+}
+
+/// Widths around multiples of 4, with and without hidden layers; mini-batches likewise, some of
+/// which leave a ragged last one.
+const NETWORKS: [(&[usize], usize, usize, Kind); 10] = [
+    (&[1, 1], 1, 3, Kind::Bytes),
+    (&[3, 2], 4, 9, Kind::Floats),
+    (&[5, 4, 3], 3, 11, Kind::Bytes),
+    (&[5, 4, 3], 3, 11, Kind::Floats),
+    (&[6, 1, 5, 2], 5, 13, Kind::Bytes),
+    (&[8, 12, 4], 8, 32, Kind::Floats),
+    (&[7, 9, 6, 5, 3], 7, 30, Kind::Floats),
+    (&[130, 17, 33], 9, 40, Kind::Bytes),
+    (&[64, 30, 10], 10, 107, Kind::Floats),
+    (&[784, 30, 10], 10, 60, Kind::Bytes),
+];
+
+fn inputs(kind: Kind, len: usize) -> Inputs {
+    match kind {
+        Kind::Bytes => {
+            let values = random_below(1, len, 256).into_iter().map(|byte| byte as u8).collect();
+            Inputs::Bytes { values, scale: 1.0 / 255.0 }
+        }
+        Kind::Floats => Inputs::Floats(random(1, len)),
+    }
+}
+
+/// As for whole runs: each step rounds sums as long as the widest layer or the mini-batch, a random
+/// walk over all steps, of weights of the order of 1; four standard deviations for each of the two.
+fn tolerance(widths: &[usize], m: usize, steps: usize) -> f64 {
+    let terms = steps * widths.iter().copied().max().unwrap_or(1).max(m);
+    8.0 * f64::from(f32::EPSILON) / 2.0 * (terms as f64).sqrt()
+}
+
+fn assert_agree(what: &str, found: &Parameters, expected: &Parameters, tolerance: f64) {
+    for ((name, found), (_, expected)) in found.iter().zip(expected.iter()) {
+        let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+        assert_close(&format!("{name}, {what}"), 1, found, &wide(expected), tolerance * f64::from(largest));
+    }
+}
+
+fn dataset(inputs: Inputs, features: usize, classes: usize, examples: usize) -> Dataset {
+    let labels = [vec![classes as u32 - 1], random_below(2, examples - 1, classes as u32)].concat();
+    Dataset::new(inputs, features, labels).expect("a data set")
+}
+
+fn train(executor: &mut dyn Executor, data: &Data, widths: &[usize], m: usize, epochs: usize) -> Parameters {
+    let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
+    let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
+    let hyperparameters = Hyperparameters { batch: m, eta: 1.5, seed: SEED };
+    let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
+    for _ in 0..epochs {
+        trainer.train_epoch(&mut |_| ()).expect("an epoch");
+        trainer.evaluate(PartOfData::Training).expect("evaluate");
+    }
+    trainer.parameters().expect("read")
+}
+
+#[test]
+fn the_loop_agrees_with_the_primitives() {
+    for adapter in adapters_under_test() {
+        let open = |options| adapter.open(options).expect("the adapter opens");
+        let mut reference = open(primitive());
+        let looping = GpuOptions { workgroup_loop: Some(true), ..GpuOptions::default() };
+        let mut checked = open(looping);
+        let mut unchecked = open(GpuOptions { shader_checks: false, ..looping });
+        for (widths, m, examples, kind) in NETWORKS {
+            let (features, classes) = (widths[0], widths[widths.len() - 1]);
+            let what = format!("{widths:?} of {kind:?}, m = {m}, on {}", adapter.description());
+            let data = Data {
+                name: what.clone(),
+                dataset: dataset(inputs(kind, examples * features), features, classes, examples),
+                split: Split::all_training(0..examples),
+            };
+            let expected = train(&mut reference, &data, widths, m, 3);
+            let found = train(&mut checked, &data, widths, m, 3);
+            assert_agree(&what, &found, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));
+            if features >= 64 {
+                assert_eq!(found, train(&mut checked, &data, widths, m, 3), "{what}: the same bits again");
+                assert_eq!(found, train(&mut unchecked, &data, widths, m, 3), "{what}: without shader checks");
+            }
+        }
+    }
+}
+
+/// More mini-batches than one dispatch may go through on a driver that ends long loops silently.
+#[test]
+fn long_runs_are_divided_and_right() {
+    let (widths, m, examples) = (&[64, 30, 10][..], 1, 3000);
+    for adapter in adapters_under_test() {
+        let data = Data {
+            name: "random".into(),
+            dataset: dataset(Inputs::Floats(random(1, examples * 64)), 64, 10, examples),
+            split: Split::all_training(0..examples),
+        };
+        let looping = GpuOptions { workgroup_loop: Some(true), ..GpuOptions::default() };
+        let mut looping = adapter.open(looping).expect("the adapter opens");
+        let mut dispatching = adapter
+            .open(GpuOptions { workgroup_loop: Some(false), ..GpuOptions::default() })
+            .expect("the adapter opens");
+        let expected = train(&mut dispatching, &data, widths, m, 1);
+        let found = train(&mut looping, &data, widths, m, 1);
+        assert_agree(&adapter.description().to_string(), &found, &expected, tolerance(widths, m, examples));
+    }
+}
