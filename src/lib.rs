@@ -26,12 +26,14 @@
 //! 1. [`backprop`]: chapter 2 itself, each equation one function.
 //! 2. [`plan`]: what a plan is, and how it is recorded and checked.
 //! 3. [`kernel`], [`kernels`]: the table of kernels; each is one shader, one row, one twin.
-//! 4. [`executor`], [`gpu`], [`cpu`]: what runs a plan.
-//! 5. [`trainer`]: epochs and evaluation, written once for every executor.
-//! 6. [`train`], [`device`], [`data`], [`model_file`], [`cli`]: a whole run.
+//! 4. [`fuse`], [`product`], [`training_loop`]: plans rewritten to run fast, each tested against the
+//!    kernels it replaces.
+//! 5. [`executor`], [`gpu`], [`cpu`]: what runs a plan.
+//! 6. [`trainer`]: epochs and evaluation, written once for every executor.
+//! 7. [`train`], [`device`], [`data`], [`model_file`], [`cli`]: a whole run.
 //!
-//! Dependencies point down this list's layers and never up: kernels know no plan, `backprop` knows
-//! no executor, `trainer` knows no executor by name, and only [`gpu`] says wgpu.
+//! `backprop` knows no executor, `trainer` knows no executor by name, the executors do not know each
+//! other, and only [`gpu`] says wgpu.
 //!
 //! # Example
 //!

@@ -152,7 +152,10 @@ impl TrainingLoop {
             let forward = nested((blocks * shares).div_ceil(lanes), sums);
             let next = rows.get(layer + 1).copied().unwrap_or(0);
             let backward = nested(blocks.div_ceil(lanes), nested(next, 0));
-            let descent = nested((rows[layer] * rows[layer - 1]).div_ceil(lanes), nested(examples, block));
+            let across = rows[layer - 1];
+            let width = lanes.min(across);
+            let sums = nested(examples, 0) + nested(across.div_ceil(width), nested(examples, block));
+            let descent = nested(examples, 0) + nested(rows[layer].div_ceil(lanes / width), sums);
             let biases = nested(rows[layer].div_ceil(lanes), nested(self.m, 0));
             // And a trip of each of the three loops over layers.
             forward + backward + descent + biases + 3

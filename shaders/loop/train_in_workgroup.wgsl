@@ -156,25 +156,35 @@ fn backpropagate(network: u32, layer: u32, lane: u32) {
     workgroupBarrier();
 }
 
-// BP3, BP4 and descent: b -= rate Σ δ, w -= rate Σ δ aᵀ
+// BP3, BP4 and descent: b -= rate Σ δ, w -= rate Σ δ aᵀ. An invocation keeps the errors of its
+// neurons while it goes through the neurons before them.
 fn descend(network: u32, layer: u32, first: u32, rate: f32, lane: u32) {
-    let across = N_4[layer - 1u];
-    for (var block = lane; block < N_4[layer] * across; block += WORKGROUP_SIZE) {
-        let j = block / across;
-        let k = block % across;
-        var sum = mat4x4<f32>();
+    var examples: array<vec4<u32>, EXAMPLES_4>;
+    if layer == 1u {
         for (var r = 0u; r < EXAMPLES_4; r++) {
-            var examples = vec4<u32>();
-            if layer == 1u {
-                examples = examples_4(first, r);
-            }
-            sum += activation_block(layer - 1u, r, k, examples) * transpose(error_block(layer, r, j));
+            examples[r] = examples_4(first, r);
         }
-        let at = weights_at(network, layer, j, k);
-        parameters[at] -= rate * sum[0];
-        parameters[at + across] -= rate * sum[1];
-        parameters[at + 2u * across] -= rate * sum[2];
-        parameters[at + 3u * across] -= rate * sum[3];
+    }
+    let across = N_4[layer - 1u];
+    let width = min(WORKGROUP_SIZE, across);
+    let groups = WORKGROUP_SIZE / width;
+    let group = lane / width;
+    for (var j = group; group < groups && j < N_4[layer]; j += groups) {
+        var delta: array<mat4x4<f32>, EXAMPLES_4>;
+        for (var r = 0u; r < EXAMPLES_4; r++) {
+            delta[r] = transpose(error_block(layer, r, j));
+        }
+        for (var k = lane % width; k < across; k += width) {
+            var sum = mat4x4<f32>();
+            for (var r = 0u; r < EXAMPLES_4; r++) {
+                sum += activation_block(layer - 1u, r, k, examples[r]) * delta[r];
+            }
+            let at = weights_at(network, layer, j, k);
+            parameters[at] -= rate * sum[0];
+            parameters[at + across] -= rate * sum[1];
+            parameters[at + 2u * across] -= rate * sum[2];
+            parameters[at + 3u * across] -= rate * sum[3];
+        }
     }
     for (var j = lane; j < N_4[layer]; j += WORKGROUP_SIZE) {
         var sum = vec4<f32>();
