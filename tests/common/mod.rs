@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 pub mod cases;
+pub mod program;
 
 use gpu_backprop::fuse::KernelSet;
 use gpu_backprop::gpu::{Adapter, GpuOptions, adapters};
