@@ -163,10 +163,7 @@ fn speed_of(name: &str, steps_per_second: f64) -> String {
     format!("{name}: {} steps/s", indicatif::HumanCount(steps_per_second as u64))
 }
 
-/// As many threads as the machine runs at once.
-///
-/// # Errors
-/// None that is passed on: where the number cannot be found out, one.
+/// As many threads as the machine runs at once; 1 where that cannot be found out.
 pub fn all_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

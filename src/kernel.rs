@@ -358,7 +358,6 @@ impl Operand<'_> {
     }
 }
 
-/// The zero mini-batch: the first examples, slot 0, η = 0.
 impl MiniBatch {
     /// A mini-batch for plans that do not descend: it begins at `first`, its results go to `slot`.
     pub fn evaluating(first: usize, slot: usize) -> Self {

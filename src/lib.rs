@@ -50,7 +50,7 @@
 //! let parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
 //! let hyperparameters = Hyperparameters { batch: 10, eta: 3.0, seed: 0 };
 //!
-//! let mut cpu = Cpu::new(1); // or gpu::adapters()[0].open()?
+//! let mut cpu = Cpu::new(1); // or gpu::adapters()[0].open(GpuOptions::default())?
 //! let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters)?;
 //! for _ in 0..5 {
 //!     trainer.train_epoch(&mut |_| ())?;
