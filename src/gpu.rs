@@ -78,7 +78,9 @@ impl Default for GpuOptions {
 #[derive(Debug)]
 struct LoadedPlan {
     dispatches: Vec<Dispatch>,
-    /// What runs the plan in the place of the dispatches, where mini-batches follow one another.
+    /// What can run the plan in the place of the dispatches, where many mini-batches follow one another.
+    looping: Option<TrainingLoop>,
+    /// The same on the device, from its first use on.
     in_workgroup: Option<WorkgroupLoop>,
     length: SubmissionLength,
 }
@@ -227,7 +229,7 @@ impl Gpu {
                 work_groups: step.work_groups(realization),
             });
         }
-        Ok(LoadedPlan { dispatches, in_workgroup: None, length: SubmissionLength::default() })
+        Ok(LoadedPlan { dispatches, looping: None, in_workgroup: None, length: SubmissionLength::default() })
     }
 
     /// How a product is computed on this device; `None` for steps that are none.
@@ -243,6 +245,19 @@ impl Gpu {
             && training.iterations() <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2;
         let fused = self.options.kernels == KernelSet::Fused;
         fused && fits && self.options.workgroup_loop.unwrap_or(workgroup_loop::expected_to_be_faster(training))
+    }
+
+    /// Prepares the loop of a plan for its first long run.
+    fn prepare_loop(&mut self, plan: usize, mini_batches: &[MiniBatch]) -> Result<()> {
+        let LoadedPlan { looping: Some(training), in_workgroup: None, .. } = &self.plans[plan] else { return Ok(()) };
+        if mini_batches.len() < workgroup_loop::WORTH_A_LOOP {
+            return Ok(());
+        }
+        let scope = self.faults.scope(&self.device);
+        let in_workgroup = WorkgroupLoop::new(self, training)?;
+        scope.end().with_context(|| format!("{} cannot loop in one work group", self.description))?;
+        self.plans[plan].in_workgroup = Some(in_workgroup);
+        Ok(())
     }
 
     /// Refuses a plan with more work groups than the device dispatches at once, or loops longer
@@ -279,8 +294,9 @@ impl Gpu {
     }
 
     /// Sends `mini_batches` of a plan to the device as one submission.
-    fn submit(&self, plan: &LoadedPlan, mini_batches: &[MiniBatch]) -> wgpu::SubmissionIndex {
-        let in_workgroup = plan.in_workgroup.as_ref().and_then(|looped| Some((looped, looped.runs(mini_batches)?)));
+    fn submit(&self, plan: &LoadedPlan, mini_batches: &[MiniBatch], in_workgroup: bool) -> wgpu::SubmissionIndex {
+        let in_workgroup = plan.in_workgroup.as_ref().filter(|_| in_workgroup);
+        let in_workgroup = in_workgroup.and_then(|looped| Some((looped, looped.runs(mini_batches)?)));
         let scheduled = in_workgroup.as_ref().map_or(mini_batches, |(_, runs)| runs);
         let mut schedule = vec![0; scheduled.len() * self.stride];
         for (slot, mini_batch) in schedule.chunks_exact_mut(self.stride).zip(scheduled) {
@@ -363,9 +379,7 @@ impl Executor for Gpu {
             self.check_limits(plan)?;
             let scope = self.faults.scope(&self.device);
             let mut loaded = self.load_plan(plan)?;
-            if let Some(training) = TrainingLoop::of(original).filter(|training| self.loops_in_workgroup(training)) {
-                loaded.in_workgroup = Some(WorkgroupLoop::new(self, &training)?);
-            }
+            loaded.looping = TrainingLoop::of(original).filter(|training| self.loops_in_workgroup(training));
             scope.end().with_context(|| format!("{} cannot run the plan \"{}\"", self.description, plan.name))?;
             self.plans.push(loaded);
         }
@@ -393,16 +407,18 @@ impl Executor for Gpu {
     }
 
     fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        self.prepare_loop(plan, mini_batches)?;
         let mut length = self.plans[plan].length;
         let mut in_flight: VecDeque<(wgpu::SubmissionIndex, usize)> = VecDeque::new();
         let mut rest = mini_batches;
+        let in_workgroup = mini_batches.len() >= workgroup_loop::WORTH_A_LOOP;
         let (mut reported, mut finished) = (Instant::now(), 0);
         let mut last_end = Instant::now();
         while !rest.is_empty() || !in_flight.is_empty() {
             // One submission runs while the next is encoded.
             while !rest.is_empty() && in_flight.len() < 2 {
                 let (now, later) = rest.split_at(length.mini_batches().min(rest.len()));
-                in_flight.push_back((self.submit(&self.plans[plan], now), now.len()));
+                in_flight.push_back((self.submit(&self.plans[plan], now, in_workgroup), now.len()));
                 rest = later;
             }
             let Some((submission, count)) = in_flight.pop_front() else { break };

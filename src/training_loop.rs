@@ -18,6 +18,26 @@ pub struct TrainingLoop {
     pub m: usize,
 }
 
+/// The most blocks of four examples that share what an invocation reads of the first weights: each
+/// takes 16 sums.
+const MOST_BLOCKS_AT_ONCE: usize = 4;
+
+/// A way to read the inputs of an example.
+struct InputReader {
+    /// The WGSL text.
+    shader: &'static str,
+    /// Loop iterations to read four of them.
+    iterations: usize,
+}
+
+impl InputReader {
+    const BYTES_16: Self = InputReader { shader: include_str!("../shaders/loop/input_16_bytes.wgsl"), iterations: 0 };
+    const BYTES_4: Self = InputReader { shader: include_str!("../shaders/loop/input_4_bytes.wgsl"), iterations: 0 };
+    const BYTES: Self = InputReader { shader: include_str!("../shaders/loop/input_bytes.wgsl"), iterations: 4 + 1 };
+    const FLOATS_4: Self = InputReader { shader: include_str!("../shaders/loop/input_4_floats.wgsl"), iterations: 0 };
+    const FLOATS: Self = InputReader { shader: include_str!("../shaders/loop/input_floats.wgsl"), iterations: 4 + 1 };
+}
+
 /// A row of numbers in the packed parameters: where it comes from and goes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PackedRow {
@@ -63,14 +83,27 @@ impl TrainingLoop {
         self.topology.widths()
     }
 
-    /// Whether four inputs are read as a word.
-    fn reads_words(&self) -> bool {
-        self.examples.inputs.element == Element::Byte && self.widths()[0].is_multiple_of(4)
+    /// How the inputs of an example are read.
+    fn input(&self) -> &'static InputReader {
+        let multiple_of = |count| self.widths()[0].is_multiple_of(count);
+        match self.examples.inputs.element {
+            Element::Byte if multiple_of(16) => &InputReader::BYTES_16,
+            Element::Byte if multiple_of(4) => &InputReader::BYTES_4,
+            Element::Byte => &InputReader::BYTES,
+            Element::F32 | Element::U32 if multiple_of(4) => &InputReader::FLOATS_4,
+            Element::F32 | Element::U32 => &InputReader::FLOATS,
+        }
+    }
+
+    /// Blocks of four examples that share what an invocation reads of the first weights.
+    pub fn blocks_at_once(&self) -> usize {
+        let blocks = self.m.div_ceil(4);
+        blocks.div_ceil(blocks.div_ceil(MOST_BLOCKS_AT_ONCE))
     }
 
     /// Blocks of four examples in a mini-batch.
     fn example_blocks(&self) -> usize {
-        self.m.div_ceil(4)
+        self.m.div_ceil(4).next_multiple_of(self.blocks_at_once())
     }
 
     /// `vec4`s in a row of each layer.
@@ -93,12 +126,12 @@ impl TrainingLoop {
     fn layout(&self) -> (Vec<usize>, Vec<usize>, usize) {
         let rows = self.row_sizes();
         let (mut weights, mut biases, mut end) = (vec![0], vec![0], 0);
-        for pair in rows.windows(2) {
+        for layer in 1..rows.len() {
             weights.push(end);
             // Whole blocks of four rows.
-            end += 4 * pair[1] * pair[0];
+            end += 4 * rows[layer] * rows[layer - 1];
             biases.push(end);
-            end += pair[1];
+            end += rows[layer];
         }
         (weights, biases, end)
     }
@@ -141,26 +174,37 @@ impl TrainingLoop {
             trips * (1 + inner) + 1
         }
         let lanes = TRAIN_IN_WORKGROUP.grid.invocations() as usize;
-        let (rows, examples) = (self.row_sizes(), self.example_blocks());
-        // Inputs that are no whole words are read one by one.
-        let input_block = if self.reads_words() { 0 } else { 4 * nested(4, 0) };
+        let (rows, examples, at_once) = (self.row_sizes(), self.example_blocks(), self.blocks_at_once());
+        let shares_of = |blocks: usize| (lanes / blocks).max(1);
+        let finish = |shares: usize| nested(4usize.div_ceil(shares), nested(shares, 0));
+        let each_block = |inner| nested(at_once, inner);
+        let block = each_block(0) + nested(4, each_block(4 * self.input().iterations));
+        let shares = shares_of(rows[1]);
+        let across = self.widths()[0].div_ceil(16).div_ceil(shares);
+        let groups = examples / at_once;
+        let first_forward = nested(groups, each_block(0) + nested(across, block) + each_block(finish(shares)));
+        let first_descent = nested(groups, each_block(0) + nested(across, block));
+        let first = nested((rows[1] * shares).div_ceil(lanes), first_forward)
+            + nested(rows[1].div_ceil(lanes / shares), first_descent);
         let per_layer = |layer: usize| {
-            let block = if layer == 1 { input_block } else { 0 };
             let blocks = examples * rows[layer];
-            let shares = (lanes / blocks).max(1);
-            let sums = nested(rows[layer - 1].div_ceil(shares), block) + nested(shares, 0);
+            let shares = shares_of(blocks);
+            let sums = nested(rows[layer - 1].div_ceil(shares), 0) + finish(shares);
             let forward = nested((blocks * shares).div_ceil(lanes), sums);
-            let next = rows.get(layer + 1).copied().unwrap_or(0);
-            let backward = nested(blocks.div_ceil(lanes), nested(next, 0));
+            // The errors of the layer before.
+            let backward = nested((examples * rows[layer - 1]).div_ceil(lanes), nested(rows[layer], 0));
             let across = rows[layer - 1];
             let width = lanes.min(across);
-            let sums = nested(examples, 0) + nested(across.div_ceil(width), nested(examples, block));
-            let descent = nested(examples, 0) + nested(rows[layer].div_ceil(lanes / width), sums);
-            let biases = nested(rows[layer].div_ceil(lanes), nested(self.m, 0));
-            // And a trip of each of the three loops over layers.
-            forward + backward + descent + biases + 3
+            let sums = nested(across.div_ceil(width), nested(examples, 0));
+            let descent = nested(rows[layer].div_ceil(lanes / width), sums);
+            forward + backward + descent
         };
-        (1..rows.len()).map(per_layer).sum::<usize>() + 4
+        let biases = |layer: usize| nested(rows[layer].div_ceil(lanes), nested(self.m, 0));
+        // And the trips of the loops over layers.
+        first
+            + (2..rows.len()).map(per_layer).sum::<usize>()
+            + (1..rows.len()).map(biases).sum::<usize>()
+            + 4 * rows.len()
     }
 
     /// Multiplications of one mini-batch.
@@ -178,11 +222,7 @@ impl TrainingLoop {
             rows_at[layer] = rows_at[layer - 1] + 4 * self.example_blocks() * row_sizes[layer - 1];
         }
         let mut text = TRAIN_IN_WORKGROUP.source(snippets, None);
-        text += match self.examples.inputs.element {
-            Element::Byte if self.reads_words() => include_str!("../shaders/loop/input_words.wgsl"),
-            Element::Byte => include_str!("../shaders/loop/input_bytes.wgsl"),
-            Element::F32 | Element::U32 => include_str!("../shaders/loop/input_floats.wgsl"),
-        };
+        text += self.input().shader;
         let mut constant = |name: &str, value: String| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "const {name} = {value};");
@@ -194,6 +234,8 @@ impl TrainingLoop {
         constant("LAYERS", format!("{}u", n.len()));
         constant("EXAMPLES", format!("{}u", self.m));
         constant("EXAMPLES_4", format!("{}u", self.example_blocks()));
+        constant("BLOCKS", format!("{}u", self.blocks_at_once()));
+        constant("INPUTS_16", format!("{}u", n[0].div_ceil(16)));
         constant("N", array(n));
         constant("N_4", array(&row_sizes));
         constant("ROWS_AT", array(&rows_at));

@@ -25,8 +25,9 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
 
 /// The training loop, with the constants of several networks: bytes and floats, aligned or not.
 fn training_loops() -> Vec<Module> {
-    let networks: [(&[usize], usize, Element); 4] = [
+    let networks: [(&[usize], usize, Element); 5] = [
         (&[784, 30, 10], 10, Element::Byte),
+        (&[20, 9, 2], 17, Element::Byte),
         (&[5, 3], 1, Element::Byte),
         (&[4, 7, 6, 2], 9, Element::F32),
         (&[3, 8, 9], 4, Element::F32),
@@ -147,7 +148,8 @@ fn names(rows: &[&Kernel]) -> BTreeSet<String> {
 fn every_shader_has_one_row_and_every_row_one_shader() {
     assert_eq!(files(""), names(&kernels::PRIMITIVE));
     assert_eq!(files("fused"), names(&kernels::FUSED));
-    let inputs = ["input_bytes", "input_floats", "input_words"].map(ToString::to_string);
+    let inputs =
+        ["input_16_bytes", "input_4_bytes", "input_4_floats", "input_bytes", "input_floats"].map(ToString::to_string);
     assert_eq!(files("loop"), names(&[&TRAIN_IN_WORKGROUP]).into_iter().chain(inputs).collect());
     assert_eq!(names(&kernels::all().collect::<Vec<_>>()).len(), kernels::all().count(), "names are unique");
     for (folder, rows) in

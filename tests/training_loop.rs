@@ -20,16 +20,18 @@ enum Kind {
     Floats,
 }
 
-/// Widths around multiples of 4, with and without hidden layers; mini-batches likewise, some of
-/// which leave a ragged last one.
-const NETWORKS: [(&[usize], usize, usize, Kind); 10] = [
-    (&[1, 1], 1, 3, Kind::Bytes),
-    (&[3, 2], 4, 9, Kind::Floats),
-    (&[5, 4, 3], 3, 11, Kind::Bytes),
-    (&[5, 4, 3], 3, 11, Kind::Floats),
-    (&[6, 1, 5, 2], 5, 13, Kind::Bytes),
-    (&[8, 12, 4], 8, 32, Kind::Floats),
+/// Widths around multiples of 4 and 16, with and without hidden layers, and more blocks of neurons
+/// than invocations; mini-batches likewise, some of which leave a ragged last one.
+const NETWORKS: [(&[usize], usize, usize, Kind); 12] = [
+    (&[1, 1], 1, 5, Kind::Bytes),
+    (&[3, 2], 4, 21, Kind::Floats),
+    (&[5, 4, 3], 3, 17, Kind::Bytes),
+    (&[5, 4, 3], 3, 17, Kind::Floats),
+    (&[6, 1, 5, 2], 5, 23, Kind::Bytes),
+    (&[8, 12, 4], 8, 40, Kind::Floats),
     (&[7, 9, 6, 5, 3], 7, 30, Kind::Floats),
+    (&[20, 6, 3], 17, 74, Kind::Bytes),
+    (&[32, 270, 3], 2, 9, Kind::Bytes),
     (&[130, 17, 33], 9, 40, Kind::Bytes),
     (&[64, 30, 10], 10, 107, Kind::Floats),
     (&[784, 30, 10], 10, 60, Kind::Bytes),
@@ -67,7 +69,10 @@ fn dataset(inputs: Inputs, features: usize, classes: usize, examples: usize) -> 
 fn train(executor: &mut dyn Executor, data: &Data, widths: &[usize], m: usize, epochs: usize) -> Parameters {
     let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
     let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
-    let hyperparameters = Hyperparameters { batch: m, eta: 1.5, seed: SEED };
+    // A step changes a weighted input by about η times the neurons that lead to it: more than a few
+    // tens, and descent multiplies rounding errors instead of damping them.
+    let widest = widths[1..].iter().copied().max().unwrap_or(1);
+    let hyperparameters = Hyperparameters { batch: m, eta: 1.5f32.min(60.0 / widest as f32), seed: SEED };
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
         trainer.train_epoch(&mut |_| ()).expect("an epoch");
@@ -92,12 +97,16 @@ fn the_loop_agrees_with_the_primitives() {
                 dataset: dataset(inputs(kind, examples * features), features, classes, examples),
                 split: Split::all_training(0..examples),
             };
+            assert!(examples / m >= 4, "{what}: too few mini-batches for a loop");
             let expected = train(&mut reference, &data, widths, m, 3);
             let found = train(&mut checked, &data, widths, m, 3);
             assert_agree(&what, &found, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));
             if features >= 64 {
                 assert_eq!(found, train(&mut checked, &data, widths, m, 3), "{what}: the same bits again");
-                assert_eq!(found, train(&mut unchecked, &data, widths, m, 3), "{what}: without shader checks");
+                // Without checks it is another program to a compiler, which may fuse other multiplications with
+                // additions: the same within rounding.
+                let unchecked = train(&mut unchecked, &data, widths, m, 3);
+                assert_agree(&what, &unchecked, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));
             }
         }
     }

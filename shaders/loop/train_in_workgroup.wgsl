@@ -6,22 +6,28 @@
 // so that weights in the padding stay 0. In WGSL y * x is Σ_k of columns: a block of y times a block
 // of x is a block of their product.
 //
+// What takes time is not arithmetic but loads. Most weights lead from the input into the first layer
+// of neurons; there an invocation reads 16 inputs at once, and each of its weights serves BLOCKS
+// blocks of examples.
+//
 // Layers are counted from 0 here, as arrays are: layer 0 is the input. Generated constants follow the
-// text: LAYERS, EXAMPLES (m), EXAMPLES_4 (blocks of 4 examples); per layer N (neurons), N_4 (vec4s
-// in a row), ROWS_AT, WEIGHTS_AT and BIASES_AT (where its rows begin, in vec4s); ROWS (vec4s in all);
-// PARTS (the work group size again: naga 30 loses arrays of matrices as long as an override);
-// INPUT_SCALE. One of the files input_*.wgsl follows too: input_4(example, k) is inputs 4k to 4k + 3
-// of an example of the data set, 0 past the last.
+// text: LAYERS, EXAMPLES (m), EXAMPLES_4 (blocks of 4 examples), BLOCKS (how many of them are taken
+// at once); per layer N (neurons), N_4 (vec4s in a row), ROWS_AT, WEIGHTS_AT and BIASES_AT (where its
+// rows begin, in vec4s); INPUTS_16 (blocks of 16 in a row of inputs); ROWS (vec4s in all); PARTS (the
+// work group size again: naga 30 loses arrays of matrices as long as an override); INPUT_SCALE. One
+// of the files input_*.wgsl follows too: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an
+// example of the data set, and inputs_4 of that and of c are inputs 16k + 4c to 16k + 4c + 3, to be
+// multiplied by INPUT_SCALE; 0 past the last.
 
 override WORKGROUP_SIZE: u32;
 
 struct Params {
     parameters: u32,
+    blocks: u32, // BLOCKS again, where a compiler should not unroll a loop
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> order: array<u32>;
-@group(0) @binding(2) var<storage, read> inputs: array<u32>;                 // bytes, or the bits of floats
 @group(0) @binding(3) var<storage, read> labels: array<u32>;
 @group(0) @binding(4) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
 
@@ -44,11 +50,17 @@ fn examples_4(first: u32, r: u32) -> vec4<u32> {
     return vec4(order[first + rows.x], order[first + rows.y], order[first + rows.z], order[first + rows.w]);
 }
 
-// Activations 4k to 4k + 3 of a layer, for four examples: [r] is a row.
-fn activation_block(layer: u32, r: u32, k: u32, examples: vec4<u32>) -> mat4x4<f32> {
-    if layer == 0u {
-        return mat4x4(input_4(examples.x, k), input_4(examples.y, k), input_4(examples.z, k), input_4(examples.w, k));
-    }
+// Inputs 16k to 16k + 15 of four examples, and inputs 16k + 4c to 16k + 4c + 3 of them: [r] is a row.
+fn inputs_of(examples: vec4<u32>, k: u32) -> array<Inputs, 4> {
+    return array(inputs_16(examples.x, k), inputs_16(examples.y, k), inputs_16(examples.z, k), inputs_16(examples.w, k));
+}
+
+fn input_block(x: array<Inputs, 4>, k: u32, c: u32) -> mat4x4<f32> {
+    return mat4x4(inputs_4(x[0], k, c), inputs_4(x[1], k, c), inputs_4(x[2], k, c), inputs_4(x[3], k, c));
+}
+
+// Activations 4k to 4k + 3 of a layer of neurons, for four examples: [r] is a row.
+fn activation_block(layer: u32, r: u32, k: u32) -> mat4x4<f32> {
     let at = ROWS_AT[layer] + 4u * r * N_4[layer] + k;
     let stride = N_4[layer];
     return mat4x4(activations[at], activations[at + stride], activations[at + 2u * stride], activations[at + 3u * stride]);
@@ -61,15 +73,21 @@ fn error_block(layer: u32, r: u32, k: u32) -> mat4x4<f32> {
     return mat4x4(errors[at], errors[at + stride], errors[at + 2u * stride], errors[at + 3u * stride]);
 }
 
-// Weights into neurons 4j to 4j + 3 of a layer, from neurons 4k to 4k + 3 of the one before: [j] is a row.
+// Where the weights into neurons 4j to 4j + 3 of a layer are, from neurons 4k to 4k + 3 of the one
+// before, and the block of them: [j] is a row.
 fn weights_at(network: u32, layer: u32, j: u32, k: u32) -> u32 {
     return network + WEIGHTS_AT[layer] + 4u * j * N_4[layer - 1u] + k;
 }
 
-fn weight_block(network: u32, layer: u32, j: u32, k: u32) -> mat4x4<f32> {
-    let at = weights_at(network, layer, j, k);
-    let stride = N_4[layer - 1u];
+fn weight_block(at: u32, stride: u32) -> mat4x4<f32> {
     return mat4x4(parameters[at], parameters[at + stride], parameters[at + 2u * stride], parameters[at + 3u * stride]);
+}
+
+fn change_block(at: u32, stride: u32, change: mat4x4<f32>) {
+    parameters[at] -= change[0];
+    parameters[at + stride] -= change[1];
+    parameters[at + 2u * stride] -= change[2];
+    parameters[at + 3u * stride] -= change[3];
 }
 
 fn sigma_4(z: vec4<f32>) -> vec4<f32> {
@@ -87,51 +105,88 @@ fn nabla_a_4(a: vec4<f32>, j: u32, example: u32) -> vec4<f32> {
 }
 
 // One row of a layer's activations from its weighted inputs, and for the output layer its error.
-fn finish_forward(layer: u32, row: u32, j: u32, z: vec4<f32>, example: u32) {
+fn finish_forward(layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
     let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(N[layer]);
     let at = ROWS_AT[layer] + row * N_4[layer] + j;
     let a = select(vec4(0.0), sigma_4(z), there);
     activations[at] = a;
     if layer == LAYERS - 1u {
+        let example = order[first + min(row, EXAMPLES - 1u)];
         let delta = nabla_a_4(a, j, example) * sigma_prime_4(a);
         errors[at] = select(vec4(0.0), delta, there & vec4(row < EXAMPLES));
     }
 }
 
-// a = σ(x wᵀ + b). Where there are more invocations than blocks, several share the sums of one.
+// Where there are more invocations than blocks of a layer, several share the sums of one.
+fn shares_of(blocks: u32) -> u32 {
+    return max(1u, WORKGROUP_SIZE / blocks);
+}
+
+// Adds up the shares of a block of weighted inputs, and takes it through finish_forward.
+fn finish_block(network: u32, layer: u32, first: u32, r: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: mat4x4<f32>) {
+    parts[lane] = sum;
+    workgroupBarrier();
+    if there {
+        for (var row = share; row < 4u; row += shares) {
+            var z = parameters[network + BIASES_AT[layer] + j];
+            for (var other = 0u; other < shares; other++) {
+                z += parts[lane - share + other][row];
+            }
+            finish_forward(layer, first, 4u * r + row, j, z);
+        }
+    }
+    workgroupBarrier();
+}
+
+// a = σ(x wᵀ + b) of the first layer of neurons: 4 neurons and BLOCKS blocks of examples at a time.
+fn feedforward_inputs(network: u32, first: u32, lane: u32) {
+    let blocks = N_4[1];
+    let shares = shares_of(blocks);
+    for (var base = 0u; base < blocks * shares; base += WORKGROUP_SIZE) {
+        let j = (base + lane) / shares;
+        let share = (base + lane) % shares;
+        let there = j < blocks;
+        for (var r = 0u; r < EXAMPLES_4; r += BLOCKS) {
+            var examples: array<vec4<u32>, BLOCKS>;
+            var sum: array<mat4x4<f32>, BLOCKS>;
+            for (var i = 0u; i < BLOCKS; i++) {
+                examples[i] = examples_4(first, r + i);
+            }
+            for (var k = select(INPUTS_16, share, there); k < INPUTS_16; k += shares) {
+                var x: array<array<Inputs, 4>, BLOCKS>;
+                for (var i = 0u; i < BLOCKS; i++) {
+                    x[i] = inputs_of(examples[i], k);
+                }
+                for (var c = 0u; c < min(4u, N_4[0] - 4u * k); c++) {
+                    let w = transpose(weight_block(weights_at(network, 1u, j, 4u * k + c), N_4[0]));
+                    for (var i = 0u; i < BLOCKS; i++) {
+                        sum[i] += w * input_block(x[i], k, c);
+                    }
+                }
+            }
+            var z = sum;
+            for (var i = 0u; i < params.blocks; i++) {
+                finish_block(network, 1u, first, r + i, j, there, lane, share, shares, INPUT_SCALE * z[i]);
+            }
+        }
+    }
+}
+
+// a = σ(x wᵀ + b) of a later layer.
 fn feedforward(network: u32, layer: u32, first: u32, lane: u32) {
     let blocks = EXAMPLES_4 * N_4[layer];
-    let shares = max(1u, WORKGROUP_SIZE / blocks);
+    let shares = shares_of(blocks);
     for (var base = 0u; base < blocks * shares; base += WORKGROUP_SIZE) {
         let block = (base + lane) / shares;
         let share = (base + lane) % shares;
+        let there = block < blocks;
         let r = block / N_4[layer];
         let j = block % N_4[layer];
         var sum = mat4x4<f32>();
-        var examples = vec4<u32>();
-        if block < blocks {
-            examples = examples_4(first, r);
-            for (var k = share; k < N_4[layer - 1u]; k += shares) {
-                sum += transpose(weight_block(network, layer, j, k)) * activation_block(layer - 1u, r, k, examples);
-            }
+        for (var k = select(N_4[layer - 1u], share, there); k < N_4[layer - 1u]; k += shares) {
+            sum += transpose(weight_block(weights_at(network, layer, j, k), N_4[layer - 1u])) * activation_block(layer - 1u, r, k);
         }
-        if shares > 1u {
-            parts[lane] = sum;
-            workgroupBarrier();
-            if block < blocks && share == 0u {
-                for (var other = 1u; other < shares; other++) {
-                    sum += parts[lane + other];
-                }
-            }
-        }
-        if block < blocks && share == 0u {
-            let b = parameters[network + BIASES_AT[layer] + j];
-            finish_forward(layer, 4u * r, j, sum[0] + b, examples.x);
-            finish_forward(layer, 4u * r + 1u, j, sum[1] + b, examples.y);
-            finish_forward(layer, 4u * r + 2u, j, sum[2] + b, examples.z);
-            finish_forward(layer, 4u * r + 3u, j, sum[3] + b, examples.w);
-        }
-        workgroupBarrier();
+        finish_block(network, layer, first, r, j, there, lane, share, shares, sum);
     }
 }
 
@@ -143,7 +198,7 @@ fn backpropagate(network: u32, layer: u32, lane: u32) {
         let j = block % N_4[layer];
         var sum = mat4x4<f32>();
         for (var k = 0u; k < N_4[layer + 1u]; k++) {
-            sum += weight_block(network, layer + 1u, k, j) * error_block(layer + 1u, r, k);
+            sum += weight_block(weights_at(network, layer + 1u, k, j), N_4[layer]) * error_block(layer + 1u, r, k);
         }
         let at = ROWS_AT[layer] + 4u * r * N_4[layer] + j;
         let stride = N_4[layer];
@@ -156,36 +211,56 @@ fn backpropagate(network: u32, layer: u32, lane: u32) {
     workgroupBarrier();
 }
 
-// BP3, BP4 and descent: b -= rate Σ δ, w -= rate Σ δ aᵀ. An invocation keeps the errors of its
-// neurons while it goes through the neurons before them.
-fn descend(network: u32, layer: u32, first: u32, rate: f32, lane: u32) {
-    var examples: array<vec4<u32>, EXAMPLES_4>;
-    if layer == 1u {
-        for (var r = 0u; r < EXAMPLES_4; r++) {
-            examples[r] = examples_4(first, r);
+// BP4 and descent of the first layer of neurons: w -= rate Σ δ aᵀ, of the same weights as in
+// feedforward_inputs.
+fn descend_inputs(network: u32, first: u32, rate: f32, lane: u32) {
+    let blocks = N_4[1];
+    let shares = shares_of(blocks);
+    for (var j = lane / shares; j < blocks; j += max(1u, WORKGROUP_SIZE / shares)) {
+        for (var r = 0u; r < EXAMPLES_4; r += BLOCKS) {
+            var examples: array<vec4<u32>, BLOCKS>;
+            var delta: array<mat4x4<f32>, BLOCKS>;
+            for (var i = 0u; i < BLOCKS; i++) {
+                examples[i] = examples_4(first, r + i);
+                delta[i] = rate * INPUT_SCALE * transpose(error_block(1u, r + i, j));
+            }
+            for (var k = lane % shares; k < INPUTS_16; k += shares) {
+                var x: array<array<Inputs, 4>, BLOCKS>;
+                for (var i = 0u; i < BLOCKS; i++) {
+                    x[i] = inputs_of(examples[i], k);
+                }
+                for (var c = 0u; c < min(4u, N_4[0] - 4u * k); c++) {
+                    var sum = mat4x4<f32>();
+                    for (var i = 0u; i < BLOCKS; i++) {
+                        sum += input_block(x[i], k, c) * delta[i];
+                    }
+                    change_block(weights_at(network, 1u, j, 4u * k + c), N_4[0], sum);
+                }
+            }
         }
     }
+}
+
+// BP4 and descent of a later layer: w -= rate Σ δ aᵀ. An invocation keeps the errors of its
+// neurons while it goes through the neurons before them.
+fn descend(network: u32, layer: u32, rate: f32, lane: u32) {
     let across = N_4[layer - 1u];
     let width = min(WORKGROUP_SIZE, across);
     let groups = WORKGROUP_SIZE / width;
     let group = lane / width;
     for (var j = group; group < groups && j < N_4[layer]; j += groups) {
-        var delta: array<mat4x4<f32>, EXAMPLES_4>;
-        for (var r = 0u; r < EXAMPLES_4; r++) {
-            delta[r] = transpose(error_block(layer, r, j));
-        }
         for (var k = lane % width; k < across; k += width) {
             var sum = mat4x4<f32>();
             for (var r = 0u; r < EXAMPLES_4; r++) {
-                sum += activation_block(layer - 1u, r, k, examples[r]) * delta[r];
+                sum += activation_block(layer - 1u, r, k) * transpose(error_block(layer, r, j));
             }
-            let at = weights_at(network, layer, j, k);
-            parameters[at] -= rate * sum[0];
-            parameters[at + across] -= rate * sum[1];
-            parameters[at + 2u * across] -= rate * sum[2];
-            parameters[at + 3u * across] -= rate * sum[3];
+            change_block(weights_at(network, layer, j, k), N_4[layer - 1u], rate * sum);
         }
     }
+}
+
+// BP3 and descent: b -= rate Σ δ
+fn descend_biases(network: u32, layer: u32, rate: f32, lane: u32) {
     for (var j = lane; j < N_4[layer]; j += WORKGROUP_SIZE) {
         var sum = vec4<f32>();
         for (var row = 0u; row < EXAMPLES; row++) {
@@ -201,14 +276,19 @@ fn train_in_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
     let rate = mini_batch.eta / f32(EXAMPLES);
     for (var i = 0u; i < mini_batch.count; i++) {
         let first = mini_batch.first + i * EXAMPLES;
-        for (var layer = 1u; layer < LAYERS; layer++) {
+        feedforward_inputs(network, first, lane);
+        for (var layer = 2u; layer < LAYERS; layer++) {
             feedforward(network, layer, first, lane);
         }
         for (var layer = LAYERS - 2u; layer > 0u; layer--) {
             backpropagate(network, layer, lane);
         }
+        descend_inputs(network, first, rate, lane);
+        for (var layer = 2u; layer < LAYERS; layer++) {
+            descend(network, layer, rate, lane);
+        }
         for (var layer = 1u; layer < LAYERS; layer++) {
-            descend(network, layer, first, rate, lane);
+            descend_biases(network, layer, rate, lane);
         }
         // The next mini-batch reads what every invocation has written.
         storageBarrier();

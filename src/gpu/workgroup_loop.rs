@@ -11,6 +11,9 @@ use crate::training_loop::{PackedRow, TrainingLoop};
 /// dispatches of a whole device.
 const MOST_MULTIPLICATIONS: usize = 4_000_000;
 
+/// Runs of fewer mini-batches are not worth compiling a loop: the ragged last of an epoch above all.
+pub const WORTH_A_LOOP: usize = 4;
+
 /// Whether a loop in one work group is expected to be faster than dispatches.
 pub fn expected_to_be_faster(training: &TrainingLoop) -> bool {
     training.multiplications() <= MOST_MULTIPLICATIONS
@@ -47,7 +50,10 @@ impl WorkgroupLoop {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let values = TrainInWorkgroupParams { parameters: training.packed_len() as u32 };
+        let values = TrainInWorkgroupParams {
+            parameters: training.packed_len() as u32,
+            blocks: training.blocks_at_once() as u32,
+        };
         gpu.queue.write_buffer(&params, 0, bytemuck::bytes_of(&values));
         let examples = &training.examples;
         let buffers = [

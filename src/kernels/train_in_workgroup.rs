@@ -4,10 +4,13 @@ use crate::kernel::{Binding, Grid, Kernel, Params, Specification};
 use crate::plan::Element;
 
 crate::shared_struct! {
-    /// Where each network's parameters are.
+    /// What the loop is told beside its constants.
     pub struct TrainInWorkgroupParams {
         /// The size of one network's parameters, in `vec4`s.
         parameters: u32,
+        /// Blocks of four examples that are taken at once: as the constant, but unknown to a compiler, which
+        /// would unroll long loops.
+        blocks: u32,
     }
 }
 
