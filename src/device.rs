@@ -7,7 +7,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::cpu::Cpu;
 use crate::error::WrongUsage;
 use crate::executor::Executor;
-use crate::fuse::KernelSet;
 use crate::gpu::{Adapter, GpuOptions, adapters};
 
 /// What `--device` says.
@@ -57,12 +56,11 @@ pub struct Chosen {
 pub type Trial<'a> = dyn FnMut(&mut dyn Executor) -> Result<f64> + 'a;
 
 /// Opens the device that `choice` names: the CPU with at most `threads` threads, a GPU with
-/// `kernels`.
+/// `options`.
 ///
 /// # Errors
 /// No such adapter, or one that cannot be opened or lacks what the kernels need.
-pub fn open(choice: &DeviceChoice, threads: usize, kernels: KernelSet, trial: &mut Trial<'_>) -> Result<Chosen> {
-    let options = GpuOptions { kernels, ..GpuOptions::default() };
+pub fn open(choice: &DeviceChoice, threads: usize, options: GpuOptions, trial: &mut Trial<'_>) -> Result<Chosen> {
     let chosen = |adapter: &Adapter, reason: &str| -> Result<Chosen> {
         Ok(Chosen { executor: Box::new(adapter.open(options)?), reason: reason.to_string() })
     };

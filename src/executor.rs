@@ -7,6 +7,7 @@ use bytemuck::Pod;
 
 use crate::kernel::MiniBatch;
 use crate::plan::{Matrix, Plan};
+use crate::profile::Profile;
 
 /// What an executor runs on, for people and for `--json`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,6 +51,27 @@ pub trait Executor {
     /// A plan that the device cannot hold or run: the message says which limit is passed.
     fn load(&mut self, plans: &[Plan]) -> Result<()>;
 
+    /// Gets ready for runs of about so many mini-batches of a loaded plan: compiles what the first
+    /// one would wait for, and measures where there is a choice. What the matrices held is lost: they
+    /// are to be written after this.
+    ///
+    /// # Errors
+    /// A failing device.
+    fn prepare(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+        let _ = (plan, mini_batches);
+        Ok(())
+    }
+
+    /// What the executor chose where there was a choice, and why: lines for people.
+    fn choices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Where the time of all runs went, where an executor was asked to take it.
+    fn profile(&self) -> Option<Profile> {
+        None
+    }
+
     /// Writes all entries of a matrix, as bytes.
     ///
     /// # Errors
@@ -63,7 +85,7 @@ pub trait Executor {
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>>;
 
     /// Runs a loaded plan once for each mini-batch, in order, and returns when all are done.
-    /// `progress` is called about every [`PROGRESS_INTERVAL`].
+    /// `progress` is called about every [`PROGRESS_INTERVAL`], and on a GPU after the first submission.
     ///
     /// # Errors
     /// A failing device.

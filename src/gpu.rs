@@ -7,9 +7,13 @@
 
 mod adapter;
 mod faults;
+mod loaded;
 mod pipeline;
 mod probe;
+mod profiling;
 mod submission;
+mod tuning;
+mod tuning_file;
 mod workgroup_loop;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,17 +23,21 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 pub use adapter::{Adapter, adapters};
+pub use tuning::Tuning;
 
 use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress, check_size};
 use crate::fuse::{KernelSet, fuse};
-use crate::kernel::{MiniBatch, Realization};
+use crate::kernel::MiniBatch;
 use crate::plan::{Matrix, Plan, Step};
-use crate::product::{self, Variant};
+use crate::product::Variant;
+use crate::profile::Profile;
 use crate::training_loop::TrainingLoop;
 use faults::Faults;
+use loaded::LoadedPlan;
 use pipeline::Pipelines;
-use submission::{MAX_MINI_BATCHES, SubmissionLength};
-use workgroup_loop::WorkgroupLoop;
+use profiling::Profiler;
+use submission::MAX_MINI_BATCHES;
+use tuning::Choices;
 
 /// Runs plans on a GPU.
 #[derive(Debug)]
@@ -46,6 +54,8 @@ pub struct Gpu {
     stride: usize,
     buffers: HashMap<Arc<str>, wgpu::Buffer>,
     plans: Vec<LoadedPlan>,
+    choices: Choices,
+    profiler: Option<Profiler>,
 }
 
 /// How plans are run on a GPU.
@@ -61,36 +71,24 @@ pub struct GpuOptions {
     /// Whether shaders check every index and bound every loop. Kernels index nothing that the
     /// host has not checked, so a program that is tested does without.
     pub shader_checks: bool,
+    /// Whether what the fields above leave open is chosen by measuring or by rule.
+    pub tuning: Tuning,
+    /// Whether the time of each kernel is taken, which makes runs slower.
+    pub profile: bool,
 }
 
 impl Default for GpuOptions {
-    /// Fused kernels; checked where debug assertions are, as in tests.
+    /// Fused kernels, chosen by rule; checked where debug assertions are, as in tests.
     fn default() -> Self {
         GpuOptions {
             kernels: KernelSet::Fused,
             variant: None,
             workgroup_loop: None,
             shader_checks: cfg!(debug_assertions),
+            tuning: Tuning::Off,
+            profile: false,
         }
     }
-}
-
-#[derive(Debug)]
-struct LoadedPlan {
-    dispatches: Vec<Dispatch>,
-    /// What can run the plan in the place of the dispatches, where many mini-batches follow one another.
-    looping: Option<TrainingLoop>,
-    /// The same on the device, from its first use on.
-    in_workgroup: Option<WorkgroupLoop>,
-    length: SubmissionLength,
-}
-
-#[derive(Debug)]
-struct Dispatch {
-    pipeline: wgpu::ComputePipeline,
-    bind_group: wgpu::BindGroup,
-    reads_mini_batch: bool,
-    work_groups: [u32; 3],
 }
 
 /// Uniforms are bound in whole multiples of this, the alignment of a `vec4`.
@@ -126,8 +124,10 @@ impl Gpu {
                 }),
             }],
         });
+        let profiler = options.profile.then(|| Profiler::new(&device, &queue));
         scope.end().context("cannot prepare the device")?;
         let (buffers, plans) = (HashMap::new(), Vec::new());
+        let choices = Choices::new(options.tuning, &description);
         Ok(Gpu {
             description,
             options,
@@ -140,6 +140,8 @@ impl Gpu {
             stride,
             buffers,
             plans,
+            choices,
+            profiler,
         })
     }
 
@@ -184,82 +186,6 @@ impl Gpu {
         scope.end().with_context(|| format!("cannot hold {:.1} MB of matrices on the device", total as f64 / 1e6))
     }
 
-    fn load_plan(&mut self, plan: &Plan) -> Result<LoadedPlan> {
-        let limits = self.device.limits();
-        let stride = (limits.min_uniform_buffer_offset_alignment as usize).max(UNIFORM_GRANULE);
-        let size_of_params = |step: &Step| step.params.len().next_multiple_of(UNIFORM_GRANULE);
-        let mut params = Vec::new();
-        let mut offsets = Vec::with_capacity(plan.steps.len());
-        for step in &plan.steps {
-            offsets.push(params.len() as u64);
-            params.extend_from_slice(&step.params);
-            params.resize(params.len().next_multiple_of(stride), 0);
-        }
-        let params_buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("params"),
-            size: params.len() as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        self.queue.write_buffer(&params_buffer, 0, &params);
-        let mut dispatches = Vec::with_capacity(plan.steps.len());
-        for (step, offset) in plan.steps.iter().zip(offsets) {
-            let realization = self.realize(step);
-            let pipeline = self.pipelines.get(&self.device, step, realization).clone();
-            let mut entries = vec![wgpu::BindGroupEntry {
-                binding: 0,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &params_buffer,
-                    offset,
-                    size: wgpu::BufferSize::new(size_of_params(step) as u64),
-                }),
-            }];
-            for (binding, matrix) in (1..).zip(&step.operands) {
-                entries.push(wgpu::BindGroupEntry { binding, resource: self.buffer(matrix)?.as_entire_binding() });
-            }
-            let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(step.kernel.name),
-                layout: &pipeline.operands_layout,
-                entries: &entries,
-            });
-            dispatches.push(Dispatch {
-                pipeline: pipeline.compute.clone(),
-                bind_group,
-                reads_mini_batch: step.kernel.reads_mini_batch,
-                work_groups: step.work_groups(realization),
-            });
-        }
-        Ok(LoadedPlan { dispatches, looping: None, in_workgroup: None, length: SubmissionLength::default() })
-    }
-
-    /// How a product is computed on this device; `None` for steps that are none.
-    fn realize(&self, step: &Step) -> Option<Realization> {
-        let (form, extents) = step.product()?;
-        let suitable = product::suitable(form, extents, self.description.software);
-        Some(Realization { variant: self.options.variant.unwrap_or(suitable.variant), ..suitable })
-    }
-
-    /// Whether a training plan is to run as a loop in one work group.
-    fn loops_in_workgroup(&self, training: &TrainingLoop) -> bool {
-        let fits = training.shared_memory() <= self.device.limits().max_compute_workgroup_storage_size as usize
-            && training.iterations() <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2;
-        let fused = self.options.kernels == KernelSet::Fused;
-        fused && fits && self.options.workgroup_loop.unwrap_or(workgroup_loop::expected_to_be_faster(training))
-    }
-
-    /// Prepares the loop of a plan for its first long run.
-    fn prepare_loop(&mut self, plan: usize, mini_batches: &[MiniBatch]) -> Result<()> {
-        let LoadedPlan { looping: Some(training), in_workgroup: None, .. } = &self.plans[plan] else { return Ok(()) };
-        if mini_batches.len() < workgroup_loop::WORTH_A_LOOP {
-            return Ok(());
-        }
-        let scope = self.faults.scope(&self.device);
-        let in_workgroup = WorkgroupLoop::new(self, training)?;
-        scope.end().with_context(|| format!("{} cannot loop in one work group", self.description))?;
-        self.plans[plan].in_workgroup = Some(in_workgroup);
-        Ok(())
-    }
-
     /// Refuses a plan with more work groups than the device dispatches at once, or loops longer
     /// than it runs them.
     fn check_limits(&self, plan: &Plan) -> Result<()> {
@@ -291,44 +217,6 @@ impl Gpu {
             );
         }
         Ok(())
-    }
-
-    /// Sends `mini_batches` of a plan to the device as one submission.
-    fn submit(&self, plan: &LoadedPlan, mini_batches: &[MiniBatch], in_workgroup: bool) -> wgpu::SubmissionIndex {
-        let in_workgroup = plan.in_workgroup.as_ref().filter(|_| in_workgroup);
-        let in_workgroup = in_workgroup.and_then(|looped| Some((looped, looped.runs(mini_batches)?)));
-        let scheduled = in_workgroup.as_ref().map_or(mini_batches, |(_, runs)| runs);
-        let mut schedule = vec![0; scheduled.len() * self.stride];
-        for (slot, mini_batch) in schedule.chunks_exact_mut(self.stride).zip(scheduled) {
-            slot[..size_of::<MiniBatch>()].copy_from_slice(bytemuck::bytes_of(mini_batch));
-        }
-        self.queue.write_buffer(&self.schedule, 0, &schedule);
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let dispatches = match &in_workgroup {
-            Some((looped, _)) => {
-                looped.pack(&mut encoder);
-                std::slice::from_ref(&looped.dispatch)
-            }
-            None => &plan.dispatches[..],
-        };
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for i in 0..scheduled.len() {
-                for dispatch in dispatches {
-                    pass.set_pipeline(&dispatch.pipeline);
-                    pass.set_bind_group(0, &dispatch.bind_group, &[]);
-                    if dispatch.reads_mini_batch {
-                        pass.set_bind_group(1, &self.schedule_bind_group, &[(i * self.stride) as u32]);
-                    }
-                    let [x, y, z] = dispatch.work_groups;
-                    pass.dispatch_workgroups(x, y, z);
-                }
-            }
-        }
-        if let Some((looped, _)) = &in_workgroup {
-            looped.unpack(&mut encoder);
-        }
-        self.queue.submit([encoder.finish()])
     }
 
     fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
@@ -375,15 +263,31 @@ impl Executor for Gpu {
             KernelSet::Fused => plans.iter().map(fuse).collect(),
         };
         self.make_buffers(&fused)?;
-        for (original, plan) in plans.iter().zip(&fused) {
-            self.check_limits(plan)?;
+        for (original, plan) in plans.iter().zip(fused) {
+            self.check_limits(&plan)?;
             let scope = self.faults.scope(&self.device);
-            let mut loaded = self.load_plan(plan)?;
-            loaded.looping = TrainingLoop::of(original).filter(|training| self.loops_in_workgroup(training));
-            scope.end().with_context(|| format!("{} cannot run the plan \"{}\"", self.description, plan.name))?;
+            let loaded = self.load_plan(plan, TrainingLoop::of(original))?;
+            let name = &loaded.plan.name;
+            scope.end().with_context(|| format!("{} cannot run the plan \"{name}\"", self.description))?;
             self.plans.push(loaded);
         }
         self.faults.check()
+    }
+
+    fn prepare(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+        self.choose_loop(plan, mini_batches)?;
+        self.choose_products(plan, mini_batches)?;
+        self.warm_up(plan)?;
+        self.choices.save();
+        self.faults.check()
+    }
+
+    fn choices(&self) -> Vec<String> {
+        self.choices.lines()
+    }
+
+    fn profile(&self) -> Option<Profile> {
+        Some(self.profiler.as_ref()?.profile())
     }
 
     fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
@@ -407,18 +311,19 @@ impl Executor for Gpu {
     }
 
     fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
-        self.prepare_loop(plan, mini_batches)?;
+        if self.profiler.is_some() {
+            return self.run_profiled(plan, mini_batches, progress);
+        }
         let mut length = self.plans[plan].length;
         let mut in_flight: VecDeque<(wgpu::SubmissionIndex, usize)> = VecDeque::new();
         let mut rest = mini_batches;
-        let in_workgroup = mini_batches.len() >= workgroup_loop::WORTH_A_LOOP;
-        let (mut reported, mut finished) = (Instant::now(), 0);
+        let (mut reported, mut finished, mut first) = (Instant::now(), 0, true);
         let mut last_end = Instant::now();
         while !rest.is_empty() || !in_flight.is_empty() {
             // One submission runs while the next is encoded.
             while !rest.is_empty() && in_flight.len() < 2 {
                 let (now, later) = rest.split_at(length.mini_batches().min(rest.len()));
-                in_flight.push_back((self.submit(&self.plans[plan], now, in_workgroup), now.len()));
+                in_flight.push_back((self.submit(&self.plans[plan], now), now.len()));
                 rest = later;
             }
             let Some((submission, count)) = in_flight.pop_front() else { break };
@@ -426,9 +331,9 @@ impl Executor for Gpu {
             length.learn(count, last_end.elapsed());
             last_end = Instant::now();
             finished += count;
-            if reported.elapsed() >= PROGRESS_INTERVAL {
+            if first || reported.elapsed() >= PROGRESS_INTERVAL {
                 progress(finished);
-                (finished, reported) = (0, Instant::now());
+                (finished, reported, first) = (0, Instant::now(), false);
             }
         }
         self.plans[plan].length = length;

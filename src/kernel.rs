@@ -4,6 +4,8 @@
 //! struct of its parameters, its work group sizes, and its CPU twin (the same computation as plain
 //! Rust, the reference of the GPU tests). `tests/contract.rs` holds each row against its shader.
 
+use std::fmt;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::activation::Activation;
@@ -60,6 +62,12 @@ pub struct Realization {
     pub variant: &'static Variant,
     /// Whether the factors are read four entries at a time, which their extents must allow.
     pub vec4: bool,
+}
+
+impl fmt::Display for Realization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.variant.name, if self.vec4 { " vec4" } else { "" })
+    }
 }
 
 impl Kernel {

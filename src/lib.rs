@@ -78,6 +78,7 @@ pub mod model_file;
 pub mod network;
 pub mod plan;
 pub mod product;
+pub mod profile;
 pub mod random;
 pub mod train;
 pub mod trainer;

@@ -1,7 +1,7 @@
 //! A whole training run, from files to a model and a report: what `gpu-backprop train` does.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -12,8 +12,10 @@ use crate::device::{self, DeviceChoice};
 use crate::error::{Diverged, WrongUsage};
 use crate::executor::DeviceDescription;
 use crate::fuse::{KernelSet, fuse};
+use crate::gpu::GpuOptions;
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::{Element, Matrix, Plan};
+use crate::profile::Profile;
 use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, check, examples_of};
 use crate::{activation, cost, model_file};
 
@@ -44,8 +46,8 @@ pub struct Options {
     pub hyperparameters: Hyperparameters,
     /// What to train on.
     pub device: DeviceChoice,
-    /// Which kernels a GPU runs.
-    pub kernels: KernelSet,
+    /// How a GPU runs the plans.
+    pub gpu: GpuOptions,
     /// The most threads of the CPU executor.
     pub threads: usize,
     /// Where to write the model.
@@ -63,6 +65,8 @@ pub struct Opening<'a> {
     pub device: &'a DeviceDescription,
     /// Why it was chosen.
     pub reason: &'a str,
+    /// What it chose itself, and why.
+    pub choices: &'a [String],
     /// Number of epochs.
     pub epochs: usize,
     /// Steps of gradient descent in an epoch.
@@ -143,6 +147,12 @@ pub struct Report {
     pub samples_per_second: Option<f64>,
     /// Steps of gradient descent per second.
     pub steps_per_second: Option<f64>,
+    /// Time from opening the device to the end of the first steps: with compiling and choosing.
+    pub seconds_to_first_step: Option<f64>,
+    /// What the device chose where there was a choice, and why.
+    pub choices: Vec<String>,
+    /// Where the time of the device went, if that was asked for.
+    pub profile: Option<Profile>,
     /// SHA-256 of the final weights and biases.
     pub weights_sha256: String,
 }
@@ -170,7 +180,7 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     let training = examples_of(&data.dataset, &order("training", data.split.training.len()));
     let (totals, counts) = (Matrix::new("totals", 1, 1), Matrix::of(Element::U32, "counts", 1, 1));
     let plans = [training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &totals, &counts)?];
-    Ok(match options.kernels {
+    Ok(match options.gpu.kernels {
         KernelSet::Primitive => plans.to_vec(),
         KernelSet::Fused => plans.iter().map(fuse).collect(),
     })
@@ -189,21 +199,26 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let hyperparameters = options.hyperparameters;
     check(&topology, &data, hyperparameters)?;
     let initial = Parameters::random(&topology, options.initialization, hyperparameters.seed)?;
-    let mut chosen = device::open(&options.device, options.threads, options.kernels, &mut |executor| {
+    let opening = Instant::now();
+    let mut chosen = device::open(&options.device, options.threads, options.gpu, &mut |executor| {
         Trainer::new(executor, &topology, &initial, &data, hyperparameters)?.measure_speed(TRIAL)
     })?;
     let device = chosen.executor.device().clone();
     let mut trainer = Trainer::new(chosen.executor.as_mut(), &topology, &initial, &data, hyperparameters)?;
+    let choices = trainer.executor().choices();
     observer.begin(&Opening {
         data: &data,
         topology: &topology,
         device: &device,
         reason: &chosen.reason,
+        choices: &choices,
         epochs: options.epochs,
         steps_per_epoch: trainer.steps_per_epoch(),
         batch: hyperparameters.batch,
     });
-    let epochs = train_epochs(&mut trainer, options.epochs, data.split.training.len(), hyperparameters, observer);
+    let mut first_step = None;
+    let mut watch = FirstStep { observer, began: opening, first_step: &mut first_step };
+    let epochs = train_epochs(&mut trainer, options.epochs, data.split.training.len(), hyperparameters, &mut watch);
     observer.end();
     let epochs = epochs?;
     let mut measure = |part| measured(&mut trainer, part, epochs.len(), hyperparameters);
@@ -214,6 +229,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     };
     let test = measure(PartOfData::Test)?;
     let parameters = trainer.parameters()?;
+    let profile = trainer.executor().profile();
     if let Some(path) = &options.output {
         let scale = match data.dataset.inputs() {
             Inputs::Bytes { scale, .. } => *scale,
@@ -245,9 +261,38 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         training_seconds,
         samples_per_second: rate(data.split.training.len()),
         steps_per_second: rate(data.split.training.len().div_ceil(hyperparameters.batch)),
+        seconds_to_first_step: first_step,
+        choices,
+        profile,
         weights_sha256: parameters.sha256(),
         epochs,
     })
+}
+
+/// An observer that also takes the time of the first steps.
+struct FirstStep<'a> {
+    observer: &'a mut dyn Observer,
+    began: Instant,
+    first_step: &'a mut Option<f64>,
+}
+
+impl Observer for FirstStep<'_> {
+    fn begin(&mut self, opening: &Opening<'_>) {
+        self.observer.begin(opening);
+    }
+
+    fn steps(&mut self, steps: usize) {
+        self.first_step.get_or_insert_with(|| self.began.elapsed().as_secs_f64());
+        self.observer.steps(steps);
+    }
+
+    fn epoch(&mut self, report: &EpochReport) {
+        self.observer.epoch(report);
+    }
+
+    fn end(&mut self) {
+        self.observer.end();
+    }
 }
 
 fn train_epochs(

@@ -110,6 +110,17 @@ impl PlansOfPart {
         self.examples.div_ceil(self.batch)
     }
 
+    /// Lets the executor get ready for runs over the whole part.
+    fn prepare(&self, executor: &mut dyn Executor) -> Result<()> {
+        if let Some(plan) = self.whole {
+            executor.prepare(plan, self.examples / self.batch)?;
+        }
+        if let Some(plan) = self.ragged {
+            executor.prepare(plan, 1)?;
+        }
+        Ok(())
+    }
+
     /// Runs the plans over the whole part, in order.
     fn run(&self, executor: &mut dyn Executor, eta: f32, progress: &mut Progress<'_>) -> Result<()> {
         let mini_batch = |i: usize| MiniBatch { first: (i * self.batch) as u32, slot: i as u32, eta, count: 1 };
@@ -168,6 +179,10 @@ impl<'e, 'd> Trainer<'e, 'd> {
         }
 
         executor.load(&plans)?;
+        training_plans.prepare(executor)?;
+        for (_, made) in &evaluation_plans {
+            made.prepare(executor)?;
+        }
         match dataset.inputs() {
             Inputs::Bytes { values, .. } => executor.write(&training.inputs, values)?,
             Inputs::Floats(values) => executor.write(&training.inputs, values)?,

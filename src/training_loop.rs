@@ -1,7 +1,7 @@
 //! Training plans as a loop inside one work group: what replaces the dispatches of a plan for
 //! networks of the book's size, whose cost is that of dispatches and barriers, not of arithmetic.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use crate::backprop::{Examples, training_plan};
 use crate::kernels::TRAIN_IN_WORKGROUP;
@@ -16,6 +16,13 @@ pub struct TrainingLoop {
     pub examples: Examples,
     /// m.
     pub m: usize,
+}
+
+impl fmt::Display for TrainingLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inputs = if self.examples.inputs.element == Element::Byte { "bytes" } else { "floats" };
+        write!(f, "training {} on {inputs}, m = {}", self.topology, self.m)
+    }
 }
 
 /// The most blocks of four examples that share what an invocation reads of the first weights: each

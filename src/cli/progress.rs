@@ -10,15 +10,16 @@ use crate::train::{EpochReport, Observer, Opening};
 /// Shows a run.
 pub struct Progress {
     quiet: bool,
+    verbose: bool,
     bar: Option<ProgressBar>,
     epochs: usize,
     batch: usize,
 }
 
 impl Progress {
-    /// Shows a run, or nothing if `quiet`.
-    pub fn new(quiet: bool) -> Self {
-        Progress { quiet, bar: None, epochs: 0, batch: 0 }
+    /// Shows a run; nothing if `quiet`, and if `verbose` what the device chose.
+    pub fn new(quiet: bool, verbose: bool) -> Self {
+        Progress { quiet, verbose, bar: None, epochs: 0, batch: 0 }
     }
 
     fn line(&self, text: &str) {
@@ -37,6 +38,9 @@ impl Observer for Progress {
         }
         (self.epochs, self.batch) = (opening.epochs, opening.batch);
         self.line(&introduction(opening));
+        for choice in opening.choices.iter().filter(|_| self.verbose) {
+            self.line(&format!("  {choice}"));
+        }
         if io::stderr().is_terminal() && opening.epochs > 0 {
             let style = ProgressStyle::with_template(
                 "[{bar:24}] {percent:>3}%  {msg}{examples_per_second} examples/s, {eta} left",

@@ -13,6 +13,7 @@ use crate::data::Source;
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::error::WrongUsage;
 use crate::fuse::KernelSet;
+use crate::gpu::{GpuOptions, Tuning};
 use crate::network::Initialization;
 use crate::train::{self, Architecture, Options, Report};
 use crate::trainer::Hyperparameters;
@@ -76,6 +77,9 @@ pub struct Arguments {
     /// The kernels a GPU runs.
     #[arg(long, value_enum, default_value = "fused")]
     kernels: Kernels,
+    /// Whether a GPU chooses between strategies by measuring them, once for each adapter and network.
+    #[arg(long, value_enum, default_value = "on")]
+    tune: Tune,
     /// The most threads to use on the CPU [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
@@ -86,6 +90,12 @@ pub struct Arguments {
     /// Print the plan of one mini-batch, equation by equation, instead of training.
     #[arg(long, conflicts_with = "json")]
     print_plan: bool,
+    /// Print a table of where the time went, kernel by kernel; training is slower for it.
+    #[arg(long)]
+    profile: bool,
+    /// Say what was chosen where there was a choice, and why.
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
@@ -110,9 +120,31 @@ enum Kernels {
     Primitive,
 }
 
+#[derive(Clone, Copy, ValueEnum, Debug)]
+pub(super) enum Tune {
+    /// Measure what is not remembered from an earlier run.
+    On,
+    /// Choose by fixed rules.
+    Off,
+    /// Forget what is remembered, and measure again.
+    Again,
+}
+
+impl From<Tune> for Tuning {
+    fn from(tune: Tune) -> Self {
+        match tune {
+            Tune::On => Tuning::Remembered,
+            Tune::Off => Tuning::Off,
+            Tune::Again => Tuning::Again,
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let (json, quiet, print_plan) = (arguments.json, arguments.quiet, arguments.print_plan);
+    let (json, print_plan) = (arguments.json, arguments.print_plan);
+    let mut progress = Progress::new(arguments.quiet, arguments.verbose);
+    let verbose = arguments.verbose;
     let options = options(arguments)?;
     if print_plan {
         let mut text = String::new();
@@ -121,8 +153,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         }
         return print(&text);
     }
-    let report = train::run(&options, &mut Progress::new(quiet))?;
-    if json { print_json(&report) } else { print(&summary(&report, &options)?) }
+    let report = train::run(&options, &mut progress)?;
+    if json { print_json(&report) } else { print(&summary(&report, &options, verbose)?) }
 }
 
 fn options(arguments: Arguments) -> Result<Options> {
@@ -153,16 +185,21 @@ fn options(arguments: Arguments) -> Result<Options> {
         epochs: arguments.epochs,
         hyperparameters: Hyperparameters { batch, eta: narrow, seed },
         device: arguments.device,
-        kernels: match arguments.kernels {
-            Kernels::Fused => KernelSet::Fused,
-            Kernels::Primitive => KernelSet::Primitive,
+        gpu: GpuOptions {
+            kernels: match arguments.kernels {
+                Kernels::Fused => KernelSet::Fused,
+                Kernels::Primitive => KernelSet::Primitive,
+            },
+            tuning: arguments.tune.into(),
+            profile: arguments.profile,
+            ..GpuOptions::default()
         },
         threads: check_threads(arguments.threads.unwrap_or_else(all_threads))?,
         output: arguments.output,
     })
 }
 
-fn summary(report: &Report, options: &Options) -> Result<String> {
+fn summary(report: &Report, options: &Options, verbose: bool) -> Result<String> {
     let mut text = String::new();
     if let (true, Some(accuracy), Some(cost)) = (report.epochs.is_empty(), report.train_accuracy, report.train_cost) {
         writeln!(text, "training       {:.2}%  (cost {cost:.4})", 100.0 * accuracy)?;
@@ -191,6 +228,12 @@ fn summary(report: &Report, options: &Options) -> Result<String> {
             HumanCount(samples as u64),
             HumanCount(steps as u64)
         )?;
+    }
+    if let Some(seconds) = report.seconds_to_first_step.filter(|_| verbose) {
+        writeln!(text, "first step     {seconds:.3} s after opening the device")?;
+    }
+    if let Some(profile) = &report.profile {
+        writeln!(text, "\n{profile}")?;
     }
     if let Some(path) = &options.output {
         writeln!(text, "model          {}", path.display())?;

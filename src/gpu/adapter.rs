@@ -114,9 +114,20 @@ impl Adapter {
         let required_limits = wgpu::Limits {
             max_storage_buffer_binding_size: have.max_storage_buffer_binding_size,
             max_buffer_size: have.max_buffer_size,
+            // For networks that loop in one work group.
+            max_compute_workgroup_storage_size: have.max_compute_workgroup_storage_size,
             ..wgpu::Limits::defaults().or_worse_values_from(&have)
         };
-        let descriptor = wgpu::DeviceDescriptor { label: Some("gpu-backprop"), required_limits, ..Default::default() };
+        let mut required_features = wgpu::Features::empty();
+        if options.profile {
+            required_features |= self.adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("gpu-backprop"),
+            required_features,
+            required_limits,
+            ..Default::default()
+        };
         let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor))
             .map_err(|error| anyhow!("cannot open {}: {error}", self.description))?;
         Gpu::new(self.description.clone(), options, device, queue)

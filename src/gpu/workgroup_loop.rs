@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::{Dispatch, Gpu, UNIFORM_GRANULE, probe};
+use super::loaded::Dispatch;
+use super::{Gpu, UNIFORM_GRANULE, probe};
 use crate::kernel::{Kernel, MiniBatch};
 use crate::kernels::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
 use crate::training_loop::{PackedRow, TrainingLoop};
@@ -19,11 +20,18 @@ pub fn expected_to_be_faster(training: &TrainingLoop) -> bool {
     training.multiplications() <= MOST_MULTIPLICATIONS
 }
 
+/// Whether a loop may be faster at all: one work group is a small part of any device.
+pub fn worth_measuring(training: &TrainingLoop) -> bool {
+    training.multiplications() <= 8 * MOST_MULTIPLICATIONS
+}
+
 /// A training plan that runs as a loop.
 #[derive(Debug)]
 pub struct WorkgroupLoop {
     /// One dispatch goes through as many mini-batches as its [`MiniBatch`] says.
     pub dispatch: Dispatch,
+    /// Multiplications of one mini-batch.
+    pub multiplications: usize,
     m: usize,
     /// The most mini-batches of one dispatch.
     longest: usize,
@@ -81,6 +89,7 @@ impl WorkgroupLoop {
                 reads_mini_batch: kernel.reads_mini_batch,
                 work_groups: [1, 1, 1],
             },
+            multiplications: training.multiplications(),
             m: training.m,
             // Some drivers end long loops silently; within a dispatch none is half as long as that.
             longest: (probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2 / training.iterations()).max(1),

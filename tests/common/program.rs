@@ -8,8 +8,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
 
+/// The program, with a cache of its own: tests leave the user's alone.
 pub fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_gpu-backprop"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_gpu-backprop"));
+    program.env("GPU_BACKPROP_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+    program
 }
 
 pub fn run(arguments: &[&str]) -> Output {

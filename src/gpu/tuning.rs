@@ -1,0 +1,330 @@
+//! Choosing by measurement: the strategy of each product of a training plan, and whether the plan
+//! runs as a loop in one work group.
+//!
+//! What is chosen decides the order in which sums are added up, and so the last bits of a result.
+//! So that the same seed on the same device gives the same bits, choices are only measured where they
+//! can be remembered, and one that there was no time to measure is remembered too.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::loaded::LoadedPlan;
+use super::tuning_file::{Choice, ChoicesByName, TuningFile};
+use super::workgroup_loop::{self, WorkgroupLoop};
+use super::{Gpu, probe};
+use crate::executor::DeviceDescription;
+use crate::fuse::KernelSet;
+use crate::kernel::{MAX_WORK_GROUPS, MiniBatch, Realization};
+use crate::plan::{Equation, Plan, Step};
+use crate::product::{self, VARIANTS};
+use crate::training_loop::TrainingLoop;
+
+/// How choices are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tuning {
+    /// By rule.
+    Off,
+    /// By measuring what is not remembered yet.
+    Remembered,
+    /// By measuring, whatever is remembered.
+    Again,
+}
+
+/// What measuring may take on a device, beyond what would be compiled anyway.
+const BUDGET: Duration = Duration::from_millis(600);
+
+/// Time over which a candidate is measured.
+const TRIAL: Duration = Duration::from_millis(4);
+
+/// The most mini-batches in a trial.
+const LONGEST_TRIAL: usize = 64;
+
+/// What else is chosen must be faster than the rule's choice by this factor: close calls should not
+/// depend on noise.
+const CLEARLY_FASTER: f64 = 1.1;
+
+/// What was chosen on a device.
+#[derive(Debug)]
+pub struct Choices {
+    file: Option<TuningFile>,
+    remembered: ChoicesByName,
+    /// What this run needed.
+    used: ChoicesByName,
+    spent: Duration,
+    changed: bool,
+    /// Why nothing can be remembered.
+    trouble: Option<String>,
+}
+
+impl Choices {
+    /// No choices yet.
+    pub fn new(tuning: Tuning, description: &DeviceDescription) -> Self {
+        let file = (tuning != Tuning::Off).then(|| TuningFile::of(description)).flatten();
+        let remembered = match (&file, tuning) {
+            (Some(file), Tuning::Remembered) => file.read(),
+            _ => ChoicesByName::new(),
+        };
+        let (used, spent) = (ChoicesByName::new(), Duration::ZERO);
+        Choices { file, remembered, used, spent, changed: false, trouble: None }
+    }
+
+    fn measures(&self) -> bool {
+        self.file.is_some()
+    }
+
+    fn has_time(&self) -> bool {
+        self.spent < BUDGET
+    }
+
+    /// Notes a choice, to be remembered unless it was a wish.
+    fn make(&mut self, name: String, chosen: String, reason: String) {
+        let choice = Choice { chosen, reason };
+        if self.measures() && choice.reason != ASKED_FOR && self.remembered.get(&name) != Some(&choice) {
+            self.remembered.insert(name.clone(), choice.clone());
+            self.changed = true;
+        }
+        self.used.insert(name, choice);
+    }
+
+    /// The realization chosen for a step, if one was.
+    pub fn realization(&self, step: &Step) -> Option<Realization> {
+        named(step, &self.used.get(&name_of(step)?)?.chosen)
+    }
+
+    /// Remembers what was chosen. A cache that cannot be written is told of, and no failure.
+    pub fn save(&mut self) {
+        if let Some(file) = self.file.as_ref().filter(|_| self.changed) {
+            self.changed = false;
+            self.trouble = file.write(&self.remembered).err().map(|error| format!("{error:#}"));
+        }
+    }
+
+    /// What was chosen and why, for people.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |(name, Choice { chosen, reason }): (&String, &Choice)| format!("{name}: {chosen} ({reason})");
+        let trouble = self.trouble.iter().map(|trouble| format!("these choices are not remembered: {trouble}"));
+        self.used.iter().map(line).chain(trouble).collect()
+    }
+}
+
+/// What a product is called among the choices.
+fn name_of(step: &Step) -> Option<String> {
+    let (_, extents) = step.product()?;
+    Some(format!("{} {}x{}x{}", step.kernel.name, extents.rows, extents.cols, extents.inner))
+}
+
+/// The realization of a step with this name, if it is one that the step allows.
+fn named(step: &Step, name: &str) -> Option<Realization> {
+    let (form, extents) = step.product()?;
+    let vec4 = product::allows_vec4(form, extents);
+    VARIANTS.into_iter().map(|variant| Realization { variant, vec4 }).find(|found| found.to_string() == name)
+}
+
+fn microseconds(seconds: f64) -> String {
+    format!("{:.1} µs", 1e6 * seconds)
+}
+
+impl Gpu {
+    /// How a product is computed on this device; `None` for steps that are none.
+    pub(super) fn realize(&self, step: &Step) -> Option<Realization> {
+        let (form, extents) = step.product()?;
+        let suitable = product::suitable(form, extents, self.description.software);
+        match self.options.variant {
+            Some(variant) => Some(Realization { variant, ..suitable }),
+            None => Some(self.choices.realization(step).unwrap_or(suitable)),
+        }
+    }
+
+    /// Whether a plan can run as a loop in one work group.
+    fn allows_loop(&self, training: &TrainingLoop, mini_batches: usize) -> bool {
+        self.options.kernels == KernelSet::Fused
+            && mini_batches >= workgroup_loop::WORTH_A_LOOP
+            && training.shared_memory() <= self.device.limits().max_compute_workgroup_storage_size as usize
+            && training.iterations() <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2
+    }
+
+    /// Decides whether a plan loops, and prepares the loop.
+    pub(super) fn choose_loop(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+        let Some(training) = self.plans[plan].looping.clone() else { return Ok(()) };
+        if !self.allows_loop(&training, mini_batches) || self.options.workgroup_loop == Some(false) {
+            return Ok(());
+        }
+        let rule = workgroup_loop::expected_to_be_faster(&training);
+        let name = training.to_string();
+        let remembered = self.choices.remembered.get(&name).filter(|choice| ways().contains(&&*choice.chosen)).cloned();
+        let (looped, reason) = match (self.options.workgroup_loop, remembered) {
+            (Some(wish), _) => (wish, ASKED_FOR.to_string()),
+            (None, Some(choice)) => (choice.chosen == LOOP, choice.reason),
+            // A loop with far too much work for one work group is not worth compiling.
+            (None, None) if self.choices.measures() && workgroup_loop::worth_measuring(&training) => {
+                self.measure_loop(plan, &training, mini_batches, rule)?
+            }
+            (None, None) => (rule, "by rule".to_string()),
+        };
+        if looped && self.plans[plan].in_workgroup.is_none() {
+            self.plans[plan].in_workgroup = Some(self.make_loop(&training)?);
+        } else if !looped {
+            self.plans[plan].in_workgroup = None;
+        }
+        self.choices.make(name, if looped { LOOP } else { DISPATCHES }.to_string(), reason);
+        Ok(())
+    }
+
+    fn make_loop(&self, training: &TrainingLoop) -> Result<WorkgroupLoop> {
+        let scope = self.faults.scope(&self.device);
+        let looped = WorkgroupLoop::new(self, training)?;
+        scope.end().with_context(|| format!("{} cannot loop in one work group", self.description))?;
+        Ok(looped)
+    }
+
+    /// Measures a loop against dispatches, the one that the rule prefers first.
+    fn measure_loop(
+        &mut self,
+        plan: usize,
+        training: &TrainingLoop,
+        mini_batches: usize,
+        rule: bool,
+    ) -> Result<(bool, String)> {
+        let most = mini_batches.min(LONGEST_TRIAL);
+        let first = self.time_way(plan, training, most, rule)?;
+        if !self.choices.has_time() {
+            return Ok((rule, "by rule: no time to measure".to_string()));
+        }
+        let start = Instant::now();
+        let other = self.time_way(plan, training, most, !rule);
+        self.choices.spent += start.elapsed();
+        let Ok(other) = other else { return Ok((rule, "by rule: the other way fails".to_string())) };
+        let changes = other * CLEARLY_FASTER < first;
+        let (loops, dispatches) = if rule { (first, other) } else { (other, first) };
+        let reason =
+            format!("measured: {} a step in a loop, {} by dispatches", microseconds(loops), microseconds(dispatches));
+        Ok((rule != changes, reason))
+    }
+
+    /// Seconds a step takes in a loop or by dispatches.
+    fn time_way(&mut self, plan: usize, training: &TrainingLoop, most: usize, looped: bool) -> Result<f64> {
+        let m = training.m;
+        if looped {
+            let looped = self.make_loop(training)?;
+            let submit = |gpu: &Gpu, mini_batches: &[MiniBatch]| {
+                let runs = looped.runs(mini_batches).unwrap_or_default();
+                gpu.submit_loop(&looped, &runs)
+            };
+            let seconds = self.time(m, most, submit)?;
+            self.plans[plan].in_workgroup = Some(looped);
+            return Ok(seconds);
+        }
+        let dispatches = &self.plans[plan].dispatches;
+        self.time(m, most, |gpu, mini_batches| gpu.submit_dispatches(dispatches, mini_batches))
+    }
+
+    /// Chooses how the products of a training plan are computed.
+    pub(super) fn choose_products(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+        let LoadedPlan { plan: of, in_workgroup, .. } = &self.plans[plan];
+        let seldom = mini_batches < workgroup_loop::WORTH_A_LOOP;
+        if in_workgroup.is_some() || self.options.variant.is_some() || seldom || !trains(of) {
+            return Ok(());
+        }
+        let mut steps: Vec<Step> = of.steps.iter().filter(|step| step.product().is_some()).cloned().collect();
+        // What takes longest first: there may not be time for all.
+        steps.sort_by(|one, other| other.operations().total_cmp(&one.operations()));
+        for step in &steps {
+            let Some((name, rule)) = name_of(step).zip(self.realize(step)) else { continue };
+            if self.choices.used.contains_key(&name) {
+                continue;
+            }
+            let remembered = self.choices.remembered.get(&name).filter(|choice| named(step, &choice.chosen).is_some());
+            let (chosen, reason) = match remembered {
+                Some(Choice { chosen, reason }) => (chosen.clone(), reason.clone()),
+                None if !self.choices.measures() => (rule.to_string(), "by rule".to_string()),
+                None if !self.choices.has_time() => (rule.to_string(), "by rule: no time to measure".to_string()),
+                None => self.measure_product(step, rule)?,
+            };
+            self.choices.make(name, chosen, reason);
+        }
+        let steps = self.plans[plan].plan.steps.clone();
+        let realizations: Vec<_> = steps.iter().map(|step| self.realize(step)).collect();
+        let scope = self.faults.scope(&self.device);
+        let dispatches = self.dispatches(&steps, &realizations)?;
+        scope.end().with_context(|| format!("{} cannot run the plan", self.description))?;
+        self.plans[plan].dispatches = dispatches;
+        Ok(())
+    }
+
+    /// Measures the ways to compute a product, as long as there is time.
+    fn measure_product(&mut self, step: &Step, rule: Realization) -> Result<(String, String)> {
+        let expected = self.time_product(step, rule)?;
+        let mut times = vec![(rule, expected)];
+        for variant in VARIANTS {
+            let candidate = Realization { variant, ..rule };
+            if candidate == rule || !self.can_run(step, candidate) || !self.choices.has_time() {
+                continue;
+            }
+            let start = Instant::now();
+            // A way that fails is no choice.
+            if let Ok(seconds) = self.time_product(step, candidate) {
+                times.push((candidate, seconds));
+            }
+            self.choices.spent += start.elapsed();
+        }
+        let &(fastest, seconds) = times.iter().min_by(|one, other| one.1.total_cmp(&other.1)).unwrap_or(&times[0]);
+        let chosen = if seconds * CLEARLY_FASTER < expected { fastest } else { rule };
+        let list: Vec<String> = times.iter().map(|(way, time)| format!("{way} {}", microseconds(*time))).collect();
+        Ok((chosen.to_string(), format!("measured: {}", list.join(", "))))
+    }
+
+    /// Whether a device can compute a product in this way.
+    fn can_run(&self, step: &Step, realization: Realization) -> bool {
+        let limits = self.device.limits();
+        let variant = realization.variant;
+        variant.shared_memory <= limits.max_compute_workgroup_storage_size
+            && variant.iterations(step.iterations) <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT
+            && step.work_groups(Some(realization)).iter().all(|&groups| groups <= MAX_WORK_GROUPS)
+    }
+
+    fn time_product(&mut self, step: &Step, realization: Realization) -> Result<f64> {
+        let scope = self.faults.scope(&self.device);
+        let dispatches = self.dispatches(std::slice::from_ref(step), &[Some(realization)])?;
+        scope.end()?;
+        self.time(0, LONGEST_TRIAL, |gpu, mini_batches| gpu.submit_dispatches(&dispatches, mini_batches))
+    }
+
+    /// Seconds that a mini-batch takes when many are submitted, after a warm-up: the best of three.
+    fn time(&self, m: usize, most: usize, submit: impl Fn(&Gpu, &[MiniBatch]) -> wgpu::SubmissionIndex) -> Result<f64> {
+        let mini_batches: Vec<Vec<MiniBatch>> = [1, most].map(|count| neighbours(m, count)).into();
+        let timed = |mini_batches: &[MiniBatch]| {
+            let start = Instant::now();
+            let scope = self.faults.scope(&self.device);
+            let submission = submit(self, mini_batches);
+            scope.end()?;
+            self.wait(Some(submission))?;
+            anyhow::Ok(start.elapsed().as_secs_f64())
+        };
+        timed(&mini_batches[0])?;
+        let once = timed(&mini_batches[0])?;
+        let count = ((TRIAL.as_secs_f64() / once.max(1e-9)) as usize).clamp(1, most);
+        let mut best = f64::INFINITY;
+        for _ in 0..3 {
+            best = best.min(timed(&mini_batches[1][..count])? / count as f64);
+        }
+        Ok(best)
+    }
+}
+
+const ASKED_FOR: &str = "asked for";
+const LOOP: &str = "a loop in one work group";
+const DISPATCHES: &str = "dispatches";
+
+fn ways() -> [&'static str; 2] {
+    [LOOP, DISPATCHES]
+}
+
+/// Mini-batches that follow one another and change nothing.
+fn neighbours(m: usize, count: usize) -> Vec<MiniBatch> {
+    (0..count).map(|i| MiniBatch { first: (i * m) as u32, slot: 0, eta: 0.0, count: 1 }).collect()
+}
+
+fn trains(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| step.equation == Equation::Descent)
+}

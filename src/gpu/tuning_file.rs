@@ -1,0 +1,134 @@
+//! What was found by measuring, remembered on disk: a cache that may be deleted at any time, and is
+//! ignored where it makes no sense.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::executor::DeviceDescription;
+
+/// The environment variable that says where the cache is, in the place of the user's cache folder.
+pub const CACHE_DIR: &str = "GPU_BACKPROP_CACHE_DIR";
+
+/// One choice.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Choice {
+    /// What was chosen.
+    pub chosen: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Choices by what they were made for.
+pub type ChoicesByName = BTreeMap<String, Choice>;
+
+/// Every adapter's choices, as the file holds them.
+#[derive(Default, Serialize, Deserialize, Debug)]
+struct Contents {
+    adapters: BTreeMap<String, ChoicesByName>,
+}
+
+/// The part of the cache that belongs to one adapter, driver and version of this program.
+#[derive(Clone, Debug)]
+pub struct TuningFile {
+    path: PathBuf,
+    adapter: String,
+}
+
+impl TuningFile {
+    /// The cache of an adapter; `None` where there is no folder for caches.
+    pub fn of(description: &DeviceDescription) -> Option<Self> {
+        let folder = match std::env::var_os(CACHE_DIR).filter(|folder| !folder.is_empty()) {
+            Some(folder) => PathBuf::from(folder),
+            None => dirs::cache_dir()?.join("gpu-backprop"),
+        };
+        Some(TuningFile::at(folder.join("tuning.json"), description))
+    }
+
+    /// The cache of an adapter in a certain file.
+    pub fn at(path: PathBuf, description: &DeviceDescription) -> Self {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let adapter = [
+            description.name.clone(),
+            part(&description.backend),
+            part(&description.driver),
+            format!("gpu-backprop {}", env!("CARGO_PKG_VERSION")),
+        ];
+        TuningFile { path, adapter: adapter.join(" | ") }
+    }
+
+    /// What is remembered; nothing where the file is missing or damaged.
+    pub fn read(&self) -> ChoicesByName {
+        read(&self.path).adapters.remove(&self.adapter).unwrap_or_default()
+    }
+
+    /// Remembers choices, beside those of other adapters.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, choices: &ChoicesByName) -> Result<()> {
+        let mut contents = read(&self.path);
+        contents.adapters.insert(self.adapter.clone(), choices.clone());
+        let write = || {
+            let folder = self.path.parent().context("no folder")?;
+            std::fs::create_dir_all(folder)?;
+            // Whole or not at all, whatever else runs at the same time.
+            let file = tempfile::NamedTempFile::new_in(folder)?;
+            serde_json::to_writer_pretty(&file, &contents)?;
+            file.persist(&self.path)?;
+            anyhow::Ok(())
+        };
+        write().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+fn read(path: &Path) -> Contents {
+    let text = std::fs::read(path).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description(driver: &str) -> DeviceDescription {
+        DeviceDescription {
+            kind: "gpu",
+            name: "adapter".into(),
+            backend: Some("vulkan".into()),
+            driver: Some(driver.into()),
+            software: false,
+        }
+    }
+
+    fn choices(chosen: &str) -> ChoicesByName {
+        let choice = Choice { chosen: chosen.into(), reason: "measured".into() };
+        [("matmul 1x2x3".to_string(), choice)].into()
+    }
+
+    #[test]
+    fn choices_are_remembered_by_adapter_and_driver() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("deep").join("tuning.json");
+        let (old, new) =
+            (TuningFile::at(path.clone(), &description("1")), TuningFile::at(path.clone(), &description("2")));
+        assert_eq!(old.read(), ChoicesByName::new());
+        old.write(&choices("split")).expect("it is written");
+        new.write(&choices("tiled")).expect("it is written");
+        assert_eq!((old.read(), new.read()), (choices("split"), choices("tiled")));
+    }
+
+    #[test]
+    fn a_damaged_file_is_as_good_as_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = TuningFile::at(folder.path().join("tuning.json"), &description("1"));
+        for damaged in ["", "{", "[]", "{\"adapters\": 7}", "\u{0}"] {
+            std::fs::write(&file.path, damaged).expect("written");
+            assert_eq!(file.read(), ChoicesByName::new(), "{damaged:?}");
+        }
+        file.write(&choices("split")).expect("it is written anew");
+        assert_eq!(file.read(), choices("split"));
+    }
+}
