@@ -1,6 +1,7 @@
 //! The command line. No arithmetic here: each subcommand is one file that turns flags into options
 //! and results into text.
 
+mod bench;
 mod devices;
 mod progress;
 mod train;
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Train a network; with no DATA, on the built-in handwritten digits.
     Train(Box<train::Arguments>),
+    /// Measure training steps and kernels on every device.
+    Bench(bench::Arguments),
     /// List the GPU adapters found, what each can do, and what `--device auto` would take.
     Devices(devices::Arguments),
 }
@@ -36,6 +39,7 @@ pub fn main() -> ExitCode {
     silence_mesa();
     let result = match Cli::parse().command {
         Command::Train(arguments) => train::run(*arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     };
     match result {

@@ -242,24 +242,34 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// # Errors
     /// A failing device.
     pub fn measure_speed(&mut self, budget: Duration) -> Result<f64> {
+        let mut steps = 1;
+        self.time_steps(steps)?;
+        let trial = Instant::now();
+        loop {
+            let seconds = self.time_steps(steps)?.as_secs_f64();
+            // The last and longest run took about half of what has passed.
+            if trial.elapsed() >= budget / 2 {
+                return Ok(steps as f64 / seconds);
+            }
+            steps *= 2;
+        }
+    }
+
+    /// The time that so many steps of gradient descent take, on whole mini-batches from the start of
+    /// the training part, around and around. Changes the weights: for measuring.
+    ///
+    /// # Errors
+    /// A failing device, or a training part smaller than a mini-batch.
+    pub fn time_steps(&mut self, steps: usize) -> Result<Duration> {
         let PlansOfPart { batch, whole, examples, .. } = self.training_plans;
         let Some(plan) = whole else { bail!("no whole mini-batch to measure") };
         let eta = self.hyperparameters.eta;
-        let available = examples / batch;
-        let mut mini_batches = vec![MiniBatch { first: 0, slot: 0, eta, count: 1 }];
+        let first = |i: usize| (i % (examples / batch) * batch) as u32;
+        let mini_batches: Vec<MiniBatch> =
+            (0..steps).map(|i| MiniBatch { first: first(i), slot: 0, eta, count: 1 }).collect();
+        let start = Instant::now();
         self.executor.run(plan, &mini_batches, &mut |_| ())?;
-        let trial = Instant::now();
-        loop {
-            let start = Instant::now();
-            self.executor.run(plan, &mini_batches, &mut |_| ())?;
-            let seconds = start.elapsed().as_secs_f64();
-            // The last and longest run took about half of what has passed.
-            if trial.elapsed() >= budget / 2 {
-                return Ok(mini_batches.len() as f64 / seconds);
-            }
-            let next = (0..2 * mini_batches.len()).map(|i| (i % available * batch) as u32);
-            mini_batches = next.map(|first| MiniBatch { first, slot: 0, eta, count: 1 }).collect();
-        }
+        Ok(start.elapsed())
     }
 
     /// Measures the network on a part of the data; `None` where the part is empty.

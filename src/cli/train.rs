@@ -113,7 +113,7 @@ enum Init {
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
-enum Kernels {
+pub(super) enum Kernels {
     /// Whole equations at once.
     Fused,
     /// Each kernel of the chapter separately.
@@ -128,6 +128,15 @@ pub(super) enum Tune {
     Off,
     /// Forget what is remembered, and measure again.
     Again,
+}
+
+impl From<Kernels> for KernelSet {
+    fn from(kernels: Kernels) -> Self {
+        match kernels {
+            Kernels::Fused => KernelSet::Fused,
+            Kernels::Primitive => KernelSet::Primitive,
+        }
+    }
 }
 
 impl From<Tune> for Tuning {
@@ -186,10 +195,7 @@ fn options(arguments: Arguments) -> Result<Options> {
         hyperparameters: Hyperparameters { batch, eta: narrow, seed },
         device: arguments.device,
         gpu: GpuOptions {
-            kernels: match arguments.kernels {
-                Kernels::Fused => KernelSet::Fused,
-                Kernels::Primitive => KernelSet::Primitive,
-            },
+            kernels: arguments.kernels.into(),
             tuning: arguments.tune.into(),
             profile: arguments.profile,
             ..GpuOptions::default()

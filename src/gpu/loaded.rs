@@ -111,9 +111,8 @@ impl Gpu {
 
     /// Sends `mini_batches` of a plan to the device as one submission.
     pub(super) fn submit(&self, plan: &LoadedPlan, mini_batches: &[MiniBatch]) -> wgpu::SubmissionIndex {
-        let in_workgroup = plan.in_workgroup.as_ref().and_then(|looped| Some((looped, looped.runs(mini_batches)?)));
-        match in_workgroup {
-            Some((looped, runs)) => self.submit_loop(looped, &runs),
+        match &plan.in_workgroup {
+            Some(looped) => self.submit_loop(looped, &looped.runs(mini_batches)),
             None => self.submit_dispatches(&plan.dispatches, mini_batches),
         }
     }

@@ -96,7 +96,7 @@ impl Gpu {
     /// Runs mini-batches of a plan and returns the step, the operations and the seconds of each call.
     fn run_timed(&mut self, plan: usize, mini_batches: &[MiniBatch]) -> Result<Vec<(usize, f64, f64)>> {
         let loaded = &self.plans[plan];
-        let in_workgroup = loaded.in_workgroup.as_ref().and_then(|looped| Some((looped, looped.runs(mini_batches)?)));
+        let in_workgroup = loaded.in_workgroup.as_ref().map(|looped| (looped, looped.runs(mini_batches)));
         let calls: Vec<Timed<'_>> = match &in_workgroup {
             Some((looped, runs)) => {
                 self.schedule(runs);

@@ -207,10 +207,7 @@ impl Gpu {
         let m = training.m;
         if looped {
             let looped = self.make_loop(training)?;
-            let submit = |gpu: &Gpu, mini_batches: &[MiniBatch]| {
-                let runs = looped.runs(mini_batches).unwrap_or_default();
-                gpu.submit_loop(&looped, &runs)
-            };
+            let submit = |gpu: &Gpu, mini_batches: &[MiniBatch]| gpu.submit_loop(&looped, &looped.runs(mini_batches));
             let seconds = self.time(m, most, submit)?;
             self.plans[plan].in_workgroup = Some(looped);
             return Ok(seconds);

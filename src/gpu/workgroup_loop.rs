@@ -97,14 +97,13 @@ impl WorkgroupLoop {
         })
     }
 
-    /// The mini-batches as runs of neighbours, one for each dispatch; `None` where they are not
-    /// neighbours, or not of one learning rate.
-    pub fn runs(&self, mini_batches: &[MiniBatch]) -> Option<Vec<MiniBatch>> {
-        let follows = |pair: &[MiniBatch]| {
-            pair[1].first == pair[0].first + self.m as u32 && pair[1].eta.to_bits() == pair[0].eta.to_bits()
+    /// The mini-batches as runs of neighbours of one learning rate, a dispatch for each.
+    pub fn runs(&self, mini_batches: &[MiniBatch]) -> Vec<MiniBatch> {
+        let follows = |one: &MiniBatch, next: &MiniBatch| {
+            next.first == one.first + self.m as u32 && next.eta.to_bits() == one.eta.to_bits()
         };
         let run = |run: &[MiniBatch]| MiniBatch { count: run.len() as u32, ..run[0] };
-        mini_batches.windows(2).all(follows).then(|| mini_batches.chunks(self.longest).map(run).collect())
+        mini_batches.chunk_by(follows).flat_map(|neighbours| neighbours.chunks(self.longest)).map(run).collect()
     }
 
     /// Copies the parameters to where the kernel reads them.

@@ -1,0 +1,450 @@
+//! Throughput of training steps and of each kernel, device by device.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::activation::SIGMOID;
+use crate::backprop::training_plan;
+use crate::cost::QUADRATIC;
+use crate::data::{Data, Dataset, Inputs, Split};
+use crate::error::WrongUsage;
+use crate::executor::Executor;
+use crate::fuse::{KernelSet, fuse};
+use crate::kernel::MiniBatch;
+use crate::network::{Initialization, Parameters, Topology};
+use crate::plan::{Element, Matrix, Plan, Recorder, Step};
+use crate::trainer::{Hyperparameters, Trainer, examples_of};
+
+/// Turns of a measurement, whose median is told: odd.
+const TURNS: usize = 5;
+
+/// The most examples that are made up: their number matters little, the memory they take does.
+const MAX_EXAMPLES: usize = 4096;
+
+/// The most bytes that the examples take.
+const MAX_BYTES: usize = 64 << 20;
+
+/// One measurement, as in `--json`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Measurement {
+    /// `cpu` or `gpu`.
+    pub device: String,
+    /// Name of the adapter; on the CPU its threads.
+    pub adapter: String,
+    /// `vulkan`, `metal`, `dx12`, `gl`; `None` on the CPU.
+    pub backend: Option<String>,
+    /// Name and version of the driver; `None` on the CPU.
+    pub driver: Option<String>,
+    /// Training steps or one kernel.
+    pub what: What,
+    /// The kernel, or the set of kernels that trains.
+    pub name: String,
+    /// `n[1], n[2], ..., n[L]`; `None` for the products that the peak is found with.
+    pub layers: Option<Vec<usize>>,
+    /// m; `None` for the products that the peak is found with.
+    pub batch: Option<usize>,
+    /// Rows of what a kernel computes.
+    pub rows: Option<usize>,
+    /// Columns of what a kernel computes.
+    pub cols: Option<usize>,
+    /// Terms in each sum of a matrix product.
+    pub inner: Option<usize>,
+    /// Time of one step or one call.
+    pub median_seconds: f64,
+    /// The shortest of the turns.
+    pub min_seconds: f64,
+    /// The longest of the turns.
+    pub max_seconds: f64,
+    /// Examples trained on per second.
+    pub samples_per_second: Option<f64>,
+    /// Steps of gradient descent per second.
+    pub steps_per_second: Option<f64>,
+    /// Floating-point operations per second, in 10⁹.
+    pub gflops: f64,
+    /// Against the best matrix product measured on this device in this run.
+    pub fraction_of_peak: Option<f64>,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// Whole steps of gradient descent.
+    Train,
+    /// One kernel.
+    Kernel,
+}
+
+impl Measurement {
+    /// What tells measurements apart, whenever they were made.
+    fn subject(&self) -> (&str, &str, Option<&str>, What, &str, String) {
+        let Measurement { layers, batch, rows, cols, inner, .. } = self;
+        let shape = format!("{layers:?} {batch:?} {rows:?} {cols:?} {inner:?}");
+        (&self.device, &self.adapter, self.backend.as_deref(), self.what, &self.name, shape)
+    }
+}
+
+/// What to measure.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Options {
+    /// The networks, each by the widths of its layers.
+    pub networks: Vec<Vec<usize>>,
+    /// The sizes of mini-batches.
+    pub batches: Vec<usize>,
+    /// How long a measurement takes, after its warm-up.
+    pub budget: Duration,
+    /// The kernels that plans are fused to.
+    pub kernels: KernelSet,
+    /// Whether each kernel is measured by itself, too.
+    pub each_kernel: bool,
+}
+
+/// What a measurement needs to be told of.
+struct Subject<'a> {
+    what: What,
+    name: String,
+    network: Option<(&'a [usize], usize)>,
+    extents: [Option<usize>; 3],
+    operations: f64,
+}
+
+/// Measures everything on one device; `watch` is told what is measured next.
+///
+/// # Errors
+/// Layers or mini-batches that cannot be ([`WrongUsage`]), or a failing device.
+pub fn measure(
+    executor: &mut dyn Executor,
+    options: &Options,
+    watch: &mut dyn FnMut(&str),
+) -> Result<Vec<Measurement>> {
+    let mut found = Vec::new();
+    if options.each_kernel {
+        watch("the best matrix product");
+        found.push(peak(executor, options.budget)?);
+    }
+    for widths in &options.networks {
+        for &m in &options.batches {
+            let topology = Topology::new(widths, &SIGMOID, &QUADRATIC)?;
+            ensure!(m > 0, WrongUsage::new("--batches 0: a mini-batch needs at least 1 example"));
+            let data = made_up(widths, m)?;
+            watch(&format!("{topology}, batch {m}"));
+            found.push(measure_training(executor, &topology, &data, m, options)?);
+            if !options.each_kernel {
+                continue;
+            }
+            for step in distinct_steps(&topology, &data, m, options.kernels)? {
+                watch(&format!("{topology}, batch {m}: {}", step.kernel.name));
+                found.push(measure_step(executor, &step, Some((widths, m)), options.budget)?);
+            }
+        }
+    }
+    let peak = found.iter().filter(|found| found.inner.is_some()).map(|found| found.gflops).fold(0.0, f64::max);
+    for measurement in &mut found {
+        measurement.fraction_of_peak = (peak > 0.0).then(|| measurement.gflops / peak);
+    }
+    Ok(found)
+}
+
+/// Data of which only the amount matters.
+fn made_up(widths: &[usize], m: usize) -> Result<Data> {
+    let (features, classes) = (widths[0].max(1), widths[widths.len() - 1].max(1));
+    let examples = (MAX_EXAMPLES.min(MAX_BYTES / features) / m).max(1) * m;
+    // Four in five inputs are 0, as in images of digits.
+    let byte = |i: usize| {
+        let mixed = (i as u32).wrapping_mul(2_654_435_761) >> 8;
+        if mixed.is_multiple_of(5) { (mixed >> 8) as u8 } else { 0 }
+    };
+    let inputs = Inputs::Bytes { values: (0..examples * features).map(byte).collect(), scale: 1.0 / 255.0 };
+    let labels = (0..examples).map(|i| (i % classes) as u32).collect();
+    Ok(Data {
+        name: "made up".into(),
+        dataset: Dataset::new(inputs, features, labels)?,
+        split: Split::all_training(0..examples),
+    })
+}
+
+fn measure_training(
+    executor: &mut dyn Executor,
+    topology: &Topology,
+    data: &Data,
+    m: usize,
+    options: &Options,
+) -> Result<Measurement> {
+    let parameters = Parameters::random(topology, Initialization::Scaled, 0)?;
+    let hyperparameters = Hyperparameters { batch: m, eta: 0.1, seed: 0 };
+    let plan = training_plan(topology, &examples(data), m)?;
+    let device = executor.device().clone();
+    let mut trainer = Trainer::new(executor, topology, &parameters, data, hyperparameters)?;
+    let subject = Subject {
+        what: What::Train,
+        name: match options.kernels {
+            KernelSet::Fused => "fused".into(),
+            KernelSet::Primitive => "primitive".into(),
+        },
+        network: Some((topology.widths(), m)),
+        extents: [None; 3],
+        operations: plan.steps.iter().map(Step::operations).sum(),
+    };
+    let turns = take_turns(options.budget, &mut |count| trainer.time_steps(count))?;
+    Ok(measurement(&device, subject, turns))
+}
+
+fn examples(data: &Data) -> crate::backprop::Examples {
+    examples_of(&data.dataset, &Matrix::of(Element::U32, "order", data.split.training.len(), 1))
+}
+
+/// The steps of a training plan, without those that do the same on the same shapes.
+fn distinct_steps(topology: &Topology, data: &Data, m: usize, kernels: KernelSet) -> Result<Vec<Step>> {
+    let plan = training_plan(topology, &examples(data), m)?;
+    let plan = if kernels == KernelSet::Fused { fuse(&plan) } else { plan };
+    let mut seen = Vec::new();
+    let mut is_new = |step: &Step| {
+        let subject = (step.kernel.name, step.operands.iter().map(Matrix::shape).collect::<Vec<_>>());
+        let new = !seen.contains(&subject);
+        seen.push(subject);
+        new
+    };
+    Ok(plan.steps.into_iter().filter(|step| is_new(step)).collect())
+}
+
+/// Measures one kernel by itself.
+///
+/// # Errors
+/// A failing device.
+pub fn measure_step(
+    executor: &mut dyn Executor,
+    step: &Step,
+    network: Option<(&[usize], usize)>,
+    budget: Duration,
+) -> Result<Measurement> {
+    executor.load(&[Plan { name: step.kernel.name.to_string(), steps: vec![step.clone()] }])?;
+    executor.prepare(0, TURNS)?;
+    let extents = match step.product() {
+        Some((_, extents)) => [extents.rows, extents.cols, extents.inner].map(Some),
+        None => {
+            let (rows, cols) = step.output().shape();
+            let summed = matches!(step.kernel.name, "matmul" | "outer_product").then_some(step.iterations);
+            [Some(rows), Some(cols), summed]
+        }
+    };
+    let subject = Subject {
+        what: What::Kernel,
+        name: step.kernel.name.to_string(),
+        network,
+        extents,
+        operations: step.operations(),
+    };
+    let still = MiniBatch { count: 1, ..MiniBatch::default() };
+    let turns = take_turns(budget, &mut |count| {
+        let mini_batches = vec![still; count];
+        let start = Instant::now();
+        executor.run(0, &mini_batches, &mut |_| ())?;
+        Ok(start.elapsed())
+    })?;
+    Ok(measurement(executor.device(), subject, turns))
+}
+
+/// A square product, large for the device: what its products are measured against.
+fn peak(executor: &mut dyn Executor, budget: Duration) -> Result<Measurement> {
+    let software = executor.device().software;
+    let n = if software { 512 } else { 2048 };
+    let mut plan = Recorder::new("a large product");
+    let (x, w, b) = (Matrix::new("x", n, n), Matrix::new("w", n, n), Matrix::new("b", 1, n));
+    let (z, a) = (Matrix::new("z", n, n), Matrix::new("a", n, n));
+    plan.matmul(crate::kernels::Form::Nt, &x, &w, &z);
+    plan.add_bias(&b, &z);
+    plan.activate(&SIGMOID, &z, &a);
+    let plan = fuse(&plan.finish()?);
+    let step = plan.steps.first().context("the product is one fused step")?;
+    measure_step(executor, step, None, budget)
+}
+
+/// Seconds of one call in each turn, shortest first, after a warm-up.
+fn take_turns(budget: Duration, run: &mut dyn FnMut(usize) -> Result<Duration>) -> Result<Vec<f64>> {
+    let turn = budget.as_secs_f64() / TURNS as f64;
+    run(1)?;
+    let mut count = 1;
+    loop {
+        let seconds = run(count)?.as_secs_f64();
+        if seconds >= turn / 2.0 {
+            count = ((count as f64 * turn / seconds) as usize).max(1);
+            break;
+        }
+        count = (2 * count).max((count as f64 * (turn / seconds.max(1e-9)).min(8.0)) as usize);
+    }
+    let mut turns = Vec::with_capacity(TURNS);
+    for _ in 0..TURNS {
+        turns.push(run(count)?.as_secs_f64() / count as f64);
+    }
+    turns.sort_by(f64::total_cmp);
+    Ok(turns)
+}
+
+fn measurement(device: &crate::executor::DeviceDescription, subject: Subject<'_>, turns: Vec<f64>) -> Measurement {
+    let median = turns[turns.len() / 2];
+    let training = subject.what == What::Train;
+    let batch = subject.network.map(|(_, m)| m);
+    let [rows, cols, inner] = subject.extents;
+    Measurement {
+        device: device.kind.to_string(),
+        adapter: device.name.clone(),
+        backend: device.backend.clone(),
+        driver: device.driver.clone(),
+        what: subject.what,
+        name: subject.name,
+        layers: subject.network.map(|(widths, _)| widths.to_vec()),
+        batch,
+        rows,
+        cols,
+        inner,
+        median_seconds: median,
+        min_seconds: turns[0],
+        max_seconds: turns[turns.len() - 1],
+        samples_per_second: batch.filter(|_| training).map(|m| m as f64 / median),
+        steps_per_second: training.then(|| 1.0 / median),
+        gflops: subject.operations / median / 1e9,
+        fraction_of_peak: None,
+    }
+}
+
+/// From which mini-batch on a GPU trains a network faster than the CPU.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Crossover {
+    /// The network.
+    pub layers: Vec<usize>,
+    /// The GPU.
+    pub adapter: String,
+    /// Its API.
+    pub backend: Option<String>,
+    /// The smallest mini-batch measured from which on the GPU is the faster; `None` if there is none.
+    pub batch: Option<usize>,
+}
+
+/// Every crossover that measurements show.
+pub fn crossovers(found: &[Measurement]) -> Vec<Crossover> {
+    let training =
+        |device: &'static str| found.iter().filter(move |found| found.what == What::Train && found.device == device);
+    let mut cpu: HashMap<(&[usize], usize), f64> = HashMap::new();
+    for measured in training("cpu") {
+        if let (Some(layers), Some(batch)) = (&measured.layers, measured.batch) {
+            cpu.insert((layers, batch), measured.median_seconds);
+        }
+    }
+    let mut crossovers: Vec<(Crossover, Vec<(usize, bool)>)> = Vec::new();
+    for measured in training("gpu") {
+        let (Some(layers), Some(batch)) = (&measured.layers, measured.batch) else { continue };
+        let Some(&seconds) = cpu.get(&(&layers[..], batch)) else { continue };
+        let faster = (batch, measured.median_seconds < seconds);
+        let of = Crossover {
+            layers: layers.clone(),
+            adapter: measured.adapter.clone(),
+            backend: measured.backend.clone(),
+            batch: None,
+        };
+        match crossovers.iter_mut().find(|(known, _)| *known == of) {
+            Some((_, batches)) => batches.push(faster),
+            None => crossovers.push((of, vec![faster])),
+        }
+    }
+    let from = |batches: &mut Vec<(usize, bool)>| {
+        batches.sort_unstable();
+        let slower = batches.iter().rposition(|(_, faster)| !faster).map_or(0, |last| last + 1);
+        batches.get(slower).map(|&(batch, _)| batch)
+    };
+    crossovers.into_iter().map(|(of, mut batches)| Crossover { batch: from(&mut batches), ..of }).collect()
+}
+
+/// How a measurement compares with an earlier one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Comparison {
+    /// The earlier median over this one: above 1 is faster now.
+    pub speedup: f64,
+    /// Whether all turns of one lie beyond all turns of the other.
+    pub beyond_spread: bool,
+}
+
+/// Compares a measurement with that of the same subject in an earlier run, if there is one.
+pub fn compare(now: &Measurement, earlier: &[Measurement]) -> Option<Comparison> {
+    let before = earlier.iter().find(|before| before.subject() == now.subject())?;
+    Some(Comparison {
+        speedup: before.median_seconds / now.median_seconds,
+        beyond_spread: now.max_seconds < before.min_seconds || now.min_seconds > before.max_seconds,
+    })
+}
+
+/// Reads the measurements of an earlier run, one JSON object a line.
+///
+/// # Errors
+/// A line that is no measurement: the message names it.
+pub fn parse(text: &str) -> Result<Vec<Measurement>> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(i, line)| {
+            serde_json::from_str(line).with_context(|| format!("line {} is no measurement of bench", i + 1))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trained(device: &str, batch: usize, seconds: f64) -> Measurement {
+        Measurement {
+            device: device.into(),
+            adapter: device.into(),
+            backend: None,
+            driver: None,
+            what: What::Train,
+            name: "fused".into(),
+            layers: Some(vec![3, 2]),
+            batch: Some(batch),
+            rows: None,
+            cols: None,
+            inner: None,
+            median_seconds: seconds,
+            min_seconds: 0.9 * seconds,
+            max_seconds: 1.1 * seconds,
+            samples_per_second: None,
+            steps_per_second: None,
+            gflops: 1.0,
+            fraction_of_peak: None,
+        }
+    }
+
+    #[test]
+    fn the_crossover_is_where_the_gpu_stays_ahead() {
+        let found = |gpu: [f64; 3]| {
+            let mut found = Vec::new();
+            for (batch, seconds) in [1, 10, 100].into_iter().zip(gpu) {
+                found.extend([trained("cpu", batch, 1.0), trained("gpu", batch, seconds)]);
+            }
+            crossovers(&found)[0].batch
+        };
+        assert_eq!(found([2.0, 0.5, 0.5]), Some(10));
+        assert_eq!(found([0.5, 0.5, 0.5]), Some(1));
+        assert_eq!(found([0.5, 2.0, 0.5]), Some(100));
+        assert_eq!(found([0.5, 0.5, 2.0]), None);
+        assert_eq!(crossovers(&[trained("gpu", 1, 1.0)]), []);
+    }
+
+    #[test]
+    fn an_earlier_run_is_compared_by_subject() {
+        let earlier = [trained("cpu", 1, 9.0), trained("cpu", 10, 2.0)];
+        let clearly = compare(&trained("cpu", 10, 1.0), &earlier).expect("the same subject");
+        assert_eq!(clearly, Comparison { speedup: 2.0, beyond_spread: true });
+        assert!(!compare(&trained("cpu", 10, 1.9), &earlier).expect("the same subject").beyond_spread);
+        assert_eq!(compare(&trained("gpu", 10, 1.0), &earlier), None);
+    }
+
+    #[test]
+    fn measurements_survive_a_file_and_a_bad_line_is_named() {
+        let text = format!("{}\n\n", serde_json::to_string(&trained("cpu", 1, 0.25)).expect("JSON"));
+        assert_eq!(parse(&text).expect("it is one"), [trained("cpu", 1, 0.25)]);
+        let error = parse(&format!("{text}{{}}\n")).expect_err("an empty object");
+        assert!(format!("{error:#}").contains("line 3"), "{error:#}");
+    }
+}

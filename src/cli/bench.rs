@@ -1,0 +1,246 @@
+//! `gpu-backprop bench`
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use indicatif::{HumanCount, ProgressBar};
+
+use super::train::{Kernels, Tune};
+use super::{print, print_json};
+use crate::bench::{self, Comparison, Measurement, Options, What};
+use crate::cpu::Cpu;
+use crate::device::{DeviceChoice, all_threads, check_threads, open};
+use crate::error::WrongUsage;
+use crate::executor::Executor;
+use crate::gpu::{GpuOptions, adapters};
+
+/// The flags of `bench`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Neurons in every layer of a network, the input layer first; several networks by several flags
+    /// [default: 784,30,10 and 784,128,10].
+    #[arg(long, value_name = "N,N,...", allow_negative_numbers = true)]
+    layers: Vec<String>,
+    /// Sizes of mini-batches.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "10,64,256",
+        value_name = "M,M,...",
+        allow_negative_numbers = true
+    )]
+    batches: Vec<usize>,
+    /// Devices, each as in `train --device`, or `all`.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "all",
+        value_name = "DEVICE,DEVICE,...",
+        allow_negative_numbers = true
+    )]
+    devices: Vec<String>,
+    /// The kernels a GPU runs.
+    #[arg(long, value_enum, default_value = "fused")]
+    kernels: Kernels,
+    /// Whether a GPU chooses between strategies by measuring them.
+    #[arg(long, value_enum, default_value = "on")]
+    tune: Tune,
+    /// Measure whole training steps only, and not each kernel.
+    #[arg(long)]
+    only_training: bool,
+    /// Seconds that each measurement takes after its warm-up.
+    #[arg(long, default_value_t = 0.5, value_name = "S", allow_negative_numbers = true)]
+    seconds: f64,
+    /// Compare with an earlier run, as `bench --json` wrote it.
+    #[arg(long, value_name = "FILE.jsonl")]
+    against: Option<PathBuf>,
+    /// The most threads to use on the CPU [default: all].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<usize>,
+    /// Print one JSON object for each measurement.
+    #[arg(long)]
+    json: bool,
+    /// Show no progress.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(
+        arguments.seconds > 0.0 && arguments.seconds <= 3600.0,
+        WrongUsage::new(format!("--seconds {}: more than 0 and at most 3600 are needed", arguments.seconds))
+    );
+    let earlier = match &arguments.against {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Some(bench::parse(&text).with_context(|| format!("--against {}", path.display()))?)
+        }
+        None => None,
+    };
+    let options = Options {
+        networks: networks(&arguments.layers)?,
+        batches: arguments.batches.clone(),
+        budget: Duration::from_secs_f64(arguments.seconds),
+        kernels: arguments.kernels.into(),
+        each_kernel: !arguments.only_training,
+    };
+    let mut all = Vec::new();
+    for mut executor in executors(arguments)? {
+        let device = executor.device().to_string();
+        let mut watch = Watch::new(arguments.quiet, &device);
+        let found = bench::measure(executor.as_mut(), &options, &mut |next| watch.next(next));
+        watch.end();
+        let found = found.with_context(|| device.clone())?;
+        if arguments.json {
+            found.iter().try_for_each(print_json)?;
+        } else {
+            print(&table(&device, &found, earlier.as_deref())?)?;
+        }
+        all.extend(found);
+    }
+    if arguments.json { Ok(()) } else { print(&crossovers(&all)?) }
+}
+
+/// What `--layers` says.
+fn networks(layers: &[String]) -> Result<Vec<Vec<usize>>> {
+    if layers.is_empty() {
+        return Ok(vec![vec![784, 30, 10], vec![784, 128, 10]]);
+    }
+    let network = |text: &String| {
+        let widths: Result<Vec<usize>, _> = text.split(',').map(|width| width.trim().parse()).collect();
+        widths.map_err(|_| {
+            WrongUsage::new(format!("--layers {text}: whole numbers are needed, such as 784,30,10")).into()
+        })
+    };
+    layers.iter().map(network).collect()
+}
+
+/// The devices to measure.
+fn executors(arguments: &Arguments) -> Result<Vec<Box<dyn Executor>>> {
+    let threads = check_threads(arguments.threads.unwrap_or_else(all_threads))?;
+    let gpu = GpuOptions { kernels: arguments.kernels.into(), tuning: arguments.tune.into(), ..GpuOptions::default() };
+    let mut executors: Vec<Box<dyn Executor>> = Vec::new();
+    for device in &arguments.devices {
+        if device == "all" {
+            executors.push(Box::new(Cpu::new(threads)));
+            for adapter in adapters().iter().filter(|adapter| adapter.shortcomings().is_empty()) {
+                executors.push(Box::new(adapter.open(gpu)?));
+            }
+            continue;
+        }
+        let choice: DeviceChoice = device.parse().map_err(|error| WrongUsage::new(format!("--devices: {error}")))?;
+        ensure!(
+            choice != DeviceChoice::Auto,
+            WrongUsage::new("--devices auto: name the devices to be measured, or `all`")
+        );
+        executors.push(open(&choice, threads, gpu, &mut |_| Ok(0.0))?.executor);
+    }
+    Ok(executors)
+}
+
+/// Says on stderr what is measured.
+struct Watch {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+    device: String,
+}
+
+impl Watch {
+    fn new(quiet: bool, device: &str) -> Self {
+        let bar = (!quiet && io::stderr().is_terminal()).then(ProgressBar::new_spinner);
+        if !quiet && bar.is_none() {
+            // Progress that cannot be shown is no reason not to measure.
+            let _ = writeln!(io::stderr(), "measuring {device}");
+        }
+        Watch { quiet, bar, device: device.to_string() }
+    }
+
+    fn next(&self, what: &str) {
+        if let Some(bar) = self.bar.as_ref().filter(|_| !self.quiet) {
+            bar.set_message(format!("{}: {what}", self.device));
+            bar.tick();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn table(device: &str, found: &[Measurement], earlier: Option<&[Measurement]>) -> Result<String> {
+    let mut text = format!("{device}\n");
+    let dashed = |layers: &[usize]| layers.iter().map(usize::to_string).collect::<Vec<_>>().join("-");
+    let mut network = None;
+    for measured in found {
+        let of = (measured.layers.as_deref(), measured.batch);
+        if network != Some(of) {
+            network = Some(of);
+            match of {
+                (Some(layers), Some(batch)) => writeln!(text, "\n  {}, batch {batch}", dashed(layers))?,
+                _ => writeln!(text, "\n  a large matrix product")?,
+            }
+        }
+        let shape = [measured.rows, measured.cols, measured.inner].into_iter().flatten();
+        let shape = shape.map(|extent| extent.to_string()).collect::<Vec<_>>().join(" x ");
+        let what = match measured.what {
+            What::Train => format!("training step, {}", measured.name),
+            What::Kernel => format!("{:<22} {shape}", measured.name),
+        };
+        write!(
+            text,
+            "    {what:<44} {:>12} ({} to {})",
+            time(measured.median_seconds),
+            time(measured.min_seconds),
+            time(measured.max_seconds)
+        )?;
+        if let Some(steps) = measured.steps_per_second {
+            write!(text, "  {} steps/s", HumanCount(steps.round() as u64))?;
+        }
+        write!(text, "  {:.2} GFLOP/s", measured.gflops)?;
+        if let Some(fraction) = measured.fraction_of_peak {
+            write!(text, ", {:.0}% of peak", 100.0 * fraction)?;
+        }
+        match earlier.map(|earlier| bench::compare(measured, earlier)) {
+            None => {}
+            Some(None) => text.push_str("  (not measured before)"),
+            Some(Some(Comparison { speedup, beyond_spread })) => {
+                write!(text, "  {speedup:.2}x{}", if beyond_spread { " !" } else { "" })?;
+            }
+        }
+        text.push('\n');
+    }
+    if earlier.is_some() {
+        text.push_str("\n  x: speed against the earlier run; !: beyond the spread of both\n");
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        _ if seconds >= 1.0 => format!("{seconds:.2} s"),
+        _ if seconds >= 1e-3 => format!("{:.2} ms", 1e3 * seconds),
+        _ => format!("{:.2} µs", 1e6 * seconds),
+    }
+}
+
+fn crossovers(found: &[Measurement]) -> Result<String> {
+    let mut text = String::new();
+    for crossover in bench::crossovers(found) {
+        let layers: Vec<String> = crossover.layers.iter().map(usize::to_string).collect();
+        let backend = crossover.backend.as_deref().unwrap_or("gpu");
+        write!(text, "{}: {} ({backend}) ", layers.join("-"), crossover.adapter)?;
+        match crossover.batch {
+            Some(batch) => writeln!(text, "is faster than the CPU from batch {batch} on")?,
+            None => writeln!(text, "is nowhere faster than the CPU")?,
+        }
+    }
+    Ok(text)
+}
