@@ -1,0 +1,399 @@
+//! Products whose left factor is mostly zeros, such as the pixels of handwriting: zeros are skipped.
+//!
+//! A sum is the same chain as in [`tile`](super::tile), without the terms 0 · w. These change no
+//! bit as long as the other factor is finite; 0 · ∞ and 0 · NaN are NaN, so where it is not, the
+//! whole product is computed.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use pulp::{Simd, WithSimd};
+
+use super::finish::{Finish, load};
+use super::panels::{Width, pack_rows};
+use super::product::{BLOCK, Extents, Layout, Place, Tasks};
+use super::threads::{Shared, Team};
+use super::tile::panel;
+use crate::network::reserve;
+
+/// Zeros are skipped where they are at least two thirds: finding and skipping one costs about as
+/// much as two terms of a whole product.
+const WORTH_SKIPPING: usize = 3;
+
+/// Examples that one word of a mask stands for.
+const WORD: usize = u64::BITS as usize;
+
+/// One entry that is not 0.
+#[derive(Clone, Copy, Default, Debug)]
+struct Nonzero {
+    column: u32,
+    value: f32,
+}
+
+/// Where the activations of a mini-batch are not 0.
+#[derive(Default, Debug)]
+pub struct Nonzeros {
+    rows: usize,
+    cols: usize,
+    few: bool,
+    entries: Vec<Nonzero>,
+    /// Where the entries of each row begin, and where those of the last end.
+    starts: Vec<usize>,
+    /// For each column and each `WORD` rows, which of them are not 0: (words, cols).
+    masks: Vec<u64>,
+}
+
+impl Nonzeros {
+    /// Makes room for a matrix of (rows, cols).
+    ///
+    /// # Errors
+    /// Memory that the system does not give.
+    pub fn make_room(&mut self, rows: usize, cols: usize) -> Result<()> {
+        // One more row than is kept is noted before it is known to be too many.
+        let entries = rows * cols / WORTH_SKIPPING + cols;
+        let missing = entries.saturating_sub(self.entries.len());
+        reserve(&mut self.entries, missing)?;
+        self.entries.resize(self.entries.len() + missing, Nonzero::default());
+        reserve(&mut self.starts, rows + 1)?;
+        reserve(&mut self.masks, rows.div_ceil(WORD) * cols)
+    }
+
+    /// Forgets what was noted: `rows` rows of `cols` entries follow.
+    pub fn begin(&mut self, rows: usize, cols: usize) {
+        (self.rows, self.cols, self.few) = (rows, cols, true);
+        self.starts.clear();
+        self.starts.push(0);
+    }
+
+    /// Notes a row, whose entries that are not 0 stand where `of_group` has a bit: it is asked for
+    /// the bits of each `WORD` entries, from the one it is told.
+    #[inline(always)]
+    pub fn note(&mut self, row: &[f32], of_group: impl Fn(usize) -> u64) {
+        if !self.few {
+            return;
+        }
+        let before = self.len();
+        let entries = &mut self.entries[before..][..row.len()];
+        let mut found = 0;
+        for first in (0..row.len()).step_by(WORD) {
+            let mut mask = of_group(first);
+            let group = &row[first..];
+            while mask != 0 {
+                let i = mask.trailing_zeros() as usize;
+                entries[found] = Nonzero { column: (first + i) as u32, value: group[i] };
+                found += 1;
+                mask &= mask - 1;
+            }
+        }
+        self.starts.push(before + found);
+        self.few = (before + found) * WORTH_SKIPPING <= self.rows * self.cols;
+    }
+
+    /// Whether the last matrix that was noted has so few that skipping the others pays.
+    pub fn few(&self) -> bool {
+        self.few
+    }
+
+    /// Entries noted so far.
+    fn len(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    fn row(&self, row: usize) -> &[Nonzero] {
+        &self.entries[self.starts[row]..self.starts[row + 1]]
+    }
+
+    /// Turns the entries around: for each column, the rows.
+    fn find_masks(&mut self) {
+        let words = self.rows.div_ceil(WORD);
+        self.masks.clear();
+        self.masks.resize(words * self.cols, 0);
+        for row in 0..self.rows {
+            let masks = &mut self.masks[row / WORD * self.cols..][..self.cols];
+            for entry in &self.entries[self.starts[row]..self.starts[row + 1]] {
+                masks[entry.column as usize] |= 1 << (row % WORD);
+            }
+        }
+    }
+}
+
+/// x y, y in panels, as [`Product`](super::product::Product).
+pub struct SparseProduct<'a, F, const N: usize> {
+    pub extents: Extents,
+    pub x: &'a Nonzeros,
+    pub y: &'a [f32],
+    pub outputs: [&'a mut [f32]; N],
+    pub finish: F,
+    pub team: &'a Team,
+}
+
+impl<F: Finish<N>, const N: usize> WithSimd for SparseProduct<'_, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let SparseProduct { extents, x, y, outputs, finish, team } = self;
+        let width = Width::with::<S>();
+        let place = Place { layout: Layout::Rows, extents, width };
+        let outputs = outputs.map(Shared::new);
+        let threads = team.worth(x.len() * extents.cols);
+        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
+        team.run(tasks.len(), threads, |task, _| {
+            let (panel, rows) = tasks.get(task);
+            simd.vectorize(ProductTask { place, x, y, outputs: &outputs, finish: &finish, panel, rows });
+        });
+    }
+}
+
+struct ProductTask<'a, F, const N: usize> {
+    place: Place,
+    x: &'a Nonzeros,
+    y: &'a [f32],
+    outputs: &'a [Shared<'a>; N],
+    finish: &'a F,
+    panel: usize,
+    rows: Range<usize>,
+}
+
+impl<F: Finish<N>, const N: usize> ProductTask<'_, F, N> {
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
+    fn run<S: Simd, const V: usize>(self, simd: S, first_col: usize) {
+        let ProductTask { place, x, y, outputs, finish, panel: index, rows } = self;
+        let y = &panel::<S, V>(&y[first_col * place.extents.inner..])[..place.extents.inner];
+        for row in rows {
+            let mut acc = [simd.splat_f32s(0.0); V];
+            for &Nonzero { column, value } in x.row(row) {
+                let value = simd.splat_f32s(value);
+                let y = &y[column as usize];
+                for v in 0..V {
+                    acc[v] = simd.mul_add_e_f32s(value, y[v], acc[v]);
+                }
+            }
+            // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
+            // common, and this task uses one part of each output at a time.
+            let outputs = std::array::from_fn(|output| unsafe {
+                let (at, len) = place.segment(row, index);
+                outputs[output].part(at, len)
+            });
+            finish.finish(simd, row, first_col, bytemuck::cast_slice(&acc), outputs);
+        }
+    }
+}
+
+impl<F: Finish<N>, const N: usize> WithSimd for ProductTask<'_, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (first_col, _, width) = self.place.width.of_panel(self.panel, self.place.extents.cols);
+        match width / S::F32_LANES {
+            1 => self.run::<S, 1>(simd, first_col),
+            2 => self.run::<S, 2>(simd, first_col),
+            3 => self.run::<S, 3>(simd, first_col),
+            _ => self.run::<S, 4>(simd, first_col),
+        }
+    }
+}
+
+/// w ← w − rate xᵀ δ, w (cols of x, cols) in panels, x and δ having an example in each row.
+pub struct SparseDescent<'a> {
+    /// Of the product xᵀ δ.
+    pub extents: Extents,
+    pub x: &'a mut Nonzeros,
+    /// The values of x, (inner, rows).
+    pub values: &'a [f32],
+    pub delta: &'a [f32],
+    pub w: &'a mut [f32],
+    pub rate: f32,
+    pub team: &'a Team,
+}
+
+impl WithSimd for SparseDescent<'_> {
+    /// Whether every weight that changed is finite.
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let SparseDescent { extents, x, values, delta, w, rate, team } = self;
+        if extents.inner > ONE_AFTER_THE_OTHER {
+            x.find_masks();
+        }
+        let width = Width::with::<S>();
+        let threads = team.worth(x.len() * extents.cols);
+        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
+        let (w, finite, x) = (Shared::new(w), AtomicBool::new(true), &*x);
+        team.run(tasks.len(), threads, |task, scratch| {
+            let (panel, rows) = tasks.get(task);
+            let task = DescentTask { extents, width, x, values, delta, w: &w, rate, panel, rows, scratch };
+            if !simd.vectorize(task) {
+                finite.store(false, Ordering::Relaxed);
+            }
+        });
+        finite.into_inner()
+    }
+}
+
+struct DescentTask<'a> {
+    extents: Extents,
+    width: Width,
+    x: &'a Nonzeros,
+    values: &'a [f32],
+    delta: &'a [f32],
+    w: &'a Shared<'a>,
+    rate: f32,
+    panel: usize,
+    rows: Range<usize>,
+    scratch: &'a mut [f32],
+}
+
+impl DescentTask<'_> {
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "the parts of the weights that threads write interleave")]
+    fn run<S: Simd, const V: usize>(self, simd: S, of_panel: (usize, usize, usize)) -> bool {
+        let (first_col, _, width) = of_panel;
+        // SAFETY: tasks differ in their panel or their rows, which follow each other in a panel.
+        let w =
+            unsafe { self.w.part(first_col * self.extents.rows + self.rows.start * width, self.rows.len() * width) };
+        let (w, _) = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(w).0);
+        if self.extents.inner > ONE_AFTER_THE_OTHER {
+            self.weight_by_weight(simd, w, of_panel)
+        } else {
+            self.example_by_example(simd, w, of_panel)
+        }
+    }
+
+    /// The sums of a weight's rows are complete before the next is begun: they stay in registers.
+    #[inline(always)]
+    fn weight_by_weight<S: Simd, const V: usize>(
+        self,
+        simd: S,
+        w: &mut [[S::f32s; V]],
+        (first_col, cols, width): (usize, usize, usize),
+    ) -> bool {
+        let DescentTask { extents, x, values, delta, rate, rows, scratch, .. } = self;
+        let rate = simd.splat_f32s(-rate);
+        // 0 times any finite number: NaN if one was not.
+        let mut zeros = [simd.splat_f32s(0.0); V];
+        for first in (0..extents.inner).step_by(BLOCK) {
+            let len = BLOCK.min(extents.inner - first);
+            pack_rows(delta, first * extents.cols + first_col, extents.cols, (len, cols, width), scratch);
+            let delta = panel::<S, V>(&scratch[..len * width]);
+            let masks = &x.masks[first / WORD * extents.rows..][..len.div_ceil(WORD) * extents.rows];
+            for (w, row) in w.iter_mut().zip(rows.clone()) {
+                let mut acc = [simd.splat_f32s(0.0); V];
+                let mut changed = false;
+                for (word, masks) in masks.chunks_exact(extents.rows).enumerate() {
+                    let mut mask = masks[row];
+                    changed |= mask != 0;
+                    while mask != 0 {
+                        let example = word * WORD + mask.trailing_zeros() as usize;
+                        let value = simd.splat_f32s(values[(first + example) * extents.rows + row]);
+                        let delta = &delta[example];
+                        for v in 0..V {
+                            acc[v] = simd.mul_add_e_f32s(value, delta[v], acc[v]);
+                        }
+                        mask &= mask - 1;
+                    }
+                }
+                if changed {
+                    for v in 0..V {
+                        w[v] = simd.mul_add_e_f32s(rate, acc[v], w[v]);
+                        zeros[v] = simd.mul_add_e_f32s(w[v], simd.splat_f32s(0.0), zeros[v]);
+                    }
+                }
+            }
+        }
+        zeros.into_iter().all(|zeros| simd.reduce_sum_f32s(zeros) == 0.0)
+    }
+
+    /// The sums of a few rows of weights at a time, one example after the other: its entries are
+    /// many and follow each other, those of a weight are too few to guess how many.
+    #[inline(always)]
+    fn example_by_example<S: Simd, const V: usize>(
+        self,
+        simd: S,
+        w: &mut [[S::f32s; V]],
+        (first_col, cols, width): (usize, usize, usize),
+    ) -> bool {
+        let DescentTask { extents, x, delta, rate, rows, scratch, .. } = self;
+        let rate = simd.splat_f32s(-rate);
+        let examples = extents.inner;
+        // The sums lie in scratch memory too, which is aligned to the lines of the cache.
+        let (delta_panel, sums) = scratch.split_at_mut(ONE_AFTER_THE_OTHER * width);
+        pack_rows(delta, first_col, extents.cols, (examples, cols, width), delta_panel);
+        let delta = &panel::<S, V>(delta_panel)[..examples];
+        let sums = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(sums).0).0;
+        let mut next: [&[Nonzero]; ONE_AFTER_THE_OTHER] = [&[]; ONE_AFTER_THE_OTHER];
+        for (example, next) in next.iter_mut().take(examples).enumerate() {
+            let entries = x.row(example);
+            *next = &entries[entries.partition_point(|entry| (entry.column as usize) < rows.start)..];
+        }
+        let mut zeros = [simd.splat_f32s(0.0); V];
+        for (first, w) in rows.step_by(TOGETHER).zip(w.chunks_mut(TOGETHER)) {
+            sums[..w.len()].fill([simd.splat_f32s(0.0); V]);
+            for (next, delta) in next.iter_mut().zip(delta) {
+                while let Some((&Nonzero { column, value }, rest)) = next.split_first() {
+                    let Some(sums) = sums[..w.len()].get_mut((column as usize).wrapping_sub(first)) else { break };
+                    let value = simd.splat_f32s(value);
+                    for v in 0..V {
+                        sums[v] = simd.mul_add_e_f32s(value, delta[v], sums[v]);
+                    }
+                    *next = rest;
+                }
+            }
+            for (w, sums) in w.iter_mut().zip(&*sums) {
+                for v in 0..V {
+                    w[v] = simd.mul_add_e_f32s(rate, sums[v], w[v]);
+                    zeros[v] = simd.mul_add_e_f32s(w[v], simd.splat_f32s(0.0), zeros[v]);
+                }
+            }
+        }
+        zeros.into_iter().all(|zeros| simd.reduce_sum_f32s(zeros) == 0.0)
+    }
+}
+
+/// Examples up to which the update goes example by example.
+const ONE_AFTER_THE_OTHER: usize = 24;
+
+/// Rows of weights whose sums are kept in the first cache meanwhile.
+const TOGETHER: usize = 64;
+
+/// Rows of a panel that scratch memory must have room for.
+pub const SCRATCH_ROWS: usize = ONE_AFTER_THE_OTHER + TOGETHER;
+
+impl WithSimd for DescentTask<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let of_panel = self.width.of_panel(self.panel, self.extents.cols);
+        match of_panel.2 / S::F32_LANES {
+            1 => self.run::<S, 1>(simd, of_panel),
+            2 => self.run::<S, 2>(simd, of_panel),
+            3 => self.run::<S, 3>(simd, of_panel),
+            _ => self.run::<S, 4>(simd, of_panel),
+        }
+    }
+}
+
+/// Whether all of a slice is finite, for [`pulp::Arch::dispatch`].
+pub struct AllFinite<'a>(pub &'a [f32]);
+
+impl WithSimd for AllFinite<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        const TOGETHER: usize = 4;
+        let zero = simd.splat_f32s(0.0);
+        let mut zeros = [zero; TOGETHER];
+        for values in self.0.chunks(TOGETHER * S::F32_LANES) {
+            for (zeros, values) in zeros.iter_mut().zip(values.chunks(S::F32_LANES)) {
+                *zeros = simd.mul_add_e_f32s(load(simd, values), zero, *zeros);
+            }
+        }
+        zeros.into_iter().all(|zeros| simd.reduce_sum_f32s(zeros) == 0.0)
+    }
+}
