@@ -38,6 +38,8 @@ use crate::plan::{Matrix, Plan, Step};
 #[derive(Debug)]
 pub struct Cpu {
     device: DeviceDescription,
+    /// The vectors of this machine.
+    arch: Arch,
     threads: usize,
     only_twins: bool,
     store: Store,
@@ -46,8 +48,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// An executor that uses at most `threads` threads, and as many bits are the same whatever
-    /// their number.
+    /// An executor that uses at most `threads` threads. Their number changes no bit of a result.
     pub fn new(threads: usize) -> Self {
         let device = DeviceDescription {
             kind: "cpu",
@@ -56,7 +57,15 @@ impl Cpu {
             driver: None,
             software: false,
         };
-        Cpu { device, threads, only_twins: false, store: Store::default(), plans: Vec::new(), workshop: None }
+        Cpu {
+            device,
+            arch: Arch::new(),
+            threads,
+            only_twins: false,
+            store: Store::default(),
+            plans: Vec::new(),
+            workshop: None,
+        }
     }
 
     /// An executor that computes every kernel by its twin: slow, and the reference of the tests.
@@ -80,13 +89,13 @@ impl Cpu {
             }
             self.plans.push(steps);
         }
-        self.workshop = Some(workshop(Arch::new(), 1, &self.plans, Sparse::default())?);
+        self.workshop = Some(workshop(self.arch, 1, &self.plans, Sparse::default())?);
         Ok(())
     }
 
     fn load_fused(&mut self, plans: &[Plan]) -> Result<()> {
         let plans: Vec<Plan> = plans.iter().map(fuse).collect();
-        let arch = Arch::new();
+        let arch = self.arch;
         let mut sparse = Sparse::default();
         sparse.find(&plans)?;
         for plan in &plans {
@@ -149,5 +158,71 @@ impl Executor for Cpu {
         }
         progress(finished);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::SIGMOID;
+    use crate::backprop::{Examples, Matrices, training_plan};
+    use crate::cost::QUADRATIC;
+    use crate::network::Topology;
+    use crate::plan::Element;
+
+    /// Every activation, error, weight and bias after two steps, by the vectors of `arch`.
+    fn trained(mut cpu: Cpu, widths: &[usize], m: usize, sparse: bool) -> Vec<f32> {
+        let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
+        let examples = Examples {
+            order: Matrix::of(Element::U32, "order", 2 * m, 1),
+            inputs: Matrix::of(Element::Byte, "inputs", 2 * m, widths[0]),
+            scale: 1.0 / 255.0,
+            labels: Matrix::of(Element::U32, "labels", 2 * m, 1),
+        };
+        let mixed = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
+        let net = Matrices::new(&topology, m);
+        let executor: &mut dyn Executor = &mut cpu;
+        executor.load(&[training_plan(&topology, &examples, m).expect("the shapes fit")]).expect("load");
+        let bytes = (0..examples.inputs.len()).map(mixed).map(|i| if sparse && i % 8 > 0 { 0 } else { (i >> 8) as u8 });
+        executor.write(&examples.inputs, &bytes.collect::<Vec<u8>>()).expect("write");
+        executor.write(&examples.order, &(0..2 * m as u32).rev().collect::<Vec<_>>()).expect("write");
+        let classes = *widths.last().expect("a network has layers") as u32;
+        executor.write(&examples.labels, &(0..2 * m).map(|i| mixed(i) % classes).collect::<Vec<_>>()).expect("write");
+        for l in 2..=topology.last() {
+            for matrix in [&net.w[l], &net.b[l]] {
+                let values = (0..matrix.len()).map(|i| (mixed(i * l) % 2048) as f32 / 2048.0 - 0.4);
+                executor.write(matrix, &values.collect::<Vec<f32>>()).expect("write");
+            }
+        }
+        let steps = [0, m as u32].map(|first| MiniBatch { first, eta: 0.5, ..MiniBatch::default() });
+        executor.run(0, &steps, &mut |_| ()).expect("run");
+        let layers = 2..=topology.last();
+        let results = layers.flat_map(|l| [&net.a[l], &net.delta[l], &net.w[l], &net.b[l]]);
+        results.flat_map(|matrix| executor.read::<f32>(matrix).expect("read")).collect()
+    }
+
+    /// Also by the narrower vectors of older machines, and without any.
+    #[test]
+    fn every_kind_of_vector_agrees_with_the_twins() {
+        let mut kinds = vec![Arch::new(), Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        kinds.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        for (widths, m) in [(&[30, 17, 9][..], 10), (&[70, 33, 65, 10], 31), (&[19, 3, 2], 600), (&[600, 20, 3], 7)] {
+            for sparse in [false, true] {
+                let expected = trained(Cpu::of_twins(), widths, m, sparse);
+                for &arch in &kinds {
+                    let found = trained(Cpu { arch, ..Cpu::new(1) }, widths, m, sparse);
+                    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                        // Sums of 600 terms of the order of 1, a few of them one after the other.
+                        let tolerance = 32.0 * f32::EPSILON * 600f32.sqrt();
+                        let off = (found - expected).abs();
+                        assert!(
+                            off <= tolerance,
+                            "{arch:?}, {widths:?}, m = {m}, entry {i}: {found} where {expected} is right"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

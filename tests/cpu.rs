@@ -92,12 +92,16 @@ impl Case {
     }
 
     fn write(&self, executor: &mut dyn Executor) {
-        let (examples, net, n) = (self.examples(), Matrices::new(&self.topology, self.m), &self.topology.n);
-        let last = self.topology.last();
+        let (examples, n, last) = (self.examples(), &self.topology.n, self.topology.last());
         executor.write(&examples.order, &random_below(10, self.m, EXAMPLES as u32)).expect("write");
         executor.write_bytes(&examples.inputs, &self.inputs()).expect("write");
         executor.write(&examples.labels, &random_below(11, EXAMPLES, n[last] as u32)).expect("write");
-        for l in 2..=last {
+        self.write_parameters(executor);
+    }
+
+    fn write_parameters(&self, executor: &mut dyn Executor) {
+        let (net, n) = (Matrices::new(&self.topology, self.m), &self.topology.n);
+        for l in 2..=self.topology.last() {
             // Weighted inputs of the order of 1, where σ′ matters.
             let scale = (n[l - 1] as f32).sqrt().recip();
             let values = random(l as u64, net.w[l].len()).into_iter().map(|value| scale * value);
@@ -163,7 +167,7 @@ fn fused_steps_agree_with_the_twins() {
 #[test]
 fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
     for case in cases().filter(|case| case.kind == Kind::SparseFloats) {
-        let (net, last) = (Matrices::new(&case.topology, case.m), case.topology.last());
+        let net = Matrices::new(&case.topology, case.m);
         let mut plan = Recorder::new("a step without gathering");
         backprop::feedforward(&mut plan, &case.topology, &net);
         backprop::bp1_output_error(&mut plan, &case.topology, &net);
@@ -180,12 +184,7 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
             executor.load(plans).expect("load");
             executor.write(&net.a[1], &random(1, net.a[1].len())).expect("write");
             executor.write(&net.y, &random(2, net.y.len())).expect("write");
-            for l in 2..=last {
-                let scale = (case.topology.n[l - 1] as f32).sqrt().recip();
-                let values = random(l as u64, net.w[l].len()).into_iter().map(|value| scale * value);
-                executor.write(&net.w[l], &values.collect::<Vec<_>>()).expect("write");
-                executor.write(&net.b[l], &random(100 + l as u64, net.b[l].len())).expect("write");
-            }
+            case.write_parameters(executor);
             executor.run(0, &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
             case.results(executor)
         };
@@ -195,6 +194,25 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
         let what = format!("{}, m = {}", case.topology, case.m);
         compare(&what, &in_panels, &expected, case.tolerance());
         assert_eq!(bits(&in_panels), bits(&in_rows), "{what}: the layout of weights changes bits");
+    }
+}
+
+/// Each term that is left out is 0.
+#[test]
+fn skipping_zeros_changes_no_bit() {
+    for case in cases().filter(|case| matches!(case.kind, Kind::SparseFloats | Kind::SparseBytes)) {
+        let (net, n) = (Matrices::new(&case.topology, case.m), &case.topology.n);
+        let skipping = case.step(&mut Cpu::new(1), case.plan());
+        // The same activations of layer 1, which the executor has not gathered and looked through.
+        let whole = Plan { name: "whole".into(), steps: case.plan().steps.split_off(2) };
+        let mut cpu = Cpu::new(1);
+        let executor: &mut dyn Executor = &mut cpu;
+        executor.load(&[whole]).expect("load");
+        executor.write(&net.a[1], &skipping[0].1).expect("write");
+        executor.write(&net.y, &skipping[1].1).expect("write");
+        case.write_parameters(executor);
+        executor.run(0, &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+        assert_eq!(bits(&skipping), bits(&case.results(executor)), "{}, m = {}, {n:?}", case.topology, case.m);
     }
 }
 

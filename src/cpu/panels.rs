@@ -104,8 +104,10 @@ pub fn pack_columns(
         let columns: [&[f32]; SQUARE] = std::array::from_fn(|k| column(c + k));
         let mut i = 0;
         while i + SQUARE <= rows {
-            let square: [[f32; SQUARE]; SQUARE] =
-                columns.map(|column| column[i..i + SQUARE].try_into().expect("as long as a square"));
+            let mut square = [[0.0; SQUARE]; SQUARE];
+            for k in 0..SQUARE {
+                square[k].copy_from_slice(&columns[k][i..i + SQUARE]);
+            }
             for r in 0..SQUARE {
                 let transposed: [f32; SQUARE] = std::array::from_fn(|k| square[k][r]);
                 panel[(i + r) * width + c..][..SQUARE].copy_from_slice(&transposed);

@@ -79,12 +79,13 @@ impl Nonzeros {
         for first in (0..row.len()).step_by(WORD) {
             let mut mask = of_group(first);
             let group = &row[first..];
-            while mask != 0 {
+            let count = mask.count_ones() as usize;
+            for entry in &mut entries[found..][..count] {
                 let i = mask.trailing_zeros() as usize;
-                entries[found] = Nonzero { column: (first + i) as u32, value: group[i] };
-                found += 1;
+                *entry = Nonzero { column: (first + i) as u32, value: group[i] };
                 mask &= mask - 1;
             }
+            found += count;
         }
         self.starts.push(before + found);
         self.few = (before + found) * WORTH_SKIPPING <= self.rows * self.cols;
@@ -305,7 +306,7 @@ impl DescentTask<'_> {
                 }
             }
         }
-        zeros.into_iter().all(|zeros| simd.reduce_sum_f32s(zeros) == 0.0)
+        all_zero(simd, zeros)
     }
 
     /// The sums of a few rows of weights at a time, one example after the other: its entries are
@@ -350,8 +351,18 @@ impl DescentTask<'_> {
                 }
             }
         }
-        zeros.into_iter().all(|zeros| simd.reduce_sum_f32s(zeros) == 0.0)
+        all_zero(simd, zeros)
     }
+}
+
+/// Whether every entry is 0: none is NaN.
+#[inline(always)]
+fn all_zero<S: Simd, const V: usize>(simd: S, zeros: [S::f32s; V]) -> bool {
+    let mut sum = simd.splat_f32s(0.0);
+    for zeros in zeros {
+        sum = simd.add_f32s(sum, zeros);
+    }
+    simd.reduce_sum_f32s(sum) == 0.0
 }
 
 /// Examples up to which the update goes example by example.
@@ -394,6 +405,6 @@ impl WithSimd for AllFinite<'_> {
                 *zeros = simd.mul_add_e_f32s(load(simd, values), zero, *zeros);
             }
         }
-        zeros.into_iter().all(|zeros| simd.reduce_sum_f32s(zeros) == 0.0)
+        all_zero(simd, zeros)
     }
 }

@@ -146,10 +146,10 @@ fn accumulate<S: Simd, const R: usize, const V: usize>(
     x: impl Fn(usize) -> f32,
     y: &[S::f32s; V],
 ) {
-    for r in 0..R {
+    for (r, acc) in acc.iter_mut().enumerate() {
         let x = simd.splat_f32s(x(r));
         for v in 0..V {
-            acc[r][v] = simd.mul_add_e_f32s(x, y[v], acc[r][v]);
+            acc[v] = simd.mul_add_e_f32s(x, y[v], acc[v]);
         }
     }
 }
