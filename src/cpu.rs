@@ -12,6 +12,7 @@ mod panels;
 mod product;
 mod sigmoid;
 mod sparse;
+mod sparse_descent;
 mod steps;
 mod store;
 mod threads;
@@ -113,7 +114,7 @@ impl Cpu {
 fn workshop(arch: Arch, threads: usize, plans: &[Vec<LoadedStep>], sparse: Sparse) -> Result<Workshop> {
     let largest = |of: fn(&LoadedStep) -> usize| plans.iter().flatten().map(of).max().unwrap_or(0);
     let multiplications = largest(|step| step.extents().map_or(0, product::Extents::multiplications));
-    let scratch = Width::of(arch).lines(largest(LoadedStep::block).max(sparse::SCRATCH_ROWS));
+    let scratch = Width::of(arch).lines(largest(LoadedStep::block).max(sparse_descent::SCRATCH_ROWS));
     let team = Team::new(threads, multiplications, scratch)?;
     let lines = largest(LoadedStep::packed).div_ceil(Line::LEN);
     let mut packed = Vec::new();

@@ -216,10 +216,10 @@ fn skipping_zeros_changes_no_bit() {
     }
 }
 
-/// Large enough that every product of the step is shared among threads.
+/// Large enough that products of every step are shared among threads, also where zeros are skipped.
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    for (widths, m) in [(&[1031, 517, 300, 129][..], 131), (&[300, 600, 2], 70), (&[2000, 130], 64)] {
+    for (widths, m) in [(&[1031, 617, 300, 310][..], 151), (&[300, 600, 2], 70), (&[2000, 130], 64)] {
         for kind in KINDS {
             let case = Case { topology: topology(widths), m, kind };
             let one = case.step(&mut Cpu::new(1), case.plan());

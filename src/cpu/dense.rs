@@ -4,7 +4,8 @@ use pulp::{Simd, WithSimd};
 
 use super::finish::{Activate, ActivateAndCompare, Finish, Keep, load, store};
 use super::product::{Extents, Layout, Product, X, Y, pack_left};
-use super::sparse::{AllFinite, SparseDescent, SparseProduct};
+use super::sparse::{AllFinite, SparseProduct};
+use super::sparse_descent::SparseDescent;
 use super::steps::Workshop;
 use super::store::{Numbers, Store};
 use super::{finish, tile};

@@ -5,14 +5,13 @@
 //! whole product is computed.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use pulp::{Simd, WithSimd};
 
 use super::finish::{Finish, load};
-use super::panels::{Width, pack_rows};
-use super::product::{BLOCK, Extents, Layout, Place, Tasks};
+use super::panels::Width;
+use super::product::{Extents, Layout, Place, Tasks};
 use super::threads::{Shared, Team};
 use super::tile::panel;
 use crate::network::reserve;
@@ -22,13 +21,13 @@ use crate::network::reserve;
 const WORTH_SKIPPING: usize = 3;
 
 /// Examples that one word of a mask stands for.
-const WORD: usize = u64::BITS as usize;
+pub const WORD: usize = u64::BITS as usize;
 
 /// One entry that is not 0.
 #[derive(Clone, Copy, Default, Debug)]
-struct Nonzero {
-    column: u32,
-    value: f32,
+pub struct Nonzero {
+    pub column: u32,
+    pub value: f32,
 }
 
 /// Where the activations of a mini-batch are not 0.
@@ -41,7 +40,7 @@ pub struct Nonzeros {
     /// Where the entries of each row begin, and where those of the last end.
     starts: Vec<usize>,
     /// For each column and each `WORD` rows, which of them are not 0: (words, cols).
-    masks: Vec<u64>,
+    pub masks: Vec<u64>,
 }
 
 impl Nonzeros {
@@ -97,16 +96,17 @@ impl Nonzeros {
     }
 
     /// Entries noted so far.
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.starts.last().copied().unwrap_or(0)
     }
 
-    fn row(&self, row: usize) -> &[Nonzero] {
+    /// The entries of a row, in order.
+    pub fn row(&self, row: usize) -> &[Nonzero] {
         &self.entries[self.starts[row]..self.starts[row + 1]]
     }
 
     /// Turns the entries around: for each column, the rows.
-    fn find_masks(&mut self) {
+    pub fn find_masks(&mut self) {
         let words = self.rows.div_ceil(WORD);
         self.masks.clear();
         self.masks.resize(words * self.cols, 0);
@@ -198,197 +198,6 @@ impl<F: Finish<N>, const N: usize> WithSimd for ProductTask<'_, F, N> {
     }
 }
 
-/// w ← w − rate xᵀ δ, w (cols of x, cols) in panels, x and δ having an example in each row.
-pub struct SparseDescent<'a> {
-    /// Of the product xᵀ δ.
-    pub extents: Extents,
-    pub x: &'a mut Nonzeros,
-    /// The values of x, (inner, rows).
-    pub values: &'a [f32],
-    pub delta: &'a [f32],
-    pub w: &'a mut [f32],
-    pub rate: f32,
-    pub team: &'a Team,
-}
-
-impl WithSimd for SparseDescent<'_> {
-    /// Whether every weight that changed is finite.
-    type Output = bool;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let SparseDescent { extents, x, values, delta, w, rate, team } = self;
-        if extents.inner > ONE_AFTER_THE_OTHER {
-            x.find_masks();
-        }
-        let width = Width::with::<S>();
-        let threads = team.worth(x.len() * extents.cols);
-        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
-        let (w, finite, x) = (Shared::new(w), AtomicBool::new(true), &*x);
-        team.run(tasks.len(), threads, |task, scratch| {
-            let (panel, rows) = tasks.get(task);
-            let task = DescentTask { extents, width, x, values, delta, w: &w, rate, panel, rows, scratch };
-            if !simd.vectorize(task) {
-                finite.store(false, Ordering::Relaxed);
-            }
-        });
-        finite.into_inner()
-    }
-}
-
-struct DescentTask<'a> {
-    extents: Extents,
-    width: Width,
-    x: &'a Nonzeros,
-    values: &'a [f32],
-    delta: &'a [f32],
-    w: &'a Shared<'a>,
-    rate: f32,
-    panel: usize,
-    rows: Range<usize>,
-    scratch: &'a mut [f32],
-}
-
-impl DescentTask<'_> {
-    #[inline(always)]
-    #[allow(unsafe_code, reason = "the parts of the weights that threads write interleave")]
-    fn run<S: Simd, const V: usize>(self, simd: S, of_panel: (usize, usize, usize)) -> bool {
-        let (first_col, _, width) = of_panel;
-        // SAFETY: tasks differ in their panel or their rows, which follow each other in a panel.
-        let w =
-            unsafe { self.w.part(first_col * self.extents.rows + self.rows.start * width, self.rows.len() * width) };
-        let (w, _) = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(w).0);
-        if self.extents.inner > ONE_AFTER_THE_OTHER {
-            self.weight_by_weight(simd, w, of_panel)
-        } else {
-            self.example_by_example(simd, w, of_panel)
-        }
-    }
-
-    /// The sums of a weight's rows are complete before the next is begun: they stay in registers.
-    #[inline(always)]
-    fn weight_by_weight<S: Simd, const V: usize>(
-        self,
-        simd: S,
-        w: &mut [[S::f32s; V]],
-        (first_col, cols, width): (usize, usize, usize),
-    ) -> bool {
-        let DescentTask { extents, x, values, delta, rate, rows, scratch, .. } = self;
-        let rate = simd.splat_f32s(-rate);
-        // 0 times any finite number: NaN if one was not.
-        let mut zeros = [simd.splat_f32s(0.0); V];
-        for first in (0..extents.inner).step_by(BLOCK) {
-            let len = BLOCK.min(extents.inner - first);
-            pack_rows(delta, first * extents.cols + first_col, extents.cols, (len, cols, width), scratch);
-            let delta = panel::<S, V>(&scratch[..len * width]);
-            let masks = &x.masks[first / WORD * extents.rows..][..len.div_ceil(WORD) * extents.rows];
-            for (w, row) in w.iter_mut().zip(rows.clone()) {
-                let mut acc = [simd.splat_f32s(0.0); V];
-                let mut changed = false;
-                for (word, masks) in masks.chunks_exact(extents.rows).enumerate() {
-                    let mut mask = masks[row];
-                    changed |= mask != 0;
-                    while mask != 0 {
-                        let example = word * WORD + mask.trailing_zeros() as usize;
-                        let value = simd.splat_f32s(values[(first + example) * extents.rows + row]);
-                        let delta = &delta[example];
-                        for v in 0..V {
-                            acc[v] = simd.mul_add_e_f32s(value, delta[v], acc[v]);
-                        }
-                        mask &= mask - 1;
-                    }
-                }
-                if changed {
-                    for v in 0..V {
-                        w[v] = simd.mul_add_e_f32s(rate, acc[v], w[v]);
-                        zeros[v] = simd.mul_add_e_f32s(w[v], simd.splat_f32s(0.0), zeros[v]);
-                    }
-                }
-            }
-        }
-        all_zero(simd, zeros)
-    }
-
-    /// The sums of a few rows of weights at a time, one example after the other: its entries are
-    /// many and follow each other, those of a weight are too few to guess how many.
-    #[inline(always)]
-    fn example_by_example<S: Simd, const V: usize>(
-        self,
-        simd: S,
-        w: &mut [[S::f32s; V]],
-        (first_col, cols, width): (usize, usize, usize),
-    ) -> bool {
-        let DescentTask { extents, x, delta, rate, rows, scratch, .. } = self;
-        let rate = simd.splat_f32s(-rate);
-        let examples = extents.inner;
-        // The sums lie in scratch memory too, which is aligned to the lines of the cache.
-        let (delta_panel, sums) = scratch.split_at_mut(ONE_AFTER_THE_OTHER * width);
-        pack_rows(delta, first_col, extents.cols, (examples, cols, width), delta_panel);
-        let delta = &panel::<S, V>(delta_panel)[..examples];
-        let sums = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(sums).0).0;
-        let mut next: [&[Nonzero]; ONE_AFTER_THE_OTHER] = [&[]; ONE_AFTER_THE_OTHER];
-        for (example, next) in next.iter_mut().take(examples).enumerate() {
-            let entries = x.row(example);
-            *next = &entries[entries.partition_point(|entry| (entry.column as usize) < rows.start)..];
-        }
-        let mut zeros = [simd.splat_f32s(0.0); V];
-        for (first, w) in rows.step_by(TOGETHER).zip(w.chunks_mut(TOGETHER)) {
-            sums[..w.len()].fill([simd.splat_f32s(0.0); V]);
-            for (next, delta) in next.iter_mut().zip(delta) {
-                while let Some((&Nonzero { column, value }, rest)) = next.split_first() {
-                    let Some(sums) = sums[..w.len()].get_mut((column as usize).wrapping_sub(first)) else { break };
-                    let value = simd.splat_f32s(value);
-                    for v in 0..V {
-                        sums[v] = simd.mul_add_e_f32s(value, delta[v], sums[v]);
-                    }
-                    *next = rest;
-                }
-            }
-            for (w, sums) in w.iter_mut().zip(&*sums) {
-                for v in 0..V {
-                    w[v] = simd.mul_add_e_f32s(rate, sums[v], w[v]);
-                    zeros[v] = simd.mul_add_e_f32s(w[v], simd.splat_f32s(0.0), zeros[v]);
-                }
-            }
-        }
-        all_zero(simd, zeros)
-    }
-}
-
-/// Whether every entry is 0: none is NaN.
-#[inline(always)]
-fn all_zero<S: Simd, const V: usize>(simd: S, zeros: [S::f32s; V]) -> bool {
-    let mut sum = simd.splat_f32s(0.0);
-    for zeros in zeros {
-        sum = simd.add_f32s(sum, zeros);
-    }
-    simd.reduce_sum_f32s(sum) == 0.0
-}
-
-/// Examples up to which the update goes example by example.
-const ONE_AFTER_THE_OTHER: usize = 24;
-
-/// Rows of weights whose sums are kept in the first cache meanwhile.
-const TOGETHER: usize = 64;
-
-/// Rows of a panel that scratch memory must have room for.
-pub const SCRATCH_ROWS: usize = ONE_AFTER_THE_OTHER + TOGETHER;
-
-impl WithSimd for DescentTask<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let of_panel = self.width.of_panel(self.panel, self.extents.cols);
-        match of_panel.2 / S::F32_LANES {
-            1 => self.run::<S, 1>(simd, of_panel),
-            2 => self.run::<S, 2>(simd, of_panel),
-            3 => self.run::<S, 3>(simd, of_panel),
-            _ => self.run::<S, 4>(simd, of_panel),
-        }
-    }
-}
-
 /// Whether all of a slice is finite, for [`pulp::Arch::dispatch`].
 pub struct AllFinite<'a>(pub &'a [f32]);
 
@@ -397,6 +206,7 @@ impl WithSimd for AllFinite<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
+        // As many as it takes not to wait for one sum.
         const TOGETHER: usize = 4;
         let zero = simd.splat_f32s(0.0);
         let mut zeros = [zero; TOGETHER];
@@ -407,4 +217,14 @@ impl WithSimd for AllFinite<'_> {
         }
         all_zero(simd, zeros)
     }
+}
+
+/// Whether the sums of 0 times some numbers are all 0: none of the numbers is infinite or NaN.
+#[inline(always)]
+pub fn all_zero<S: Simd, const V: usize>(simd: S, zeros: [S::f32s; V]) -> bool {
+    let mut sum = simd.splat_f32s(0.0);
+    for zeros in zeros {
+        sum = simd.add_f32s(sum, zeros);
+    }
+    simd.reduce_sum_f32s(sum) == 0.0
 }

@@ -9,9 +9,9 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 use super::panels::Line;
 use crate::network::reserve;
 
-/// Multiplications below which a product stays on one thread: waking a second one costs about as
-/// much as this many.
-const WORTH_A_SECOND_THREAD: usize = 1 << 22;
+/// Multiplications below which a product stays on one thread: waking a second one, on a machine that
+/// has other work too, costs about as much as half of them.
+const WORTH_A_SECOND_THREAD: usize = 1 << 23;
 
 /// The threads of an executor, each with memory of its own to pack factors in.
 #[derive(Debug)]
