@@ -37,7 +37,7 @@ pub enum Left<'a> {
     Packed(&'a [f32]),
 }
 
-/// sums[r] += Σᵢ x[r, i] y[i] for each of `rows` rows, y being a panel `inner` rows high; where the
+/// `sums[r] += Σᵢ x[r, i] y[i]` for each of `rows` rows, y being a panel `inner` rows high; where the
 /// sums are `fresh`, what they held is forgotten. The rows of y and of sums are `width` long.
 #[inline(always)]
 pub fn tile<S: Simd>(
