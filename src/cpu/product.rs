@@ -1,85 +1,229 @@
-//! Matrix products through the `gemm` crate, in place of the twins' three loops.
+//! Matrix products: panels of the right factor shared among threads, tiles within.
 
-use gemm::{Parallelism, gemm};
+use pulp::{Simd, WithSimd};
 
-use crate::kernel::Call;
-use crate::kernels::{MatmulParams, OuterProductParams};
+use super::finish::Finish;
+use super::panels::{Width, pack_columns, pack_rows};
+use super::threads::{Shared, Team};
+use super::tile::{self, MAX_WIDTH, ROWS, tile, tile_rows};
 
-/// A factor of a product: its numbers, and how far apart neighbours stand along the rows or
-/// columns of the product, and along the inner extent.
-struct Factor<'a> {
-    values: &'a [f32],
-    outer_stride: usize,
-    inner_stride: usize,
+/// Terms of a sum that a panel holds at a time, so that it stays in the second cache.
+pub const BLOCK: usize = 512;
+
+/// The three extents of a product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extents {
+    pub rows: usize,
+    pub cols: usize,
+    pub inner: usize,
 }
 
-/// Multiplications below which a product stays on one thread: waking a second one costs about
-/// as much as this many.
-const WORTH_A_SECOND_THREAD: usize = 1 << 20;
-
-/// As the twin of `matmul`.
-pub fn matmul(call: &mut Call<'_>) {
-    let p: MatmulParams = call.params();
-    let threads = call.threads;
-    let [x, y, z] = call.operands();
-    product(
-        (p.rows as usize, p.cols as usize, p.inner as usize),
-        &Factor { values: x.f32(), outer_stride: p.x_row_stride as usize, inner_stride: p.x_inner_stride as usize },
-        &Factor { values: y.f32(), outer_stride: p.y_col_stride as usize, inner_stride: p.y_inner_stride as usize },
-        z.f32_mut(),
-        threads,
-    );
-}
-
-/// As the twin of `outer_product`.
-pub fn outer_product(call: &mut Call<'_>) {
-    let p: OuterProductParams = call.params();
-    let (rows, cols) = (p.delta_cols as usize, p.a_cols as usize);
-    let threads = call.threads;
-    let [delta, a, nabla_w] = call.operands();
-    product(
-        (rows, cols, p.examples as usize),
-        &Factor { values: delta.f32(), outer_stride: 1, inner_stride: rows },
-        &Factor { values: a.f32(), outer_stride: 1, inner_stride: cols },
-        nabla_w.f32_mut(),
-        threads,
-    );
-}
-
-/// z[r, c] = Σᵢ x[r, i] y[i, c], z row-major.
-#[allow(unsafe_code, reason = "the gemm crate takes pointers; every extent is checked against its slice first")]
-fn product((rows, cols, inner): (usize, usize, usize), x: &Factor<'_>, y: &Factor<'_>, z: &mut [f32], threads: usize) {
-    let reach =
-        |factor: &Factor<'_>, outer: usize| (outer - 1) * factor.outer_stride + (inner - 1) * factor.inner_stride + 1;
-    assert!(rows > 0 && cols > 0 && inner > 0, "an empty product");
-    assert!(reach(x, rows) <= x.values.len() && reach(y, cols) <= y.values.len(), "a factor is too short");
-    assert!(rows * cols <= z.len(), "the product does not fit its output");
-    let parallelism = match threads {
-        2.. if rows * cols * inner >= WORTH_A_SECOND_THREAD => Parallelism::Rayon(threads),
-        _ => Parallelism::None,
-    };
-    // SAFETY: the three assertions above bound every access of the product.
-    unsafe {
-        gemm(
-            rows,
-            cols,
-            inner,
-            z.as_mut_ptr(),
-            1,
-            cols as isize,
-            false,
-            x.values.as_ptr(),
-            x.inner_stride as isize,
-            x.outer_stride as isize,
-            y.values.as_ptr(),
-            y.outer_stride as isize,
-            y.inner_stride as isize,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+impl Extents {
+    pub fn multiplications(self) -> usize {
+        self.rows.saturating_mul(self.cols).saturating_mul(self.inner)
     }
+}
+
+/// The left factor, (rows, inner).
+#[derive(Clone, Copy)]
+pub enum X<'a> {
+    /// The entries of a row adjoin; rows are `stride` apart.
+    Rows { values: &'a [f32], stride: usize },
+    /// As [`pack_left`] packs it.
+    Packed(&'a [f32]),
+}
+
+/// The right factor, (inner, cols).
+#[derive(Clone, Copy)]
+pub enum Y<'a> {
+    /// The entries of a row adjoin; rows are `stride` apart.
+    Rows { values: &'a [f32], stride: usize },
+    /// The entries of a column adjoin; columns are `stride` apart.
+    Columns { values: &'a [f32], stride: usize },
+    /// In panels.
+    Panels(&'a [f32]),
+}
+
+/// How the outputs lie in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Row by row.
+    Rows,
+    /// In panels.
+    Panels,
+}
+
+/// Where an output of a product has the entries of a row in a panel.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub layout: Layout,
+    pub extents: Extents,
+    pub width: Width,
+}
+
+impl Place {
+    /// The first entry and the number of entries.
+    #[inline(always)]
+    pub fn segment(self, row: usize, panel: usize) -> (usize, usize) {
+        let (first, cols, padded) = self.width.of_panel(panel, self.extents.cols);
+        match self.layout {
+            Layout::Rows => (row * self.extents.cols + first, cols),
+            Layout::Panels => (first * self.extents.rows + row * padded, padded),
+        }
+    }
+}
+
+/// Rows and panels cut into tasks: pairs of a range of rows and a panel.
+#[derive(Clone, Copy)]
+pub struct Tasks {
+    panels: usize,
+    rows: usize,
+    rows_of_task: usize,
+}
+
+impl Tasks {
+    /// Enough for `threads` threads; as few as possible, for each task packs its panel.
+    pub fn new(rows: usize, panels: usize, threads: usize) -> Self {
+        let wanted = if threads == 1 { 1 } else { (4 * threads).div_ceil(panels) };
+        Tasks { panels, rows, rows_of_task: rows.div_ceil(wanted).next_multiple_of(ROWS) }
+    }
+
+    pub fn len(self) -> usize {
+        self.panels * self.rows.div_ceil(self.rows_of_task)
+    }
+
+    /// The panel of a task, and its rows.
+    pub fn get(self, task: usize) -> (usize, std::ops::Range<usize>) {
+        let first = task / self.panels * self.rows_of_task;
+        (task % self.panels, first..(first + self.rows_of_task).min(self.rows))
+    }
+}
+
+/// One product, for [`pulp::Arch::dispatch`].
+pub struct Product<'a, F, const N: usize> {
+    pub extents: Extents,
+    pub x: X<'a>,
+    pub y: Y<'a>,
+    pub layout: Layout,
+    pub outputs: [&'a mut [f32]; N],
+    pub finish: F,
+    pub team: &'a Team,
+}
+
+impl<F: Finish<N>, const N: usize> WithSimd for Product<'_, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Product { extents, x, y, layout, outputs, finish, team } = self;
+        let width = Width::with::<S>();
+        let place = Place { layout, extents, width };
+        let outputs = outputs.map(Shared::new);
+        let threads = team.worth(extents.multiplications());
+        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
+        team.run(tasks.len(), threads, |task, scratch| {
+            let (panel, rows) = tasks.get(task);
+            simd.vectorize(Task { place, x, y, outputs: &outputs, finish: &finish, panel, rows, scratch });
+        });
+    }
+}
+
+struct Task<'a, F, const N: usize> {
+    place: Place,
+    x: X<'a>,
+    y: Y<'a>,
+    outputs: &'a [Shared<'a>; N],
+    finish: &'a F,
+    panel: usize,
+    rows: std::ops::Range<usize>,
+    scratch: &'a mut [f32],
+}
+
+impl<F: Finish<N>, const N: usize> WithSimd for Task<'_, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Task { place, x, y, outputs, finish, panel, rows, scratch } = self;
+        let inner = place.extents.inner;
+        let (first_col, cols, width) = place.width.of_panel(panel, place.extents.cols);
+        // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
+        // common, and this task uses one part of each output at a time.
+        let part = |output: usize, row: usize| unsafe {
+            let (at, len) = place.segment(row, panel);
+            outputs[output].part(at, len)
+        };
+        let mut sums = Sums([0.0; ROWS * MAX_WIDTH]);
+        let sums = &mut sums.0;
+        for first in (0..inner).step_by(BLOCK) {
+            let len = BLOCK.min(inner - first);
+            let whole = first + len == inner;
+            let packed = match y {
+                Y::Panels(values) => &values[first_col * inner + first * width..][..len * width],
+                Y::Rows { values, stride } => {
+                    pack_rows(values, first * stride + first_col, stride, (len, cols, width), scratch);
+                    &*scratch
+                }
+                Y::Columns { values, stride } => {
+                    pack_columns(values, first_col * stride + first, stride, (len, cols, width), scratch);
+                    &*scratch
+                }
+            };
+            let fresh = first == 0 || F::BY_BLOCK;
+            let mut row = rows.start;
+            while row < rows.end {
+                let high = tile_rows(rows.end - row);
+                if !fresh {
+                    for (r, sums) in sums.chunks_exact_mut(width).take(high).enumerate() {
+                        sums[..cols].copy_from_slice(part(0, row + r));
+                    }
+                }
+                let left = match x {
+                    X::Rows { values, stride } => tile::Left::Rows { values, start: row * stride + first, stride },
+                    X::Packed(values) => tile::Left::Packed(&values[row * inner + first * high..][..len * high]),
+                };
+                tile(simd, (high, width, len), left, packed, sums, fresh);
+                for (r, sums) in sums.chunks_exact(width).take(high).enumerate() {
+                    if whole || F::BY_BLOCK {
+                        let outputs = std::array::from_fn(|output| part(output, row + r));
+                        finish.finish(simd, row + r, first_col, sums, outputs);
+                    } else {
+                        part(0, row + r).copy_from_slice(&sums[..cols]);
+                    }
+                }
+                row += high;
+            }
+        }
+    }
+}
+
+/// The sums of a tile, aligned to the lines of the cache.
+#[repr(align(64))]
+struct Sums([f32; ROWS * MAX_WIDTH]);
+
+/// Rows that are packed at a time: what a few lines of the cache hold of a column.
+const PACKED_TOGETHER: usize = 8 * ROWS;
+
+/// Packs x, (rows, inner), whose columns are `stride` apart, tile by tile: within a tile the
+/// entries of a column adjoin.
+pub fn pack_left(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
+    let packed = Shared::new(&mut packed[..rows * inner]);
+    let threads = team.worth(rows * inner);
+    team.run(rows.div_ceil(PACKED_TOGETHER), threads, |task, _| {
+        let first = task * PACKED_TOGETHER;
+        let rows = PACKED_TOGETHER.min(rows - first);
+        #[allow(unsafe_code, reason = "tasks write parts that follow each other")]
+        // SAFETY: each task has rows of its own, which are packed in their order.
+        let packed = unsafe { packed.part(first * inner, rows * inner) };
+        for i in 0..inner {
+            let column = &values[i * stride + first..][..rows];
+            let mut row = 0;
+            while row < rows {
+                let high = tile_rows(rows - row);
+                packed[row * inner + i * high..][..high].copy_from_slice(&column[row..row + high]);
+                row += high;
+            }
+        }
+    });
 }

@@ -1,0 +1,153 @@
+//! Panels: how the right factor of a product lies in memory while it is used.
+//!
+//! The columns are cut into panels as wide as a tile; a panel holds its part of each row side by
+//! side, so that a tile reads memory from front to back. The last panel is only as many whole
+//! vectors wide as it needs, its missing columns are 0.
+
+use bytemuck::{Pod, Zeroable};
+use pulp::{Arch, Simd, WithSimd};
+
+use super::tile::vectors;
+
+/// A line of the cache, and a vector of AVX-512: panels begin on one.
+#[derive(Clone, Copy, Default, Pod, Zeroable, Debug)]
+#[repr(C, align(64))]
+pub struct Line([f32; Line::LEN]);
+
+impl Line {
+    /// Entries in a line.
+    pub const LEN: usize = 16;
+}
+
+/// How wide panels are with the vectors of a machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Width {
+    /// Entries in a vector.
+    lanes: usize,
+    /// Entries in a row of a whole panel.
+    pub whole: usize,
+}
+
+impl Width {
+    /// For this machine.
+    pub fn of(arch: Arch) -> Self {
+        struct Of;
+        impl WithSimd for Of {
+            type Output = Width;
+            fn with_simd<S: Simd>(self, _: S) -> Width {
+                Width::with::<S>()
+            }
+        }
+        arch.dispatch(Of)
+    }
+
+    /// For one kind of vector.
+    pub const fn with<S: Simd>() -> Self {
+        Width { lanes: S::F32_LANES, whole: vectors::<S>() * S::F32_LANES }
+    }
+
+    /// Number of panels of a matrix of `cols` columns.
+    pub const fn panels(self, cols: usize) -> usize {
+        cols.div_ceil(self.whole)
+    }
+
+    /// The columns of a panel: the first, how many there are, and how many with those of 0.
+    #[inline(always)]
+    pub const fn of_panel(self, panel: usize, cols: usize) -> (usize, usize, usize) {
+        let first = panel * self.whole;
+        let cols = if cols - first < self.whole { cols - first } else { self.whole };
+        (first, cols, cols.next_multiple_of(self.lanes))
+    }
+
+    /// Entries of all panels of a matrix of (rows, cols), those of 0 included.
+    pub const fn len(self, rows: usize, cols: usize) -> usize {
+        rows * cols.next_multiple_of(self.lanes)
+    }
+
+    /// Lines that hold so many rows of a whole panel.
+    pub const fn lines(self, rows: usize) -> usize {
+        (rows * self.whole).div_ceil(Line::LEN)
+    }
+}
+
+/// Packs columns of y, from `values[start]`, into a panel of `width`; the rows of y are `stride` apart.
+#[inline(always)]
+pub fn pack_rows(
+    values: &[f32],
+    start: usize,
+    stride: usize,
+    (rows, cols, width): (usize, usize, usize),
+    panel: &mut [f32],
+) {
+    for (i, packed) in panel[..rows * width].chunks_exact_mut(width).enumerate() {
+        packed[..cols].copy_from_slice(&values[start + i * stride..][..cols]);
+        packed[cols..].fill(0.0);
+    }
+}
+
+/// Side of the squares that are transposed in registers.
+const SQUARE: usize = 8;
+
+/// As [`pack_rows`], where the columns of y are `stride` apart and the entries of a column adjoin.
+#[inline(always)]
+pub fn pack_columns(
+    values: &[f32],
+    start: usize,
+    stride: usize,
+    (rows, cols, width): (usize, usize, usize),
+    panel: &mut [f32],
+) {
+    let panel = &mut panel[..rows * width];
+    let column = |c: usize| &values[start + c * stride..][..rows];
+    let mut c = 0;
+    while c + SQUARE <= cols {
+        let columns: [&[f32]; SQUARE] = std::array::from_fn(|k| column(c + k));
+        let mut i = 0;
+        while i + SQUARE <= rows {
+            let mut square = [[0.0; SQUARE]; SQUARE];
+            for k in 0..SQUARE {
+                square[k].copy_from_slice(&columns[k][i..i + SQUARE]);
+            }
+            for r in 0..SQUARE {
+                let transposed: [f32; SQUARE] = std::array::from_fn(|k| square[k][r]);
+                panel[(i + r) * width + c..][..SQUARE].copy_from_slice(&transposed);
+            }
+            i += SQUARE;
+        }
+        for i in i..rows {
+            for (packed, column) in panel[i * width + c..][..SQUARE].iter_mut().zip(columns) {
+                *packed = column[i];
+            }
+        }
+        c += SQUARE;
+    }
+    for c in c..cols {
+        for (packed, &value) in panel.chunks_exact_mut(width).zip(column(c)) {
+            packed[c] = value;
+        }
+    }
+    if cols < width {
+        panel.chunks_exact_mut(width).for_each(|row| row[cols..].fill(0.0));
+    }
+}
+
+/// Lays a matrix of (rows, cols), whose columns adjoin in memory, out as panels.
+pub fn from_columns(width: Width, values: &[f32], (rows, cols): (usize, usize), panels: &mut [f32]) {
+    for panel in 0..width.panels(cols) {
+        let (first, cols, padded) = width.of_panel(panel, cols);
+        pack_columns(values, first * rows, rows, (rows, cols, padded), &mut panels[first * rows..]);
+    }
+}
+
+/// The inverse of [`from_columns`].
+pub fn to_columns(width: Width, panels: &[f32], (rows, cols): (usize, usize), values: &mut [f32]) {
+    for panel in 0..width.panels(cols) {
+        let (first, cols, padded) = width.of_panel(panel, cols);
+        for c in 0..cols {
+            let column = &mut values[(first + c) * rows..][..rows];
+            for (value, row) in column.iter_mut().zip(panels[first * rows..].chunks_exact(padded)) {
+                *value = row[c];
+            }
+        }
+    }
+}

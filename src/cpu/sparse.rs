@@ -1,0 +1,230 @@
+//! Products whose left factor is mostly zeros, such as the pixels of handwriting: zeros are skipped.
+//!
+//! A sum is the same chain as in [`tile`](super::tile), without the terms 0 · w. These change no
+//! bit as long as the other factor is finite; 0 · ∞ and 0 · NaN are NaN, so where it is not, the
+//! whole product is computed.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use pulp::{Simd, WithSimd};
+
+use super::finish::{Finish, load};
+use super::panels::Width;
+use super::product::{Extents, Layout, Place, Tasks};
+use super::threads::{Shared, Team};
+use super::tile::panel;
+use crate::network::reserve;
+
+/// Zeros are skipped where they are at least two thirds: finding and skipping one costs about as
+/// much as two terms of a whole product.
+const WORTH_SKIPPING: usize = 3;
+
+/// Examples that one word of a mask stands for.
+pub const WORD: usize = u64::BITS as usize;
+
+/// One entry that is not 0.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Nonzero {
+    pub column: u32,
+    pub value: f32,
+}
+
+/// Where the activations of a mini-batch are not 0.
+#[derive(Default, Debug)]
+pub struct Nonzeros {
+    rows: usize,
+    cols: usize,
+    few: bool,
+    entries: Vec<Nonzero>,
+    /// Where the entries of each row begin, and where those of the last end.
+    starts: Vec<usize>,
+    /// For each column and each `WORD` rows, which of them are not 0: (words, cols).
+    pub masks: Vec<u64>,
+}
+
+impl Nonzeros {
+    /// Makes room for a matrix of (rows, cols).
+    ///
+    /// # Errors
+    /// Memory that the system does not give.
+    pub fn make_room(&mut self, rows: usize, cols: usize) -> Result<()> {
+        // One more row than is kept is noted before it is known to be too many.
+        let entries = rows * cols / WORTH_SKIPPING + cols;
+        let missing = entries.saturating_sub(self.entries.len());
+        reserve(&mut self.entries, missing)?;
+        self.entries.resize(self.entries.len() + missing, Nonzero::default());
+        reserve(&mut self.starts, rows + 1)?;
+        reserve(&mut self.masks, rows.div_ceil(WORD) * cols)
+    }
+
+    /// Forgets what was noted: `rows` rows of `cols` entries follow.
+    pub fn begin(&mut self, rows: usize, cols: usize) {
+        (self.rows, self.cols, self.few) = (rows, cols, true);
+        self.starts.clear();
+        self.starts.push(0);
+    }
+
+    /// Notes a row, whose entries that are not 0 stand where `of_group` has a bit: it is asked for
+    /// the bits of each `WORD` entries, from the one it is told.
+    #[inline(always)]
+    pub fn note(&mut self, row: &[f32], of_group: impl Fn(usize) -> u64) {
+        if !self.few {
+            return;
+        }
+        let before = self.len();
+        let entries = &mut self.entries[before..][..row.len()];
+        let mut found = 0;
+        for first in (0..row.len()).step_by(WORD) {
+            let mut mask = of_group(first);
+            let group = &row[first..];
+            let count = mask.count_ones() as usize;
+            for entry in &mut entries[found..][..count] {
+                let i = mask.trailing_zeros() as usize;
+                *entry = Nonzero { column: (first + i) as u32, value: group[i] };
+                mask &= mask - 1;
+            }
+            found += count;
+        }
+        self.starts.push(before + found);
+        self.few = (before + found) * WORTH_SKIPPING <= self.rows * self.cols;
+    }
+
+    /// Whether the last matrix that was noted has so few that skipping the others pays.
+    pub fn few(&self) -> bool {
+        self.few
+    }
+
+    /// Entries noted so far.
+    pub fn len(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// The entries of a row, in order.
+    pub fn row(&self, row: usize) -> &[Nonzero] {
+        &self.entries[self.starts[row]..self.starts[row + 1]]
+    }
+
+    /// Turns the entries around: for each column, the rows.
+    pub fn find_masks(&mut self) {
+        let words = self.rows.div_ceil(WORD);
+        self.masks.clear();
+        self.masks.resize(words * self.cols, 0);
+        for row in 0..self.rows {
+            let masks = &mut self.masks[row / WORD * self.cols..][..self.cols];
+            for entry in &self.entries[self.starts[row]..self.starts[row + 1]] {
+                masks[entry.column as usize] |= 1 << (row % WORD);
+            }
+        }
+    }
+}
+
+/// x y, y in panels, as [`Product`](super::product::Product).
+pub struct SparseProduct<'a, F, const N: usize> {
+    pub extents: Extents,
+    pub x: &'a Nonzeros,
+    pub y: &'a [f32],
+    pub outputs: [&'a mut [f32]; N],
+    pub finish: F,
+    pub team: &'a Team,
+}
+
+impl<F: Finish<N>, const N: usize> WithSimd for SparseProduct<'_, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let SparseProduct { extents, x, y, outputs, finish, team } = self;
+        let width = Width::with::<S>();
+        let place = Place { layout: Layout::Rows, extents, width };
+        let outputs = outputs.map(Shared::new);
+        let threads = team.worth(x.len() * extents.cols);
+        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
+        team.run(tasks.len(), threads, |task, _| {
+            let (panel, rows) = tasks.get(task);
+            simd.vectorize(ProductTask { place, x, y, outputs: &outputs, finish: &finish, panel, rows });
+        });
+    }
+}
+
+struct ProductTask<'a, F, const N: usize> {
+    place: Place,
+    x: &'a Nonzeros,
+    y: &'a [f32],
+    outputs: &'a [Shared<'a>; N],
+    finish: &'a F,
+    panel: usize,
+    rows: Range<usize>,
+}
+
+impl<F: Finish<N>, const N: usize> ProductTask<'_, F, N> {
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
+    fn run<S: Simd, const V: usize>(self, simd: S, first_col: usize) {
+        let ProductTask { place, x, y, outputs, finish, panel: index, rows } = self;
+        let y = &panel::<S, V>(&y[first_col * place.extents.inner..])[..place.extents.inner];
+        for row in rows {
+            let mut acc = [simd.splat_f32s(0.0); V];
+            for &Nonzero { column, value } in x.row(row) {
+                let value = simd.splat_f32s(value);
+                let y = &y[column as usize];
+                for v in 0..V {
+                    acc[v] = simd.mul_add_e_f32s(value, y[v], acc[v]);
+                }
+            }
+            // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
+            // common, and this task uses one part of each output at a time.
+            let outputs = std::array::from_fn(|output| unsafe {
+                let (at, len) = place.segment(row, index);
+                outputs[output].part(at, len)
+            });
+            finish.finish(simd, row, first_col, bytemuck::cast_slice(&acc), outputs);
+        }
+    }
+}
+
+impl<F: Finish<N>, const N: usize> WithSimd for ProductTask<'_, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (first_col, _, width) = self.place.width.of_panel(self.panel, self.place.extents.cols);
+        match width / S::F32_LANES {
+            1 => self.run::<S, 1>(simd, first_col),
+            2 => self.run::<S, 2>(simd, first_col),
+            3 => self.run::<S, 3>(simd, first_col),
+            _ => self.run::<S, 4>(simd, first_col),
+        }
+    }
+}
+
+/// Whether all of a slice is finite, for [`pulp::Arch::dispatch`].
+pub struct AllFinite<'a>(pub &'a [f32]);
+
+impl WithSimd for AllFinite<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        // As many as it takes not to wait for one sum.
+        const TOGETHER: usize = 4;
+        let zero = simd.splat_f32s(0.0);
+        let mut zeros = [zero; TOGETHER];
+        for values in self.0.chunks(TOGETHER * S::F32_LANES) {
+            for (zeros, values) in zeros.iter_mut().zip(values.chunks(S::F32_LANES)) {
+                *zeros = simd.mul_add_e_f32s(load(simd, values), zero, *zeros);
+            }
+        }
+        all_zero(simd, zeros)
+    }
+}
+
+/// Whether the sums of 0 times some numbers are all 0: none of the numbers is infinite or NaN.
+#[inline(always)]
+pub fn all_zero<S: Simd, const V: usize>(simd: S, zeros: [S::f32s; V]) -> bool {
+    let mut sum = simd.splat_f32s(0.0);
+    for zeros in zeros {
+        sum = simd.add_f32s(sum, zeros);
+    }
+    simd.reduce_sum_f32s(sum) == 0.0
+}

@@ -1,0 +1,190 @@
+//! The numbers of every matrix that the loaded plans name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bytemuck::Pod;
+
+use super::panels::{Line, Width, from_columns, to_columns};
+use crate::executor::check_size;
+use crate::kernel::Operand;
+use crate::network::reserve;
+use crate::plan::{Element, Matrix};
+
+/// The matrices, by index.
+#[derive(Default, Debug)]
+pub struct Store {
+    pub numbers: Vec<Numbers>,
+    index: HashMap<Arc<str>, usize>,
+}
+
+/// The numbers of one matrix.
+#[derive(Debug)]
+pub enum Numbers {
+    F32(Vec<f32>),
+    U32(Vec<u32>),
+    Bytes(Vec<u8>),
+    Panels(Panels),
+}
+
+/// Weights, (n\[l\], n\[l-1\]), in panels: the right factor of a layer forward, wᵀ, ready to be used.
+#[derive(Debug)]
+pub struct Panels {
+    /// n\[l\] and n\[l-1\].
+    shape: (usize, usize),
+    width: Width,
+    lines: Vec<Line>,
+    /// Whether all weights are known to be finite, or known not to be.
+    pub finite: Option<bool>,
+}
+
+impl Panels {
+    fn new(width: Width, shape: (usize, usize)) -> Result<Self> {
+        let mut lines = Vec::new();
+        let len = width.len(shape.1, shape.0).div_ceil(Line::LEN);
+        reserve(&mut lines, len)?;
+        lines.resize(len, Line::default());
+        Ok(Panels { shape, width, lines, finite: None })
+    }
+
+    pub fn values(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.lines)
+    }
+
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(&mut self.lines)
+    }
+
+    /// Row by row.
+    fn to_rows(&self) -> Vec<f32> {
+        let (rows, cols) = self.shape;
+        let mut values = vec![0.0; rows * cols];
+        to_columns(self.width, self.values(), (cols, rows), &mut values);
+        values
+    }
+}
+
+impl Store {
+    pub fn clear(&mut self) {
+        *self = Store::default();
+    }
+
+    /// The index of a matrix; it grows where it is too small. Weights that are new and wanted `in_panels`
+    /// are laid out so.
+    pub fn make_room(&mut self, matrix: &Matrix, in_panels: Option<Width>) -> Result<usize> {
+        fn grow<T: Pod>(values: &mut Vec<T>, len: usize) -> Result<()> {
+            reserve(values, len.saturating_sub(values.len()))?;
+            values.resize(len.max(values.len()), T::zeroed());
+            Ok(())
+        }
+        let index = match self.index.get(&matrix.name) {
+            Some(&index) => index,
+            None => {
+                self.numbers.push(match (matrix.element, in_panels) {
+                    (Element::F32, Some(width)) => Numbers::Panels(Panels::new(width, matrix.shape())?),
+                    (Element::F32, None) => Numbers::F32(Vec::new()),
+                    (Element::U32, _) => Numbers::U32(Vec::new()),
+                    (Element::Byte, _) => Numbers::Bytes(Vec::new()),
+                });
+                self.index.insert(Arc::clone(&matrix.name), self.numbers.len() - 1);
+                self.numbers.len() - 1
+            }
+        };
+        match &mut self.numbers[index] {
+            Numbers::F32(values) => grow(values, matrix.len())?,
+            Numbers::U32(values) => grow(values, matrix.len())?,
+            Numbers::Bytes(values) => grow(values, matrix.len())?,
+            Numbers::Panels(panels) => debug_assert_eq!(panels.shape, matrix.shape(), "{matrix}"),
+        }
+        Ok(index)
+    }
+
+    fn find(&self, matrix: &Matrix) -> Result<usize> {
+        self.index.get(&matrix.name).copied().with_context(|| format!("no loaded plan names {matrix}"))
+    }
+
+    /// Writes the first entries of a matrix.
+    pub fn write(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
+        check_size(matrix, bytes.len())?;
+        let index = self.find(matrix)?;
+        match &mut self.numbers[index] {
+            Numbers::Panels(panels) => {
+                let (rows, cols) = panels.shape;
+                let mut values = panels.to_rows();
+                bytemuck::cast_slice_mut(&mut values)[..bytes.len()].copy_from_slice(bytes);
+                panels.finite = None;
+                from_columns(panels.width, &values, (cols, rows), panels.values_mut());
+            }
+            numbers => numbers.bytes_mut()[..bytes.len()].copy_from_slice(bytes),
+        }
+        Ok(())
+    }
+
+    /// Reads the first entries of a matrix.
+    pub fn read(&self, matrix: &Matrix) -> Result<Vec<u8>> {
+        match &self.numbers[self.find(matrix)?] {
+            Numbers::Panels(panels) => Ok(bytemuck::cast_slice(&panels.to_rows())[..matrix.size()].to_vec()),
+            numbers => Ok(numbers.bytes()[..matrix.size()].to_vec()),
+        }
+    }
+
+    /// The numbers of several matrices at once, all different.
+    pub fn get<const N: usize>(&mut self, indices: [usize; N]) -> [&mut Numbers; N] {
+        self.numbers.get_disjoint_mut(indices).expect("a step has different matrices, all of them in the store")
+    }
+}
+
+impl Numbers {
+    /// The first `len` entries, row by row.
+    pub fn f32s(&mut self, len: usize) -> &mut [f32] {
+        match self {
+            Numbers::F32(values) => &mut values[..len],
+            other => panic!("rows of f32 expected in {other:?}"),
+        }
+    }
+
+    pub fn u32s(&self) -> &[u32] {
+        match self {
+            Numbers::U32(values) => values,
+            other => panic!("u32 expected in {other:?}"),
+        }
+    }
+
+    pub fn lend(&self, len: usize) -> Operand<'_> {
+        match self {
+            Numbers::F32(values) => Operand::F32(&values[..len]),
+            Numbers::U32(values) => Operand::U32(&values[..len]),
+            Numbers::Bytes(values) => Operand::Bytes(&values[..len]),
+            Numbers::Panels(_) => panic!("twins read no panels"),
+        }
+    }
+
+    pub fn lend_mut(&mut self, len: usize) -> Operand<'_> {
+        match self {
+            Numbers::F32(values) => Operand::F32Mut(&mut values[..len]),
+            Numbers::U32(values) => Operand::U32Mut(&mut values[..len]),
+            // No kernel writes bytes: Operand has no such case.
+            Numbers::Bytes(values) => Operand::Bytes(&values[..len]),
+            Numbers::Panels(_) => panic!("twins write no panels"),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Numbers::F32(values) => bytemuck::cast_slice(values),
+            Numbers::U32(values) => bytemuck::cast_slice(values),
+            Numbers::Bytes(values) => values,
+            Numbers::Panels(panels) => bytemuck::cast_slice(panels.values()),
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Numbers::F32(values) => bytemuck::cast_slice_mut(values),
+            Numbers::U32(values) => bytemuck::cast_slice_mut(values),
+            Numbers::Bytes(values) => values,
+            Numbers::Panels(panels) => bytemuck::cast_slice_mut(panels.values_mut()),
+        }
+    }
+}

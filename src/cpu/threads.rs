@@ -1,0 +1,104 @@
+//! Threads, and what they share.
+
+use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+
+use super::panels::Line;
+use crate::network::reserve;
+
+/// Multiplications below which a product stays on one thread: waking a second one, on a machine that
+/// has other work too, costs about as much as half of them.
+const WORTH_A_SECOND_THREAD: usize = 1 << 23;
+
+/// The threads of an executor, each with memory of its own to pack factors in.
+#[derive(Debug)]
+pub struct Team {
+    pool: Option<rayon::ThreadPool>,
+    scratch: Vec<Mutex<Vec<Line>>>,
+}
+
+impl Team {
+    /// Up to `threads` threads, as far as products of `largest` multiplications can use them, with
+    /// `scratch` lines each.
+    ///
+    /// # Errors
+    /// Threads or memory that the system does not give.
+    pub fn new(threads: usize, largest: usize, scratch: usize) -> Result<Self> {
+        let threads = if largest < WORTH_A_SECOND_THREAD { 1 } else { threads };
+        let pool = match threads {
+            2.. => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                Some(pool.with_context(|| format!("the system does not start {threads} threads: use --threads 1"))?)
+            }
+            _ => None,
+        };
+        let memory = || {
+            let mut lines = Vec::new();
+            reserve(&mut lines, scratch)?;
+            lines.resize(scratch, Line::default());
+            Ok(Mutex::new(lines))
+        };
+        let scratch = (0..threads.max(1)).map(|_| memory()).collect::<Result<_>>()?;
+        Ok(Team { pool, scratch })
+    }
+
+    /// How many threads work of so many multiplications is worth.
+    pub fn worth(&self, multiplications: usize) -> usize {
+        if multiplications < WORTH_A_SECOND_THREAD { 1 } else { self.scratch.len() }
+    }
+
+    /// Does `tasks` tasks, with the scratch memory of the thread that each runs on; on several
+    /// threads where they are `worth` it.
+    pub fn run(&self, tasks: usize, threads: usize, task: impl Fn(usize, &mut [f32]) + Sync) {
+        let with_scratch = |index: usize, thread: usize| {
+            // Scratch memory holds nothing from one task to the next: a panic elsewhere spoils nothing.
+            let mut scratch = self.scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            task(index, bytemuck::cast_slice_mut(&mut scratch));
+        };
+        match &self.pool {
+            Some(pool) if threads > 1 && tasks > 1 => pool.install(|| {
+                (0..tasks)
+                    .into_par_iter()
+                    .with_max_len(1)
+                    .for_each(|index| with_scratch(index, rayon::current_thread_index().unwrap_or(0)));
+            }),
+            _ => (0..tasks).for_each(|index| with_scratch(index, 0)),
+        }
+    }
+}
+
+/// A slice of which several threads write different parts at the same time.
+pub struct Shared<'a> {
+    start: *mut f32,
+    len: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+#[allow(unsafe_code, reason = "the parts that threads write interleave, which chunks of a slice cannot")]
+// SAFETY: a Shared is an exclusive borrow of its slice; `part` asks its callers for disjoint parts.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    pub fn new(values: &'a mut [f32]) -> Self {
+        Shared { start: values.as_mut_ptr(), len: values.len(), lifetime: PhantomData }
+    }
+
+    /// The entries `at..at + len`.
+    ///
+    /// # Safety
+    /// While the part is in use nobody else may ask for one that overlaps it.
+    ///
+    /// # Panics
+    /// If the slice is shorter.
+    #[allow(unsafe_code, reason = "the parts that threads write interleave, which chunks of a slice cannot")]
+    #[allow(clippy::mut_from_ref, reason = "the contract makes each part exclusive")]
+    #[inline(always)]
+    pub unsafe fn part(&self, at: usize, len: usize) -> &mut [f32] {
+        assert!(at <= self.len && len <= self.len - at, "a part past the end");
+        // SAFETY: within the slice by the assertion; exclusive by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
+    }
+}

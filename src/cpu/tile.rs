@@ -1,0 +1,161 @@
+//! The innermost loops of a matrix product: a few rows of one factor times one panel of the other.
+//!
+//! Every sum is a chain in the order of the inner extent, so neither the size of a tile nor the
+//! number of threads changes a bit of it.
+
+use pulp::{Simd, WithSimd};
+
+/// The most rows in a tile. With a panel of four vectors, 24 sums fill the 32 registers of AVX-512
+/// and NEON; with a panel of two, 12 fill the 16 of AVX2.
+pub const ROWS: usize = 6;
+
+/// The most entries in a row of a panel: four vectors of AVX-512.
+pub const MAX_WIDTH: usize = 64;
+
+/// Vectors in a row of a panel.
+pub const fn vectors<S: Simd>() -> usize {
+    if S::F32_LANES == 8 { 2 } else { 4 }
+}
+
+/// The rows of a tile that `remaining` rows begin with: 6, 4, 2 or 1.
+pub const fn tile_rows(remaining: usize) -> usize {
+    match remaining {
+        0 => 0,
+        1 => 1,
+        2 | 3 => 2,
+        4 | 5 => 4,
+        _ => ROWS,
+    }
+}
+
+/// The left factor of a tile.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// Its rows stand `stride` apart, from `start`.
+    Rows { values: &'a [f32], start: usize, stride: usize },
+    /// Packed: the entries of a column stand side by side, then those of the next.
+    Packed(&'a [f32]),
+}
+
+/// `sums[r] += Σᵢ x[r, i] y[i]` for each of `rows` rows, y being a panel `inner` rows high; where the
+/// sums are `fresh`, what they held is forgotten. The rows of y and of sums are `width` long.
+#[inline(always)]
+pub fn tile<S: Simd>(
+    simd: S,
+    (rows, width, inner): (usize, usize, usize),
+    x: Left<'_>,
+    y: &[f32],
+    sums: &mut [f32],
+    fresh: bool,
+) {
+    macro_rules! run {
+        ($rows:literal, $vectors:literal) => {
+            match x {
+                Left::Rows { values, start, stride } => {
+                    let x: [&[f32]; $rows] = std::array::from_fn(|r| &values[start + r * stride..][..inner]);
+                    simd.vectorize(OfRows::<$rows, $vectors> { x, y, sums, fresh });
+                }
+                Left::Packed(x) => simd.vectorize(OfPacked::<$rows, $vectors> { x, y, sums, fresh }),
+            }
+        };
+    }
+    macro_rules! run_rows {
+        ($vectors:literal) => {
+            match rows {
+                6 => run!(6, $vectors),
+                4 => run!(4, $vectors),
+                2 => run!(2, $vectors),
+                1 => run!(1, $vectors),
+                other => unreachable!("tiles of {other} rows are never asked for"),
+            }
+        };
+    }
+    match width / S::F32_LANES {
+        1 => run_rows!(1),
+        2 => run_rows!(2),
+        3 => run_rows!(3),
+        4 => run_rows!(4),
+        other => unreachable!("panels are never {other} vectors wide"),
+    }
+}
+
+struct OfRows<'a, const R: usize, const V: usize> {
+    x: [&'a [f32]; R],
+    y: &'a [f32],
+    sums: &'a mut [f32],
+    fresh: bool,
+}
+
+impl<const R: usize, const V: usize> WithSimd for OfRows<'_, R, V> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let inner = self.x[0].len();
+        // Slices of one known length: the loop needs no bounds checks.
+        let x = self.x.map(|row| &row[..inner]);
+        let y = &panel::<S, V>(self.y)[..inner];
+        let mut acc = begin::<S, R, V>(simd, self.sums, self.fresh);
+        for i in 0..inner {
+            accumulate(simd, &mut acc, |r| x[r][i], &y[i]);
+        }
+        end::<S, R, V>(acc, self.sums);
+    }
+}
+
+struct OfPacked<'a, const R: usize, const V: usize> {
+    x: &'a [f32],
+    y: &'a [f32],
+    sums: &'a mut [f32],
+    fresh: bool,
+}
+
+impl<const R: usize, const V: usize> WithSimd for OfPacked<'_, R, V> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (x, _) = pulp::as_arrays::<R, f32>(self.x);
+        let mut acc = begin::<S, R, V>(simd, self.sums, self.fresh);
+        for (x, y) in x.iter().zip(panel::<S, V>(self.y)) {
+            accumulate(simd, &mut acc, |r| x[r], y);
+        }
+        end::<S, R, V>(acc, self.sums);
+    }
+}
+
+/// The rows of a panel of V vectors.
+#[inline(always)]
+pub fn panel<S: Simd, const V: usize>(values: &[f32]) -> &[[S::f32s; V]] {
+    pulp::as_arrays::<V, S::f32s>(S::as_simd_f32s(values).0).0
+}
+
+#[inline(always)]
+fn begin<S: Simd, const R: usize, const V: usize>(simd: S, sums: &[f32], fresh: bool) -> [[S::f32s; V]; R] {
+    let mut acc = [[simd.splat_f32s(0.0); V]; R];
+    if !fresh {
+        acc.copy_from_slice(&panel::<S, V>(sums)[..R]);
+    }
+    acc
+}
+
+#[inline(always)]
+fn accumulate<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    acc: &mut [[S::f32s; V]; R],
+    x: impl Fn(usize) -> f32,
+    y: &[S::f32s; V],
+) {
+    for (r, acc) in acc.iter_mut().enumerate() {
+        let x = simd.splat_f32s(x(r));
+        for v in 0..V {
+            acc[v] = simd.mul_add_e_f32s(x, y[v], acc[v]);
+        }
+    }
+}
+
+#[inline(always)]
+fn end<S: Simd, const R: usize, const V: usize>(acc: [[S::f32s; V]; R], sums: &mut [f32]) {
+    let (sums, _) = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(sums).0);
+    sums[..R].copy_from_slice(&acc);
+}
