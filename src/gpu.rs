@@ -23,6 +23,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 pub use adapter::{Adapter, adapters};
+pub use probe::LOOP_ITERATIONS_ALWAYS_RIGHT;
 pub use tuning::Tuning;
 
 use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress, check_size};
@@ -143,6 +144,15 @@ impl Gpu {
             choices,
             profiler,
         })
+    }
+
+    /// Whether the device runs loops of more than [`LOOP_ITERATIONS_ALWAYS_RIGHT`] iterations to their
+    /// end.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn long_loops_are_right(&self) -> Result<bool> {
+        probe::long_loops_are_right(self)
     }
 
     fn buffer(&self, matrix: &Matrix) -> Result<&wgpu::Buffer> {

@@ -18,6 +18,8 @@ pub struct Variant {
     pub grid: Grid,
     /// Bytes of shared memory in a work group.
     pub shared_memory: u32,
+    /// Whether the device must have subgroup operations.
+    pub subgroups: bool,
     /// Terms of the sums that one iteration of the longest loop takes.
     pub terms_per_iteration: usize,
 }
@@ -40,7 +42,11 @@ impl PartialEq for Variant {
 impl Eq for Variant {}
 
 /// Every variant.
-pub static VARIANTS: [&Variant; 5] = [&REGISTERS_4X4, &REGISTERS_8X8, &REGISTERS_16X8, &SPLIT, &TILED];
+pub static VARIANTS: [&Variant; 7] =
+    [&REGISTERS_4X4, &REGISTERS_8X8, &REGISTERS_16X8, &SPLIT, &SPLIT_SUBGROUP, &TILED_64X64, &TILED_128X128];
+
+/// The variants that every adapter must be able to run: those that [`suitable`] chooses from.
+pub static ALWAYS: [&Variant; 5] = [&REGISTERS_4X4, &REGISTERS_8X8, &REGISTERS_16X8, &SPLIT, &TILED_64X64];
 
 /// 4 x 4 entries per invocation, in registers: products with few entries.
 pub static REGISTERS_4X4: Variant = Variant {
@@ -48,6 +54,7 @@ pub static REGISTERS_4X4: Variant = Variant {
     shader: include_str!("../shaders/product/registers_4x4.wgsl"),
     grid: Grid::PerTile { rows: 4, cols: 8, tile_rows: 16, tile_cols: 32 },
     shared_memory: 0,
+    subgroups: false,
     terms_per_iteration: 4,
 };
 
@@ -57,6 +64,7 @@ pub static REGISTERS_8X8: Variant = Variant {
     shader: include_str!("../shaders/product/registers_8x8.wgsl"),
     grid: Grid::PerTile { rows: 4, cols: 8, tile_rows: 32, tile_cols: 64 },
     shared_memory: 0,
+    subgroups: false,
     terms_per_iteration: 4,
 };
 
@@ -66,6 +74,7 @@ pub static REGISTERS_16X8: Variant = Variant {
     shader: include_str!("../shaders/product/registers_16x8.wgsl"),
     grid: Grid::PerTile { rows: 1, cols: 8, tile_rows: 16, tile_cols: 64 },
     shared_memory: 0,
+    subgroups: false,
     terms_per_iteration: 4,
 };
 
@@ -75,17 +84,37 @@ pub static SPLIT: Variant = Variant {
     shader: include_str!("../shaders/product/split.wgsl"),
     grid: Grid::PerTile { rows: 1, cols: 64, tile_rows: 4, tile_cols: 4 },
     shared_memory: 64 * 16 * 4,
+    subgroups: false,
     terms_per_iteration: 4 * 64,
 };
 
+/// As [`SPLIT`], the parts added up by subgroup operations.
+pub static SPLIT_SUBGROUP: Variant = Variant {
+    name: "split_subgroup",
+    shader: include_str!("../shaders/product/split_subgroup.wgsl"),
+    subgroups: true,
+    ..SPLIT
+};
+
 /// Tiles of 64 x 64 through shared memory, 8 x 8 entries per invocation: large products on GPUs.
-pub static TILED: Variant = Variant {
-    name: "tiled",
-    shader: include_str!("../shaders/product/tiled.wgsl"),
+pub static TILED_64X64: Variant = Variant {
+    name: "tiled_64x64",
+    shader: include_str!("../shaders/product/tiled_64x64.wgsl"),
     grid: Grid::PerTile { rows: 8, cols: 8, tile_rows: 64, tile_cols: 64 },
     shared_memory: 2 * 16 * 16 * 16,
+    subgroups: false,
     // An outer loop over 16 terms at a time, and an inner one over each of them.
     terms_per_iteration: 1,
+};
+
+/// Tiles of 128 x 128 through shared memory, 8 x 8 entries per invocation: products large enough to
+/// fill a GPU with such tiles.
+pub static TILED_128X128: Variant = Variant {
+    name: "tiled_128x128",
+    shader: include_str!("../shaders/product/tiled_128x128.wgsl"),
+    grid: Grid::PerTile { rows: 16, cols: 16, tile_rows: 128, tile_cols: 128 },
+    shared_memory: 2 * 16 * 32 * 16,
+    ..TILED_64X64
 };
 
 /// Hands sums to `finish`.
@@ -142,7 +171,7 @@ pub fn suitable(form: Form, extents: Extents, software: bool) -> Realization {
         true if rows > 4 && rows * cols >= 512 => &REGISTERS_8X8,
         true => &REGISTERS_4X4,
         false if rows * cols <= 32 * 1024 && inner >= 256 => &SPLIT,
-        false if rows >= 64 && cols >= 64 => &TILED,
+        false if rows >= 64 && cols >= 64 => &TILED_64X64,
         false => &REGISTERS_4X4,
     };
     Realization { variant, vec4: allows_vec4(form, extents) }

@@ -1,18 +1,24 @@
 //! `gpu-backprop devices`
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
 use super::{print, print_json};
+use crate::check::{self, Finding};
 use crate::device::{all_threads, restriction, why_only_cpu};
 use crate::gpu::{Adapter, adapters};
 
 /// The flags of `devices`.
 #[derive(Args, Debug)]
 pub struct Arguments {
+    /// Train a small network on each adapter in every way there is, and compare with the host: finds
+    /// faults of drivers that nothing else reports.
+    #[arg(long)]
+    check: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
@@ -41,6 +47,11 @@ struct GpuDevice {
     shortcomings: Vec<String>,
     max_matrix_bytes: u64,
     max_work_group_invocations: u32,
+    capabilities: Vec<&'static str>,
+    /// What earlier runs chose by measuring.
+    choices: Vec<String>,
+    /// Null without --check.
+    check: Option<Vec<Finding>>,
 }
 
 #[derive(Serialize)]
@@ -55,7 +66,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let adapters = adapters();
     let devices = Devices {
         cpu: CpuDevice { threads: all_threads() },
-        adapters: adapters.iter().enumerate().map(|(index, adapter)| described(index, adapter)).collect(),
+        adapters: adapters
+            .iter()
+            .enumerate()
+            .map(|(index, adapter)| described(index, adapter, arguments.check))
+            .collect(),
         auto: match why_only_cpu(&adapters) {
             Some(reason) => Auto { device: Some("cpu"), reason: reason.to_string() },
             None => Auto {
@@ -64,22 +79,33 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             },
         },
     };
-    if arguments.json { print_json(&devices) } else { print(&table(&devices)?) }
+    if arguments.json { print_json(&devices) } else { print(&table(&devices)?) }?;
+    let findings = devices.adapters.iter().filter_map(|device| device.check.as_ref()).flatten();
+    let failed = findings.filter(|finding| !finding.passed).count();
+    ensure!(failed == 0, "{failed} of the checks failed: the adapters concerned cannot be trusted to train");
+    Ok(())
 }
 
-fn described(index: usize, adapter: &Adapter) -> GpuDevice {
+fn described(index: usize, adapter: &Adapter, check: bool) -> GpuDevice {
     let description = adapter.description();
     let shortcomings = adapter.shortcomings();
+    let usable = shortcomings.is_empty();
     GpuDevice {
         index,
         adapter: description.name.clone(),
         backend: description.backend.clone(),
         kind: adapter.kind(),
         driver: description.driver.clone(),
-        usable: shortcomings.is_empty(),
+        usable,
         shortcomings,
         max_matrix_bytes: adapter.largest_matrix(),
         max_work_group_invocations: adapter.largest_work_group(),
+        capabilities: adapter.capabilities(),
+        choices: adapter.remembered(),
+        check: (check && usable).then(|| {
+            let watch = |what: &str| drop(writeln!(io::stderr(), "checking {}: {what}", adapter.description()));
+            check::check(adapter, &mut { watch })
+        }),
     }
 }
 
@@ -103,6 +129,15 @@ fn table(devices: &Devices) -> Result<String> {
                 indicatif::BinaryBytes(device.max_matrix_bytes),
                 device.max_work_group_invocations
             )?;
+            if !device.capabilities.is_empty() {
+                writeln!(text, "     has {}", device.capabilities.join(", "))?;
+            }
+            for choice in &device.choices {
+                writeln!(text, "     chosen for {choice}")?;
+            }
+            for Finding { what, passed, detail } in device.check.iter().flatten() {
+                writeln!(text, "     {} {what}: {detail}", if *passed { "ok    " } else { "FAILED" })?;
+            }
         } else {
             writeln!(text, "     cannot be used: {}", device.shortcomings.join(", "))?;
         }

@@ -2,11 +2,12 @@
 
 use anyhow::{Result, anyhow, bail};
 
+use super::tuning_file::TuningFile;
 use super::{Gpu, GpuOptions};
 use crate::executor::DeviceDescription;
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
-use crate::product::VARIANTS;
+use crate::product::{ALWAYS, Variant};
 
 /// A GPU, or a program that stands in for one.
 #[derive(Debug)]
@@ -90,6 +91,30 @@ impl Adapter {
         self.adapter.limits().max_compute_invocations_per_workgroup
     }
 
+    /// Whether products can be computed by this strategy.
+    pub fn supports(&self, variant: &Variant) -> bool {
+        variant.shared_memory <= self.adapter.limits().max_compute_workgroup_storage_size
+            && variant.grid.invocations() <= self.largest_work_group()
+            && (!variant.subgroups || self.adapter.features().contains(wgpu::Features::SUBGROUP))
+    }
+
+    /// What the adapter has of what some kernels and options can use, for people.
+    pub fn capabilities(&self) -> Vec<&'static str> {
+        let named = [
+            (wgpu::Features::SUBGROUP, "subgroups"),
+            (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
+            (wgpu::Features::PIPELINE_CACHE, "pipeline cache"),
+        ];
+        let features = self.adapter.features();
+        named.into_iter().filter(|(feature, _)| features.contains(*feature)).map(|(_, name)| name).collect()
+    }
+
+    /// What earlier runs chose on this adapter by measuring, and why: lines for people.
+    pub fn remembered(&self) -> Vec<String> {
+        let choices = TuningFile::of(&self.description).map(|file| file.read()).unwrap_or_default();
+        choices.iter().map(|(name, choice)| format!("{name}: {choice}")).collect()
+    }
+
     /// Whether `part` occurs in the adapter's name, in any case.
     pub fn is_named(&self, part: &str) -> bool {
         self.description.name.to_lowercase().contains(&part.to_lowercase())
@@ -118,10 +143,12 @@ impl Adapter {
             max_compute_workgroup_storage_size: have.max_compute_workgroup_storage_size,
             ..wgpu::Limits::defaults().or_worse_values_from(&have)
         };
-        let mut required_features = wgpu::Features::empty();
-        if options.profile {
-            required_features |= self.adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        if let Some(variant) = options.variant.filter(|variant| !self.supports(variant)) {
+            bail!("{} cannot run the products of the variant {}", self.description, variant.name);
         }
+        let mut wanted = wgpu::Features::SUBGROUP;
+        wanted.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
+        let required_features = self.adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gpu-backprop"),
             required_features,
@@ -137,7 +164,7 @@ impl Adapter {
 /// The most work group memory that a kernel takes, in bytes.
 fn shared_memory(kernel: &Kernel) -> u32 {
     match kernel.grid {
-        _ if kernel.product.is_some() => VARIANTS.iter().map(|variant| variant.shared_memory).max().unwrap_or(0),
+        _ if kernel.product.is_some() => ALWAYS.iter().map(|variant| variant.shared_memory).max().unwrap_or(0),
         Grid::OneWorkGroup { size } => 4 * size,
         Grid::PerEntry { .. } | Grid::PerRowAndColumn { .. } | Grid::PerTile { .. } => 0,
     }

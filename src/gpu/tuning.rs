@@ -102,7 +102,7 @@ impl Choices {
 
     /// What was chosen and why, for people.
     pub fn lines(&self) -> Vec<String> {
-        let line = |(name, Choice { chosen, reason }): (&String, &Choice)| format!("{name}: {chosen} ({reason})");
+        let line = |(name, choice): (&String, &Choice)| format!("{name}: {choice}");
         let trouble = self.trouble.iter().map(|trouble| format!("these choices are not remembered: {trouble}"));
         self.used.iter().map(line).chain(trouble).collect()
     }
@@ -231,7 +231,8 @@ impl Gpu {
             if self.choices.used.contains_key(&name) {
                 continue;
             }
-            let remembered = self.choices.remembered.get(&name).filter(|choice| named(step, &choice.chosen).is_some());
+            let runs = |choice: &&Choice| named(step, &choice.chosen).is_some_and(|found| self.can_run(step, found));
+            let remembered = self.choices.remembered.get(&name).filter(runs);
             let (chosen, reason) = match remembered {
                 Some(Choice { chosen, reason }) => (chosen.clone(), reason.clone()),
                 None if !self.choices.measures() => (rule.to_string(), "by rule".to_string()),
@@ -276,6 +277,8 @@ impl Gpu {
         let limits = self.device.limits();
         let variant = realization.variant;
         variant.shared_memory <= limits.max_compute_workgroup_storage_size
+            && variant.grid.invocations() <= limits.max_compute_invocations_per_workgroup
+            && (!variant.subgroups || self.device.features().contains(wgpu::Features::SUBGROUP))
             && variant.iterations(step.iterations) <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT
             && step.work_groups(Some(realization)).iter().all(|&groups| groups <= MAX_WORK_GROUPS)
     }

@@ -2,6 +2,7 @@
 //! ignored where it makes no sense.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -19,6 +20,12 @@ pub struct Choice {
     pub chosen: String,
     /// Why, for people.
     pub reason: String,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.chosen, self.reason)
+    }
 }
 
 /// Choices by what they were made for.
