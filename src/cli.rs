@@ -97,3 +97,16 @@ fn print(text: &str) -> Result<()> {
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&format!("{}\n", serde_json::to_string(value)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_failure_has_its_exit_code() {
+        let code = |error: anyhow::Error| exit_code(&error.context("training"));
+        assert_eq!(code(Diverged { epoch: 3, eta: 30.0 }.into()), 4);
+        assert_eq!(code(WrongUsage::new("--eta").into()), 2);
+        assert_eq!(code(anyhow::anyhow!("no such file")), 1);
+    }
+}

@@ -9,6 +9,7 @@ mod adapter;
 mod faults;
 mod loaded;
 mod pipeline;
+mod pipeline_cache;
 mod probe;
 mod profiling;
 mod submission;
@@ -36,6 +37,7 @@ use crate::training_loop::TrainingLoop;
 use faults::Faults;
 use loaded::LoadedPlan;
 use pipeline::Pipelines;
+use pipeline_cache::PipelineCache;
 use profiling::Profiler;
 use submission::MAX_MINI_BATCHES;
 use tuning::Choices;
@@ -72,7 +74,8 @@ pub struct GpuOptions {
     /// Whether shaders check every index and bound every loop. Kernels index nothing that the
     /// host has not checked, so a program that is tested does without.
     pub shader_checks: bool,
-    /// Whether what the fields above leave open is chosen by measuring or by rule.
+    /// Whether what the fields above leave open is chosen by measuring or by rule. With measuring come
+    /// the caches on disk, of choices and of compiled pipelines.
     pub tuning: Tuning,
     /// Whether the time of each kernel is taken, which makes runs slower.
     pub profile: bool,
@@ -98,6 +101,7 @@ const UNIFORM_GRANULE: usize = 16;
 impl Gpu {
     fn new(
         description: DeviceDescription,
+        info: &wgpu::AdapterInfo,
         options: GpuOptions,
         device: wgpu::Device,
         queue: wgpu::Queue,
@@ -106,7 +110,8 @@ impl Gpu {
         let stride = device.limits().min_uniform_buffer_offset_alignment as usize;
         let stride = size_of::<MiniBatch>().next_multiple_of(UNIFORM_GRANULE).next_multiple_of(stride);
         let scope = faults.scope(&device);
-        let pipelines = Pipelines::new(&device, options.shader_checks);
+        let cache = (options.tuning != Tuning::Off).then(|| PipelineCache::open(&device, info)).flatten();
+        let pipelines = Pipelines::new(&device, options.shader_checks, cache);
         let schedule = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("mini-batches of a submission"),
             size: (stride * MAX_MINI_BATCHES) as u64,
@@ -289,6 +294,7 @@ impl Executor for Gpu {
         self.choose_products(plan, mini_batches)?;
         self.warm_up(plan)?;
         self.choices.save();
+        self.pipelines.save();
         self.faults.check()
     }
 

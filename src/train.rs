@@ -358,3 +358,46 @@ pub fn part(flag: &str, value: Option<&str>, labels: Option<PathBuf>) -> Result<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Cpu;
+    use crate::network::Initialization;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn begin(&mut self, _: &Opening<'_>) {}
+        fn steps(&mut self, _: usize) {}
+        fn epoch(&mut self, _: &EpochReport) {}
+        fn end(&mut self) {}
+    }
+
+    /// What comes of training a network one of whose weights is this.
+    fn trained_with(weight: f32, epochs: usize) -> Result<()> {
+        let data = data::open(&Source::default())?;
+        let topology = Topology::new(&[64, 5, 10], &activation::SIGMOID, &cost::QUADRATIC)?;
+        let mut parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
+        parameters.w[3][7] = weight;
+        let hyperparameters = Hyperparameters { batch: 10, eta: 1.0, seed: 0 };
+        let mut cpu = Cpu::new(1);
+        let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters)?;
+        let reports = train_epochs(&mut trainer, epochs, 1438, hyperparameters, &mut Nobody)?;
+        measured(&mut trainer, PartOfData::Test, reports.len(), hyperparameters).map(|_| ())
+    }
+
+    /// A run that ends so writes no model: it returns before it comes to that.
+    #[test]
+    fn weights_or_costs_that_are_no_numbers_are_divergence() {
+        let told = |weight, epochs| {
+            let error = trained_with(weight, epochs).expect_err("it diverged");
+            assert!(error.is::<Diverged>(), "{error:#}");
+            error.to_string()
+        };
+        assert!(told(f32::NAN, 1).contains("epoch 1"), "{}", told(f32::NAN, 1));
+        assert!(told(f32::INFINITY, 2).contains("epoch 1"), "{}", told(f32::INFINITY, 2));
+        assert!(told(f32::NAN, 0).contains("initial network"), "{}", told(f32::NAN, 0));
+        trained_with(0.5, 1).expect("a network of numbers");
+    }
+}

@@ -184,6 +184,75 @@ fn devices_lists_adapters_and_what_auto_takes() {
 }
 
 #[test]
+fn devices_check_trains_in_every_way() {
+    let devices = json(&["devices", "--check", "--json"]);
+    for adapter in devices["adapters"].as_array().expect("adapters") {
+        let findings = adapter["check"].as_array().expect("findings");
+        let named = |part: &str| {
+            findings.iter().any(|finding| finding["what"].as_str().is_some_and(|what| what.contains(part)))
+        };
+        assert!(named("long loops") && named("registers_8x8") && named("one work group"), "{findings:?}");
+        assert!(findings.iter().all(|finding| finding["passed"] == true), "{findings:?}");
+    }
+    assert!(
+        json(&["devices", "--json"])["adapters"]
+            .as_array()
+            .expect("adapters")
+            .iter()
+            .all(|adapter| adapter["check"].is_null())
+    );
+}
+
+#[test]
+fn bench_measures_steps_and_kernels_and_compares() {
+    const BENCH: [&str; 9] =
+        ["bench", "--layers", "20,7,3", "--batches", "4,8", "--seconds", "0.01", "--quiet", "--devices"];
+    let folder = Folder::new();
+    let bench = |device: &str, more: &[&str]| stdout(&[&BENCH[..], &[device], more].concat());
+    let adapters = json(&["devices", "--json"])["adapters"].as_array().expect("adapters").len();
+    for device in (0..adapters).map(|index| index.to_string()).chain(["cpu".to_string()]) {
+        let lines = bench(&device, &["--json"]);
+        let measured: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        for line in &measured {
+            for field in [
+                "device",
+                "adapter",
+                "backend",
+                "driver",
+                "what",
+                "name",
+                "layers",
+                "batch",
+                "rows",
+                "cols",
+                "inner",
+                "median_seconds",
+                "min_seconds",
+                "max_seconds",
+                "samples_per_second",
+                "steps_per_second",
+                "gflops",
+                "fraction_of_peak",
+            ] {
+                assert!(line.get(field).is_some(), "{field} is missing: {line}");
+            }
+            let seconds = |field: &str| line[field].as_f64().expect("a number");
+            assert!(0.0 < seconds("min_seconds") && seconds("min_seconds") <= seconds("median_seconds"));
+            assert!(seconds("median_seconds") <= seconds("max_seconds") && seconds("gflops") > 0.0);
+            assert!(seconds("fraction_of_peak") <= 1.0 || line["inner"].is_null(), "{line}");
+        }
+        let trained: Vec<_> = measured.iter().filter(|line| line["what"] == "train").collect();
+        assert_eq!(trained.iter().map(|line| &line["batch"]).collect::<Vec<_>>(), [4, 8], "{device}");
+        assert!(measured.iter().any(|line| line["name"] == "outer_product_update"));
+        let earlier = folder.file("earlier.jsonl", lines.as_bytes());
+        let table = bench(&device, &["--against", &earlier]);
+        assert!(table.contains("20-7-3, batch 8") && table.contains("!: beyond the spread"), "{table}");
+        assert!(!table.contains("not measured before"), "{table}");
+    }
+    assert!(bench("cpu", &["--only-training", "--json"]).lines().count() == 2);
+}
+
+#[test]
 fn a_gpu_trains_by_number_and_by_name() {
     let devices = json(&["devices", "--json"]);
     let adapters = devices["adapters"].as_array().expect("adapters");

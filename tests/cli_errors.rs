@@ -128,35 +128,6 @@ fn a_model_that_cannot_be_written_is_refused_before_training() {
 }
 
 #[test]
-fn divergence_is_exit_code_4_and_keeps_the_old_model() {
-    let folder = Folder::new();
-    let path = folder.file("model.safetensors", b"precious");
-    // Inputs so large that weighted inputs are infinity minus infinity.
-    let mut images = vec![0, 0, 0x0d, 2, 0, 0, 0, 40, 0, 0, 0, 8];
-    (0..320).for_each(|_| images.extend(3e38f32.to_be_bytes()));
-    let images = folder.file("images", &images);
-    let labels = folder.file("labels", &images_and_labels().1);
-    assert_fails(
-        &["train", &images, "--labels", &labels, "--batch", "1", "--init", "large", "--device", "cpu", "-o", &path],
-        4,
-        &["diverged", "epoch 1", "--eta"],
-    );
-    assert_eq!(std::fs::read(&path).expect("the old model"), b"precious");
-}
-
-#[test]
-fn an_initial_network_without_a_cost_is_divergence_too() {
-    let folder = Folder::new();
-    let mut images = vec![0, 0, 0x0d, 2, 0, 0, 0, 1, 0, 0, 0, 8];
-    (0..8).for_each(|_| images.extend(3e38f32.to_be_bytes()));
-    let images = folder.file("images", &images);
-    let labels = folder.file("labels", &idx(&[1], &[1]));
-    let flags = ["train", &images, "--labels", &labels, "--batch", "1", "--init", "large", "--device", "cpu"];
-    assert_fails(&[&flags[..], &["--epochs", "0"]].concat(), 4, &["initial network", "scale the inputs"]);
-    assert_fails(&[&flags[..], &["--eta", "0"]].concat(), 4, &["initial network", "scale the inputs"]);
-}
-
-#[test]
 fn only_regular_files_are_replaced() {
     let folder = Folder::new();
     let train = |path: &str| run(&["train", "--epochs", "0", "--device", "cpu", "-q", "-o", path]);
@@ -188,4 +159,23 @@ fn bytes_and_floats_do_not_mix() {
         1,
         &["--test", "floats", "another type"],
     );
+}
+
+#[test]
+fn bench_refuses_what_it_cannot_measure() {
+    let folder = Folder::new();
+    let bench = |more: &[&str], code: i32, parts: &[&str]| {
+        assert_fails(&[&["bench", "--devices", "cpu", "--seconds", "0.01"], more].concat(), code, parts);
+    };
+    bench(&["--layers", "784,x"], 2, &["--layers 784,x", "784,30,10"]);
+    bench(&["--layers", "784"], 2, &["784"]);
+    bench(&["--layers", "784,0,10"], 2, &["0"]);
+    bench(&["--batches", "0"], 2, &["--batches 0"]);
+    assert_fails(&["bench", "--seconds", "-1"], 2, &["--seconds -1"]);
+    assert_fails(&["bench", "--seconds", "NaN"], 2, &["--seconds NaN"]);
+    assert_fails(&["bench", "--devices", "auto"], 2, &["--devices auto"]);
+    assert_fails(&["bench", "--devices", "no such"], 2, &["no such", "cpu"]);
+    assert_fails(&["bench", "--threads", "0"], 2, &["--threads 0"]);
+    bench(&["--against", &folder.text("missing")], 1, &["missing"]);
+    bench(&["--against", &folder.file("bad", b"{}\n")], 1, &["--against", "bad", "line 1"]);
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 
 use super::tuning_file::TuningFile;
-use super::{Gpu, GpuOptions};
+use super::{Gpu, GpuOptions, Tuning};
 use crate::executor::DeviceDescription;
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
@@ -148,6 +148,7 @@ impl Adapter {
         }
         let mut wanted = wgpu::Features::SUBGROUP;
         wanted.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
+        wanted.set(wgpu::Features::PIPELINE_CACHE, options.tuning != Tuning::Off);
         let required_features = self.adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gpu-backprop"),
@@ -157,7 +158,7 @@ impl Adapter {
         };
         let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor))
             .map_err(|error| anyhow!("cannot open {}: {error}", self.description))?;
-        Gpu::new(self.description.clone(), options, device, queue)
+        Gpu::new(self.description.clone(), &self.adapter.get_info(), options, device, queue)
     }
 }
 

@@ -60,9 +60,10 @@ impl Gpu {
             mapped_at_creation: false,
         });
         self.queue.write_buffer(&params_buffer, 0, &params);
+        self.pipelines.prepare(&self.faults, steps, realizations)?;
         let mut dispatches = Vec::with_capacity(steps.len());
         for ((step, &realization), offset) in steps.iter().zip(realizations).zip(offsets) {
-            let pipeline = self.pipelines.get(&self.device, step, realization).clone();
+            let pipeline = self.pipelines.get(step, realization).context("the pipeline was just made")?;
             let mut entries = vec![wgpu::BindGroupEntry {
                 binding: 0,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {

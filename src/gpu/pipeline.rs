@@ -1,7 +1,12 @@
 //! Compute pipelines, made from rows of the kernel table and kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use anyhow::{Context, Result};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use super::faults::Faults;
+use super::pipeline_cache::PipelineCache;
 use crate::kernel::{Access, Kernel, MiniBatch, Realization};
 use crate::plan::Step;
 
@@ -18,13 +23,22 @@ pub struct Pipeline {
 #[derive(Debug)]
 pub struct Pipelines {
     made: HashMap<String, Pipeline>,
+    maker: Maker,
+    cache: Option<PipelineCache>,
+}
+
+/// What pipelines are made with.
+#[derive(Clone, Debug)]
+struct Maker {
+    device: wgpu::Device,
     shader_checks: bool,
     mini_batch_layout: wgpu::BindGroupLayout,
+    cache: Option<wgpu::PipelineCache>,
 }
 
 impl Pipelines {
     /// No pipelines yet; `shader_checks` as in [`GpuOptions`](super::GpuOptions).
-    pub fn new(device: &wgpu::Device, shader_checks: bool) -> Self {
+    pub fn new(device: &wgpu::Device, shader_checks: bool, cache: Option<PipelineCache>) -> Self {
         let mini_batch_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("mini-batch"),
             entries: &[entry(
@@ -34,28 +48,58 @@ impl Pipelines {
                 wgpu::BufferSize::new(size_of::<MiniBatch>() as u64),
             )],
         });
-        Pipelines { made: HashMap::new(), shader_checks, mini_batch_layout }
+        let shared = cache.as_ref().map(|cache| cache.cache().clone());
+        let maker = Maker { device: device.clone(), shader_checks, mini_batch_layout, cache: shared };
+        Pipelines { made: HashMap::new(), maker, cache }
     }
 
     /// The layout of group 1: the mini-batch, at a dynamic offset.
     pub fn mini_batch_layout(&self) -> &wgpu::BindGroupLayout {
-        &self.mini_batch_layout
+        &self.maker.mini_batch_layout
     }
 
     /// The pipeline of a kernel whose complete text is `source`; not kept. Errors go to the error
     /// scope of the caller.
-    pub fn make_from(&self, device: &wgpu::Device, kernel: &Kernel, source: String) -> Pipeline {
-        let module = compile(device, source, kernel.name, self.shader_checks);
-        make(device, kernel, None, &module, kernel.name, &self.mini_batch_layout)
+    pub fn make_from(&self, kernel: &Kernel, source: String) -> Pipeline {
+        self.maker.make(kernel, None, source, kernel.name)
     }
 
-    /// The pipeline of a step. Errors go to the error scope of the caller.
-    pub fn get(&mut self, device: &wgpu::Device, step: &Step, realization: Option<Realization>) -> &Pipeline {
-        let (mini_batch_layout, shader_checks) = (&self.mini_batch_layout, self.shader_checks);
-        self.made.entry(label(step, realization)).or_insert_with_key(|label| {
-            let module = module(device, step, realization, label, shader_checks);
-            make(device, step.kernel, realization, &module, label, mini_batch_layout)
-        })
+    /// Makes the pipelines that steps lack, several at a time: drivers that compile at once take long.
+    ///
+    /// # Errors
+    /// A pipeline that the device refuses.
+    pub fn prepare(&mut self, faults: &Faults, steps: &[Step], realizations: &[Option<Realization>]) -> Result<()> {
+        let mut missing: BTreeMap<String, (&Step, Option<Realization>)> = BTreeMap::new();
+        for (step, &realization) in steps.iter().zip(realizations) {
+            let label = label(step, realization);
+            if !self.made.contains_key(&label) {
+                missing.insert(label, (step, realization));
+            }
+        }
+        let maker = &self.maker;
+        let make = |(label, (step, realization)): (String, (&Step, Option<Realization>))| {
+            // An error scope sees the errors of its own thread alone.
+            let scope = faults.scope(&maker.device);
+            let source = step.kernel.source(step.snippets, realization);
+            let pipeline = maker.make(step.kernel, realization, source, &label);
+            scope.end().with_context(|| format!("cannot compile {label}"))?;
+            anyhow::Ok((label, pipeline))
+        };
+        let made: Result<Vec<_>> = missing.into_par_iter().map(make).collect();
+        self.made.extend(made?);
+        Ok(())
+    }
+
+    /// The pipeline of a step that is prepared.
+    pub fn get(&self, step: &Step, realization: Option<Realization>) -> Option<&Pipeline> {
+        self.made.get(&label(step, realization))
+    }
+
+    /// Keeps what was compiled for later runs.
+    pub fn save(&mut self) {
+        if let Some(cache) = &mut self.cache {
+            cache.save();
+        }
     }
 }
 
@@ -69,67 +113,57 @@ fn label(step: &Step, realization: Option<Realization>) -> String {
     [Some(kernel.name), activation, cost, variant, vec4].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-fn module(
-    device: &wgpu::Device,
-    step: &Step,
-    realization: Option<Realization>,
-    label: &str,
-    shader_checks: bool,
-) -> wgpu::ShaderModule {
-    compile(device, step.kernel.source(step.snippets, realization), label, shader_checks)
-}
+impl Maker {
+    /// A shader module, with or without checks.
+    fn compile(&self, source: String, label: &str) -> wgpu::ShaderModule {
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.into()) };
+        if self.shader_checks {
+            return self.device.create_shader_module(descriptor);
+        }
+        #[allow(
+            unsafe_code,
+            reason = "the price of shaders without index checks; every shader is also tested with them"
+        )]
+        // SAFETY: the shaders are this crate's own; extents come from recorded shapes, and indices read
+        // from memory (orders, labels) are checked against the data set before they are written.
+        unsafe {
+            self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        }
+    }
 
-/// A shader module, with or without checks.
-fn compile(device: &wgpu::Device, source: String, label: &str, shader_checks: bool) -> wgpu::ShaderModule {
-    let descriptor =
-        wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.into()) };
-    if shader_checks {
-        return device.create_shader_module(descriptor);
+    fn make(&self, kernel: &Kernel, realization: Option<Realization>, source: String, label: &str) -> Pipeline {
+        let device = &self.device;
+        let module = self.compile(source, label);
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, false, None)];
+        for (number, binding) in (1..).zip(kernel.bindings) {
+            let ty = wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read };
+            entries.push(entry(number, ty, false, None));
+        }
+        let operands_layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+        let groups = [Some(&operands_layout), Some(&self.mini_batch_layout)];
+        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(label),
+            bind_group_layouts: if kernel.reads_mini_batch { &groups } else { &groups[..1] },
+            immediate_size: 0,
+        });
+        let constants: Vec<(&str, f64)> =
+            kernel.grid(realization).constants().into_iter().map(|(name, value)| (name, f64::from(value))).collect();
+        let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(label),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some(kernel.entry_point()),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                // Kernels write all work group memory before they read it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: self.cache.as_ref(),
+        });
+        Pipeline { compute, operands_layout }
     }
-    #[allow(unsafe_code, reason = "the price of shaders without index checks; every shader is also tested with them")]
-    // SAFETY: the shaders are this crate's own; extents come from recorded shapes, and indices read
-    // from memory (orders, labels) are checked against the data set before they are written.
-    unsafe {
-        device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-    }
-}
-
-fn make(
-    device: &wgpu::Device,
-    kernel: &Kernel,
-    realization: Option<Realization>,
-    module: &wgpu::ShaderModule,
-    label: &str,
-    mini_batch_layout: &wgpu::BindGroupLayout,
-) -> Pipeline {
-    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, false, None)];
-    for (number, binding) in (1..).zip(kernel.bindings) {
-        let ty = wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read };
-        entries.push(entry(number, ty, false, None));
-    }
-    let operands_layout =
-        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
-    let groups = [Some(&operands_layout), Some(mini_batch_layout)];
-    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(label),
-        bind_group_layouts: if kernel.reads_mini_batch { &groups } else { &groups[..1] },
-        immediate_size: 0,
-    });
-    let constants: Vec<(&str, f64)> =
-        kernel.grid(realization).constants().into_iter().map(|(name, value)| (name, f64::from(value))).collect();
-    let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(label),
-        layout: Some(&layout),
-        module,
-        entry_point: Some(kernel.entry_point()),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            constants: &constants,
-            // Kernels write all work group memory before they read it.
-            zero_initialize_workgroup_memory: false,
-        },
-        cache: None,
-    });
-    Pipeline { compute, operands_layout }
 }
 
 fn entry(

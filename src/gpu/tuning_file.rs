@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -47,11 +48,7 @@ pub struct TuningFile {
 impl TuningFile {
     /// The cache of an adapter; `None` where there is no folder for caches.
     pub fn of(description: &DeviceDescription) -> Option<Self> {
-        let folder = match std::env::var_os(CACHE_DIR).filter(|folder| !folder.is_empty()) {
-            Some(folder) => PathBuf::from(folder),
-            None => dirs::cache_dir()?.join("gpu-backprop"),
-        };
-        Some(TuningFile::at(folder.join("tuning.json"), description))
+        Some(TuningFile::at(cache_folder()?.join("tuning.json"), description))
     }
 
     /// The cache of an adapter in a certain file.
@@ -78,17 +75,32 @@ impl TuningFile {
     pub fn write(&self, choices: &ChoicesByName) -> Result<()> {
         let mut contents = read(&self.path);
         contents.adapters.insert(self.adapter.clone(), choices.clone());
-        let write = || {
-            let folder = self.path.parent().context("no folder")?;
-            std::fs::create_dir_all(folder)?;
-            // Whole or not at all, whatever else runs at the same time.
-            let file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer_pretty(&file, &contents)?;
-            file.persist(&self.path)?;
-            anyhow::Ok(())
-        };
-        write().with_context(|| format!("cannot write {}", self.path.display()))
+        write_whole(&self.path, &serde_json::to_vec_pretty(&contents)?)
     }
+}
+
+/// Where caches are kept; `None` where the system has no folder for them.
+pub fn cache_folder() -> Option<PathBuf> {
+    match std::env::var_os(CACHE_DIR).filter(|folder| !folder.is_empty()) {
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(dirs::cache_dir()?.join("gpu-backprop")),
+    }
+}
+
+/// Writes a file whole or not at all, whatever else runs at the same time, and its folder if need be.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let folder = path.parent().context("no folder")?;
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.persist(path)?;
+        anyhow::Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn read(path: &Path) -> Contents {

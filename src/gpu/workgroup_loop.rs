@@ -45,7 +45,7 @@ impl WorkgroupLoop {
     /// the error scope of the caller.
     pub fn new(gpu: &Gpu, training: &TrainingLoop) -> Result<Self> {
         let kernel: &Kernel = &TRAIN_IN_WORKGROUP;
-        let pipeline = gpu.pipelines.make_from(&gpu.device, kernel, training.source());
+        let pipeline = gpu.pipelines.make_from(kernel, training.source());
         let packed = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("packed parameters"),
             size: 16 * training.packed_len() as u64,

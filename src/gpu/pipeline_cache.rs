@@ -1,0 +1,97 @@
+//! Compiled pipelines kept on disk, where the backend can.
+
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::tuning_file::{cache_folder, write_whole};
+
+/// The most bytes of a cache that is read.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The pipeline cache of an adapter, driver and version of this program.
+#[derive(Debug)]
+pub struct PipelineCache {
+    cache: wgpu::PipelineCache,
+    path: PathBuf,
+    /// The digest of what is on disk.
+    saved: Option<Digested>,
+}
+
+type Digested = [u8; 32];
+
+impl PipelineCache {
+    /// What is on disk for this adapter, or an empty cache; `None` where the device has no such cache,
+    /// or there is no folder for it.
+    pub fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<Self> {
+        if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            return None;
+        }
+        let key = wgpu::util::pipeline_cache_key(info)?;
+        let path = cache_folder()?.join(format!("{key}-{}.pipelines", env!("CARGO_PKG_VERSION")));
+        let stored = read(&path);
+        let saved = stored.as_ref().map(|data| digest(data));
+        #[allow(unsafe_code, reason = "the price of a pipeline cache")]
+        // SAFETY: the bytes are what this function's counterpart got from the same driver: they begin
+        // with a digest of the rest, and wgpu checks adapter and driver besides.
+        let cache = unsafe {
+            device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+                label: Some("pipelines"),
+                data: stored.as_deref(),
+                fallback: true,
+            })
+        };
+        Some(PipelineCache { cache, path, saved })
+    }
+
+    /// What pipelines are made through.
+    pub fn cache(&self) -> &wgpu::PipelineCache {
+        &self.cache
+    }
+
+    /// Writes the cache if it has grown. That it cannot be written is no failure: the next run compiles
+    /// again.
+    pub fn save(&mut self) {
+        let Some(data) = self.cache.get_data() else { return };
+        let digest = digest(&data);
+        if data.is_empty() || self.saved == Some(digest) {
+            return;
+        }
+        if write_whole(&self.path, &[&digest[..], &data].concat()).is_ok() {
+            self.saved = Some(digest);
+        }
+    }
+}
+
+fn digest(data: &[u8]) -> Digested {
+    Sha256::digest(data).into()
+}
+
+/// The bytes of a cache, unless they are damaged.
+fn read(path: &std::path::Path) -> Option<Vec<u8>> {
+    if std::fs::metadata(path).ok()?.len() > MAX_BYTES {
+        return None;
+    }
+    let mut bytes = std::fs::read(path).ok()?;
+    let data = bytes.split_off(32.min(bytes.len()));
+    (bytes[..] == digest(&data)).then_some(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_bytes_are_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cache");
+        assert_eq!(read(&path), None);
+        let good = [&digest(b"pipelines")[..], b"pipelines"].concat();
+        std::fs::write(&path, &good).expect("written");
+        assert_eq!(read(&path).as_deref(), Some(&b"pipelines"[..]));
+        for damaged in [&good[..good.len() - 1], &good[..20], b"", &[&good[..], b"x"].concat()] {
+            std::fs::write(&path, damaged).expect("written");
+            assert_eq!(read(&path), None);
+        }
+    }
+}
