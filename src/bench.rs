@@ -189,7 +189,7 @@ fn measure_training(
         operations: plan.steps.iter().map(Step::operations).sum(),
     };
     let turns = take_turns(options.budget, &mut |count| trainer.time_steps(count))?;
-    Ok(measurement(&device, subject, turns))
+    Ok(measurement(&device, subject, &turns))
 }
 
 fn examples(data: &Data) -> crate::backprop::Examples {
@@ -244,7 +244,7 @@ pub fn measure_step(
         executor.run(0, &mini_batches, &mut |_| ())?;
         Ok(start.elapsed())
     })?;
-    Ok(measurement(executor.device(), subject, turns))
+    Ok(measurement(executor.device(), subject, &turns))
 }
 
 /// A square product, large for the device: what its products are measured against.
@@ -283,7 +283,7 @@ fn take_turns(budget: Duration, run: &mut dyn FnMut(usize) -> Result<Duration>) 
     Ok(turns)
 }
 
-fn measurement(device: &crate::executor::DeviceDescription, subject: Subject<'_>, turns: Vec<f64>) -> Measurement {
+fn measurement(device: &crate::executor::DeviceDescription, subject: Subject<'_>, turns: &[f64]) -> Measurement {
     let median = turns[turns.len() / 2];
     let training = subject.what == What::Train;
     let batch = subject.network.map(|(_, m)| m);

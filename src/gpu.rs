@@ -71,6 +71,8 @@ pub struct GpuOptions {
     /// Whether training plans run as a loop in one work group, where they fit; `None` for where
     /// that is expected to be faster. Only with fused kernels.
     pub workgroup_loop: Option<bool>,
+    /// Invocations in the work group of such a loop; `None` for as many as suit the device.
+    pub loop_lanes: Option<usize>,
     /// Whether shaders check every index and bound every loop. Kernels index nothing that the
     /// host has not checked, so a program that is tested does without.
     pub shader_checks: bool,
@@ -88,6 +90,7 @@ impl Default for GpuOptions {
             kernels: KernelSet::Fused,
             variant: None,
             workgroup_loop: None,
+            loop_lanes: None,
             shader_checks: cfg!(debug_assertions),
             tuning: Tuning::Off,
             profile: false,

@@ -4,6 +4,7 @@
 use std::fmt::{self, Write};
 
 use crate::backprop::{Examples, training_plan};
+use crate::kernel::Grid;
 use crate::kernels::TRAIN_IN_WORKGROUP;
 use crate::network::Topology;
 use crate::plan::{Element, Matrix, Plan, Snippets};
@@ -16,6 +17,8 @@ pub struct TrainingLoop {
     pub examples: Examples,
     /// m.
     pub m: usize,
+    /// Invocations in the work group.
+    pub lanes: usize,
 }
 
 impl fmt::Display for TrainingLoop {
@@ -83,7 +86,22 @@ impl TrainingLoop {
         let labels = one_hot.operands.get(1)?.clone();
         let examples = Examples { order: order.clone(), inputs: inputs.clone(), scale, labels };
         let expected = training_plan(&topology, &examples, a.rows).ok()?;
-        (expected.to_string() == plan.to_string()).then_some(TrainingLoop { topology, examples, m: a.rows })
+        (expected.to_string() == plan.to_string()).then_some(TrainingLoop {
+            topology,
+            examples,
+            m: a.rows,
+            lanes: TRAIN_IN_WORKGROUP.grid.invocations() as usize,
+        })
+    }
+
+    /// The same by another number of invocations.
+    pub fn with_lanes(self, lanes: usize) -> Self {
+        TrainingLoop { lanes, ..self }
+    }
+
+    /// How the loop is dispatched.
+    pub fn grid(&self) -> Grid {
+        Grid::OneWorkGroup { size: self.lanes as u32 }
     }
 
     fn widths(&self) -> &[usize] {
@@ -125,7 +143,7 @@ impl TrainingLoop {
 
     /// Bytes of work group memory.
     pub fn shared_memory(&self) -> usize {
-        2 * 16 * self.rows() + 64 * TRAIN_IN_WORKGROUP.grid.invocations() as usize
+        2 * 16 * self.rows() + 64 * self.lanes
     }
 
     /// Where the weights and the biases of each layer begin in the packed parameters, and where
@@ -180,7 +198,7 @@ impl TrainingLoop {
         fn nested(trips: usize, inner: usize) -> usize {
             trips * (1 + inner) + 1
         }
-        let lanes = TRAIN_IN_WORKGROUP.grid.invocations() as usize;
+        let lanes = self.lanes;
         let (rows, examples, at_once) = (self.row_sizes(), self.example_blocks(), self.blocks_at_once());
         let shares_of = |blocks: usize| (lanes / blocks).max(1);
         let finish = |shares: usize| nested(4usize.div_ceil(shares), nested(shares, 0));
@@ -247,7 +265,7 @@ impl TrainingLoop {
         constant("N_4", array(&row_sizes));
         constant("ROWS_AT", array(&rows_at));
         constant("ROWS", format!("{}u", self.rows()));
-        constant("PARTS", format!("{}u", TRAIN_IN_WORKGROUP.grid.invocations()));
+        constant("PARTS", format!("{}u", self.lanes));
         constant("WEIGHTS_AT", array(&weights));
         constant("BIASES_AT", array(&biases));
         constant("INPUT_SCALE", format!("{:?}f", self.examples.scale));

@@ -89,6 +89,7 @@ fn the_loop_agrees_with_the_primitives() {
         let looping = GpuOptions { workgroup_loop: Some(true), ..GpuOptions::default() };
         let mut checked = open(looping);
         let mut unchecked = open(GpuOptions { shader_checks: false, ..looping });
+        let mut wider = open(GpuOptions { loop_lanes: Some(256), ..looping });
         for (widths, m, examples, kind) in NETWORKS {
             let (features, classes) = (widths[0], widths[widths.len() - 1]);
             let what = format!("{widths:?} of {kind:?}, m = {m}, on {}", adapter.description());
@@ -102,6 +103,9 @@ fn the_loop_agrees_with_the_primitives() {
             let found = train(&mut checked, &data, widths, m, 3);
             assert_agree(&what, &found, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));
             if features >= 64 {
+                let by_more = train(&mut wider, &data, widths, m, 3);
+                assert!(wider.choices().iter().any(|line| line.contains("of 256")), "{:?}", wider.choices());
+                assert_agree(&what, &by_more, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));
                 assert_eq!(found, train(&mut checked, &data, widths, m, 3), "{what}: the same bits again");
                 // Without checks it is another program to a compiler, which may fuse other multiplications with
                 // additions: the same within rounding.

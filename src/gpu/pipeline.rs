@@ -7,7 +7,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::faults::Faults;
 use super::pipeline_cache::PipelineCache;
-use crate::kernel::{Access, Kernel, MiniBatch, Realization};
+use crate::kernel::{Access, Grid, Kernel, MiniBatch, Realization};
 use crate::plan::Step;
 
 /// A kernel ready to be dispatched.
@@ -60,8 +60,8 @@ impl Pipelines {
 
     /// The pipeline of a kernel whose complete text is `source`; not kept. Errors go to the error
     /// scope of the caller.
-    pub fn make_from(&self, kernel: &Kernel, source: String) -> Pipeline {
-        self.maker.make(kernel, None, source, kernel.name)
+    pub fn make_from(&self, kernel: &Kernel, grid: Grid, source: String) -> Pipeline {
+        self.maker.make(kernel, grid, source, kernel.name)
     }
 
     /// Makes the pipelines that steps lack, several at a time: drivers that compile at once take long.
@@ -81,7 +81,7 @@ impl Pipelines {
             // An error scope sees the errors of its own thread alone.
             let scope = faults.scope(&maker.device);
             let source = step.kernel.source(step.snippets, realization);
-            let pipeline = maker.make(step.kernel, realization, source, &label);
+            let pipeline = maker.make(step.kernel, step.kernel.grid(realization), source, &label);
             scope.end().with_context(|| format!("cannot compile {label}"))?;
             anyhow::Ok((label, pipeline))
         };
@@ -132,7 +132,7 @@ impl Maker {
         }
     }
 
-    fn make(&self, kernel: &Kernel, realization: Option<Realization>, source: String, label: &str) -> Pipeline {
+    fn make(&self, kernel: &Kernel, grid: Grid, source: String, label: &str) -> Pipeline {
         let device = &self.device;
         let module = self.compile(source, label);
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, false, None)];
@@ -149,7 +149,7 @@ impl Maker {
             immediate_size: 0,
         });
         let constants: Vec<(&str, f64)> =
-            kernel.grid(realization).constants().into_iter().map(|(name, value)| (name, f64::from(value))).collect();
+            grid.constants().into_iter().map(|(name, value)| (name, f64::from(value))).collect();
         let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(label),
             layout: Some(&layout),

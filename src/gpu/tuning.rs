@@ -5,6 +5,7 @@
 //! So that the same seed on the same device gives the same bits, choices are only measured where they
 //! can be remembered, and one that there was no time to measure is remembered too.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -136,38 +137,57 @@ impl Gpu {
         }
     }
 
-    /// Whether a plan can run as a loop in one work group.
-    fn allows_loop(&self, training: &TrainingLoop, mini_batches: usize) -> bool {
-        self.options.kernels == KernelSet::Fused
-            && mini_batches >= workgroup_loop::WORTH_A_LOOP
-            && training.shared_memory() <= self.device.limits().max_compute_workgroup_storage_size as usize
-            && training.iterations() <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2
+    /// The loops that can run a plan, the one that suits the device by rule first.
+    fn loops(&self, training: &TrainingLoop, mini_batches: usize) -> Vec<TrainingLoop> {
+        if self.options.kernels != KernelSet::Fused || mini_batches < workgroup_loop::WORTH_A_LOOP {
+            return Vec::new();
+        }
+        let limits = self.device.limits();
+        let fits = |training: &TrainingLoop| {
+            training.lanes <= limits.max_compute_invocations_per_workgroup as usize
+                && training.shared_memory() <= limits.max_compute_workgroup_storage_size as usize
+                && training.iterations() <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2
+        };
+        let lanes = match self.options.loop_lanes {
+            Some(lanes) => vec![lanes],
+            None => workgroup_loop::lanes(self.description.software).into(),
+        };
+        lanes.into_iter().map(|lanes| training.clone().with_lanes(lanes)).filter(fits).collect()
     }
 
     /// Decides whether a plan loops, and prepares the loop.
     pub(super) fn choose_loop(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
         let Some(training) = self.plans[plan].looping.clone() else { return Ok(()) };
-        if !self.allows_loop(&training, mini_batches) || self.options.workgroup_loop == Some(false) {
+        let loops = self.loops(&training, mini_batches);
+        let Some(suitable) = loops.first().filter(|_| self.options.workgroup_loop != Some(false)) else {
             return Ok(());
-        }
-        let rule = workgroup_loop::expected_to_be_faster(&training);
+        };
+        let by_rule = match workgroup_loop::expected_to_be_faster(&training) {
+            true => Way::Loop(suitable.clone()),
+            false => Way::Dispatches,
+        };
+        let mut ways = vec![by_rule.clone()];
+        let all = loops.iter().cloned().map(Way::Loop).chain([Way::Dispatches]);
+        ways.extend(all.filter(|way| way.to_string() != by_rule.to_string()));
         let name = training.to_string();
-        let remembered = self.choices.remembered.get(&name).filter(|choice| ways().contains(&&*choice.chosen)).cloned();
-        let (looped, reason) = match (self.options.workgroup_loop, remembered) {
-            (Some(wish), _) => (wish, ASKED_FOR.to_string()),
-            (None, Some(choice)) => (choice.chosen == LOOP, choice.reason),
+        let remembered = self.choices.remembered.get(&name).and_then(|choice| {
+            let way = ways.iter().find(|way| way.to_string() == choice.chosen)?;
+            Some((way.clone(), choice.reason.clone()))
+        });
+        let (way, reason) = match (self.options.workgroup_loop, remembered) {
+            (Some(_), _) => (Way::Loop(suitable.clone()), ASKED_FOR.to_string()),
+            (None, Some(remembered)) => remembered,
             // A loop with far too much work for one work group is not worth compiling.
             (None, None) if self.choices.measures() && workgroup_loop::worth_measuring(&training) => {
-                self.measure_loop(plan, &training, mini_batches, rule)?
+                self.measure_ways(plan, ways, mini_batches)?
             }
-            (None, None) => (rule, "by rule".to_string()),
+            (None, None) => (by_rule, "by rule".to_string()),
         };
-        if looped && self.plans[plan].in_workgroup.is_none() {
-            self.plans[plan].in_workgroup = Some(self.make_loop(&training)?);
-        } else if !looped {
-            self.plans[plan].in_workgroup = None;
-        }
-        self.choices.make(name, if looped { LOOP } else { DISPATCHES }.to_string(), reason);
+        self.plans[plan].in_workgroup = match &way {
+            Way::Loop(training) => Some(self.make_loop(training)?),
+            Way::Dispatches => None,
+        };
+        self.choices.make(name, way.to_string(), reason);
         Ok(())
     }
 
@@ -178,42 +198,39 @@ impl Gpu {
         Ok(looped)
     }
 
-    /// Measures a loop against dispatches, the one that the rule prefers first.
-    fn measure_loop(
-        &mut self,
-        plan: usize,
-        training: &TrainingLoop,
-        mini_batches: usize,
-        rule: bool,
-    ) -> Result<(bool, String)> {
+    /// Measures ways to run a plan, the one by rule first, as long as there is time.
+    fn measure_ways(&mut self, plan: usize, ways: Vec<Way>, mini_batches: usize) -> Result<(Way, String)> {
         let most = mini_batches.min(LONGEST_TRIAL);
-        let first = self.time_way(plan, training, most, rule)?;
-        if !self.choices.has_time() {
-            return Ok((rule, "by rule: no time to measure".to_string()));
+        let mut times: Vec<(Way, f64)> = Vec::new();
+        for way in ways {
+            if times.is_empty() {
+                let seconds = self.time_way(plan, &way, most)?;
+                times.push((way, seconds));
+            } else if self.choices.has_time() {
+                let start = Instant::now();
+                // A way that fails is no choice.
+                if let Ok(seconds) = self.time_way(plan, &way, most) {
+                    times.push((way, seconds));
+                }
+                self.choices.spent += start.elapsed();
+            }
         }
-        let start = Instant::now();
-        let other = self.time_way(plan, training, most, !rule);
-        self.choices.spent += start.elapsed();
-        let Ok(other) = other else { return Ok((rule, "by rule: the other way fails".to_string())) };
-        let changes = other * CLEARLY_FASTER < first;
-        let (loops, dispatches) = if rule { (first, other) } else { (other, first) };
-        let reason =
-            format!("measured: {} a step in a loop, {} by dispatches", microseconds(loops), microseconds(dispatches));
-        Ok((rule != changes, reason))
+        Ok(fastest(&times))
     }
 
-    /// Seconds a step takes in a loop or by dispatches.
-    fn time_way(&mut self, plan: usize, training: &TrainingLoop, most: usize, looped: bool) -> Result<f64> {
-        let m = training.m;
-        if looped {
-            let looped = self.make_loop(training)?;
-            let submit = |gpu: &Gpu, mini_batches: &[MiniBatch]| gpu.submit_loop(&looped, &looped.runs(mini_batches));
-            let seconds = self.time(m, most, submit)?;
-            self.plans[plan].in_workgroup = Some(looped);
-            return Ok(seconds);
+    /// Seconds a step takes.
+    fn time_way(&mut self, plan: usize, way: &Way, most: usize) -> Result<f64> {
+        match way {
+            Way::Loop(training) => {
+                let looped = self.make_loop(training)?;
+                self.time(training.m, most, |gpu, mini_batches| gpu.submit_loop(&looped, &looped.runs(mini_batches)))
+            }
+            Way::Dispatches => {
+                let LoadedPlan { dispatches, looping, .. } = &self.plans[plan];
+                let m = looping.as_ref().map_or(0, |training| training.m);
+                self.time(m, most, |gpu, mini_batches| gpu.submit_dispatches(dispatches, mini_batches))
+            }
         }
-        let dispatches = &self.plans[plan].dispatches;
-        self.time(m, most, |gpu, mini_batches| gpu.submit_dispatches(dispatches, mini_batches))
     }
 
     /// Chooses how the products of a training plan are computed.
@@ -266,10 +283,8 @@ impl Gpu {
             }
             self.choices.spent += start.elapsed();
         }
-        let &(fastest, seconds) = times.iter().min_by(|one, other| one.1.total_cmp(&other.1)).unwrap_or(&times[0]);
-        let chosen = if seconds * CLEARLY_FASTER < expected { fastest } else { rule };
-        let list: Vec<String> = times.iter().map(|(way, time)| format!("{way} {}", microseconds(*time))).collect();
-        Ok((chosen.to_string(), format!("measured: {}", list.join(", "))))
+        let (chosen, reason) = fastest(&times);
+        Ok((chosen.to_string(), reason))
     }
 
     /// Whether a device can compute a product in this way.
@@ -313,11 +328,35 @@ impl Gpu {
 }
 
 const ASKED_FOR: &str = "asked for";
-const LOOP: &str = "a loop in one work group";
-const DISPATCHES: &str = "dispatches";
 
-fn ways() -> [&'static str; 2] {
-    [LOOP, DISPATCHES]
+/// A way to run a training plan.
+#[derive(Clone, Debug)]
+enum Way {
+    Loop(TrainingLoop),
+    Dispatches,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Loop(training) => write!(f, "a loop in one work group of {}", training.lanes),
+            Way::Dispatches => f.write_str("dispatches"),
+        }
+    }
+}
+
+/// The fastest of some ways that were measured, the one by rule first, with the reason; another than
+/// that must be clearly faster.
+fn fastest<T: Clone + fmt::Display>(times: &[(T, f64)]) -> (T, String) {
+    let (rule, expected) = &times[0];
+    let (best, seconds) = times.iter().min_by(|one, other| one.1.total_cmp(&other.1)).unwrap_or(&times[0]);
+    let chosen = if seconds * CLEARLY_FASTER < *expected { best } else { rule };
+    let list: Vec<String> = times.iter().map(|(way, time)| format!("{way} {}", microseconds(*time))).collect();
+    let reason = match times.len() {
+        1 => "by rule: no time to measure".to_string(),
+        _ => format!("measured: {}", list.join(", ")),
+    };
+    (chosen.clone(), reason)
 }
 
 /// Mini-batches that follow one another and change nothing.

@@ -25,6 +25,12 @@ pub fn worth_measuring(training: &TrainingLoop) -> bool {
     training.multiplications() <= 8 * MOST_MULTIPLICATIONS
 }
 
+/// Invocations in the work group: few on software adapters, where a barrier costs by the invocation,
+/// and on GPUs enough to fill the part of the device that a work group runs on. The first is the rule.
+pub fn lanes(software: bool) -> [usize; 2] {
+    if software { [64, 128] } else { [256, 512] }
+}
+
 /// A training plan that runs as a loop.
 #[derive(Debug)]
 pub struct WorkgroupLoop {
@@ -45,7 +51,7 @@ impl WorkgroupLoop {
     /// the error scope of the caller.
     pub fn new(gpu: &Gpu, training: &TrainingLoop) -> Result<Self> {
         let kernel: &Kernel = &TRAIN_IN_WORKGROUP;
-        let pipeline = gpu.pipelines.make_from(kernel, training.source());
+        let pipeline = gpu.pipelines.make_from(kernel, training.grid(), training.source());
         let packed = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("packed parameters"),
             size: 16 * training.packed_len() as u64,
