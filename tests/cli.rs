@@ -205,8 +205,19 @@ fn devices_check_trains_in_every_way() {
 
 #[test]
 fn bench_measures_steps_and_kernels_and_compares() {
-    const BENCH: [&str; 9] =
-        ["bench", "--layers", "20,7,3", "--batches", "4,8", "--seconds", "0.01", "--quiet", "--devices"];
+    const BENCH: [&str; 11] = [
+        "bench",
+        "--layers",
+        "20,7,3",
+        "--batches",
+        "4,8",
+        "--seconds",
+        "0.01",
+        "--tune",
+        "off",
+        "--quiet",
+        "--devices",
+    ];
     let folder = Folder::new();
     let bench = |device: &str, more: &[&str]| stdout(&[&BENCH[..], &[device], more].concat());
     let adapters = json(&["devices", "--json"])["adapters"].as_array().expect("adapters").len();

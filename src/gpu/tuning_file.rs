@@ -68,13 +68,13 @@ impl TuningFile {
         read(&self.path).adapters.remove(&self.adapter).unwrap_or_default()
     }
 
-    /// Remembers choices, beside those of other adapters.
+    /// Remembers choices, beside those made for other things and on other adapters.
     ///
     /// # Errors
     /// A file that cannot be written.
     pub fn write(&self, choices: &ChoicesByName) -> Result<()> {
         let mut contents = read(&self.path);
-        contents.adapters.insert(self.adapter.clone(), choices.clone());
+        contents.adapters.entry(self.adapter.clone()).or_default().extend(choices.clone());
         write_whole(&self.path, &serde_json::to_vec_pretty(&contents)?)
     }
 }
