@@ -61,48 +61,61 @@ pub type Trial<'a> = dyn FnMut(&mut dyn Executor) -> Result<f64> + 'a;
 /// # Errors
 /// No such adapter, or one that cannot be opened or lacks what the kernels need.
 pub fn open(choice: &DeviceChoice, threads: usize, options: GpuOptions, trial: &mut Trial<'_>) -> Result<Chosen> {
+    match choice {
+        DeviceChoice::Auto => fastest(&adapters(), threads, options, trial),
+        named => open_named("--device", named, threads, options),
+    }
+}
+
+/// Opens a device that is named; `flag` is where.
+///
+/// # Errors
+/// As [`open`], and `auto`, which names none.
+pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: GpuOptions) -> Result<Chosen> {
+    let asked_for = format!("asked for by {flag}");
     let chosen = |adapter: &Adapter, reason: &str| -> Result<Chosen> {
         Ok(Chosen { executor: Box::new(adapter.open(options)?), reason: reason.to_string() })
     };
     match choice {
-        DeviceChoice::Cpu => {
-            Ok(Chosen { executor: Box::new(Cpu::new(threads)), reason: "asked for by --device".into() })
-        }
-        DeviceChoice::Auto => fastest(&adapters(), threads, options, trial),
+        DeviceChoice::Cpu => Ok(Chosen { executor: Box::new(Cpu::new(threads)), reason: asked_for }),
+        DeviceChoice::Auto => bail!(WrongUsage::new(format!("{flag} auto: one device must be named"))),
         DeviceChoice::Gpu => {
             let adapters = adapters();
             let adapter = adapters.iter().find(|adapter| adapter.shortcomings().is_empty()).or(adapters.first());
-            chosen(adapter.ok_or_else(no_adapter)?, "the best adapter found")
+            chosen(adapter.ok_or_else(|| no_adapter(flag))?, "the best adapter found")
         }
         DeviceChoice::Index(index) => {
             let adapters = adapters();
             // A number past the end of the list may still be a part of a name, such as 4090.
             let name = index.to_string();
             let adapter = adapters.get(*index).or(adapters.iter().find(|adapter| adapter.is_named(&name)));
-            chosen(adapter.ok_or_else(|| unknown(&name, &adapters))?, "asked for by --device")
+            chosen(adapter.ok_or_else(|| unknown(flag, &name, &adapters))?, &asked_for)
         }
         DeviceChoice::Name(name) => {
             let adapters = adapters();
             let adapter = adapters.iter().find(|adapter| adapter.is_named(name));
-            chosen(adapter.ok_or_else(|| unknown(name, &adapters))?, "asked for by --device")
+            chosen(adapter.ok_or_else(|| unknown(flag, name, &adapters))?, &asked_for)
         }
     }
 }
 
-fn no_adapter() -> anyhow::Error {
+fn no_adapter(flag: &str) -> anyhow::Error {
     if let Some(restriction) = restriction() {
-        return anyhow!("--device gpu: no GPU adapter found with {restriction}: unset it, or use --device cpu");
+        return anyhow!("{flag} gpu: no GPU adapter found with {restriction}: unset it, or use {flag} cpu");
     }
     anyhow!(
-        "--device gpu: no GPU adapter found. Install the Vulkan driver of your GPU (a software one on Debian and \
-         Ubuntu: apt install mesa-vulkan-drivers), or use --device cpu"
+        "{flag} gpu: no GPU adapter found. Install the Vulkan driver of your GPU (a software one on Debian and \
+         Ubuntu: apt install mesa-vulkan-drivers), or use {flag} cpu"
     )
 }
 
-fn unknown(name: &str, adapters: &[Adapter]) -> anyhow::Error {
-    let mut known = vec!["auto, cpu, gpu".to_string()];
+fn unknown(flag: &str, name: &str, adapters: &[Adapter]) -> anyhow::Error {
+    let mut known = vec!["cpu, gpu".to_string()];
+    if flag == "--device" {
+        known.insert(0, "auto".to_string());
+    }
     known.extend(adapters.iter().enumerate().map(|(i, adapter)| format!("{i} = {}", adapter.description())));
-    anyhow!(WrongUsage::new(format!("--device {name}: no such device; there are {}", known.join(", "))))
+    anyhow!(WrongUsage::new(format!("{flag} {name}: no such device; there are {}", known.join(", "))))
 }
 
 /// The environment variables that restrict the adapters, as they are set.
