@@ -1,5 +1,6 @@
 //! A whole training run, from files to a model and a report: what `gpu-backprop train` does.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,8 @@ use crate::profile::Profile;
 use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, check, examples_of};
 use crate::{activation, cost, model_file};
 
-/// How long `--device auto` measures each candidate.
-const TRIAL: Duration = Duration::from_millis(150);
+/// Training that took less tells little of how fast a device is.
+const TELLING: Duration = Duration::from_millis(20);
 
 /// Widths of the layers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,6 +171,16 @@ pub struct Training<'a> {
     pub hyperparameters: Hyperparameters,
 }
 
+impl fmt::Display for Training<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inputs = match self.data.dataset.inputs() {
+            Inputs::Bytes { .. } => "bytes",
+            Inputs::Floats(_) => "floats",
+        };
+        write!(f, "training {} on {inputs}, m = {}", self.topology, self.hyperparameters.batch)
+    }
+}
+
 impl Training<'_> {
     /// Brings the training to a device.
     ///
@@ -224,8 +235,9 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let initial = Parameters::random(&topology, options.initialization, hyperparameters.seed)?;
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let opening = Instant::now();
-    let mut chosen = device::open(&options.device, options.threads, options.gpu, &mut |executor| {
-        training.trainer(executor)?.measure_speed(TRIAL)
+    let work = training.to_string();
+    let mut chosen = device::open(&options.device, options.threads, options.gpu, &work, &mut |executor, time| {
+        training.trainer(executor)?.measure_speed(time)
     })?;
     let device = chosen.executor.device().clone();
     let mut trainer = training.trainer(chosen.executor.as_mut())?;
@@ -245,6 +257,12 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let epochs = train_epochs(&mut trainer, options.epochs, &training, &mut watch);
     observer.end();
     let report = report(&mut trainer, &training, epochs?, first_step)?;
+    if let Some(speed) = report.steps_per_second
+        && report.training_seconds >= TELLING.as_secs_f64()
+        && !options.gpu.profile
+    {
+        device::remember(&device, options.gpu, &work, speed);
+    }
     if let Some(path) = &options.output {
         let scale = match data.dataset.inputs() {
             Inputs::Bytes { scale, .. } => *scale,

@@ -220,8 +220,10 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     for (side, plans) in sides.iter_mut().zip(&plans) {
         let executor = &mut *side.executor;
         executor.load(plans)?;
-        for whole in phases.iter().filter_map(|phase| phase.whole.as_ref()) {
-            executor.prepare(whole.plan, numbers.len() / batch)?;
+        for phase in &phases {
+            // As in training: there is one ragged mini-batch in an epoch.
+            let count = if phase.m == batch { numbers.len() / batch } else { 1 };
+            phase.whole.iter().try_for_each(|whole| executor.prepare(whole.plan, count))?;
         }
         write_examples(executor, &examples, &data.dataset)?;
         let net = Matrices::new(topology, batch);
