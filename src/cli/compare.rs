@@ -138,6 +138,8 @@ impl Observer for Progress {
 /// A difference in a sentence.
 fn told(difference: &Difference) -> String {
     let Difference { step, equation, kernel, formula, matrix, row, column, values: [a, b], .. } = difference;
+    // As 32 bits, which have fewer digits to show.
+    let [a, b] = [*a as f32, *b as f32];
     let where_in = match (difference.mini_batch, step) {
         (Some(mini_batch), Some(step)) => format!("mini-batch {mini_batch}, step {step}"),
         (Some(mini_batch), None) => format!("mini-batch {mini_batch} as a whole, whose steps agree one by one"),
@@ -147,7 +149,7 @@ fn told(difference: &Difference) -> String {
     let what = if step.is_some() { format!(" ({equation}, {kernel}: {formula})") } else { String::new() };
     let judged = match (difference.expected, difference.wrong_device) {
         (Some(expected), Some(wrong)) => {
-            format!("; {expected:e} is right, {} is wrong", ["A", "B"][wrong])
+            format!("; {:e} is right, {} is wrong", expected as f32, ["A", "B"][wrong])
         }
         _ => String::new(),
     };
