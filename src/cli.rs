@@ -2,9 +2,11 @@
 //! and results into text.
 
 mod bench;
+mod compare;
 mod devices;
 mod progress;
 mod train;
+mod training_flags;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     /// Train a network; with no DATA, on the built-in handwritten digits.
     Train(Box<train::Arguments>),
+    /// Train the same network on two devices, side by side, and hold them against each other.
+    Compare(Box<compare::Arguments>),
     /// Measure training steps and kernels on every device.
     Bench(bench::Arguments),
     /// List the GPU adapters found, what each can do, and what `--device auto` would take.
@@ -39,6 +43,7 @@ pub fn main() -> ExitCode {
     silence_mesa();
     let result = match Cli::parse().command {
         Command::Train(arguments) => train::run(*arguments),
+        Command::Compare(arguments) => compare::run(*arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     };

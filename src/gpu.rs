@@ -26,6 +26,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 pub use adapter::{Adapter, adapters};
 pub use probe::LOOP_ITERATIONS_ALWAYS_RIGHT;
 pub use tuning::Tuning;
+pub(crate) use tuning_file::{cache_folder, device_key, write_whole};
 
 use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress, check_size};
 use crate::fuse::{KernelSet, fuse};

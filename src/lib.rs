@@ -30,7 +30,8 @@
 //!    kernels it replaces.
 //! 5. [`executor`], [`gpu`], [`cpu`]: what runs a plan.
 //! 6. [`trainer`]: epochs and evaluation, written once for every executor.
-//! 7. [`train`], [`bench`], [`check`], [`device`], [`data`], [`model_file`], [`cli`]: a whole run.
+//! 7. [`train`], [`compare`], [`bench`], [`check`], [`device`], [`data`], [`model_file`], [`cli`]: a
+//!    whole run.
 //!
 //! `backprop` knows no executor, `trainer` knows no executor by name, the executors do not know each
 //! other, and only [`gpu`] says wgpu.
@@ -66,6 +67,7 @@ pub mod backprop;
 pub mod bench;
 pub mod check;
 pub mod cli;
+pub mod compare;
 pub mod cost;
 pub mod cpu;
 pub mod data;

@@ -1,5 +1,6 @@
 //! A whole training run, from files to a model and a report: what `gpu-backprop train` does.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use crate::backprop::{evaluation_plan, training_plan};
 use crate::data::{self, Data, Inputs, Source};
 use crate::device::{self, DeviceChoice};
 use crate::error::{Diverged, WrongUsage};
-use crate::executor::DeviceDescription;
+use crate::executor::{DeviceDescription, Executor, Progress};
 use crate::fuse::{KernelSet, fuse};
 use crate::gpu::GpuOptions;
 use crate::network::{Initialization, Parameters, Topology};
@@ -19,8 +20,8 @@ use crate::profile::Profile;
 use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, check, examples_of};
 use crate::{activation, cost, model_file};
 
-/// How long `--device auto` measures each candidate.
-const TRIAL: Duration = Duration::from_millis(150);
+/// Training that took less tells little of how fast a device is.
+const TELLING: Duration = Duration::from_millis(20);
 
 /// Widths of the layers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -157,8 +158,41 @@ pub struct Report {
     pub weights_sha256: String,
 }
 
+/// What is trained, and how: the same on every device.
+#[derive(Clone, Copy, Debug)]
+pub struct Training<'a> {
+    /// What to learn from.
+    pub data: &'a Data,
+    /// The network.
+    pub topology: &'a Topology,
+    /// The weights and biases to begin with.
+    pub initial: &'a Parameters,
+    /// m, η and the seed.
+    pub hyperparameters: Hyperparameters,
+}
+
+impl fmt::Display for Training<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inputs = match self.data.dataset.inputs() {
+            Inputs::Bytes { .. } => "bytes",
+            Inputs::Floats(_) => "floats",
+        };
+        write!(f, "training {} on {inputs}, m = {}", self.topology, self.hyperparameters.batch)
+    }
+}
+
+impl Training<'_> {
+    /// Brings the training to a device.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn trainer<'e>(&self, executor: &'e mut (dyn Executor + 'e)) -> Result<Trainer<'e, '_>> {
+        Trainer::new(executor, self.topology, self.initial, self.data, self.hyperparameters)
+    }
+}
+
 /// Opens the data and lays out the network.
-fn prepare(options: &Options) -> Result<(Data, Topology)> {
+pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology)> {
     let data = data::open(&options.source)?;
     let widths = match &options.architecture {
         Architecture::Layers(widths) => widths.clone(),
@@ -199,12 +233,14 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let hyperparameters = options.hyperparameters;
     check(&topology, &data, hyperparameters)?;
     let initial = Parameters::random(&topology, options.initialization, hyperparameters.seed)?;
+    let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let opening = Instant::now();
-    let mut chosen = device::open(&options.device, options.threads, options.gpu, &mut |executor| {
-        Trainer::new(executor, &topology, &initial, &data, hyperparameters)?.measure_speed(TRIAL)
+    let work = training.to_string();
+    let mut chosen = device::open(&options.device, options.threads, options.gpu, &work, &mut |executor, time| {
+        training.trainer(executor)?.measure_speed(time)
     })?;
     let device = chosen.executor.device().clone();
-    let mut trainer = Trainer::new(chosen.executor.as_mut(), &topology, &initial, &data, hyperparameters)?;
+    let mut trainer = training.trainer(chosen.executor.as_mut())?;
     let choices = trainer.executor().choices();
     observer.begin(&Opening {
         data: &data,
@@ -218,25 +254,43 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     });
     let mut first_step = None;
     let mut watch = FirstStep { observer, began: opening, first_step: &mut first_step };
-    let epochs = train_epochs(&mut trainer, options.epochs, data.split.training.len(), hyperparameters, &mut watch);
+    let epochs = train_epochs(&mut trainer, options.epochs, &training, &mut watch);
     observer.end();
-    let epochs = epochs?;
-    let mut measure = |part| measured(&mut trainer, part, epochs.len(), hyperparameters);
-    // What the last epoch measured is measured again only where there was none.
-    let (training, validation) = match epochs.last() {
-        Some(_) => (None, None),
-        None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
-    };
-    let test = measure(PartOfData::Test)?;
-    let parameters = trainer.parameters()?;
-    let profile = trainer.executor().profile();
+    let report = report(&mut trainer, &training, epochs?, first_step)?;
+    if let Some(speed) = report.steps_per_second
+        && report.training_seconds >= TELLING.as_secs_f64()
+        && !options.gpu.profile
+    {
+        device::remember(&device, options.gpu, &work, speed);
+    }
     if let Some(path) = &options.output {
         let scale = match data.dataset.inputs() {
             Inputs::Bytes { scale, .. } => *scale,
             Inputs::Floats(_) => 1.0,
         };
-        model_file::save(path, &topology, &parameters, scale)?;
+        model_file::save(path, &topology, &trainer.parameters()?, scale)?;
     }
+    Ok(report)
+}
+
+/// What came of a training, with the epochs it took.
+pub(crate) fn report(
+    trainer: &mut Trainer<'_, '_>,
+    training: &Training<'_>,
+    epochs: Vec<EpochReport>,
+    seconds_to_first_step: Option<f64>,
+) -> Result<Report> {
+    let Training { data, topology, hyperparameters, .. } = *training;
+    let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
+    // What the last epoch measured is measured again only where there was none.
+    let (learned, validation) = match epochs.last() {
+        Some(_) => (None, None),
+        None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
+    };
+    let test = measure(PartOfData::Test)?;
+    let parameters = trainer.parameters()?;
+    let executor = trainer.executor();
+    let device = executor.device();
     let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
     let last = epochs.last();
     let rate = |count: usize| (training_seconds > 0.0).then(|| (count * epochs.len()) as f64 / training_seconds);
@@ -248,8 +302,8 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         seed: hyperparameters.seed,
         layers: topology.widths().to_vec(),
         parameters: topology.parameters(),
-        train_cost: last.map(|last| last.train_cost).or(training.map(|training| training.cost)),
-        train_accuracy: last.map(|last| last.train_accuracy).or(training.as_ref().map(Evaluation::accuracy)),
+        train_cost: last.map(|last| last.train_cost).or(learned.map(|part| part.cost)),
+        train_accuracy: last.map(|last| last.train_accuracy).or(learned.as_ref().map(Evaluation::accuracy)),
         validation_cost: last.and_then(|last| last.validation_cost).or(validation.map(|part| part.cost)),
         validation_accuracy: last
             .and_then(|last| last.validation_accuracy)
@@ -261,9 +315,9 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         training_seconds,
         samples_per_second: rate(data.split.training.len()),
         steps_per_second: rate(data.split.training.len().div_ceil(hyperparameters.batch)),
-        seconds_to_first_step: first_step,
-        choices,
-        profile,
+        seconds_to_first_step,
+        choices: executor.choices(),
+        profile: executor.profile(),
         weights_sha256: parameters.sha256(),
         epochs,
     })
@@ -298,31 +352,41 @@ impl Observer for FirstStep<'_> {
 fn train_epochs(
     trainer: &mut Trainer<'_, '_>,
     epochs: usize,
-    examples: usize,
-    hyperparameters: Hyperparameters,
+    training: &Training<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<EpochReport>> {
     let mut reports = Vec::new();
     for epoch in 1..=epochs {
-        let seconds = trainer.train_epoch(&mut |steps| observer.steps(steps))?.as_secs_f64();
-        // Some GPUs hide NaN behind a sigmoid: the weights themselves are looked at too.
-        ensure!(trainer.parameters()?.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
-        let training = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
-        let training = training.context("a training part is never empty")?;
-        let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
-        let report = EpochReport {
-            epoch,
-            train_cost: training.cost,
-            train_accuracy: training.accuracy(),
-            validation_cost: validation.map(|validation| validation.cost),
-            validation_accuracy: validation.as_ref().map(Evaluation::accuracy),
-            seconds,
-            samples_per_second: examples as f64 / seconds,
-        };
+        let report = train_epoch(trainer, epoch, training, &mut |steps| observer.steps(steps))?;
         observer.epoch(&report);
         reports.push(report);
     }
     Ok(reports)
+}
+
+/// Trains for an epoch, counted from 1, and measures what came of it.
+pub(crate) fn train_epoch(
+    trainer: &mut Trainer<'_, '_>,
+    epoch: usize,
+    training: &Training<'_>,
+    progress: &mut Progress<'_>,
+) -> Result<EpochReport> {
+    let hyperparameters = training.hyperparameters;
+    let seconds = trainer.train_epoch(progress)?.as_secs_f64();
+    // Some GPUs hide NaN behind a sigmoid: the weights themselves are looked at too.
+    ensure!(trainer.parameters()?.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
+    let learned = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
+    let learned = learned.context("a training part is never empty")?;
+    let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
+    Ok(EpochReport {
+        epoch,
+        train_cost: learned.cost,
+        train_accuracy: learned.accuracy(),
+        validation_cost: validation.map(|validation| validation.cost),
+        validation_accuracy: validation.as_ref().map(Evaluation::accuracy),
+        seconds,
+        samples_per_second: training.data.split.training.len() as f64 / seconds,
+    })
 }
 
 /// Measures the network on a part of the data; a cost that is no number is divergence.
@@ -382,8 +446,9 @@ mod tests {
         parameters.w[3][7] = weight;
         let hyperparameters = Hyperparameters { batch: 10, eta: 1.0, seed: 0 };
         let mut cpu = Cpu::new(1);
-        let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters)?;
-        let reports = train_epochs(&mut trainer, epochs, 1438, hyperparameters, &mut Nobody)?;
+        let training = Training { data: &data, topology: &topology, initial: &parameters, hyperparameters };
+        let mut trainer = training.trainer(&mut cpu)?;
+        let reports = train_epochs(&mut trainer, epochs, &training, &mut Nobody)?;
         measured(&mut trainer, PartOfData::Test, reports.len(), hyperparameters).map(|_| ())
     }
 

@@ -183,19 +183,12 @@ impl<'e, 'd> Trainer<'e, 'd> {
         for (_, made) in &evaluation_plans {
             made.prepare(executor)?;
         }
-        match dataset.inputs() {
-            Inputs::Bytes { values, .. } => executor.write(&training.inputs, values)?,
-            Inputs::Floats(values) => executor.write(&training.inputs, values)?,
-        }
-        executor.write(&training.labels, dataset.labels())?;
+        write_examples(executor, &training, dataset)?;
         for (_, numbers, order) in parts.iter().filter(|(_, numbers, _)| !numbers.is_empty()) {
             executor.write(order, numbers)?;
         }
         let matrices = Matrices::new(topology, hyperparameters.batch);
-        for l in 2..=topology.last() {
-            executor.write(&matrices.w[l], &parameters.w[l])?;
-            executor.write(&matrices.b[l], &parameters.b[l])?;
-        }
+        write_parameters(executor, &matrices, parameters)?;
         Ok(Trainer {
             executor,
             topology: topology.clone(),
@@ -227,13 +220,27 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// # Errors
     /// A failing device.
     pub fn train_epoch(&mut self, progress: &mut Progress<'_>) -> Result<Duration> {
-        let mut order = self.training.to_vec();
-        order.shuffle(&mut rng(self.hyperparameters.seed, Stream::Shuffle { epoch: self.epoch }));
+        let order = epoch_order(self.training, self.hyperparameters.seed, self.epoch);
         let start = Instant::now();
         self.executor.write(&self.training_order, &order)?;
         self.training_plans.run(self.executor, self.hyperparameters.eta, progress)?;
         self.epoch += 1;
         Ok(start.elapsed())
+    }
+
+    /// What the last epoch makes of other parameters; the training itself stays where it is.
+    ///
+    /// # Errors
+    /// A failing device, or no epoch yet.
+    pub fn last_epoch_from(&mut self, start: &Parameters) -> Result<Parameters> {
+        let reached = self.parameters()?;
+        let Some(last) = self.epoch.checked_sub(1) else { bail!("no epoch has been trained yet") };
+        write_parameters(self.executor, &self.matrices, start)?;
+        self.epoch = last;
+        self.train_epoch(&mut |_| ())?;
+        let other = self.parameters()?;
+        write_parameters(self.executor, &self.matrices, &reached)?;
+        Ok(other)
     }
 
     /// Steps of gradient descent per second, measured on the first mini-batches of the training
@@ -305,6 +312,35 @@ impl<'e, 'd> Trainer<'e, 'd> {
         };
         Ok(Parameters { w: read(&self.matrices.w)?, b: read(&self.matrices.b)? })
     }
+}
+
+/// The order in which an epoch, counted from 0, goes through the training part.
+pub(crate) fn epoch_order(training: &[u32], seed: u64, epoch: usize) -> Vec<u32> {
+    let mut order = training.to_vec();
+    order.shuffle(&mut rng(seed, Stream::Shuffle { epoch }));
+    order
+}
+
+/// Brings the inputs and the labels of a data set to a device.
+pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
+    match dataset.inputs() {
+        Inputs::Bytes { values, .. } => executor.write(&examples.inputs, values)?,
+        Inputs::Floats(values) => executor.write(&examples.inputs, values)?,
+    }
+    executor.write(&examples.labels, dataset.labels())
+}
+
+/// Brings weights and biases to a device.
+pub(crate) fn write_parameters(
+    executor: &mut dyn Executor,
+    matrices: &Matrices,
+    parameters: &Parameters,
+) -> Result<()> {
+    for (l, w) in parameters.w.iter() {
+        executor.write(&matrices.w[l], w)?;
+        executor.write(&matrices.b[l], &parameters.b[l])?;
+    }
+    Ok(())
 }
 
 /// Where plans find the examples of a data set, picked by `order`.

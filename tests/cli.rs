@@ -325,7 +325,7 @@ fn a_closed_pipe_is_no_failure() {
 
 #[test]
 fn help_and_version_work() {
-    for command in [&["--help"][..], &["train", "--help"], &["devices", "--help"]] {
+    for command in [&["--help"][..], &["train", "--help"], &["compare", "--help"], &["devices", "--help"]] {
         assert!(stdout(command).contains("Usage"), "{command:?}");
     }
     assert!(stdout(&["--version"]).contains(env!("CARGO_PKG_VERSION")));

@@ -71,6 +71,32 @@ fn wrong_flags_are_named() {
 }
 
 #[test]
+fn wrong_flags_of_compare_are_named() {
+    let compare =
+        |flags: &[&str], code: i32, parts: &[&str]| assert_fails(&[&["compare"], flags].concat(), code, parts);
+    compare(&["--devices", "cpu"], 2, &["--devices cpu", "two devices"]);
+    compare(&["--devices", "cpu,cpu,cpu"], 2, &["--devices cpu,cpu,cpu", "two devices"]);
+    compare(&["--devices", "cpu,auto"], 2, &["--devices auto"]);
+    compare(&["--devices", "cpu,"], 2, &["--devices", "cpu, gpu"]);
+    compare(&["--devices", "cpu,cpu:quick"], 2, &["--devices cpu:quick", ":fused or :primitive"]);
+    compare(&["--devices", "cpu,no such gpu"], 2, &["--devices no such gpu", "there are cpu, gpu"]);
+    compare(&["--devices", "99,cpu"], 2, &["--devices 99"]);
+    compare(&["--devices", "cpu,cpu", "--lockstep", "0"], 2, &["--lockstep 0"]);
+    compare(&["--devices", "cpu,cpu", "--lockstep", "-1"], 2, &["-1", "--lockstep"]);
+    compare(&["--devices", "cpu,cpu", "-o", "model"], 2, &["-o"]);
+    compare(&["--device", "cpu"], 2, &["--device"]);
+    compare(&["--print-plan"], 2, &["--print-plan"]);
+    compare(&["--devices", "cpu,cpu", "--batch", "0"], 2, &["--batch 0"]);
+    compare(&["--devices", "cpu,cpu", "--eta", "nan"], 2, &["--eta NaN"]);
+
+    let output = without_adapters(&["compare"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("--devices gpu: no GPU adapter found"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
 fn wrong_files_are_named() {
     let folder = Folder::new();
     let (images, labels) = images_and_labels();

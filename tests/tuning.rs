@@ -103,3 +103,40 @@ fn the_time_to_the_first_step_and_of_each_kernel_is_told() {
         assert!(plain["profile"].is_null());
     }
 }
+
+/// How fast a device trained is remembered, shown, and held against the device that is asked for.
+#[test]
+fn a_gpu_that_is_slower_than_the_cpu_was_says_so() {
+    for (index, adapter) in adapters_under_test().iter().enumerate() {
+        let (folder, device) = (Folder::new(), index.to_string());
+        let with_cache = |arguments: &[&str]| {
+            let output =
+                program().env("GPU_BACKPROP_CACHE_DIR", folder.0.path()).args(arguments).output().expect("it starts");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            (String::from_utf8(output.stdout).expect("UTF-8"), String::from_utf8(output.stderr).expect("UTF-8"))
+        };
+        let train = ["train", "--epochs", "30", "--threads", "1", "--device", &device];
+        let (_, first) = with_cache(&train);
+        assert!(!first.contains("the CPU was"), "nothing is known yet: {first}");
+        let text = std::fs::read_to_string(folder.path("speeds.json")).expect("a speed is remembered");
+        let mut speeds: Value = serde_json::from_str(&text).expect("JSON");
+        let devices = speeds["devices"].as_object_mut().expect("devices");
+        let (key, work) = devices.iter().next().expect("the adapter");
+        assert!(key.starts_with(&adapter.description().name), "{key}");
+        let (work, speed) = work.as_object().and_then(|work| work.iter().next()).expect("what was trained");
+        assert_eq!(work, "training 64-30-10 on bytes, m = 10");
+        let faster = serde_json::json!({ work: 20.0 * speed.as_f64().expect("a number") });
+        devices.insert(format!("1 thread |  |  | gpu-backprop {}", env!("CARGO_PKG_VERSION")), faster);
+        folder.file("speeds.json", speeds.to_string().as_bytes());
+        let (_, second) = with_cache(&train);
+        assert!(second.contains("; the CPU was 20 times as fast when last used"), "{second}");
+        let (_, untuned) = with_cache(&[&train[..], &["--tune", "off"]].concat());
+        assert!(!untuned.contains("the CPU was"), "without tuning nothing is remembered: {untuned}");
+        let (table, _) = with_cache(&["devices"]);
+        assert!(table.contains("training 64-30-10 on bytes, m = 10: "), "{table}");
+        // A damaged file is as good as none.
+        folder.file("speeds.json", b"{\"devices\": 7");
+        let (_, third) = with_cache(&train);
+        assert!(!third.contains("the CPU was"), "{third}");
+    }
+}

@@ -9,11 +9,11 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar};
 
-use super::train::{Kernels, Tune};
+use super::training_flags::{Kernels, Tune};
 use super::{print, print_json};
 use crate::bench::{self, Comparison, Measurement, Options, What};
 use crate::cpu::Cpu;
-use crate::device::{DeviceChoice, all_threads, check_threads, open};
+use crate::device::{DeviceChoice, all_threads, check_threads, open_named};
 use crate::error::WrongUsage;
 use crate::executor::Executor;
 use crate::gpu::{GpuOptions, adapters};
@@ -138,7 +138,7 @@ fn executors(arguments: &Arguments) -> Result<Vec<Box<dyn Executor>>> {
             choice != DeviceChoice::Auto,
             WrongUsage::new("--devices auto: name the devices to be measured, or `all`")
         );
-        executors.push(open(&choice, threads, gpu, &mut |_| Ok(0.0))?.executor);
+        executors.push(open_named("--devices", &choice, threads, gpu)?.executor);
     }
     Ok(executors)
 }

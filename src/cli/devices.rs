@@ -5,12 +5,15 @@ use std::io::{self, Write as _};
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::{print, print_json};
 use crate::check::{self, Finding};
-use crate::device::{all_threads, restriction, why_only_cpu};
-use crate::gpu::{Adapter, adapters};
+use crate::cpu::Cpu;
+use crate::device::{Speeds, SpeedsByWork, all_threads, restriction, why_only_cpu};
+use crate::executor::Executor;
+use crate::gpu::{Adapter, Tuning, adapters};
 
 /// The flags of `devices`.
 #[derive(Args, Debug)]
@@ -34,6 +37,8 @@ struct Devices {
 #[derive(Serialize)]
 struct CpuDevice {
     threads: usize,
+    /// Steps per second of earlier runs, by what they trained.
+    speeds: SpeedsByWork,
 }
 
 #[derive(Serialize)]
@@ -50,6 +55,8 @@ struct GpuDevice {
     capabilities: Vec<&'static str>,
     /// What earlier runs chose by measuring.
     choices: Vec<String>,
+    /// Steps per second of earlier runs, by what they trained.
+    speeds: SpeedsByWork,
     /// Null without --check.
     check: Option<Vec<Finding>>,
 }
@@ -64,15 +71,16 @@ struct Auto {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let adapters = adapters();
+    let speeds = Speeds::open(Tuning::Remembered);
     let devices = Devices {
-        cpu: CpuDevice { threads: all_threads() },
+        cpu: CpuDevice { threads: all_threads(), speeds: speeds.of(Cpu::new(all_threads()).device()) },
         adapters: adapters
             .iter()
             .enumerate()
-            .map(|(index, adapter)| described(index, adapter, arguments.check))
+            .map(|(index, adapter)| described(index, adapter, &speeds, arguments.check))
             .collect(),
         auto: match why_only_cpu(&adapters) {
-            Some(reason) => Auto { device: Some("cpu"), reason: reason.to_string() },
+            Some(reason) => Auto { device: Some("cpu"), reason },
             None => Auto {
                 device: None,
                 reason: "the faster of the CPU and the hardware adapters, measured on the network to be trained".into(),
@@ -86,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn described(index: usize, adapter: &Adapter, check: bool) -> GpuDevice {
+fn described(index: usize, adapter: &Adapter, speeds: &Speeds, check: bool) -> GpuDevice {
     let description = adapter.description();
     let shortcomings = adapter.shortcomings();
     let usable = shortcomings.is_empty();
@@ -102,6 +110,7 @@ fn described(index: usize, adapter: &Adapter, check: bool) -> GpuDevice {
         max_work_group_invocations: adapter.largest_work_group(),
         capabilities: adapter.capabilities(),
         choices: adapter.remembered(),
+        speeds: speeds.of(description),
         check: (check && usable).then(|| {
             let watch = |what: &str| drop(writeln!(io::stderr(), "checking {}: {what}", adapter.description()));
             check::check(adapter, &mut { watch })
@@ -109,9 +118,17 @@ fn described(index: usize, adapter: &Adapter, check: bool) -> GpuDevice {
     }
 }
 
+fn write_speeds(text: &mut String, speeds: &SpeedsByWork) -> Result<()> {
+    for (work, speed) in speeds {
+        writeln!(text, "     {work}: {} steps/s when last measured", HumanCount(*speed as u64))?;
+    }
+    Ok(())
+}
+
 fn table(devices: &Devices) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "cpu  {} threads", devices.cpu.threads)?;
+    write_speeds(&mut text, &devices.cpu.speeds)?;
     for device in &devices.adapters {
         writeln!(
             text,
@@ -135,6 +152,7 @@ fn table(devices: &Devices) -> Result<String> {
             for choice in &device.choices {
                 writeln!(text, "     chosen for {choice}")?;
             }
+            write_speeds(&mut text, &device.speeds)?;
             for Finding { what, passed, detail } in device.check.iter().flatten() {
                 writeln!(text, "     {} {what}: {detail}", if *passed { "ok    " } else { "FAILED" })?;
             }

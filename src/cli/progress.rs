@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
+use crate::data::Data;
+use crate::network::Topology;
 use crate::train::{EpochReport, Observer, Opening};
 
 /// Shows a run.
@@ -85,6 +87,11 @@ impl Observer for Progress {
 
 fn introduction(opening: &Opening<'_>) -> String {
     let Opening { data, topology, device, reason, .. } = opening;
+    format!("{}\ndevice         {device}: {reason}", described(data, topology))
+}
+
+/// The data and the network, for people.
+pub fn described(data: &Data, topology: &Topology) -> String {
     let split = &data.split;
     let mut parts = format!("{} to train on", HumanCount(split.training.len() as u64));
     for (part, name) in [(&split.validation, "to validate"), (&split.test, "to test")] {
@@ -94,8 +101,7 @@ fn introduction(opening: &Opening<'_>) -> String {
     }
     format!(
         "data           {}: {parts}; {} inputs, {} classes\n\
-         network        {topology}, {} weights and biases, {}, {} cost\n\
-         device         {device}: {reason}",
+         network        {topology}, {} weights and biases, {}, {} cost",
         data.name,
         HumanCount(data.dataset.features() as u64),
         data.dataset.classes(),

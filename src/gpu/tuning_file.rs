@@ -53,14 +53,7 @@ impl TuningFile {
 
     /// The cache of an adapter in a certain file.
     pub fn at(path: PathBuf, description: &DeviceDescription) -> Self {
-        let part = |text: &Option<String>| text.clone().unwrap_or_default();
-        let adapter = [
-            description.name.clone(),
-            part(&description.backend),
-            part(&description.driver),
-            format!("gpu-backprop {}", env!("CARGO_PKG_VERSION")),
-        ];
-        TuningFile { path, adapter: adapter.join(" | ") }
+        TuningFile { path, adapter: device_key(description) }
     }
 
     /// What is remembered; nothing where the file is missing or damaged.
@@ -77,6 +70,18 @@ impl TuningFile {
         contents.adapters.entry(self.adapter.clone()).or_default().extend(choices.clone());
         write_whole(&self.path, &serde_json::to_vec_pretty(&contents)?)
     }
+}
+
+/// What a device is called in caches: a new driver or version of this program makes it another.
+pub fn device_key(description: &DeviceDescription) -> String {
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    let parts = [
+        description.name.clone(),
+        part(&description.backend),
+        part(&description.driver),
+        format!("gpu-backprop {}", env!("CARGO_PKG_VERSION")),
+    ];
+    parts.join(" | ")
 }
 
 /// Where caches are kept; `None` where the system has no folder for them.

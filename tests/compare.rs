@@ -1,0 +1,493 @@
+//! Comparing two devices: correct ones agree, and of planted faults each is named.
+
+mod common;
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use common::program::{json, run, stdout};
+use common::{adapters_under_test, cases, primitive, random, random_below};
+use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::backprop::training_plan;
+use gpu_backprop::compare::lockstep::{self, Difference};
+use gpu_backprop::compare::rounding::Analysis;
+use gpu_backprop::compare::{Comparison, EpochComparison, Observer, Opening, Side, compare};
+use gpu_backprop::cost::QUADRATIC;
+use gpu_backprop::cpu::Cpu;
+use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::error::Diverged;
+use gpu_backprop::executor::{DeviceDescription, Executor, Progress};
+use gpu_backprop::fuse::{KernelSet, fuse};
+use gpu_backprop::gpu::GpuOptions;
+use gpu_backprop::kernel::MiniBatch;
+use gpu_backprop::network::{Initialization, Parameters, Topology};
+use gpu_backprop::plan::{Element, Equation, Matrix, Plan, Step};
+use gpu_backprop::train::{EpochReport, Training};
+use gpu_backprop::trainer::{Hyperparameters, examples_of};
+
+const WIDTHS: [usize; 4] = [6, 5, 4, 3];
+const BATCH: usize = 7;
+/// Two whole mini-batches and a ragged one.
+const EXAMPLES: usize = 17;
+
+fn data() -> Data {
+    let labels = [vec![2], random_below(2, EXAMPLES - 1, 3)].concat();
+    Data {
+        name: "random".into(),
+        dataset: Dataset::new(Inputs::Floats(random(1, EXAMPLES * WIDTHS[0])), WIDTHS[0], labels).expect("a data set"),
+        split: Split::all_training(0..EXAMPLES),
+    }
+}
+
+/// Calls `with` with a small training.
+fn with_training<T>(with: impl FnOnce(&Training<'_>) -> T) -> T {
+    let data = data();
+    let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
+    let initial = Parameters::random(&topology, Initialization::Scaled, 5).expect("memory");
+    let hyperparameters = Hyperparameters { batch: BATCH, eta: 1.5, seed: 5 };
+    with(&Training { data: &data, topology: &topology, initial: &initial, hyperparameters })
+}
+
+/// The number of the step that writes `matrix` by `kernel`, counted from 1.
+fn step_number(kernels: KernelSet, kernel: &str, matrix: &str) -> usize {
+    with_training(|training| {
+        let order = Matrix::of(Element::U32, "training_order", EXAMPLES, 1);
+        let examples = examples_of(&training.data.dataset, &order);
+        let plan = training_plan(training.topology, &examples, BATCH).expect("the shapes fit");
+        let steps = if kernels == KernelSet::Fused { fuse(&plan).steps } else { plan.steps };
+        let writes = |step: &Step| step.outputs().any(|output| &*output.name == matrix);
+        1 + steps.iter().position(|step| step.kernel.name == kernel && writes(step)).expect("such a step")
+    })
+}
+
+fn side(executor: &mut dyn Executor, kernels: KernelSet) -> Side<'_> {
+    Side { executor, kernels }
+}
+
+fn in_lockstep<'e>(one: Side<'e>, other: Side<'e>, mini_batches: usize) -> Option<Difference> {
+    let mut sides = [one, other];
+    with_training(|training| lockstep::run(&mut sides, training, mini_batches).expect("it runs").first_difference)
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn begin(&mut self, _: &Opening<'_>) -> Result<()> {
+        Ok(())
+    }
+    fn lockstep(&mut self, _: &lockstep::Lockstep) -> Result<()> {
+        Ok(())
+    }
+    fn epoch(&mut self, _: [&EpochReport; 2], _: &EpochComparison) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn trained<'e>(one: Side<'e>, other: Side<'e>, epochs: usize) -> Comparison {
+    with_training(|training| compare([one, other], training, epochs, None, &mut Silent).expect("it runs"))
+}
+
+/// What goes wrong in a step.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Fault {
+    /// Every entry has the other sign.
+    Sign,
+    /// Row 1, column 2 and row 2, column 1 are exchanged.
+    SwappedIndex,
+    /// A change in place is m times too large.
+    MissingFactor,
+    /// The last column is not written.
+    LastColumn,
+    /// The output is what it was before the step.
+    NotWritten,
+    /// The output is that of the step before, of the same plan.
+    StaleRead,
+    /// One count too many.
+    OffByOne,
+    /// Row 1, column 0 is NaN.
+    Nan,
+}
+
+/// A plan in parts, so that the fault comes between its steps.
+#[derive(Clone, Debug)]
+struct Wrong {
+    /// What the step writes.
+    matrix: Matrix,
+    /// The plans of the steps before it, of itself, and of those after it.
+    parts: [Option<usize>; 3],
+}
+
+/// A device on which one step is wrong.
+#[derive(Debug)]
+struct Faulty<E> {
+    inner: E,
+    kernel: &'static str,
+    matrix: &'static str,
+    fault: Fault,
+    /// Only where it runs together with other steps.
+    only_together: bool,
+    /// By the number of a plan, where the step is.
+    wrong: HashMap<usize, Wrong>,
+    /// What the output was after the last run.
+    last: Option<Vec<u8>>,
+}
+
+impl<E> Faulty<E> {
+    fn new(inner: E, kernel: &'static str, matrix: &'static str, fault: Fault) -> Self {
+        Faulty { inner, kernel, matrix, fault, only_together: false, wrong: HashMap::new(), last: None }
+    }
+}
+
+impl<E: Executor> Executor for Faulty<E> {
+    fn device(&self) -> &DeviceDescription {
+        self.inner.device()
+    }
+
+    fn load(&mut self, plans: &[Plan]) -> Result<()> {
+        self.wrong.clear();
+        let mut all = plans.to_vec();
+        for (number, plan) in plans.iter().enumerate().filter(|(_, plan)| !self.only_together || plan.steps.len() > 1) {
+            let output = |step: &Step| step.outputs().find(|output| &*output.name == self.matrix).cloned();
+            let Some(at) = plan.steps.iter().position(|step| step.kernel.name == self.kernel && output(step).is_some())
+            else {
+                continue;
+            };
+            let matrix = output(&plan.steps[at]).expect("it has been found");
+            let parts = [&plan.steps[..at], &plan.steps[at..=at], &plan.steps[at + 1..]].map(|steps| {
+                let number = (!steps.is_empty()).then_some(all.len());
+                all.extend(number.map(|_| Plan { name: plan.name.clone(), steps: steps.to_vec() }));
+                number
+            });
+            self.wrong.insert(number, Wrong { matrix, parts });
+        }
+        self.inner.load(&all)
+    }
+
+    fn prepare(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+        self.inner.prepare(plan, mini_batches)
+    }
+
+    fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
+        self.inner.write_bytes(matrix, bytes)
+    }
+
+    fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
+        self.inner.read_bytes(matrix)
+    }
+
+    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        let Some(Wrong { matrix, parts: [earlier, step, later] }) = self.wrong.get(&plan).cloned() else {
+            return self.inner.run(plan, mini_batches, progress);
+        };
+        for &mini_batch in mini_batches {
+            let mut before = Vec::new();
+            for part in [earlier, step].into_iter().flatten() {
+                before = self.inner.read_bytes(&matrix)?;
+                self.inner.run(part, &[mini_batch], &mut |_| ())?;
+            }
+            let after = self.inner.read_bytes(&matrix)?;
+            let wrong = self.spoil(&matrix, &before, after);
+            self.inner.write_bytes(&matrix, bytemuck::cast_slice(&wrong))?;
+            if let Some(later) = later {
+                self.inner.run(later, &[mini_batch], &mut |_| ())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<E: Executor> Faulty<E> {
+    /// What the step should have written, made wrong.
+    fn spoil(&mut self, matrix: &Matrix, before: &[u8], after: Vec<u8>) -> Vec<f32> {
+        let (rows, cols) = matrix.shape();
+        let old: Vec<f32> = bytemuck::pod_collect_to_vec(before);
+        let mut new: Vec<f32> = bytemuck::pod_collect_to_vec(&after);
+        match self.fault {
+            Fault::Sign => new.iter_mut().for_each(|value| *value = -*value),
+            Fault::SwappedIndex => new.swap(cols + 2, 2 * cols + 1),
+            Fault::MissingFactor => {
+                new.iter_mut().zip(&old).for_each(|(new, old)| *new = old + BATCH as f32 * (*new - old));
+            }
+            Fault::LastColumn => (0..rows).for_each(|row| new[(row + 1) * cols - 1] = old[(row + 1) * cols - 1]),
+            Fault::NotWritten => new = old,
+            Fault::StaleRead => {
+                let last = self.last.replace(after.clone()).unwrap_or(after);
+                new = bytemuck::pod_collect_to_vec(&last);
+            }
+            Fault::OffByOne => new[0] = f32::from_bits(new[0].to_bits() + 1),
+            Fault::Nan => new[cols] = f32::NAN,
+        }
+        new
+    }
+}
+
+/// A planted fault, and where it must be found.
+struct Planted {
+    fault: Fault,
+    kernel: &'static str,
+    matrix: &'static str,
+    equation: Equation,
+    row: usize,
+    column: usize,
+    mini_batch: usize,
+}
+
+const PRIMITIVE_FAULTS: [Planted; 9] = [
+    planted(Fault::Sign, "hadamard", "delta4", Equation::Bp1, (0, 0)),
+    planted(Fault::Sign, "column_sum", "nabla_b3", Equation::Bp3, (0, 0)),
+    planted(Fault::SwappedIndex, "matmul", "nabla_a3", Equation::Bp2, (1, 2)),
+    planted(Fault::SwappedIndex, "outer_product", "nabla_w2", Equation::Bp4, (1, 2)),
+    planted(Fault::MissingFactor, "sgd", "w3", Equation::Descent, (0, 0)),
+    planted(Fault::LastColumn, "activate", "a3", Equation::Feedforward, (0, 3)),
+    planted(Fault::NotWritten, "sgd", "b4", Equation::Descent, (0, 0)),
+    Planted { mini_batch: 2, ..planted(Fault::StaleRead, "matmul", "z3", Equation::Feedforward, (0, 0)) },
+    planted(Fault::Nan, "gather", "a1", Equation::Examples, (1, 0)),
+];
+
+const FUSED_FAULTS: [Planted; 3] = [
+    planted(Fault::Sign, "dense_forward_error", "delta4", Equation::Bp1, (0, 0)),
+    planted(Fault::SwappedIndex, "backpropagate_error", "delta3", Equation::Bp2, (1, 2)),
+    planted(Fault::MissingFactor, "outer_product_update", "w2", Equation::Descent, (0, 0)),
+];
+
+const fn planted(
+    fault: Fault,
+    kernel: &'static str,
+    matrix: &'static str,
+    equation: Equation,
+    (row, column): (usize, usize),
+) -> Planted {
+    Planted { fault, kernel, matrix, equation, row, column, mini_batch: 1 }
+}
+
+fn assert_named(what: &str, planted: &Planted, kernels: KernelSet, found: Option<Difference>, wrong_device: usize) {
+    let what = format!("{what}: {:?} in {} of {}", planted.fault, planted.kernel, planted.matrix);
+    let found = found.unwrap_or_else(|| panic!("{what} was not found"));
+    assert_eq!((&*found.kernel, &*found.matrix), (planted.kernel, planted.matrix), "{what}: {found:?}");
+    assert_eq!(found.mini_batch, Some(planted.mini_batch), "{what}: {found:?}");
+    assert_eq!(found.step, Some(step_number(kernels, planted.kernel, planted.matrix)), "{what}: {found:?}");
+    assert_eq!(found.equation, planted.equation.to_string(), "{what}: {found:?}");
+    assert_eq!((found.row, found.column), (planted.row, planted.column), "{what}: {found:?}");
+    assert_eq!(found.wrong_device, Some(wrong_device), "{what}: {found:?}");
+}
+
+#[test]
+fn each_planted_fault_is_named() {
+    let twins = Cpu::of_twins;
+    for planted in &PRIMITIVE_FAULTS {
+        let mut faulty = Faulty::new(twins(), planted.kernel, planted.matrix, planted.fault);
+        let mut right = twins();
+        let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut right, KernelSet::Primitive), 2);
+        assert_named("twins", planted, KernelSet::Primitive, found, 0);
+    }
+    for planted in &FUSED_FAULTS {
+        let mut faulty = Faulty::new(Cpu::new(1), planted.kernel, planted.matrix, planted.fault);
+        // Whichever of the two devices is wrong.
+        let found = in_lockstep(side(&mut twins(), KernelSet::Primitive), side(&mut faulty, KernelSet::Fused), 2);
+        assert_named("fused", planted, KernelSet::Fused, found, 1);
+    }
+}
+
+#[test]
+fn each_planted_fault_is_named_on_every_adapter() {
+    for adapter in adapters_under_test() {
+        let what = adapter.description().to_string();
+        // One device for all of them: kernels are compiled once.
+        let mut faulty = Faulty::new(adapter.open(primitive()).expect("the adapter opens"), "", "", Fault::Sign);
+        for planted in &PRIMITIVE_FAULTS {
+            (faulty.kernel, faulty.matrix, faulty.fault, faulty.last) =
+                (planted.kernel, planted.matrix, planted.fault, None);
+            let mut twins = Cpu::of_twins();
+            let (one, other) = (side(&mut faulty, KernelSet::Primitive), side(&mut twins, KernelSet::Primitive));
+            assert_named(&what, planted, KernelSet::Primitive, in_lockstep(one, other, 2), 0);
+        }
+        let mut faulty =
+            Faulty::new(adapter.open(GpuOptions::default()).expect("the adapter opens"), "", "", Fault::Sign);
+        for planted in &FUSED_FAULTS {
+            (faulty.kernel, faulty.matrix, faulty.fault) = (planted.kernel, planted.matrix, planted.fault);
+            let mut cpu = Cpu::new(1);
+            let (one, other) = (side(&mut faulty, KernelSet::Fused), side(&mut cpu, KernelSet::Fused));
+            assert_named(&what, planted, KernelSet::Fused, in_lockstep(one, other, 2), 0);
+        }
+    }
+}
+
+/// Fused steps against primitive ones: a wrong primitive kernel is named itself, with the step of the
+/// fused plan that it is a part of.
+#[test]
+fn a_wrong_part_of_a_fused_step_is_named() {
+    let faults = [
+        (
+            planted(Fault::Sign, "activate_prime", "sigma_prime3", Equation::Bp2, (0, 0)),
+            "backpropagate_error",
+            "delta3",
+        ),
+        (planted(Fault::SwappedIndex, "matmul", "z4", Equation::Feedforward, (1, 2)), "dense_forward_error", "a4"),
+        (planted(Fault::Sign, "outer_product", "nabla_w3", Equation::Bp4, (0, 0)), "outer_product_update", "w3"),
+    ];
+    for (planted, fused, output) in faults {
+        let mut faulty = Faulty::new(Cpu::of_twins(), planted.kernel, planted.matrix, planted.fault);
+        let mut cpu = Cpu::new(1);
+        let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut cpu, KernelSet::Fused), 2);
+        let found = found.expect("it is found");
+        assert_eq!((&*found.kernel, &*found.matrix), (planted.kernel, planted.matrix), "{found:?}");
+        assert_eq!((found.row, found.column), (planted.row, planted.column), "{found:?}");
+        assert_eq!(found.equation, planted.equation.to_string(), "{found:?}");
+        assert_eq!((found.mini_batch, found.wrong_device), (Some(1), Some(0)), "{found:?}");
+        let position = step_number(KernelSet::Fused, fused, output);
+        assert_eq!(found.step, Some(position), "{found:?}");
+    }
+}
+
+/// A step that is right by itself, but not where others run before it: a barrier that is missing.
+#[test]
+fn a_fault_between_steps_is_found_in_the_whole() {
+    let mut faulty = Faulty { only_together: true, ..Faulty::new(Cpu::of_twins(), "sgd", "w3", Fault::NotWritten) };
+    let mut right = Cpu::of_twins();
+    let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut right, KernelSet::Primitive), 2);
+    let found = found.expect("it is found");
+    assert_eq!((found.mini_batch, found.step, &*found.matrix), (Some(1), None, "w3"), "{found:?}");
+}
+
+#[test]
+fn a_wrong_count_is_found_in_the_evaluation() {
+    let mut faulty = Faulty::new(Cpu::of_twins(), "number_correct", "counts", Fault::OffByOne);
+    let mut right = Cpu::of_twins();
+    let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut right, KernelSet::Primitive), 1);
+    let found = found.expect("it is found");
+    assert_eq!((found.mini_batch, &*found.equation, &*found.kernel), (None, "evaluation", "number_correct"));
+    assert_eq!((found.values[0], found.tolerance), (found.values[1] + 1.0, 0.0), "{found:?}");
+}
+
+#[test]
+fn correct_devices_agree_step_by_step_and_after_training() {
+    // Past the end of an epoch: the ragged mini-batch too.
+    let mini_batches = 4;
+    let mut reference = Cpu::of_twins();
+    let mut cpu = Cpu::new(2);
+    let found = in_lockstep(side(&mut cpu, KernelSet::Fused), side(&mut reference, KernelSet::Primitive), mini_batches);
+    assert_eq!(found, None);
+    for adapter in adapters_under_test() {
+        let what = adapter.description();
+        let mut separate = adapter.open(primitive()).expect("the adapter opens");
+        let mut fused = adapter.open(GpuOptions::default()).expect("the adapter opens");
+        let (one, other) = (side(&mut separate, KernelSet::Primitive), side(&mut cpu, KernelSet::Fused));
+        assert_eq!(in_lockstep(one, other, mini_batches), None, "{what}");
+        let (one, other) = (side(&mut fused, KernelSet::Fused), side(&mut cpu, KernelSet::Fused));
+        assert_eq!(in_lockstep(one, other, mini_batches), None, "{what}");
+        let (one, other) = (side(&mut fused, KernelSet::Fused), side(&mut separate, KernelSet::Primitive));
+        assert_eq!(in_lockstep(one, other, 1), None, "{what}");
+        let comparison = trained(side(&mut fused, KernelSet::Fused), side(&mut cpu, KernelSet::Fused), 2);
+        assert!(comparison.within_tolerance && !comparison.amplifies_rounding, "{what}: {comparison:?}");
+    }
+}
+
+#[test]
+fn training_with_a_fault_is_beyond_the_tolerance() {
+    let trained = |fault| {
+        let mut faulty = Faulty::new(Cpu::of_twins(), "sgd", "w3", fault);
+        trained(side(&mut faulty, KernelSet::Primitive), side(&mut Cpu::new(1), KernelSet::Fused), 2)
+    };
+    let comparison = trained(Fault::MissingFactor);
+    assert!(!comparison.within_tolerance, "{comparison:?}");
+    let epoch = &comparison.epochs[0];
+    assert!(epoch.max_relative_weight_difference > epoch.tolerance && epoch.matrix == "w3", "{epoch:?}");
+    // NaN on one device alone.
+    let comparison = trained(Fault::Nan);
+    assert_eq!((comparison.diverged_device, comparison.within_tolerance), (Some(0), false));
+    // On both: no difference between them.
+    let mut faulty = [0, 1].map(|_| Faulty::new(Cpu::of_twins(), "sgd", "w3", Fault::Nan));
+    let sides = faulty.each_mut().map(|faulty| side(faulty, KernelSet::Primitive));
+    let error = with_training(|training| compare(sides, training, 1, None, &mut Silent).expect_err("NaN"));
+    assert!(error.is::<Diverged>(), "{error:#}");
+}
+
+/// Every primitive kernel has an analysis, and stays within its bounds.
+#[test]
+fn kernels_round_within_their_bounds() {
+    let adapters = adapters_under_test();
+    let gpus = adapters.iter().map(|adapter| adapter.open(primitive()).expect("the adapter opens"));
+    let mut executors: Vec<Box<dyn Executor>> = vec![Box::new(Cpu::of_twins()), Box::new(Cpu::new(1))];
+    executors.extend(gpus.map(|gpu| Box::new(gpu) as Box<dyn Executor>));
+    for case in cases::all().iter().filter(|case| case.plan.steps[0].output().len() < 100_000) {
+        let step = &case.plan.steps[0];
+        let output = step.output();
+        let mut analysis = Analysis::default();
+        case.inputs.iter().for_each(|(matrix, bytes)| analysis.give(matrix, bytes.clone()));
+        if let Some(before) = &case.before {
+            analysis.give(output, bytemuck::cast_slice(before).to_vec());
+        }
+        analysis.apply(step, case.mini_batch, false).expect("an analysis");
+        let Some(computed) = analysis.computed(output) else { continue };
+        for executor in &mut executors {
+            let what = format!("{} on {}", case.plan.name, executor.device());
+            executor.load(std::slice::from_ref(&case.plan)).expect(&what);
+            for (matrix, bytes) in &case.inputs {
+                executor.write_bytes(matrix, bytes).expect(&what);
+            }
+            if let Some(before) = &case.before {
+                executor.write(output, before).expect(&what);
+            }
+            executor.run(0, &[case.mini_batch], &mut |_| ()).expect(&what);
+            let found: Vec<f32> = executor.read(output).expect(&what);
+            for (i, &found) in found.iter().enumerate() {
+                let (value, error) = (computed.values[i], computed.errors[i]);
+                let within = error == f64::INFINITY || (f64::from(found) - value).abs() <= error;
+                assert!(within, "{what}: entry {i} is {found:e}, not within {error:e} of {value:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn compare_json_has_every_field_of_the_contract() {
+    let fields = ["adapter", "backend", "seed", "layers", "epochs", "test_accuracy", "weights_sha256"];
+    let mut pairs = vec!["cpu,cpu:primitive".to_string()];
+    pairs.extend(
+        (0..adapters_under_test().len()).flat_map(|i| [format!("{i},cpu"), format!("{i}:fused,{i}:primitive")]),
+    );
+    for devices in pairs {
+        let flags = ["compare", "--json", "--hidden", "9", "--epochs", "2", "--lockstep", "2", "--devices", &devices];
+        let report = json(&[&flags[..], &["--tune", "off", "-q"]].concat());
+        assert_eq!(report["within_tolerance"], true, "{report}");
+        assert!(report["first_difference"].is_null(), "{report}");
+        assert!(report["speed_ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{report}");
+        assert_eq!(report["devices"].as_array().map(Vec::len), Some(2));
+        for device in report["devices"].as_array().expect("devices") {
+            assert!(fields.iter().all(|&field| device.get(field).is_some()), "{device}");
+            assert_eq!(device["layers"], serde_json::json!([64, 9, 10]));
+        }
+        let epochs = report["epochs"].as_array().expect("epochs");
+        assert_eq!(epochs.len(), 2);
+        for epoch in epochs {
+            let difference = epoch["max_relative_weight_difference"].as_f64().expect("a number");
+            assert!(difference <= epoch["tolerance"].as_f64().expect("a number"), "{epoch}");
+        }
+    }
+}
+
+/// The first device computes the same as `train` alone, and the second likewise.
+#[test]
+fn both_train_as_train_does() {
+    let flags = ["--json", "--epochs", "2", "--seed", "3", "--batch", "11"];
+    let compared = json(&[&["compare", "--devices", "cpu,cpu"], &flags[..]].concat());
+    let trained = json(&[&["train", "--device", "cpu"], &flags[..]].concat());
+    for device in compared["devices"].as_array().expect("devices") {
+        assert_eq!(device["weights_sha256"], trained["weights_sha256"]);
+        assert_eq!(device["epochs"][1]["train_cost"], trained["epochs"][1]["train_cost"]);
+    }
+    assert_eq!(compared["epochs"][1]["max_relative_weight_difference"], 0.0);
+}
+
+#[test]
+fn the_text_says_what_agrees() {
+    let text = stdout(&["compare", "--devices", "cpu,cpu:primitive", "--epochs", "1", "--lockstep", "1"]);
+    for part in ["A   ", "B   ", "lockstep ", " 1/1 ", "steps/s", "A and B agree within rounding"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    // Rounding that grows without bound is neither an error nor passed over.
+    let flags = ["compare", "--devices", "cpu,cpu:primitive", "--epochs", "4", "--eta", "30", "--init", "large"];
+    let output = run(&flags);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("amplifies rounding"), "{output:?}");
+}
