@@ -30,7 +30,7 @@
 //!    kernels it replaces.
 //! 5. [`executor`], [`gpu`], [`cpu`]: what runs a plan.
 //! 6. [`trainer`]: epochs and evaluation, written once for every executor.
-//! 7. [`train`], [`compare`], [`bench`], [`check`], [`device`], [`data`], [`model_file`], [`cli`]: a
+//! 7. [`train`], [`compare`], [`mod@bench`], [`check`], [`device`], [`data`], [`model_file`], [`cli`]: a
 //!    whole run.
 //!
 //! `backprop` knows no executor, `trainer` knows no executor by name, the executors do not know each
