@@ -17,6 +17,7 @@ mod steps;
 mod store;
 mod threads;
 mod tile;
+mod times;
 mod twin;
 
 use std::time::Instant;
@@ -28,12 +29,14 @@ use self::panels::{Line, Width};
 use self::steps::{LoadedStep, Sparse, Workshop};
 use self::store::Store;
 use self::threads::Team;
+use self::times::Times;
 use self::twin::Twin;
 use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress};
 use crate::fuse::fuse;
 use crate::kernel::{MiniBatch, Specification};
 use crate::network::reserve;
 use crate::plan::{Matrix, Plan, Step};
+use crate::profile::Profile;
 
 /// Runs plans on the host.
 #[derive(Debug)]
@@ -46,6 +49,7 @@ pub struct Cpu {
     store: Store,
     plans: Vec<Vec<LoadedStep>>,
     workshop: Option<Workshop>,
+    times: Option<Times>,
 }
 
 impl Cpu {
@@ -66,7 +70,13 @@ impl Cpu {
             store: Store::default(),
             plans: Vec::new(),
             workshop: None,
+            times: None,
         }
+    }
+
+    /// The same, taking the time of each step.
+    pub fn with_profile(self) -> Self {
+        Cpu { times: Some(Times::default()), ..self }
     }
 
     /// An executor that computes every kernel by its twin: slow, and the reference of the tests.
@@ -77,6 +87,9 @@ impl Cpu {
     fn load_twins(&mut self, plans: &[Plan]) -> Result<()> {
         for plan in plans {
             let mut steps = Vec::new();
+            if let Some(times) = &mut self.times {
+                times.begin(plan, plan.steps.iter().flat_map(Step::primitives));
+            }
             for step in plan.steps.iter().flat_map(Step::primitives) {
                 let at = step
                     .operands
@@ -100,6 +113,9 @@ impl Cpu {
         let mut sparse = Sparse::default();
         sparse.find(&plans)?;
         for plan in &plans {
+            if let Some(times) = &mut self.times {
+                times.begin(plan, steps::known(plan));
+            }
             let steps = steps::known(plan)
                 .map(|step| steps::load(&plans, plan, step, &mut self.store, &sparse, Width::of(arch)))
                 .collect::<Result<_>>()?;
@@ -132,7 +148,14 @@ impl Executor for Cpu {
         self.store.clear();
         self.plans.clear();
         self.workshop = None;
+        if let Some(times) = &mut self.times {
+            times.clear();
+        }
         if self.only_twins { self.load_twins(plans) } else { self.load_fused(plans) }
+    }
+
+    fn profile(&self) -> Option<Profile> {
+        Some(self.times.as_ref()?.profile())
     }
 
     fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
@@ -147,9 +170,13 @@ impl Executor for Cpu {
         let mut reported = Instant::now();
         let mut finished = 0;
         for &mini_batch in mini_batches {
-            for step in &self.plans[plan] {
+            for (number, step) in self.plans[plan].iter().enumerate() {
                 let workshop = self.workshop.as_mut().expect("plans are loaded with a workshop");
-                step.run(&mut self.store, workshop, mini_batch);
+                let mut run = || step.run(&mut self.store, workshop, mini_batch);
+                match &mut self.times {
+                    Some(times) => times.time(plan, number, run),
+                    None => run(),
+                }
             }
             finished += 1;
             if reported.elapsed() >= PROGRESS_INTERVAL {

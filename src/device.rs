@@ -104,6 +104,10 @@ pub fn open(
 
 /// Remembers how fast a device trained, for later choices.
 pub fn remember(device: &DeviceDescription, options: GpuOptions, work: &str, steps_per_second: f64) {
+    // Taking the time of each kernel takes time.
+    if options.profile {
+        return;
+    }
     // What `Tuning::Again` forgets, it has forgotten when the device was opened.
     Speeds::open(options.tuning).remember(device, &work_on(device, work, options.kernels), steps_per_second);
 }
@@ -124,7 +128,7 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
         Ok(Chosen { executor: Box::new(adapter.open(options)?), reason: reason.to_string() })
     };
     match choice {
-        DeviceChoice::Cpu => Ok(Chosen { executor: Box::new(Cpu::new(threads)), reason: asked_for }),
+        DeviceChoice::Cpu => Ok(Chosen { executor: open_cpu(threads, options.profile), reason: asked_for }),
         DeviceChoice::Auto => bail!(WrongUsage::new(format!("{flag} auto: one device must be named"))),
         DeviceChoice::Gpu => {
             let adapters = adapters();
@@ -209,7 +213,22 @@ fn passed_over(adapters: &[Adapter]) -> Vec<String> {
 struct Candidate<'a> {
     name: String,
     description: DeviceDescription,
-    open: Box<dyn Fn(Tuning) -> Result<Box<dyn Executor>> + 'a>,
+    open: Box<dyn Fn(Purpose) -> Result<Box<dyn Executor>> + 'a>,
+}
+
+/// What a candidate is opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose {
+    /// To be measured: choosing between strategies is left to the run, since it takes longer than a trial.
+    Trial,
+    /// To run as it was asked for.
+    Run,
+}
+
+/// A CPU executor as a run wants it.
+fn open_cpu(threads: usize, profile: bool) -> Box<dyn Executor> {
+    let cpu = Cpu::new(threads);
+    Box::new(if profile { cpu.with_profile() } else { cpu })
 }
 
 fn fastest(
@@ -222,22 +241,25 @@ fn fastest(
     let cpu = Candidate {
         name: "cpu".to_string(),
         description: Cpu::new(threads).device().clone(),
-        open: Box::new(move |_| Ok(Box::new(Cpu::new(threads)))),
+        open: Box::new(move |purpose| Ok(open_cpu(threads, options.profile && purpose == Purpose::Run))),
     };
     if let Some(reason) = why_only_cpu(adapters) {
-        return Ok(Chosen { executor: (cpu.open)(options.tuning)?, reason: format!("{reason}; using cpu") });
+        return Ok(Chosen { executor: (cpu.open)(Purpose::Run)?, reason: format!("{reason}; using cpu") });
     }
     let gpus = candidates(adapters).map(|adapter| Candidate {
         name: adapter.description().name.clone(),
         description: adapter.description().clone(),
-        open: Box::new(move |tuning| Ok(Box::new(adapter.open(GpuOptions { tuning, ..options })?))),
+        open: Box::new(move |purpose| {
+            let of_trial = GpuOptions { tuning: Tuning::Off, profile: false, ..options };
+            Ok(Box::new(adapter.open(if purpose == Purpose::Trial { of_trial } else { options })?))
+        }),
     });
     let list: Vec<Candidate<'_>> = [cpu].into_iter().chain(gpus).collect();
     let work_on = |device: &DeviceDescription| work_on(device, work, options.kernels);
     let (taken, mut report) = measure(&list, &mut Speeds::open(options.tuning), BUDGET, &work_on, trial);
     report.extend(passed_over(adapters));
     report.push(format!("using {}", list[taken].name));
-    Ok(Chosen { executor: (list[taken].open)(options.tuning)?, reason: report.join("; ") })
+    Ok(Chosen { executor: (list[taken].open)(Purpose::Run)?, reason: report.join("; ") })
 }
 
 /// Measures what is not remembered; the number of the fastest candidate, and what is known of each.
@@ -282,8 +304,7 @@ fn measure(
 /// Measures a candidate in its share of the time that is left for so many.
 fn measure_one(candidate: &Candidate<'_>, time: Duration, left: u32, trial: &mut Trial<'_>) -> Result<f64> {
     let start = Instant::now();
-    // Choosing between strategies is left to the run: it takes longer than a trial.
-    let mut executor = (candidate.open)(Tuning::Off)?;
+    let mut executor = (candidate.open)(Purpose::Trial)?;
     let opening = start.elapsed();
     if opening > time {
         bail!("not measured, opening it took {:.1} s", opening.as_secs_f64());

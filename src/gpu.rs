@@ -277,6 +277,9 @@ impl Executor for Gpu {
     fn load(&mut self, plans: &[Plan]) -> Result<()> {
         self.plans.clear();
         self.buffers.clear();
+        if let Some(profiler) = &mut self.profiler {
+            profiler.clear();
+        }
         let fused: Vec<Plan> = match self.options.kernels {
             KernelSet::Primitive => plans.to_vec(),
             KernelSet::Fused => plans.iter().map(fuse).collect(),

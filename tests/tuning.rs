@@ -140,3 +140,13 @@ fn a_gpu_that_is_slower_than_the_cpu_was_says_so() {
         assert!(!third.contains("the CPU was"), "{third}");
     }
 }
+
+#[test]
+fn the_cpu_tells_the_time_of_each_step_too() {
+    let folder = Folder::new();
+    let report = train(folder.0.path(), "cpu", &["--profile"]);
+    let kernels = report["profile"]["kernels"].as_array().expect("a list");
+    let of_update = kernels.iter().find(|kernel| kernel["kernel"] == "outer_product_update").expect("a fused step");
+    assert_eq!((&report["profile"]["clock"], &of_update["calls"]), (&"wall".into(), &143.into()));
+    assert_eq!(report["weights_sha256"], train(folder.0.path(), "cpu", &[])["weights_sha256"]);
+}

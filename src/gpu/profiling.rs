@@ -52,6 +52,13 @@ impl Profiler {
         Profiler { timestamps, kernels: Vec::new(), index: HashMap::new(), gaps_seconds: 0.0 }
     }
 
+    /// Forgets the times of plans that are no longer loaded.
+    pub fn clear(&mut self) {
+        self.kernels.clear();
+        self.index.clear();
+        self.gaps_seconds = 0.0;
+    }
+
     /// What was found so far.
     pub fn profile(&self) -> Profile {
         Profile {
