@@ -2,6 +2,7 @@
 //! and results into text.
 
 mod bench;
+mod data_arguments;
 mod devices;
 mod progress;
 mod train;

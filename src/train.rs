@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::backprop::{evaluation_plan, training_plan};
 use crate::data::{self, Data, Inputs, Source};
 use crate::device::{self, DeviceChoice};
-use crate::error::{Diverged, WrongUsage};
+use crate::error::Diverged;
 use crate::executor::DeviceDescription;
 use crate::fuse::{KernelSet, fuse};
 use crate::gpu::GpuOptions;
@@ -189,7 +189,7 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
 /// Trains a network.
 ///
 /// # Errors
-/// Wrong options ([`WrongUsage`]), files that cannot be read or written, a failing device, and
+/// Wrong options ([`WrongUsage`](crate::error::WrongUsage)), files that cannot be read or written, a failing device, and
 /// [`Diverged`] when training ends in NaN or infinity.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     if let Some(path) = &options.output {
@@ -336,25 +336,4 @@ fn measured(
     let finite = evaluation.is_none_or(|evaluation| evaluation.cost.is_finite());
     ensure!(finite, Diverged { epoch, eta: hyperparameters.eta });
     Ok(evaluation)
-}
-
-/// What a fraction or a file for `--validation` or `--test` is, with the labels of the file.
-///
-/// # Errors
-/// A file without labels, or labels without a file ([`WrongUsage`]).
-pub fn part(flag: &str, value: Option<&str>, labels: Option<PathBuf>) -> Result<Option<data::Part>> {
-    let Some(value) = value else {
-        if labels.is_some() {
-            bail!(WrongUsage::new(format!("--{flag}-labels goes with --{flag} FILE")));
-        }
-        return Ok(None);
-    };
-    match (value.parse(), labels) {
-        (Ok(fraction), None) => Ok(Some(data::Part::Fraction(fraction))),
-        (Ok(_), Some(_)) => bail!(WrongUsage::new(format!("--{flag}-labels goes with --{flag} FILE, not a fraction"))),
-        (Err(_), Some(labels)) => Ok(Some(data::Part::Files { images: value.into(), labels })),
-        (Err(_), None) => {
-            bail!(WrongUsage::new(format!("--{flag} {value} needs its labels: add --{flag}-labels FILE")))
-        }
-    }
 }

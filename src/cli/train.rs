@@ -7,9 +7,9 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::HumanCount;
 
+use super::data_arguments::DataArguments;
 use super::progress::Progress;
 use super::{print, print_json};
-use crate::data::Source;
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::error::WrongUsage;
 use crate::fuse::KernelSet;
@@ -21,25 +21,8 @@ use crate::trainer::Hyperparameters;
 /// The flags of `train`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// An IDX file of images (with --labels), plain or .gz; a folder with the four files of MNIST;
-    /// or `digits`, the built-in handwritten digits.
-    data: Option<PathBuf>,
-    /// The labels of an IDX file of images.
-    #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
-    /// Validation set: a fraction of the training data, or an IDX file of images.
-    #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
-    validation: Option<String>,
-    /// The labels of --validation FILE.
-    #[arg(long, value_name = "FILE")]
-    validation_labels: Option<PathBuf>,
-    /// Test set: a fraction of the training data (0 for none), or an IDX file of images. The
-    /// built-in digits keep 0.2, an MNIST folder tests on its test files.
-    #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
-    test: Option<String>,
-    /// The labels of --test FILE.
-    #[arg(long, value_name = "FILE")]
-    test_labels: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArguments,
 
     /// Neurons in each hidden layer; input and output widths come from the data.
     #[arg(long, value_delimiter = ',', default_value = "30", value_name = "N,N,...", allow_negative_numbers = true)]
@@ -176,13 +159,7 @@ fn options(arguments: Arguments) -> Result<Options> {
         bail!(WrongUsage::new(format!("--eta {eta:e}: beyond what a 32-bit float holds")));
     }
     Ok(Options {
-        source: Source {
-            data: arguments.data,
-            labels: arguments.labels,
-            validation: train::part("validation", arguments.validation.as_deref(), arguments.validation_labels)?,
-            test: train::part("test", arguments.test.as_deref(), arguments.test_labels)?,
-            seed,
-        },
+        source: arguments.data.source(seed)?,
         architecture: match layers {
             Some(layers) => Architecture::Layers(layers),
             None => Architecture::Hidden(hidden),
