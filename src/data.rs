@@ -3,11 +3,13 @@
 pub mod digits;
 mod file;
 pub mod idx;
+pub mod npy;
 pub mod preprocessing;
 mod reader;
 mod source;
 mod split;
 pub mod table;
+mod unpacking;
 
 use std::borrow::Cow;
 

@@ -53,8 +53,15 @@ pub struct ExampleReader<'a> {
 }
 
 enum Examples<'a> {
-    Table { rows: Rows<Box<dyn Read + 'a>>, matched: Matched, classes: Option<HashMap<&'a str, u32>> },
+    Table(Box<TableReader<'a>>),
     Array { inputs: Inputs, labels: Vec<u32>, next: usize, examples: usize },
+}
+
+struct TableReader<'a> {
+    rows: Rows<Box<dyn Read + 'a>>,
+    matched: Matched,
+    /// The number of each class, where classes are asked for.
+    classes: Option<HashMap<&'a str, u32>>,
 }
 
 impl std::fmt::Debug for ExampleReader<'_> {
@@ -114,7 +121,7 @@ impl<'a> ExampleReader<'a> {
         } else {
             None
         };
-        Ok(Examples::Table { rows, matched, classes })
+        Ok(Examples::Table(Box::new(TableReader { rows, matched, classes })))
     }
 
     fn array(file: &ExampleFile, interface: Interface<'a>, with_classes: bool) -> Result<Examples<'a>> {
@@ -125,9 +132,7 @@ impl<'a> ExampleReader<'a> {
             WrongUsage::new(format!("{} goes with a table; {shown} is none", flag.unwrap_or_default()))
         );
         let (inputs, features, labels) = if with_classes {
-            let (inputs, features, labels) =
-                file::labelled(&file.path, file.labels.as_deref(), "--labels")?.into_parts();
-            (inputs, features, in_classes(labels, interface.classes).with_context(|| shown.to_string())?)
+            file::labelled(&file.path, file.labels.as_deref(), "--labels")?.into_parts()
         } else {
             ensure!(file.labels.is_none(), WrongUsage::new("--labels: no labels are needed to predict"));
             let (inputs, features) = file::unlabelled(&file.path)?;
@@ -139,6 +144,7 @@ impl<'a> ExampleReader<'a> {
             "{shown}: its examples have {features} inputs, the model takes {}",
             interface.features
         );
+        let labels = in_classes(labels, interface.classes).with_context(|| shown.to_string())?;
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
         inputs.check_finite(features).with_context(|| shown.to_string())?;
         Ok(Examples::Array { inputs, labels, next: 0, examples })
@@ -149,10 +155,15 @@ impl<'a> ExampleReader<'a> {
         &self.name
     }
 
+    /// Whether its inputs are bytes.
+    pub fn gives_bytes(&self) -> bool {
+        matches!(self.examples, Examples::Array { inputs: Inputs::Bytes { .. }, .. })
+    }
+
     /// Number of fields so far with a category that the network was not trained on.
     pub fn unknown_categories(&self) -> u64 {
         match &self.examples {
-            Examples::Table { matched, .. } => matched.unknown_categories(),
+            Examples::Table(table) => table.matched.unknown_categories(),
             Examples::Array { .. } => 0,
         }
     }
@@ -164,7 +175,8 @@ impl<'a> ExampleReader<'a> {
     pub fn next_chunk(&mut self, most: usize) -> Result<Option<Chunk>> {
         let name = || self.name.clone();
         match &mut self.examples {
-            Examples::Table { rows, matched, classes } => {
+            Examples::Table(table) => {
+                let TableReader { rows, matched, classes } = &mut **table;
                 let (mut inputs, mut labels, mut examples) = (Vec::new(), Vec::new(), 0);
                 while examples < most {
                     let Some(row) = rows.next_row().with_context(name)? else { break };

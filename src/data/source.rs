@@ -6,8 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::table::{Table, TableOptions};
 use super::{
-    Dataset, ExampleFile, ExampleReader, Inputs, Interface, Preprocessing, Scale, Split, digits, file, idx,
-    stratified_part,
+    Dataset, ExampleFile, ExampleReader, Inputs, Interface, Preprocessing, Scale, Split, digits, file, stratified_part,
 };
 use crate::error::WrongUsage;
 use crate::random::Stream;
@@ -94,6 +93,9 @@ pub fn open(source: &Source) -> Result<Data> {
     };
     if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
         bail!(WrongUsage::new(format!("{flag} goes with a table; {name} is none")));
+    }
+    if let Raw::Array(dataset) = &raw {
+        ensure!(dataset.classes() > 1, "{name}: the labels have only the class 0, but at least 2 classes are needed");
     }
     if let Some(limit) = source.limit {
         raw.limit(limit, *seed)?;
@@ -241,7 +243,7 @@ impl Data {
 pub(super) fn mnist_part(folder: &Path, part: &str) -> Result<Dataset> {
     let images = find(folder, &format!("{part}-images"), "idx3-ubyte")?;
     let labels = find(folder, &format!("{part}-labels"), "idx1-ubyte")?;
-    idx::dataset(&images, &labels)
+    file::labelled(&images, Some(&labels), "--labels")
 }
 
 /// The file is published as `stem-kind` and as `stem.kind`, with and without `.gz`.
