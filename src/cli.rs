@@ -4,6 +4,8 @@
 mod bench;
 mod data_arguments;
 mod devices;
+mod evaluate;
+mod predict;
 mod progress;
 mod train;
 
@@ -28,6 +30,10 @@ struct Cli {
 enum Command {
     /// Train a network; with no DATA, on the built-in handwritten digits.
     Train(Box<train::Arguments>),
+    /// Measure a trained network: accuracy, cost, confusion matrix; precision, recall and F1 of each class.
+    Evaluate(evaluate::Arguments),
+    /// Write the class of each example, by a trained network.
+    Predict(predict::Arguments),
     /// Measure training steps and kernels on every device.
     Bench(bench::Arguments),
     /// List the GPU adapters found, what each can do, and what `--device auto` would take.
@@ -40,6 +46,8 @@ pub fn main() -> ExitCode {
     silence_mesa();
     let result = match Cli::parse().command {
         Command::Train(arguments) => train::run(*arguments),
+        Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     };

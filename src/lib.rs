@@ -29,8 +29,9 @@
 //! 4. [`fuse`], [`product`], [`training_loop`]: plans rewritten to run fast, each tested against the
 //!    kernels it replaces.
 //! 5. [`executor`], [`gpu`], [`cpu`]: what runs a plan.
-//! 6. [`trainer`]: epochs and evaluation, written once for every executor.
-//! 7. [`train`], [`bench`], [`device`], [`data`], [`model_file`], [`cli`]: a whole run.
+//! 6. [`trainer`], [`classifier`]: epochs and evaluation, and outputs, written once for every executor.
+//! 7. [`train`], [`evaluate`], [`predict`], [`bench`], [`device`], [`data`], [`model_file`], [`output_file`], [`cli`]:
+//!    a whole run.
 //!
 //! `backprop` knows no executor, `trainer` knows no executor by name, the executors do not know each
 //! other, and only [`gpu`] says wgpu.
@@ -64,12 +65,14 @@
 pub mod activation;
 pub mod backprop;
 pub mod bench;
+pub mod classifier;
 pub mod cli;
 pub mod cost;
 pub mod cpu;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod evaluate;
 pub mod executor;
 pub mod fuse;
 pub mod gpu;
@@ -77,7 +80,9 @@ pub mod kernel;
 pub mod kernels;
 pub mod model_file;
 pub mod network;
+pub mod output_file;
 pub mod plan;
+pub mod predict;
 pub mod product;
 pub mod profile;
 pub mod random;

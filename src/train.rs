@@ -7,17 +7,19 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::backprop::{evaluation_plan, training_plan};
-use crate::data::{self, Data, Inputs, Source};
+use crate::data::{self, Data, Source};
 use crate::device::{self, DeviceChoice};
 use crate::error::Diverged;
 use crate::executor::DeviceDescription;
 use crate::fuse::{KernelSet, fuse};
 use crate::gpu::GpuOptions;
+use crate::model_file::{self, Model};
 use crate::network::{Initialization, Parameters, Topology};
+use crate::output_file::check_writable;
 use crate::plan::{Element, Matrix, Plan};
 use crate::profile::Profile;
 use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, check, examples_of};
-use crate::{activation, cost, model_file};
+use crate::{activation, cost};
 
 /// How long `--device auto` measures each candidate.
 const TRIAL: Duration = Duration::from_millis(150);
@@ -193,7 +195,7 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
 /// [`Diverged`] when training ends in NaN or infinity.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     if let Some(path) = &options.output {
-        model_file::check_writable(path)?;
+        check_writable(path)?;
     }
     let (data, topology) = prepare(options)?;
     let hyperparameters = options.hyperparameters;
@@ -228,14 +230,15 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
     };
     let test = measure(PartOfData::Test)?;
-    let parameters = trainer.parameters()?;
+    let mut parameters = trainer.parameters()?;
     let profile = trainer.executor().profile();
     if let Some(path) = &options.output {
-        let scale = match data.dataset.inputs() {
-            Inputs::Bytes { scale, .. } => *scale,
-            Inputs::Floats(_) => 1.0,
-        };
-        model_file::save(path, &topology, &parameters, scale)?;
+        let (dataset, topology) = (&data.dataset, topology.clone());
+        let preprocessing = dataset.preprocessing().clone();
+        let classes = (0..dataset.classes()).map(|class| dataset.class_name(class).into_owned()).collect();
+        let model = Model { topology, parameters, preprocessing, classes };
+        model_file::save(path, &model)?;
+        parameters = model.parameters;
     }
     let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
     let last = epochs.last();

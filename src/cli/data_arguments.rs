@@ -1,21 +1,23 @@
 //! The flags that say what the data is.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::data::table::TableOptions;
-use crate::data::{Part, Scale, Source};
+use crate::data::{ExampleFile, Part, Scale, Source};
 use crate::error::WrongUsage;
 
 /// Data to learn from.
 #[derive(Args, Debug)]
 pub(super) struct DataArguments {
-    /// A table such as FILE.csv (with --target); an IDX file of images (with --labels), plain or .gz; a
-    /// folder with the four files of MNIST; or `digits`, the built-in handwritten digits.
+    /// A table such as FILE.csv (with --target); an array: IDX, plain or .gz, or FILE.npy (with --labels),
+    /// or FILE.npz (of x and y); a folder with the four files of MNIST; or `digits`, the built-in
+    /// handwritten digits.
     data: Option<PathBuf>,
-    /// The labels of an IDX file of images.
+    /// The labels of an array: IDX or NPY.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     #[command(flatten)]
@@ -49,6 +51,33 @@ pub(super) struct DataArguments {
     /// The labels of --test FILE.
     #[arg(long, value_name = "FILE")]
     test_labels: Option<PathBuf>,
+}
+
+/// Examples for a network that has been trained.
+#[derive(Args, Debug)]
+pub(super) struct FileArguments {
+    /// A table with the columns that the network was trained on, in any order, `-` for one on stdin; an
+    /// array: IDX, plain or .gz, NPY or NPZ; a folder with the test files of MNIST; or `digits`.
+    data: PathBuf,
+    #[command(flatten)]
+    table: TableArguments,
+}
+
+impl FileArguments {
+    pub(super) fn file(self, labels: Option<PathBuf>) -> ExampleFile {
+        ExampleFile { path: self.data, labels, table: self.table.options() }
+    }
+}
+
+/// Says on stderr that a table had text that means nothing to the network.
+pub(super) fn note_unknown_categories(count: u64) {
+    if count > 0 {
+        // A note that cannot be shown is no reason to fail.
+        let _ = writeln!(
+            io::stderr(),
+            "note: {count} fields hold text that was not in the training data: they count as no category"
+        );
+    }
 }
 
 /// How a table is written.
