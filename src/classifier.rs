@@ -101,7 +101,7 @@ impl<'e> Classifier<'e> {
         Ok(outputs)
     }
 
-    /// n[L], outputs of each example.
+    /// `n[L]`, outputs of each example.
     pub fn width(&self) -> usize {
         self.outputs.cols
     }
