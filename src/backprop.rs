@@ -115,14 +115,33 @@ pub fn evaluation_plan(
     plan.finish()
 }
 
+/// The plan that computes the activations of the output layer for `m` examples, whose classes it does
+/// not need.
+///
+/// # Errors
+/// As [`training_plan`].
+pub fn feedforward_plan(topology: &Topology, examples: &Examples, m: usize) -> Result<Plan> {
+    let net = Matrices::new(topology, m);
+    let mut plan = Recorder::new(format!("outputs of {m} examples ({topology})"));
+    plan.equation(Equation::Examples);
+    pick_inputs(&mut plan, examples, &net);
+    feedforward(&mut plan, topology, &net);
+    plan.finish()
+}
+
 /// a¹ and y of the examples that the order names.
 pub fn pick_examples(plan: &mut Recorder, examples: &Examples, net: &Matrices) {
     plan.equation(Equation::Examples);
+    pick_inputs(plan, examples, net);
+    plan.one_hot(&examples.order, &examples.labels, &net.y);
+}
+
+/// a¹ of the examples that the order names.
+fn pick_inputs(plan: &mut Recorder, examples: &Examples, net: &Matrices) {
     match examples.inputs.element {
         Element::Byte => plan.gather_bytes(examples.scale, &examples.order, &examples.inputs, &net.a[1]),
         Element::F32 | Element::U32 => plan.gather(&examples.order, &examples.inputs, &net.a[1]),
     }
-    plan.one_hot(&examples.order, &examples.labels, &net.y);
 }
 
 /// zˡ = wˡ aˡ⁻¹ + bˡ, aˡ = σ(zˡ), equation (25), for l = 2, 3, ..., L.

@@ -3,7 +3,10 @@
 
 mod bench;
 mod compare;
+mod data_arguments;
 mod devices;
+mod evaluate;
+mod predict;
 mod progress;
 mod train;
 mod training_flags;
@@ -31,6 +34,10 @@ enum Command {
     Train(Box<train::Arguments>),
     /// Train the same network on two devices, side by side, and hold them against each other.
     Compare(Box<compare::Arguments>),
+    /// Measure a trained network: accuracy, cost, confusion matrix; precision, recall and F1 of each class.
+    Evaluate(evaluate::Arguments),
+    /// Write the class of each example, by a trained network.
+    Predict(predict::Arguments),
     /// Measure training steps and kernels on every device.
     Bench(bench::Arguments),
     /// List the GPU adapters found, what each can do, and what `--device auto` would take.
@@ -44,6 +51,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(arguments) => train::run(*arguments),
         Command::Compare(arguments) => compare::run(*arguments),
+        Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     };

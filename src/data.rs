@@ -1,12 +1,22 @@
 //! Data sets: the examples a network learns from and is measured on.
 
 pub mod digits;
+mod file;
 pub mod idx;
+pub mod npy;
+pub mod preprocessing;
+mod reader;
 mod source;
 mod split;
+pub mod table;
+mod unpacking;
+
+use std::borrow::Cow;
 
 use anyhow::{Result, bail, ensure};
 
+pub use preprocessing::{Preprocessing, Scale};
+pub use reader::{Chunk, ExampleFile, ExampleReader, Interface};
 pub use source::{Data, Part, Source, open};
 pub use split::{Split, stratified_part};
 
@@ -34,6 +44,32 @@ impl Inputs {
             Inputs::Floats(values) => values.len(),
         }
     }
+
+    /// # Errors
+    /// An input that is NaN or infinite; of `features` inputs for each example.
+    fn check_finite(&self, features: usize) -> Result<()> {
+        if let Inputs::Floats(values) = self
+            && let Some(at) = values.iter().position(|value| !value.is_finite())
+        {
+            bail!("input {} of example {} is {}", at % features + 1, at / features + 1, values[at]);
+        }
+        Ok(())
+    }
+
+    /// Keeps the examples of these numbers, ascending, of `features` inputs each.
+    fn keep(&mut self, examples: &[u32], features: usize) {
+        fn keep<T: Copy>(values: &mut Vec<T>, examples: &[u32], features: usize) {
+            for (to, &from) in examples.iter().enumerate() {
+                values.copy_within(from as usize * features..(from as usize + 1) * features, to * features);
+            }
+            values.truncate(examples.len() * features);
+            values.shrink_to_fit();
+        }
+        match self {
+            Inputs::Bytes { values, .. } => keep(values, examples, features),
+            Inputs::Floats(values) => keep(values, examples, features),
+        }
+    }
 }
 
 /// Examples with their classes.
@@ -43,6 +79,9 @@ pub struct Dataset {
     features: usize,
     labels: Vec<u32>,
     classes: usize,
+    /// Empty where the classes are 0, 1, 2, ...
+    class_names: Vec<String>,
+    preprocessing: Preprocessing,
 }
 
 impl Dataset {
@@ -57,16 +96,24 @@ impl Dataset {
         if Some(inputs.len()) != labels.len().checked_mul(features) {
             bail!("{} inputs are not {} examples of {features}", inputs.len(), labels.len());
         }
-        if let Inputs::Floats(values) = &inputs
-            && let Some(at) = values.iter().position(|value| !value.is_finite())
-        {
-            bail!("input {} of example {} is {}", at % features + 1, at / features + 1, values[at]);
-        }
+        inputs.check_finite(features)?;
         if let Some(at) = labels.iter().position(|&label| label as usize >= MAX_CLASSES) {
             bail!("the label of example {} is {}, but at most {MAX_CLASSES} classes are allowed", at + 1, labels[at]);
         }
         let classes = labels.iter().max().map_or(0, |&largest| largest as usize + 1);
-        Ok(Dataset { inputs, features, labels, classes })
+        let preprocessing = Preprocessing::of_inputs(&inputs);
+        Ok(Dataset { inputs, features, labels, classes, class_names: Vec::new(), preprocessing })
+    }
+
+    /// The same examples, whose inputs were made by `preprocessing`, with classes of these names (none
+    /// for 0, 1, 2, ...).
+    ///
+    /// # Errors
+    /// Fewer names than classes.
+    pub fn described(self, preprocessing: Preprocessing, class_names: Vec<String>) -> Result<Self> {
+        let classes = if class_names.is_empty() { self.classes } else { class_names.len() };
+        ensure!(classes >= self.classes, "{} classes, but {classes} names", self.classes);
+        Ok(Dataset { classes, class_names, preprocessing, ..self })
     }
 
     /// Number of examples.
@@ -89,6 +136,16 @@ impl Dataset {
         self.classes
     }
 
+    /// The name of a class: its number unless the data says otherwise.
+    pub fn class_name(&self, class: usize) -> Cow<'_, str> {
+        self.class_names.get(class).map_or_else(|| class.to_string().into(), Into::into)
+    }
+
+    /// How the inputs were made, and are made of other files.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
     /// All inputs, example by example.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
@@ -99,7 +156,34 @@ impl Dataset {
         &self.labels
     }
 
-    /// Adds the examples of `other` after those of `self`.
+    /// Decides how the inputs become activations, by the examples of these numbers alone, and makes them.
+    ///
+    /// # Errors
+    /// Inputs too large to be scaled.
+    pub fn scaled(self, training: &[u32], scale: Scale) -> Result<Self> {
+        let preprocessing = Preprocessing::fit(&self.inputs, self.features, training, scale)?;
+        self.preprocessed(preprocessing)
+    }
+
+    /// Makes activations of raw inputs.
+    fn preprocessed(self, preprocessing: Preprocessing) -> Result<Self> {
+        let inputs = preprocessing.apply(self.inputs, self.features)?;
+        inputs.check_finite(self.features)?;
+        Ok(Dataset { inputs, preprocessing, ..self })
+    }
+
+    /// Keeps the examples of these numbers, ascending.
+    fn keep(&mut self, examples: &[u32]) {
+        self.inputs.keep(examples, self.features);
+        self.labels = examples.iter().map(|&example| self.labels[example as usize]).collect();
+    }
+
+    /// Inputs, how many each example has, and labels.
+    fn into_parts(self) -> (Inputs, usize, Vec<u32>) {
+        (self.inputs, self.features, self.labels)
+    }
+
+    /// Adds the examples of `other`, of the same classes, after those of `self`.
     ///
     /// # Errors
     /// Examples of another width, or bytes with another scale or floats where `self` has bytes.

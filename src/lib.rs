@@ -29,9 +29,9 @@
 //! 4. [`fuse`], [`product`], [`training_loop`]: plans rewritten to run fast, each tested against the
 //!    kernels it replaces.
 //! 5. [`executor`], [`gpu`], [`cpu`]: what runs a plan.
-//! 6. [`trainer`]: epochs and evaluation, written once for every executor.
-//! 7. [`train`], [`compare`], [`mod@bench`], [`check`], [`device`], [`data`], [`model_file`], [`cli`]: a
-//!    whole run.
+//! 6. [`trainer`], [`classifier`]: epochs and evaluation, and outputs, written once for every executor.
+//! 7. [`train`], [`compare`], [`evaluate`], [`predict`], [`mod@bench`], [`check`], [`device`], [`data`],
+//!    [`model_file`], [`output_file`], [`cli`]: a whole run.
 //!
 //! `backprop` knows no executor, `trainer` knows no executor by name, the executors do not know each
 //! other, and only [`gpu`] says wgpu.
@@ -66,6 +66,7 @@ pub mod activation;
 pub mod backprop;
 pub mod bench;
 pub mod check;
+pub mod classifier;
 pub mod cli;
 pub mod compare;
 pub mod cost;
@@ -73,6 +74,7 @@ pub mod cpu;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod evaluate;
 pub mod executor;
 pub mod fuse;
 pub mod gpu;
@@ -80,7 +82,9 @@ pub mod kernel;
 pub mod kernels;
 pub mod model_file;
 pub mod network;
+pub mod output_file;
 pub mod plan;
+pub mod predict;
 pub mod product;
 pub mod profile;
 pub mod random;

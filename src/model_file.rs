@@ -2,24 +2,62 @@
 //!
 //! Tensors `w2`, `b2`, `w3`, `b3`, ... of 32-bit floats, numbered as in the book: w of shape
 //! `(n[l], n[l-1])`, b of shape `(n[l])`. The metadata entry `gpu-backprop` holds a [`Description`]
-//! as JSON.
+//! as JSON: with it a model knows how to read the files it is given, and what its classes are called.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
 
-use crate::network::{Parameters, Topology};
+use crate::data::{Interface, MAX_CLASSES, Preprocessing};
+use crate::network::{Layers, Parameters, Topology};
+use crate::output_file::{OutputFile, cannot_write};
+use crate::{activation, cost};
 
 /// The name of the metadata entry.
 pub const METADATA_KEY: &str = "gpu-backprop";
 
 /// The version of the format that this program writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The largest header that is read: room for 65,536 classes with long names.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// The most layers of a model file.
+const MAX_LAYERS: usize = 1000;
+
+/// A trained network, with all that is needed to use it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Model {
+    /// The layers.
+    pub topology: Topology,
+    /// Weights and biases.
+    pub parameters: Parameters,
+    /// How raw inputs become activations of layer 1.
+    pub preprocessing: Preprocessing,
+    /// The names of the classes, that of the first output first; the network may have more outputs.
+    pub classes: Vec<String>,
+}
+
+impl Model {
+    /// What the network takes and gives.
+    pub fn interface(&self) -> Interface<'_> {
+        Interface { features: self.topology.n[1], preprocessing: &self.preprocessing, classes: &self.classes }
+    }
+
+    /// A name for every output: that of its class, or its number where the network has more outputs than
+    /// classes.
+    pub fn output_names(&self) -> Vec<String> {
+        let outputs = self.topology.n[self.topology.last()];
+        (0..outputs).map(|j| self.classes.get(j).cloned().unwrap_or_else(|| j.to_string())).collect()
+    }
+}
 
 /// What a model file says of its network.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -35,24 +73,10 @@ pub struct Description {
     pub activation: String,
     /// Name of C.
     pub cost: String,
-    /// What raw inputs are multiplied with to become the activations of layer 1.
-    pub input_scale: f32,
-}
-
-/// Makes sure that a file can be written at `path`, without changing what is there: before hours
-/// of training rather than after.
-///
-/// # Errors
-/// A folder that does not exist or cannot be written to, or a path that names no regular file.
-pub fn check_writable(path: &Path) -> Result<()> {
-    let target = target_of(path)?;
-    temporary_beside(&target)?;
-    if !target.exists() {
-        // The name itself may be one that no file can have.
-        let created = OpenOptions::new().write(true).create_new(true).open(&target);
-        created.and_then(|_| fs::remove_file(&target)).with_context(|| cannot_write(path))?;
-    }
-    Ok(())
+    /// How raw inputs become the activations of layer 1.
+    pub preprocessing: Preprocessing,
+    /// The names of the classes, that of the first output first.
+    pub classes: Vec<String>,
 }
 
 /// Writes a model, atomically and durably: `path` is the old file or the complete new one. A link
@@ -60,30 +84,153 @@ pub fn check_writable(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn save(path: &Path, topology: &Topology, parameters: &Parameters, input_scale: f32) -> Result<()> {
+pub fn save(path: &Path, model: &Model) -> Result<()> {
+    let Model { topology, parameters, preprocessing, classes } = model;
     let description = Description {
         format_version: FORMAT_VERSION,
         program_version: env!("CARGO_PKG_VERSION").to_string(),
         layers: topology.widths().to_vec(),
         activation: topology.activation.name.to_string(),
         cost: topology.cost.name.to_string(),
-        input_scale,
+        preprocessing: preprocessing.clone(),
+        classes: classes.clone(),
     };
     // A single entry: the order of several would change from run to run.
-    let metadata = HashMap::from([(METADATA_KEY.to_string(), serde_json::to_string(&description)?)]);
+    let description = serde_json::to_string(&description)?;
+    ensure!(
+        (description.len() as u64) < MAX_HEADER / 2,
+        "{}: the names of columns, categories and classes take {} bytes, more than a model file has room for",
+        cannot_write(path),
+        description.len()
+    );
+    let metadata = HashMap::from([(METADATA_KEY.to_string(), description)]);
     let n = &topology.n;
     let shapes = (2..=topology.last()).flat_map(|l| [vec![n[l], n[l - 1]], vec![n[l]]]);
     let tensors = parameters.iter().zip(shapes).map(|((name, values), shape)| (name, Tensor { shape, values }));
-    let target = target_of(path)?;
-    let file = temporary_beside(&target)?;
-    let context = || cannot_write(path);
-    safetensors::serialize_to_file(tensors, Some(metadata), file.path()).with_context(context)?;
-    file.as_file().sync_all().with_context(context)?;
-    file.persist(&target).map_err(|failed| failed.error).with_context(context)?;
-    // The new name lasts only once the folder is on disk; only Unix can ask for that.
-    #[cfg(unix)]
-    fs::File::open(folder_of(&target)).and_then(|folder| folder.sync_all()).with_context(context)?;
-    Ok(())
+    let file = OutputFile::new(path)?;
+    safetensors::serialize_to_file(tensors, Some(metadata), file.path()).with_context(|| cannot_write(path))?;
+    file.finish()
+}
+
+/// Reads a model.
+///
+/// # Errors
+/// A file that is no model of this version of the format, or that is not in every respect as its
+/// description says; each names the file.
+pub fn load(path: &Path) -> Result<Model> {
+    let context = || format!("model {}", path.display());
+    let file = File::open(path).with_context(context)?;
+    read(file).with_context(context)
+}
+
+fn read(mut file: File) -> Result<Model> {
+    let metadata = file.metadata()?;
+    ensure!(metadata.is_file(), "not a regular file");
+    let stored = metadata.len();
+    let mut bytes = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut bytes)?;
+    let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
+    let length = length.context("no model: shorter than the header of a safetensors file")?;
+    ensure!(
+        length <= MAX_HEADER && length <= stored.saturating_sub(8),
+        "no model, or a truncated one: as a safetensors file it would have a header of {length} bytes, but it has {stored} in all"
+    );
+    file.by_ref().take(length).read_to_end(&mut bytes)?;
+    let description = described(bytes.get(8..).unwrap_or_default())?;
+    let topology = description.topology()?;
+    // Only now is it known how long the file must be: nothing longer is read.
+    let expected = 8 + length + 4 * topology.parameters() as u64;
+    ensure!(
+        stored == expected,
+        "it has {stored} bytes, but a network {topology} takes {expected}: truncated, or not as it was written"
+    );
+    file.by_ref().take(expected - 8 - length).read_to_end(&mut bytes)?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| anyhow!("not a safetensors file: {error}"))?;
+    ensure!(
+        tensors.len() == 2 * (topology.last() - 1),
+        "{} tensors, but a network {topology} has {}",
+        tensors.len(),
+        2 * (topology.last() - 1)
+    );
+    let n = &topology.n;
+    let w = Layers::try_new(2, topology.last(), |l| tensor(&tensors, &format!("w{l}"), &[n[l], n[l - 1]]))?;
+    let b = Layers::try_new(2, topology.last(), |l| tensor(&tensors, &format!("b{l}"), &[n[l]]))?;
+    let Description { preprocessing, classes, .. } = description;
+    Ok(Model { topology, parameters: Parameters { w, b }, preprocessing, classes })
+}
+
+/// What the header of a file says of its network.
+fn described(header: &[u8]) -> Result<Description> {
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__", default)]
+        metadata: HashMap<String, String>,
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        format_version: Option<u32>,
+    }
+    let header: Header =
+        serde_json::from_slice(header).context("no model: its header is not that of a safetensors file")?;
+    let description = header.metadata.get(METADATA_KEY);
+    let description =
+        description.with_context(|| format!("not a model of this program: no `{METADATA_KEY}` in its metadata"))?;
+    let version: Version = serde_json::from_str(description).context("a description that cannot be read")?;
+    match version.format_version {
+        Some(FORMAT_VERSION) => {}
+        Some(other) => bail!(
+            "its format is version {other}, this program reads version {FORMAT_VERSION}: train it again, or use the program that wrote it"
+        ),
+        None => bail!("its description has no format version: train it again"),
+    }
+    serde_json::from_str(description).context("a description that cannot be read")
+}
+
+impl Description {
+    /// The network that is described.
+    fn topology(&self) -> Result<Topology> {
+        let activation = activation::ALL.into_iter().find(|known| known.name == self.activation);
+        let activation = activation.with_context(|| format!("activation `{}` is unknown", self.activation))?;
+        let cost = cost::ALL.into_iter().find(|known| known.name == self.cost);
+        let cost = cost.with_context(|| format!("cost `{}` is unknown", self.cost))?;
+        ensure!(self.layers.len() <= MAX_LAYERS, "{} layers, more than {MAX_LAYERS}", self.layers.len());
+        let topology = Topology::new(&self.layers, activation, cost).map_err(|error| anyhow!("{error}"))?;
+        let (inputs, outputs) = (topology.n[1], topology.n[topology.last()]);
+        match &self.preprocessing {
+            Preprocessing::Columns(columns) => {
+                columns.check()?;
+                ensure!(
+                    columns.features() == inputs,
+                    "columns for {} inputs, but the network {topology} has {inputs}",
+                    columns.features()
+                );
+            }
+            Preprocessing::Bytes { input_scale } => {
+                ensure!(input_scale.is_finite(), "inputs are scaled by {input_scale}");
+            }
+            Preprocessing::Floats {} => {}
+        }
+        let classes = self.classes.len();
+        ensure!(
+            (1..=outputs.min(MAX_CLASSES)).contains(&classes),
+            "{classes} classes, but the network {topology} has {outputs} outputs"
+        );
+        let mut names: Vec<&String> = self.classes.iter().collect();
+        names.sort_unstable();
+        ensure!(names.windows(2).all(|pair| pair[0] != pair[1]), "two classes of the same name");
+        Ok(topology)
+    }
+}
+
+fn tensor(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let tensor = tensors.tensor(name).map_err(|_| anyhow!("tensor {name} is missing"))?;
+    ensure!(tensor.dtype() == Dtype::F32, "tensor {name} holds {:?}, F32 is needed", tensor.dtype());
+    ensure!(tensor.shape() == shape, "tensor {name} has shape {:?}, {shape:?} is needed", tensor.shape());
+    let values =
+        tensor.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let values: Vec<f32> = values.collect();
+    ensure!(values.iter().all(|value| value.is_finite()), "tensor {name} has an entry that is NaN or infinite");
+    Ok(values)
 }
 
 /// A tensor that is written from where its numbers are.
@@ -111,50 +258,5 @@ impl View for Tensor<'_> {
 
     fn data_len(&self) -> usize {
         size_of_val(self.values)
-    }
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write -o {}", path.display())
-}
-
-/// The regular file that `path` is or leads to, or the one it is to become.
-fn target_of(path: &Path) -> Result<PathBuf> {
-    let shown = path.display();
-    let named = path.file_name().is_some() && !path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
-    if path.is_dir() || !named {
-        bail!("-o {shown}: this is a folder, a file name is needed");
-    }
-    match fs::symlink_metadata(path) {
-        Err(_) => Ok(path.to_path_buf()),
-        Ok(found) if found.is_symlink() => {
-            let target = fs::canonicalize(path).with_context(|| format!("-o {shown}: a link that leads nowhere"))?;
-            ensure!(target.is_file(), "-o {shown}: it leads to {}, which is no regular file", target.display());
-            Ok(target)
-        }
-        Ok(found) => {
-            ensure!(found.is_file(), "-o {shown}: not a regular file");
-            Ok(path.to_path_buf())
-        }
-    }
-}
-
-fn temporary_beside(target: &Path) -> Result<tempfile::NamedTempFile> {
-    let folder = folder_of(target);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".gpu-backprop-");
-    #[cfg(unix)]
-    {
-        // As any new file: what the umask allows, not the private mode of temporary files.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(&folder).with_context(|| format!("{} in {}", cannot_write(target), folder.display()))
-}
-
-fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
-        _ => PathBuf::from("."),
     }
 }

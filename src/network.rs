@@ -107,6 +107,12 @@ impl Topology {
     }
 }
 
+impl PartialEq for Topology {
+    fn eq(&self, other: &Self) -> bool {
+        self.n == other.n && self.activation.name == other.activation.name && self.cost.name == other.cost.name
+    }
+}
+
 impl std::fmt::Display for Topology {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&join(self.widths()))

@@ -13,6 +13,8 @@ pub enum Stream {
     TestSplit,
     /// Which examples are kept for validation.
     ValidationSplit,
+    /// Which examples `--limit` keeps.
+    Limit,
     /// The order of the examples in an epoch, counted from 0.
     Shuffle {
         /// The epoch.
@@ -27,6 +29,7 @@ pub fn rng(seed: u64, stream: Stream) -> ChaCha8Rng {
         Stream::Initialization => 0,
         Stream::TestSplit => 1,
         Stream::ValidationSplit => 2,
+        Stream::Limit => 3,
         // The first numbers are kept for uses to come.
         Stream::Shuffle { epoch } => (1 << 32) + epoch as u64,
     });

@@ -4,21 +4,23 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::backprop::{evaluation_plan, training_plan};
 use crate::data::{self, Data, Inputs, Source};
 use crate::device::{self, DeviceChoice};
-use crate::error::{Diverged, WrongUsage};
+use crate::error::Diverged;
 use crate::executor::{DeviceDescription, Executor, Progress};
 use crate::fuse::{KernelSet, fuse};
 use crate::gpu::GpuOptions;
+use crate::model_file::{self, Model};
 use crate::network::{Initialization, Parameters, Topology};
+use crate::output_file::check_writable;
 use crate::plan::{Element, Matrix, Plan};
 use crate::profile::Profile;
 use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, check, examples_of};
-use crate::{activation, cost, model_file};
+use crate::{activation, cost};
 
 /// Training that took less tells little of how fast a device is.
 const TELLING: Duration = Duration::from_millis(20);
@@ -223,11 +225,11 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
 /// Trains a network.
 ///
 /// # Errors
-/// Wrong options ([`WrongUsage`]), files that cannot be read or written, a failing device, and
+/// Wrong options ([`WrongUsage`](crate::error::WrongUsage)), files that cannot be read or written, a failing device, and
 /// [`Diverged`] when training ends in NaN or infinity.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     if let Some(path) = &options.output {
-        model_file::check_writable(path)?;
+        check_writable(path)?;
     }
     let (data, topology) = prepare(options)?;
     let hyperparameters = options.hyperparameters;
@@ -264,11 +266,11 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         device::remember(&device, options.gpu, &work, speed);
     }
     if let Some(path) = &options.output {
-        let scale = match data.dataset.inputs() {
-            Inputs::Bytes { scale, .. } => *scale,
-            Inputs::Floats(_) => 1.0,
-        };
-        model_file::save(path, &topology, &trainer.parameters()?, scale)?;
+        let dataset = &data.dataset;
+        let preprocessing = dataset.preprocessing().clone();
+        let classes = (0..dataset.classes()).map(|class| dataset.class_name(class).into_owned()).collect();
+        let parameters = trainer.parameters()?;
+        model_file::save(path, &Model { topology: topology.clone(), parameters, preprocessing, classes })?;
     }
     Ok(report)
 }
@@ -400,27 +402,6 @@ fn measured(
     let finite = evaluation.is_none_or(|evaluation| evaluation.cost.is_finite());
     ensure!(finite, Diverged { epoch, eta: hyperparameters.eta });
     Ok(evaluation)
-}
-
-/// What a fraction or a file for `--validation` or `--test` is, with the labels of the file.
-///
-/// # Errors
-/// A file without labels, or labels without a file ([`WrongUsage`]).
-pub fn part(flag: &str, value: Option<&str>, labels: Option<PathBuf>) -> Result<Option<data::Part>> {
-    let Some(value) = value else {
-        if labels.is_some() {
-            bail!(WrongUsage::new(format!("--{flag}-labels goes with --{flag} FILE")));
-        }
-        return Ok(None);
-    };
-    match (value.parse(), labels) {
-        (Ok(fraction), None) => Ok(Some(data::Part::Fraction(fraction))),
-        (Ok(_), Some(_)) => bail!(WrongUsage::new(format!("--{flag}-labels goes with --{flag} FILE, not a fraction"))),
-        (Err(_), Some(labels)) => Ok(Some(data::Part::Files { images: value.into(), labels })),
-        (Err(_), None) => {
-            bail!(WrongUsage::new(format!("--{flag} {value} needs its labels: add --{flag}-labels FILE")))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,37 +5,20 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::data::Source;
+use super::data_arguments::DataArguments;
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::error::WrongUsage;
 use crate::fuse::KernelSet;
 use crate::gpu::{GpuOptions, Tuning};
 use crate::network::Initialization;
-use crate::train::{self, Architecture, Options};
+use crate::train::{Architecture, Options};
 use crate::trainer::Hyperparameters;
 
 /// What is trained, and how it is shown.
 #[derive(Args, Debug)]
 pub struct TrainingFlags {
-    /// An IDX file of images (with --labels), plain or .gz; a folder with the four files of MNIST;
-    /// or `digits`, the built-in handwritten digits.
-    data: Option<PathBuf>,
-    /// The labels of an IDX file of images.
-    #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
-    /// Validation set: a fraction of the training data, or an IDX file of images.
-    #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
-    validation: Option<String>,
-    /// The labels of --validation FILE.
-    #[arg(long, value_name = "FILE")]
-    validation_labels: Option<PathBuf>,
-    /// Test set: a fraction of the training data (0 for none), or an IDX file of images. The
-    /// built-in digits keep 0.2, an MNIST folder tests on its test files.
-    #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
-    test: Option<String>,
-    /// The labels of --test FILE.
-    #[arg(long, value_name = "FILE")]
-    test_labels: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArguments,
 
     /// Neurons in each hidden layer; input and output widths come from the data.
     #[arg(long, value_delimiter = ',', default_value = "30", value_name = "N,N,...", allow_negative_numbers = true)]
@@ -150,13 +133,7 @@ impl TrainingFlags {
             bail!(WrongUsage::new(format!("--eta {eta:e}: beyond what a 32-bit float holds")));
         }
         Ok(Options {
-            source: Source {
-                data: self.data,
-                labels: self.labels,
-                validation: train::part("validation", self.validation.as_deref(), self.validation_labels)?,
-                test: train::part("test", self.test.as_deref(), self.test_labels)?,
-                seed,
-            },
+            source: self.data.source(self.seed)?,
             architecture: match layers {
                 Some(layers) => Architecture::Layers(layers),
                 None => Architecture::Hidden(hidden),

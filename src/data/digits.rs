@@ -17,7 +17,7 @@ const WHITE_TO_BLACK: f32 = 16.0;
 pub fn digits() -> Result<Dataset> {
     let images = idx::decode(&include_bytes!("digits/images.idx3.gz")[..], None)?;
     let labels = idx::decode(&include_bytes!("digits/labels.idx1.gz")[..], None)?;
-    let (features, inputs) = images.into_images()?;
+    let (features, inputs, _) = images.into_images()?;
     let inputs = match inputs {
         Inputs::Bytes { values, .. } => Inputs::Bytes { values, scale: 1.0 / WHITE_TO_BLACK },
         floats @ Inputs::Floats(_) => floats,

@@ -4,13 +4,13 @@
 //! dimension as a big-endian `u32`, then the entries, big-endian, the last dimension fastest.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
-use super::{Dataset, Inputs};
+use super::{Inputs, unpacking};
 
 /// The contents of an IDX file.
 #[derive(Clone, PartialEq, Debug)]
@@ -67,10 +67,33 @@ impl IdxElement {
 /// names the file.
 pub fn read(path: &Path) -> Result<Idx> {
     let context = || path.display().to_string();
-    let file = File::open(path).with_context(context)?;
+    let mut file = File::open(path).with_context(context)?;
     let metadata = file.metadata().with_context(context)?;
     ensure!(!metadata.is_dir(), "{} is a folder where an IDX file is needed", path.display());
-    decode(BufReader::new(file), metadata.is_file().then_some(metadata.len())).with_context(context)
+    let stored = metadata.is_file().then_some(metadata.len());
+    if let Some(stored) = stored {
+        check_unpacked(&file, stored).with_context(context)?;
+        file.rewind().with_context(context)?;
+    }
+    decode(BufReader::new(file), stored).with_context(context)
+}
+
+/// Refuses a compressed file before any of it is kept: one that unpacks to far more than it is, or that
+/// ends before what its header claims.
+fn check_unpacked(file: &File, stored: u64) -> Result<()> {
+    let mut reader = BufReader::new(file);
+    if !reader.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+        return Ok(());
+    }
+    let mut reader = MultiGzDecoder::new(reader);
+    let header = Header::read(&mut reader)?;
+    unpacking::check(header.size as u64, stored)?;
+    if unpacking::is_to_be_counted(header.size as u64, stored) {
+        let found =
+            unpacking::count(&mut reader, header.size as u64).map_err(|error| damaged(&error, "the entries"))?;
+        header.check_entries(found)?;
+    }
+    Ok(())
 }
 
 /// Decodes IDX, plain or gzip-compressed. `stored` is the number of bytes in `reader`, where it is
@@ -87,45 +110,65 @@ pub fn decode(mut reader: impl BufRead, stored: Option<u64>) -> Result<Idx> {
 }
 
 fn decode_plain(mut reader: impl Read, stored: Option<u64>) -> Result<Idx> {
-    let mut magic = [0; 4];
-    fill(&mut reader, &mut magic, "the header")?;
-    let [zero, also_zero, code, rank] = magic;
-    let element = IdxElement::ALL.into_iter().find(|&element| element as u8 == code);
-    let Some(element) = element.filter(|_| zero == 0 && also_zero == 0) else {
-        bail!(
-            "not an IDX file: it begins with {magic:02x?}, where 00 00, a type and a number of dimensions are expected"
-        );
-    };
-    let mut dimensions = Vec::with_capacity(rank.into());
-    for _ in 0..rank {
-        let mut dimension = [0; 4];
-        fill(&mut reader, &mut dimension, "the dimensions")?;
-        dimensions.push(u32::from_be_bytes(dimension) as usize);
-    }
-    let entries = if dimensions.contains(&0) {
-        Some(0)
-    } else {
-        dimensions.iter().try_fold(1usize, |entries, &dimension| entries.checked_mul(dimension))
-    };
-    let size = entries
-        .and_then(|entries| entries.checked_mul(element.size()))
-        .filter(|&size| size <= isize::MAX as usize)
-        .ok_or_else(|| anyhow!("its header claims {dimensions:?} entries, more than memory can hold"))?;
-    let header = 4 + 4 * dimensions.len() as u64;
+    let header = Header::read(&mut reader)?;
     if let Some(stored) = stored
-        && stored < header + size as u64
+        && stored < header.length + header.size as u64
     {
-        bail!("truncated: its header claims {} bytes, but it has {stored}", header + size as u64);
+        bail!("truncated: its header claims {} bytes, but it has {stored}", header.length + header.size as u64);
     }
     let mut bytes = Vec::new();
+    if stored.is_some() && bytes.try_reserve_exact(header.size + 1).is_err() {
+        bail!("its {} bytes are more than memory holds", header.size);
+    }
     // One byte more than there should be shows a file that goes on.
-    reader.take(size as u64 + 1).read_to_end(&mut bytes).map_err(|error| damaged(&error, "the entries"))?;
-    match bytes.len() {
-        len if len < size => {
-            bail!("truncated: its header claims {} bytes, but it has {}", header + size as u64, header + len as u64)
+    reader.take(header.size as u64 + 1).read_to_end(&mut bytes).map_err(|error| damaged(&error, "the entries"))?;
+    header.check_entries(bytes.len() as u64)?;
+    Ok(Idx { dimensions: header.dimensions, element: header.element, bytes })
+}
+
+/// What comes before the entries.
+struct Header {
+    dimensions: Vec<usize>,
+    element: IdxElement,
+    /// Bytes of the header.
+    length: u64,
+    /// Bytes of the entries.
+    size: usize,
+}
+
+impl Header {
+    fn read(reader: &mut impl Read) -> Result<Self> {
+        let mut magic = [0; 4];
+        fill(reader, &mut magic, "the header")?;
+        let [zero, also_zero, code, rank] = magic;
+        let element = IdxElement::ALL.into_iter().find(|&element| element as u8 == code);
+        let Some(element) = element.filter(|_| zero == 0 && also_zero == 0) else {
+            bail!(
+                "not an IDX file: it begins with {magic:02x?}, where 00 00, a type and a number of dimensions are \
+                 expected"
+            );
+        };
+        let mut dimensions = Vec::with_capacity(rank.into());
+        for _ in 0..rank {
+            let mut dimension = [0; 4];
+            fill(reader, &mut dimension, "the dimensions")?;
+            dimensions.push(u32::from_be_bytes(dimension) as usize);
         }
-        len if len > size => bail!("it goes on after the {dimensions:?} entries that its header claims"),
-        _ => Ok(Idx { dimensions, element, bytes }),
+        let size = unpacking::size_of_entries(&dimensions, element.size())?;
+        Ok(Header { length: 4 + 4 * dimensions.len() as u64, dimensions, element, size })
+    }
+
+    /// Makes sure that there are as many bytes of entries as there should be.
+    fn check_entries(&self, found: u64) -> Result<()> {
+        let size = self.size as u64;
+        let length = self.length;
+        match found {
+            _ if found < size => {
+                bail!("truncated: its header claims {} bytes, but it has {}", length + size, length + found)
+            }
+            _ if found > size => bail!("it goes on after the {:?} entries that its header claims", self.dimensions),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -150,22 +193,23 @@ impl Idx {
         self.bytes.chunks_exact(self.element.size()).map(|bytes| self.element.value(bytes))
     }
 
-    /// The inputs per example, and the inputs: bytes are scaled to 0..1, other types stay as they are.
+    /// The inputs per example, the inputs, and the number of examples: bytes are scaled to 0..1, other types stay as they are.
     ///
     /// # Errors
     /// Fewer than two dimensions.
-    pub fn into_images(self) -> Result<(usize, Inputs)> {
+    pub fn into_images(self) -> Result<(usize, Inputs, usize)> {
         ensure!(
             self.dimensions.len() >= 2,
             "{} where images need at least 2 dimensions (are these labels?)",
             described(&self.dimensions)
         );
+        let examples = self.examples();
         let features = if self.examples() == 0 { 1 } else { self.bytes.len() / self.element.size() / self.examples() };
         let inputs = match self.element {
             IdxElement::U8 => Inputs::Bytes { values: self.bytes, scale: 1.0 / 255.0 },
             _ => Inputs::Floats(self.values().map(|value| value as f32).collect()),
         };
-        Ok((features, inputs))
+        Ok((features, inputs, examples))
     }
 
     /// The class of each example.
@@ -187,29 +231,8 @@ impl Idx {
     }
 }
 
-fn described(dimensions: &[usize]) -> String {
+pub(super) fn described(dimensions: &[usize]) -> String {
     let extents = dimensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
     let s = if dimensions.len() == 1 { "" } else { "s" };
     format!("it has {} dimension{s} ({extents})", dimensions.len())
-}
-
-/// The data set of an image file and a label file.
-///
-/// # Errors
-/// As [`read`]; images and labels of different number; and as [`Dataset::new`].
-pub fn dataset(images: &Path, labels: &Path) -> Result<Dataset> {
-    let image_file = read(images)?;
-    let examples = image_file.examples();
-    let (features, inputs) = image_file.into_images().with_context(|| images.display().to_string())?;
-    let labels_read = read(labels)?.into_labels().with_context(|| labels.display().to_string())?;
-    if examples != labels_read.len() {
-        bail!(
-            "{} has {examples} images, but {} has {} labels: they must belong together",
-            images.display(),
-            labels.display(),
-            labels_read.len()
-        );
-    }
-    Dataset::new(inputs, features, labels_read)
-        .with_context(|| format!("{} with {}", images.display(), labels.display()))
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Dataset, Split, digits, idx, stratified_part};
+use super::table::{Table, TableOptions};
+use super::{
+    Dataset, ExampleFile, ExampleReader, Inputs, Interface, Preprocessing, Scale, Split, digits, file, stratified_part,
+};
 use crate::error::WrongUsage;
 use crate::random::Stream;
 
@@ -24,42 +27,49 @@ pub struct Data {
 pub enum Part {
     /// A fraction of the training data, stratified by class; 0 for no such part.
     Fraction(f64),
-    /// Another file of images, with its labels.
+    /// Another file, of the kind of the training data.
     Files {
-        /// IDX images.
-        images: PathBuf,
-        /// IDX labels.
-        labels: PathBuf,
+        /// A table, or an array.
+        examples: PathBuf,
+        /// The labels of an array.
+        labels: Option<PathBuf>,
     },
 }
 
 /// What to open.
 #[derive(Clone, Default, Debug)]
 pub struct Source {
-    /// An IDX file of images or a folder with the four files of MNIST; `None` or `digits` for the
-    /// built-in digits.
+    /// A table, an IDX file of images or a folder with the four files of MNIST; `None` or `digits` for
+    /// the built-in digits.
     pub data: Option<PathBuf>,
-    /// The labels of an IDX file of images.
+    /// The labels of an array.
     pub labels: Option<PathBuf>,
+    /// How a table is to be read.
+    pub table: TableOptions,
+    /// How inputs become activations; `None` for what is usual for their type.
+    pub scale: Option<Scale>,
+    /// The most examples to use of `data`.
+    pub limit: Option<usize>,
     /// The validation part; none unless asked for.
     pub validation: Option<Part>,
     /// The test part; `None` for what the data brings along.
     pub test: Option<Part>,
-    /// Decides what a fraction picks.
+    /// Decides what a fraction or a limit picks.
     pub seed: u64,
 }
 
 /// The fraction of the built-in digits that is kept for testing unless told otherwise.
 const DIGITS_TEST_FRACTION: f64 = 0.2;
 
-/// Opens a source: reads its files and splits its examples.
+/// Opens a source: reads its files, splits its examples and makes activations of its inputs, in a way
+/// that the training part alone decides.
 ///
 /// # Errors
 /// Files that are missing, damaged or do not belong together, or parts that leave nothing to train
 /// on; each names the file or the flag.
 pub fn open(source: &Source) -> Result<Data> {
-    let Source { data, labels, .. } = source;
-    let path = data.as_deref().filter(|path| *path != Path::new("digits"));
+    let Source { data, labels, seed, .. } = source;
+    let path = data.as_deref().filter(|path| !file::is_built_in(path));
     ensure!(
         labels.is_none() || path.is_some_and(|path| !path.is_dir()),
         WrongUsage::new(format!(
@@ -67,33 +77,127 @@ pub fn open(source: &Source) -> Result<Data> {
             path.map_or("the built-in data".to_string(), |path| path.display().to_string())
         ))
     );
-    let (name, training, test) = match path {
-        None => ("built-in handwritten digits".to_string(), digits::digits()?, None),
+    let name = path.map_or("built-in handwritten digits".to_string(), |path| path.display().to_string());
+    let (mut raw, own_test) = match path {
+        None => (Raw::Array(digits::digits()?), None),
         Some(folder) if folder.is_dir() => {
-            let training = mnist_part(folder, "train")?;
+            let training = Raw::Array(mnist_part(folder, "train")?);
             let test = if source.test.is_none() { Some(mnist_part(folder, "t10k")?) } else { None };
-            (folder.display().to_string(), training, test)
+            (training, test)
         }
-        Some(images) => {
-            let Some(labels) = labels else {
-                ensure!(images.exists(), "{}: no such file or folder", images.display());
-                bail!(WrongUsage::new(format!("{} needs its labels: add --labels FILE", images.display())));
-            };
-            (images.display().to_string(), idx::dataset(images, labels)?, None)
+        Some(path) if file::is_table(path, labels.is_some())? => {
+            let table = Table::open(path, &source.table).with_context(|| name.clone())?;
+            (Raw::Table(table), None)
         }
+        Some(path) => (Raw::Array(file::labelled(path, labels.as_deref(), "--labels")?), None),
     };
+    if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
+        bail!(WrongUsage::new(format!("{flag} goes with a table; {name} is none")));
+    }
+    if let Raw::Array(dataset) = &raw {
+        ensure!(dataset.classes() > 1, "{name}: the labels have only the class 0, but at least 2 classes are needed");
+    }
+    if let Some(limit) = source.limit {
+        raw.limit(limit, *seed)?;
+    }
+
     let default_test = path.is_none().then_some(Part::Fraction(DIGITS_TEST_FRACTION));
-    let mut data = Data { name, split: Split::all_training(0..training.len()), dataset: training };
-    data.split.test = match (&source.test, test) {
-        (None, Some(test)) => data.add(test).with_context(|| format!("the test files of {}", data.name))?,
-        (part, _) => {
-            data.hold_out(part.as_ref().or(default_test.as_ref()), "--test", source.seed, Stream::TestSplit)?
+    let test = source.test.as_ref().or(default_test.as_ref());
+    let validation = source.validation.as_ref();
+    let mut split = Split::all_training(0..raw.labels().len());
+    let mut hold_out = |part: Option<&Part>, flag, stream| match part {
+        Some(&Part::Fraction(fraction)) => {
+            fraction_of(raw.labels(), &mut split.training, fraction, flag, *seed, stream)
         }
+        _ => Ok(Vec::new()),
     };
-    data.split.validation =
-        data.hold_out(source.validation.as_ref(), "--validation", source.seed, Stream::ValidationSplit)?;
-    ensure!(!data.split.training.is_empty(), WrongUsage::new("--validation and --test leave no example to train on"));
+    split.test = hold_out(test, "--test", Stream::TestSplit)?;
+    split.validation = hold_out(validation, "--validation", Stream::ValidationSplit)?;
+    ensure!(!split.training.is_empty(), WrongUsage::new("--validation and --test leave no example to train on"));
+
+    let dataset = raw.into_dataset(&split.training, source.scale).with_context(|| name.clone())?;
+    let mut data = Data { name, split, dataset };
+    match (test, own_test) {
+        (None, Some(test)) => {
+            let preprocessing = data.dataset.preprocessing().clone();
+            let context = || format!("the test files of {}", data.name);
+            let test = test.preprocessed(preprocessing).with_context(context)?;
+            data.split.test = data.add(test)?;
+        }
+        _ => data.add_part(test, "test", source).map(|part| data.split.test.extend(part))?,
+    }
+    data.add_part(validation, "validation", source).map(|part| data.split.validation.extend(part))?;
     Ok(data)
+}
+
+/// The training data, before its inputs become activations.
+enum Raw {
+    Array(Dataset),
+    Table(Table),
+}
+
+impl Raw {
+    fn labels(&self) -> &[u32] {
+        match self {
+            Raw::Array(dataset) => dataset.labels(),
+            Raw::Table(table) => table.labels(),
+        }
+    }
+
+    /// Keeps at most so many examples: as large a part of each class.
+    fn limit(&mut self, limit: usize, seed: u64) -> Result<()> {
+        ensure!(limit > 0, WrongUsage::new("--limit 0: at least 1 example is needed"));
+        let labels = self.labels();
+        if limit < labels.len() {
+            let mut all = (0..labels.len() as u32).collect();
+            let fraction = limit as f64 / labels.len() as f64;
+            let kept = stratified_part(labels, &mut all, fraction, seed, Stream::Limit);
+            match self {
+                Raw::Array(dataset) => dataset.keep(&kept),
+                Raw::Table(table) => table.keep(&kept),
+            }
+        }
+        Ok(())
+    }
+
+    fn into_dataset(self, training: &[u32], scale: Option<Scale>) -> Result<Dataset> {
+        match self {
+            Raw::Array(dataset) => {
+                let usual = match dataset.inputs() {
+                    Inputs::Bytes { .. } => Scale::Unit,
+                    Inputs::Floats(_) => Scale::None,
+                };
+                dataset.scaled(training, scale.unwrap_or(usual))
+            }
+            Raw::Table(table) => {
+                let columns = table.fit(training, scale.unwrap_or(Scale::Zscore))?;
+                let inputs = Inputs::Floats(table.inputs(&columns)?);
+                let dataset = Dataset::new(inputs, columns.features(), table.labels().to_vec())?;
+                dataset.described(Preprocessing::Columns(columns), table.classes().to_vec())
+            }
+        }
+    }
+}
+
+/// Moves a stratified fraction of `from` out of it.
+fn fraction_of(
+    labels: &[u32],
+    from: &mut Vec<u32>,
+    fraction: f64,
+    flag: &str,
+    seed: u64,
+    stream: Stream,
+) -> Result<Vec<u32>> {
+    ensure!(
+        (0.0..1.0).contains(&fraction),
+        WrongUsage::new(format!("{flag} {fraction}: a fraction is at least 0 and below 1"))
+    );
+    let part = stratified_part(labels, from, fraction, seed, stream);
+    ensure!(
+        fraction == 0.0 || !part.is_empty(),
+        WrongUsage::new(format!("{flag} {fraction} of {} examples is none of them", from.len()))
+    );
+    Ok(part)
 }
 
 impl Data {
@@ -104,35 +208,42 @@ impl Data {
         Ok((before..self.dataset.len()).map(|i| i as u32).collect())
     }
 
-    fn hold_out(&mut self, part: Option<&Part>, flag: &str, seed: u64, stream: Stream) -> Result<Vec<u32>> {
-        match part {
-            None => Ok(Vec::new()),
-            Some(&Part::Fraction(fraction)) => {
-                ensure!(
-                    (0.0..1.0).contains(&fraction),
-                    WrongUsage::new(format!("{flag} {fraction}: a fraction is at least 0 and below 1"))
-                );
-                let from = &mut self.split.training;
-                let part = stratified_part(self.dataset.labels(), from, fraction, seed, stream);
-                ensure!(
-                    fraction == 0.0 || !part.is_empty(),
-                    WrongUsage::new(format!("{flag} {fraction} of {} examples is none of them", from.len()))
-                );
-                Ok(part)
-            }
-            Some(Part::Files { images, labels }) => {
-                let examples = idx::dataset(images, labels)?;
-                self.add(examples).with_context(|| format!("{flag} {}", images.display()))
-            }
-        }
+    /// Adds the examples of a part that has files of its own; returns their numbers.
+    fn add_part(&mut self, part: Option<&Part>, flag: &str, source: &Source) -> Result<Vec<u32>> {
+        let Some(Part::Files { examples, labels }) = part else { return Ok(Vec::new()) };
+        let preprocessing = self.dataset.preprocessing().clone();
+        let context = || format!("--{flag} {}", examples.display());
+        let added = if self.dataset.class_names.is_empty() {
+            let added = file::labelled(examples, labels.as_deref(), &format!("--{flag}-labels"));
+            let added = added?;
+            ensure!(
+                added.features() == self.dataset.features(),
+                "{}: its examples have {} inputs, those of the training data {}",
+                context(),
+                added.features(),
+                self.dataset.features()
+            );
+            added.preprocessed(preprocessing).with_context(context)?
+        } else {
+            let file = ExampleFile { path: examples.clone(), labels: labels.clone(), table: source.table.clone() };
+            let interface = Interface {
+                features: self.dataset.features(),
+                preprocessing: &preprocessing,
+                classes: &self.dataset.class_names,
+            };
+            ExampleReader::open(&file, interface, true)
+                .and_then(ExampleReader::read_all)
+                .with_context(|| format!("--{flag}"))?
+        };
+        self.add(added).with_context(context)
     }
 }
 
 /// The training (`train`) or test (`t10k`) part of a folder with the four files of MNIST.
-fn mnist_part(folder: &Path, part: &str) -> Result<Dataset> {
+pub(super) fn mnist_part(folder: &Path, part: &str) -> Result<Dataset> {
     let images = find(folder, &format!("{part}-images"), "idx3-ubyte")?;
     let labels = find(folder, &format!("{part}-labels"), "idx1-ubyte")?;
-    idx::dataset(&images, &labels)
+    file::labelled(&images, Some(&labels), "--labels")
 }
 
 /// The file is published as `stem-kind` and as `stem.kind`, with and without `.gz`.

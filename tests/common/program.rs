@@ -55,6 +55,27 @@ pub fn idx(dimensions: &[u32], entries: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// An NPY file, with a header as NumPy writes it.
+pub fn npy(descr: &str, fortran_order: bool, shape: &str, entries: &[u8]) -> Vec<u8> {
+    let order = if fortran_order { "True" } else { "False" };
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), entries].concat()
+}
+
+/// A compressed archive of files.
+pub fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        writer.start_file(*name, zip::write::SimpleFileOptions::default()).expect("zip");
+        writer.write_all(bytes).expect("zip");
+    }
+    writer.finish().expect("zip").into_inner()
+}
+
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).expect("gzip");

@@ -1,0 +1,97 @@
+//! `gpu-backprop evaluate`
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use indicatif::HumanCount;
+
+use super::data_arguments::{FileArguments, note_unknown_categories};
+use super::{print, print_json};
+use crate::device::{DeviceChoice, all_threads, check_threads};
+use crate::evaluate::{self, Options, Report};
+
+/// The flags of `evaluate`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The trained network.
+    model: PathBuf,
+    #[command(flatten)]
+    data: FileArguments,
+    /// The labels of an array: IDX or NPY.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// What to run on, as in `train --device`.
+    #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
+    device: DeviceChoice,
+    /// The most threads to use on the CPU [default: all].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<usize>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let options = Options {
+        model: arguments.model,
+        data: arguments.data.file(arguments.labels),
+        device: arguments.device,
+        threads: check_threads(arguments.threads.unwrap_or_else(all_threads))?,
+    };
+    let report = evaluate::run(&options)?;
+    note_unknown_categories(report.unknown_categories);
+    if arguments.json { print_json(&report) } else { print(&text(&report)?) }
+}
+
+/// The most classes whose confusion matrix fits a page.
+const MAX_MATRIX: usize = 20;
+
+fn text(report: &Report) -> Result<String> {
+    let mut text = String::new();
+    writeln!(text, "data      {}: {} examples", report.data, HumanCount(report.examples))?;
+    writeln!(text, "accuracy  {:.2}%  ({} correct)", 100.0 * report.accuracy, HumanCount(report.correct))?;
+    writeln!(text, "cost      {:.4}", report.cost)?;
+
+    let name = |class: &str| -> String { class.chars().take(24).collect() };
+    let width = report.classes.iter().map(|class| name(&class.class).chars().count()).max().unwrap_or(0).max(5);
+    writeln!(text, "\n{:<width$}  {:>8}  {:>9}  {:>7}  {:>7}", "class", "examples", "precision", "recall", "F1")?;
+    let percent =
+        |fraction: Option<f64>| fraction.map_or("-".to_string(), |fraction| format!("{:.2}%", 100.0 * fraction));
+    for class in &report.classes {
+        let [precision, recall, f1] = [class.precision, class.recall, class.f1].map(percent);
+        let examples = HumanCount(class.examples).to_string();
+        writeln!(text, "{:<width$}  {examples:>8}  {precision:>9}  {recall:>7}  {f1:>7}", name(&class.class))?;
+    }
+
+    if let Some(matrix) = report.confusion_matrix.as_ref().filter(|matrix| matrix.len() <= MAX_MATRIX) {
+        let entries = matrix.iter().flatten().map(|count| count.to_string().len());
+        let columns = report.classes.iter().map(|class| name(&class.class).chars().count());
+        let cell = entries.chain(columns).max().unwrap_or(1).min(12);
+        let cut = |text: &str| text.chars().take(cell).collect::<String>();
+        write!(
+            text,
+            "\nconfusion matrix: examples of the class of a row that are taken for the class of a column\n{:width$}",
+            ""
+        )?;
+        for class in &report.classes {
+            write!(text, "  {:>cell$}", cut(&class.class))?;
+        }
+        for (class, row) in report.classes.iter().zip(matrix) {
+            write!(text, "\n{:<width$}", name(&class.class))?;
+            for count in row {
+                write!(text, "  {count:>cell$}")?;
+            }
+        }
+        text.push('\n');
+    } else {
+        writeln!(
+            text,
+            "\nThe confusion matrix of {} classes fits no page: --json has it up to 1000.",
+            report.classes.len()
+        )?;
+    }
+    Ok(text)
+}

@@ -1,0 +1,55 @@
+//! `gpu-backprop predict`
+
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::data_arguments::{FileArguments, note_unknown_categories};
+use crate::device::{DeviceChoice, all_threads, check_threads};
+use crate::output_file::OutputFile;
+use crate::predict::{self, Options};
+
+/// The flags of `predict`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The trained network.
+    model: PathBuf,
+    #[command(flatten)]
+    data: FileArguments,
+    /// Also write the output of the network for every class, from 0 to 1; the outputs of sigmoid neurons do
+    /// not add up to 1.
+    #[arg(long)]
+    probabilities: bool,
+    /// Write the predictions to this file; `-` for stdout.
+    #[arg(short, long, default_value = "-", value_name = "FILE.csv")]
+    output: PathBuf,
+    /// What to run on, as in `train --device`.
+    #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
+    device: DeviceChoice,
+    /// The most threads to use on the CPU [default: all].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<usize>,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let options = Options {
+        model: arguments.model,
+        data: arguments.data.file(None),
+        probabilities: arguments.probabilities,
+        device: arguments.device,
+        threads: check_threads(arguments.threads.unwrap_or_else(all_threads))?,
+    };
+    let predicted = if arguments.output == Path::new("-") {
+        predict::run(&options, &mut io::stdout().lock())?
+    } else {
+        let file = OutputFile::new(&arguments.output)?;
+        let predicted = predict::run(&options, &mut BufWriter::new(file.file()))?;
+        file.finish()?;
+        predicted
+    };
+    note_unknown_categories(predicted.unknown_categories);
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! What kind of file it is, by what it begins with.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::npy::MAGIC;
+use super::{Dataset, Inputs, digits, idx, npy};
+use crate::error::WrongUsage;
+
+/// Whether `path` is the built-in data.
+pub(super) fn is_built_in(path: &Path) -> bool {
+    path == Path::new("digits")
+}
+
+/// Whether a file is a table: not one that is known to be an array, by its first bytes or because its
+/// labels are in a file of their own.
+///
+/// # Errors
+/// No such file.
+pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
+    if is_built_in(path) || has_labels {
+        return Ok(false);
+    }
+    ensure!(path.exists(), "{}: no such file or folder", path.display());
+    if !path.is_file() {
+        // A pipe can be read once only, and an array is never read through one.
+        return Ok(!path.is_dir());
+    }
+    let mut head = Vec::new();
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    file.take(4).read_to_end(&mut head).with_context(|| path.display().to_string())?;
+    let gzip = head.starts_with(&[0x1f, 0x8b]);
+    let compressed_table = gzip && [".csv.gz", ".tsv.gz"].iter().any(|end| path.to_string_lossy().ends_with(end));
+    ensure!(!compressed_table, "{}: unpack it first: a table is read as it is", path.display());
+    Ok(!gzip && !head.starts_with(&[0, 0]) && kind(path, &head) == Kind::Idx)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Unless it is a table.
+    Idx,
+    Npy,
+    Npz,
+}
+
+/// The kind of an array, by its name or by the first bytes of the file.
+fn kind(path: &Path, head: &[u8]) -> Kind {
+    let named = |end: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(end));
+    if named("npy") || head.starts_with(&MAGIC[..4]) {
+        Kind::Npy
+    } else if named("npz") || head.starts_with(b"PK\x03\x04") {
+        Kind::Npz
+    } else {
+        Kind::Idx
+    }
+}
+
+fn kind_of(path: &Path) -> Result<Kind> {
+    if !path.is_file() {
+        // What it begins with could not be read again.
+        return Ok(Kind::Idx);
+    }
+    let mut head = Vec::new();
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    file.take(4).read_to_end(&mut head).with_context(|| path.display().to_string())?;
+    Ok(kind(path, &head))
+}
+
+/// The inputs of an array file, how many there are for each example, and the number of examples.
+fn images(path: &Path) -> Result<(usize, Inputs, usize)> {
+    let context = || path.display().to_string();
+    match kind_of(path)? {
+        Kind::Idx => idx::read(path)?.into_images().with_context(context),
+        Kind::Npy => npy::read(path)?.into_images().with_context(context),
+        Kind::Npz => npy::read_archive(path, false)?.0.into_images().with_context(context),
+    }
+}
+
+fn labels_of(path: &Path) -> Result<Vec<u32>> {
+    let context = || path.display().to_string();
+    match kind_of(path)? {
+        Kind::Idx => idx::read(path)?.into_labels().with_context(context),
+        Kind::Npy => npy::read(path)?.into_labels().with_context(context),
+        Kind::Npz => bail!("{}: labels are an NPY or an IDX file", path.display()),
+    }
+}
+
+/// The examples of an array with their labels, as they are in the files; `flag` names the labels.
+///
+/// # Errors
+/// Files that cannot be read, are damaged or do not belong together.
+pub(super) fn labelled(path: &Path, labels: Option<&Path>, flag: &str) -> Result<Dataset> {
+    if is_built_in(path) {
+        ensure!(labels.is_none(), WrongUsage::new(format!("{flag}: the built-in data has its own labels")));
+        return digits::digits();
+    }
+    if path.is_dir() {
+        ensure!(labels.is_none(), WrongUsage::new(format!("{flag}: {} has its own labels", path.display())));
+        return super::source::mnist_part(path, "t10k");
+    }
+    let archive = path.is_file() && kind_of(path)? == Kind::Npz;
+    let ((features, inputs, examples), labels, of) = match labels {
+        Some(file) => (images(path)?, labels_of(file)?, file),
+        None if archive => {
+            let (inputs, labels) = npy::read_archive(path, true)?;
+            let labels = labels.context("labels were asked for").and_then(npy::Array::into_labels);
+            let context = || path.display().to_string();
+            (inputs.into_images().with_context(context)?, labels.with_context(context)?, path)
+        }
+        None => bail!(WrongUsage::new(format!("{} needs its labels: add {flag} FILE", path.display()))),
+    };
+    ensure!(
+        examples == labels.len(),
+        "{} has {examples} images, but {} has {} labels: they must belong together",
+        path.display(),
+        of.display(),
+        labels.len()
+    );
+    Dataset::new(inputs, features, labels).with_context(|| format!("{} with {}", path.display(), of.display()))
+}
+
+/// The inputs of an array, as they are in the file, and how many there are for each example.
+///
+/// # Errors
+/// As [`labelled`].
+pub(super) fn unlabelled(path: &Path) -> Result<(Inputs, usize)> {
+    if is_built_in(path) || path.is_dir() {
+        let (inputs, features, _) = labelled(path, None, "--labels")?.into_parts();
+        return Ok((inputs, features));
+    }
+    let (features, inputs, _) = images(path)?;
+    ensure!(inputs.len() > 0 && features > 0, "{}: no examples", path.display());
+    Ok((inputs, features))
+}

@@ -1,0 +1,345 @@
+//! Tables to learn from.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Seek};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::matched::{Matched, find, no_number};
+use super::{Format, Row, Rows, is_missing, listed, number, shown, whole_number};
+use crate::data::MAX_CLASSES;
+use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, Target, Values, title};
+use crate::error::WrongUsage;
+
+/// What is said of a table beside its name.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TableOptions {
+    /// The column of the classes: its name, or its number from 1 where there is no header.
+    pub target: Option<String>,
+    /// The first row is an example.
+    pub no_header: bool,
+    /// What separates fields; `None` to find it out.
+    pub delimiter: Option<u8>,
+    /// Columns whose numbers are names of categories.
+    pub categorical: Vec<String>,
+    /// Columns not to learn from.
+    pub ignored: Vec<String>,
+    /// Missing numbers are the mean of their column, missing text is no category; else an error.
+    pub mean_for_missing: bool,
+}
+
+impl TableOptions {
+    /// A flag for tables, if one was given.
+    pub(in crate::data) fn flag_in_use(&self) -> Option<&'static str> {
+        [
+            (self.target.is_some(), "--target"),
+            (self.no_header, "--no-header"),
+            (self.delimiter.is_some(), "--delimiter"),
+            (!self.categorical.is_empty(), "--categorical"),
+            (!self.ignored.is_empty(), "--ignore"),
+            (self.mean_for_missing, "--missing"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// How the table is written, where a header may hold one of these names too.
+    pub fn format(&self, names: impl IntoIterator<Item = String>) -> Format {
+        let known_names = self.target.iter().chain(&self.categorical).chain(&self.ignored).cloned();
+        Format { delimiter: self.delimiter, no_header: self.no_header, known_names: known_names.chain(names).collect() }
+    }
+}
+
+/// What a column has been found to hold.
+#[derive(Clone, Debug)]
+enum Kind {
+    /// Only missing values so far.
+    Missing,
+    /// Numbers, the first of them in this row.
+    Number { row: u64 },
+    /// Text, the first of it in this row.
+    Text { first: (u64, String), categories: HashSet<String> },
+}
+
+/// A table to learn from: its columns and classes are known, its inputs are not in memory.
+#[derive(Debug)]
+pub struct Table {
+    file: File,
+    format: Format,
+    options: TableOptions,
+    header: Option<Vec<String>>,
+    width: usize,
+    target: usize,
+    /// The columns to learn from, and whether each is text.
+    inputs: Vec<(usize, bool)>,
+    /// The numbers of the rows in use, from 0.
+    rows: Vec<u32>,
+    labels: Vec<u32>,
+    classes: Vec<String>,
+}
+
+impl Table {
+    /// Reads a table for the first time: finds its classes, and what its columns hold.
+    ///
+    /// # Errors
+    /// A table without rows, rows of different length, fields that are missing or fit no column,
+    /// columns that are there twice or not at all, a single class, or more classes or categories than are
+    /// allowed; each names the row and the column.
+    pub fn open(path: &Path, options: &TableOptions) -> Result<Self> {
+        let file = regular(File::open(path)?)?;
+        let format = options.format([]);
+        let mut rows = Rows::new(&file, &format)?;
+        let header = rows.header().map(<[String]>::to_vec);
+        let width = rows.width();
+        let Some(target) = &options.target else {
+            let columns = match &header {
+                Some(header) => listed(header.iter().map(String::as_str)),
+                None => format!("1 to {width}, as there is no header"),
+            };
+            bail!(WrongUsage::new(format!("--target COLUMN is needed, the column of the classes: one of {columns}")));
+        };
+        let target = find(target, header.as_deref(), width, "--target")?;
+        let all = |names: &[String], flag: &str| -> Result<HashSet<usize>> {
+            names.iter().map(|name| find(name, header.as_deref(), width, flag)).collect()
+        };
+        let (ignored, categorical) = (all(&options.ignored, "--ignore")?, all(&options.categorical, "--categorical")?);
+        let inputs: Vec<usize> = (0..width).filter(|i| *i != target && !ignored.contains(i)).collect();
+        ensure!(!inputs.is_empty(), "no column is left to learn from beside {}", title_of(header.as_deref(), target));
+
+        let mut kinds = vec![Kind::Missing; inputs.len()];
+        let mut classes = Classes::default();
+        while let Some(row) = rows.next_row()? {
+            for (&at, kind) in inputs.iter().zip(&mut kinds) {
+                look(&row, at, categorical.contains(&at), options, kind)?;
+            }
+            classes.add(&row, target)?;
+        }
+        if let Some((at, _)) = inputs.iter().zip(&kinds).find(|(_, kind)| matches!(kind, Kind::Missing)) {
+            ensure!(classes.labels.is_empty(), "column {} has no values", title_of(header.as_deref(), *at));
+        }
+        let (labels, classes) = classes.finish(&title_of(header.as_deref(), target))?;
+        let is_text = kinds.iter().map(|kind| matches!(kind, Kind::Text { .. }));
+        let inputs = inputs.into_iter().zip(is_text).collect();
+        let rows = (0..labels.len() as u32).collect();
+        Ok(Table { file, format, options: options.clone(), header, width, target, inputs, rows, labels, classes })
+    }
+
+    /// The class of each row.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The names of the classes, in their order.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Keeps the rows of these numbers, ascending, and forgets the others.
+    pub fn keep(&mut self, rows: &[u32]) {
+        self.labels = rows.iter().map(|&row| self.labels[row as usize]).collect();
+        self.rows = rows.iter().map(|&row| self.rows[row as usize]).collect();
+    }
+
+    /// Decides how the columns become activations, by the training rows alone (ascending, from 0).
+    ///
+    /// # Errors
+    /// A column whose values are all missing in these rows or cannot be scaled, and errors of reading.
+    pub fn fit(&self, training: &[u32], scale: Scale) -> Result<Columns> {
+        let name = |at: usize| self.header.as_ref().map(|header| header[at].clone());
+        let mut statistics = vec![Statistics::default(); self.inputs.len()];
+        let mut categories = vec![BTreeSet::new(); self.inputs.len()];
+        let training: Vec<u32> = training.iter().map(|&row| self.rows[row as usize]).collect();
+        self.each(&training, |row| {
+            for (i, &(at, is_text)) in self.inputs.iter().enumerate() {
+                let field = row.field(at)?;
+                if is_missing(field) {
+                    continue;
+                }
+                if !is_text {
+                    statistics[i].add(number(field).ok_or_else(|| row.error_at(at, &no_number(field)))?);
+                } else if !categories[i].contains(field) {
+                    categories[i].insert(field.to_string());
+                }
+            }
+            Ok(())
+        })?;
+        let fitted = self.inputs.iter().zip(statistics).zip(categories);
+        let columns = fitted.map(|((&(position, is_text), statistics), categories)| {
+            let context = || format!("column {}", title_of(self.header.as_deref(), position));
+            let missing = self.options.mean_for_missing;
+            let values = if is_text {
+                ensure!(!categories.is_empty(), "{}: all of its values in the training part are missing", context());
+                Values::Category { categories: categories.into_iter().collect(), missing }
+            } else {
+                statistics.values(scale, missing).with_context(context)?
+            };
+            Ok(Column { name: name(position), position, values })
+        });
+        let columns: Result<Vec<Column>> = columns.collect();
+        let target = Target { name: name(self.target), position: self.target };
+        Ok(Columns { width: self.width, target: Some(target), columns: columns? })
+    }
+
+    /// The activations of all rows.
+    ///
+    /// # Errors
+    /// As [`Table::fit`].
+    pub fn inputs(&self, columns: &Columns) -> Result<Vec<f32>> {
+        let mut matched = Matched::new(columns, self.header.as_deref(), columns.width, None, true)?;
+        let mut inputs = Vec::new();
+        let entries = columns.features().checked_mul(self.rows.len());
+        let room = entries.is_some_and(|entries| inputs.try_reserve_exact(entries).is_ok());
+        ensure!(room, "{} rows of {} inputs are more than memory holds", self.rows.len(), columns.features());
+        self.each(&self.rows, |row| matched.push_inputs(row, &mut inputs))?;
+        Ok(inputs)
+    }
+
+    /// Reads the table once more, and shows the wanted rows.
+    fn each(&self, wanted: &[u32], mut show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+        (&self.file).rewind()?;
+        let mut rows = Rows::new(&self.file, &self.format)?;
+        let mut wanted = wanted.iter().peekable();
+        let mut number = 0;
+        while let (Some(&&next), Some(row)) = (wanted.peek(), rows.next_row()?) {
+            if next == number {
+                show(&row)?;
+                wanted.next();
+            }
+            number += 1;
+        }
+        ensure!(wanted.peek().is_none(), "it has changed while it was read");
+        Ok(())
+    }
+}
+
+fn title_of(header: Option<&[String]>, at: usize) -> String {
+    title(header.map(|header| header[at].as_str()), at)
+}
+
+/// Learns from a field what its column holds.
+fn look(row: &Row<'_>, at: usize, categorical: bool, options: &TableOptions, kind: &mut Kind) -> Result<()> {
+    let field = row.field(at)?;
+    if is_missing(field) {
+        ensure!(
+            options.mean_for_missing,
+            row.error_at(at, "the value is missing; --missing mean takes the mean of the column for it")
+        );
+        return Ok(());
+    }
+    let is_number = !categorical && number(field).is_some();
+    match kind {
+        Kind::Missing if is_number => *kind = Kind::Number { row: row.number },
+        Kind::Missing => {
+            let infinite = field.parse::<f64>().is_ok();
+            ensure!(categorical || !infinite, row.error_at(at, &format!("{}, or not a finite one", no_number(field))));
+            let comma = field.contains(',') && number(&field.replace(',', ".")).is_some();
+            ensure!(
+                categorical || !comma,
+                row.error_at(at, &format!("`{field}` has a decimal comma: decimal points are needed"))
+            );
+            let first = (row.number, field.to_string());
+            *kind = Kind::Text { first, categories: HashSet::from([field.to_string()]) };
+        }
+        Kind::Number { .. } if is_number => {}
+        Kind::Number { row: first } => {
+            let what = no_number(field);
+            return Err(row.error_at(
+                at,
+                &format!("{what}, as the value in row {first} is; if these are categories: --categorical"),
+            ));
+        }
+        Kind::Text { first: (first, text), .. } if is_number => {
+            let what = format!("the number `{field}`, where row {first} has the text `{}`", shown(text));
+            return Err(row.error_at(at, &format!("{what}; if these are categories: --categorical")));
+        }
+        Kind::Text { categories, .. } => {
+            if !categories.contains(field) {
+                categories.insert(field.to_string());
+            }
+            ensure!(
+                categories.len() <= MAX_CATEGORIES,
+                row.error_at(at, &format!("`{}` is text number {}, but a column may have at most {MAX_CATEGORIES} different ones: --ignore it", shown(field), categories.len()))
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Collects the classes of the rows.
+#[derive(Default)]
+struct Classes {
+    found: HashMap<String, u32>,
+    names: Vec<String>,
+    labels: Vec<u32>,
+}
+
+impl Classes {
+    fn add(&mut self, row: &Row<'_>, target: usize) -> Result<()> {
+        let field = row.field(target)?;
+        ensure!(!is_missing(field), row.error_at(target, "the class is missing"));
+        let fraction = number(field).is_some_and(|number| number.fract() != 0.0);
+        ensure!(
+            !fraction,
+            row.error_at(
+                target,
+                &format!("`{field}` is a number with a fraction, but classes are needed: names or whole numbers")
+            )
+        );
+        let name = whole_number(field).map_or(Cow::Borrowed(field), Cow::Owned);
+        let class = match self.found.get(&*name) {
+            Some(&class) => class,
+            None => {
+                let class = self.names.len() as u32;
+                ensure!(
+                    self.names.len() < MAX_CLASSES,
+                    row.error_at(
+                        target,
+                        &format!("more than {MAX_CLASSES} classes; is this the column of the classes?")
+                    )
+                );
+                self.found.insert(name.to_string(), class);
+                self.names.push(name.into_owned());
+                class
+            }
+        };
+        self.labels.push(class);
+        Ok(())
+    }
+
+    /// The labels, and the names of the classes: in the order of numbers if all are, else of text.
+    fn finish(self, column: &str) -> Result<(Vec<u32>, Vec<String>)> {
+        let Classes { names, mut labels, .. } = self;
+        ensure!(!labels.is_empty(), "no rows");
+        ensure!(
+            names.len() > 1,
+            "column {column}: every row has the class `{}`, but at least 2 classes are needed",
+            shown(&names[0])
+        );
+        let numbers: Option<Vec<f64>> = names.iter().map(|name| number(name)).collect();
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        match numbers {
+            Some(numbers) => order.sort_by(|&i, &j| numbers[i].total_cmp(&numbers[j])),
+            None => order.sort_by(|&i, &j| names[i].cmp(&names[j])),
+        }
+        let mut class = vec![0; names.len()];
+        (0..).zip(&order).for_each(|(new, &old)| class[old] = new);
+        labels.iter_mut().for_each(|label| *label = class[*label as usize]);
+        Ok((labels, order.into_iter().map(|old| names[old].clone()).collect()))
+    }
+}
+
+/// A file that can be read again: what is no regular file, such as a pipe, is copied to disk first.
+fn regular(mut file: File) -> Result<File> {
+    let metadata = file.metadata()?;
+    ensure!(!metadata.is_dir(), "this is a folder, a table is needed");
+    if metadata.is_file() {
+        return Ok(file);
+    }
+    let mut copy = tempfile::tempfile()?;
+    io::copy(&mut file, &mut copy)?;
+    copy.rewind()?;
+    Ok(copy)
+}

@@ -1,0 +1,157 @@
+//! The columns of a file, matched with those that a network learned from.
+
+use anyhow::{Result, bail, ensure};
+
+use super::{Row, is_missing, listed, number, shown};
+use crate::data::preprocessing::{Column, Columns, Values};
+use crate::error::WrongUsage;
+
+/// The columns of a file, matched with those that a network learned from.
+#[derive(Clone, Debug)]
+pub struct Matched {
+    columns: Columns,
+    /// Where each of the columns is in the file.
+    fields: Vec<usize>,
+    /// Where the classes are in the file, if they are.
+    target: Option<usize>,
+    /// Number of fields with a category that the training part did not have.
+    unknown: u64,
+}
+
+impl Matched {
+    /// Finds `columns` in a file with this header (names decide, in any order) or, where one side has no
+    /// names, of this many columns; where that is the file, only if `by_position` says that this is meant.
+    /// The classes are in the column `target`, or else where they were in training.
+    ///
+    /// # Errors
+    /// A column that the file lacks, by its name, or another number of columns.
+    pub fn new(
+        columns: &Columns,
+        header: Option<&[String]>,
+        width: usize,
+        target: Option<&str>,
+        by_position: bool,
+    ) -> Result<Self> {
+        let position = |name: &str| header.and_then(|header| header.iter().position(|found| found == name));
+        let at = match target {
+            Some(name) => Some(find(name, header, width, "--target")?),
+            None => columns.target.as_ref().and_then(|target| match (&target.name, header) {
+                (Some(name), Some(_)) => position(name),
+                _ => (width == columns.width).then_some(target.position),
+            }),
+        };
+        let named = columns.columns.iter().all(|column| column.name.is_some()) && header.is_some();
+        if let (Some(name), None, false) =
+            (columns.columns.iter().find_map(|column| column.name.as_ref()), header, by_position)
+        {
+            bail!(
+                "it has no header with the column `{}`, which the model was trained on; --no-header takes its columns \
+                 by their order",
+                shown(name)
+            );
+        }
+        let fields = if named {
+            let find = |column: &Column| {
+                let name = column.name.as_deref().unwrap_or_default();
+                match position(name) {
+                    Some(at) => Ok(at),
+                    None => bail!(
+                        "the column `{}` is missing, which the model was trained on; there are {}",
+                        shown(name),
+                        listed(header.unwrap_or_default().iter().map(String::as_str))
+                    ),
+                }
+            };
+            columns.columns.iter().map(find).collect::<Result<Vec<usize>>>()?
+        } else {
+            let others = || (0..width).filter(|&i| Some(i) != at).collect::<Vec<_>>();
+            let needed = columns.columns.len();
+            if width == columns.width && at == columns.target.as_ref().map(|target| target.position) {
+                columns.columns.iter().map(|column| column.position).collect()
+            } else if others().len() == needed {
+                others()
+            } else {
+                bail!(
+                    "{width} columns, where the model takes {needed}{}: a header with the names it was trained with, \
+                     or --target for the column of the classes, may be missing",
+                    if at.is_some() { " beside that of the classes" } else { "" }
+                );
+            }
+        };
+        ensure!(
+            at.is_none_or(|at| !fields.contains(&at)),
+            "--target {} is a column that the model takes as an input",
+            target.unwrap_or_default()
+        );
+        Ok(Matched { columns: columns.clone(), fields, target: at, unknown: 0 })
+    }
+
+    /// Where the classes are, as a number from 0; `None` where there are none.
+    pub fn target(&self) -> Option<usize> {
+        self.target
+    }
+
+    /// Number of fields so far with a category that the training part did not have: none of its
+    /// activations is 1.
+    pub fn unknown_categories(&self) -> u64 {
+        self.unknown
+    }
+
+    /// Appends the activations of a row.
+    ///
+    /// # Errors
+    /// A field that is missing, no number where there should be one, or too large.
+    pub fn push_inputs(&mut self, row: &Row<'_>, inputs: &mut Vec<f32>) -> Result<()> {
+        for (column, &at) in self.columns.columns.iter().zip(&self.fields) {
+            let field = row.field(at)?;
+            match &column.values {
+                Values::Number { offset, scale, missing } => {
+                    let x = match missing {
+                        _ if !is_missing(field) => number(field).ok_or_else(|| row.error_at(at, &no_number(field)))?,
+                        Some(mean) => *mean,
+                        None => return Err(row.error_at(at, MISSING)),
+                    };
+                    let activation = ((x - offset) * scale) as f32;
+                    if !activation.is_finite() {
+                        return Err(row.error_at(at, &format!("`{}` is too large for a 32-bit float", shown(field))));
+                    }
+                    inputs.push(activation);
+                }
+                Values::Category { categories, missing } => {
+                    if is_missing(field) && !missing {
+                        return Err(row.error_at(at, MISSING));
+                    }
+                    let category = categories.binary_search_by(|category| category.as_str().cmp(field)).ok();
+                    self.unknown += u64::from(category.is_none() && !is_missing(field));
+                    inputs.extend((0..categories.len()).map(|i| f32::from(u8::from(Some(i) == category))));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) const MISSING: &str = "the value is missing; --missing mean at training takes the mean of the column for it";
+
+pub(super) fn no_number(field: &str) -> String {
+    format!("`{}` is not a number", shown(field))
+}
+
+/// The column that a flag names, or gives as a number from 1 where there is no header.
+pub(super) fn find(name: &str, header: Option<&[String]>, width: usize, flag: &str) -> Result<usize> {
+    if let Some(header) = header {
+        return match header.iter().position(|found| found == name) {
+            Some(at) => Ok(at),
+            None => bail!(WrongUsage::new(format!(
+                "{flag} {name}: no such column; there are {}",
+                listed(header.iter().map(String::as_str))
+            ))),
+        };
+    }
+    match name.parse() {
+        Ok(at) if (1..=width).contains(&at) => Ok(at - 1),
+        _ => bail!(WrongUsage::new(format!(
+            "{flag} {name}: the table has no header, so a number from 1 to {width} is needed"
+        ))),
+    }
+}
