@@ -24,16 +24,24 @@ const TURNS: usize = 5;
 /// The most examples that are made up: their number matters little, the memory they take does.
 const MAX_EXAMPLES: usize = 4096;
 
-/// The most bytes that the examples take.
+/// The most bytes that the examples take, unless one mini-batch takes more.
 const MAX_BYTES: usize = 64 << 20;
+
+/// The most bytes of one mini-batch.
+const MOST_BYTES: usize = 1 << 30;
+
+/// The most calls that are asked for at once: their mini-batches are listed.
+const MOST_CALLS: usize = 1 << 16;
 
 /// One measurement, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Measurement {
     /// `cpu` or `gpu`.
     pub device: String,
-    /// Name of the adapter; on the CPU its threads.
-    pub adapter: String,
+    /// Name of the adapter; `None` on the CPU.
+    pub adapter: Option<String>,
+    /// The most threads of the CPU; `None` on a GPU.
+    pub threads: Option<usize>,
     /// `vulkan`, `metal`, `dx12`, `gl`; `None` on the CPU.
     pub backend: Option<String>,
     /// Name and version of the driver; `None` on the CPU.
@@ -62,7 +70,7 @@ pub struct Measurement {
     pub samples_per_second: Option<f64>,
     /// Steps of gradient descent per second.
     pub steps_per_second: Option<f64>,
-    /// Floating-point operations per second, in 10⁹.
+    /// Floating-point operations per second, in 10⁹, those with a 0 counted too where they are skipped.
     pub gflops: f64,
     /// Against the best matrix product measured on this device in this run.
     pub fraction_of_peak: Option<f64>,
@@ -80,10 +88,12 @@ pub enum What {
 
 impl Measurement {
     /// What tells measurements apart, whenever they were made.
-    fn subject(&self) -> (&str, &str, Option<&str>, What, &str, String) {
+    fn subject(&self) -> String {
+        let Measurement { device, adapter, threads, backend, what, name, .. } = self;
         let Measurement { layers, batch, rows, cols, inner, .. } = self;
-        let shape = format!("{layers:?} {batch:?} {rows:?} {cols:?} {inner:?}");
-        (&self.device, &self.adapter, self.backend.as_deref(), self.what, &self.name, shape)
+        format!(
+            "{device} {adapter:?} {threads:?} {backend:?} {what:?} {name} {layers:?} {batch:?} {rows:?} {cols:?} {inner:?}"
+        )
     }
 }
 
@@ -100,6 +110,33 @@ pub struct Options {
     pub kernels: KernelSet,
     /// Whether each kernel is measured by itself, too.
     pub each_kernel: bool,
+    /// The most threads of the CPU, to be told with its measurements.
+    pub threads: usize,
+}
+
+impl Options {
+    /// Makes sure that everything can be measured, before anything is.
+    ///
+    /// # Errors
+    /// Layers or mini-batches that cannot be ([`WrongUsage`]).
+    pub fn check(&self) -> Result<()> {
+        for widths in &self.networks {
+            Topology::new(widths, &SIGMOID, &QUADRATIC)?;
+            for &m in &self.batches {
+                ensure!(m > 0, WrongUsage::new("--batches 0: a mini-batch needs at least 1 example"));
+                let bytes = m.checked_mul(widths[0]).filter(|&bytes| bytes <= MOST_BYTES);
+                ensure!(
+                    bytes.is_some(),
+                    WrongUsage::new(format!(
+                        "--batches {m} with {} inputs: one mini-batch would take more than {} MB: use a smaller one",
+                        widths[0],
+                        MOST_BYTES >> 20
+                    ))
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a measurement needs to be told of.
@@ -109,18 +146,39 @@ struct Subject<'a> {
     network: Option<(&'a [usize], usize)>,
     extents: [Option<usize>; 3],
     operations: f64,
+    threads: Option<usize>,
 }
 
-/// Measures everything on one device; `watch` is told what is measured next.
+/// Measures everything on one device into `found`, which keeps what was measured before a failure;
+/// `watch` is told what is measured next.
 ///
 /// # Errors
-/// Layers or mini-batches that cannot be ([`WrongUsage`]), or a failing device.
+/// As [`Options::check`], or a failing device.
 pub fn measure(
     executor: &mut dyn Executor,
     options: &Options,
+    found: &mut Vec<Measurement>,
     watch: &mut dyn FnMut(&str),
-) -> Result<Vec<Measurement>> {
-    let mut found = Vec::new();
+) -> Result<()> {
+    options.check()?;
+    let before = found.len();
+    let measured = measure_all(executor, options, found, watch);
+    let found = &mut found[before..];
+    let peak = found.iter().filter(|found| found.inner.is_some()).map(|found| found.gflops).fold(0.0, f64::max);
+    let threads = (executor.device().kind == "cpu").then_some(options.threads);
+    for measurement in found {
+        measurement.fraction_of_peak = (peak > 0.0).then(|| measurement.gflops / peak);
+        measurement.threads = threads;
+    }
+    measured
+}
+
+fn measure_all(
+    executor: &mut dyn Executor,
+    options: &Options,
+    found: &mut Vec<Measurement>,
+    watch: &mut dyn FnMut(&str),
+) -> Result<()> {
     if options.each_kernel {
         watch("the best matrix product");
         found.push(peak(executor, options.budget)?);
@@ -128,7 +186,6 @@ pub fn measure(
     for widths in &options.networks {
         for &m in &options.batches {
             let topology = Topology::new(widths, &SIGMOID, &QUADRATIC)?;
-            ensure!(m > 0, WrongUsage::new("--batches 0: a mini-batch needs at least 1 example"));
             let data = made_up(widths, m)?;
             watch(&format!("{topology}, batch {m}"));
             found.push(measure_training(executor, &topology, &data, m, options)?);
@@ -141,23 +198,14 @@ pub fn measure(
             }
         }
     }
-    let peak = found.iter().filter(|found| found.inner.is_some()).map(|found| found.gflops).fold(0.0, f64::max);
-    for measurement in &mut found {
-        measurement.fraction_of_peak = (peak > 0.0).then(|| measurement.gflops / peak);
-    }
-    Ok(found)
+    Ok(())
 }
 
 /// Data of which only the amount matters.
 fn made_up(widths: &[usize], m: usize) -> Result<Data> {
     let (features, classes) = (widths[0].max(1), widths[widths.len() - 1].max(1));
     let examples = (MAX_EXAMPLES.min(MAX_BYTES / features) / m).max(1) * m;
-    // Four in five inputs are 0, as in images of digits.
-    let byte = |i: usize| {
-        let mixed = (i as u32).wrapping_mul(2_654_435_761) >> 8;
-        if mixed.is_multiple_of(5) { (mixed >> 8) as u8 } else { 0 }
-    };
-    let inputs = Inputs::Bytes { values: (0..examples * features).map(byte).collect(), scale: 1.0 / 255.0 };
+    let inputs = Inputs::Bytes { values: (0..examples * features).map(sparse_byte).collect(), scale: 1.0 / 255.0 };
     let labels = (0..examples).map(|i| (i % classes) as u32).collect();
     Ok(Data {
         name: "made up".into(),
@@ -187,6 +235,7 @@ fn measure_training(
         network: Some((topology.widths(), m)),
         extents: [None; 3],
         operations: plan.steps.iter().map(Step::operations).sum(),
+        threads: None,
     };
     let turns = take_turns(options.budget, &mut |count| trainer.time_steps(count))?;
     Ok(measurement(&device, subject, &turns))
@@ -222,6 +271,9 @@ pub fn measure_step(
 ) -> Result<Measurement> {
     executor.load(&[Plan { name: step.kernel.name.to_string(), steps: vec![step.clone()] }])?;
     executor.prepare(0, TURNS)?;
+    for matrix in &step.operands {
+        fill(executor, matrix)?;
+    }
     let extents = match step.product() {
         Some((_, extents)) => [extents.rows, extents.cols, extents.inner].map(Some),
         None => {
@@ -236,6 +288,7 @@ pub fn measure_step(
         network,
         extents,
         operations: step.operations(),
+        threads: None,
     };
     let still = MiniBatch { count: 1, ..MiniBatch::default() };
     let turns = take_turns(budget, &mut |count| {
@@ -245,6 +298,30 @@ pub fn measure_step(
         Ok(start.elapsed())
     })?;
     Ok(measurement(executor.device(), subject, &turns))
+}
+
+/// Gives a matrix numbers of the order of 1, of which four in five bytes are 0; examples are picked in
+/// their order.
+fn fill(executor: &mut dyn Executor, matrix: &Matrix) -> Result<()> {
+    let len = matrix.len();
+    match matrix.element {
+        Element::F32 => {
+            executor.write(matrix, &(0..len).map(|i| mixed(i) as f32 / (1 << 23) as f32 - 1.0).collect::<Vec<_>>())
+        }
+        Element::Byte => executor.write(matrix, &(0..len).map(sparse_byte).collect::<Vec<_>>()),
+        Element::U32 if matrix.name.ends_with("order") => executor.write(matrix, &(0..len as u32).collect::<Vec<_>>()),
+        Element::U32 => executor.write(matrix, &vec![0u32; len]),
+    }
+}
+
+/// 24 bits that look random.
+fn mixed(i: usize) -> u32 {
+    (i as u32).wrapping_mul(2_654_435_761) >> 8
+}
+
+/// Four in five are 0, as in images of digits.
+fn sparse_byte(i: usize) -> u8 {
+    if mixed(i).is_multiple_of(5) { (mixed(i) >> 8) as u8 } else { 0 }
 }
 
 /// A square product, large for the device: what its products are measured against.
@@ -265,6 +342,10 @@ fn peak(executor: &mut dyn Executor, budget: Duration) -> Result<Measurement> {
 /// Seconds of one call in each turn, shortest first, after a warm-up.
 fn take_turns(budget: Duration, run: &mut dyn FnMut(usize) -> Result<Duration>) -> Result<Vec<f64>> {
     let turn = budget.as_secs_f64() / TURNS as f64;
+    let mut run = |count: usize| {
+        let chunks = (0..count).step_by(MOST_CALLS).map(|done| MOST_CALLS.min(count - done));
+        chunks.map(&mut *run).sum::<Result<Duration>>()
+    };
     run(1)?;
     let mut count = 1;
     loop {
@@ -290,7 +371,8 @@ fn measurement(device: &crate::executor::DeviceDescription, subject: Subject<'_>
     let [rows, cols, inner] = subject.extents;
     Measurement {
         device: device.kind.to_string(),
-        adapter: device.name.clone(),
+        adapter: device.backend.is_some().then(|| device.name.clone()),
+        threads: subject.threads,
         backend: device.backend.clone(),
         driver: device.driver.clone(),
         what: subject.what,
@@ -316,7 +398,7 @@ pub struct Crossover {
     /// The network.
     pub layers: Vec<usize>,
     /// The GPU.
-    pub adapter: String,
+    pub adapter: Option<String>,
     /// Its API.
     pub backend: Option<String>,
     /// The smallest mini-batch measured from which on the GPU is the faster; `None` if there is none.
@@ -395,7 +477,8 @@ mod tests {
     fn trained(device: &str, batch: usize, seconds: f64) -> Measurement {
         Measurement {
             device: device.into(),
-            adapter: device.into(),
+            adapter: (device == "gpu").then(|| device.into()),
+            threads: None,
             backend: None,
             driver: None,
             what: What::Train,

@@ -1,6 +1,6 @@
 //! Checks of an adapter: whether it computes what the host computes, whichever way it is asked.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 
 use crate::activation::SIGMOID;
@@ -11,6 +11,7 @@ use crate::executor::Executor;
 use crate::fuse::KernelSet;
 use crate::gpu::{Adapter, GpuOptions, LOOP_ITERATIONS_ALWAYS_RIGHT};
 use crate::network::{Initialization, Parameters, Topology};
+use crate::plan::Element;
 use crate::product::VARIANTS;
 use crate::trainer::{Hyperparameters, Trainer};
 
@@ -25,13 +26,15 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// Widths that are multiples of nothing, one of them beyond the largest tile of a product.
-const WIDTHS: [usize; 3] = [37, 131, 5];
+/// Two networks: widths that are multiples of nothing on floats, and of all that shaders read at once on
+/// bytes; each beyond the largest tile of a product.
+const NETWORKS: [([usize; 3], Element); 2] = [([37, 131, 5], Element::F32), ([64, 132, 12], Element::Byte)];
 const M: usize = 6;
 const STEPS: usize = 8;
 
-/// Trains a small network on an adapter in every way there is, and compares with the plain Rust twins
-/// of the kernels; `watch` is told what is checked next.
+/// Trains small networks on an adapter with each set of kernels, each strategy of products and each width
+/// of the loop in one work group, and compares with the plain Rust twins of the kernels; `watch` is told
+/// what is checked next.
 pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
     let mut findings = Vec::new();
     watch("long loops");
@@ -42,15 +45,19 @@ pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
         let options = GpuOptions { variant: Some(variant), ..plain };
         ways.push((format!("fused kernels, products by {}", variant.name), options));
     }
-    ways.push(("training in one work group".to_string(), GpuOptions { workgroup_loop: Some(true), ..plain }));
-    let expected = train(&mut Cpu::of_twins());
+    for lanes in adapter.loop_lanes() {
+        let options = GpuOptions { workgroup_loop: Some(true), loop_lanes: Some(lanes), ..plain };
+        ways.push((format!("training in one work group of {lanes}"), options));
+    }
+    let expected = train_all(&mut Cpu::of_twins());
     for (what, options) in ways {
         watch(&what);
         // As a run has them: without the checks that could hide a fault, or make one.
         let options = GpuOptions { shader_checks: false, ..options };
         let compared = (|| {
-            let found = train(&mut adapter.open(options)?)?;
-            anyhow::Ok(difference(&found, expected.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?))
+            let found = train_all(&mut adapter.open(options)?)?;
+            let expected = expected.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+            anyhow::Ok(found.iter().zip(expected).map(|(found, expected)| difference(found, expected)).fold(0.0, worse))
         })();
         findings.push(match compared {
             Ok(difference) => Finding {
@@ -84,16 +91,23 @@ fn long_loops(adapter: &Adapter) -> Finding {
     }
 }
 
-fn train(executor: &mut dyn Executor) -> Result<Parameters> {
-    let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC)?;
+fn train_all(executor: &mut dyn Executor) -> Result<Vec<Parameters>> {
+    NETWORKS.into_iter().map(|(widths, element)| train(executor, widths, element)).collect()
+}
+
+fn train(executor: &mut dyn Executor, widths: [usize; 3], element: Element) -> Result<Parameters> {
+    let topology = Topology::new(&widths, &SIGMOID, &QUADRATIC)?;
     let initial = Parameters::random(&topology, Initialization::Scaled, 1)?;
     let examples = M * STEPS;
-    let byte = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8;
-    let inputs = Inputs::Bytes { values: (0..examples * WIDTHS[0]).map(byte).collect(), scale: 1.0 / 255.0 };
-    let labels = (0..examples).map(|i| (i % WIDTHS[2]) as u32).collect();
+    let bytes = (0..examples * widths[0]).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8);
+    let inputs = match element {
+        Element::Byte => Inputs::Bytes { values: bytes.collect(), scale: 1.0 / 255.0 },
+        Element::F32 | Element::U32 => Inputs::Floats(bytes.map(|byte| f32::from(byte) / 255.0).collect()),
+    };
+    let labels = (0..examples).map(|i| (i % widths[2]) as u32).collect();
     let data = Data {
         name: "made up".into(),
-        dataset: Dataset::new(inputs, WIDTHS[0], labels)?,
+        dataset: Dataset::new(inputs, widths[0], labels)?,
         split: Split::all_training(0..examples),
     };
     let hyperparameters = Hyperparameters { batch: M, eta: 0.5, seed: 1 };
@@ -102,22 +116,25 @@ fn train(executor: &mut dyn Executor) -> Result<Parameters> {
     trainer.parameters()
 }
 
+/// The larger of two; NaN is the largest of all, which `f64::max` would lose.
+fn worse(worst: f64, next: f64) -> f64 {
+    if next > worst || next.is_nan() { next } else { worst }
+}
+
 /// The largest difference, relative to the largest parameter of the matrix, or to 1 if that is larger.
 fn difference(found: &Parameters, expected: &Parameters) -> f64 {
     let of_matrix = |(found, expected): (&[f32], &[f32])| {
         let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
-        let differences = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
-        // NaN is the largest difference of all, which f32::max would lose.
-        let worst = differences.fold(0f32, |worst, next| if next > worst || next.is_nan() { next } else { worst });
-        f64::from(worst / largest)
+        let differences = found.iter().zip(expected).map(|(found, expected)| f64::from(found - expected).abs());
+        differences.fold(0.0, worse) / f64::from(largest)
     };
     let pairs = found.iter().zip(expected.iter()).map(|((_, found), (_, expected))| (found, expected));
-    pairs.map(of_matrix).fold(0.0, |worst, next| if next > worst || next.is_nan() { next } else { worst })
+    pairs.map(of_matrix).fold(0.0, worse)
 }
 
 /// Each step rounds sums as long as the widest layer: a random walk over all steps, of weights of the
 /// order of 1; four standard deviations for each of the two devices.
 fn tolerance() -> f64 {
-    let widest = WIDTHS.into_iter().max().unwrap_or(1);
+    let widest = NETWORKS.into_iter().flat_map(|(widths, _)| widths).max().unwrap_or(1);
     8.0 * f64::from(f32::EPSILON) / 2.0 * ((STEPS * widest) as f64).sqrt()
 }

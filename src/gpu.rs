@@ -277,6 +277,7 @@ impl Executor for Gpu {
     fn load(&mut self, plans: &[Plan]) -> Result<()> {
         self.plans.clear();
         self.buffers.clear();
+        self.choices.begin();
         if let Some(profiler) = &mut self.profiler {
             profiler.clear();
         }

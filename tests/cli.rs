@@ -262,6 +262,11 @@ fn bench_measures_steps_and_kernels_and_compares() {
         assert!(!table.contains("not measured before"), "{table}");
     }
     assert!(bench("cpu", &["--only-training", "--json"]).lines().count() == 2);
+    let earlier = folder.file("earlier.jsonl", bench("cpu", &["--json"]).as_bytes());
+    for line in bench("cpu", &["--json", "--against", &earlier]).lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert!(line["speedup"].as_f64().expect("a ratio") > 0.0 && line["beyond_spread"].is_boolean(), "{line}");
+    }
 }
 
 #[test]

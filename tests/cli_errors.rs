@@ -197,6 +197,9 @@ fn bench_refuses_what_it_cannot_measure() {
     bench(&["--layers", "784"], 2, &["784"]);
     bench(&["--layers", "784,0,10"], 2, &["0"]);
     bench(&["--batches", "0"], 2, &["--batches 0"]);
+    bench(&["--batches", "18446744073709551615"], 2, &["--batches 18446744073709551615", "smaller"]);
+    bench(&["--batches", "4294967295"], 2, &["--batches 4294967295", "smaller"]);
+    bench(&["--layers", "20,5", "--layers", "7"], 2, &["7"]);
     assert_fails(&["bench", "--seconds", "-1"], 2, &["--seconds -1"]);
     assert_fails(&["bench", "--seconds", "NaN"], 2, &["--seconds NaN"]);
     assert_fails(&["bench", "--devices", "auto"], 2, &["--devices auto"]);

@@ -18,8 +18,8 @@ use crate::gpu::{Adapter, Tuning, adapters};
 /// The flags of `devices`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Train a small network on each adapter in every way there is, and compare with the host: finds
-    /// faults of drivers that nothing else reports.
+    /// Train small networks on each adapter with each set of kernels and each strategy, and compare with
+    /// the host: finds faults of drivers that nothing else reports.
     #[arg(long)]
     check: bool,
     /// Print the result as one JSON object.

@@ -98,6 +98,12 @@ impl Adapter {
             && (!variant.subgroups || self.adapter.features().contains(wgpu::Features::SUBGROUP))
     }
 
+    /// How many invocations a loop in one work group may have here.
+    pub fn loop_lanes(&self) -> Vec<usize> {
+        let most = self.largest_work_group() as usize;
+        super::workgroup_loop::lanes(self.description.software).into_iter().filter(|&lanes| lanes <= most).collect()
+    }
+
     /// What the adapter has of what some kernels and options can use, for people.
     pub fn capabilities(&self) -> Vec<&'static str> {
         let named = [

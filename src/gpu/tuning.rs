@@ -8,7 +8,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::loaded::LoadedPlan;
 use super::tuning_file::{Choice, ChoicesByName, TuningFile};
@@ -52,8 +52,11 @@ pub struct Choices {
     remembered: ChoicesByName,
     /// What this run needed.
     used: ChoicesByName,
+    /// What was chosen anew, to be remembered.
+    fresh: ChoicesByName,
     spent: Duration,
-    changed: bool,
+    /// Whether the file was seen to be writable.
+    writable: bool,
     /// Why nothing can be remembered.
     trouble: Option<String>,
 }
@@ -66,11 +69,23 @@ impl Choices {
             (Some(file), Tuning::Remembered) => file.read(),
             _ => ChoicesByName::new(),
         };
-        let (used, spent) = (ChoicesByName::new(), Duration::ZERO);
-        Choices { file, remembered, used, spent, changed: false, trouble: None }
+        let (used, fresh) = (ChoicesByName::new(), ChoicesByName::new());
+        Choices { file, remembered, used, fresh, spent: Duration::ZERO, writable: false, trouble: None }
     }
 
-    fn measures(&self) -> bool {
+    /// New plans are loaded: they have the whole budget.
+    pub fn begin(&mut self) {
+        self.spent = Duration::ZERO;
+    }
+
+    /// Whether choices are measured: only where they can be remembered, which is tried first.
+    fn measures(&mut self) -> bool {
+        if let Some(file) = self.file.as_ref().filter(|_| !self.writable) {
+            match file.write(&ChoicesByName::new()) {
+                Ok(()) => self.writable = true,
+                Err(error) => (self.file, self.trouble) = (None, Some(format!("{error:#}"))),
+            }
+        }
         self.file.is_some()
     }
 
@@ -81,9 +96,9 @@ impl Choices {
     /// Notes a choice, to be remembered unless it was a wish.
     fn make(&mut self, name: String, chosen: String, reason: String) {
         let choice = Choice { chosen, reason };
-        if self.measures() && choice.reason != ASKED_FOR && self.remembered.get(&name) != Some(&choice) {
+        if choice.reason != ASKED_FOR && self.remembered.get(&name) != Some(&choice) {
             self.remembered.insert(name.clone(), choice.clone());
-            self.changed = true;
+            self.fresh.insert(name.clone(), choice.clone());
         }
         self.used.insert(name, choice);
     }
@@ -95,16 +110,16 @@ impl Choices {
 
     /// Remembers what was chosen. A cache that cannot be written is told of, and no failure.
     pub fn save(&mut self) {
-        if let Some(file) = self.file.as_ref().filter(|_| self.changed) {
-            self.changed = false;
-            self.trouble = file.write(&self.remembered).err().map(|error| format!("{error:#}"));
+        if let Some(file) = self.file.as_ref().filter(|_| !self.fresh.is_empty()) {
+            self.trouble = file.write(&self.fresh).err().map(|error| format!("{error:#}"));
+            self.fresh.clear();
         }
     }
 
     /// What was chosen and why, for people.
     pub fn lines(&self) -> Vec<String> {
         let line = |(name, choice): (&String, &Choice)| format!("{name}: {choice}");
-        let trouble = self.trouble.iter().map(|trouble| format!("these choices are not remembered: {trouble}"));
+        let trouble = self.trouble.iter().map(|trouble| format!("choices are not remembered: {trouble}"));
         self.used.iter().map(line).chain(trouble).collect()
     }
 }
@@ -183,10 +198,19 @@ impl Gpu {
             }
             (None, None) => (by_rule, "by rule".to_string()),
         };
-        self.plans[plan].in_workgroup = match &way {
-            Way::Loop(training) => Some(self.make_loop(training)?),
-            Way::Dispatches => None,
+        let in_workgroup = match &way {
+            Way::Loop(training) => self.make_loop(training).map(Some),
+            Way::Dispatches => Ok(None),
         };
+        let (in_workgroup, way, reason) = match in_workgroup {
+            Ok(in_workgroup) => (in_workgroup, way, reason),
+            // There is always another way, unless this one was asked for.
+            Err(error) if self.options.workgroup_loop.is_none() => {
+                (None, Way::Dispatches, format!("the loop fails: {error:#}"))
+            }
+            Err(error) => return Err(error),
+        };
+        self.plans[plan].in_workgroup = in_workgroup;
         self.choices.make(name, way.to_string(), reason);
         Ok(())
     }
@@ -202,20 +226,22 @@ impl Gpu {
     fn measure_ways(&mut self, plan: usize, ways: Vec<Way>, mini_batches: usize) -> Result<(Way, String)> {
         let most = mini_batches.min(LONGEST_TRIAL);
         let mut times: Vec<(Way, f64)> = Vec::new();
+        let mut failure = None;
         for way in ways {
-            if times.is_empty() {
-                let seconds = self.time_way(plan, &way, most)?;
-                times.push((way, seconds));
-            } else if self.choices.has_time() {
-                let start = Instant::now();
-                // A way that fails is no choice.
-                if let Ok(seconds) = self.time_way(plan, &way, most) {
-                    times.push((way, seconds));
-                }
+            // One way must be taken, whatever it costs.
+            if !times.is_empty() && !self.choices.has_time() {
+                break;
+            }
+            let (start, first) = (Instant::now(), times.is_empty());
+            match self.time_way(plan, &way, most) {
+                Ok(seconds) => times.push((way, seconds)),
+                Err(error) => failure = Some(error.context(way.to_string())),
+            }
+            if !first {
                 self.choices.spent += start.elapsed();
             }
         }
-        Ok(fastest(&times))
+        self.fastest(&times, failure)
     }
 
     /// Seconds a step takes.
@@ -249,9 +275,9 @@ impl Gpu {
                 continue;
             }
             let runs = |choice: &&Choice| named(step, &choice.chosen).is_some_and(|found| self.can_run(step, found));
-            let remembered = self.choices.remembered.get(&name).filter(runs);
+            let remembered = self.choices.remembered.get(&name).filter(runs).cloned();
             let (chosen, reason) = match remembered {
-                Some(Choice { chosen, reason }) => (chosen.clone(), reason.clone()),
+                Some(Choice { chosen, reason }) => (chosen, reason),
                 None if !self.choices.measures() => (rule.to_string(), "by rule".to_string()),
                 None if !self.choices.has_time() => (rule.to_string(), "by rule: no time to measure".to_string()),
                 None => self.measure_product(step, rule)?,
@@ -269,22 +295,49 @@ impl Gpu {
 
     /// Measures the ways to compute a product, as long as there is time.
     fn measure_product(&mut self, step: &Step, rule: Realization) -> Result<(String, String)> {
-        let expected = self.time_product(step, rule)?;
-        let mut times = vec![(rule, expected)];
-        for variant in VARIANTS {
-            let candidate = Realization { variant, ..rule };
-            if candidate == rule || !self.can_run(step, candidate) || !self.choices.has_time() {
-                continue;
+        let candidates = VARIANTS.into_iter().map(|variant| Realization { variant, ..rule });
+        let others: Vec<Realization> = candidates.filter(|&other| other != rule && self.can_run(step, other)).collect();
+        let mut times = Vec::new();
+        let mut failure = None;
+        for way in [vec![rule], others].concat() {
+            if !times.is_empty() && !self.choices.has_time() {
+                break;
             }
-            let start = Instant::now();
-            // A way that fails is no choice.
-            if let Ok(seconds) = self.time_product(step, candidate) {
-                times.push((candidate, seconds));
+            let (start, first) = (Instant::now(), times.is_empty());
+            match self.time_product(step, way) {
+                Ok(seconds) => times.push((way, seconds)),
+                Err(error) => failure = Some(error.context(way.to_string())),
             }
-            self.choices.spent += start.elapsed();
+            if !first {
+                self.choices.spent += start.elapsed();
+            }
         }
-        let (chosen, reason) = fastest(&times);
+        let (chosen, reason) = self.fastest(&times, failure)?;
         Ok((chosen.to_string(), reason))
+    }
+
+    /// The fastest of some ways that were measured, the one by rule first, with the reason; another than
+    /// that must be clearly faster.
+    fn fastest<T: Clone + fmt::Display>(
+        &self,
+        times: &[(T, f64)],
+        failure: Option<anyhow::Error>,
+    ) -> Result<(T, String)> {
+        let Some((rule, expected)) = times.first() else {
+            return Err(failure.unwrap_or_else(|| anyhow!("there is no way to run the plan")));
+        };
+        let (best, seconds) = times.iter().min_by(|one, other| one.1.total_cmp(&other.1)).unwrap_or(&times[0]);
+        let chosen = if seconds * CLEARLY_FASTER < *expected { best } else { rule };
+        let list: Vec<String> = times.iter().map(|(way, time)| format!("{way} {}", microseconds(*time))).collect();
+        let mut reason = match times.len() {
+            1 if !self.choices.has_time() => "by rule: no time to measure".to_string(),
+            1 => "there is no other way".to_string(),
+            _ => format!("measured: {}", list.join(", ")),
+        };
+        if let Some(failure) = failure {
+            reason += &format!("; fails: {failure:#}");
+        }
+        Ok((chosen.clone(), reason))
     }
 
     /// Whether a device can compute a product in this way.
@@ -343,20 +396,6 @@ impl fmt::Display for Way {
             Way::Dispatches => f.write_str("dispatches"),
         }
     }
-}
-
-/// The fastest of some ways that were measured, the one by rule first, with the reason; another than
-/// that must be clearly faster.
-fn fastest<T: Clone + fmt::Display>(times: &[(T, f64)]) -> (T, String) {
-    let (rule, expected) = &times[0];
-    let (best, seconds) = times.iter().min_by(|one, other| one.1.total_cmp(&other.1)).unwrap_or(&times[0]);
-    let chosen = if seconds * CLEARLY_FASTER < *expected { best } else { rule };
-    let list: Vec<String> = times.iter().map(|(way, time)| format!("{way} {}", microseconds(*time))).collect();
-    let reason = match times.len() {
-        1 => "by rule: no time to measure".to_string(),
-        _ => format!("measured: {}", list.join(", ")),
-    };
-    (chosen.clone(), reason)
 }
 
 /// Mini-batches that follow one another and change nothing.
