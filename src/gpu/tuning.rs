@@ -182,7 +182,8 @@ impl Gpu {
             false => Way::Dispatches,
         };
         let mut ways = vec![by_rule.clone()];
-        let all = loops.iter().cloned().map(Way::Loop).chain([Way::Dispatches]);
+        // There may be time for one more only: a loop or not matters more than its width.
+        let all = [Way::Dispatches].into_iter().chain(loops.iter().cloned().map(Way::Loop));
         ways.extend(all.filter(|way| way.to_string() != by_rule.to_string()));
         let name = training.to_string();
         let remembered = self.choices.remembered.get(&name).and_then(|choice| {
