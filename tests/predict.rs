@@ -58,7 +58,9 @@ fn every_device_gives_the_same_answers() {
     let cpu = on("cpu");
     assert_eq!(cpu.lines().next(), Some("label,setosa,versicolor,virginica"));
     for index in 0..adapters_under_test().len() {
-        for (gpu, cpu) in on(&index.to_string()).lines().zip(cpu.lines()).skip(1) {
+        let gpu = on(&index.to_string());
+        assert_eq!((gpu.lines().count(), cpu.lines().count()), (151, 151));
+        for (gpu, cpu) in gpu.lines().zip(cpu.lines()).skip(1) {
             let (gpu, cpu): (Vec<&str>, Vec<&str>) = (gpu.split(',').collect(), cpu.split(',').collect());
             assert_eq!((gpu[0], gpu.len()), (cpu[0], 4));
             for (gpu, cpu) in gpu[1..].iter().zip(&cpu[1..]) {
