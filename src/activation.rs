@@ -11,6 +11,8 @@ pub struct Activation {
     pub sigma: fn(f32) -> f32,
     /// σ′(z).
     pub sigma_prime: fn(f32) -> f32,
+    /// The operator of ONNX that is σ.
+    pub onnx: &'static str,
 }
 
 /// Every activation function.
@@ -22,6 +24,7 @@ pub static SIGMOID: Activation = Activation {
     shader: include_str!("../shaders/activation/sigmoid.wgsl"),
     sigma: sigmoid,
     sigma_prime: sigmoid_prime,
+    onnx: "Sigmoid",
 };
 
 /// σ(z) = 1 / (1 + e⁻ᶻ), with exp of a negative number only: it never overflows.
