@@ -12,7 +12,8 @@ use prost::Message;
 
 use crate::data::Preprocessing;
 use crate::data::preprocessing::{Column, Columns, Values};
-use crate::model_file::{Description, METADATA_KEY, Model};
+pub use crate::model_file::METADATA_KEY;
+use crate::model_file::{Description, Model};
 use crate::network::Topology;
 use graph::{Entries, Graph, ML_DOMAIN, texts, whole};
 use messages::{DataType, ModelProto, OperatorSetIdProto, StringStringEntryProto};

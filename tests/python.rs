@@ -211,3 +211,18 @@ fn tables_with_text_and_missing_values() {
     cases.predict("unnamed", &[&body, "--no-header"]);
     cases.check();
 }
+
+/// The example of the README runs as it stands there.
+#[test]
+fn the_readme() {
+    let Some(python) = python() else { return };
+    let readme = fs::read_to_string("README.md").expect("README.md");
+    let example = readme.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let folder = Folder::new();
+    let [model, onnx] = [folder.text("digits.safetensors"), folder.text("digits.onnx")];
+    stdout(&["train", "--epochs", "1", "--device", "cpu", "-q", "-o", &model]);
+    stdout(&["export", &model, "--to", "onnx", "-o", &onnx]);
+    let output = Command::new(python).args(["-c", example]).current_dir(folder.0.path()).output().expect("Python");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.trim_end().ends_with("(5, 10)"), "{output:?}");
+}
