@@ -18,7 +18,7 @@ use crate::{model_file, onnx};
 /// A format to export to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// ONNX, with preprocessing and the names of the classes.
+    /// ONNX, with preprocessing and what the outputs stand for.
     Onnx,
 }
 

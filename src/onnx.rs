@@ -1,7 +1,7 @@
-//! A trained network as ONNX: what other programs can run, from raw inputs to the names of classes.
+//! A trained network as ONNX: what other programs can run, from raw inputs to the names of classes or to
+//! numbers in the units of the data.
 //!
-//! The graph computes what `gpu-backprop predict` does. Numbers of tables are scaled in 64 bits, as
-//! there. Values are named as in the book: constants `w2`, `b2`, ..., weighted inputs `z2`, ...,
+//! The graph computes what `gpu-backprop predict` does. Numbers are scaled in 64 bits, as there. Values are named as in the book: constants `w2`, `b2`, ..., weighted inputs `z2`, ...,
 //! activations `a1`, `a2`, ....
 
 mod graph;
@@ -10,8 +10,8 @@ pub mod messages;
 use anyhow::{Result, ensure};
 use prost::Message;
 
-use crate::data::Preprocessing;
 use crate::data::preprocessing::{Column, Columns, Values};
+use crate::data::{Outputs, Preprocessing, Quantity};
 pub use crate::model_file::METADATA_KEY;
 use crate::model_file::{Description, Model};
 use crate::network::Topology;
@@ -27,17 +27,22 @@ pub const ML_OPSET: i64 = 1;
 /// The version of the file format that came with [`OPSET`].
 pub const IR_VERSION: i64 = 7;
 
-/// The name of the metadata entry with the names of the classes, a JSON array.
+/// The name of the metadata entry with a name for each output of a network that learned classes, a JSON
+/// array.
 pub const CLASSES_KEY: &str = "classes";
+
+/// The name of the metadata entry with the names of the numbers that a network learned, a JSON array.
+pub const TARGETS_KEY: &str = "targets";
 
 /// No protobuf message is longer.
 const MAX_BYTES: usize = i32::MAX as usize;
 
-/// A network with its preprocessing and the names of its classes.
+/// A network with its preprocessing and what its outputs stand for.
 ///
 /// Inputs: `inputs`, `(N, n[1])`, for arrays (bytes, or floats; doubles where these are scaled) and tables
 /// of numbers without a header; otherwise one for each column, `(N, 1)`, with its name: doubles (NaN for a
-/// missing one) or text. Outputs: `label`, `(N)`, and `probabilities`, `(N, n[L])`.
+/// missing one) or text. Outputs: for classes `label`, `(N)`, and `probabilities`, `(N, n[L])`; for numbers
+/// `prediction`, `(N, n[L])`, doubles.
 ///
 /// # Errors
 /// A network too large for a file of this kind.
@@ -46,10 +51,21 @@ pub fn model(model: &Model) -> Result<ModelProto> {
     let names = model.output_names();
     let mut graph = Graph::default();
     let inputs = Inputs::of(&model.preprocessing, model.topology.n[1], &mut graph);
-    let [label, probabilities] = ["label", "probabilities"].map(|name| graph.name(name));
-    let a1 = inputs.activations(&mut graph);
-    feedforward(&mut graph, model, &a1, &probabilities);
-    name_classes(&mut graph, &names, &probabilities, &label);
+    // The outputs have the first choice of names after the inputs.
+    let names_key = match &model.outputs {
+        Outputs::Classes(_) => {
+            let [label, probabilities] = ["label", "probabilities"].map(|name| graph.name(name));
+            feedforward(&mut graph, model, &inputs, &probabilities);
+            name_classes(&mut graph, &names, &probabilities, &label);
+            CLASSES_KEY
+        }
+        Outputs::Numbers(quantities) => {
+            let [prediction, last] = ["prediction", "activations"].map(|name| graph.name(name));
+            feedforward(&mut graph, model, &inputs, &last);
+            in_units(&mut graph, quantities, &last, &prediction);
+            TARGETS_KEY
+        }
+    };
 
     let entry = |key: &str, value: String| StringStringEntryProto { key: key.to_string(), value };
     let with_text = inputs.columns().any(|column| matches!(column.values, Values::Category { .. }));
@@ -64,7 +80,7 @@ pub fn model(model: &Model) -> Result<ModelProto> {
             .map(|(domain, version)| OperatorSetIdProto { domain: domain.to_string(), version })
             .collect(),
         metadata_props: vec![
-            entry(CLASSES_KEY, serde_json::to_string(&names)?),
+            entry(names_key, serde_json::to_string(&names)?),
             entry(METADATA_KEY, serde_json::to_string(&description)?),
         ],
     };
@@ -79,7 +95,8 @@ pub fn model(model: &Model) -> Result<ModelProto> {
 
 /// What a network is, for people.
 pub fn in_words(topology: &Topology) -> String {
-    format!("network {topology}, {}, {} cost", topology.activation.name, topology.cost.name)
+    let Topology { activation, output, cost, .. } = topology;
+    format!("network {topology}, {}, {} outputs, {} cost", activation.name, output.name, cost.name)
 }
 
 /// The inputs of the graph.
@@ -194,35 +211,32 @@ fn scaled<'a>(graph: &mut Graph, numbers: &str, columns: impl IntoIterator<Item 
             missing.push(mean.unwrap_or(f64::NAN));
         }
     }
-    let vector =
-        |graph: &mut Graph, name: &str, values: &[f64]| graph.constant(name, &[values.len()], Entries::Doubles(values));
     let mut complete = numbers.to_string();
     if !missing.iter().all(|mean| mean.is_nan()) {
-        let mean = vector(graph, "mean", &missing);
+        let mean = graph.vector("mean", &missing);
         let is_missing = graph.node("IsNaN", &[numbers], vec![], "is_missing");
         complete = graph.node("Where", &[&is_missing, &mean, numbers], vec![], "complete");
     }
-    let offset = vector(graph, "offset", &offsets);
-    let scale = vector(graph, "scale", &scales);
+    let offset = graph.vector("offset", &offsets);
+    let scale = graph.vector("scale", &scales);
     let centred = graph.node("Sub", &[&complete, &offset], vec![], "centred");
     let scaled = graph.node("Mul", &[&centred, &scale], vec![], "product");
     graph.cast(&scaled, DataType::Float, to)
 }
 
 /// zˡ = wˡ aˡ⁻¹ + bˡ and aˡ = σ(zˡ) for every layer; the last activations are called `to`.
-fn feedforward(graph: &mut Graph, model: &Model, a1: &str, to: &str) {
+fn feedforward(graph: &mut Graph, model: &Model, inputs: &Inputs<'_>, to: &str) {
     let Model { topology, parameters, .. } = model;
     let (n, last) = (&topology.n, topology.last());
-    let mut a = a1.to_string();
+    let mut a = inputs.activations(graph);
     for l in 2..=last {
         let w = graph.constant(&format!("w{l}"), &[n[l], n[l - 1]], Entries::Floats(&parameters.w[l]));
         let b = graph.constant(&format!("b{l}"), &[n[l]], Entries::Floats(&parameters.b[l]));
         let z = graph.node("Gemm", &[&a, &w, &b], vec![whole("transB", 1)], &format!("z{l}"));
-        let operator = topology.activation.onnx;
         if l == last {
-            graph.node_to(operator, &[&z], vec![], to);
+            graph.node_to(topology.output.onnx, &[&z], vec![], to);
         } else {
-            a = graph.node(operator, &[&z], vec![], &format!("a{l}"));
+            a = graph.node(topology.activation.onnx, &[&z], vec![], &format!("a{l}"));
         }
     }
 }
@@ -236,4 +250,17 @@ fn name_classes(graph: &mut Graph, names: &[String], probabilities: &str, label:
     graph.output(label, DataType::String, None, "the name of the class with the largest output");
     let meaning = "the outputs of the network, those of the first class first";
     graph.output(probabilities, DataType::Float, Some(names.len()), meaning);
+}
+
+/// offset + scale · a for each of the numbers, in 64 bits.
+fn in_units(graph: &mut Graph, quantities: &[Quantity], last: &str, prediction: &str) {
+    let (offsets, scales): (Vec<f64>, Vec<f64>) =
+        quantities.iter().map(|quantity| (quantity.offset, quantity.scale)).unzip();
+    let a = graph.cast(last, DataType::Double, "wide");
+    let scale = graph.vector("target_scale", &scales);
+    let offset = graph.vector("target_offset", &offsets);
+    let product = graph.node("Mul", &[&a, &scale], vec![], "target_product");
+    graph.node_to("Add", &[&product, &offset], vec![], prediction);
+    let meaning = "the numbers, in the units of the data";
+    graph.output(prediction, DataType::Double, Some(quantities.len()), meaning);
 }

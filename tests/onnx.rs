@@ -6,10 +6,10 @@ mod common;
 use std::collections::HashSet;
 
 use common::program::{Folder, assert_fails, json, run, stdout};
-use gpu_backprop::activation::{self, SIGMOID};
+use gpu_backprop::activation::{self, LINEAR, SIGMOID};
 use gpu_backprop::cost::QUADRATIC;
-use gpu_backprop::data::Preprocessing;
-use gpu_backprop::data::preprocessing::{Column, Columns, Target, Values};
+use gpu_backprop::data::preprocessing::{Column, Columns, TargetColumn, Values};
+use gpu_backprop::data::{Outputs, Preprocessing, Quantity};
 use gpu_backprop::model_file::{self, Model, save};
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::onnx::messages::{AttributeProto, DataType, Extent, GraphProto, ModelProto, ValueInfoProto};
@@ -21,7 +21,7 @@ fn model(preprocessing: Preprocessing, widths: &[usize]) -> Model {
     let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
     let parameters = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
     let classes = (1..widths[widths.len() - 1]).map(|i| format!("class \"{i}\"")).collect();
-    Model { topology, parameters, preprocessing, classes }
+    Model { topology, parameters, preprocessing, outputs: Outputs::Classes(classes) }
 }
 
 /// As it is written and read again.
@@ -82,7 +82,7 @@ fn layers_are_products_of_the_tensors_of_the_model() {
     let (onnx, graph) = exported(&model);
     assert_eq!((onnx.ir_version, onnx.producer_name.as_str()), (7, "gpu-backprop"));
     assert_eq!(onnx.producer_version, env!("CARGO_PKG_VERSION"));
-    assert_eq!(onnx.doc_string, "network 7-5-3, sigmoid, quadratic cost");
+    assert_eq!(onnx.doc_string, "network 7-5-3, sigmoid, sigmoid outputs, quadratic cost");
     let opsets: Vec<(&str, i64)> = onnx.opset_import.iter().map(|set| (&set.domain[..], set.version)).collect();
     assert_eq!(opsets, [("", 13)]);
     let metadata = |key: &str| {
@@ -125,13 +125,13 @@ fn category() -> Values {
 }
 
 fn table(columns: Vec<(Option<&str>, Values)>) -> Preprocessing {
-    let target = Some(Target { name: None, position: 0 });
+    let targets = vec![TargetColumn { name: None, position: 0 }];
     let columns = (1..).zip(columns).map(|(position, (name, values))| {
         let name = name.map(str::to_string);
         Column { name, position, values }
     });
     let columns: Vec<Column> = columns.collect();
-    Preprocessing::Columns(Columns { width: columns.len() + 1, target, columns })
+    Preprocessing::Columns(Columns { width: columns.len() + 1, targets, columns })
 }
 
 #[test]
@@ -180,6 +180,30 @@ fn numbers_without_names_are_one_input() {
 }
 
 #[test]
+fn numbers_that_are_learned_are_given_in_their_units() {
+    let quantity = |name: &str, offset, scale| Quantity { name: name.into(), offset, scale };
+    let quantities = vec![quantity("price", 1e9, 0.25), quantity("a, b", -1.0, 3.0)];
+    let preprocessing = table(vec![(Some("prediction"), number(None)), (Some("x"), number(None))]);
+    let classifier = model(preprocessing, &[2, 4, 2]);
+    let topology = classifier.topology.clone().with_output(&LINEAR);
+    let (onnx, graph) = exported(&Model { topology, outputs: Outputs::Numbers(quantities), ..classifier });
+    assert_eq!(onnx.doc_string, "network 2-4-2, sigmoid, linear outputs, quadratic cost");
+    assert_eq!(
+        (&onnx.metadata_props[0].key[..], &onnx.metadata_props[0].value[..]),
+        ("targets", r#"["price","a, b"]"#)
+    );
+    let outputs: Vec<_> = graph.output.iter().map(port).collect();
+    assert_eq!(outputs, [("prediction_2", DataType::Double, shape(&["N", "2"]))]);
+    let expected = ["Concat", "Sub", "Mul", "Cast", "Gemm", "Sigmoid", "Gemm", "Identity", "Cast", "Mul", "Add"];
+    assert_eq!(operators(&graph), expected);
+    let doubles = |name: &str| -> Vec<f64> {
+        let constant = graph.initializer.iter().find(|constant| constant.name == name).expect(name);
+        bytemuck::pod_collect_to_vec(&constant.raw_data)
+    };
+    assert_eq!([doubles("target_offset"), doubles("target_scale")], [[1e9, -1.0], [0.25, 3.0]]);
+}
+
+#[test]
 fn every_activation_is_an_operator_of_its_own() {
     let operators: HashSet<&str> = activation::ALL.iter().map(|activation| activation.onnx).collect();
     assert_eq!(operators.len(), activation::ALL.len());
@@ -193,7 +217,7 @@ fn the_command_says_what_it_wrote() {
     save(folder.path("model.safetensors").as_path(), &model(preprocessing, &[3, 2])).expect("it is saved");
     let text = stdout(&["export", &path, "--to", "onnx", "-o", &output]);
     for part in [
-        "network 3-2, sigmoid, quadratic cost",
+        "network 3-2, sigmoid, sigmoid outputs, quadratic cost",
         "opset ai.onnx 13 and ai.onnx.ml 1, IR version 7",
         "x\\n: double (N, 1), a number",
         "colour: string (N, 1)",

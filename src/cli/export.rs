@@ -28,7 +28,7 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum FormatArgument {
-    /// ONNX: the network with its preprocessing and the names of its classes.
+    /// ONNX: the network with its preprocessing, and the names of its classes or the units of its numbers.
     Onnx,
 }
 

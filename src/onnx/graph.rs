@@ -57,6 +57,11 @@ impl Graph {
         name
     }
 
+    /// Adds a row of constants; its name.
+    pub(super) fn vector(&mut self, name: &str, values: &[f64]) -> String {
+        self.constant(name, &[values.len()], Entries::Doubles(values))
+    }
+
     /// Applies an operator; the name of its value, which is `to` unless that is taken.
     pub(super) fn node(
         &mut self,

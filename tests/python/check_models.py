@@ -2,7 +2,7 @@
 arithmetic of the book with the tensors of the safetensors file. Both must give what `predict` gave.
 
 Usage: check_models.py FOLDER..., each with model.safetensors, model.onnx, the examples (data.npy or
-data.csv) and predicted.csv, the output of `predict --probabilities` for them.
+data.csv) and predicted.csv, the output of `predict` for them, with `--probabilities` where they have classes.
 """
 
 import csv
@@ -20,6 +20,7 @@ TOLERANCE = 1e-5
 # By their names in model files, in 64 bits.
 ACTIVATIONS = {
     "sigmoid": lambda z: np.exp(-np.logaddexp(0, -z)),
+    "linear": lambda z: z,
 }
 
 
@@ -55,27 +56,31 @@ def read_table(path):
         return list(csv.reader(file))
 
 
-def check_onnx(folder, examples, names, labels, outputs):
-    """Returns the largest difference of an output."""
+def check_onnx(folder, examples, names, labels):
+    """Returns the outputs: those of the network, or numbers in the units of the data."""
     path = str(folder / "model.onnx")
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == names
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["targets" if labels is None else "classes"]) == names
     feed = {value.name: examples.feed(value) for value in session.get_inputs()}
     if examples.array is not None:
         assert list(feed) == ["inputs"], f"inputs {list(feed)}"
-    found_labels, found = session.run(None, feed)
-    assert found.dtype == np.float32 and found.shape == outputs.shape, f"{found.dtype} {found.shape}"
+    *found_labels, found = session.run(None, feed)
+    # One example alone gives the same.
+    *_, alone = session.run(None, {name: values[:1] for name, values in feed.items()})
+    assert np.allclose(alone, found[:1], rtol=0, atol=TOLERANCE * np.abs(found[0]).max())
+    if labels is None:
+        assert not found_labels and found.dtype == np.float64
+        return found
 
+    assert found.dtype == np.float32
     # Where two outputs are as good as equal, either may be the larger.
-    second, first = np.sort(outputs, axis=1)[:, -2:].T
+    second, first = np.sort(found, axis=1)[:, -2:].T
     clear = first - second > 2 * TOLERANCE
     assert clear.mean() > 0.9, f"only {clear.sum()} of {len(clear)} examples have a class"
-    assert (found_labels == labels)[clear].all(), "other labels"
-    # One example alone, too.
-    [alone] = session.run(None, {name: values[:1] for name, values in feed.items()})[0]
-    assert alone == found_labels[0]
-    return np.abs(found - outputs).max()
+    assert (found_labels[0] == labels)[clear].all(), "other labels"
+    return found
 
 
 def activations(preprocessing, examples):
@@ -98,8 +103,8 @@ def activations(preprocessing, examples):
     return np.stack(parts, axis=1).astype(np.float32)
 
 
-def check_safetensors(folder, examples, names, outputs):
-    """Returns the largest difference of an output."""
+def check_safetensors(folder, examples, names):
+    """Returns the outputs, and the unit of each."""
     with safe_open(folder / "model.safetensors", framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -108,28 +113,41 @@ def check_safetensors(folder, examples, names, outputs):
     shapes = {f"w{l}": (n[l], n[l - 1]) for l in range(2, len(n) + 1)} | {f"b{l}": (n[l],) for l in range(2, len(n) + 1)}
     assert {name: tensor.shape for name, tensor in tensors.items()} == shapes
     assert all(tensor.dtype == np.float32 for tensor in tensors.values())
-    assert model["classes"] == names[: len(model["classes"])]
+    [(task, targets)] = model["outputs"].items()
+    named = targets if task == "classes" else [target["name"] for target in targets]
+    assert named == names[: len(targets)]
     in_onnx = {entry.key: entry.value for entry in onnx.load(folder / "model.onnx").metadata_props}
     assert json.loads(in_onnx["gpu-backprop"]) == model, "the two files describe different networks"
 
     a = activations(model["preprocessing"], examples).astype(np.float64)
     for l in range(2, len(n) + 1):
-        a = ACTIVATIONS[model["activation"]](a @ tensors[f"w{l}"].T + tensors[f"b{l}"])
-    return np.abs(a - outputs).max()
+        activation = model["activation" if l < len(n) else "output_activation"]
+        a = ACTIVATIONS[activation](a @ tensors[f"w{l}"].T + tensors[f"b{l}"])
+    if task == "classes":
+        return a, 1
+    offset, scale = (np.array([target[of] for target in targets]) for of in ("offset", "scale"))
+    return offset + scale * a, np.abs(scale)
 
 
 def check(folder):
-    (_, *names), *rows = read_table(folder / "predicted.csv")
-    labels = np.array([row[0] for row in rows], dtype=object)
-    outputs = np.array([row[1:] for row in rows], dtype=np.float64)
+    header, *rows = read_table(folder / "predicted.csv")
+    labels = None
+    if header[0] == "label":
+        labels = np.array([row[0] for row in rows], dtype=object)
+        header, rows = header[1:], [row[1:] for row in rows]
+    outputs = np.array(rows, dtype=np.float64)
     assert len(rows) >= 1000, f"only {len(rows)} examples"
     examples = Examples(folder)
+    by_numpy, unit = check_safetensors(folder, examples, header)
+    by_onnx = check_onnx(folder, examples, header, labels)
+    assert by_numpy.shape == by_onnx.shape == outputs.shape, f"{by_numpy.shape} {by_onnx.shape} {outputs.shape}"
+    # Numbers are compared in the units that they are learned in.
     differences = {
-        "onnxruntime": check_onnx(folder, examples, names, labels, outputs),
-        "numpy": check_safetensors(folder, examples, names, outputs),
+        "onnxruntime": (np.abs(by_onnx - outputs) / unit).max(),
+        "numpy": (np.abs(by_numpy - outputs) / unit).max(),
     }
     shown = ", ".join(f"{program} {difference:.1e}" for program, difference in differences.items())
-    print(f"{folder.name}: {len(rows)} examples, {len(names)} outputs; largest differences: {shown}")
+    print(f"{folder.name}: {len(rows)} examples, {len(header)} outputs; largest differences: {shown}")
     # NaN is no small difference.
     assert all(difference <= TOLERANCE for difference in differences.values()), f"more than {TOLERANCE} apart"
 
