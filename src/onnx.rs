@@ -47,6 +47,8 @@ const MAX_BYTES: usize = i32::MAX as usize;
 /// # Errors
 /// A network too large for a file of this kind.
 pub fn model(model: &Model) -> Result<ModelProto> {
+    // Before there is a second copy of the weights in memory.
+    check_size(&model.topology, size_of::<f32>().saturating_mul(model.topology.parameters()))?;
     let description = Description::of(model);
     let names = model.output_names();
     let mut graph = Graph::default();
@@ -84,13 +86,16 @@ pub fn model(model: &Model) -> Result<ModelProto> {
             entry(METADATA_KEY, serde_json::to_string(&description)?),
         ],
     };
-    let bytes = onnx.encoded_len();
+    check_size(&model.topology, onnx.encoded_len())?;
+    Ok(onnx)
+}
+
+fn check_size(topology: &Topology, bytes: usize) -> Result<()> {
     ensure!(
         bytes <= MAX_BYTES,
-        "the network {} takes {bytes} bytes as ONNX, more than the {MAX_BYTES} that such a file may have",
-        model.topology
+        "the network {topology} takes {bytes} bytes as ONNX, more than the {MAX_BYTES} that such a file may have"
     );
-    Ok(onnx)
+    Ok(())
 }
 
 /// What a network is, for people.

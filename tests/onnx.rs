@@ -210,6 +210,14 @@ fn every_activation_is_an_operator_of_its_own() {
 }
 
 #[test]
+fn a_network_that_no_such_file_can_hold_is_refused() {
+    let small = model(Preprocessing::Floats {}, &[3, 2]);
+    let topology = Topology::new(&[30_000, 30_000, 2], &SIGMOID, &QUADRATIC).expect("a network");
+    let error = onnx::model(&Model { topology, ..small }).expect_err("3.6 GB");
+    assert!(error.to_string().contains("30000-30000-2 takes 3600360008 bytes as ONNX"), "{error}");
+}
+
+#[test]
 fn the_command_says_what_it_wrote() {
     let folder = Folder::new();
     let [path, output] = [folder.text("model.safetensors"), folder.text("model.onnx")];
