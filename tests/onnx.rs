@@ -257,7 +257,7 @@ fn what_cannot_be_exported_is_named() {
     let onnx = folder.text("model.onnx");
     let export = |flags: &[&str], code: i32, parts: &[&str]| assert_fails(&[&["export"], flags].concat(), code, parts);
     export(&[&path, "-o", &onnx], 2, &["--to"]);
-    export(&[&path, "--to", "onnx"], 2, &["--output"]);
+    export(&[&path, "--to", "onnx"], 2, &["-o <FILE>"]);
     export(&[&path, "--to", "pickle", "-o", &onnx], 2, &["pickle", "onnx"]);
     export(&[&path, "--to", "onnx", "-o", "-", "--json"], 2, &["-o -", "--json", "name a file"]);
     export(&[&path, "--to", "onnx", "-o", &path], 2, &["-o", "model.safetensors", "the model that is to be exported"]);

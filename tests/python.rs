@@ -174,7 +174,8 @@ fn table(with_unknown: bool) -> Vec<Vec<String>> {
     let (pixels, labels) = pixels();
     for (i, (pixels, label)) in pixels.chunks(64).zip(&labels).enumerate() {
         let ink = ["none", "light grey", "grau", "très noir", "black"][usize::from(pixels[36] / 4)];
-        let number = |pixel: usize| if (i + pixel).is_multiple_of(11) { String::new() } else { pixels[pixel].to_string() };
+        let number =
+            |pixel: usize| if (i + pixel).is_multiple_of(11) { String::new() } else { pixels[pixel].to_string() };
         let text = match i % 13 {
             0 => "?".to_string(),
             1 if with_unknown => "violet".to_string(),

@@ -19,7 +19,7 @@ pub struct Arguments {
     #[arg(long, value_enum, value_name = "FORMAT")]
     to: FormatArgument,
     /// Write the network to this file; `-` for stdout.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, value_name = "FILE")]
     output: PathBuf,
     /// Print what was written as one JSON object.
     #[arg(long)]
