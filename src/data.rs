@@ -3,6 +3,8 @@
 pub mod digits;
 mod file;
 pub mod idx;
+mod inputs;
+mod mapped;
 pub mod npy;
 pub mod preprocessing;
 mod reader;
@@ -15,6 +17,8 @@ use std::borrow::Cow;
 
 use anyhow::{Result, bail, ensure};
 
+pub use inputs::{Inputs, Picked};
+pub use mapped::Mapped;
 pub use preprocessing::{Preprocessing, Scale};
 pub use reader::{Chunk, ExampleFile, ExampleReader, Interface};
 pub use source::{Data, Part, Source, open};
@@ -22,55 +26,6 @@ pub use split::{Split, stratified_part};
 
 /// The most classes a data set may have: a larger label is a wrong file, not a class.
 pub const MAX_CLASSES: usize = 1 << 16;
-
-/// The inputs of all examples, row by row.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Inputs {
-    /// Bytes, such as pixels: a quarter of the memory. An activation is `scale` times a byte.
-    Bytes {
-        /// One byte per feature.
-        values: Vec<u8>,
-        /// What a byte is multiplied with.
-        scale: f32,
-    },
-    /// Floats, as they are.
-    Floats(Vec<f32>),
-}
-
-impl Inputs {
-    fn len(&self) -> usize {
-        match self {
-            Inputs::Bytes { values, .. } => values.len(),
-            Inputs::Floats(values) => values.len(),
-        }
-    }
-
-    /// # Errors
-    /// An input that is NaN or infinite; of `features` inputs for each example.
-    fn check_finite(&self, features: usize) -> Result<()> {
-        if let Inputs::Floats(values) = self
-            && let Some(at) = values.iter().position(|value| !value.is_finite())
-        {
-            bail!("input {} of example {} is {}", at % features + 1, at / features + 1, values[at]);
-        }
-        Ok(())
-    }
-
-    /// Keeps the examples of these numbers, ascending, of `features` inputs each.
-    fn keep(&mut self, examples: &[u32], features: usize) {
-        fn keep<T: Copy>(values: &mut Vec<T>, examples: &[u32], features: usize) {
-            for (to, &from) in examples.iter().enumerate() {
-                values.copy_within(from as usize * features..(from as usize + 1) * features, to * features);
-            }
-            values.truncate(examples.len() * features);
-            values.shrink_to_fit();
-        }
-        match self {
-            Inputs::Bytes { values, .. } => keep(values, examples, features),
-            Inputs::Floats(values) => keep(values, examples, features),
-        }
-    }
-}
 
 /// Examples with their classes.
 #[derive(Clone, PartialEq, Debug)]
@@ -167,8 +122,12 @@ impl Dataset {
 
     /// Makes activations of raw inputs.
     fn preprocessed(self, preprocessing: Preprocessing) -> Result<Self> {
+        let scales = matches!(preprocessing, Preprocessing::Columns(_));
         let inputs = preprocessing.apply(self.inputs, self.features)?;
-        inputs.check_finite(self.features)?;
+        // What is not scaled has been looked through.
+        if scales {
+            inputs.check_finite(self.features)?;
+        }
         Ok(Dataset { inputs, preprocessing, ..self })
     }
 
@@ -176,6 +135,25 @@ impl Dataset {
     fn keep(&mut self, examples: &[u32]) {
         self.inputs.keep(examples, self.features);
         self.labels = examples.iter().map(|&example| self.labels[example as usize]).collect();
+    }
+
+    /// The examples of these numbers alone, in memory.
+    ///
+    /// # Errors
+    /// A file that is no longer what it was.
+    pub(crate) fn picked(&self, examples: &[u32]) -> Result<Self> {
+        let mut picked = Picked::default();
+        self.inputs.pick(examples, self.features, &mut picked)?;
+        let inputs = self.inputs.of_picked(picked);
+        let labels = examples.iter().map(|&example| self.labels[example as usize]).collect();
+        Ok(Dataset {
+            inputs,
+            labels,
+            features: self.features,
+            classes: self.classes,
+            class_names: self.class_names.clone(),
+            preprocessing: self.preprocessing.clone(),
+        })
     }
 
     /// Inputs, how many each example has, and labels.
@@ -191,16 +169,7 @@ impl Dataset {
         if self.features != other.features {
             bail!("its examples have {} inputs, those of the training data {}", other.features, self.features);
         }
-        match (&mut self.inputs, other.inputs) {
-            (Inputs::Bytes { values, scale }, Inputs::Bytes { values: more, scale: other_scale })
-                if *scale == other_scale =>
-            {
-                values.extend(more);
-            }
-            (Inputs::Floats(values), Inputs::Floats(more)) => values.extend(more),
-            // Bytes are scaled and floats are not: the two would not mean the same.
-            _ => bail!("its inputs are of another type than those of the training data"),
-        }
+        self.inputs.append(other.inputs, self.features)?;
         self.labels.extend(other.labels);
         self.classes = self.classes.max(other.classes);
         Ok(())

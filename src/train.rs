@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::backprop::{evaluation_plan, training_plan};
-use crate::data::{self, Data, Inputs, Source};
+use crate::data::{self, Data, Source};
 use crate::device::{self, DeviceChoice};
 use crate::error::Diverged;
 use crate::executor::{DeviceDescription, Executor, Progress};
@@ -53,6 +53,8 @@ pub struct Options {
     pub gpu: GpuOptions,
     /// The most threads of the CPU executor.
     pub threads: usize,
+    /// The most bytes that data and network take on the device; `None` for what it has.
+    pub device_memory: Option<u64>,
     /// Where to write the model.
     pub output: Option<PathBuf>,
 }
@@ -175,10 +177,7 @@ pub struct Training<'a> {
 
 impl fmt::Display for Training<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inputs = match self.data.dataset.inputs() {
-            Inputs::Bytes { .. } => "bytes",
-            Inputs::Floats(_) => "floats",
-        };
+        let inputs = if self.data.dataset.inputs().byte_scale().is_some() { "bytes" } else { "floats" };
         write!(f, "training {} on {inputs}, m = {}", self.topology, self.hyperparameters.batch)
     }
 }
@@ -239,11 +238,13 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let opening = Instant::now();
     let work = training.to_string();
     let mut chosen = device::open(&options.device, options.threads, options.gpu, &work, &mut |executor, time| {
+        limit_memory(executor, options.device_memory);
         training.trainer(executor)?.measure_speed(time)
     })?;
+    limit_memory(chosen.executor.as_mut(), options.device_memory);
     let device = chosen.executor.device().clone();
     let mut trainer = training.trainer(chosen.executor.as_mut())?;
-    let choices = trainer.executor().choices();
+    let choices = trainer.choices();
     observer.begin(&Opening {
         data: &data,
         topology: &topology,
@@ -275,6 +276,13 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     Ok(report)
 }
 
+/// Says what a device may hold, if that was asked for.
+pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
+    if let Some(bytes) = bytes {
+        executor.limit_memory(bytes);
+    }
+}
+
 /// What came of a training, with the epochs it took.
 pub(crate) fn report(
     trainer: &mut Trainer<'_, '_>,
@@ -290,7 +298,7 @@ pub(crate) fn report(
         None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
     };
     let test = measure(PartOfData::Test)?;
-    let parameters = trainer.parameters()?;
+    let (parameters, choices) = (trainer.parameters()?, trainer.choices());
     let executor = trainer.executor();
     let device = executor.device();
     let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
@@ -318,7 +326,7 @@ pub(crate) fn report(
         samples_per_second: rate(data.split.training.len()),
         steps_per_second: rate(data.split.training.len().div_ceil(hyperparameters.batch)),
         seconds_to_first_step,
-        choices: executor.choices(),
+        choices,
         profile: executor.profile(),
         weights_sha256: parameters.sha256(),
         epochs,

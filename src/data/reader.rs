@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::table::{Matched, Row, Rows, TableOptions, listed, shown, whole_number};
-use super::{Dataset, Inputs, Preprocessing, file};
+use super::{Dataset, Inputs, Picked, Preprocessing, file};
 use crate::error::WrongUsage;
 
 /// What a network takes and gives, as its training data had it.
@@ -146,7 +146,10 @@ impl<'a> ExampleReader<'a> {
         );
         let labels = in_classes(labels, interface.classes).with_context(|| shown.to_string())?;
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
-        inputs.check_finite(features).with_context(|| shown.to_string())?;
+        // Those with labels have been looked through; they are to be again if they were scaled.
+        if !with_classes || matches!(interface.preprocessing, Preprocessing::Columns(_)) {
+            inputs.check_finite(features).with_context(|| shown.to_string())?;
+        }
         Ok(Examples::Array { inputs, labels, next: 0, examples })
     }
 
@@ -157,7 +160,7 @@ impl<'a> ExampleReader<'a> {
 
     /// Whether its inputs are bytes.
     pub fn gives_bytes(&self) -> bool {
-        matches!(self.examples, Examples::Array { inputs: Inputs::Bytes { .. }, .. })
+        matches!(&self.examples, Examples::Array { inputs, .. } if inputs.byte_scale().is_some())
     }
 
     /// Number of fields so far with a category that the network was not trained on.
@@ -192,13 +195,9 @@ impl<'a> ExampleReader<'a> {
                 let range = *next..(*next + most).min(*examples);
                 *next = range.end;
                 let features = self.interface.features;
-                let entries = range.start * features..range.end * features;
-                let inputs = match inputs {
-                    Inputs::Bytes { values, scale } => {
-                        Inputs::Bytes { values: values[entries].to_vec(), scale: *scale }
-                    }
-                    Inputs::Floats(values) => Inputs::Floats(values[entries].to_vec()),
-                };
+                let (numbers, mut picked) = (range.clone().map(|i| i as u32).collect::<Vec<u32>>(), Picked::default());
+                inputs.pick(&numbers, features, &mut picked).with_context(name)?;
+                let inputs = inputs.of_picked(picked);
                 let labels = labels.get(range.clone()).map(<[u32]>::to_vec).unwrap_or_default();
                 Ok((!range.is_empty()).then_some(Chunk { inputs, labels, examples: range.len() }))
             }
@@ -210,8 +209,13 @@ impl<'a> ExampleReader<'a> {
     /// # Errors
     /// As [`ExampleReader::next_chunk`], and no examples.
     pub fn read_all(mut self) -> Result<Dataset> {
-        let chunk = self.next_chunk(usize::MAX)?;
-        let Some(Chunk { inputs, labels, .. }) = chunk else { bail!("{}: no rows", self.name) };
+        let (inputs, labels) = match self.examples {
+            Examples::Array { inputs, labels, .. } => (inputs, labels),
+            Examples::Table(_) => match self.next_chunk(usize::MAX)? {
+                Some(Chunk { inputs, labels, .. }) => (inputs, labels),
+                None => bail!("{}: no rows", self.name),
+            },
+        };
         let Interface { features, preprocessing, classes } = self.interface;
         Dataset::new(inputs, features, labels)?.described(preprocessing.clone(), classes.to_vec())
     }

@@ -163,10 +163,7 @@ impl Raw {
     fn into_dataset(self, training: &[u32], scale: Option<Scale>) -> Result<Dataset> {
         match self {
             Raw::Array(dataset) => {
-                let usual = match dataset.inputs() {
-                    Inputs::Bytes { .. } => Scale::Unit,
-                    Inputs::Floats(_) => Scale::None,
-                };
+                let usual = if dataset.inputs().byte_scale().is_some() { Scale::Unit } else { Scale::None };
                 dataset.scaled(training, scale.unwrap_or(usual))
             }
             Raw::Table(table) => {

@@ -1,0 +1,294 @@
+//! Arrays that stay in their files, mapped into memory: what is picked is decoded, and the rest takes no
+//! memory that the machine could not use for something else.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use memmap2::Mmap;
+
+use super::inputs::{Inputs, Picked, scaled};
+
+/// The type of the entries of an array in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// What an entry is.
+    pub number: Number,
+    /// Bytes of an entry: 1, 2, 4 or 8.
+    pub size: usize,
+    /// Whether the first byte is the highest.
+    pub big_endian: bool,
+}
+
+/// A kind of numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Number {
+    /// Whole numbers from 0.
+    Unsigned,
+    /// Whole numbers, in two's complement.
+    Signed,
+    /// Floats of IEEE 754, of 4 or 8 bytes.
+    Float,
+}
+
+/// Where a file holds an array, in C order: the last dimension fastest.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Layout {
+    /// Bytes before the first entry.
+    pub start: usize,
+    /// The extent of each dimension, the examples first.
+    pub shape: Vec<usize>,
+    /// The type of the entries.
+    pub entry: Entry,
+    /// What a byte is multiplied with; for entries that stay bytes.
+    pub byte_scale: Option<f32>,
+}
+
+/// An array in a file.
+#[derive(Debug)]
+struct MappedArray {
+    path: PathBuf,
+    file: File,
+    map: Mmap,
+    start: usize,
+    entry: Entry,
+    features: usize,
+}
+
+/// Inputs of examples, some of which are in files.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mapped {
+    features: usize,
+    byte_scale: Option<f32>,
+    parts: Vec<Part>,
+}
+
+/// Examples of one origin, after those of the part before.
+#[derive(Clone, PartialEq, Debug)]
+struct Part {
+    values: Values,
+    /// The number of the first example among those of all parts.
+    first: usize,
+    examples: usize,
+    /// Which examples of the origin these are, ascending; `None` for all.
+    kept: Option<Vec<u32>>,
+    /// How numbers become activations, if they are not.
+    scaling: Option<Vec<(f64, f64)>>,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    File(Arc<MappedArray>),
+    Bytes(Vec<u8>),
+    Floats(Vec<f32>),
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Values::File(one), Values::File(other)) => Arc::ptr_eq(one, other),
+            (Values::Bytes(one), Values::Bytes(other)) => one == other,
+            (Values::Floats(one), Values::Floats(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+/// Maps the array that `layout` finds in a file of `stored` bytes; `None` where that is not all there is
+/// to the file, or no examples with inputs.
+///
+/// # Errors
+/// A file that cannot be mapped; it names the file.
+pub(super) fn open(path: &Path, file: File, stored: u64, layout: &Layout) -> Result<Option<Inputs>> {
+    let Layout { start, shape, entry, byte_scale } = layout;
+    let entries = shape.iter().try_fold(entry.size, |size, &extent| size.checked_mul(extent));
+    let size = entries.and_then(|size| size.checked_add(*start));
+    if shape.len() < 2 || shape.contains(&0) || size.is_none_or(|size| size as u64 != stored) {
+        return Ok(None);
+    }
+    #[allow(unsafe_code, reason = "the one way to map a file")]
+    // SAFETY: the bytes are only ever copied out and any byte is a valid number, so that a file that is
+    // changed by others gives other numbers; one that is cut short is looked for before bytes are read.
+    let map = unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {}", path.display()))?;
+    let features = shape[1..].iter().product();
+    let array = MappedArray { path: path.to_path_buf(), file, map, start: *start, entry: *entry, features };
+    let values = Values::File(Arc::new(array));
+    let part = Part { values, first: 0, examples: shape[0], kept: None, scaling: None };
+    Ok(Some(Inputs::Mapped(Mapped { features, byte_scale: *byte_scale, parts: vec![part] })))
+}
+
+impl MappedArray {
+    /// # Errors
+    /// A file that has become shorter: what is missing of a mapped file ends a program without a word.
+    fn check_length(&self) -> Result<()> {
+        let length = self.file.metadata().with_context(|| self.path.display().to_string())?.len();
+        ensure!(
+            length >= self.map.len() as u64,
+            "{}: truncated while it was in use: it had {} bytes, now it has {length}",
+            self.path.display(),
+            self.map.len()
+        );
+        Ok(())
+    }
+
+    /// The bytes of an example.
+    fn example(&self, number: usize) -> &[u8] {
+        let size = self.features * self.entry.size;
+        &self.map[self.start + number * size..][..size]
+    }
+}
+
+impl Entry {
+    /// The numbers that bytes are, each as the nearest 32-bit float.
+    fn decode(self, bytes: &[u8], to: &mut [f32]) {
+        fn each<const N: usize>(bytes: &[u8], to: &mut [f32], big_endian: bool, number: impl Fn([u8; N]) -> f64) {
+            let entries = to.iter_mut().zip(bytes.as_chunks::<N>().0);
+            if big_endian {
+                entries.for_each(|(to, entry)| {
+                    let mut entry = *entry;
+                    entry.reverse();
+                    *to = number(entry) as f32;
+                });
+            } else {
+                entries.for_each(|(to, &entry)| *to = number(entry) as f32);
+            }
+        }
+        let Entry { number, size, big_endian } = self;
+        match (number, size) {
+            (Number::Unsigned, 1) => each(bytes, to, big_endian, |[byte]| f64::from(byte)),
+            (Number::Unsigned, 2) => each(bytes, to, big_endian, |bytes| f64::from(u16::from_le_bytes(bytes))),
+            (Number::Unsigned, 4) => each(bytes, to, big_endian, |bytes| f64::from(u32::from_le_bytes(bytes))),
+            (Number::Unsigned, _) => each(bytes, to, big_endian, |bytes| u64::from_le_bytes(bytes) as f64),
+            (Number::Signed, 1) => each(bytes, to, big_endian, |bytes| f64::from(i8::from_le_bytes(bytes))),
+            (Number::Signed, 2) => each(bytes, to, big_endian, |bytes| f64::from(i16::from_le_bytes(bytes))),
+            (Number::Signed, 4) => each(bytes, to, big_endian, |bytes| f64::from(i32::from_le_bytes(bytes))),
+            (Number::Signed, _) => each(bytes, to, big_endian, |bytes| i64::from_le_bytes(bytes) as f64),
+            (Number::Float, 4) => each(bytes, to, big_endian, |bytes| f64::from(f32::from_le_bytes(bytes))),
+            (Number::Float, _) => each(bytes, to, big_endian, f64::from_le_bytes),
+        }
+    }
+}
+
+impl Part {
+    /// Appends the inputs of an example, by its number in this part, which stay bytes.
+    fn extend_bytes(&self, number: usize, features: usize, to: &mut Vec<u8>) {
+        let number = self.origin(number);
+        match &self.values {
+            Values::File(array) => to.extend_from_slice(array.example(number)),
+            Values::Bytes(values) => to.extend_from_slice(&values[number * features..][..features]),
+            Values::Floats(_) => unreachable!("floats among bytes"),
+        }
+    }
+
+    /// The activations of an example, by its number in this part.
+    fn decode(&self, number: usize, to: &mut [f32]) {
+        let (number, features) = (self.origin(number), to.len());
+        match &self.values {
+            Values::File(array) => array.entry.decode(array.example(number), to),
+            Values::Bytes(values) => {
+                let bytes = &values[number * features..][..features];
+                to.iter_mut().zip(bytes).for_each(|(to, &byte)| *to = f32::from(byte));
+            }
+            Values::Floats(values) => to.copy_from_slice(&values[number * features..][..features]),
+        }
+        if let Some(scaling) = &self.scaling {
+            to.iter_mut().zip(scaling).for_each(|(x, &of)| *x = scaled(of, f64::from(*x)));
+        }
+    }
+
+    fn origin(&self, number: usize) -> usize {
+        self.kept.as_ref().map_or(number, |kept| kept[number] as usize)
+    }
+}
+
+impl Mapped {
+    /// Inputs in memory, so that others can be added that are not.
+    pub(super) fn from_inputs(inputs: Inputs, features: usize) -> Self {
+        let (byte_scale, examples) = (inputs.byte_scale(), inputs.len() / features);
+        let values = match inputs {
+            Inputs::Mapped(mapped) => return mapped,
+            Inputs::Bytes { values, .. } => Values::Bytes(values),
+            Inputs::Floats(values) => Values::Floats(values),
+        };
+        let part = Part { values, first: 0, examples, kept: None, scaling: None };
+        Mapped { features, byte_scale, parts: vec![part] }
+    }
+
+    fn examples(&self) -> usize {
+        self.parts.iter().map(|part| part.examples).sum()
+    }
+
+    /// Number of inputs of all examples together.
+    pub(super) fn len(&self) -> usize {
+        self.examples() * self.features
+    }
+
+    pub(super) fn byte_scale(&self) -> Option<f32> {
+        self.byte_scale
+    }
+
+    pub(super) fn set_byte_scale(&mut self, scale: f32) {
+        self.byte_scale = self.byte_scale.map(|_| scale);
+    }
+
+    /// Makes floats of what is picked from now on.
+    pub(super) fn scaled(mut self, numbers: Vec<(f64, f64)>) -> Self {
+        self.byte_scale = None;
+        for part in &mut self.parts {
+            debug_assert!(part.scaling.is_none(), "raw inputs are scaled once");
+            part.scaling = Some(numbers.clone());
+        }
+        self
+    }
+
+    /// As [`Inputs::pick`].
+    pub(super) fn pick(&self, examples: &[u32], picked: &mut Picked) -> Result<()> {
+        for part in &self.parts {
+            if let Values::File(array) = &part.values {
+                array.check_length()?;
+            }
+        }
+        let find = |example: u32| {
+            let part = self.parts.partition_point(|part| part.first <= example as usize) - 1;
+            let part = &self.parts[part];
+            (part, example as usize - part.first)
+        };
+        let features = self.features;
+        if self.byte_scale.is_some() {
+            let to = picked.cleared_bytes();
+            to.reserve(examples.len() * features);
+            for &example in examples {
+                let (part, number) = find(example);
+                part.extend_bytes(number, features, to);
+            }
+        } else {
+            let to = picked.cleared_floats();
+            to.resize(examples.len() * features, 0.0);
+            for (to, &example) in to.chunks_exact_mut(features).zip(examples) {
+                let (part, number) = find(example);
+                part.decode(number, to);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the examples of these numbers, ascending.
+    pub(super) fn keep(&mut self, examples: &[u32]) {
+        let mut first = 0;
+        for part in &mut self.parts {
+            let range = part.first..part.first + part.examples;
+            let of_part = examples.iter().filter(|&&example| range.contains(&(example as usize)));
+            let kept: Vec<u32> = of_part.map(|&example| part.origin(example as usize - range.start) as u32).collect();
+            (part.first, part.examples) = (first, kept.len());
+            first += kept.len();
+            part.kept = Some(kept);
+        }
+    }
+
+    /// Adds examples with as many inputs of the same type.
+    pub(super) fn append(&mut self, other: Mapped) {
+        let before = self.examples();
+        self.parts.extend(other.parts.into_iter().map(|part| Part { first: before + part.first, ..part }));
+    }
+}
