@@ -84,8 +84,11 @@ impl Streaming {
         // What a chunk takes, and what the next one takes on its way.
         let of_example = 2 * (row + 4) + 4;
         let mut evaluation_batch = evaluation_batch(topology);
+        let split = &data.split;
+        let parts = [&split.training, &split.validation, &split.test];
+        let largest_part = parts.into_iter().map(Vec::len).max().unwrap_or(0);
         let fits = |evaluation_batch: usize| {
-            let smallest = batch.max(evaluation_batch);
+            let smallest = batch.max(evaluation_batch.min(largest_part));
             let streaming = Streaming { chunk: smallest, evaluation_batch, bytes: 0, why: String::new() };
             let layout = Layout::new(topology, data, batch, Some(&streaming))?;
             let of_chunk = layout.examples_size();
@@ -108,7 +111,7 @@ impl Streaming {
         );
         let worth = (memory.chunk / row).max((MINI_BATCHES * batch as u64).min(4 * memory.chunk / row));
         let countable = (memory.of_matrix / row).min(u64::from(u32::MAX) / dataset.features() as u64);
-        let chunk = worth.max(smallest).min(most).min(countable.max(smallest)).min(dataset.len() as u64);
+        let chunk = worth.max(smallest).min(most).min(countable.max(smallest)).min(largest_part as u64);
         let chunk = chunk.max(batch as u64);
         Ok(Streaming { chunk: chunk as usize, evaluation_batch, bytes: chunk * row, why })
     }
@@ -192,4 +195,45 @@ pub fn each_chunk(
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+    use crate::data::Inputs;
+
+    #[test]
+    fn chunks_are_the_whole_order_once() {
+        let inputs = Inputs::Floats((0..20u8).map(f32::from).collect());
+        let dataset = Dataset::new(inputs, 2, (0..10).map(|i| i % 3).collect()).expect("a data set");
+        let order = [7, 3, 9, 0, 1, 8, 5, 2];
+        for most in [1, 3, 8, 100] {
+            let (mut inputs, mut labels, mut end) = (Vec::new(), Vec::new(), 0);
+            each_chunk(&dataset, &order, most, |span, chunk| {
+                assert_eq!((span.start, span.len()), (end, chunk.len()));
+                assert!(chunk.len() == most || span.end == order.len());
+                end = span.end;
+                inputs.extend(bytemuck::pod_collect_to_vec::<u8, f32>(chunk.inputs.bytes()));
+                labels.extend(&chunk.labels);
+                Ok(())
+            })
+            .expect("chunks");
+            let expected = order.iter().flat_map(|&i| [2.0 * i as f32, 2.0 * i as f32 + 1.0]);
+            assert_eq!(inputs, expected.collect::<Vec<f32>>());
+            assert_eq!(labels, order.map(|i| i % 3));
+        }
+    }
+
+    #[test]
+    fn an_error_ends_it() {
+        let dataset = Dataset::new(Inputs::Floats(vec![0.0; 10]), 1, vec![1; 10]).expect("a data set");
+        let mut calls = 0;
+        let ended = each_chunk(&dataset, &[0, 1, 2, 3, 4, 5], 1, |_, _| {
+            calls += 1;
+            if calls == 2 { bail!("enough") } else { Ok(()) }
+        });
+        assert_eq!((ended.expect_err("it failed").to_string().as_str(), calls), ("enough", 2));
+    }
 }
