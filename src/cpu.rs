@@ -8,7 +8,6 @@
 mod dense;
 mod examples;
 mod finish;
-mod memory;
 mod panels;
 mod product;
 mod sigmoid;
@@ -34,6 +33,7 @@ use self::times::Times;
 use self::twin::Twin;
 use crate::executor::{DeviceDescription, Executor, Memory, PROGRESS_INTERVAL, Progress, sizes};
 use crate::fuse::fuse;
+use crate::host_memory;
 use crate::kernel::{MiniBatch, Specification};
 use crate::network::reserve;
 use crate::plan::{Matrix, Plan, Step};
@@ -55,7 +55,7 @@ pub struct Cpu {
     plans: Vec<Vec<LoadedStep>>,
     workshop: Option<Workshop>,
     times: Option<Times>,
-    most_memory: u64,
+    most_memory: Option<u64>,
 }
 
 impl Cpu {
@@ -77,7 +77,7 @@ impl Cpu {
             plans: Vec::new(),
             workshop: None,
             times: None,
-            most_memory: memory::to_use(),
+            most_memory: None,
         }
     }
 
@@ -166,11 +166,13 @@ impl Executor for Cpu {
     }
 
     fn memory(&self) -> Memory {
-        Memory { of_matrix: u64::MAX, of_all: self.most_memory, chunk: CHUNK }
+        // The data takes memory where it comes from, too.
+        let of_all = self.most_memory.unwrap_or_else(|| host_memory::free().map_or(u64::MAX, |free| free / 2));
+        Memory { of_matrix: u64::MAX, of_all, is_limit: self.most_memory.is_some(), chunk: CHUNK }
     }
 
     fn limit_memory(&mut self, bytes: u64) {
-        self.most_memory = bytes;
+        self.most_memory = Some(bytes);
     }
 
     fn size_of(&self, plans: &[Plan]) -> u64 {

@@ -44,6 +44,8 @@ pub struct Memory {
     pub of_matrix: u64,
     /// The most bytes of all matrices, as far as that is known.
     pub of_all: u64,
+    /// Whether that is a limit that was set, and not only what there seems to be.
+    pub is_limit: bool,
     /// Bytes of examples that are worth bringing at a time, where there are more than fit.
     pub chunk: u64,
 }

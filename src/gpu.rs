@@ -62,7 +62,7 @@ pub struct Gpu {
     flight: Flight,
     /// Bytes that were written since the last submission.
     staged: usize,
-    most_memory: u64,
+    most_memory: Option<u64>,
 }
 
 /// How plans are run on a GPU.
@@ -163,7 +163,7 @@ impl Gpu {
             profiler,
             flight: Flight::default(),
             staged: 0,
-            most_memory: u64::MAX,
+            most_memory: None,
         })
     }
 
@@ -338,11 +338,13 @@ impl Executor for Gpu {
     }
 
     fn memory(&self) -> Memory {
-        Memory { of_matrix: self.largest_buffer(), of_all: self.most_memory, chunk: CHUNK }
+        // What a device has is not known until it refuses more.
+        let (of_all, is_limit) = (self.most_memory.unwrap_or(u64::MAX), self.most_memory.is_some());
+        Memory { of_matrix: self.largest_buffer(), of_all, is_limit, chunk: CHUNK }
     }
 
     fn limit_memory(&mut self, bytes: u64) {
-        self.most_memory = bytes;
+        self.most_memory = Some(bytes);
     }
 
     fn size_of(&self, plans: &[Plan]) -> u64 {
@@ -363,7 +365,7 @@ impl Executor for Gpu {
         }
         scope.end().with_context(|| format!("cannot write {matrix}"))?;
         self.staged += bytes.len();
-        if self.staged > MOST_STAGED {
+        if self.staged > MOST_STAGED && self.flight.submissions.is_empty() {
             // What is written waits in memory of the host until a submission takes it along.
             self.staged = 0;
             self.wait(Some(self.queue.submit([])))?;

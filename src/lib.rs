@@ -78,6 +78,7 @@ pub mod evaluate;
 pub mod executor;
 pub mod fuse;
 pub mod gpu;
+mod host_memory;
 pub mod kernel;
 pub mod kernels;
 pub mod model_file;

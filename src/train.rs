@@ -212,7 +212,9 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     check(&topology, &data, options.hyperparameters)?;
     let m = options.hyperparameters.batch;
     let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
-    let training = examples_of(&data.dataset, &order("training", data.split.training.len()));
+    let mut training = examples_of(&data.dataset, &order("training", data.split.training.len()));
+    // Of more data a device holds chunks.
+    training.inputs.rows = training.inputs.rows.min(u32::MAX as usize / training.inputs.cols);
     let (totals, counts) = (Matrix::new("totals", 1, 1), Matrix::of(Element::U32, "counts", 1, 1));
     let plans = [training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &totals, &counts)?];
     Ok(match options.gpu.kernels {

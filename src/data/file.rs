@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::npy::MAGIC;
 use super::{Dataset, Inputs, digits, idx, mapped, npy};
 use crate::error::WrongUsage;
+use crate::host_memory;
 
 /// Arrays of as many bytes stay in their files.
 const MAPPED_FROM: u64 = 16 << 20;
@@ -104,7 +105,8 @@ fn mapped_images(path: &Path, kind: Kind) -> Result<Option<(usize, Inputs, usize
         _ => idx::layout(&mut reader).map(Some),
     };
     let Ok(Some(layout)) = layout else { return Ok(None) };
-    let inputs = mapped::open(path, file, stored, &layout)?;
+    let memory = host_memory::free().unwrap_or(u64::MAX);
+    let inputs = mapped::open(path, file, stored, &layout, memory)?;
     Ok(inputs.map(|inputs| (layout.shape[1..].iter().product(), inputs, layout.shape[0])))
 }
 

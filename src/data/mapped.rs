@@ -54,6 +54,8 @@ struct MappedArray {
     start: usize,
     entry: Entry,
     features: usize,
+    /// Whether it is so large that most of it cannot stay in memory.
+    is_scarce: bool,
 }
 
 /// Inputs of examples, some of which are in files.
@@ -95,12 +97,12 @@ impl PartialEq for Values {
     }
 }
 
-/// Maps the array that `layout` finds in a file of `stored` bytes; `None` where that is not all there is
+/// Maps the array that `layout` finds in a file of `stored` bytes, where about `memory` are free; `None` where that is not all there is
 /// to the file, or no examples with inputs.
 ///
 /// # Errors
 /// A file that cannot be mapped; it names the file.
-pub(super) fn open(path: &Path, file: File, stored: u64, layout: &Layout) -> Result<Option<Inputs>> {
+pub(super) fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> Result<Option<Inputs>> {
     let Layout { start, shape, entry, byte_scale } = layout;
     let entries = shape.iter().try_fold(entry.size, |size, &extent| size.checked_mul(extent));
     let size = entries.and_then(|size| size.checked_add(*start));
@@ -112,7 +114,9 @@ pub(super) fn open(path: &Path, file: File, stored: u64, layout: &Layout) -> Res
     // changed by others gives other numbers; one that is cut short is looked for before bytes are read.
     let map = unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {}", path.display()))?;
     let features = shape[1..].iter().product();
-    let array = MappedArray { path: path.to_path_buf(), file, map, start: *start, entry: *entry, features };
+    let is_scarce = stored > memory / 2;
+    let path = path.to_path_buf();
+    let array = MappedArray { path, file, map, start: *start, entry: *entry, features, is_scarce };
     let values = Values::File(Arc::new(array));
     let part = Part { values, first: 0, examples: shape[0], kept: None, scaling: None };
     Ok(Some(Inputs::Mapped(Mapped { features, byte_scale: *byte_scale, parts: vec![part] })))
@@ -130,6 +134,20 @@ impl MappedArray {
             self.map.len()
         );
         Ok(())
+    }
+
+    /// Asks for examples to be read, without waiting: all at once, and no more of the file than they take.
+    /// Reading them one after the other would wait for each, and take in much of what lies around it.
+    fn ask_for(&self, numbers: &[usize]) {
+        #[cfg(unix)]
+        for run in numbers.chunk_by(|one, next| one + 1 == *next) {
+            let size = self.features * self.entry.size;
+            let offset = self.start + run[0] * size;
+            // It is a hint: without it reading is slower, and just as right.
+            let _ = self.map.advise_range(memmap2::Advice::WillNeed, offset, run.len() * size);
+        }
+        #[cfg(not(unix))]
+        let _ = numbers;
     }
 
     /// The bytes of an example.
@@ -245,8 +263,12 @@ impl Mapped {
     /// As [`Inputs::pick`].
     pub(super) fn pick(&self, examples: &[u32], picked: &mut Picked) -> Result<()> {
         for part in &self.parts {
-            if let Values::File(array) = &part.values {
-                array.check_length()?;
+            let Values::File(array) = &part.values else { continue };
+            array.check_length()?;
+            if array.is_scarce {
+                let numbers = examples.iter().filter_map(|&example| (example as usize).checked_sub(part.first));
+                let of_part = numbers.filter(|&number| number < part.examples).map(|number| part.origin(number));
+                array.ask_for(&of_part.collect::<Vec<_>>());
             }
         }
         let find = |example: u32| {
@@ -327,10 +349,11 @@ mod tests {
         file(&[b"\x93NUMPY\x01\x00", &(text.len() as u16).to_le_bytes()[..], text.as_bytes(), &entries].concat())
     }
 
+    /// Mapped as if there were little memory.
     fn mapped(file: &tempfile::NamedTempFile, layout: &Layout) -> Inputs {
         let opened = File::open(file.path()).expect("open");
         let stored = opened.metadata().expect("a length").len();
-        open(file.path(), opened, stored, layout).expect("it is mapped").expect("it is as long as it should be")
+        open(file.path(), opened, stored, layout, 0).expect("it is mapped").expect("it is as long as it should be")
     }
 
     /// The same array mapped and in memory.

@@ -60,7 +60,8 @@ impl Streaming {
         } else {
             let layout = Layout::new(topology, data, batch, None)?;
             let whole = executor.size_of(&layout.plans);
-            if whole <= memory.of_all {
+            // Little data is not worth guessing how much memory there is.
+            if whole <= memory.of_all || (!memory.is_limit && size <= memory.chunk) {
                 return Ok(None);
             }
             format!("with the network it takes {}, more than {}", megabytes(whole), megabytes(memory.of_all))
@@ -96,12 +97,12 @@ impl Streaming {
             anyhow::Ok((smallest as u64, memory.of_all.saturating_sub(others) / of_example, others))
         };
         let (mut smallest, mut most, mut others) = fits(evaluation_batch)?;
-        if most < smallest && batch < evaluation_batch {
+        if most < smallest && memory.is_limit && batch < evaluation_batch {
             evaluation_batch = batch;
             (smallest, most, others) = fits(evaluation_batch)?;
         }
         ensure!(
-            most >= smallest,
+            most >= smallest || !memory.is_limit,
             WrongUsage::new(format!(
                 "mini-batches of {batch} examples take {} with the network, but {} are to be used: allow more by \
                  --device-memory, or use a smaller --batch or narrower layers",
@@ -111,7 +112,7 @@ impl Streaming {
         );
         let worth = (memory.chunk / row).max((MINI_BATCHES * batch as u64).min(4 * memory.chunk / row));
         let countable = (memory.of_matrix / row).min(u64::from(u32::MAX) / dataset.features() as u64);
-        let chunk = worth.max(smallest).min(most).min(countable.max(smallest)).min(largest_part as u64);
+        let chunk = worth.max(smallest).min(most.max(smallest)).min(countable.max(smallest)).min(largest_part as u64);
         let chunk = chunk.max(batch as u64);
         Ok(Streaming { chunk: chunk as usize, evaluation_batch, bytes: chunk * row, why })
     }
