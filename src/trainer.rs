@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use rand::seq::SliceRandom;
 
-use crate::backprop::{Examples, Matrices};
-use crate::data::{Data, Dataset, Inputs};
+use crate::backprop::{Desired, Examples, Fit, Matrices};
+use crate::data::{Data, Dataset, Inputs, Targets, Task};
 use crate::error::{OutOfMemory, WrongUsage};
 use crate::executor::{Executor, Progress};
 use crate::kernel::MiniBatch;
 use crate::network::{Layers, Parameters, Topology};
 use crate::plan::{Element, Matrix};
 use crate::random::{Stream, rng};
+use crate::regression::{Moments, Score};
 use layout::{Layout, Measured, PlansOfPart};
 use streaming::{Chunk, each_chunk};
 
@@ -50,16 +51,23 @@ pub struct Hyperparameters {
 pub struct Evaluation {
     /// C, the average over the examples.
     pub cost: f64,
-    /// Number of examples classified correctly.
-    pub correct: usize,
+    /// Number of examples classified correctly; `None` where numbers are learned.
+    pub correct: Option<usize>,
+    /// How well numbers are learned; `None` where classes are.
+    pub score: Option<Score>,
     /// Number of examples.
     pub examples: usize,
 }
 
 impl Evaluation {
-    /// The fraction of examples classified correctly.
-    pub fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.examples as f64
+    /// The fraction of examples classified correctly; `None` where numbers are learned.
+    pub fn accuracy(&self) -> Option<f64> {
+        self.correct.map(|correct| correct as f64 / self.examples as f64)
+    }
+
+    /// R², averaged over the numbers that are learned.
+    pub fn r2(&self) -> Option<f64> {
+        self.score.and_then(|score| score.r2)
     }
 }
 
@@ -86,6 +94,8 @@ pub struct Trainer<'e, 'd> {
     streaming: Option<Streaming>,
     /// Whether the device holds the first examples of the training part.
     holds_first: bool,
+    /// What is known of the targets of each part that is measured.
+    moments: Vec<Moments>,
     matrices: Matrices,
     epoch: usize,
 }
@@ -119,6 +129,9 @@ impl<'e, 'd> Trainer<'e, 'd> {
             loaded => loaded?,
         };
         let matrices = Matrices::new(topology, batch);
+        let moments =
+            layout.measured.iter().map(|measured| Moments::of(&data.dataset, numbers_of(data, measured.part)));
+        let moments = moments.collect();
         write_parameters(executor, &matrices, parameters)?;
         Ok(Trainer {
             executor,
@@ -128,6 +141,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             holds_first: streaming.is_none(),
             layout,
             streaming,
+            moments,
             matrices,
             epoch: 0,
         })
@@ -247,20 +261,27 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// # Errors
     /// A failing device.
     pub fn evaluate(&mut self, part: PartOfData) -> Result<Option<Evaluation>> {
-        let Some(Measured { plans, .. }) = self.layout.measured.iter().find(|measured| measured.part == part) else {
+        let Some(at) = self.layout.measured.iter().position(|measured| measured.part == part) else {
             return Ok(None);
         };
-        let (plans, data) = (*plans, self.data);
+        let (plans, data) = (self.layout.measured[at].plans, self.data);
         self.go_through(plans, numbers_of(data, part), 0.0, &mut |_| ())?;
-        let totals: Vec<f32> = self.executor.read(&self.layout.totals)?;
-        let counts: Vec<u32> = self.executor.read(&self.layout.counts)?;
+        let measures = &self.layout.measures;
+        let totals: Vec<f32> = self.executor.read(&measures.totals)?;
         let used = plans.mini_batches();
         let total: f64 = totals[..used].iter().map(|&total| f64::from(total)).sum();
-        Ok(Some(Evaluation {
-            cost: total / plans.examples as f64,
-            correct: counts[..used].iter().map(|&count| count as usize).sum(),
-            examples: plans.examples,
-        }))
+        let (mut correct, mut score) = (None, None);
+        match &measures.fit {
+            Fit::Correct(counts) => {
+                let counts: Vec<u32> = self.executor.read(counts)?;
+                correct = Some(counts[..used].iter().map(|&count| count as usize).sum());
+            }
+            Fit::SquaredErrors(sums) => {
+                let squared_errors: Vec<f32> = self.executor.read(sums)?;
+                score = Some(self.moments[at].score(&squared_errors[..used * sums.cols]));
+            }
+        }
+        Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
     }
 
     /// The weights and biases as they are now.
@@ -303,6 +324,7 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
         plans.prepare(executor, chunk)?;
     }
     if streaming.is_some() {
+        write_class_weights(executor, &layout.examples, &data.dataset)?;
         // Chunks come in the order in which they are used.
         return executor.write(&layout.examples.order, &(0..chunk as u32).collect::<Vec<_>>());
     }
@@ -314,7 +336,7 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
     Ok(())
 }
 
-/// Brings the inputs and the labels of a data set to a device.
+/// Brings the inputs and the desired outputs of a data set to a device.
 pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
     match dataset.inputs() {
         Inputs::Bytes { values, .. } => executor.write(&examples.inputs, values)?,
@@ -326,7 +348,24 @@ pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, d
             })?;
         }
     }
-    executor.write(&examples.labels, dataset.labels())
+    match &examples.desired {
+        Desired::Classes { labels, .. } => executor.write(labels, dataset.labels())?,
+        Desired::Numbers(desired) => executor.write(desired, &dataset.desired_numbers())?,
+    }
+    write_class_weights(executor, examples, dataset)
+}
+
+/// Brings what an example of each class counts to a device, where not all count alike.
+fn write_class_weights(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
+    if let Desired::Classes { weights: Some(matrix), .. } = &examples.desired
+        && let Some(weights) = dataset.class_weights()
+    {
+        let mut weights = weights.to_vec();
+        // A network may have more outputs than there are classes.
+        weights.resize(matrix.len(), 1.0);
+        executor.write(matrix, &weights)?;
+    }
+    Ok(())
 }
 
 /// Brings weights and biases to a device.
@@ -343,17 +382,21 @@ pub(crate) fn write_parameters(
 }
 
 /// Where plans find the examples of a data set, picked by `order`.
-pub fn examples_of(dataset: &Dataset, order: &Matrix) -> Examples {
+pub fn examples_of(dataset: &Dataset, topology: &Topology, order: &Matrix) -> Examples {
     let (element, scale) = match dataset.inputs().byte_scale() {
         Some(scale) => (Element::Byte, scale),
         None => (Element::F32, 1.0),
     };
-    Examples {
-        order: order.clone(),
-        inputs: Matrix::of(element, "inputs", dataset.len(), dataset.features()),
-        scale,
-        labels: Matrix::of(Element::U32, "labels", dataset.len(), 1),
-    }
+    let outputs = topology.n[topology.last()];
+    let desired = match dataset.targets() {
+        Targets::Classes(_) => Desired::Classes {
+            labels: Matrix::of(Element::U32, "labels", dataset.len(), 1),
+            weights: dataset.class_weights().map(|_| Matrix::new("class_weights", 1, outputs)),
+        },
+        Targets::Numbers { width, .. } => Desired::Numbers(Matrix::new("targets", dataset.len(), *width)),
+    };
+    let inputs = Matrix::of(element, "inputs", dataset.len(), dataset.features());
+    Examples { order: order.clone(), inputs, scale, desired }
 }
 
 /// Makes sure that a network can be trained on data as wished, before anything large is made.
@@ -391,12 +434,18 @@ fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
             dataset.features()
         ))
     );
-    ensure!(
-        outputs >= dataset.classes(),
-        WrongUsage::new(format!(
-            "the network {topology} has {outputs} outputs, but the data has {} classes",
-            dataset.classes()
-        ))
-    );
+    let needed = dataset.output_width();
+    match dataset.task() {
+        Task::Classification => ensure!(
+            outputs >= needed,
+            WrongUsage::new(format!("the network {topology} has {outputs} outputs, but the data has {needed} classes"))
+        ),
+        Task::Regression => ensure!(
+            outputs == needed,
+            WrongUsage::new(format!(
+                "the network {topology} has {outputs} outputs, but there are {needed} numbers to learn"
+            ))
+        ),
+    }
     Ok(())
 }

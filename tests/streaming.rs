@@ -9,38 +9,54 @@ use std::process::{Command, Output};
 use common::program::{Folder, assert_fails, gzip, idx, json, npy, stdout, zipped};
 use common::{adapters_under_test, random, random_below};
 use gpu_backprop::activation::SIGMOID;
-use gpu_backprop::backprop::{Examples, evaluation_plan};
+use gpu_backprop::backprop::{Measures, evaluation_plan};
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
-use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::data::{Data, Dataset, Inputs, Split, Targets};
 use gpu_backprop::executor::Executor;
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::{Element, Matrix};
-use gpu_backprop::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, examples_of};
 
 const WIDTHS: [usize; 3] = [37, 12, 5];
 const EXAMPLES: usize = 8001;
 /// 7,201 examples to train on: the last mini-batch has 7.
 const BATCH: usize = 11;
 
+/// What a data set is of.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    BytesAndClasses,
+    FloatsAndWeightedClasses,
+    FloatsAndNumbers,
+}
+
 /// Random examples, of which every tenth is for validation or for testing.
-fn data(bytes: bool) -> Data {
+fn data(kind: Kind) -> Data {
     let len = EXAMPLES * WIDTHS[0];
-    let inputs = if bytes {
-        let values = random_below(1, len, 256).into_iter().map(|byte| byte as u8).collect();
-        Inputs::Bytes { values, scale: 1.0 / 255.0 }
-    } else {
-        Inputs::Floats(random(1, len))
+    let floats = Inputs::Floats(random(1, len));
+    let classes = random_below(2, EXAMPLES, 5);
+    let dataset = match kind {
+        Kind::BytesAndClasses => {
+            let values = random_below(1, len, 256).into_iter().map(|byte| byte as u8).collect();
+            Dataset::new(Inputs::Bytes { values, scale: 1.0 / 255.0 }, WIDTHS[0], classes)
+        }
+        Kind::FloatsAndWeightedClasses => {
+            Dataset::new(floats, WIDTHS[0], classes).and_then(|data| data.weighted(vec![1.0, 2.0, 0.5, 0.0, 1.5]))
+        }
+        Kind::FloatsAndNumbers => {
+            let values = random(3, EXAMPLES * 5).into_iter().map(f64::from).collect();
+            Dataset::with_targets(floats, WIDTHS[0], Targets::Numbers { values, width: 5 })
+        }
     };
-    let dataset = Dataset::new(inputs, WIDTHS[0], random_below(2, EXAMPLES, 5)).expect("a data set");
     let numbers = |wanted: &dyn Fn(u32) -> bool| (0..EXAMPLES as u32).filter(|&i| wanted(i)).collect();
     let split = Split {
         training: numbers(&|i| i % 10 != 3),
         validation: numbers(&|i| i % 20 == 3),
         test: numbers(&|i| i % 20 == 13),
     };
-    Data { name: "random".into(), dataset, split }
+    Data { name: format!("{kind:?}"), dataset: dataset.expect("a data set"), split }
 }
 
 /// What came of a training: each epoch's measurements, the weights, and what was chosen.
@@ -68,36 +84,33 @@ fn train(executor: &mut dyn Executor, data: &Data, batch: usize) -> Trained {
 }
 
 /// Memory for the network, and for a chunk of about 1,500 examples while the next one is on its way.
-fn limit(executor: &dyn Executor, bytes: bool) -> u64 {
+fn limit(executor: &dyn Executor, data: &Data) -> u64 {
     let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
-    let (element, row) = if bytes { (Element::Byte, WIDTHS[0]) } else { (Element::F32, 4 * WIDTHS[0]) };
-    let examples = Examples {
-        order: Matrix::of(Element::U32, "order", 1, 1),
-        inputs: Matrix::of(element, "inputs", 1, WIDTHS[0]),
-        scale: 1.0,
-        labels: Matrix::of(Element::U32, "labels", 1, 1),
-    };
-    let (totals, counts) = (Matrix::new("totals", 1, 1), Matrix::of(Element::U32, "counts", 1, 1));
-    let evaluation = evaluation_plan(&topology, &examples, 1000, &totals, &counts).expect("a plan");
-    executor.size_of(&[evaluation]) + 1500 * (2 * (row as u64 + 4) + 4)
+    let mut examples = examples_of(&data.dataset, &topology, &Matrix::of(Element::U32, "order", 1, 1));
+    examples.inputs.rows = 1;
+    examples.desired = examples.desired.with_rows(1);
+    let measures = Measures::of(&examples, &topology, 1);
+    let evaluation = evaluation_plan(&topology, &examples, 1000, &measures).expect("a plan");
+    let row = examples.inputs.size() + examples.desired.of_examples().size();
+    executor.size_of(&[evaluation]) + 1500 * (2 * row as u64 + 4)
 }
 
 /// Trains on all data at once, and then in memory for a part of it: the same to the bit.
 fn assert_same(what: &str, executor: &mut dyn Executor) {
-    for bytes in [true, false] {
-        let data = data(bytes);
+    for kind in [Kind::BytesAndClasses, Kind::FloatsAndWeightedClasses, Kind::FloatsAndNumbers] {
+        let data = data(kind);
         let resident = train(executor, &data, BATCH);
         assert!(!resident.choices.iter().any(|line| line.contains("streamed")), "{what}: {:?}", resident.choices);
         let unlimited = executor.memory().of_all;
-        executor.limit_memory(limit(executor, bytes));
+        executor.limit_memory(limit(executor, &data));
         let streamed = train(executor, &data, BATCH);
         executor.limit_memory(unlimited);
         let line = streamed.choices.iter().find(|line| line.contains("streamed in chunks of"));
         let line = line.unwrap_or_else(|| panic!("{what}: {:?}", streamed.choices));
         let chunk: usize = line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number");
         assert!(chunk < data.split.training.len() / 2, "{what}: {line}");
-        assert_eq!(streamed.sha256, resident.sha256, "{what}, bytes: {bytes}: {line}");
-        assert_eq!(streamed.evaluations, resident.evaluations, "{what}, bytes: {bytes}: {line}");
+        assert_eq!(streamed.sha256, resident.sha256, "{what}, {kind:?}: {line}");
+        assert_eq!(streamed.evaluations, resident.evaluations, "{what}, {kind:?}: {line}");
         let rest = |choices: &[String]| -> Vec<String> {
             choices.iter().filter(|line| !line.contains("streamed")).cloned().collect()
         };

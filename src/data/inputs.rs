@@ -185,7 +185,7 @@ impl Inputs {
     }
 
     /// Activations (x − offset) · scale, of an offset and a scale for each input of an example.
-    pub(super) fn scaled(self, numbers: Vec<(f64, f64)>) -> Self {
+    pub(super) fn scaled(self, numbers: &[(f64, f64)]) -> Self {
         let activation = |i: usize, x: f64| scaled(numbers[i % numbers.len()], x);
         match self {
             Inputs::Bytes { values, .. } => {

@@ -251,11 +251,11 @@ impl Mapped {
     }
 
     /// Makes floats of what is picked from now on.
-    pub(super) fn scaled(mut self, numbers: Vec<(f64, f64)>) -> Self {
+    pub(super) fn scaled(mut self, numbers: &[(f64, f64)]) -> Self {
         self.byte_scale = None;
         for part in &mut self.parts {
             debug_assert!(part.scaling.is_none(), "raw inputs are scaled once");
-            part.scaling = Some(numbers.clone());
+            part.scaling = Some(numbers.to_vec());
         }
         self
     }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::streaming::Streaming;
 use super::{PartOfData, evaluation_batch, examples_of};
-use crate::backprop::{Examples, evaluation_plan, training_plan};
+use crate::backprop::{Examples, Measures, evaluation_plan, training_plan};
 use crate::data::Data;
 use crate::executor::{Executor, Progress};
 use crate::kernel::MiniBatch;
@@ -99,10 +99,8 @@ pub struct Layout {
     pub measured: Vec<Measured>,
     /// Where training finds its examples.
     pub examples: Examples,
-    /// The costs of mini-batches that were measured.
-    pub totals: Matrix,
-    /// The examples of each that were classified correctly.
-    pub counts: Matrix,
+    /// What is measured.
+    pub measures: Measures,
 }
 
 impl Layout {
@@ -116,11 +114,11 @@ impl Layout {
             // All parts come the same way, one after the other.
             Some(streaming) => {
                 let order = Matrix::of(Element::U32, "chunk_order", streaming.chunk, 1);
-                let mut examples = examples_of(dataset, &order);
-                (examples.inputs.rows, examples.labels.rows) = (streaming.chunk, streaming.chunk);
-                examples
+                let mut examples = examples_of(dataset, topology, &order);
+                examples.inputs.rows = streaming.chunk;
+                Examples { desired: examples.desired.with_rows(streaming.chunk), ..examples }
             }
-            None => examples_of(dataset, &Matrix::of(Element::U32, name, len, 1)),
+            None => examples_of(dataset, topology, &Matrix::of(Element::U32, name, len, 1)),
         };
         let mut plans = Vec::new();
         let examples = examples_in("training_order", split.training.len());
@@ -135,22 +133,20 @@ impl Layout {
         ];
         let at_once = streaming.map_or_else(|| evaluation_batch(topology), |streaming| streaming.evaluation_batch);
         let slots = parts.iter().map(|(_, _, len)| len.div_ceil(at_once)).max().unwrap_or(1);
-        let totals = Matrix::new("totals", slots, 1);
-        let counts = Matrix::of(Element::U32, "counts", slots, 1);
+        let measures = Measures::of(&examples, topology, slots);
         let mut measured = Vec::new();
         for (part, name, len) in parts.into_iter().filter(|(_, _, len)| *len > 0) {
             let examples = examples_in(name, len);
-            let of_part = PlansOfPart::new(len, at_once, &mut plans, |m| {
-                evaluation_plan(topology, &examples, m, &totals, &counts)
-            })?;
+            let of_part =
+                PlansOfPart::new(len, at_once, &mut plans, |m| evaluation_plan(topology, &examples, m, &measures))?;
             measured.push(Measured { part, order: examples.order, plans: of_part });
         }
-        Ok(Layout { plans, training, measured, examples, totals, counts })
+        Ok(Layout { plans, training, measured, examples, measures })
     }
 
     /// Bytes that the examples of training take.
     pub fn examples_size(&self) -> u64 {
-        let Examples { order, inputs, labels, .. } = &self.examples;
-        [order, inputs, labels].into_iter().map(|matrix| matrix.size() as u64).sum()
+        let Examples { order, inputs, desired, .. } = &self.examples;
+        [order, inputs, desired.of_examples()].into_iter().map(|matrix| matrix.size() as u64).sum()
     }
 }

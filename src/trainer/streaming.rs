@@ -52,7 +52,8 @@ impl Streaming {
     pub fn needed(executor: &dyn Executor, topology: &Topology, data: &Data, batch: usize) -> Result<Option<Self>> {
         let (memory, dataset) = (executor.memory(), &data.dataset);
         let entries = dataset.len() as u64 * dataset.features() as u64;
-        let size = entries * input_size(dataset);
+        let bytes = dataset.inputs().byte_scale().is_some();
+        let size = if bytes { entries } else { size_of::<f32>() as u64 * entries };
         let why = if u32::try_from(entries).is_err() {
             format!("{entries} inputs are more than kernels count")
         } else if size > memory.of_matrix {
@@ -81,9 +82,11 @@ impl Streaming {
         batch: usize,
     ) -> Result<Self> {
         let (memory, dataset) = (executor.memory(), &data.dataset);
-        let row = dataset.features() as u64 * input_size(dataset);
+        let examples = examples_of(dataset, topology, &Matrix::of(Element::U32, "order", 1, 1));
+        let size_of_row = |matrix: &Matrix| (matrix.cols * matrix.element.size()) as u64;
+        let row = size_of_row(&examples.inputs);
         // What a chunk takes, and what the next one takes on its way.
-        let of_example = 2 * (row + 4) + 4;
+        let of_example = 2 * (row + size_of_row(examples.desired.of_examples())) + size_of_row(&examples.order);
         let mut evaluation_batch = evaluation_batch(topology);
         let split = &data.split;
         let parts = [&split.training, &split.validation, &split.test];
@@ -118,17 +121,13 @@ impl Streaming {
     }
 }
 
-/// Bytes of an input.
-fn input_size(dataset: &Dataset) -> u64 {
-    let order = Matrix::of(Element::U32, "order", 1, 1);
-    examples_of(dataset, &order).inputs.element.size() as u64
-}
-
 /// Some examples, as a device takes them.
 #[derive(Default, Debug)]
 pub struct Chunk {
     inputs: Picked,
-    labels: Vec<u32>,
+    /// Words of 32 bits.
+    desired: Vec<u32>,
+    examples: usize,
 }
 
 impl Chunk {
@@ -138,14 +137,14 @@ impl Chunk {
     /// A file that is no longer what it was.
     pub fn pick(&mut self, dataset: &Dataset, examples: &[u32]) -> Result<()> {
         dataset.inputs().pick(examples, dataset.features(), &mut self.inputs)?;
-        self.labels.clear();
-        self.labels.extend(examples.iter().map(|&example| dataset.labels()[example as usize]));
+        dataset.pick_desired(examples, &mut self.desired);
+        self.examples = examples.len();
         Ok(())
     }
 
     /// Number of examples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.examples
     }
 
     /// Brings the chunk to the beginning of the examples of a device.
@@ -155,7 +154,7 @@ impl Chunk {
     pub fn write(&self, executor: &mut dyn Executor, examples: &Examples) -> Result<()> {
         let rows = |matrix: &Matrix| Matrix { rows: self.len(), ..matrix.clone() };
         executor.write_bytes(&rows(&examples.inputs), self.inputs.bytes())?;
-        executor.write(&rows(&examples.labels), &self.labels)
+        executor.write(&rows(examples.desired.of_examples()), &self.desired)
     }
 }
 
@@ -211,13 +210,13 @@ mod tests {
         let dataset = Dataset::new(inputs, 2, (0..10).map(|i| i % 3).collect()).expect("a data set");
         let order = [7, 3, 9, 0, 1, 8, 5, 2];
         for most in [1, 3, 8, 100] {
-            let (mut inputs, mut labels, mut end) = (Vec::new(), Vec::new(), 0);
+            let (mut inputs, mut labels, mut end) = (Vec::new(), Vec::<u32>::new(), 0);
             each_chunk(&dataset, &order, most, |span, chunk| {
                 assert_eq!((span.start, span.len()), (end, chunk.len()));
                 assert!(chunk.len() == most || span.end == order.len());
                 end = span.end;
                 inputs.extend(bytemuck::pod_collect_to_vec::<u8, f32>(chunk.inputs.bytes()));
-                labels.extend(&chunk.labels);
+                labels.extend(&chunk.desired);
                 Ok(())
             })
             .expect("chunks");
