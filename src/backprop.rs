@@ -62,7 +62,8 @@ impl Matrices {
     }
 }
 
-/// Where a plan finds its examples: the whole data set stays on the device, and an order picks.
+/// Where a plan finds its examples: those that are on the device, all of them or a chunk, from which an order
+/// picks.
 #[derive(Clone, Debug)]
 pub struct Examples {
     /// Numbers of examples, (examples in use, 1): a permutation of the training set, say.
