@@ -189,7 +189,9 @@ impl<'e, 'd> Trainer<'e, 'd> {
             Some(streaming) => {
                 self.holds_first = false;
                 let whole = streaming.chunk / plans.batch * plans.batch;
-                each_chunk(&self.data.dataset, order, whole, |span, chunk| {
+                // A part of less than one mini-batch fits into a chunk.
+                let most = whole.max(plans.batch.min(order.len()));
+                each_chunk(&self.data.dataset, order, most, |span, chunk| {
                     chunk.write(executor, &self.layout.examples)?;
                     plans.start(executor, span, eta, progress)
                 })?;

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::process::{Command, Output};
 
+use anyhow::{Result, anyhow};
+
 use common::program::{Folder, assert_fails, gzip, idx, json, npy, stdout, zipped};
 use common::{adapters_under_test, random, random_below};
 use gpu_backprop::activation::SIGMOID;
@@ -13,10 +15,12 @@ use gpu_backprop::backprop::{Measures, evaluation_plan};
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split, Targets};
-use gpu_backprop::executor::Executor;
+use gpu_backprop::error::OutOfMemory;
+use gpu_backprop::executor::{DeviceDescription, Executor, Memory, Progress};
 use gpu_backprop::gpu::GpuOptions;
+use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::plan::{Element, Matrix};
+use gpu_backprop::plan::{Element, Matrix, Plan};
 use gpu_backprop::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, examples_of};
 
 const WIDTHS: [usize; 3] = [37, 12, 5];
@@ -125,6 +129,66 @@ fn on_the_cpu_the_weights_are_the_same() {
         assert_same(&format!("{threads} threads"), &mut Cpu::new(threads), &kinds);
     }
     assert_same("twins", &mut Cpu::of_twins(), &kinds);
+}
+
+/// A device that refuses more examples than these, and says nothing before.
+struct Scarce {
+    inner: Cpu,
+    most: usize,
+}
+
+impl Executor for Scarce {
+    fn device(&self) -> &DeviceDescription {
+        self.inner.device()
+    }
+
+    fn memory(&self) -> Memory {
+        Memory { of_matrix: u64::MAX, of_all: u64::MAX, is_limit: false, chunk: 100_000 }
+    }
+
+    fn limit_memory(&mut self, bytes: u64) {
+        self.inner.limit_memory(bytes);
+    }
+
+    fn load(&mut self, plans: &[Plan]) -> Result<()> {
+        let mut examples = plans.iter().flat_map(Plan::operands).filter(|matrix| &*matrix.name == "inputs");
+        if examples.any(|matrix| matrix.rows > self.most) {
+            return Err(anyhow!(OutOfMemory::new("no more memory")).context("cannot load"));
+        }
+        self.inner.load(plans)
+    }
+
+    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.inner.write_bytes_at(matrix, offset, bytes)
+    }
+
+    fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
+        self.inner.read_bytes(matrix)
+    }
+
+    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        self.inner.run(plan, mini_batches, progress)
+    }
+}
+
+#[test]
+fn what_a_device_refuses_is_streamed() {
+    let mut data = data(Kind::BytesAndClasses);
+    // The last parts are less than what is measured at a time.
+    for examples in [data.split.training.len(), 500] {
+        data.split.training.truncate(examples);
+        let resident = train(&mut Cpu::new(1), &data, BATCH);
+        let streamed = train(&mut Scarce { inner: Cpu::new(1), most: EXAMPLES - 1 }, &data, BATCH);
+        assert!(streamed.choices[0].contains("does not hold all of it: cannot load: no more memory"));
+        assert_eq!((streamed.sha256, streamed.evaluations), (resident.sha256, resident.evaluations));
+    }
+    // If a chunk is refused as well, it is an error.
+    let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
+    let initial = Parameters::random(&topology, Initialization::Scaled, 3).expect("memory");
+    let hyperparameters = Hyperparameters { batch: BATCH, eta: 1.0, seed: 4 };
+    let mut nothing = Scarce { inner: Cpu::new(1), most: 0 };
+    let error = Trainer::new(&mut nothing, &topology, &initial, &data, hyperparameters).expect_err("no memory");
+    assert_eq!(format!("{error:#}"), "cannot load: no more memory");
 }
 
 #[test]

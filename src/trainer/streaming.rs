@@ -55,7 +55,7 @@ impl Streaming {
         let bytes = dataset.inputs().byte_scale().is_some();
         let size = if bytes { entries } else { size_of::<f32>() as u64 * entries };
         let why = if u32::try_from(entries).is_err() {
-            format!("{entries} inputs are more than kernels count")
+            format!("{entries} inputs are more than kernels can count")
         } else if size > memory.of_matrix {
             format!("its inputs take {}, the device holds {} at once", megabytes(size), megabytes(memory.of_matrix))
         } else {
