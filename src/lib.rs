@@ -79,6 +79,7 @@ pub mod executor;
 pub mod export;
 pub mod fuse;
 pub mod gpu;
+mod host_memory;
 pub mod kernel;
 pub mod kernels;
 pub mod model_file;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::preprocessing::Columns;
 use super::table::{Matched, Row, Rows, TableOptions, listed, shown, target_number, whole_number};
-use super::{Dataset, Inputs, Outputs, Preprocessing, Targets, file};
+use super::{Dataset, Inputs, Outputs, Picked, Preprocessing, Targets, file};
 use crate::error::WrongUsage;
 
 /// What a network takes and gives, as its training data had it.
@@ -145,7 +145,10 @@ impl<'a> ExampleReader<'a> {
         let targets = targets.map(|targets| as_learned(targets, interface.outputs)).transpose();
         let targets = targets.with_context(|| shown.to_string())?;
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
-        inputs.check_finite(features).with_context(|| shown.to_string())?;
+        // Those with targets have been looked through; they are to be again if they were scaled.
+        if !with_targets || matches!(interface.preprocessing, Preprocessing::Columns(_)) {
+            inputs.check_finite(features).with_context(|| shown.to_string())?;
+        }
         Ok(Examples::Array { inputs, targets, next: 0, examples })
     }
 
@@ -156,7 +159,7 @@ impl<'a> ExampleReader<'a> {
 
     /// Whether its inputs are bytes.
     pub fn gives_bytes(&self) -> bool {
-        matches!(self.examples, Examples::Array { inputs: Inputs::Bytes { .. }, .. })
+        matches!(&self.examples, Examples::Array { inputs, .. } if inputs.byte_scale().is_some())
     }
 
     /// Number of fields so far with a category that the network was not trained on.
@@ -202,13 +205,9 @@ impl<'a> ExampleReader<'a> {
                 let range = *next..next.saturating_add(most).min(*examples);
                 *next = range.end;
                 let features = self.interface.features;
-                let entries = range.start * features..range.end * features;
-                let inputs = match inputs {
-                    Inputs::Bytes { values, scale } => {
-                        Inputs::Bytes { values: values[entries].to_vec(), scale: *scale }
-                    }
-                    Inputs::Floats(values) => Inputs::Floats(values[entries].to_vec()),
-                };
+                let (numbers, mut picked) = (range.clone().map(|i| i as u32).collect::<Vec<u32>>(), Picked::default());
+                inputs.pick(&numbers, features, &mut picked).with_context(name)?;
+                let inputs = inputs.of_picked(picked);
                 let targets = targets.as_ref().map(|targets| targets.part(range.clone()));
                 Ok((!range.is_empty()).then_some(Chunk { inputs, targets, examples: range.len() }))
             }
@@ -220,8 +219,13 @@ impl<'a> ExampleReader<'a> {
     /// # Errors
     /// As [`ExampleReader::next_chunk`], and no examples or no targets.
     pub fn read_all(mut self) -> Result<Dataset> {
-        let chunk = self.next_chunk(usize::MAX)?;
-        let Some(Chunk { inputs, targets, .. }) = chunk else { bail!("{}: no rows", self.name) };
+        let (inputs, targets) = match self.examples {
+            Examples::Array { inputs, targets, .. } => (inputs, targets),
+            Examples::Table(_) => match self.next_chunk(usize::MAX)? {
+                Some(Chunk { inputs, targets, .. }) => (inputs, targets),
+                None => bail!("{}: no rows", self.name),
+            },
+        };
         let targets = targets.with_context(|| format!("{}: no targets were asked for", self.name))?;
         let Interface { features, preprocessing, outputs } = self.interface;
         Dataset::with_targets(inputs, features, targets)?.described(preprocessing.clone(), outputs.clone())
