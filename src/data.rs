@@ -1,8 +1,10 @@
 //! Data sets: the examples a network learns from and is measured on.
 
+pub mod archive;
 pub mod digits;
 mod file;
 pub mod idx;
+pub mod labels;
 pub mod npy;
 pub mod preprocessing;
 mod reader;

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::archive::Part;
 use super::table::{Matched, Row, Rows, TableOptions, listed, shown, whole_number};
+use super::unpacking::unpacked;
 use super::{Dataset, Inputs, Preprocessing, file};
 use crate::error::WrongUsage;
 
@@ -104,7 +106,7 @@ impl<'a> ExampleReader<'a> {
         );
         let columns = interface.preprocessing.columns(interface.features);
         let names = columns.columns.iter().filter_map(|column| column.name.clone());
-        let rows = Rows::new(source, &file.table.format(names))?;
+        let rows = Rows::new(unpacked(source)?, &file.table.format(names))?;
         let target = file.table.target.as_deref();
         let matched = Matched::new(&columns, rows.header(), rows.width(), target, file.table.no_header)?;
         let classes = if with_classes {
@@ -132,7 +134,8 @@ impl<'a> ExampleReader<'a> {
             WrongUsage::new(format!("{} goes with a table; {shown} is none", flag.unwrap_or_default()))
         );
         let (inputs, features, labels) = if with_classes {
-            file::labelled(&file.path, file.labels.as_deref(), "--labels")?.into_parts()
+            let examples = file::labelled(&file.path, file.labels.as_deref(), Part::Test, "--labels")?;
+            examples.with_classes(interface.classes).with_context(|| shown.to_string())?.into_parts()
         } else {
             ensure!(file.labels.is_none(), WrongUsage::new("--labels: no labels are needed to predict"));
             let (inputs, features) = file::unlabelled(&file.path)?;
@@ -144,7 +147,6 @@ impl<'a> ExampleReader<'a> {
             "{shown}: its examples have {features} inputs, the model takes {}",
             interface.features
         );
-        let labels = in_classes(labels, interface.classes).with_context(|| shown.to_string())?;
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
         inputs.check_finite(features).with_context(|| shown.to_string())?;
         Ok(Examples::Array { inputs, labels, next: 0, examples })
@@ -224,18 +226,4 @@ fn class_of(row: &Row<'_>, at: usize, classes: &HashMap<&str, u32>, names: &[Str
         let known = listed(names.iter().map(String::as_str));
         row.error_at(at, &format!("`{}` is none of the classes of training: {known}", shown(field)))
     })
-}
-
-/// The labels 0, 1, 2, ... of an array, as the classes of those names.
-fn in_classes(labels: Vec<u32>, names: &[String]) -> Result<Vec<u32>> {
-    let classes: HashMap<&str, u32> = (0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect();
-    let class = |(i, label): (usize, u32)| match classes.get(label.to_string().as_str()) {
-        Some(&class) => Ok(class),
-        None => bail!(
-            "the label of example {} is {label}, none of the classes of training: {}",
-            i + 1,
-            listed(names.iter().map(String::as_str))
-        ),
-    };
-    labels.into_iter().enumerate().map(class).collect()
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::archive::Part as ArchivePart;
 use super::table::{Table, TableOptions};
 use super::{
     Dataset, ExampleFile, ExampleReader, Inputs, Interface, Preprocessing, Scale, Split, digits, file, stratified_part,
@@ -89,13 +90,19 @@ pub fn open(source: &Source) -> Result<Data> {
             let table = Table::open(path, &source.table).with_context(|| name.clone())?;
             (Raw::Table(table), None)
         }
-        Some(path) => (Raw::Array(file::labelled(path, labels.as_deref(), "--labels")?), None),
+        Some(path) => {
+            let training = file::labelled(path, labels.as_deref(), ArchivePart::Training, "--labels")?;
+            let test = if source.test.is_none() { file::own_test_part(path)? } else { None };
+            (Raw::Array(training), test)
+        }
     };
     if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
         bail!(WrongUsage::new(format!("{flag} goes with a table; {name} is none")));
     }
     if let Raw::Array(dataset) = &raw {
-        ensure!(dataset.classes() > 1, "{name}: the labels have only the class 0, but at least 2 classes are needed");
+        let file = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
+        let only = dataset.class_name(0);
+        ensure!(dataset.classes() > 1, "{file}: the labels have only the class {only}, but at least 2 classes are needed");
     }
     if let Some(limit) = source.limit {
         raw.limit(limit, *seed)?;
@@ -120,7 +127,8 @@ pub fn open(source: &Source) -> Result<Data> {
     match (test, own_test) {
         (None, Some(test)) => {
             let preprocessing = data.dataset.preprocessing().clone();
-            let context = || format!("the test files of {}", data.name);
+            let context = || format!("the test part of {}", data.name);
+            let test = data.in_classes(test).with_context(context)?;
             let test = test.preprocessed(preprocessing).with_context(context)?;
             data.split.test = data.add(test)?;
         }
@@ -208,14 +216,26 @@ impl Data {
         Ok((before..self.dataset.len()).map(|i| i as u32).collect())
     }
 
+    /// Examples whose labels are text, with the classes of the data set, even if those are numbers.
+    fn in_classes(&self, examples: Dataset) -> Result<Dataset> {
+        let named = !(self.dataset.class_names.is_empty() && examples.class_names.is_empty());
+        if !named {
+            return Ok(examples);
+        }
+        let dataset = &self.dataset;
+        let names: Vec<String> = (0..dataset.classes()).map(|class| dataset.class_name(class).into_owned()).collect();
+        examples.with_classes(&names)
+    }
+
     /// Adds the examples of a part that has files of its own; returns their numbers.
     fn add_part(&mut self, part: Option<&Part>, flag: &str, source: &Source) -> Result<Vec<u32>> {
         let Some(Part::Files { examples, labels }) = part else { return Ok(Vec::new()) };
         let preprocessing = self.dataset.preprocessing().clone();
         let context = || format!("--{flag} {}", examples.display());
         let added = if self.dataset.class_names.is_empty() {
-            let added = file::labelled(examples, labels.as_deref(), &format!("--{flag}-labels"));
-            let added = added?;
+            let labels_flag = format!("--{flag}-labels");
+            let added = file::labelled(examples, labels.as_deref(), ArchivePart::Test, &labels_flag)?;
+            let added = self.in_classes(added).with_context(context)?;
             ensure!(
                 added.features() == self.dataset.features(),
                 "{}: its examples have {} inputs, those of the training data {}",
@@ -243,7 +263,7 @@ impl Data {
 pub(super) fn mnist_part(folder: &Path, part: &str) -> Result<Dataset> {
     let images = find(folder, &format!("{part}-images"), "idx3-ubyte")?;
     let labels = find(folder, &format!("{part}-labels"), "idx1-ubyte")?;
-    file::labelled(&images, Some(&labels), "--labels")
+    file::labelled(&images, Some(&labels), ArchivePart::Training, "--labels")
 }
 
 /// The file is published as `stem-kind` and as `stem.kind`, with and without `.gz`.

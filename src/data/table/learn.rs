@@ -1,17 +1,17 @@
 //! Tables to learn from.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::matched::{Matched, find, no_number};
-use super::{Format, Row, Rows, is_missing, listed, number, shown, whole_number};
-use crate::data::MAX_CLASSES;
+use super::{Format, Row, Rows, is_missing, listed, number, shown};
+use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, Target, Values, title};
+use crate::data::unpacking::unpacked;
 use crate::error::WrongUsage;
 
 /// What is said of a table beside its name.
@@ -91,7 +91,7 @@ impl Table {
     pub fn open(path: &Path, options: &TableOptions) -> Result<Self> {
         let file = regular(File::open(path)?)?;
         let format = options.format([]);
-        let mut rows = Rows::new(&file, &format)?;
+        let mut rows = rows_of(&file, &format)?;
         let header = rows.header().map(<[String]>::to_vec);
         let width = rows.width();
         let Some(target) = &options.target else {
@@ -115,12 +115,19 @@ impl Table {
             for (&at, kind) in inputs.iter().zip(&mut kinds) {
                 look(&row, at, categorical.contains(&at), options, kind)?;
             }
-            classes.add(&row, target)?;
+            classes.add(row.field(target)?, |what| row.error_at(target, what))?;
         }
+        drop(rows);
+        let (labels, classes) = classes.finish();
+        let title = |at| title_of(header.as_deref(), at);
+        ensure!(!labels.is_empty(), "no rows");
         if let Some((at, _)) = inputs.iter().zip(&kinds).find(|(_, kind)| matches!(kind, Kind::Missing)) {
-            ensure!(classes.labels.is_empty(), "column {} has no values", title_of(header.as_deref(), *at));
+            bail!("column {} has no values", title(*at));
         }
-        let (labels, classes) = classes.finish(&title_of(header.as_deref(), target))?;
+        if let [only] = &classes[..] {
+            let column = title(target);
+            bail!("column {column}: every row has the class `{}`, but at least 2 classes are needed", shown(only));
+        }
         let is_text = kinds.iter().map(|kind| matches!(kind, Kind::Text { .. }));
         let inputs = inputs.into_iter().zip(is_text).collect();
         let rows = (0..labels.len() as u32).collect();
@@ -199,8 +206,7 @@ impl Table {
 
     /// Reads the table once more, and shows the wanted rows.
     fn each(&self, wanted: &[u32], mut show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
-        (&self.file).rewind()?;
-        let mut rows = Rows::new(&self.file, &self.format)?;
+        let mut rows = rows_of(&self.file, &self.format)?;
         let mut wanted = wanted.iter().peekable();
         let mut number = 0;
         while let (Some(&&next), Some(row)) = (wanted.peek(), rows.next_row()?) {
@@ -268,67 +274,10 @@ fn look(row: &Row<'_>, at: usize, categorical: bool, options: &TableOptions, kin
     Ok(())
 }
 
-/// Collects the classes of the rows.
-#[derive(Default)]
-struct Classes {
-    found: HashMap<String, u32>,
-    names: Vec<String>,
-    labels: Vec<u32>,
-}
-
-impl Classes {
-    fn add(&mut self, row: &Row<'_>, target: usize) -> Result<()> {
-        let field = row.field(target)?;
-        ensure!(!is_missing(field), row.error_at(target, "the class is missing"));
-        let fraction = number(field).is_some_and(|number| number.fract() != 0.0);
-        ensure!(
-            !fraction,
-            row.error_at(
-                target,
-                &format!("`{field}` is a number with a fraction, but classes are needed: names or whole numbers")
-            )
-        );
-        let name = whole_number(field).map_or(Cow::Borrowed(field), Cow::Owned);
-        let class = match self.found.get(&*name) {
-            Some(&class) => class,
-            None => {
-                let class = self.names.len() as u32;
-                ensure!(
-                    self.names.len() < MAX_CLASSES,
-                    row.error_at(
-                        target,
-                        &format!("more than {MAX_CLASSES} classes; is this the column of the classes?")
-                    )
-                );
-                self.found.insert(name.to_string(), class);
-                self.names.push(name.into_owned());
-                class
-            }
-        };
-        self.labels.push(class);
-        Ok(())
-    }
-
-    /// The labels, and the names of the classes: in the order of numbers if all are, else of text.
-    fn finish(self, column: &str) -> Result<(Vec<u32>, Vec<String>)> {
-        let Classes { names, mut labels, .. } = self;
-        ensure!(!labels.is_empty(), "no rows");
-        ensure!(
-            names.len() > 1,
-            "column {column}: every row has the class `{}`, but at least 2 classes are needed",
-            shown(&names[0])
-        );
-        let numbers: Option<Vec<f64>> = names.iter().map(|name| number(name)).collect();
-        let mut order: Vec<usize> = (0..names.len()).collect();
-        match numbers {
-            Some(numbers) => order.sort_by(|&i, &j| numbers[i].total_cmp(&numbers[j])),
-            None => order.sort_by(|&i, &j| names[i].cmp(&names[j])),
-        }
-        let mut class = vec![0; names.len()];
-        (0..).zip(&order).for_each(|(new, &old)| class[old] = new);
-        labels.iter_mut().for_each(|label| *label = class[*label as usize]);
-        Ok((labels, order.into_iter().map(|old| names[old].clone()).collect()))
-    }
+/// The rows of a table from its beginning, unpacked on the way where they are compressed.
+fn rows_of<'a>(mut file: &'a File, format: &Format) -> Result<Rows<Box<dyn Read + 'a>>> {
+    file.rewind()?;
+    Rows::new(unpacked(file)?, format)
 }
 
 /// A file that can be read again: what is no regular file, such as a pipe, is copied to disk first.

@@ -1,0 +1,10 @@
+//! NPY: inputs, and labels that are numbers or text.
+#![no_main]
+
+use gpu_backprop::data::npy;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = npy::decode(bytes, bytes.len() as u64).and_then(npy::Array::into_images);
+    let _ = npy::decode_labels(bytes, bytes.len() as u64);
+});
