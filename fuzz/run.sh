@@ -11,6 +11,9 @@ shift || true
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(csv idx npy npz model)
 
+# The tables under test are files; memory is faster than a disk.
+[ ! -w /dev/shm ] || export TMPDIR=/dev/shm
+
 target_folder=${CARGO_TARGET_DIR:-$PWD/../target}
 # The dependencies of the program, at its versions.
 cp ../Cargo.lock Cargo.lock

@@ -31,8 +31,21 @@ fn a_compressed_table_is_a_table() {
     let model = folder.text("model.safetensors");
     let train = |path: &str| {
         json(&[
-            "train", path, "--target", "species", "--test", "0.2", "--validation", "0.1", "--epochs", "3", "--device",
-            "cpu", "--json", "-o", &model,
+            "train",
+            path,
+            "--target",
+            "species",
+            "--test",
+            "0.2",
+            "--validation",
+            "0.1",
+            "--epochs",
+            "3",
+            "--device",
+            "cpu",
+            "--json",
+            "-o",
+            &model,
         ])["weights_sha256"]
             .clone()
     };
@@ -53,9 +66,8 @@ fn a_compressed_table_is_a_table() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), predict(IRIS));
     }
     // A part in a file of its own.
-    let report = json(&[
-        "train", IRIS, "--target", "species", "--test", &path, "--epochs", "1", "--device", "cpu", "--json",
-    ]);
+    let report =
+        json(&["train", IRIS, "--target", "species", "--test", &path, "--epochs", "1", "--device", "cpu", "--json"]);
     assert_eq!(report["test_examples"], 150);
 
     // What is cut or damaged on the way.

@@ -80,33 +80,26 @@ impl<'a> ExampleReader<'a> {
     /// that are asked for; each names the file.
     pub fn open(file: &ExampleFile, interface: Interface<'a>, with_classes: bool) -> Result<Self> {
         let name = if file.path == Path::new("-") { "stdin".to_string() } else { file.path.display().to_string() };
-        let table: Option<Box<dyn Read + 'a>> = if file.path == Path::new("-") {
-            Some(Box::new(io::stdin().lock()))
-        } else if file::is_table(&file.path, file.labels.is_some())? {
-            Some(Box::new(File::open(&file.path).with_context(|| name.clone())?))
+        let examples = if file.path == Path::new("-") || file::is_table(&file.path, file.labels.is_some())? {
+            Self::table(file, interface, with_classes).with_context(|| name.clone())?
         } else {
-            None
-        };
-        let examples = match table {
-            Some(source) => Self::table(source, file, interface, with_classes).with_context(|| name.clone())?,
-            None => Self::array(file, interface, with_classes)?,
+            Self::array(file, interface, with_classes)?
         };
         Ok(ExampleReader { interface, name, examples })
     }
 
-    fn table(
-        source: Box<dyn Read + 'a>,
-        file: &ExampleFile,
-        interface: Interface<'a>,
-        with_classes: bool,
-    ) -> Result<Examples<'a>> {
+    fn table(file: &ExampleFile, interface: Interface<'a>, with_classes: bool) -> Result<Examples<'a>> {
         ensure!(
             file.labels.is_none(),
             WrongUsage::new("--labels goes with arrays; a table has its classes in a column: --target")
         );
         let columns = interface.preprocessing.columns(interface.features);
         let names = columns.columns.iter().filter_map(|column| column.name.clone());
-        let rows = Rows::new(unpacked(source)?, &file.table.format(names))?;
+        let format = file.table.format(names);
+        let rows = match file.path == Path::new("-") {
+            true => Rows::new(unpacked(io::stdin().lock())?, &format)?,
+            false => Rows::of_file(File::open(&file.path)?, &format)?,
+        };
         let target = file.table.target.as_deref();
         let matched = Matched::new(&columns, rows.header(), rows.width(), target, file.table.no_header)?;
         let classes = if with_classes {

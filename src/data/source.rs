@@ -102,7 +102,10 @@ pub fn open(source: &Source) -> Result<Data> {
     if let Raw::Array(dataset) = &raw {
         let file = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
         let only = dataset.class_name(0);
-        ensure!(dataset.classes() > 1, "{file}: the labels have only the class {only}, but at least 2 classes are needed");
+        ensure!(
+            dataset.classes() > 1,
+            "{file}: the labels have only the class {only}, but at least 2 classes are needed"
+        );
     }
     if let Some(limit) = source.limit {
         raw.limit(limit, *seed)?;
@@ -127,10 +130,11 @@ pub fn open(source: &Source) -> Result<Data> {
     match (test, own_test) {
         (None, Some(test)) => {
             let preprocessing = data.dataset.preprocessing().clone();
-            let context = || format!("the test part of {}", data.name);
+            let name = format!("the test part of {}", data.name);
+            let context = || name.clone();
             let test = data.in_classes(test).with_context(context)?;
             let test = test.preprocessed(preprocessing).with_context(context)?;
-            data.split.test = data.add(test)?;
+            data.split.test = data.add(test).with_context(context)?;
         }
         _ => data.add_part(test, "test", source).map(|part| data.split.test.extend(part))?,
     }

@@ -5,6 +5,8 @@
 
 mod learn;
 mod matched;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod rows;
 
 pub use learn::{Table, TableOptions};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +11,6 @@ use super::matched::{Matched, find, no_number};
 use super::{Format, Row, Rows, is_missing, listed, number, shown};
 use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, Target, Values, title};
-use crate::data::unpacking::unpacked;
 use crate::error::WrongUsage;
 
 /// What is said of a table beside its name.
@@ -91,7 +90,7 @@ impl Table {
     pub fn open(path: &Path, options: &TableOptions) -> Result<Self> {
         let file = regular(File::open(path)?)?;
         let format = options.format([]);
-        let mut rows = rows_of(&file, &format)?;
+        let mut rows = Rows::of_file(file.try_clone()?, &format)?;
         let header = rows.header().map(<[String]>::to_vec);
         let width = rows.width();
         let Some(target) = &options.target else {
@@ -117,7 +116,6 @@ impl Table {
             }
             classes.add(row.field(target)?, |what| row.error_at(target, what))?;
         }
-        drop(rows);
         let (labels, classes) = classes.finish();
         let title = |at| title_of(header.as_deref(), at);
         ensure!(!labels.is_empty(), "no rows");
@@ -206,7 +204,7 @@ impl Table {
 
     /// Reads the table once more, and shows the wanted rows.
     fn each(&self, wanted: &[u32], mut show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
-        let mut rows = rows_of(&self.file, &self.format)?;
+        let mut rows = Rows::of_file(self.file.try_clone()?, &self.format)?;
         let mut wanted = wanted.iter().peekable();
         let mut number = 0;
         while let (Some(&&next), Some(row)) = (wanted.peek(), rows.next_row()?) {
@@ -272,12 +270,6 @@ fn look(row: &Row<'_>, at: usize, categorical: bool, options: &TableOptions, kin
         }
     }
     Ok(())
-}
-
-/// The rows of a table from its beginning, unpacked on the way where they are compressed.
-fn rows_of<'a>(mut file: &'a File, format: &Format) -> Result<Rows<Box<dyn Read + 'a>>> {
-    file.rewind()?;
-    Rows::new(unpacked(file)?, format)
 }
 
 /// A file that can be read again: what is no regular file, such as a pipe, is copied to disk first.
