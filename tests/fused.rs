@@ -3,7 +3,7 @@
 mod common;
 
 use common::{adapters_under_test, assert_close, primitive, random, sum_tolerance, wide};
-use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::activation::{LINEAR, SIGMOID};
 use gpu_backprop::backprop::{self, Matrices};
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
@@ -124,8 +124,8 @@ fn every_variant_agrees_with_the_primitives() {
         let variants: Vec<_> = supported(&adapter).map(Some).chain([None]).collect();
         let open = |&variant| adapter.open(GpuOptions { variant, ..GpuOptions::default() }).expect("the adapter opens");
         let mut gpus: Vec<_> = variants.iter().map(open).collect();
-        for (widths, m) in NETWORKS {
-            let topology = topology(widths);
+        let linear = NETWORKS.into_iter().step_by(3).map(|(widths, m)| (topology(widths).with_output(&LINEAR), m));
+        for (topology, m) in NETWORKS.into_iter().map(|(widths, m)| (topology(widths), m)).chain(linear) {
             let expected = run(&mut reference, &topology, m, true);
             for (gpu, variant) in gpus.iter_mut().zip(&variants) {
                 let name = variant.map_or("the suitable one", |variant| variant.name);

@@ -10,13 +10,13 @@ use gpu_backprop::data::archive::{Archive, Part};
 use gpu_backprop::data::labels::Labels;
 use gpu_backprop::data::npy::Array;
 use gpu_backprop::data::table::{Format, Rows, TableOptions};
-use gpu_backprop::data::{Inputs, Scale, Source, idx as idx_format, npy as npy_format, open};
+use gpu_backprop::data::{Inputs, Scale, Source, Targets, Task, idx as idx_format, npy as npy_format, open};
 use gpu_backprop::model_file;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 fn table_source(path: &str, target: &str, mean: bool) -> Source {
-    let table = TableOptions { target: Some(target.into()), mean_for_missing: mean, ..TableOptions::default() };
+    let table = TableOptions { targets: vec![target.into()], mean_for_missing: mean, ..TableOptions::default() };
     Source { data: Some(path.into()), table, ..Source::default() }
 }
 
@@ -39,21 +39,23 @@ fn changes() -> impl Strategy<Value = (Vec<(Index, u8)>, Option<Index>)> {
 
 fn read_idx(bytes: &[u8]) {
     if let Ok(array) = idx_format::decode(bytes, Some(bytes.len() as u64)) {
-        let _ = array.clone().into_labels();
+        let _ = (array.clone().into_labels(), array.clone().into_numbers());
         let _ = array.into_images();
     }
 }
 
 fn read_npy(bytes: &[u8]) {
     let _ = npy_format::decode(bytes, bytes.len() as u64).and_then(Array::into_images);
-    let _ = npy_format::decode_labels(bytes, bytes.len() as u64);
+    for task in [Task::Classification, Task::Regression] {
+        let _ = npy_format::decode_labels(bytes, bytes.len() as u64, task);
+    }
 }
 
 fn read_npz(bytes: &[u8]) {
     if let Ok(mut archive) = Archive::new(Cursor::new(bytes)) {
         for part in [Part::Training, Part::Test] {
             let _ = archive.inputs(part).and_then(Array::into_images);
-            let _ = archive.labels(part);
+            let _ = archive.labels(part, Task::Classification);
         }
     }
 }
@@ -98,6 +100,7 @@ proptest! {
             if let Ok(data) = open(&table_source(&path, target, mean)) {
                 prop_assert!(data.dataset.classes() > 1);
             }
+            let _ = open(&Source { task: Task::Regression, ..table_source(&path, target, mean) });
         }
     }
 
@@ -208,7 +211,7 @@ proptest! {
         };
         let entries: Vec<u8> = texts.iter().flat_map(entry).collect();
         let bytes = npy(if wide { "<U6" } else { "|S24" }, false, &format!("({},)", texts.len()), &entries);
-        let labels = npy_format::decode_labels(&bytes[..], bytes.len() as u64).expect("labels");
+        let labels = npy_format::decode_labels(&bytes[..], bytes.len() as u64, Task::Classification).expect("labels");
         let Labels::Names { labels, names } = labels else { panic!("names") };
         let found: Vec<&String> = labels.iter().map(|&label| &names[label as usize]).collect();
         prop_assert_eq!(found, texts.iter().collect::<Vec<_>>());
@@ -236,8 +239,8 @@ proptest! {
         let mut archive = Archive::new(Cursor::new(zipped(&[("y.npy", &y), ("x.npy", &x)]))).expect("an archive");
         let inputs = archive.inputs(Part::Training).and_then(Array::into_images).expect("inputs");
         prop_assert_eq!(inputs, (3, Inputs::Floats(rows.concat()), rows.len()));
-        let expected = Labels::Numbers(labels.into_iter().map(u32::from).collect());
-        prop_assert_eq!(archive.labels(Part::Test).expect("labels"), expected);
+        let expected = Labels::Known(Targets::Classes(labels.into_iter().map(u32::from).collect()));
+        prop_assert_eq!(archive.labels(Part::Test, Task::Classification).expect("labels"), expected);
     }
 
     #[test]

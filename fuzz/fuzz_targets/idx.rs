@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(array) = idx::decode(bytes, Some(bytes.len() as u64)) {
-        let _ = array.clone().into_labels();
+        let _ = (array.clone().into_labels(), array.clone().into_numbers());
         let _ = array.into_images();
     }
 });

@@ -6,6 +6,6 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(model) = model_file::decode(bytes, bytes.len() as u64) {
-        assert!(model.classes.len() <= model.output_names().len());
+        assert!(model.outputs.classes().len() <= model.output_names().len());
     }
 });

@@ -10,7 +10,7 @@ use zip::ZipArchive;
 use super::labels::Labels;
 use super::npy::{self, Array};
 use super::table::listed;
-use super::unpacking;
+use super::{Task, unpacking};
 
 /// The names of inputs and labels in an archive that is not divided.
 const WHOLE: [&[&str]; 2] = [&["x", "X", "inputs"], &["y", "Y", "labels"]];
@@ -98,9 +98,9 @@ impl<R: Read + Seek> Archive<R> {
     /// The labels of a part.
     ///
     /// # Errors
-    /// As [`Archive::inputs`], and labels that are neither whole numbers from 0 nor text.
-    pub fn labels(&mut self, part: Part) -> Result<Labels> {
-        self.entry(self.names(part)[1], |reader, size| npy::decode_labels(reader, size))
+    /// As [`Archive::inputs`], and labels that are no targets of this task.
+    pub fn labels(&mut self, part: Part, task: Task) -> Result<Labels> {
+        self.entry(self.names(part)[1], |reader, size| npy::decode_labels(reader, size, task))
     }
 
     fn names(&self, part: Part) -> [&'static [&'static str]; 2] {

@@ -10,7 +10,7 @@ use super::archive::{self, Part};
 use super::labels::Labels;
 use super::npy::MAGIC;
 use super::unpacking::{GZIP, unpacked};
-use super::{Dataset, Inputs, digits, idx, npy};
+use super::{Dataset, Inputs, Targets, Task, digits, idx, npy};
 use crate::error::WrongUsage;
 
 /// Whether `path` is the built-in data.
@@ -96,56 +96,60 @@ fn images(path: &Path) -> Result<(usize, Inputs, usize)> {
     }
 }
 
-fn labels_of(path: &Path) -> Result<Labels> {
+/// The targets of the examples of an array, from a file of their own.
+fn labels_of(path: &Path, task: Task) -> Result<Labels> {
     let context = || path.display().to_string();
-    match kind_of(path)? {
-        Kind::Idx => idx::read(path)?.into_labels().map(Labels::Numbers).with_context(context),
-        Kind::Npy => npy::read_labels(path),
-        Kind::Npz => bail!("{}: labels are an NPY or an IDX file", path.display()),
+    match (kind_of(path)?, task) {
+        (Kind::Idx, Task::Classification) => {
+            idx::read(path)?.into_labels().map(|labels| Labels::Known(Targets::Classes(labels))).with_context(context)
+        }
+        (Kind::Idx, Task::Regression) => idx::read(path)?.into_numbers().map(Labels::Known).with_context(context),
+        (Kind::Npy, task) => npy::read_labels(path, task),
+        (Kind::Npz, _) => bail!("{}: labels are an NPY or an IDX file", path.display()),
     }
 }
 
 /// Inputs and labels of an archive.
-fn archived(path: &Path, part: Part) -> Result<(npy::Array, Labels)> {
+fn archived(path: &Path, part: Part, task: Task) -> Result<(npy::Array, Labels)> {
     let mut archive = archive::open(path)?;
     let context = || path.display().to_string();
     let inputs = archive.inputs(part).with_context(context)?;
-    Ok((inputs, archive.labels(part).with_context(context)?))
+    Ok((inputs, archive.labels(part, task).with_context(context)?))
 }
 
 /// The test part that a file brings along: that of an archive which is divided.
 ///
 /// # Errors
 /// As [`labelled`].
-pub(super) fn own_test_part(path: &Path) -> Result<Option<Dataset>> {
+pub(super) fn own_test_part(path: &Path, task: Task) -> Result<Option<Dataset>> {
     let archive = path.is_file() && kind_of(path)? == Kind::Npz;
     let has_one = archive && archive::open(path)?.has_test_part().with_context(|| path.display().to_string())?;
-    has_one.then(|| labelled(path, None, Part::Test, "--labels")).transpose()
+    has_one.then(|| labelled(path, None, Part::Test, "--labels", task)).transpose()
 }
 
-/// The examples of an array with their labels, as they are in the files; `flag` names the labels, and of
+/// The examples of an array with their targets, as they are in the files; `flag` names the labels, and of
 /// an archive that is divided it is this part.
 ///
 /// # Errors
 /// Files that cannot be read, are damaged or do not belong together.
-pub(super) fn labelled(path: &Path, labels: Option<&Path>, part: Part, flag: &str) -> Result<Dataset> {
+pub(super) fn labelled(path: &Path, labels: Option<&Path>, part: Part, flag: &str, task: Task) -> Result<Dataset> {
     if is_built_in(path) {
         ensure!(labels.is_none(), WrongUsage::new(format!("{flag}: the built-in data has its own labels")));
-        return digits::digits();
+        return in_task(digits::digits()?, task);
     }
     if path.is_dir() {
         ensure!(labels.is_none(), WrongUsage::new(format!("{flag}: {} has its own labels", path.display())));
-        return super::source::mnist_part(path, "t10k");
+        return super::source::mnist_part(path, "t10k", task);
     }
     let archive = path.is_file() && kind_of(path)? == Kind::Npz;
     let ((features, inputs, examples), labels, of) = match labels {
         Some(file) => {
             let divided = archive && archive::open(path)?.is_divided();
             ensure!(!divided, WrongUsage::new(format!("{flag}: {} has its own labels", path.display())));
-            (images(path)?, labels_of(file)?, file)
+            (images(path)?, labels_of(file, task)?, file)
         }
         None if archive => {
-            let (inputs, labels) = archived(path, part)?;
+            let (inputs, labels) = archived(path, part, task)?;
             (inputs.into_images().with_context(|| path.display().to_string())?, labels, path)
         }
         None => bail!(WrongUsage::new(format!("{} needs its labels: add {flag} FILE", path.display()))),
@@ -160,13 +164,25 @@ pub(super) fn labelled(path: &Path, labels: Option<&Path>, part: Part, flag: &st
     labels.of(inputs, features).with_context(|| format!("{} with {}", path.display(), of.display()))
 }
 
+/// Classes 0, 1, 2, ... where classes are asked for, else as numbers.
+fn in_task(dataset: Dataset, task: Task) -> Result<Dataset> {
+    match task {
+        Task::Classification => Ok(dataset),
+        Task::Regression => {
+            let values = dataset.labels().iter().map(|&label| f64::from(label)).collect();
+            let (inputs, features, _) = dataset.into_parts();
+            Dataset::with_targets(inputs, features, Targets::Numbers { values, width: 1 })
+        }
+    }
+}
+
 /// The inputs of an array, as they are in the file, and how many there are for each example.
 ///
 /// # Errors
 /// As [`labelled`].
 pub(super) fn unlabelled(path: &Path) -> Result<(Inputs, usize)> {
     if is_built_in(path) || path.is_dir() {
-        let (inputs, features, _) = labelled(path, None, Part::Test, "--labels")?.into_parts();
+        let (inputs, features, _) = labelled(path, None, Part::Test, "--labels", Task::Classification)?.into_parts();
         return Ok((inputs, features));
     }
     let (features, inputs, _) = images(path)?;

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use anyhow::{Error, Result, bail, ensure};
 
 use super::table::{is_missing, listed, number, whole_number};
-use super::{Dataset, Inputs, MAX_CLASSES};
+use super::{Dataset, Inputs, MAX_CLASSES, Outputs, Targets};
 
-/// The class of each example, from a file of labels.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The target of each example, from a file of labels.
+#[derive(Clone, PartialEq, Debug)]
 pub enum Labels {
-    /// Numbers of classes 0, 1, 2, ...
-    Numbers(Vec<u32>),
-    /// Text.
+    /// Classes 0, 1, 2, ..., or numbers.
+    Known(Targets),
+    /// Classes that are text.
     Names {
         /// The number of the class of each example.
         labels: Vec<u32>,
@@ -26,7 +26,8 @@ impl Labels {
     /// Number of examples.
     pub fn len(&self) -> usize {
         match self {
-            Labels::Numbers(labels) | Labels::Names { labels, .. } => labels.len(),
+            Labels::Known(targets) => targets.len(),
+            Labels::Names { labels, .. } => labels.len(),
         }
     }
 
@@ -38,21 +39,21 @@ impl Labels {
     /// A data set of `features` inputs for each of these labels.
     ///
     /// # Errors
-    /// As [`Dataset::new`].
+    /// As [`Dataset::with_targets`].
     pub(super) fn of(self, inputs: Inputs, features: usize) -> Result<Dataset> {
         match self {
-            Labels::Numbers(labels) => Dataset::new(inputs, features, labels),
+            Labels::Known(targets) => Dataset::with_targets(inputs, features, targets),
             Labels::Names { labels, names } => {
                 let dataset = Dataset::new(inputs, features, labels)?;
                 let preprocessing = dataset.preprocessing().clone();
-                dataset.described(preprocessing, names)
+                dataset.described(preprocessing, Outputs::Classes(names))
             }
         }
     }
 }
 
 /// Collects classes that are given as text, example by example.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub(super) struct Classes {
     found: HashMap<String, u32>,
     names: Vec<String>,
@@ -69,7 +70,9 @@ impl Classes {
         let fraction = number(text).is_some_and(|number| number.fract() != 0.0);
         ensure!(
             !fraction,
-            wrong(&format!("`{text}` is a number with a fraction, but classes are needed: names or whole numbers"))
+            wrong(&format!(
+                "`{text}` is a number with a fraction, but classes are needed, names or whole numbers; --task regression learns numbers"
+            ))
         );
         let name = whole_number(text).map_or(Cow::Borrowed(text), Cow::Owned);
         let class = match self.found.get(&*name) {
@@ -87,6 +90,11 @@ impl Classes {
         };
         self.labels.push(class);
         Ok(())
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.labels.is_empty()
     }
 
     /// The labels, and the names of the classes: in the order of numbers if all are, else of text.
@@ -110,24 +118,21 @@ impl Dataset {
     ///
     /// # Errors
     /// An example whose class is none of `names`.
-    pub(super) fn with_classes(mut self, names: &[String]) -> Result<Self> {
+    pub(super) fn with_classes(self, names: &[String]) -> Result<Self> {
         let classes: HashMap<&str, u32> = (0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect();
         let known: Vec<Option<u32>> =
             (0..self.classes).map(|class| classes.get(&*self.class_name(class)).copied()).collect();
-        for (i, label) in self.labels.iter_mut().enumerate() {
-            match known[*label as usize] {
-                Some(class) => *label = class,
-                None => {
-                    let class = *label as usize;
-                    bail!(
-                        "the label of example {} is {}, none of the classes of training: {}",
-                        i + 1,
-                        self.class_name(class),
-                        listed(names.iter().map(String::as_str))
-                    )
-                }
-            }
-        }
-        Ok(Dataset { classes: names.len(), class_names: names.to_vec(), ..self })
+        let class = |(i, &label): (usize, &u32)| match known[label as usize] {
+            Some(class) => Ok(class),
+            None => bail!(
+                "the label of example {} is {}, none of the classes of training: {}",
+                i + 1,
+                self.class_name(label as usize),
+                listed(names.iter().map(String::as_str))
+            ),
+        };
+        let labels = self.labels().iter().enumerate().map(class).collect::<Result<Vec<u32>>>()?;
+        let targets = Targets::Classes(labels);
+        Ok(Dataset { targets, classes: names.len(), class_names: names.to_vec(), ..self })
     }
 }

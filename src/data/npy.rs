@@ -8,9 +8,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::idx::described;
+use super::idx::{described, width_of_numbers};
 use super::labels::Labels;
-use super::{Inputs, unpacking};
+use super::{Inputs, Targets, Task, unpacking};
 
 mod text;
 
@@ -61,15 +61,15 @@ pub fn read(path: &Path) -> Result<Array> {
     decode(BufReader::new(file), stored).with_context(context)
 }
 
-/// Reads an NPY file of labels: whole numbers from 0, or text.
+/// Reads an NPY file of labels: classes, as whole numbers from 0 or as text, or the numbers of a regression.
 ///
 /// # Errors
 /// As [`read`], and what is neither.
-pub(super) fn read_labels(path: &Path) -> Result<Labels> {
+pub(super) fn read_labels(path: &Path, task: Task) -> Result<Labels> {
     let context = || path.display().to_string();
     let file = File::open(path).with_context(context)?;
     let stored = file.metadata().with_context(context)?.len();
-    decode_labels(BufReader::new(file), stored).with_context(context)
+    decode_labels(BufReader::new(file), stored, task).with_context(context)
 }
 
 /// Decodes NPY of `stored` bytes.
@@ -327,6 +327,19 @@ impl Array {
             described(&self.shape)
         );
         Ok((self.shape[1..].iter().product(), self.values, self.shape[0]))
+    }
+
+    /// The numbers of each example.
+    ///
+    /// # Errors
+    /// More dimensions than two, or none.
+    pub(super) fn into_numbers(self) -> Result<Targets> {
+        let width = width_of_numbers(&self.shape)?;
+        let values = match self.values {
+            Inputs::Bytes { values, .. } => values.into_iter().map(f64::from).collect(),
+            Inputs::Floats(values) => values.into_iter().map(f64::from).collect(),
+        };
+        Ok(Targets::Numbers { values, width })
     }
 
     /// The class of each example.

@@ -9,6 +9,7 @@ mod matched;
 mod parquet;
 mod rows;
 
+pub(super) use learn::target_number;
 pub use learn::{Table, TableOptions};
 pub use matched::Matched;
 pub use rows::{Format, Row, Rows};

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::{Start, array, check_column, check_end, check_stored};
 use crate::data::labels::{Classes, Labels};
-use crate::data::unpacking;
+use crate::data::{Targets, Task, unpacking};
 
 /// How the text of an entry is written, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,11 +22,15 @@ enum Text {
 /// # Errors
 /// As [`decode`](super::decode), and an entry that is no class: no whole number from 0, or text that is empty,
 /// a number with a fraction or in no valid encoding.
-pub fn decode_labels(mut reader: impl Read, stored: u64) -> Result<Labels> {
+pub fn decode_labels(mut reader: impl Read, stored: u64, task: Task) -> Result<Labels> {
     let start = Start::read(&mut reader)?;
-    match Text::of(&start.descr)? {
-        Some(text) => text.labels(&start, reader, stored),
-        None => Ok(Labels::Numbers(array(start, reader, stored)?.into_labels()?)),
+    match (Text::of(&start.descr)?, task) {
+        (Some(text), Task::Classification) => text.labels(&start, reader, stored),
+        (Some(_), Task::Regression) => bail!("it holds text, where --task regression learns numbers"),
+        (None, Task::Classification) => {
+            Ok(Labels::Known(Targets::Classes(array(start, reader, stored)?.into_labels()?)))
+        }
+        (None, Task::Regression) => Ok(Labels::Known(array(start, reader, stored)?.into_numbers()?)),
     }
 }
 

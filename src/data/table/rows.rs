@@ -239,7 +239,9 @@ impl<R: Read> TextRecords<R> {
     /// it ends with `\r\n`, whose second half belongs to the next row for it, or with the file.
     fn last_line(&self, record: &ByteRecord) -> u64 {
         let after = self.reader.position();
-        let newline = self.read.last.get() == b'\n' && !record.as_slice().ends_with(b"\n");
+        // Of a quote that is never closed, the last byte is in a field.
+        let within_quotes = record.iter().next_back().is_some_and(|field| field.ends_with(b"\n"));
+        let newline = self.read.last.get() == b'\n' && !within_quotes;
         let ended_by_file = after.byte() == self.read.bytes.get() && !newline;
         after.line() - u64::from(!self.carriage_returns && !ended_by_file).min(after.line())
     }
