@@ -29,10 +29,10 @@ pub(super) struct DataArguments {
     #[command(flatten)]
     table: TableArguments,
     /// Columns of a table that are categories although they look like numbers.
-    #[arg(long, value_delimiter = ',', value_name = "COLUMN,COLUMN,...")]
+    #[arg(long, value_name = "COLUMN,COLUMN,...")]
     categorical: Vec<String>,
     /// Columns of a table not to learn from.
-    #[arg(long, value_delimiter = ',', value_name = "COLUMN,COLUMN,...")]
+    #[arg(long, value_name = "COLUMN,COLUMN,...")]
     ignore: Vec<String>,
     /// What a missing value of a table is.
     #[arg(long, value_enum, default_value = "error")]

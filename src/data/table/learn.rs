@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::matched::{Matched, find, find_all, no_number};
+use super::matched::{Matched, find_all, no_number};
 use super::{Format, Row, Rows, is_missing, listed, number, shown};
 use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, TargetColumn, Values, title};
@@ -24,9 +24,9 @@ pub struct TableOptions {
     pub no_header: bool,
     /// What separates fields; `None` to find it out.
     pub delimiter: Option<u8>,
-    /// Columns whose numbers are names of categories.
+    /// Columns whose numbers are names of categories; as with targets.
     pub categorical: Vec<String>,
-    /// Columns not to learn from.
+    /// Columns not to learn from; as with targets.
     pub ignored: Vec<String>,
     /// Missing numbers are the mean of their column, missing text is no category; else an error.
     pub mean_for_missing: bool,
@@ -49,9 +49,10 @@ impl TableOptions {
 
     /// How the table is written, where a header may hold one of these names too.
     pub fn format(&self, names: impl IntoIterator<Item = String>) -> Format {
-        let known_names =
-            self.targets.iter().flat_map(|name| [name.as_str()].into_iter().chain(name.split(',').map(str::trim)));
-        let known_names = known_names.map(str::to_string).chain(self.categorical.iter().chain(&self.ignored).cloned());
+        let given = self.targets.iter().chain(&self.categorical).chain(&self.ignored);
+        // One may be several, with commas between.
+        let known_names = given.flat_map(|name| [name.as_str()].into_iter().chain(name.split(',').map(str::trim)));
+        let known_names = known_names.map(str::to_string);
         Format { delimiter: self.delimiter, no_header: self.no_header, known_names: known_names.chain(names).collect() }
     }
 }
@@ -99,7 +100,7 @@ impl Table {
         let width = rows.width();
         let target_columns = find_targets(options, task, header.as_deref(), width)?;
         let all = |names: &[String], flag: &str| -> Result<HashSet<usize>> {
-            names.iter().map(|name| find(name, header.as_deref(), width, flag)).collect()
+            Ok(find_all(names, header.as_deref(), width, flag)?.into_iter().collect())
         };
         let (ignored, categorical) = (all(&options.ignored, "--ignore")?, all(&options.categorical, "--categorical")?);
         let inputs: Vec<usize> = (0..width).filter(|i| !target_columns.contains(i) && !ignored.contains(i)).collect();
