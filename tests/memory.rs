@@ -32,6 +32,7 @@ mod linux {
     /// Runs a command to its end: how it ended, what it wrote to stderr, and the most memory it had (kilobytes).
     fn measured(mut command: Command, stderr: &Path) -> (ExitStatus, String, u64) {
         let file = File::create(stderr).expect("a file");
+        #[allow(clippy::zombie_processes, reason = "wait4 waits for it")]
         let child = command.stdout(Stdio::null()).stderr(file).spawn().expect("the program starts");
         let mut status = 0;
         // SAFETY: zeros are a valid `rusage`; both pointers are to this frame, and the child has not been waited for.

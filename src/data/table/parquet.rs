@@ -8,10 +8,13 @@ use std::sync::Once;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use csv::ByteRecord;
-use parquet::basic::Repetition;
+use parquet::basic::{Compression, Repetition};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
+
+use crate::data::unpacking;
 
 /// The rows of a Parquet file.
 pub(super) struct ParquetRows {
@@ -27,8 +30,10 @@ impl ParquetRows {
     /// # Errors
     /// A file that is damaged, or has a column that is no list of single values.
     pub(super) fn open(file: File) -> Result<Self> {
+        let stored = file.metadata()?.len();
         caught(|| {
-            let reader = SerializedFileReader::new(file).map_err(damaged)?;
+            let reader = SerializedFileReader::new(file).map_err(|error| damaged(&error))?;
+            check_chunks(reader.metadata(), stored)?;
             let metadata = reader.metadata().file_metadata();
             let mut names = Vec::new();
             for column in metadata.schema().get_fields() {
@@ -57,7 +62,7 @@ impl ParquetRows {
     /// A file that is damaged.
     pub(super) fn read(&mut self, record: &mut ByteRecord) -> Result<bool> {
         record.clear();
-        let Some(row) = caught(|| self.rows.next().transpose().map_err(damaged))? else {
+        let Some(row) = caught(|| self.rows.next().transpose().map_err(|error| damaged(&error)))? else {
             ensure!(self.left == 0, "truncated: {} rows are missing", self.left);
             return Ok(false);
         };
@@ -81,7 +86,31 @@ impl ParquetRows {
     }
 }
 
-fn damaged(error: parquet::errors::ParquetError) -> anyhow::Error {
+/// Makes sure that all parts of the columns can be read, and are not far more than the file.
+fn check_chunks(metadata: &ParquetMetaData, stored: u64) -> Result<()> {
+    let (mut unpacked, mut fields) = (0u64, 0u64);
+    for group in metadata.row_groups() {
+        for chunk in group.columns() {
+            let readable = matches!(
+                chunk.compression(),
+                Compression::UNCOMPRESSED
+                    | Compression::SNAPPY
+                    | Compression::GZIP(_)
+                    | Compression::LZ4
+                    | Compression::LZ4_RAW
+            );
+            let name = chunk.column_path().string();
+            let (name, compression) = (super::shown(&name), chunk.compression());
+            ensure!(readable, "column `{name}` is compressed with {compression}; snappy, gzip and lz4 are read");
+            unpacked = unpacked.saturating_add(u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX));
+            fields = fields.saturating_add(u64::try_from(group.num_rows()).unwrap_or(u64::MAX));
+        }
+    }
+    // A field takes a byte at least as text.
+    unpacking::check(unpacked.max(fields), stored)
+}
+
+fn damaged(error: &parquet::errors::ParquetError) -> anyhow::Error {
     anyhow!("it cannot be read as Parquet: {error}")
 }
 
