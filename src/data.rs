@@ -1,9 +1,11 @@
 //! Data sets: the examples a network learns from and is measured on.
 
+pub mod archive;
 pub mod digits;
 mod file;
 pub mod idx;
 mod inputs;
+pub mod labels;
 mod mapped;
 pub mod npy;
 pub mod preprocessing;

@@ -118,22 +118,25 @@ pub fn save(path: &Path, model: &Model) -> Result<()> {
 pub fn load(path: &Path) -> Result<Model> {
     let context = || format!("model {}", path.display());
     let file = File::open(path).with_context(context)?;
-    read(file).with_context(context)
+    let metadata = file.metadata().with_context(context)?;
+    ensure!(metadata.is_file(), "{}: not a regular file", context());
+    decode(file, metadata.len()).with_context(context)
 }
 
-fn read(mut file: File) -> Result<Model> {
-    let metadata = file.metadata()?;
-    ensure!(metadata.is_file(), "not a regular file");
-    let stored = metadata.len();
+/// Decodes a model of `stored` bytes.
+///
+/// # Errors
+/// As [`load`], without the name of the file.
+pub fn decode(mut reader: impl Read, stored: u64) -> Result<Model> {
     let mut bytes = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut bytes)?;
+    reader.by_ref().take(8).read_to_end(&mut bytes)?;
     let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
     let length = length.context("no model: shorter than the header of a safetensors file")?;
     ensure!(
         length <= MAX_HEADER && length <= stored.saturating_sub(8),
         "no model, or a truncated one: as a safetensors file it would have a header of {length} bytes, but it has {stored} in all"
     );
-    file.by_ref().take(length).read_to_end(&mut bytes)?;
+    reader.by_ref().take(length).read_to_end(&mut bytes)?;
     let description = described(bytes.get(8..).unwrap_or_default())?;
     let topology = description.topology()?;
     // Only now is it known how long the file must be: nothing longer is read.
@@ -142,7 +145,7 @@ fn read(mut file: File) -> Result<Model> {
         stored == expected,
         "it has {stored} bytes, but a network {topology} takes {expected}: truncated, or not as it was written"
     );
-    file.by_ref().take(expected - 8 - length).read_to_end(&mut bytes)?;
+    reader.take(expected - 8 - length).read_to_end(&mut bytes)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| anyhow!("not a safetensors file: {error}"))?;
     ensure!(
         tensors.len() == 2 * (topology.last() - 1),
