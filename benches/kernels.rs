@@ -14,7 +14,7 @@ use gpu_backprop::fuse::{KernelSet, fuse};
 use gpu_backprop::gpu::{Adapter, GpuOptions, adapters};
 use gpu_backprop::network::Topology;
 use gpu_backprop::plan::{Element, Matrix, Step};
-use gpu_backprop::product::{VARIANTS, Variant};
+use gpu_backprop::product::{Precision, VARIANTS, Variant};
 
 /// The book's network; a wider one; and one of large square layers.
 const NETWORKS: [(&[usize], usize); 3] = [(&[784, 30, 10], 10), (&[784, 128, 10], 64), (&[512, 512, 10], 256)];
@@ -89,7 +89,7 @@ fn main() {
     for adapter in adapters().iter().filter(|adapter| adapter.shortcomings().is_empty()) {
         println!("{}", adapter.description());
         let mut plain = open(adapter, None);
-        let variants = VARIANTS.into_iter().filter(|variant| adapter.supports(variant));
+        let variants = VARIANTS.into_iter().filter(|variant| adapter.supports(variant, Precision::Full));
         let mut of_variants: Vec<_> = variants.map(|variant| (variant.name, open(adapter, Some(variant)))).collect();
         for step in &steps {
             if step.product().is_none() {

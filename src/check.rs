@@ -12,7 +12,7 @@ use crate::fuse::KernelSet;
 use crate::gpu::{Adapter, GpuOptions, LOOP_ITERATIONS_ALWAYS_RIGHT};
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::Element;
-use crate::product::VARIANTS;
+use crate::product::{Precision, VARIANTS};
 use crate::trainer::{Hyperparameters, Trainer};
 
 /// What a check found.
@@ -41,7 +41,7 @@ pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
     findings.push(long_loops(adapter));
     let plain = GpuOptions { workgroup_loop: Some(false), ..GpuOptions::default() };
     let mut ways = vec![("primitive kernels".to_string(), GpuOptions { kernels: KernelSet::Primitive, ..plain })];
-    for variant in VARIANTS.into_iter().filter(|variant| adapter.supports(variant)) {
+    for variant in VARIANTS.into_iter().filter(|variant| adapter.supports(variant, Precision::Full)) {
         let options = GpuOptions { variant: Some(variant), ..plain };
         ways.push((format!("fused kernels, products by {}", variant.name), options));
     }

@@ -5,6 +5,7 @@
 //! uniform buffer, picked by a dynamic offset, so that many mini-batches go to the device in one
 //! submission and nothing comes back.
 
+mod abilities;
 mod adapter;
 mod faults;
 mod loaded;
@@ -32,9 +33,10 @@ use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress, 
 use crate::fuse::{KernelSet, fuse};
 use crate::kernel::MiniBatch;
 use crate::plan::{Matrix, Plan, Step};
-use crate::product::Variant;
+use crate::product::{Precision, Variant};
 use crate::profile::Profile;
 use crate::training_loop::TrainingLoop;
+use abilities::Abilities;
 use faults::Faults;
 use loaded::LoadedPlan;
 use pipeline::Pipelines;
@@ -48,6 +50,7 @@ use tuning::Choices;
 pub struct Gpu {
     description: DeviceDescription,
     options: GpuOptions,
+    abilities: Abilities,
     device: wgpu::Device,
     queue: wgpu::Queue,
     faults: Faults,
@@ -69,6 +72,8 @@ pub struct GpuOptions {
     pub kernels: KernelSet,
     /// The strategy of every matrix product; `None` for the one that suits each.
     pub variant: Option<&'static Variant>,
+    /// What matrix products read of their factors; only with fused kernels.
+    pub precision: Precision,
     /// Whether training plans run as a loop in one work group, where they fit; `None` for where
     /// that is expected to be faster. Only with fused kernels.
     pub workgroup_loop: Option<bool>,
@@ -90,6 +95,7 @@ impl Default for GpuOptions {
         GpuOptions {
             kernels: KernelSet::Fused,
             variant: None,
+            precision: Precision::Full,
             workgroup_loop: None,
             loop_lanes: None,
             shader_checks: cfg!(debug_assertions),
@@ -106,6 +112,7 @@ impl Gpu {
     fn new(
         description: DeviceDescription,
         info: &wgpu::AdapterInfo,
+        abilities: Abilities,
         options: GpuOptions,
         device: wgpu::Device,
         queue: wgpu::Queue,
@@ -141,6 +148,7 @@ impl Gpu {
         Ok(Gpu {
             description,
             options,
+            abilities,
             device,
             queue,
             faults,
