@@ -70,6 +70,19 @@ impl Inputs {
             Inputs::Floats(values) => keep(values, examples, features),
         }
     }
+
+    /// The inputs of the examples of these numbers, in this order.
+    fn picked(&self, examples: &[u32], features: usize) -> Self {
+        fn picked<T: Copy>(values: &[T], examples: &[u32], features: usize) -> Vec<T> {
+            examples.iter().flat_map(|&example| &values[example as usize * features..][..features]).copied().collect()
+        }
+        match self {
+            Inputs::Bytes { values, scale } => {
+                Inputs::Bytes { values: picked(values, examples, features), scale: *scale }
+            }
+            Inputs::Floats(values) => Inputs::Floats(picked(values, examples, features)),
+        }
+    }
 }
 
 /// Examples with their classes.
@@ -176,6 +189,17 @@ impl Dataset {
     fn keep(&mut self, examples: &[u32]) {
         self.inputs.keep(examples, self.features);
         self.labels = examples.iter().map(|&example| self.labels[example as usize]).collect();
+    }
+
+    /// The examples of these numbers, in this order, as a data set of their own.
+    pub(crate) fn picked(&self, examples: &[u32]) -> Self {
+        Dataset {
+            inputs: self.inputs.picked(examples, self.features),
+            labels: examples.iter().map(|&example| self.labels[example as usize]).collect(),
+            class_names: self.class_names.clone(),
+            preprocessing: self.preprocessing.clone(),
+            ..*self
+        }
     }
 
     /// Inputs, how many each example has, and labels.

@@ -30,7 +30,7 @@
 //!    kernels it replaces.
 //! 5. [`executor`], [`gpu`], [`cpu`]: what runs a plan.
 //! 6. [`trainer`], [`classifier`]: epochs and evaluation, and outputs, written once for every executor.
-//! 7. [`train`], [`compare`], [`evaluate`], [`predict`], [`mod@bench`], [`check`], [`device`], [`data`],
+//! 7. [`train`], [`gradient_check`], [`compare`], [`evaluate`], [`predict`], [`mod@bench`], [`check`], [`device`], [`data`],
 //!    [`model_file`], [`output_file`], [`cli`]: a whole run.
 //!
 //! `backprop` knows no executor, `trainer` knows no executor by name, the executors do not know each
@@ -78,6 +78,7 @@ pub mod evaluate;
 pub mod executor;
 pub mod fuse;
 pub mod gpu;
+pub mod gradient_check;
 pub mod kernel;
 pub mod kernels;
 pub mod model_file;

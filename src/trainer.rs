@@ -22,6 +22,10 @@ const MAX_EVALUATION_BATCH: usize = 1000;
 /// network takes no more memory than training it.
 const EVALUATION_ENTRIES: usize = 4 << 20;
 
+/// η/m for a step that is taken for its gradients: they are so much larger than the parameters that these
+/// do not blur them. A power of two, to divide by again.
+const STEEP: f32 = (1u32 << 20) as f32;
+
 fn evaluation_batch(topology: &Topology) -> usize {
     let widest = topology.widths().iter().copied().max().unwrap_or(1);
     (EVALUATION_ENTRIES / widest).clamp(1, MAX_EVALUATION_BATCH)
@@ -226,6 +230,30 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.training_plans.run(self.executor, self.hyperparameters.eta, progress)?;
         self.epoch += 1;
         Ok(start.elapsed())
+    }
+
+    /// ∂C/∂w and ∂C/∂b of the first mini-batch of the first epoch, summed over its examples: what a step
+    /// changes the parameters by. They are then what they were.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn first_gradients(&mut self) -> Result<Parameters> {
+        let PlansOfPart { batch, whole, .. } = self.training_plans;
+        let Some(plan) = whole else { bail!("no whole mini-batch to find gradients of") };
+        let before = self.parameters()?;
+        self.executor.write(&self.training_order, &epoch_order(self.training, self.hyperparameters.seed, 0))?;
+        let mini_batch = MiniBatch { first: 0, slot: 0, eta: STEEP * batch as f32, count: 1 };
+        self.executor.run(plan, &[mini_batch], &mut |_| ())?;
+        let after = self.parameters()?;
+        write_parameters(self.executor, &self.matrices, &before)?;
+        let gradients = |before: &Layers<Vec<f32>>, after: &Layers<Vec<f32>>| {
+            let mut gradients = before.clone();
+            for (l, after) in after.iter() {
+                gradients[l].iter_mut().zip(after).for_each(|(value, after)| *value = (*value - after) / STEEP);
+            }
+            gradients
+        };
+        Ok(Parameters { w: gradients(&before.w, &after.w), b: gradients(&before.b, &after.b) })
     }
 
     /// What the last epoch makes of other parameters; the training itself stays where it is.

@@ -17,6 +17,7 @@ use crate::backprop::{Matrices, evaluation_plan, training_plan};
 use crate::fuse::{KernelSet, fuse};
 use crate::kernel::MiniBatch;
 use crate::plan::{Element, Matrix, Plan, Step};
+use crate::product::Precision;
 use crate::train::Training;
 use crate::trainer::{epoch_order, examples_of, write_examples, write_parameters};
 
@@ -216,7 +217,8 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     let evaluation = evaluation_plan(topology, &examples, batch, &totals, &counts)?;
     let evaluation = Phase::new(batch, &evaluation, kernels, &mut plans);
 
-    let mut analysis = Analysis::default();
+    let mixed = sides.iter().any(|side| side.precision == Precision::Mixed);
+    let mut analysis = Analysis::of(if mixed { Precision::Mixed } else { Precision::Full });
     for (side, plans) in sides.iter_mut().zip(&plans) {
         let executor = &mut *side.executor;
         executor.load(plans)?;

@@ -1,8 +1,8 @@
 //! What an adapter has of what only some strategies for products need.
 
 use crate::kernel::MAX_WORK_GROUPS;
-use crate::plan::Step;
 use crate::kernel::Realization;
+use crate::plan::Step;
 use crate::product::{Precision, Variant};
 
 use super::probe;

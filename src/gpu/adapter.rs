@@ -170,7 +170,8 @@ impl Adapter {
         wanted.set(wgpu::Features::SHADER_F16, precision == Precision::Mixed);
         let open = |features| self.request(self.adapter.features() & features, &required_limits);
         let info = self.adapter.get_info();
-        let make = |abilities, (device, queue)| Gpu::new(self.description.clone(), &info, abilities, options, device, queue);
+        let make =
+            |abilities, (device, queue)| Gpu::new(self.description.clone(), &info, abilities, options, device, queue);
         let plain = || self.abilities.clone().without_cooperative();
         if options.kernels == KernelSet::Primitive || !self.abilities.has_cooperative(precision) {
             return make(plain(), open(wanted)?);

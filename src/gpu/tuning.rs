@@ -18,7 +18,7 @@ use crate::executor::DeviceDescription;
 use crate::fuse::KernelSet;
 use crate::kernel::{MiniBatch, Realization};
 use crate::plan::{Equation, Plan, Step};
-use crate::product::{self, COOPERATIVE_16X16, COOPERATIVE_8X8, Precision, TILED_64X64, VARIANTS};
+use crate::product::{self, COOPERATIVE_8X8, COOPERATIVE_16X16, Precision, TILED_64X64, VARIANTS};
 use crate::training_loop::TrainingLoop;
 
 /// How choices are made.
@@ -72,7 +72,16 @@ impl Choices {
             _ => ChoicesByName::new(),
         };
         let (used, fresh) = (ChoicesByName::new(), ChoicesByName::new());
-        Choices { file, remembered, used, fresh, spent: Duration::ZERO, writable: false, trouble: None, notes: Vec::new() }
+        Choices {
+            file,
+            remembered,
+            used,
+            fresh,
+            spent: Duration::ZERO,
+            writable: false,
+            trouble: None,
+            notes: Vec::new(),
+        }
     }
 
     /// Adds a line to what is told of the choices.
@@ -298,7 +307,9 @@ impl Gpu {
             if self.choices.used.contains_key(&name) {
                 continue;
             }
-            let runs = |choice: &&Choice| named(step, precision, &choice.chosen).is_some_and(|found| self.abilities.can_run(step, found));
+            let runs = |choice: &&Choice| {
+                named(step, precision, &choice.chosen).is_some_and(|found| self.abilities.can_run(step, found))
+            };
             let remembered = self.choices.remembered.get(&name).filter(runs).cloned();
             let (chosen, reason) = match remembered {
                 Some(Choice { chosen, reason }) => (chosen, reason),
@@ -320,7 +331,8 @@ impl Gpu {
     /// Measures the ways to compute a product, as long as there is time.
     fn measure_product(&mut self, step: &Step, rule: Realization) -> Result<(String, String)> {
         let candidates = VARIANTS.into_iter().map(|variant| Realization { variant, ..rule });
-        let others: Vec<Realization> = candidates.filter(|&other| other != rule && self.abilities.can_run(step, other)).collect();
+        let others: Vec<Realization> =
+            candidates.filter(|&other| other != rule && self.abilities.can_run(step, other)).collect();
         let mut times = Vec::new();
         let mut failure = None;
         for way in [vec![rule], others].concat() {
