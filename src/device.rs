@@ -148,7 +148,8 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
         DeviceChoice::Gpu => {
             let adapters = adapters();
             let fits = |adapter: &&Adapter| adapter.shortcomings().is_empty() && adapter.has(options.precision);
-            let adapter = adapters.iter().find(fits).or(adapters.first()).ok_or_else(|| no_adapter(flag))?;
+            let adapter =
+                adapters.iter().find(fits).or(adapters.first()).ok_or_else(|| no_adapter(flag, options.precision))?;
             match options.precision {
                 Precision::Full => chosen(adapter, "the best adapter found"),
                 Precision::Mixed => chosen(adapter, "the best adapter found for mixed precision"),
@@ -169,13 +170,17 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
     }
 }
 
-fn no_adapter(flag: &str) -> anyhow::Error {
+fn no_adapter(flag: &str, precision: Precision) -> anyhow::Error {
+    let otherwise = match precision {
+        Precision::Full => format!("use {flag} cpu"),
+        Precision::Mixed => "use --precision full, which the CPU has too".to_string(),
+    };
     if let Some(restriction) = restriction() {
-        return anyhow!("{flag} gpu: no GPU adapter found with {restriction}: unset it, or use {flag} cpu");
+        return anyhow!("{flag} gpu: no GPU adapter found with {restriction}: unset it, or {otherwise}");
     }
     anyhow!(
         "{flag} gpu: no GPU adapter found. Install the Vulkan driver of your GPU (a software one on Debian and \
-         Ubuntu: apt install mesa-vulkan-drivers), or use {flag} cpu"
+         Ubuntu: apt install mesa-vulkan-drivers), or {otherwise}"
     )
 }
 

@@ -7,6 +7,7 @@
 
 mod abilities;
 mod adapter;
+mod agreement;
 mod faults;
 mod loaded;
 mod pipeline;

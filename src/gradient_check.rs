@@ -64,11 +64,9 @@ impl GradientCheck {
         let passed = matches!(difference, difference if difference <= tolerance);
         ensure!(
             passed,
-            "--precision mixed: on {device} the gradient of {matrix} of the first mini-batch differs by {} from that in \
-             full precision, and rounding to 16 bits explains {:.1}% at most: there are numbers too large or too small \
-             for 16 bits; scale the inputs to about 1, or use --precision full",
-            percent(*difference),
-            100.0 * tolerance
+            "--precision mixed: on {device} the gradient of {matrix} of the first mini-batch differs from that in \
+             full precision by {difference:.1e} of it, and rounding to 16 bits explains {tolerance:.1e} at most: there \
+             are numbers too large or too small for 16 bits; scale the inputs to about 1, or use --precision full"
         );
         Ok(())
     }
@@ -79,15 +77,10 @@ impl std::fmt::Display for GradientCheck {
         let GradientCheck { max_relative_difference: difference, matrix, tolerance, .. } = self;
         write!(
             f,
-            "gradients of the first mini-batch differ by {} from those in full precision ({matrix}; {:.1}% are allowed)",
-            percent(*difference),
-            100.0 * tolerance
+            "gradients of the first mini-batch differ from those in full precision by {difference:.1e} of them ({matrix}; \
+             {tolerance:.1e} is allowed)"
         )
     }
-}
-
-fn percent(fraction: f64) -> String {
-    if fraction.is_finite() { format!("{:.2}%", 100.0 * fraction) } else { "more than any number".to_string() }
 }
 
 /// See the head of this file; for the layer that most products lead to, the first one.
@@ -141,7 +134,7 @@ mod tests {
     #[test]
     fn what_rounding_does_not_explain_is_refused() {
         check(0.08).judge("gpu").expect("it is within the tolerance");
-        for (wrong, told) in [(0.081, "8.10%"), (1.0, "100.00%"), (f64::INFINITY, "more than any number")] {
+        for (wrong, told) in [(0.081, "by 8.1e-2"), (1.0, "by 1.0e0"), (f64::INFINITY, "by inf")] {
             let error = check(wrong).judge("gpu").expect_err("it is not").to_string();
             assert!(error.contains("w2") && error.contains(told) && error.contains("--precision full"), "{error}");
         }

@@ -40,10 +40,14 @@ fn product(
         let mine = pass_begins + subgroup;
         let x_begins = mine / 2u * BLOCK * TERMS;
         let y_begins = mine % 2u * BLOCK;
-        var sum00 = Sum();
-        var sum01 = Sum();
-        var sum10 = Sum();
-        var sum11 = Sum();
+        for (var entry = lane; entry < SIZE * SIZE; entry += WORKGROUP_COLS) {
+            sums[entry] = 0.0;
+        }
+        workgroupBarrier();
+        var sum00 = coopLoadT<Sum>(&sums[0], SIZE);
+        var sum01 = sum00;
+        var sum10 = sum00;
+        var sum11 = sum00;
         for (var i = 0u; i < params.inner; i += TERMS) {
             var loaded = mat4x4<f32>();
             if i + term < params.inner {

@@ -18,7 +18,7 @@ use crate::executor::DeviceDescription;
 use crate::fuse::KernelSet;
 use crate::kernel::{MiniBatch, Realization};
 use crate::plan::{Equation, Plan, Step};
-use crate::product::{self, COOPERATIVE_8X8, COOPERATIVE_16X16, Precision, TILED_64X64, VARIANTS};
+use crate::product::{self, Precision, VARIANTS};
 use crate::training_loop::TrainingLoop;
 
 /// How choices are made.
@@ -168,17 +168,8 @@ impl Gpu {
         let suitable = Realization { precision, ..suitable };
         match self.options.variant {
             Some(variant) => Some(Realization { variant, ..suitable }),
-            None => Some(self.choices.realization(step, precision).unwrap_or_else(|| self.with_cooperative(suitable))),
+            None => Some(self.choices.realization(step, precision).unwrap_or(suitable)),
         }
-    }
-
-    /// The same by cooperative matrices, where factors of 16 bits make tiles worthwhile: the units of a GPU
-    /// that multiply them are several times as fast as the rest of it.
-    fn with_cooperative(&self, suitable: Realization) -> Realization {
-        let tiled = suitable.variant == &TILED_64X64 && suitable.precision == Precision::Mixed;
-        let of_sizes = [&COOPERATIVE_16X16, &COOPERATIVE_8X8].into_iter().filter(|_| tiled);
-        let mut found = of_sizes.filter(|variant| self.abilities.supports(variant, suitable.precision));
-        found.next().map_or(suitable, |variant| Realization { variant, ..suitable })
     }
 
     /// The loops that can run a plan, the one that suits the device by rule first.
@@ -340,7 +331,9 @@ impl Gpu {
                 break;
             }
             let (start, first) = (Instant::now(), times.is_empty());
-            match self.time_product(step, way) {
+            let experimental = way.variant.cooperative.is_some();
+            let agreed = if experimental { self.agree(step, way, rule) } else { Ok(()) };
+            match agreed.and_then(|()| self.time_product(step, way)) {
                 Ok(seconds) => times.push((way, seconds)),
                 Err(error) => failure = Some(error.context(way.to_string())),
             }
