@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gpu_backprop::activation::SIGMOID;
-use gpu_backprop::backprop::{Examples, evaluation_plan, training_plan};
+use gpu_backprop::backprop::{Desired, Examples, Measures, evaluation_plan, training_plan};
 use gpu_backprop::bench::measure_step;
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
@@ -30,11 +30,11 @@ fn steps() -> Vec<Step> {
                 order: Matrix::of(Element::U32, "order", 4 * m, 1),
                 inputs: Matrix::of(element, "inputs", 4 * m, widths[0]),
                 scale,
-                labels: Matrix::of(Element::U32, "labels", 4 * m, 1),
+                desired: Desired::classes(Matrix::of(Element::U32, "labels", 4 * m, 1)),
             };
-            let (totals, counts) = (Matrix::new("totals", 1, 1), Matrix::of(Element::U32, "counts", 1, 1));
+            let measures = Measures::of(&examples, &topology, 1);
             let training = training_plan(&topology, &examples, m).expect("the shapes fit");
-            let evaluation = evaluation_plan(&topology, &examples, m, &totals, &counts).expect("the shapes fit");
+            let evaluation = evaluation_plan(&topology, &examples, m, &measures).expect("the shapes fit");
             let fused = fuse(&training);
             steps.extend([training, fused, evaluation].into_iter().flat_map(|plan| plan.steps));
         }

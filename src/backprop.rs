@@ -71,8 +71,38 @@ pub struct Examples {
     pub inputs: Matrix,
     /// What a byte is multiplied with to become an activation; 1 for floats.
     pub scale: f32,
-    /// The class of each example, (all examples, 1).
-    pub labels: Matrix,
+    /// Where the desired outputs are.
+    pub desired: Desired,
+}
+
+/// Where a plan finds the desired outputs of its examples.
+#[derive(Clone, Debug)]
+pub enum Desired {
+    /// The class of each example, (all examples, 1): y is 1 for the class and 0 for the others. With
+    /// weights, `(1, n[L])`, the cost of an example counts as often as its class says.
+    Classes {
+        /// The classes.
+        labels: Matrix,
+        /// What an example of each class counts.
+        weights: Option<Matrix>,
+    },
+    /// y of all examples, `(all examples, n[L])`.
+    Numbers(Matrix),
+}
+
+impl Desired {
+    /// Classes that count alike.
+    pub fn classes(labels: Matrix) -> Self {
+        Desired::Classes { labels, weights: None }
+    }
+
+    /// Every matrix.
+    pub fn matrices(&self) -> Vec<&Matrix> {
+        match self {
+            Desired::Classes { labels, weights } => std::iter::once(labels).chain(weights).collect(),
+            Desired::Numbers(y) => vec![y],
+        }
+    }
 }
 
 /// The plan of one step of stochastic gradient descent, on a mini-batch of `m` examples.
@@ -85,6 +115,7 @@ pub fn training_plan(topology: &Topology, examples: &Examples, m: usize) -> Resu
     pick_examples(&mut plan, examples, &net);
     feedforward(&mut plan, topology, &net);
     bp1_output_error(&mut plan, topology, &net);
+    weigh_examples(&mut plan, examples, &net, topology);
     bp2_backpropagate(&mut plan, topology, &net);
     bp3_nabla_b(&mut plan, topology, &net);
     bp4_nabla_w(&mut plan, topology, &net);
@@ -92,26 +123,54 @@ pub fn training_plan(topology: &Topology, examples: &Examples, m: usize) -> Resu
     plan.finish()
 }
 
-/// The plan that measures the network on `m` examples: their total cost goes to an entry of
-/// `totals`, the number classified correctly to an entry of `counts`, both (slots, 1).
+/// Where a plan puts what it measures; each mini-batch has a slot of its own.
+#[derive(Clone, Debug)]
+pub struct Measures {
+    /// The total cost of the examples of each slot, (slots, 1).
+    pub totals: Matrix,
+    /// How well the outputs fit.
+    pub fit: Fit,
+}
+
+/// Where a plan puts how well the outputs of the network fit.
+#[derive(Clone, Debug)]
+pub enum Fit {
+    /// The number of examples classified correctly, (slots, 1).
+    Correct(Matrix),
+    /// The squared errors of each output, summed over the examples, `(slots, n[L])`.
+    SquaredErrors(Matrix),
+}
+
+impl Measures {
+    /// What there is to measure where `examples` have these desired outputs.
+    pub fn of(examples: &Examples, topology: &Topology, slots: usize) -> Self {
+        let fit = match examples.desired {
+            Desired::Classes { .. } => Fit::Correct(Matrix::of(Element::U32, "counts", slots, 1)),
+            Desired::Numbers(_) => {
+                Fit::SquaredErrors(Matrix::new("squared_errors", slots, topology.n[topology.last()]))
+            }
+        };
+        Measures { totals: Matrix::new("totals", slots, 1), fit }
+    }
+}
+
+/// The plan that measures the network on `m` examples. Class weights do not count: the cost is that of
+/// the book.
 ///
 /// # Errors
 /// As [`training_plan`].
-pub fn evaluation_plan(
-    topology: &Topology,
-    examples: &Examples,
-    m: usize,
-    totals: &Matrix,
-    counts: &Matrix,
-) -> Result<Plan> {
+pub fn evaluation_plan(topology: &Topology, examples: &Examples, m: usize, measures: &Measures) -> Result<Plan> {
     let net = Matrices::new(topology, m);
     let output = &net.a[topology.last()];
     let mut plan = Recorder::new(format!("evaluation of {m} examples ({topology})"));
     pick_examples(&mut plan, examples, &net);
     feedforward(&mut plan, topology, &net);
     plan.equation(Equation::Evaluation);
-    plan.total_cost(topology.cost, output, &net.y, totals);
-    plan.number_correct(output, &net.y, counts);
+    plan.total_cost(topology.cost, output, &net.y, &measures.totals);
+    match &measures.fit {
+        Fit::Correct(counts) => plan.number_correct(output, &net.y, counts),
+        Fit::SquaredErrors(sums) => plan.squared_errors(output, &net.y, sums),
+    }
     plan.finish()
 }
 
@@ -133,7 +192,10 @@ pub fn feedforward_plan(topology: &Topology, examples: &Examples, m: usize) -> R
 pub fn pick_examples(plan: &mut Recorder, examples: &Examples, net: &Matrices) {
     plan.equation(Equation::Examples);
     pick_inputs(plan, examples, net);
-    plan.one_hot(&examples.order, &examples.labels, &net.y);
+    match &examples.desired {
+        Desired::Classes { labels, .. } => plan.one_hot(&examples.order, labels, &net.y),
+        Desired::Numbers(desired) => plan.gather(&examples.order, desired, &net.y),
+    }
 }
 
 /// a¹ of the examples that the order names.
@@ -150,7 +212,7 @@ pub fn feedforward(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
     for l in 2..=topology.last() {
         plan.matmul(Form::Nt, &net.a[l - 1], &net.w[l], &net.z[l]);
         plan.add_bias(&net.b[l], &net.z[l]);
-        plan.activate(topology.activation, &net.z[l], &net.a[l]);
+        plan.activate(topology.sigma(l), &net.z[l], &net.a[l]);
     }
 }
 
@@ -159,8 +221,16 @@ pub fn bp1_output_error(plan: &mut Recorder, topology: &Topology, net: &Matrices
     plan.equation(Equation::Bp1);
     let l = topology.last();
     plan.cost_gradient(topology.cost, &net.a[l], &net.y, &net.nabla_a[l]);
-    plan.activate_prime(topology.activation, &net.z[l], &net.sigma_prime[l]);
+    plan.activate_prime(topology.output, &net.z[l], &net.sigma_prime[l]);
     plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
+}
+
+/// The cost of an example counts as often as its class says, and so does its error; the other equations
+/// carry that on.
+pub fn weigh_examples(plan: &mut Recorder, examples: &Examples, net: &Matrices, topology: &Topology) {
+    if let Desired::Classes { labels, weights: Some(weights) } = &examples.desired {
+        plan.weigh(&examples.order, labels, weights, &net.delta[topology.last()]);
+    }
 }
 
 /// BP2: δˡ = ((wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), for l = L−1, L−2, ..., 2.
@@ -168,7 +238,7 @@ pub fn bp2_backpropagate(plan: &mut Recorder, topology: &Topology, net: &Matrice
     plan.equation(Equation::Bp2);
     for l in (2..topology.last()).rev() {
         plan.matmul(Form::Nn, &net.delta[l + 1], &net.w[l + 1], &net.nabla_a[l]);
-        plan.activate_prime(topology.activation, &net.z[l], &net.sigma_prime[l]);
+        plan.activate_prime(topology.sigma(l), &net.z[l], &net.sigma_prime[l]);
         plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
     }
 }

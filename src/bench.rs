@@ -240,7 +240,7 @@ fn measure_training(
 ) -> Result<Measurement> {
     let parameters = Parameters::random(topology, Initialization::Scaled, 0)?;
     let hyperparameters = Hyperparameters { batch: m, eta: 0.1, seed: 0 };
-    let plan = training_plan(topology, &examples(data), m)?;
+    let plan = training_plan(topology, &examples(data, topology), m)?;
     let device = executor.device().clone();
     let mut trainer = Trainer::new(executor, topology, &parameters, data, hyperparameters)?;
     let subject = Subject {
@@ -258,13 +258,13 @@ fn measure_training(
     Ok(measurement(&device, subject, &turns))
 }
 
-fn examples(data: &Data) -> crate::backprop::Examples {
-    examples_of(&data.dataset, &Matrix::of(Element::U32, "order", data.split.training.len(), 1))
+fn examples(data: &Data, topology: &Topology) -> crate::backprop::Examples {
+    examples_of(&data.dataset, topology, &Matrix::of(Element::U32, "order", data.split.training.len(), 1))
 }
 
 /// The steps of a training plan, without those that do the same on the same shapes.
 fn distinct_steps(topology: &Topology, data: &Data, m: usize, kernels: KernelSet) -> Result<Vec<Step>> {
-    let plan = training_plan(topology, &examples(data), m)?;
+    let plan = training_plan(topology, &examples(data, topology), m)?;
     let plan = if kernels == KernelSet::Fused { fuse(&plan) } else { plan };
     let mut seen = Vec::new();
     let mut is_new = |step: &Step| {

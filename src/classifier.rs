@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::backprop::{Examples, Matrices, feedforward_plan};
+use crate::backprop::{Desired, Examples, Matrices, feedforward_plan};
 use crate::data::{Chunk, ExampleReader, Inputs, Preprocessing};
 use crate::device::{self, Chosen, DeviceChoice};
 use crate::executor::Executor;
@@ -141,7 +141,7 @@ fn plan(topology: &Topology, element: Element, scale: f32, chunk: usize) -> Resu
         order: Matrix::of(Element::U32, "order", chunk, 1),
         inputs: Matrix::of(element, "inputs", chunk, topology.n[1]),
         scale,
-        labels: Matrix::of(Element::U32, "labels", chunk, 1),
+        desired: Desired::classes(Matrix::of(Element::U32, "labels", chunk, 1)),
     };
     Ok((feedforward_plan(topology, &examples, chunk).context("the network does not fit")?, examples))
 }

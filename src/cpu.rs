@@ -193,7 +193,7 @@ impl Executor for Cpu {
 mod tests {
     use super::*;
     use crate::activation::SIGMOID;
-    use crate::backprop::{Examples, Matrices, training_plan};
+    use crate::backprop::{Desired, Examples, Matrices, training_plan};
     use crate::cost::QUADRATIC;
     use crate::network::Topology;
     use crate::plan::Element;
@@ -201,11 +201,12 @@ mod tests {
     /// Every activation, error, weight and bias after two steps, by the vectors of `arch`.
     fn trained(mut cpu: Cpu, widths: &[usize], m: usize, sparse: bool) -> Vec<f32> {
         let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
+        let labels = Matrix::of(Element::U32, "labels", 2 * m, 1);
         let examples = Examples {
             order: Matrix::of(Element::U32, "order", 2 * m, 1),
             inputs: Matrix::of(Element::Byte, "inputs", 2 * m, widths[0]),
             scale: 1.0 / 255.0,
-            labels: Matrix::of(Element::U32, "labels", 2 * m, 1),
+            desired: Desired::classes(labels.clone()),
         };
         let mixed = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
         let net = Matrices::new(&topology, m);
@@ -215,7 +216,7 @@ mod tests {
         executor.write(&examples.inputs, &bytes.collect::<Vec<u8>>()).expect("write");
         executor.write(&examples.order, &(0..2 * m as u32).rev().collect::<Vec<_>>()).expect("write");
         let classes = *widths.last().expect("a network has layers") as u32;
-        executor.write(&examples.labels, &(0..2 * m).map(|i| mixed(i) % classes).collect::<Vec<_>>()).expect("write");
+        executor.write(&labels, &(0..2 * m).map(|i| mixed(i) % classes).collect::<Vec<_>>()).expect("write");
         for l in 2..=topology.last() {
             for matrix in [&net.w[l], &net.b[l]] {
                 let values = (0..matrix.len()).map(|i| (mixed(i * l) % 2048) as f32 / 2048.0 - 0.4);

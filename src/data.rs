@@ -9,6 +9,7 @@ mod reader;
 mod source;
 mod split;
 pub mod table;
+mod targets;
 mod unpacking;
 
 use std::borrow::Cow;
@@ -19,6 +20,7 @@ pub use preprocessing::{Preprocessing, Scale};
 pub use reader::{Chunk, ExampleFile, ExampleReader, Interface};
 pub use source::{Data, Part, Source, open};
 pub use split::{Split, stratified_part};
+pub use targets::{Outputs, Quantity, Targets, Task, balanced_weights};
 
 /// The most classes a data set may have: a larger label is a wrong file, not a class.
 pub const MAX_CLASSES: usize = 1 << 16;
@@ -85,15 +87,20 @@ impl Inputs {
     }
 }
 
-/// Examples with their classes.
+/// Examples with their targets.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Dataset {
     inputs: Inputs,
     features: usize,
-    labels: Vec<u32>,
+    targets: Targets,
+    /// Number of classes; 0 where targets are numbers.
     classes: usize,
     /// Empty where the classes are 0, 1, 2, ...
     class_names: Vec<String>,
+    /// What an example of each class counts in training; empty where all count alike.
+    class_weights: Vec<f32>,
+    /// What the numbers are; empty where targets are classes.
+    quantities: Vec<Quantity>,
     preprocessing: Preprocessing,
 }
 
@@ -104,39 +111,83 @@ impl Dataset {
     /// No examples, no features, as many inputs as the product of both not given, an input that is
     /// NaN or infinite, or a label past [`MAX_CLASSES`].
     pub fn new(inputs: Inputs, features: usize, labels: Vec<u32>) -> Result<Self> {
-        ensure!(!labels.is_empty(), "no examples");
-        ensure!(features > 0, "examples without inputs");
-        if Some(inputs.len()) != labels.len().checked_mul(features) {
-            bail!("{} inputs are not {} examples of {features}", inputs.len(), labels.len());
-        }
-        inputs.check_finite(features)?;
-        if let Some(at) = labels.iter().position(|&label| label as usize >= MAX_CLASSES) {
-            bail!("the label of example {} is {}, but at most {MAX_CLASSES} classes are allowed", at + 1, labels[at]);
-        }
-        let classes = labels.iter().max().map_or(0, |&largest| largest as usize + 1);
-        let preprocessing = Preprocessing::of_inputs(&inputs);
-        Ok(Dataset { inputs, features, labels, classes, class_names: Vec::new(), preprocessing })
+        Self::with_targets(inputs, features, Targets::Classes(labels))
     }
 
-    /// The same examples, whose inputs were made by `preprocessing`, with classes of these names (none
-    /// for 0, 1, 2, ...).
+    /// A data set of `targets.len()` examples with `features` inputs each.
     ///
     /// # Errors
-    /// Fewer names than classes.
-    pub fn described(self, preprocessing: Preprocessing, class_names: Vec<String>) -> Result<Self> {
-        let classes = if class_names.is_empty() { self.classes } else { class_names.len() };
-        ensure!(classes >= self.classes, "{} classes, but {classes} names", self.classes);
-        Ok(Dataset { classes, class_names, preprocessing, ..self })
+    /// As [`Dataset::new`], and a target that is NaN or infinite.
+    pub fn with_targets(inputs: Inputs, features: usize, targets: Targets) -> Result<Self> {
+        ensure!(!targets.is_empty(), "no examples");
+        ensure!(features > 0, "examples without inputs");
+        if Some(inputs.len()) != targets.len().checked_mul(features) {
+            bail!("{} inputs are not {} examples of {features}", inputs.len(), targets.len());
+        }
+        inputs.check_finite(features)?;
+        let (mut classes, mut quantities) = (0, Vec::new());
+        match &targets {
+            Targets::Classes(labels) => {
+                if let Some(at) = labels.iter().position(|&label| label as usize >= MAX_CLASSES) {
+                    bail!(
+                        "the label of example {} is {}, but at most {MAX_CLASSES} classes are allowed",
+                        at + 1,
+                        labels[at]
+                    );
+                }
+                classes = labels.iter().max().map_or(0, |&largest| largest as usize + 1);
+            }
+            Targets::Numbers { values, width } => {
+                if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                    bail!("target {} of example {} is {}", at % width + 1, at / width + 1, values[at]);
+                }
+                let name = |j| if *width == 1 { "target".to_string() } else { format!("target {}", j + 1) };
+                quantities = (0..*width).map(|j| Quantity { name: name(j), offset: 0.0, scale: 1.0 }).collect();
+            }
+        }
+        let preprocessing = Preprocessing::of_inputs(&inputs);
+        let (class_names, class_weights) = (Vec::new(), Vec::new());
+        Ok(Dataset { inputs, features, targets, classes, class_names, class_weights, quantities, preprocessing })
+    }
+
+    /// The same examples, whose inputs were made by `preprocessing`, with targets that mean this (no names
+    /// for the classes 0, 1, 2, ...).
+    ///
+    /// # Errors
+    /// Fewer names than classes, or as many quantities as each example has numbers not given.
+    pub fn described(self, preprocessing: Preprocessing, outputs: Outputs) -> Result<Self> {
+        match (&self.targets, outputs) {
+            (Targets::Classes(_), Outputs::Classes(class_names)) => {
+                let classes = if class_names.is_empty() { self.classes } else { class_names.len() };
+                ensure!(classes >= self.classes, "{} classes, but {classes} names", self.classes);
+                Ok(Dataset { classes, class_names, preprocessing, ..self })
+            }
+            (Targets::Numbers { width, .. }, Outputs::Numbers(quantities)) => {
+                ensure!(*width == quantities.len(), "{width} numbers, but {} quantities", quantities.len());
+                Ok(Dataset { quantities, preprocessing, ..self })
+            }
+            _ => bail!("its targets are of another kind than those of the training data"),
+        }
+    }
+
+    /// The same examples, where one of class j counts `weights[j]` in training.
+    ///
+    /// # Errors
+    /// As many weights as there are classes not given, or one that is negative or no number.
+    pub fn weighted(self, weights: Vec<f32>) -> Result<Self> {
+        ensure!(weights.len() == self.classes, "{} classes, but {} weights", self.classes, weights.len());
+        ensure!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "a class weight that is no number");
+        Ok(Dataset { class_weights: weights, ..self })
     }
 
     /// Number of examples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.targets.len()
     }
 
     /// Never: a data set has at least one example.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.targets.is_empty()
     }
 
     /// Inputs of each example: `n[1]`.
@@ -144,7 +195,7 @@ impl Dataset {
         self.features
     }
 
-    /// Number of classes: one more than the largest label.
+    /// Number of classes: one more than the largest label; 0 where targets are numbers.
     pub fn classes(&self) -> usize {
         self.classes
     }
@@ -164,9 +215,71 @@ impl Dataset {
         &self.inputs
     }
 
-    /// The class of each example.
+    /// The target of each example.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// The class of each example; none where targets are numbers.
     pub fn labels(&self) -> &[u32] {
-        &self.labels
+        self.targets.labels()
+    }
+
+    /// What an example of each class counts in training; `None` where all count alike.
+    pub fn class_weights(&self) -> Option<&[f32]> {
+        (!self.class_weights.is_empty()).then_some(&self.class_weights)
+    }
+
+    /// What the numbers are that are learned; none where targets are classes.
+    pub fn quantities(&self) -> &[Quantity] {
+        &self.quantities
+    }
+
+    /// Whether classes are learned or numbers.
+    pub fn task(&self) -> Task {
+        if self.quantities.is_empty() { Task::Classification } else { Task::Regression }
+    }
+
+    /// What the outputs of a network that learns this stand for.
+    pub fn outputs(&self) -> Outputs {
+        match self.task() {
+            Task::Classification => {
+                Outputs::Classes((0..self.classes).map(|class| self.class_name(class).into_owned()).collect())
+            }
+            Task::Regression => Outputs::Numbers(self.quantities.clone()),
+        }
+    }
+
+    /// How many outputs a network needs: `n[L]`.
+    pub fn output_width(&self) -> usize {
+        self.classes.max(self.quantities.len())
+    }
+
+    /// The desired outputs of numbers, `(examples, n[L])`; none where targets are classes.
+    pub fn desired_numbers(&self) -> Vec<f32> {
+        match &self.targets {
+            Targets::Classes(_) => Vec::new(),
+            Targets::Numbers { values, .. } => {
+                let quantities = self.quantities.iter().cycle();
+                values.iter().zip(quantities).map(|(&value, quantity)| quantity.activation(value)).collect()
+            }
+        }
+    }
+
+    /// Decides on the units of numbers that are learned, by the examples of these numbers alone.
+    ///
+    /// # Errors
+    /// Numbers that do not vary or cannot be scaled.
+    pub fn fit_targets(mut self, training: &[u32], scale: Scale) -> Result<Self> {
+        if let Targets::Numbers { values, width } = &self.targets {
+            for (j, quantity) in self.quantities.iter_mut().enumerate() {
+                let name = quantity.name.clone();
+                let of_target = training.iter().map(|&example| values[example as usize * width + j]);
+                let fitted = Quantity::fit(name, of_target, scale);
+                *quantity = fitted.map_err(|error| error.context(format!("target `{}`", quantity.name)))?;
+            }
+        }
+        Ok(self)
     }
 
     /// Decides how the inputs become activations, by the examples of these numbers alone, and makes them.
@@ -188,29 +301,33 @@ impl Dataset {
     /// Keeps the examples of these numbers, ascending.
     fn keep(&mut self, examples: &[u32]) {
         self.inputs.keep(examples, self.features);
-        self.labels = examples.iter().map(|&example| self.labels[example as usize]).collect();
+        self.targets = self.targets.of(examples);
     }
 
     /// The examples of these numbers, in this order, as a data set of their own.
     pub(crate) fn picked(&self, examples: &[u32]) -> Self {
         Dataset {
             inputs: self.inputs.picked(examples, self.features),
-            labels: examples.iter().map(|&example| self.labels[example as usize]).collect(),
+            features: self.features,
+            targets: self.targets.of(examples),
+            classes: self.classes,
             class_names: self.class_names.clone(),
+            class_weights: self.class_weights.clone(),
+            quantities: self.quantities.clone(),
             preprocessing: self.preprocessing.clone(),
-            ..*self
         }
     }
 
-    /// Inputs, how many each example has, and labels.
-    fn into_parts(self) -> (Inputs, usize, Vec<u32>) {
-        (self.inputs, self.features, self.labels)
+    /// Inputs, how many each example has, and targets.
+    fn into_parts(self) -> (Inputs, usize, Targets) {
+        (self.inputs, self.features, self.targets)
     }
 
-    /// Adds the examples of `other`, of the same classes, after those of `self`.
+    /// Adds the examples of `other`, of the same classes or quantities, after those of `self`.
     ///
     /// # Errors
-    /// Examples of another width, or bytes with another scale or floats where `self` has bytes.
+    /// Examples of another width or another kind of targets, or bytes with another scale or floats where
+    /// `self` has bytes.
     pub fn append(&mut self, other: Dataset) -> Result<()> {
         if self.features != other.features {
             bail!("its examples have {} inputs, those of the training data {}", other.features, self.features);
@@ -225,7 +342,7 @@ impl Dataset {
             // Bytes are scaled and floats are not: the two would not mean the same.
             _ => bail!("its inputs are of another type than those of the training data"),
         }
-        self.labels.extend(other.labels);
+        self.targets.append(other.targets)?;
         self.classes = self.classes.max(other.classes);
         Ok(())
     }

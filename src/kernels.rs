@@ -17,8 +17,10 @@ mod number_correct;
 mod one_hot;
 mod outer_product;
 mod sgd;
+mod squared_errors;
 mod total_cost;
 mod train_in_workgroup;
+mod weigh;
 
 pub use activate::ACTIVATE;
 pub use activate_prime::ACTIVATE_PRIME;
@@ -34,13 +36,15 @@ pub use number_correct::NUMBER_CORRECT;
 pub use one_hot::ONE_HOT;
 pub use outer_product::{OUTER_PRODUCT, OuterProductParams};
 pub use sgd::SGD;
+pub use squared_errors::SQUARED_ERRORS;
 pub use total_cost::TOTAL_COST;
 pub use train_in_workgroup::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
+pub use weigh::WEIGH;
 
 use crate::kernel::Kernel;
 
 /// Every primitive kernel, in the order in which training needs them.
-pub static PRIMITIVE: [&Kernel; 14] = [
+pub static PRIMITIVE: [&Kernel; 16] = [
     &GATHER,
     &GATHER_BYTES,
     &ONE_HOT,
@@ -50,11 +54,13 @@ pub static PRIMITIVE: [&Kernel; 14] = [
     &COST_GRADIENT,
     &ACTIVATE_PRIME,
     &HADAMARD,
+    &WEIGH,
     &COLUMN_SUM,
     &OUTER_PRODUCT,
     &SGD,
     &TOTAL_COST,
     &NUMBER_CORRECT,
+    &SQUARED_ERRORS,
 ];
 
 /// Every fused kernel.

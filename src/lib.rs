@@ -57,7 +57,7 @@
 //!     trainer.train_epoch(&mut |_| ())?;
 //! }
 //! let test = trainer.evaluate(PartOfData::Test)?.expect("the digits keep a test part");
-//! assert!(test.accuracy() > 0.8);
+//! assert!(test.accuracy() > Some(0.8));
 //! # Ok(())
 //! # }
 //! ```
@@ -89,6 +89,7 @@ pub mod predict;
 pub mod product;
 pub mod profile;
 pub mod random;
+pub mod regression;
 pub mod train;
 pub mod trainer;
 pub mod training_loop;

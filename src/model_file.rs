@@ -15,7 +15,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Interface, MAX_CLASSES, Preprocessing};
+use crate::data::{Interface, MAX_CLASSES, Outputs, Preprocessing, Quantity};
 use crate::network::{Layers, Parameters, Topology};
 use crate::output_file::{OutputFile, cannot_write};
 use crate::{activation, cost};
@@ -24,7 +24,7 @@ use crate::{activation, cost};
 pub const METADATA_KEY: &str = "gpu-backprop";
 
 /// The version of the format that this program writes.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The largest header that is read: room for 65,536 classes with long names.
 const MAX_HEADER: u64 = 16 << 20;
@@ -41,21 +41,26 @@ pub struct Model {
     pub parameters: Parameters,
     /// How raw inputs become activations of layer 1.
     pub preprocessing: Preprocessing,
-    /// The names of the classes, that of the first output first; the network may have more outputs.
-    pub classes: Vec<String>,
+    /// What the outputs stand for.
+    pub outputs: Outputs,
 }
 
 impl Model {
     /// What the network takes and gives.
     pub fn interface(&self) -> Interface<'_> {
-        Interface { features: self.topology.n[1], preprocessing: &self.preprocessing, classes: &self.classes }
+        Interface { features: self.topology.n[1], preprocessing: &self.preprocessing, outputs: &self.outputs }
     }
 
-    /// A name for every output: that of its class, or its number where the network has more outputs than
-    /// classes.
+    /// A name for every output: that of its class or number, or which it is where the network has more outputs
+    /// than classes.
     pub fn output_names(&self) -> Vec<String> {
         let outputs = self.topology.n[self.topology.last()];
-        (0..outputs).map(|j| self.classes.get(j).cloned().unwrap_or_else(|| j.to_string())).collect()
+        match &self.outputs {
+            Outputs::Classes(names) => {
+                (0..outputs).map(|j| names.get(j).cloned().unwrap_or_else(|| j.to_string())).collect()
+            }
+            Outputs::Numbers(quantities) => quantities.iter().map(|quantity| quantity.name.clone()).collect(),
+        }
     }
 }
 
@@ -69,14 +74,16 @@ pub struct Description {
     pub program_version: String,
     /// `n[1], n[2], ..., n[L]`.
     pub layers: Vec<usize>,
-    /// Name of σ.
+    /// Name of σ of the hidden layers.
     pub activation: String,
+    /// Name of σ of the output layer.
+    pub output_activation: String,
     /// Name of C.
     pub cost: String,
     /// How raw inputs become the activations of layer 1.
     pub preprocessing: Preprocessing,
-    /// The names of the classes, that of the first output first.
-    pub classes: Vec<String>,
+    /// What the outputs stand for.
+    pub outputs: Outputs,
 }
 
 /// Writes a model, atomically and durably: `path` is the old file or the complete new one. A link
@@ -85,15 +92,16 @@ pub struct Description {
 /// # Errors
 /// A file that cannot be written.
 pub fn save(path: &Path, model: &Model) -> Result<()> {
-    let Model { topology, parameters, preprocessing, classes } = model;
+    let Model { topology, parameters, preprocessing, outputs } = model;
     let description = Description {
         format_version: FORMAT_VERSION,
         program_version: env!("CARGO_PKG_VERSION").to_string(),
         layers: topology.widths().to_vec(),
         activation: topology.activation.name.to_string(),
+        output_activation: topology.output.name.to_string(),
         cost: topology.cost.name.to_string(),
         preprocessing: preprocessing.clone(),
-        classes: classes.clone(),
+        outputs: outputs.clone(),
     };
     // A single entry: the order of several would change from run to run.
     let description = serde_json::to_string(&description)?;
@@ -155,8 +163,8 @@ fn read(mut file: File) -> Result<Model> {
     let n = &topology.n;
     let w = Layers::try_new(2, topology.last(), |l| tensor(&tensors, &format!("w{l}"), &[n[l], n[l - 1]]))?;
     let b = Layers::try_new(2, topology.last(), |l| tensor(&tensors, &format!("b{l}"), &[n[l]]))?;
-    let Description { preprocessing, classes, .. } = description;
-    Ok(Model { topology, parameters: Parameters { w, b }, preprocessing, classes })
+    let Description { preprocessing, outputs, .. } = description;
+    Ok(Model { topology, parameters: Parameters { w, b }, preprocessing, outputs })
 }
 
 /// What the header of a file says of its network.
@@ -189,12 +197,12 @@ fn described(header: &[u8]) -> Result<Description> {
 impl Description {
     /// The network that is described.
     fn topology(&self) -> Result<Topology> {
-        let activation = activation::ALL.into_iter().find(|known| known.name == self.activation);
-        let activation = activation.with_context(|| format!("activation `{}` is unknown", self.activation))?;
+        let (activation, output) = (activation::named(&self.activation)?, activation::named(&self.output_activation)?);
         let cost = cost::ALL.into_iter().find(|known| known.name == self.cost);
         let cost = cost.with_context(|| format!("cost `{}` is unknown", self.cost))?;
         ensure!(self.layers.len() <= MAX_LAYERS, "{} layers, more than {MAX_LAYERS}", self.layers.len());
         let topology = Topology::new(&self.layers, activation, cost).map_err(|error| anyhow!("{error}"))?;
+        let topology = topology.with_output(output);
         let (inputs, outputs) = (topology.n[1], topology.n[topology.last()]);
         match &self.preprocessing {
             Preprocessing::Columns(columns) => {
@@ -210,14 +218,23 @@ impl Description {
             }
             Preprocessing::Floats {} => {}
         }
-        let classes = self.classes.len();
-        ensure!(
-            (1..=outputs.min(MAX_CLASSES)).contains(&classes),
-            "{classes} classes, but the network {topology} has {outputs} outputs"
-        );
-        let mut names: Vec<&String> = self.classes.iter().collect();
-        names.sort_unstable();
-        ensure!(names.windows(2).all(|pair| pair[0] != pair[1]), "two classes of the same name");
+        match &self.outputs {
+            Outputs::Classes(names) => {
+                let classes = names.len();
+                ensure!(
+                    (1..=outputs.min(MAX_CLASSES)).contains(&classes),
+                    "{classes} classes, but the network {topology} has {outputs} outputs"
+                );
+                let mut names: Vec<&String> = names.iter().collect();
+                names.sort_unstable();
+                ensure!(names.windows(2).all(|pair| pair[0] != pair[1]), "two classes of the same name");
+            }
+            Outputs::Numbers(quantities) => {
+                let numbers = quantities.len();
+                ensure!(numbers == outputs, "{numbers} numbers, but the network {topology} has {outputs} outputs");
+                quantities.iter().try_for_each(Quantity::check)?;
+            }
+        }
         Ok(topology)
     }
 }

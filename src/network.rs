@@ -59,14 +59,16 @@ impl<T> IndexMut<usize> for Layers<T> {
 pub struct Topology {
     /// `n[l]`, the number of neurons in layer l, from the input (layer 1) to the output (layer L).
     pub n: Layers<usize>,
-    /// σ of every layer.
+    /// σ of every hidden layer.
     pub activation: &'static Activation,
+    /// σ of the output layer.
+    pub output: &'static Activation,
     /// C.
     pub cost: &'static Cost,
 }
 
 impl Topology {
-    /// A network of `widths` neurons, input layer first.
+    /// A network of `widths` neurons, input layer first, whose output layer has the same σ as the others.
     ///
     /// # Errors
     /// Fewer than two layers, a layer without neurons, or one whose weights no GPU could address.
@@ -88,7 +90,17 @@ impl Topology {
         if let Some(l) = widths.windows(2).position(too_large) {
             bail!(WrongUsage::new(format!("w{} of {} would have more than 2^32 - 1 weights", l + 2, join(widths))));
         }
-        Ok(Topology { n: Layers::new(1, widths.len(), |l| widths[l - 1]), activation, cost })
+        Ok(Topology { n: Layers::new(1, widths.len(), |l| widths[l - 1]), activation, output: activation, cost })
+    }
+
+    /// The same network with another σ in the output layer.
+    pub fn with_output(self, output: &'static Activation) -> Self {
+        Topology { output, ..self }
+    }
+
+    /// σ of layer l.
+    pub fn sigma(&self, l: usize) -> &'static Activation {
+        if l == self.last() { self.output } else { self.activation }
     }
 
     /// L, the number of layers and of the output layer.
@@ -109,7 +121,10 @@ impl Topology {
 
 impl PartialEq for Topology {
     fn eq(&self, other: &Self) -> bool {
-        self.n == other.n && self.activation.name == other.activation.name && self.cost.name == other.cost.name
+        self.n == other.n
+            && self.activation.name == other.activation.name
+            && self.output.name == other.output.name
+            && self.cost.name == other.cost.name
     }
 }
 

@@ -1,13 +1,14 @@
-//! The classes of examples, by a trained network: what `gpu-backprop predict` does.
+//! The classes (or numbers) of examples, by a trained network: what `gpu-backprop predict` does.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::classifier::{self, Classifier, decide};
-use crate::data::{ExampleFile, ExampleReader};
+use crate::data::{ExampleFile, ExampleReader, Outputs, Quantity};
 use crate::device::DeviceChoice;
+use crate::error::WrongUsage;
 use crate::model_file;
 
 /// What to predict, and with what.
@@ -46,20 +47,30 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Predicted> {
     let mut chosen = classifier::open(&model, &reader, &options.device, options.threads)?;
     let mut network = Classifier::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, names) = (network.width(), model.output_names());
+    let quantities: &[Quantity] = if let Outputs::Numbers(quantities) = &model.outputs { quantities } else { &[] };
+    ensure!(
+        quantities.is_empty() || !options.probabilities,
+        WrongUsage::new("--probabilities: the model gives numbers, which have none")
+    );
     let mut table = csv::Writer::from_writer(out);
     let write_error = "cannot write predictions";
-    let header = [vec!["label"], names.iter().map(String::as_str).collect()].concat();
-    let columns = if options.probabilities { header.len() } else { 1 };
+    let label = if quantities.is_empty() { vec!["label"] } else { Vec::new() };
+    let header = [label, names.iter().map(String::as_str).collect()].concat();
+    let columns = if options.probabilities || !quantities.is_empty() { header.len() } else { 1 };
     table.write_record(&header[..columns]).map_err(unwrapped).context(write_error)?;
     let mut examples = 0;
     while let Some(chunk) = reader.next_chunk(network.chunk())? {
         examples += chunk.examples as u64;
         for outputs in network.outputs(chunk)?.chunks_exact(width) {
-            table.write_field(&names[decide(outputs)]).map_err(unwrapped).context(write_error)?;
-            for output in outputs.iter().filter(|_| options.probabilities) {
-                table.write_field(output.to_string()).map_err(unwrapped).context(write_error)?;
-            }
-            table.write_record(None::<&[u8]>).map_err(unwrapped).context(write_error)?;
+            let fields: Vec<String> = if !quantities.is_empty() {
+                quantities.iter().zip(outputs).map(|(quantity, &a)| quantity.shown(a)).collect()
+            } else if options.probabilities {
+                let label = std::iter::once(names[decide(outputs)].clone());
+                label.chain(outputs.iter().map(ToString::to_string)).collect()
+            } else {
+                vec![names[decide(outputs)].clone()]
+            };
+            table.write_record(fields).map_err(unwrapped).context(write_error)?;
         }
         // Whoever waits at the other end of a pipe gets each chunk when it is done.
         table.flush().context(write_error)?;

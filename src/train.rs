@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::backprop::{evaluation_plan, training_plan};
-use crate::data::{self, Data, Inputs, Source};
+use crate::activation::{self, Activation};
+use crate::backprop::{Measures, evaluation_plan, training_plan};
+use crate::cost;
+use crate::data::{self, Data, Inputs, Source, Task};
 use crate::device::{self, DeviceChoice};
 use crate::error::Diverged;
 use crate::executor::{DeviceDescription, Executor, Progress};
@@ -22,7 +24,6 @@ use crate::plan::{Element, Matrix, Plan};
 use crate::product::Precision;
 use crate::profile::Profile;
 use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, check, examples_of};
-use crate::{activation, cost};
 
 /// Training that took less tells little of how fast a device is.
 const TELLING: Duration = Duration::from_millis(20);
@@ -43,6 +44,8 @@ pub struct Options {
     pub source: Source,
     /// The layers.
     pub architecture: Architecture,
+    /// σ of the output layer.
+    pub output_activation: &'static Activation,
     /// How weights and biases begin.
     pub initialization: Initialization,
     /// Number of epochs; with 0 the initial network is measured and written.
@@ -101,12 +104,16 @@ pub struct EpochReport {
     pub epoch: usize,
     /// C on the training part after the epoch.
     pub train_cost: f64,
-    /// Fraction of the training part classified correctly after the epoch.
-    pub train_accuracy: f64,
+    /// Fraction of the training part classified correctly after the epoch; `None` for regression.
+    pub train_accuracy: Option<f64>,
+    /// R² on the training part after the epoch; `None` for classification.
+    pub train_r2: Option<f64>,
     /// C on the validation part.
     pub validation_cost: Option<f64>,
     /// Fraction of the validation part classified correctly.
     pub validation_accuracy: Option<f64>,
+    /// R² on the validation part.
+    pub validation_r2: Option<f64>,
     /// Time the steps took.
     pub seconds: f64,
     /// Examples trained on per second.
@@ -126,6 +133,8 @@ pub struct Report {
     pub driver: Option<String>,
     /// The seed of the run.
     pub seed: u64,
+    /// `classification` or `regression`.
+    pub task: &'static str,
     /// `n[1], n[2], ..., n[L]`.
     pub layers: Vec<usize>,
     /// Number of weights and biases.
@@ -136,16 +145,24 @@ pub struct Report {
     pub train_cost: Option<f64>,
     /// Fraction of the training part classified correctly, with the final weights.
     pub train_accuracy: Option<f64>,
+    /// R² on the training part, with the final weights; `None` for classification.
+    pub train_r2: Option<f64>,
     /// C on the validation part, with the final weights.
     pub validation_cost: Option<f64>,
     /// Fraction of the validation part classified correctly, with the final weights.
     pub validation_accuracy: Option<f64>,
+    /// R² on the validation part, with the final weights.
+    pub validation_r2: Option<f64>,
     /// C on the test part.
     pub test_cost: Option<f64>,
     /// Fraction of the test part classified correctly.
     pub test_accuracy: Option<f64>,
     /// Number of test examples classified correctly.
     pub test_correct: Option<usize>,
+    /// R² on the test part.
+    pub test_r2: Option<f64>,
+    /// Mean squared error on the test part, in the units of the data.
+    pub test_mse: Option<f64>,
     /// Number of test examples.
     pub test_examples: usize,
     /// Time all training steps took, without loading, pipeline creation and evaluation.
@@ -187,7 +204,11 @@ impl fmt::Display for Training<'_> {
             Inputs::Bytes { .. } => "bytes",
             Inputs::Floats(_) => "floats",
         };
-        write!(f, "training {} on {inputs}, m = {}", self.topology, self.hyperparameters.batch)
+        let task = match self.data.dataset.task() {
+            Task::Classification => "",
+            Task::Regression => ", numbers",
+        };
+        write!(f, "training {} on {inputs}{task}, m = {}", self.topology, self.hyperparameters.batch)
     }
 }
 
@@ -206,9 +227,12 @@ pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology)> {
     let data = data::open(&options.source)?;
     let widths = match &options.architecture {
         Architecture::Layers(widths) => widths.clone(),
-        Architecture::Hidden(hidden) => [&[data.dataset.features()], &hidden[..], &[data.dataset.classes()]].concat(),
+        Architecture::Hidden(hidden) => {
+            [&[data.dataset.features()], &hidden[..], &[data.dataset.output_width()]].concat()
+        }
     };
-    let topology = Topology::new(&widths, &activation::SIGMOID, &cost::QUADRATIC)?;
+    let topology =
+        Topology::new(&widths, &activation::SIGMOID, &cost::QUADRATIC)?.with_output(options.output_activation);
     Ok((data, topology))
 }
 
@@ -221,9 +245,9 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     check(&topology, &data, options.hyperparameters)?;
     let m = options.hyperparameters.batch;
     let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
-    let training = examples_of(&data.dataset, &order("training", data.split.training.len()));
-    let (totals, counts) = (Matrix::new("totals", 1, 1), Matrix::of(Element::U32, "counts", 1, 1));
-    let plans = [training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &totals, &counts)?];
+    let training = examples_of(&data.dataset, &topology, &order("training", data.split.training.len()));
+    let measures = Measures::of(&training, &topology, 1);
+    let plans = [training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &measures)?];
     Ok(match options.gpu.kernels {
         KernelSet::Primitive => plans.to_vec(),
         KernelSet::Fused => plans.iter().map(fuse).collect(),
@@ -282,9 +306,8 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     if let Some(path) = &options.output {
         let dataset = &data.dataset;
         let preprocessing = dataset.preprocessing().clone();
-        let classes = (0..dataset.classes()).map(|class| dataset.class_name(class).into_owned()).collect();
-        let parameters = trainer.parameters()?;
-        model_file::save(path, &Model { topology: topology.clone(), parameters, preprocessing, classes })?;
+        let (outputs, parameters) = (dataset.outputs(), trainer.parameters()?);
+        model_file::save(path, &Model { topology: topology.clone(), parameters, preprocessing, outputs })?;
     }
     Ok(report)
 }
@@ -316,17 +339,22 @@ pub(crate) fn report(
         backend: device.backend.clone(),
         driver: device.driver.clone(),
         seed: hyperparameters.seed,
+        task: data.dataset.task().name(),
         layers: topology.widths().to_vec(),
         parameters: topology.parameters(),
         train_cost: last.map(|last| last.train_cost).or(learned.map(|part| part.cost)),
-        train_accuracy: last.map(|last| last.train_accuracy).or(learned.as_ref().map(Evaluation::accuracy)),
+        train_accuracy: last.map_or(learned.and_then(|part| part.accuracy()), |last| last.train_accuracy),
+        train_r2: last.map_or(learned.and_then(|part| part.r2()), |last| last.train_r2),
         validation_cost: last.and_then(|last| last.validation_cost).or(validation.map(|part| part.cost)),
         validation_accuracy: last
             .and_then(|last| last.validation_accuracy)
-            .or(validation.as_ref().map(Evaluation::accuracy)),
+            .or(validation.and_then(|part| part.accuracy())),
+        validation_r2: last.and_then(|last| last.validation_r2).or(validation.and_then(|part| part.r2())),
         test_cost: test.map(|test| test.cost),
-        test_accuracy: test.as_ref().map(Evaluation::accuracy),
-        test_correct: test.map(|test| test.correct),
+        test_accuracy: test.and_then(|test| test.accuracy()),
+        test_correct: test.and_then(|test| test.correct),
+        test_r2: test.and_then(|test| test.r2()),
+        test_mse: test.and_then(|test| test.score).map(|score| score.mse),
         test_examples: data.split.test.len(),
         training_seconds,
         samples_per_second: rate(data.split.training.len()),
@@ -400,8 +428,10 @@ pub(crate) fn train_epoch(
         epoch,
         train_cost: learned.cost,
         train_accuracy: learned.accuracy(),
+        train_r2: learned.r2(),
         validation_cost: validation.map(|validation| validation.cost),
-        validation_accuracy: validation.as_ref().map(Evaluation::accuracy),
+        validation_accuracy: validation.and_then(|part| part.accuracy()),
+        validation_r2: validation.and_then(|part| part.r2()),
         seconds,
         samples_per_second: training.data.split.training.len() as f64 / seconds,
     })

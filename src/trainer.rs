@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use rand::seq::SliceRandom;
 
-use crate::backprop::{Examples, Matrices, evaluation_plan, training_plan};
-use crate::data::{Data, Dataset, Inputs};
+use crate::backprop::{Desired, Examples, Fit, Matrices, Measures, evaluation_plan, training_plan};
+use crate::data::{Data, Dataset, Inputs, Targets, Task};
 use crate::error::WrongUsage;
 use crate::executor::{Executor, Progress};
 use crate::kernel::MiniBatch;
 use crate::network::{Layers, Parameters, Topology};
 use crate::plan::{Element, Matrix, Plan};
 use crate::random::{Stream, rng};
+use crate::regression::{Moments, Score};
 
 /// The most examples measured at a time: enough to fill a GPU.
 const MAX_EVALUATION_BATCH: usize = 1000;
@@ -47,16 +48,23 @@ pub struct Hyperparameters {
 pub struct Evaluation {
     /// C, the average over the examples.
     pub cost: f64,
-    /// Number of examples classified correctly.
-    pub correct: usize,
+    /// Number of examples classified correctly; `None` where numbers are learned.
+    pub correct: Option<usize>,
+    /// How well numbers are learned; `None` where classes are.
+    pub score: Option<Score>,
     /// Number of examples.
     pub examples: usize,
 }
 
 impl Evaluation {
-    /// The fraction of examples classified correctly.
-    pub fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.examples as f64
+    /// The fraction of examples classified correctly; `None` where numbers are learned.
+    pub fn accuracy(&self) -> Option<f64> {
+        self.correct.map(|correct| correct as f64 / self.examples as f64)
+    }
+
+    /// R², averaged over the numbers that are learned.
+    pub fn r2(&self) -> Option<f64> {
+        self.score.and_then(|score| score.r2)
     }
 }
 
@@ -80,9 +88,8 @@ pub struct Trainer<'e, 'd> {
     training: &'d [u32],
     training_order: Matrix,
     training_plans: PlansOfPart,
-    evaluation_plans: Vec<(PartOfData, PlansOfPart)>,
-    totals: Matrix,
-    counts: Matrix,
+    evaluation_plans: Vec<(PartOfData, PlansOfPart, Moments)>,
+    measures: Measures,
     matrices: Matrices,
     epoch: usize,
 }
@@ -158,7 +165,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
 
         let order = |part: &str, len: usize| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
         let training_order = order("training", split.training.len());
-        let training = examples_of(dataset, &training_order);
+        let training = examples_of(dataset, topology, &training_order);
         let mut plans = Vec::new();
         let training_plans = PlansOfPart::new(split.training.len(), hyperparameters.batch, &mut plans, |m| {
             training_plan(topology, &training, m)
@@ -171,20 +178,19 @@ impl<'e, 'd> Trainer<'e, 'd> {
         ];
         let evaluation_batch = evaluation_batch(topology);
         let slots = parts.iter().map(|(_, part, _)| part.len().div_ceil(evaluation_batch)).max().unwrap_or(1);
-        let totals = Matrix::new("totals", slots, 1);
-        let counts = Matrix::of(Element::U32, "counts", slots, 1);
+        let measures = Measures::of(&training, topology, slots);
         let mut evaluation_plans = Vec::new();
         for (part, numbers, order) in parts.iter().filter(|(_, numbers, _)| !numbers.is_empty()) {
-            let examples = examples_of(dataset, order);
+            let examples = examples_of(dataset, topology, order);
             let made = PlansOfPart::new(numbers.len(), evaluation_batch, &mut plans, |m| {
-                evaluation_plan(topology, &examples, m, &totals, &counts)
+                evaluation_plan(topology, &examples, m, &measures)
             })?;
-            evaluation_plans.push((*part, made));
+            evaluation_plans.push((*part, made, Moments::of(dataset, numbers)));
         }
 
         executor.load(&plans)?;
         training_plans.prepare(executor)?;
-        for (_, made) in &evaluation_plans {
+        for (_, made, _) in &evaluation_plans {
             made.prepare(executor)?;
         }
         write_examples(executor, &training, dataset)?;
@@ -201,8 +207,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             training_order,
             training_plans,
             evaluation_plans,
-            totals,
-            counts,
+            measures,
             matrices,
             epoch: 0,
         })
@@ -312,19 +317,25 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// # Errors
     /// A failing device.
     pub fn evaluate(&mut self, part: PartOfData) -> Result<Option<Evaluation>> {
-        let Some((_, plans)) = self.evaluation_plans.iter().find(|(of, _)| *of == part) else {
+        let Some((_, plans, moments)) = self.evaluation_plans.iter().find(|(of, ..)| *of == part) else {
             return Ok(None);
         };
         plans.run(self.executor, 0.0, &mut |_| ())?;
-        let totals: Vec<f32> = self.executor.read(&self.totals)?;
-        let counts: Vec<u32> = self.executor.read(&self.counts)?;
+        let totals: Vec<f32> = self.executor.read(&self.measures.totals)?;
         let used = plans.mini_batches();
         let total: f64 = totals[..used].iter().map(|&total| f64::from(total)).sum();
-        Ok(Some(Evaluation {
-            cost: total / plans.examples as f64,
-            correct: counts[..used].iter().map(|&count| count as usize).sum(),
-            examples: plans.examples,
-        }))
+        let (mut correct, mut score) = (None, None);
+        match &self.measures.fit {
+            Fit::Correct(counts) => {
+                let counts: Vec<u32> = self.executor.read(counts)?;
+                correct = Some(counts[..used].iter().map(|&count| count as usize).sum());
+            }
+            Fit::SquaredErrors(sums) => {
+                let squared_errors: Vec<f32> = self.executor.read(sums)?;
+                score = Some(moments.score(&squared_errors[..used * sums.cols]));
+            }
+        }
+        Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
     }
 
     /// The weights and biases as they are now.
@@ -349,13 +360,24 @@ pub(crate) fn epoch_order(training: &[u32], seed: u64, epoch: usize) -> Vec<u32>
     order
 }
 
-/// Brings the inputs and the labels of a data set to a device.
+/// Brings the inputs and the desired outputs of a data set to a device.
 pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
     match dataset.inputs() {
         Inputs::Bytes { values, .. } => executor.write(&examples.inputs, values)?,
         Inputs::Floats(values) => executor.write(&examples.inputs, values)?,
     }
-    executor.write(&examples.labels, dataset.labels())
+    match &examples.desired {
+        Desired::Classes { labels, weights } => {
+            if let (Some(matrix), Some(weights)) = (weights, dataset.class_weights()) {
+                let mut weights = weights.to_vec();
+                // A network may have more outputs than there are classes.
+                weights.resize(matrix.len(), 1.0);
+                executor.write(matrix, &weights)?;
+            }
+            executor.write(labels, dataset.labels())
+        }
+        Desired::Numbers(desired) => executor.write(desired, &dataset.desired_numbers()),
+    }
 }
 
 /// Brings weights and biases to a device.
@@ -372,17 +394,21 @@ pub(crate) fn write_parameters(
 }
 
 /// Where plans find the examples of a data set, picked by `order`.
-pub fn examples_of(dataset: &Dataset, order: &Matrix) -> Examples {
+pub fn examples_of(dataset: &Dataset, topology: &Topology, order: &Matrix) -> Examples {
     let (element, scale) = match dataset.inputs() {
         Inputs::Bytes { scale, .. } => (Element::Byte, *scale),
         Inputs::Floats(_) => (Element::F32, 1.0),
     };
-    Examples {
-        order: order.clone(),
-        inputs: Matrix::of(element, "inputs", dataset.len(), dataset.features()),
-        scale,
-        labels: Matrix::of(Element::U32, "labels", dataset.len(), 1),
-    }
+    let outputs = topology.n[topology.last()];
+    let desired = match dataset.targets() {
+        Targets::Classes(_) => Desired::Classes {
+            labels: Matrix::of(Element::U32, "labels", dataset.len(), 1),
+            weights: dataset.class_weights().map(|_| Matrix::new("class_weights", 1, outputs)),
+        },
+        Targets::Numbers { width, .. } => Desired::Numbers(Matrix::new("targets", dataset.len(), *width)),
+    };
+    let inputs = Matrix::of(element, "inputs", dataset.len(), dataset.features());
+    Examples { order: order.clone(), inputs, scale, desired }
 }
 
 /// Makes sure that a network can be trained on data as wished, before anything large is made.
@@ -420,12 +446,18 @@ fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
             dataset.features()
         ))
     );
-    ensure!(
-        outputs >= dataset.classes(),
-        WrongUsage::new(format!(
-            "the network {topology} has {outputs} outputs, but the data has {} classes",
-            dataset.classes()
-        ))
-    );
+    let needed = dataset.output_width();
+    match dataset.task() {
+        Task::Classification => ensure!(
+            outputs >= needed,
+            WrongUsage::new(format!("the network {topology} has {outputs} outputs, but the data has {needed} classes"))
+        ),
+        Task::Regression => ensure!(
+            outputs == needed,
+            WrongUsage::new(format!(
+                "the network {topology} has {outputs} outputs, but there are {needed} numbers to learn"
+            ))
+        ),
+    }
     Ok(())
 }

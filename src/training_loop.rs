@@ -3,11 +3,12 @@
 
 use std::fmt::{self, Write};
 
-use crate::backprop::{Examples, training_plan};
+use crate::activation::Activation;
+use crate::backprop::{Desired, Examples, training_plan};
 use crate::kernel::Grid;
 use crate::kernels::TRAIN_IN_WORKGROUP;
 use crate::network::Topology;
-use crate::plan::{Element, Matrix, Plan, Snippets};
+use crate::plan::{Element, Matrix, Plan, Snippets, Step};
 
 /// A training plan as the loop sees it.
 #[derive(Clone, Debug)]
@@ -24,7 +25,14 @@ pub struct TrainingLoop {
 impl fmt::Display for TrainingLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inputs = if self.examples.inputs.element == Element::Byte { "bytes" } else { "floats" };
-        write!(f, "training {} on {inputs}, m = {}", self.topology, self.m)
+        let desired = match &self.examples.desired {
+            Desired::Classes { weights: None, .. } => "",
+            Desired::Classes { .. } => ", weighted classes",
+            Desired::Numbers(_) => ", numbers",
+        };
+        write!(f, "training {} on {inputs}{desired}, m = {}", self.topology, self.m)?;
+        let (hidden, output) = (self.topology.activation.name, self.topology.output.name);
+        if hidden == output { Ok(()) } else { write!(f, ", {output} outputs") }
     }
 }
 
@@ -66,15 +74,17 @@ impl TrainingLoop {
     /// [`training_plan`] writes for some network; it replaces no other.
     pub fn of(plan: &Plan) -> Option<Self> {
         let gather = plan.steps.first()?;
-        let one_hot = plan.steps.get(1).filter(|step| step.kernel.name == "one_hot")?;
+        let desired = plan.steps.get(1)?;
         let [order, inputs, a] = &gather.operands[..] else { return None };
         let mut widths = vec![a.cols];
-        let mut snippets = Snippets::default();
+        let mut activations: Vec<&'static Activation> = Vec::new();
+        let (mut cost, mut weights) = (None, None);
         for step in &plan.steps {
             match step.kernel.name {
                 "add_bias" => widths.push(step.output().cols),
-                "activate" => snippets.activation = step.snippets.activation,
-                "cost_gradient" => snippets.cost = step.snippets.cost,
+                "activate" => activations.push(step.snippets.activation?),
+                "cost_gradient" => cost = step.snippets.cost,
+                "weigh" => weights = step.operands.get(2).cloned(),
                 _ => {}
             }
         }
@@ -82,11 +92,25 @@ impl TrainingLoop {
             Element::Byte => f32::from_le_bytes(gather.params.get(8..12)?.try_into().ok()?),
             Element::F32 | Element::U32 => 1.0,
         };
-        let topology = Topology::new(&widths, snippets.activation?, snippets.cost?).ok()?;
-        let labels = one_hot.operands.get(1)?.clone();
-        let examples = Examples { order: order.clone(), inputs: inputs.clone(), scale, labels };
+        // Without hidden layers any σ will do for them.
+        let (hidden, output) = (*activations.first()?, *activations.last()?);
+        let topology = Topology::new(&widths, hidden, cost?).ok()?.with_output(output);
+        let source = desired.operands.get(1)?.clone();
+        let desired = match desired.kernel.name {
+            "one_hot" => Desired::Classes { labels: source, weights },
+            "gather" => Desired::Numbers(source),
+            _ => return None,
+        };
+        let examples = Examples { order: order.clone(), inputs: inputs.clone(), scale, desired };
         let expected = training_plan(&topology, &examples, a.rows).ok()?;
-        (expected.to_string() == plan.to_string()).then_some(TrainingLoop {
+        // What a formula does not say, σ and the cost of each step, is compared by name.
+        let same = |one: &Step, other: &Step| {
+            let name = |snippets: Snippets| (snippets.activation.map(|a| a.name), snippets.cost.map(|c| c.name));
+            one.to_string() == other.to_string() && name(one.snippets) == name(other.snippets)
+        };
+        let is_such = expected.steps.len() == plan.steps.len()
+            && expected.steps.iter().zip(&plan.steps).all(|(one, other)| same(one, other));
+        is_such.then_some(TrainingLoop {
             topology,
             examples,
             m: a.rows,
@@ -240,6 +264,11 @@ impl TrainingLoop {
     /// The complete WGSL text, with the constants of this network.
     pub fn source(&self) -> String {
         let snippets = Snippets { activation: Some(self.topology.activation), cost: Some(self.topology.cost) };
+        let desired = match &self.examples.desired {
+            Desired::Classes { weights: None, .. } => include_str!("../shaders/loop/desired_classes.wgsl"),
+            Desired::Classes { .. } => include_str!("../shaders/loop/desired_weighted_classes.wgsl"),
+            Desired::Numbers(_) => include_str!("../shaders/loop/desired_numbers.wgsl"),
+        };
         let (n, row_sizes) = (self.widths(), self.row_sizes());
         let (weights, biases, _) = self.layout();
         let mut rows_at = vec![0; n.len()];
@@ -248,6 +277,9 @@ impl TrainingLoop {
         }
         let mut text = TRAIN_IN_WORKGROUP.source(snippets, None);
         text += self.input().shader;
+        text += desired;
+        // The text of a σ names nothing but its functions.
+        text += &self.topology.output.shader.replace("sigma", "output_sigma");
         let mut constant = |name: &str, value: String| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "const {name} = {value};");

@@ -143,7 +143,7 @@ fn no_memory_for_what_is_only_claimed() {
 }
 
 fn table_source(path: &str, target: &str, mean: bool) -> Source {
-    let table = TableOptions { target: Some(target.into()), mean_for_missing: mean, ..TableOptions::default() };
+    let table = TableOptions { targets: vec![target.into()], mean_for_missing: mean, ..TableOptions::default() };
     Source { data: Some(path.into()), table, ..Source::default() }
 }
 

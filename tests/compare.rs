@@ -53,7 +53,7 @@ fn with_training<T>(with: impl FnOnce(&Training<'_>) -> T) -> T {
 fn step_number(kernels: KernelSet, kernel: &str, matrix: &str) -> usize {
     with_training(|training| {
         let order = Matrix::of(Element::U32, "training_order", EXAMPLES, 1);
-        let examples = examples_of(&training.data.dataset, &order);
+        let examples = examples_of(&training.data.dataset, training.topology, &order);
         let plan = training_plan(training.topology, &examples, BATCH).expect("the shapes fit");
         let steps = if kernels == KernelSet::Fused { fuse(&plan).steps } else { plan.steps };
         let writes = |step: &Step| step.outputs().any(|output| &*output.name == matrix);

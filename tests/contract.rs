@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gpu_backprop::backprop::{Examples, training_plan};
+use gpu_backprop::backprop::{Desired, Examples, training_plan};
 use gpu_backprop::fuse::fuse;
 use gpu_backprop::kernel::{Access, Field, Grid, Kernel, MiniBatch, Params, Realization, Specification};
 use gpu_backprop::kernels::{self, TRAIN_IN_WORKGROUP};
@@ -26,20 +26,25 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
 
 /// The training loop, with the constants of several networks: bytes and floats, aligned or not.
 fn training_loops() -> Vec<Module> {
-    let networks: [(&[usize], usize, Element); 5] = [
-        (&[784, 30, 10], 10, Element::Byte),
-        (&[20, 9, 2], 17, Element::Byte),
-        (&[5, 3], 1, Element::Byte),
-        (&[4, 7, 6, 2], 9, Element::F32),
-        (&[3, 8, 9], 4, Element::F32),
+    let labels = || Matrix::of(Element::U32, "labels", 30, 1);
+    let weighted = |classes| Some(Matrix::new("class_weights", 1, classes));
+    let networks: [(&[usize], usize, Element, Desired); 6] = [
+        (&[784, 30, 10], 10, Element::Byte, Desired::classes(labels())),
+        (&[20, 9, 2], 17, Element::Byte, Desired::classes(labels())),
+        (&[5, 3], 1, Element::Byte, Desired::Classes { labels: labels(), weights: weighted(3) }),
+        (&[4, 7, 6, 2], 9, Element::F32, Desired::Numbers(Matrix::new("targets", 30, 2))),
+        (&[3, 8, 9], 4, Element::F32, Desired::Classes { labels: labels(), weights: weighted(9) }),
+        (&[3, 1], 4, Element::F32, Desired::Numbers(Matrix::new("targets", 30, 1))),
     ];
-    let loops = networks.map(|(widths, m, element)| {
+    let loops = networks.map(|(widths, m, element, desired)| {
+        let output = if matches!(desired, Desired::Numbers(_)) { &activation::LINEAR } else { &activation::SIGMOID };
         let topology = Topology::new(widths, &activation::SIGMOID, &cost::QUADRATIC).expect("a network");
+        let topology = topology.with_output(output);
         let examples = Examples {
             order: Matrix::of(Element::U32, "order", 20, 1),
             inputs: Matrix::of(element, "inputs", 30, widths[0]),
             scale: if element == Element::Byte { 1.0 / 255.0 } else { 1.0 },
-            labels: Matrix::of(Element::U32, "labels", 30, 1),
+            desired,
         };
         let plan = training_plan(&topology, &examples, m).expect("the shapes fit");
         let training = TrainingLoop::of(&plan).expect("a training plan");
@@ -156,9 +161,10 @@ fn names(rows: &[&Kernel]) -> BTreeSet<String> {
 fn every_shader_has_one_row_and_every_row_one_shader() {
     assert_eq!(files(""), names(&kernels::PRIMITIVE));
     assert_eq!(files("fused"), names(&kernels::FUSED));
-    let inputs =
-        ["input_16_bytes", "input_4_bytes", "input_4_floats", "input_bytes", "input_floats"].map(ToString::to_string);
-    assert_eq!(files("loop"), names(&[&TRAIN_IN_WORKGROUP]).into_iter().chain(inputs).collect());
+    let inputs = ["input_16_bytes", "input_4_bytes", "input_4_floats", "input_bytes", "input_floats"];
+    let desired = ["desired_classes", "desired_numbers", "desired_weighted_classes"];
+    let parts = inputs.into_iter().chain(desired).map(ToString::to_string);
+    assert_eq!(files("loop"), names(&[&TRAIN_IN_WORKGROUP]).into_iter().chain(parts).collect());
     assert_eq!(names(&kernels::all().collect::<Vec<_>>()).len(), kernels::all().count(), "names are unique");
     for (folder, rows) in
         [("", &kernels::PRIMITIVE[..]), ("fused", &kernels::FUSED[..]), ("loop", &[&TRAIN_IN_WORKGROUP])]

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{assert_close, random, random_below, sum_tolerance, wide};
-use gpu_backprop::activation::SIGMOID;
-use gpu_backprop::backprop::{self, Examples, Matrices, training_plan};
+use gpu_backprop::activation::{LINEAR, SIGMOID};
+use gpu_backprop::backprop::{self, Desired, Examples, Matrices, training_plan};
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
@@ -61,13 +61,21 @@ struct Case {
 }
 
 impl Case {
+    fn learns_numbers(&self) -> bool {
+        self.topology.output.name == LINEAR.name
+    }
+
     fn examples(&self) -> Examples {
         let element = if matches!(self.kind, Kind::Bytes | Kind::SparseBytes) { Element::Byte } else { Element::F32 };
         Examples {
             order: Matrix::of(Element::U32, "order", self.m, 1),
             inputs: Matrix::of(element, "inputs", EXAMPLES, self.topology.n[1]),
             scale: 1.0 / 255.0,
-            labels: Matrix::of(Element::U32, "labels", EXAMPLES, 1),
+            desired: if self.learns_numbers() {
+                Desired::Numbers(Matrix::new("targets", EXAMPLES, self.topology.n[self.topology.last()]))
+            } else {
+                Desired::classes(Matrix::of(Element::U32, "labels", EXAMPLES, 1))
+            },
         }
     }
 
@@ -95,7 +103,11 @@ impl Case {
         let (examples, n, last) = (self.examples(), &self.topology.n, self.topology.last());
         executor.write(&examples.order, &random_below(10, self.m, EXAMPLES as u32)).expect("write");
         executor.write_bytes(&examples.inputs, &self.inputs()).expect("write");
-        executor.write(&examples.labels, &random_below(11, EXAMPLES, n[last] as u32)).expect("write");
+        match &examples.desired {
+            Desired::Classes { labels, .. } => executor.write(labels, &random_below(11, EXAMPLES, n[last] as u32)),
+            Desired::Numbers(numbers) => executor.write(numbers, &random(12, numbers.len())),
+        }
+        .expect("write");
         self.write_parameters(executor);
     }
 
@@ -139,7 +151,11 @@ impl Case {
 }
 
 fn cases() -> impl Iterator<Item = Case> {
-    NETWORKS.into_iter().flat_map(|(widths, m)| KINDS.map(|kind| Case { topology: topology(widths), m, kind }))
+    let classes = NETWORKS.into_iter().flat_map(|(widths, m)| KINDS.map(|kind| (topology(widths), m, kind)));
+    let numbers = NETWORKS.into_iter().flat_map(|(widths, m)| {
+        [Kind::SparseFloats, Kind::Bytes].map(|kind| (topology(widths).with_output(&LINEAR), m, kind))
+    });
+    classes.chain(numbers).map(|(topology, m, kind)| Case { topology, m, kind })
 }
 
 fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {

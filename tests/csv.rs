@@ -10,7 +10,7 @@ use gpu_backprop::data::{Data, Inputs, Preprocessing, Scale, Source, open};
 const IRIS: &str = "tests/data/iris.csv";
 
 fn source(path: &str, target: &str) -> Source {
-    let table = TableOptions { target: Some(target.into()), ..TableOptions::default() };
+    let table = TableOptions { targets: vec![target.into()], ..TableOptions::default() };
     Source { data: Some(path.into()), table, ..Source::default() }
 }
 

@@ -4,11 +4,11 @@ mod common;
 mod nielsen;
 
 use common::{assert_close, random, random_below, sum_tolerance, wide};
-use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::activation::{LINEAR, SIGMOID};
 use gpu_backprop::backprop::{self, Matrices};
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
-use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::data::{Data, Dataset, Inputs, Scale, Split, Targets};
 use gpu_backprop::executor::Executor;
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
@@ -26,12 +26,18 @@ fn topology(widths: &[usize]) -> Topology {
     Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network")
 }
 
+/// Every network, with sigmoid and with linear outputs.
+fn topologies() -> impl Iterator<Item = Topology> {
+    NETWORKS.into_iter().flat_map(|widths| [topology(widths), topology(widths).with_output(&LINEAR)])
+}
+
 /// The oracle's copy of a network.
 fn oracle(topology: &Topology, parameters: &Parameters) -> Network {
     let layers = 2..=topology.last();
     Network {
         weights: layers.clone().map(|l| rows(&parameters.w[l], topology.n[l - 1])).collect(),
         biases: layers.map(|l| wide(&parameters.b[l])).collect(),
+        linear_outputs: topology.output.name == LINEAR.name,
     }
 }
 
@@ -52,8 +58,8 @@ fn central_difference(f: impl Fn(f64) -> f64) -> f64 {
 
 #[test]
 fn the_oracle_agrees_with_finite_differences() {
-    for widths in NETWORKS {
-        let topology = topology(widths);
+    for topology in topologies() {
+        let widths = topology.widths();
         let parameters = Parameters::random(&topology, Initialization::Large, 3).expect("memory");
         let (x, y) = examples(&topology, 1);
         let (x, y) = (wide(&x), wide(&y));
@@ -84,10 +90,10 @@ fn the_oracle_agrees_with_finite_differences() {
 /// and by the fused steps of the CPU executor, which descend without making the gradients.
 #[test]
 fn the_plan_agrees_with_the_oracle() {
-    for widths in NETWORKS {
+    for topology in topologies() {
         for m in [1, 3, 10] {
-            check_equations(&mut Cpu::of_twins(), &topology(widths), m, true);
-            check_equations(&mut Cpu::new(1), &topology(widths), m, false);
+            check_equations(&mut Cpu::of_twins(), &topology, m, true);
+            check_equations(&mut Cpu::new(1), &topology, m, false);
         }
     }
 }
@@ -150,37 +156,76 @@ fn check_equations(executor: &mut dyn Executor, topology: &Topology, m: usize, m
     }
 }
 
+/// What is learned of examples with random inputs.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Learned {
+    Classes,
+    WeightedClasses,
+    Numbers,
+}
+
 /// A whole epoch with a ragged last mini-batch, through the trainer.
 #[test]
 fn an_epoch_agrees_with_the_oracle() {
-    let topology = topology(&[5, 4, 3]);
-    let (examples, m, eta, seed) = (13, 5, 3.0, 9);
+    for learned in [Learned::Classes, Learned::WeightedClasses, Learned::Numbers] {
+        for mut executor in [Cpu::of_twins(), Cpu::new(1)] {
+            check_epoch(&mut executor, learned);
+        }
+    }
+}
+
+fn check_epoch(executor: &mut dyn Executor, learned: Learned) {
+    let (examples, m, seed) = (13, 5, 9);
+    let (topology, eta) = match learned {
+        Learned::Numbers => (topology(&[5, 4, 3]).with_output(&LINEAR), 0.1),
+        _ => (topology(&[5, 4, 3]), 3.0),
+    };
     let inputs = random(41, examples * 5);
     let labels = [vec![2], random_below(42, examples - 1, 3)].concat();
-    let data = Data {
-        name: "random".into(),
-        dataset: Dataset::new(Inputs::Floats(inputs.clone()), 5, labels.clone()).expect("a data set"),
-        split: Split::all_training(0..examples),
+    let numbers: Vec<f64> = random(43, examples * 3).into_iter().map(|value| 100.0 + f64::from(value)).collect();
+    let weights = [0.5, 1.0, 2.0];
+    let split = Split::all_training(0..examples);
+    let dataset = match learned {
+        Learned::Numbers => {
+            let targets = Targets::Numbers { values: numbers.clone(), width: 3 };
+            let dataset = Dataset::with_targets(Inputs::Floats(inputs.clone()), 5, targets).expect("a data set");
+            dataset.fit_targets(&split.training, Scale::Zscore).expect("they vary")
+        }
+        _ => Dataset::new(Inputs::Floats(inputs.clone()), 5, labels.clone()).expect("a data set"),
     };
+    let dataset = match learned {
+        Learned::WeightedClasses => dataset.weighted(weights.to_vec()).expect("a weight for each class"),
+        _ => dataset,
+    };
+    let quantities = dataset.quantities().to_vec();
+    let data = Data { name: "random".into(), dataset, split };
     let parameters = Parameters::random(&topology, Initialization::Scaled, seed).expect("memory");
-    let mut cpu = Cpu::new(1);
     let hyperparameters = Hyperparameters { batch: m, eta, seed };
-    let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters).expect("a trainer");
+    let mut trainer = Trainer::new(executor, &topology, &parameters, &data, hyperparameters).expect("a trainer");
     let mut steps = 0;
     trainer.train_epoch(&mut |done| steps += done).expect("an epoch");
     assert_eq!(steps, 3, "two whole mini-batches and a ragged one");
 
-    let all: Vec<(Vector, Vector)> = rows(&inputs, 5)
-        .into_iter()
-        .zip(&labels)
-        .map(|(x, &label)| (x, (0..3).map(|j| f64::from(u8::from(j == label))).collect()))
-        .collect();
+    let desired = |i: usize| -> Vector {
+        match learned {
+            Learned::Numbers => {
+                (0..3).map(|j| (numbers[3 * i + j] - quantities[j].offset) / quantities[j].scale).collect()
+            }
+            _ => (0..3).map(|j| f64::from(u8::from(j == labels[i]))).collect(),
+        }
+    };
+    let all: Vec<(Vector, Vector)> = rows(&inputs, 5).into_iter().enumerate().map(|(i, x)| (x, desired(i))).collect();
+    let weight = |i: usize| match learned {
+        Learned::WeightedClasses => f64::from(weights[labels[i] as usize]),
+        _ => 1.0,
+    };
     let mut order: Vec<usize> = (0..examples).collect();
     order.shuffle(&mut rng(seed, Stream::Shuffle { epoch: 0 }));
     let mut network = oracle(&topology, &parameters);
     for mini_batch in order.chunks(m) {
+        let weights: Vec<f64> = mini_batch.iter().map(|&i| weight(i)).collect();
         let mini_batch: Vec<_> = mini_batch.iter().map(|&i| all[i].clone()).collect();
-        network.update_mini_batch(&mini_batch, f64::from(eta));
+        network.update_weighted_mini_batch(&mini_batch, &weights, f64::from(eta));
     }
     let trained = trainer.parameters().expect("read");
     let tolerance = 3.0 * 6.0 * sum_tolerance(5, 5.0) * m as f64;
@@ -191,10 +236,24 @@ fn an_epoch_agrees_with_the_oracle() {
 
     let measured = trainer.evaluate(PartOfData::Training).expect("evaluate").expect("not empty");
     let cost = all.iter().map(|(x, y)| network.cost(x, y)).sum::<f64>() / examples as f64;
-    let largest = |values: &[f64]| (0..values.len()).max_by(|&i, &j| values[i].total_cmp(&values[j]));
-    let correct = all.iter().filter(|(x, y)| largest(&network.feedforward(x)) == largest(y)).count();
     assert!((measured.cost - cost).abs() < tolerance, "cost {} where {cost} is right", measured.cost);
-    assert_eq!((measured.correct, measured.examples), (correct, examples));
+    assert_eq!(measured.examples, examples);
+    if let Some(score) = measured.score {
+        assert_eq!((learned, measured.correct), (Learned::Numbers, None));
+        let (mut mse, mut r2) = (0.0, 0.0);
+        for (j, quantity) in quantities.iter().enumerate() {
+            let errors: f64 = all.iter().map(|(x, y)| (network.feedforward(x)[j] - y[j]).powi(2)).sum();
+            mse += errors * quantity.scale.powi(2) / (3.0 * examples as f64);
+            // In units of the standard deviation of all examples, whose squares add up to their number.
+            r2 += (1.0 - errors / examples as f64) / 3.0;
+        }
+        assert!((score.mse - mse).abs() < tolerance, "{score:?} where {mse} is right");
+        assert!((score.r2.expect("they vary") - r2).abs() < tolerance, "{score:?} where {r2} is right");
+    } else {
+        let largest = |values: &[f64]| (0..values.len()).max_by(|&i, &j| values[i].total_cmp(&values[j]));
+        let correct = all.iter().filter(|(x, y)| largest(&network.feedforward(x)) == largest(y)).count();
+        assert_eq!(measured.correct, Some(correct));
+    }
     assert_eq!(trainer.evaluate(PartOfData::Test).expect("evaluate"), None, "there is no test part");
 }
 
@@ -204,7 +263,7 @@ fn the_plan_follows_the_chapter() {
     let topology = topology(&[7, 5, 4, 3]);
     let dataset = Dataset::new(Inputs::Floats(random(51, 14)), 7, vec![0, 2]).expect("a data set");
     let order = Matrix::of(gpu_backprop::plan::Element::U32, "order", 2, 1);
-    let examples = gpu_backprop::trainer::examples_of(&dataset, &order);
+    let examples = gpu_backprop::trainer::examples_of(&dataset, &topology, &order);
     let plan = backprop::training_plan(&topology, &examples, 2).expect("the shapes fit");
     let mut equations: Vec<Equation> = plan.steps.iter().map(|step| step.equation).collect();
     equations.dedup();

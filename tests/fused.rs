@@ -3,7 +3,7 @@
 mod common;
 
 use common::{adapters_under_test, assert_close, primitive, random, sum_tolerance, wide};
-use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::activation::{LINEAR, SIGMOID};
 use gpu_backprop::backprop::{self, Matrices};
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
@@ -158,8 +158,8 @@ fn every_variant_agrees_with_the_primitives() {
         let ways: Vec<Way> = supported(&adapter).into_iter().chain(suitable).collect();
         let open = |&way| adapter.open(options(way)).expect("the adapter opens");
         let mut gpus: Vec<_> = ways.iter().map(open).collect();
-        for (widths, m) in NETWORKS {
-            let topology = topology(widths);
+        let linear = NETWORKS.into_iter().step_by(3).map(|(widths, m)| (topology(widths).with_output(&LINEAR), m));
+        for (topology, m) in NETWORKS.into_iter().map(|(widths, m)| (topology(widths), m)).chain(linear) {
             let expected = run(&mut reference, &topology, m, true);
             let of_mixed = mixed.as_mut().map(|mixed| run(mixed, &topology, m, true));
             for (gpu, &way) in gpus.iter_mut().zip(&ways) {

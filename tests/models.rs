@@ -5,10 +5,10 @@ mod common;
 use std::path::Path;
 
 use common::program::{Folder, json, run};
-use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::activation::{LINEAR, SIGMOID};
 use gpu_backprop::cost::QUADRATIC;
-use gpu_backprop::data::Preprocessing;
-use gpu_backprop::data::preprocessing::{Column, Columns, Target, Values};
+use gpu_backprop::data::preprocessing::{Column, Columns, TargetColumn, Values};
+use gpu_backprop::data::{Outputs, Preprocessing, Quantity};
 use gpu_backprop::model_file::{Model, load, save};
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use proptest::prelude::*;
@@ -18,7 +18,16 @@ fn model(preprocessing: Preprocessing, widths: &[usize]) -> Model {
     let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
     let parameters = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
     let classes = (0..widths[widths.len() - 1]).map(|i| format!("class \"{i}\"")).collect();
-    Model { topology, parameters, preprocessing, classes }
+    Model { topology, parameters, preprocessing, outputs: Outputs::Classes(classes) }
+}
+
+/// A network of linear outputs that learned numbers.
+fn regression(preprocessing: Preprocessing, widths: &[usize]) -> Model {
+    let quantity = |j| Quantity { name: format!("number {j}"), offset: 0.1 * j as f64, scale: 1.0 / 3.0 };
+    let quantities = (0..widths[widths.len() - 1]).map(quantity).collect();
+    let model = model(preprocessing, widths);
+    let topology = model.topology.clone().with_output(&LINEAR);
+    Model { topology, outputs: Outputs::Numbers(quantities), ..model }
 }
 
 fn table() -> Preprocessing {
@@ -26,7 +35,7 @@ fn table() -> Preprocessing {
     let category = Values::Category { categories: vec!["".into(), "blue".into(), "grün".into()], missing: true };
     Preprocessing::Columns(Columns {
         width: 4,
-        target: Some(Target { name: Some("class".into()), position: 3 }),
+        targets: vec![TargetColumn { name: Some("class".into()), position: 3 }],
         columns: vec![
             Column { name: Some("a".into()), position: 2, values: number },
             Column { name: Some("b\n".into()), position: 0, values: category },
@@ -42,6 +51,8 @@ fn what_is_saved_comes_back() {
         model(table(), &[4, 3, 2]),
         model(Preprocessing::Bytes { input_scale: 1.0 / 255.0 }, &[7, 5]),
         model(Preprocessing::Floats {}, &[1, 2, 3, 4, 5]),
+        regression(table(), &[4, 3, 2]),
+        regression(Preprocessing::Floats {}, &[3, 1]),
     ] {
         save(&path, &model).expect("it is saved");
         assert_eq!(load(&path).expect("it is loaded"), model);
@@ -126,7 +137,7 @@ fn what_is_not_as_it_says_is_refused() {
         joined(&header, &data)
     };
     let with = |field: &str, value: Value| description(&|description| description[field] = value.clone());
-    refused(&with("format_version", 1.into()), "format is version 1, this program reads version 2");
+    refused(&with("format_version", 1.into()), "format is version 1, this program reads version 3");
     refused(&with("format_version", Value::Null), "no format version");
     refused(&with("layers", json!([4, 4, 2])), "4-4-2 takes");
     refused(&with("layers", json!([4, 0, 2])), "0 neurons");
@@ -136,9 +147,16 @@ fn what_is_not_as_it_says_is_refused() {
     refused(&with("layers", json!(vec![1; 2000])), "2000 layers");
     refused(&with("activation", "tanh".into()), "activation `tanh` is unknown");
     refused(&with("cost", "hinge".into()), "cost `hinge` is unknown");
-    refused(&with("classes", json!(["a", "b", "c"])), "3 classes");
-    refused(&with("classes", json!(["a", "a"])), "same name");
-    refused(&with("classes", json!([])), "0 classes");
+    refused(&with("output_activation", "softmax".into()), "activation `softmax` is unknown");
+    let outputs = |outputs| with("outputs", outputs);
+    refused(&outputs(json!({"classes": ["a", "b", "c"]})), "3 classes");
+    refused(&outputs(json!({"classes": ["a", "a"]})), "same name");
+    refused(&outputs(json!({"classes": []})), "0 classes");
+    refused(&outputs(json!({"numbers": []})), "0 numbers");
+    let quantity = |scale| json!({"name": "a", "offset": 1.0, "scale": scale});
+    refused(&outputs(json!({"numbers": [quantity(1.0)]})), "1 numbers");
+    refused(&outputs(json!({"numbers": [quantity(1.0), quantity(0.0)]})), "`a` is scaled by 1 and 0");
+    refused(&outputs(json!({"words": []})), "unknown variant `words`");
     refused(&with("surprise", 1.into()), "surprise");
     refused(&with("preprocessing", json!({"bytes": {"input_scale": 1e99}})), "model");
     refused(&with("preprocessing", json!({"bits": {}})), "bits");
@@ -184,7 +202,7 @@ fn a_model_of_a_table_says_all_that_is_needed() {
     let iris = ["train", "tests/data/iris.csv", "--target", "species", "--epochs", "1", "--device", "cpu"];
     assert!(run(&[&iris[..], &["-q", "-o", &output]].concat()).status.success());
     let model = load(&path).expect("the model");
-    assert_eq!(model.classes, ["setosa", "versicolor", "virginica"]);
+    assert_eq!(model.outputs.classes(), ["setosa", "versicolor", "virginica"]);
     let Preprocessing::Columns(columns) = &model.preprocessing else { panic!("columns") };
     assert_eq!(columns.feature_names(), ["sepal_length", "sepal_width", "petal_length", "petal_width"]);
     // The same run writes the same bytes.

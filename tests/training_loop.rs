@@ -3,9 +3,9 @@
 mod common;
 
 use common::{adapters_under_test, assert_close, primitive, random, random_below, wide};
-use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::activation::{LINEAR, SIGMOID};
 use gpu_backprop::cost::QUADRATIC;
-use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::data::{Data, Dataset, Inputs, Split, Targets, Task};
 use gpu_backprop::executor::Executor;
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
@@ -61,18 +61,42 @@ fn assert_agree(what: &str, found: &Parameters, expected: &Parameters, tolerance
     }
 }
 
-fn dataset(inputs: Inputs, features: usize, classes: usize, examples: usize) -> Dataset {
-    let labels = [vec![classes as u32 - 1], random_below(2, examples - 1, classes as u32)].concat();
-    Dataset::new(inputs, features, labels).expect("a data set")
+/// What a network learns.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Learned {
+    Classes,
+    WeightedClasses,
+    Numbers,
+}
+
+fn dataset(inputs: Inputs, features: usize, outputs: usize, examples: usize, learned: Learned) -> Dataset {
+    let labels = [vec![outputs as u32 - 1], random_below(2, examples - 1, outputs as u32)].concat();
+    match learned {
+        Learned::Classes => Dataset::new(inputs, features, labels).expect("a data set"),
+        Learned::WeightedClasses => {
+            let weights = random(3, outputs).into_iter().map(f32::abs).collect();
+            let dataset = Dataset::new(inputs, features, labels).expect("a data set");
+            dataset.weighted(weights).expect("a weight for each class")
+        }
+        Learned::Numbers => {
+            let values = random(4, examples * outputs).into_iter().map(f64::from).collect();
+            let targets = Targets::Numbers { values, width: outputs };
+            Dataset::with_targets(inputs, features, targets).expect("a data set")
+        }
+    }
 }
 
 fn train(executor: &mut dyn Executor, data: &Data, widths: &[usize], m: usize, epochs: usize) -> Parameters {
-    let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
+    let numbers = data.dataset.task() == Task::Regression;
+    let output = if numbers { &LINEAR } else { &SIGMOID };
+    let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network").with_output(output);
     let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
     // A step changes a weighted input by about η times the neurons that lead to it: more than a few
     // tens, and descent multiplies rounding errors instead of damping them.
     let widest = widths[1..].iter().copied().max().unwrap_or(1);
-    let hyperparameters = Hyperparameters { batch: m, eta: 1.5f32.min(60.0 / widest as f32), seed: SEED };
+    // Linear outputs do not damp a step; their inputs are activations, or the numbers of the examples.
+    let eta = if numbers { 0.3 / widths[widths.len() - 2] as f32 } else { 1.5f32.min(60.0 / widest as f32) };
+    let hyperparameters = Hyperparameters { batch: m, eta, seed: SEED };
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
         trainer.train_epoch(&mut |_| ()).expect("an epoch");
@@ -90,12 +114,13 @@ fn the_loop_agrees_with_the_primitives() {
         let mut checked = open(looping);
         let mut unchecked = open(GpuOptions { shader_checks: false, ..looping });
         let mut wider = open(GpuOptions { loop_lanes: Some(256), ..looping });
-        for (widths, m, examples, kind) in NETWORKS {
-            let (features, classes) = (widths[0], widths[widths.len() - 1]);
-            let what = format!("{widths:?} of {kind:?}, m = {m}, on {}", adapter.description());
+        let learned = [Learned::Numbers, Learned::WeightedClasses, Learned::Classes].into_iter().cycle();
+        for ((widths, m, examples, kind), learned) in NETWORKS.into_iter().zip(learned) {
+            let (features, outputs) = (widths[0], widths[widths.len() - 1]);
+            let what = format!("{learned:?} by {widths:?} of {kind:?}, m = {m}, on {}", adapter.description());
             let data = Data {
                 name: what.clone(),
-                dataset: dataset(inputs(kind, examples * features), features, classes, examples),
+                dataset: dataset(inputs(kind, examples * features), features, outputs, examples, learned),
                 split: Split::all_training(0..examples),
             };
             assert!(examples / m >= 4, "{what}: too few mini-batches for a loop");
@@ -123,7 +148,7 @@ fn long_runs_are_divided_and_right() {
     for adapter in adapters_under_test() {
         let data = Data {
             name: "random".into(),
-            dataset: dataset(Inputs::Floats(random(1, examples * 64)), 64, 10, examples),
+            dataset: dataset(Inputs::Floats(random(1, examples * 64)), 64, 10, examples, Learned::Classes),
             split: Split::all_training(0..examples),
         };
         let looping = GpuOptions { workgroup_loop: Some(true), ..GpuOptions::default() };

@@ -17,7 +17,9 @@
 // work group size again: naga 30 loses arrays of matrices as long as an override); INPUT_SCALE. One
 // of the files input_*.wgsl follows too: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an
 // example of the data set, and inputs_4 of that and of c are inputs 16k + 4c to 16k + 4c + 3, to be
-// multiplied by INPUT_SCALE; 0 past the last.
+// multiplied by INPUT_SCALE; 0 past the last. So does one of the files desired_*.wgsl: desired_4(example, j)
+// are desired outputs 4j to 4j + 3, weight_of(example) is how often its cost counts; and output_sigma, which
+// is σ of the output layer.
 
 override WORKGROUP_SIZE: u32;
 
@@ -28,8 +30,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> order: array<u32>;
-@group(0) @binding(3) var<storage, read> labels: array<u32>;
-@group(0) @binding(4) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
+@group(0) @binding(5) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
 
 struct MiniBatch {
     first: u32,
@@ -98,9 +99,16 @@ fn sigma_prime_4(a: vec4<f32>) -> vec4<f32> {
     return vec4(sigma_prime_from_a(a.x), sigma_prime_from_a(a.y), sigma_prime_from_a(a.z), sigma_prime_from_a(a.w));
 }
 
+fn output_sigma_4(z: vec4<f32>) -> vec4<f32> {
+    return vec4(output_sigma(z.x), output_sigma(z.y), output_sigma(z.z), output_sigma(z.w));
+}
+
+fn output_sigma_prime_4(a: vec4<f32>) -> vec4<f32> {
+    return vec4(output_sigma_prime_from_a(a.x), output_sigma_prime_from_a(a.y), output_sigma_prime_from_a(a.z), output_sigma_prime_from_a(a.w));
+}
+
 // ∂C/∂a of outputs 4j to 4j + 3 of an example (BP1).
-fn nabla_a_4(a: vec4<f32>, j: u32, example: u32) -> vec4<f32> {
-    let y = select(vec4(0.0), vec4(1.0), vec4(labels[example]) == vec4(4u * j) + vec4(0u, 1u, 2u, 3u));
+fn nabla_a_4(a: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     return vec4(cost_derivative(a.x, y.x), cost_derivative(a.y, y.y), cost_derivative(a.z, y.z), cost_derivative(a.w, y.w));
 }
 
@@ -108,11 +116,13 @@ fn nabla_a_4(a: vec4<f32>, j: u32, example: u32) -> vec4<f32> {
 fn finish_forward(layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
     let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(N[layer]);
     let at = ROWS_AT[layer] + row * N_4[layer] + j;
-    let a = select(vec4(0.0), sigma_4(z), there);
-    activations[at] = a;
-    if layer == LAYERS - 1u {
+    if layer < LAYERS - 1u {
+        activations[at] = select(vec4(0.0), sigma_4(z), there);
+    } else {
+        let a = select(vec4(0.0), output_sigma_4(z), there);
+        activations[at] = a;
         let example = order[first + min(row, EXAMPLES - 1u)];
-        let delta = nabla_a_4(a, j, example) * sigma_prime_4(a);
+        let delta = weight_of(example) * (nabla_a_4(a, desired_4(example, j)) * output_sigma_prime_4(a));
         errors[at] = select(vec4(0.0), delta, there & vec4(row < EXAMPLES));
     }
 }

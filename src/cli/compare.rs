@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use indicatif::HumanCount;
 
-use super::progress::described;
+use super::progress::{described, fit};
 use super::training_flags::TrainingFlags;
 use super::{print, print_json};
 use crate::compare::lockstep::{Difference, Lockstep};
@@ -111,22 +111,23 @@ impl Observer for Progress {
         let width = self.epochs.to_string().len().max(2);
         let mut text = String::new();
         if comparison.epoch == 1 {
+            let fit = if a.train_accuracy.is_some() { "accuracy" } else { "R²" };
             writeln!(
                 text,
-                "\n{:>1$}  cost A  cost B  accuracy A  accuracy B  difference  tolerance  examples/s A  examples/s B      A/B",
+                "\n{:>1$}  cost A  cost B  {fit:>8} A  {fit:>8} B  difference  tolerance  examples/s A  examples/s B      A/B",
                 "epoch",
                 2 * width + 1
             )?;
         }
         writeln!(
             text,
-            "{:>width$}/{:<width$}  {:.4}  {:.4}  {:>9.2}%  {:>9.2}%  {:>10}  {:>9.1e}  {:>12}  {:>12}  {:>6.2}x{}",
+            "{:>width$}/{:<width$}  {:.4}  {:.4}  {:>10}  {:>10}  {:>10}  {:>9.1e}  {:>12}  {:>12}  {:>6.2}x{}",
             comparison.epoch,
             self.epochs,
             a.train_cost,
             b.train_cost,
-            100.0 * a.train_accuracy,
-            100.0 * b.train_accuracy,
+            fit(a.train_accuracy, a.train_r2).trim_start_matches("R²"),
+            fit(b.train_accuracy, b.train_r2).trim_start_matches("R²"),
             format!("{:.1e}", comparison.max_relative_weight_difference),
             comparison.tolerance,
             HumanCount(a.samples_per_second as u64).to_string(),
@@ -192,6 +193,9 @@ fn summary(comparison: &Comparison) -> Result<String> {
         }
         if let (Some(one), Some(other)) = (a.test_accuracy, b.test_accuracy) {
             writeln!(text, "test accuracy  A {:.2}%, B {:.2}%", 100.0 * one, 100.0 * other)?;
+        }
+        if let (Some(one), Some(other)) = (a.test_r2, b.test_r2) {
+            writeln!(text, "test R²        A {one:.4}, B {other:.4}")?;
         }
         if let (Some(ratio), Some(one), Some(other)) = (comparison.speed_ratio, a.steps_per_second, b.steps_per_second)
         {

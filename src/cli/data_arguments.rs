@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::data::table::TableOptions;
-use crate::data::{ExampleFile, Part, Scale, Source};
+use crate::data::{ExampleFile, Part, Scale, Source, Task};
 use crate::error::WrongUsage;
 
 /// Data to learn from.
@@ -20,13 +20,19 @@ pub(super) struct DataArguments {
     /// The labels of an array: IDX or NPY.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// What is learned: which class an example belongs to, or numbers.
+    #[arg(long, value_enum, default_value = "classification")]
+    task: TaskArgument,
+    /// What an example counts in training: the same each, or such that all classes count alike.
+    #[arg(long, value_enum, default_value = "none")]
+    class_weight: ClassWeight,
     #[command(flatten)]
     table: TableArguments,
     /// Columns of a table that are categories although they look like numbers.
-    #[arg(long, value_delimiter = ',', value_name = "COLUMN,COLUMN,...")]
+    #[arg(long, value_name = "COLUMN,COLUMN,...")]
     categorical: Vec<String>,
     /// Columns of a table not to learn from.
-    #[arg(long, value_delimiter = ',', value_name = "COLUMN,COLUMN,...")]
+    #[arg(long, value_name = "COLUMN,COLUMN,...")]
     ignore: Vec<String>,
     /// What a missing value of a table is.
     #[arg(long, value_enum, default_value = "error")]
@@ -83,15 +89,32 @@ pub(super) fn note_unknown_categories(count: u64) {
 /// How a table is written.
 #[derive(Args, Debug)]
 pub(super) struct TableArguments {
-    /// The column of the classes of a table: its name, or its number from 1 where there is no header.
+    /// The column of the classes of a table: its name, or its number from 1 where there is no header. With
+    /// --task regression the column of the numbers, or several with commas between.
     #[arg(long, value_name = "COLUMN")]
-    target: Option<String>,
+    target: Vec<String>,
     /// The first row of the table is an example, not a header.
     #[arg(long)]
     no_header: bool,
     /// What separates the fields of a table: one character, or `tab` [default: found out].
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum TaskArgument {
+    /// The class of an example.
+    Classification,
+    /// One number or several.
+    Regression,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum ClassWeight {
+    /// Every example counts the same.
+    None,
+    /// An example counts the more, the fewer its class has.
+    Balanced,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
@@ -123,16 +146,26 @@ fn delimiter(text: &str) -> Result<u8, String> {
 impl TableArguments {
     pub(super) fn options(self) -> TableOptions {
         let TableArguments { target, no_header, delimiter } = self;
-        TableOptions { target, no_header, delimiter, ..TableOptions::default() }
+        TableOptions { targets: target, no_header, delimiter, ..TableOptions::default() }
     }
 }
 
 impl DataArguments {
-    /// What is to be opened; `seed` decides what a fraction picks.
+    /// Whether classes are learned or numbers.
+    pub(super) fn task(&self) -> Task {
+        match self.task {
+            TaskArgument::Classification => Task::Classification,
+            TaskArgument::Regression => Task::Regression,
+        }
+    }
+
+    /// What is to be opened; `seed` decides what a fraction picks, and numbers that are learned are brought to
+    /// `target_scale`.
     ///
     /// # Errors
     /// Labels without the file they belong to ([`WrongUsage`]).
-    pub(super) fn source(self, seed: u64) -> Result<Source> {
+    pub(super) fn source(self, seed: u64, target_scale: Option<Scale>) -> Result<Source> {
+        let task = self.task();
         let validation = part("validation", self.validation.as_deref(), self.validation_labels)?;
         let test = part("test", self.test.as_deref(), self.test_labels)?;
         let table = TableOptions {
@@ -146,7 +179,19 @@ impl DataArguments {
             ScaleArgument::Unit => Scale::Unit,
             ScaleArgument::Zscore => Scale::Zscore,
         });
-        Ok(Source { data: self.data, labels: self.labels, table, scale, limit: self.limit, validation, test, seed })
+        Ok(Source {
+            task,
+            target_scale,
+            balanced: matches!(self.class_weight, ClassWeight::Balanced),
+            data: self.data,
+            labels: self.labels,
+            table,
+            scale,
+            limit: self.limit,
+            validation,
+            test,
+            seed,
+        })
     }
 }
 

@@ -52,9 +52,44 @@ const MAX_MATRIX: usize = 20;
 fn text(report: &Report) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "data      {}: {} examples", report.data, HumanCount(report.examples))?;
-    writeln!(text, "accuracy  {:.2}%  ({} correct)", 100.0 * report.accuracy, HumanCount(report.correct))?;
+    if let (Some(accuracy), Some(correct)) = (report.accuracy, report.correct) {
+        writeln!(text, "accuracy  {:.2}%  ({} correct)", 100.0 * accuracy, HumanCount(correct))?;
+    }
     writeln!(text, "cost      {:.4}", report.cost)?;
+    if report.targets.is_empty() {
+        classes(&mut text, report)?;
+    } else {
+        targets(&mut text, report)?;
+    }
+    Ok(text)
+}
 
+fn targets(text: &mut String, report: &Report) -> Result<()> {
+    let name = |target: &str| -> String { target.chars().take(24).collect() };
+    let width = report.targets.iter().map(|target| name(&target.target).chars().count()).max().unwrap_or(0).max(6);
+    let r2 = |r2: Option<f64>| r2.map_or("-".to_string(), |r2| format!("{r2:.4}"));
+    writeln!(
+        text,
+        "\n{:<width$}  {:>12}  {:>12}  {:>12}  {:>8}",
+        "target", "mean sq. err", "root of it", "mean |error|", "R²"
+    )?;
+    for target in &report.targets {
+        let (name, root) = (name(&target.target), target.mse.sqrt());
+        writeln!(
+            text,
+            "{name:<width$}  {:>12.6}  {root:>12.6}  {:>12.6}  {:>8}",
+            target.mse,
+            target.mae,
+            r2(target.r2)
+        )?;
+    }
+    if report.targets.len() > 1 {
+        writeln!(text, "R², averaged: {}", r2(report.r2))?;
+    }
+    Ok(())
+}
+
+fn classes(text: &mut String, report: &Report) -> Result<()> {
     let name = |class: &str| -> String { class.chars().take(24).collect() };
     let width = report.classes.iter().map(|class| name(&class.class).chars().count()).max().unwrap_or(0).max(5);
     writeln!(text, "\n{:<width$}  {:>8}  {:>9}  {:>7}  {:>7}", "class", "examples", "precision", "recall", "F1")?;
@@ -93,5 +128,5 @@ fn text(report: &Report) -> Result<String> {
             report.classes.len()
         )?;
     }
-    Ok(text)
+    Ok(())
 }

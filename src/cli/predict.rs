@@ -23,7 +23,7 @@ pub struct Arguments {
     #[arg(long)]
     probabilities: bool,
     /// Write the predictions to this file; `-` for stdout.
-    #[arg(short, long, default_value = "-", value_name = "FILE.csv")]
+    #[arg(short, default_value = "-", value_name = "FILE.csv")]
     output: PathBuf,
     /// What to run on, as in `train --device`.
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]

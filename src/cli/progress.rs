@@ -76,8 +76,9 @@ impl Observer for Progress {
         }
         self.line(&epoch_line(report, self.epochs));
         if let Some(bar) = &self.bar {
-            let accuracy = report.validation_accuracy.unwrap_or(report.train_accuracy);
-            bar.set_message(format!("cost {:.4}, {:.2}%, ", report.train_cost, 100.0 * accuracy));
+            let accuracy = report.validation_accuracy.or(report.train_accuracy);
+            let fit = fit(accuracy, report.validation_r2.or(report.train_r2));
+            bar.set_message(format!("cost {:.4}, {}, ", report.train_cost, fit.trim_start()));
         }
     }
 
@@ -102,28 +103,46 @@ pub fn described(data: &Data, topology: &Topology) -> String {
             let _ = write!(parts, ", {} {name}", HumanCount(part.len() as u64));
         }
     }
+    let targets = match data.dataset.quantities() {
+        [] => format!("{} classes", data.dataset.classes()),
+        [one] => format!("learning `{}`", one.name),
+        several => format!("learning {} numbers", several.len()),
+    };
+    let outputs = match topology.output.name {
+        same if same == topology.activation.name => String::new(),
+        other => format!(" with {other} outputs"),
+    };
     format!(
-        "data           {}: {parts}; {} inputs, {} classes\n\
-         network        {topology}, {} weights and biases, {}, {} cost",
+        "data           {}: {parts}; {} inputs, {targets}\n\
+         network        {topology}, {} weights and biases, {}{outputs}, {} cost",
         data.name,
         HumanCount(data.dataset.features() as u64),
-        data.dataset.classes(),
         HumanCount(topology.parameters() as u64),
         topology.activation.name,
         topology.cost.name,
     )
 }
 
+/// How well the outputs fit: accuracy where classes are learned, R² where numbers are.
+pub fn fit(accuracy: Option<f64>, r2: Option<f64>) -> String {
+    match (accuracy, r2) {
+        (Some(accuracy), _) => format!("{:>6.2}%", 100.0 * accuracy),
+        (None, Some(r2)) => format!("R² {r2:>7.4}"),
+        (None, None) => "R²       -".to_string(),
+    }
+}
+
 fn epoch_line(report: &EpochReport, epochs: usize) -> String {
     let width = epochs.to_string().len();
     let mut line = format!(
-        "epoch {:>width$}/{epochs}  cost {:.4}  training {:>6.2}%",
+        "epoch {:>width$}/{epochs}  cost {:.4}  training {}",
         report.epoch,
         report.train_cost,
-        100.0 * report.train_accuracy
+        fit(report.train_accuracy, report.train_r2)
     );
-    if let (Some(cost), Some(accuracy)) = (report.validation_cost, report.validation_accuracy) {
-        let _ = write!(line, "  validation {:>6.2}% (cost {cost:.4})", 100.0 * accuracy);
+    if let Some(cost) = report.validation_cost {
+        let fit = fit(report.validation_accuracy, report.validation_r2);
+        let _ = write!(line, "  validation {fit} (cost {cost:.4})");
     }
     let _ = write!(line, "  {} examples/s", HumanCount(report.samples_per_second as u64));
     line

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
 
-use super::progress::Progress;
+use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
 use super::{print, print_json};
 use crate::device::DeviceChoice;
@@ -23,8 +23,8 @@ pub struct Arguments {
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
     /// Write the trained network to this file.
-    #[arg(short, long, value_name = "MODEL.safetensors")]
-    output: Option<PathBuf>,
+    #[arg(short, value_name = "MODEL.safetensors")]
+    output_file: Option<PathBuf>,
     /// Print the plan of one mini-batch, equation by equation, instead of training.
     #[arg(long, conflicts_with = "json")]
     print_plan: bool,
@@ -32,10 +32,10 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { training, device, output, print_plan } = arguments;
+    let Arguments { training, device, output_file, print_plan } = arguments;
     let (json, verbose) = (training.json, training.verbose);
     let mut progress = Progress::new(training.quiet, verbose);
-    let options = training.options(device, output)?;
+    let options = training.options(device, output_file)?;
     if print_plan {
         let mut text = String::new();
         for plan in train::plans(&options)? {
@@ -49,13 +49,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
 
 fn summary(report: &Report, options: &Options, verbose: bool) -> Result<String> {
     let mut text = String::new();
-    if let (true, Some(accuracy), Some(cost)) = (report.epochs.is_empty(), report.train_accuracy, report.train_cost) {
-        writeln!(text, "training       {:.2}%  (cost {cost:.4})", 100.0 * accuracy)?;
-    }
-    if let (true, Some(accuracy), Some(cost)) =
-        (report.epochs.is_empty(), report.validation_accuracy, report.validation_cost)
-    {
-        writeln!(text, "validation     {:.2}%  (cost {cost:.4})", 100.0 * accuracy)?;
+    let parts = [
+        ("training", report.train_cost, fit(report.train_accuracy, report.train_r2)),
+        ("validation", report.validation_cost, fit(report.validation_accuracy, report.validation_r2)),
+    ];
+    // The epochs have said so already, where there were any.
+    for (part, cost, fit) in parts.into_iter().filter(|_| report.epochs.is_empty()) {
+        if let Some(cost) = cost {
+            writeln!(text, "{part:<14} {}  (cost {cost:.4})", fit.trim_start())?;
+        }
     }
     if let (Some(accuracy), Some(correct), Some(cost)) = (report.test_accuracy, report.test_correct, report.test_cost) {
         writeln!(
@@ -64,6 +66,14 @@ fn summary(report: &Report, options: &Options, verbose: bool) -> Result<String> 
             100.0 * accuracy,
             HumanCount(correct as u64),
             HumanCount(report.test_examples as u64)
+        )?;
+    }
+    if let (Some(mse), Some(cost)) = (report.test_mse, report.test_cost) {
+        let r2 = report.test_r2.map_or("R² -".to_string(), |r2| format!("R² {r2:.4}"));
+        let (examples, root) = (HumanCount(report.test_examples as u64), mse.sqrt());
+        writeln!(
+            text,
+            "test           {r2}  (root of the mean squared error {root:.4}, {examples} examples, cost {cost:.4})"
         )?;
     }
     if let (Some(samples), Some(steps)) = (report.samples_per_second, report.steps_per_second) {

@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 
 use super::Side;
 use super::rounding::{Analysis, Numbers};
-use crate::backprop::{Matrices, evaluation_plan, training_plan};
+use crate::backprop::{Matrices, Measures, evaluation_plan, training_plan};
 use crate::fuse::{KernelSet, fuse};
 use crate::kernel::MiniBatch;
 use crate::plan::{Element, Matrix, Plan, Step};
@@ -204,7 +204,7 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     let Training { data, topology, initial, hyperparameters } = *training;
     let (numbers, batch) = (&data.split.training, hyperparameters.batch);
     let order = Matrix::of(Element::U32, "training_order", numbers.len(), 1);
-    let examples = examples_of(&data.dataset, &order);
+    let examples = examples_of(&data.dataset, topology, &order);
     let kernels = [sides[0].kernels, sides[1].kernels];
     let mut plans = [Vec::new(), Vec::new()];
     let mut phases = Vec::new();
@@ -213,12 +213,13 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     for m in [batch].into_iter().chain(reached.then_some(rest)) {
         phases.push(Phase::new(m, &training_plan(topology, &examples, m)?, kernels, &mut plans));
     }
-    let (totals, counts) = (Matrix::new("totals", 1, 1), Matrix::of(Element::U32, "counts", 1, 1));
-    let evaluation = evaluation_plan(topology, &examples, batch, &totals, &counts)?;
+    let measures = Measures::of(&examples, topology, 1);
+    let evaluation = evaluation_plan(topology, &examples, batch, &measures)?;
     let evaluation = Phase::new(batch, &evaluation, kernels, &mut plans);
 
     let mixed = sides.iter().any(|side| side.precision == Precision::Mixed);
     let mut analysis = Analysis::of(if mixed { Precision::Mixed } else { Precision::Full });
+    let given = || std::iter::once(&examples.inputs).chain(examples.desired.matrices());
     for (side, plans) in sides.iter_mut().zip(&plans) {
         let executor = &mut *side.executor;
         executor.load(plans)?;
@@ -230,15 +231,15 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
         write_examples(executor, &examples, &data.dataset)?;
         let net = Matrices::new(topology, batch);
         write_parameters(executor, &net, initial)?;
-        for matrix in [&examples.inputs, &examples.labels] {
+        for matrix in given() {
             analysis.give(matrix, executor.read_bytes(matrix)?);
         }
         for matrix in (2..=topology.last()).flat_map(|l| [&net.w[l], &net.b[l]]) {
             analysis.give(matrix, executor.read_bytes(matrix)?);
         }
     }
-    let fixed = [&examples.order, &examples.inputs, &examples.labels].map(|matrix| Arc::clone(&matrix.name));
-    let mut pair = Pair { sides, fixed: fixed.into(), steps: 0, largest: 0.0 };
+    let fixed = given().chain([&examples.order]).map(|matrix| Arc::clone(&matrix.name));
+    let mut pair = Pair { sides, fixed: fixed.collect(), steps: 0, largest: 0.0 };
     let mut first_difference = None;
     let per_epoch = numbers.len().div_ceil(batch);
     for i in 0..mini_batches {

@@ -215,7 +215,9 @@ impl Analysis {
                     (w - change, carried + EPSILON * (4.0 * change.abs() + (w - change).abs()) + SMALLEST)
                 }))
             }
+            "weigh" => self.weigh(step, mini_batch)?,
             "total_cost" => self.total_cost(step, mini_batch)?,
+            "squared_errors" => self.squared_errors(step, mini_batch)?,
             "number_correct" => {
                 self.held.remove(&output.name);
                 return Ok(());
@@ -224,6 +226,17 @@ impl Analysis {
         };
         self.held.insert(Arc::clone(&output.name), Held::Computed(Arc::new(computed)));
         Ok(())
+    }
+
+    fn weigh(&self, step: &Step, mini_batch: MiniBatch) -> Result<Numbers> {
+        let (labels, weights): (Vec<u32>, Vec<f32>) = (self.list(&step.operands[1])?, self.list(&step.operands[2])?);
+        let picked = self.picked(step, mini_batch)?;
+        let delta = self.numbers(&step.operands[3])?;
+        let cols = step.output().cols;
+        Ok(Numbers::from_entries(delta.iter().enumerate().map(|(i, (delta, off))| {
+            let weight = f64::from(weights[labels[picked[i / cols]] as usize]);
+            (weight * delta, weight * off + EPSILON * (weight * delta).abs() + SMALLEST)
+        })))
     }
 
     /// The numbers of the examples of a mini-batch.
@@ -254,6 +267,25 @@ impl Analysis {
         let row = |example: usize| (0..classes).map(move |class| (example, class));
         let entry = |(example, class): (usize, usize)| f64::from(u8::from(labels[example] as usize == class));
         Ok(Numbers::exact(picked.into_iter().flat_map(row).map(entry).collect()))
+    }
+
+    fn squared_errors(&self, step: &Step, mini_batch: MiniBatch) -> Result<Numbers> {
+        let (a, y) = (self.numbers(&step.operands[0])?, self.numbers(&step.operands[1])?);
+        let cols = step.output().cols;
+        let mut sums = vec![(0.0, 0.0); cols];
+        for (i, ((a, off), (y, _))) in a.iter().zip(y.iter()).enumerate() {
+            let off = off + EPSILON * (a - y).abs();
+            let (sum, error) = &mut sums[i % cols];
+            *sum += (a - y).powi(2);
+            *error += 2.0 * (a - y).abs() * off + off * off + EPSILON * (a - y).powi(2);
+        }
+        let rows = step.operands[0].rows;
+        // Other slots keep what they hold, which is none of this step's business.
+        let entry = |i: usize| match sums[i % cols] {
+            (sum, error) if i / cols == mini_batch.slot as usize => (sum, error + sum_rounding(rows, sum)),
+            _ => (f64::NAN, f64::INFINITY),
+        };
+        Ok(Numbers::from_entries((0..step.output().len()).map(entry)))
     }
 
     fn total_cost(&self, step: &Step, mini_batch: MiniBatch) -> Result<Numbers> {

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::finish::{Activate, ActivateAndCompare, Finish, Keep, load, store};
+use super::finish::{Activate, ActivateAndCompare, Finish, Keep, Sigma, load, store};
 use super::product::{Extents, Layout, Product, X, Y, pack_left};
 use super::sparse::{AllFinite, SparseProduct};
 use super::sparse_descent::SparseDescent;
@@ -19,6 +19,7 @@ pub struct Forward {
     pub w: usize,
     pub b: usize,
     pub a: usize,
+    pub sigma: Sigma,
     /// y, δ and the cost.
     pub error: Option<(usize, usize, &'static Cost)>,
     pub extents: Extents,
@@ -28,17 +29,17 @@ pub struct Forward {
 
 impl Forward {
     pub fn run(&self, store: &mut Store, workshop: &Workshop) {
-        let Extents { rows, cols, inner } = self.extents;
+        let (Extents { rows, cols, inner }, sigma) = (self.extents, self.sigma);
         match self.error {
             None => {
                 let [x, w, b, a] = store.get([self.x, self.w, self.b, self.a]);
-                let finish = Activate { b: b.f32s(cols) };
+                let finish = Activate { b: b.f32s(cols), sigma };
                 self.product(x.f32s(rows * inner), w, [a.f32s(rows * cols)], finish, workshop);
             }
             Some((desired, delta, cost)) => {
                 let [x, w, b, desired, a, delta] = store.get([self.x, self.w, self.b, desired, self.a, delta]);
                 let desired = desired.f32s(rows * cols);
-                let finish = ActivateAndCompare { b: b.f32s(cols), desired, cols, cost };
+                let finish = ActivateAndCompare { b: b.f32s(cols), desired, cols, sigma, cost };
                 let outputs = [a.f32s(rows * cols), delta.f32s(rows * cols)];
                 self.product(x.f32s(rows * inner), w, outputs, finish, workshop);
             }

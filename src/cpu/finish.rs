@@ -3,6 +3,7 @@
 use pulp::Simd;
 
 use super::sigmoid::sigmoid;
+use crate::activation::Activation;
 use crate::cost::Cost;
 
 /// What a product becomes: N outputs, each of the shape of the product.
@@ -44,18 +45,47 @@ impl Finish<1> for Keep {
     }
 }
 
+/// The σ that products are finished with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sigma {
+    Sigmoid,
+    Linear,
+}
+
+impl Sigma {
+    /// `None` for one that only twins know.
+    pub fn of(activation: &Activation) -> Option<Self> {
+        match activation.name {
+            "sigmoid" => Some(Sigma::Sigmoid),
+            "linear" => Some(Sigma::Linear),
+            _ => None,
+        }
+    }
+}
+
 /// a = σ(sum + b).
 pub struct Activate<'a> {
     pub b: &'a [f32],
+    pub sigma: Sigma,
+}
+
+impl Activate<'_> {
+    #[inline(always)]
+    fn each<S: Simd>(simd: S, sums: &[f32], b: &[f32], a: &mut [f32], sigma: impl Fn(S::f32s) -> S::f32s) {
+        let lanes = S::F32_LANES;
+        for ((a, b), &sum) in a.chunks_mut(lanes).zip(b.chunks(lanes)).zip(S::as_simd_f32s(sums).0) {
+            store(simd, a, sigma(simd.add_f32s(sum, load(simd, b))));
+        }
+    }
 }
 
 impl Finish<1> for Activate<'_> {
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, _: usize, col: usize, sums: &[f32], [a]: [&mut [f32]; 1]) {
         let b = &self.b[col..][..a.len()];
-        let lanes = S::F32_LANES;
-        for ((a, b), &sum) in a.chunks_mut(lanes).zip(b.chunks(lanes)).zip(S::as_simd_f32s(sums).0) {
-            store(simd, a, sigmoid(simd, simd.add_f32s(sum, load(simd, b))));
+        match self.sigma {
+            Sigma::Sigmoid => Self::each(simd, sums, b, a, |z| sigmoid(simd, z)),
+            Sigma::Linear => Self::each(simd, sums, b, a, |z| z),
         }
     }
 }
@@ -66,21 +96,26 @@ pub struct ActivateAndCompare<'a> {
     /// (rows, cols)
     pub desired: &'a [f32],
     pub cols: usize,
+    pub sigma: Sigma,
     pub cost: &'static Cost,
 }
 
 impl Finish<2> for ActivateAndCompare<'_> {
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, row: usize, col: usize, sums: &[f32], [a, delta]: [&mut [f32]; 2]) {
-        Activate { b: self.b }.finish(simd, row, col, sums, [&mut *a]);
+        Activate { b: self.b, sigma: self.sigma }.finish(simd, row, col, sums, [&mut *a]);
         let desired = &self.desired[row * self.cols + col..][..a.len()];
         for ((delta, &a), &desired) in delta.iter_mut().zip(&*a).zip(desired) {
-            *delta = (self.cost.derivative)(a, desired) * (a * (1.0 - a));
+            let prime = match self.sigma {
+                Sigma::Sigmoid => a * (1.0 - a),
+                Sigma::Linear => 1.0,
+            };
+            *delta = (self.cost.derivative)(a, desired) * prime;
         }
     }
 }
 
-/// δ = sum ⊙ σ′, σ′ found from a.
+/// δ = sum ⊙ σ′, σ′ of the sigmoid found from a.
 pub struct Backpropagate<'a> {
     /// (rows, cols)
     pub a: &'a [f32],

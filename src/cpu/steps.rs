@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use pulp::Arch;
 
 use super::dense::{Backpropagate, Descend, Forward, Matmul, OuterProduct};
 use super::examples::{Gather, Inputs, one_hot};
+use super::finish::Sigma;
 use super::panels::{Line, Width};
 use super::product::{BLOCK, Extents};
 use super::sparse::Nonzeros;
@@ -62,7 +63,11 @@ fn is_forward(step: &Step) -> bool {
 /// Whether a step is run without its twin or its primitives.
 fn is_known(step: &Step) -> bool {
     let different = step.operands.iter().enumerate().all(|(i, a)| step.operands[..i].iter().all(|b| a.name != b.name));
-    let sigmoid = step.snippets.activation.is_none_or(|activation| activation.name == "sigmoid");
+    let sigma = step.snippets.activation.map(Sigma::of);
+    let sigma_is_known = match sigma {
+        None => true,
+        Some(sigma) => sigma.is_some() && (is_forward(step) || sigma == Some(Sigma::Sigmoid)),
+    };
     let known = [
         &GATHER,
         &GATHER_BYTES,
@@ -74,7 +79,7 @@ fn is_known(step: &Step) -> bool {
         &BACKPROPAGATE_ERROR,
         &OUTER_PRODUCT_UPDATE,
     ];
-    different && sigmoid && known.into_iter().any(|kernel| is(step, kernel))
+    different && sigma_is_known && known.into_iter().any(|kernel| is(step, kernel))
 }
 
 /// Whether weights may lie in panels: only layers forward and their descent use them. So it is for
@@ -172,7 +177,7 @@ pub fn load(
         }
         [x, w, b, a, ..] if is(step, &DENSE_FORWARD) => {
             let nonzeros = sparse.of(plan, &step.operands[0]);
-            LoadedStep::Forward(Forward { x, w, b, a, error: None, extents: extents(), nonzeros })
+            LoadedStep::Forward(Forward { x, w, b, a, sigma: sigma(step)?, error: None, extents: extents(), nonzeros })
         }
         [x, w, b, desired, a, delta] if is(step, &DENSE_FORWARD_ERROR) => {
             let cost = step.snippets.cost.expect("a step of this kernel has a cost");
@@ -182,6 +187,7 @@ pub fn load(
                 w,
                 b,
                 a,
+                sigma: sigma(step)?,
                 error: Some((desired, delta, cost)),
                 extents: extents(),
                 nonzeros,
@@ -204,6 +210,10 @@ pub fn load(
             })
         }
     })
+}
+
+fn sigma(step: &Step) -> Result<Sigma> {
+    step.snippets.activation.and_then(Sigma::of).context("a layer without a σ that is known")
 }
 
 /// A parameter of a kernel, by its name.

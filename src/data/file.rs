@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::npy::MAGIC;
-use super::{Dataset, Inputs, digits, idx, npy};
+use super::{Dataset, Inputs, Targets, Task, digits, idx, npy};
 use crate::error::WrongUsage;
 
 /// Whether `path` is the built-in data.
@@ -79,47 +79,69 @@ fn images(path: &Path) -> Result<(usize, Inputs, usize)> {
     }
 }
 
-fn labels_of(path: &Path) -> Result<Vec<u32>> {
+/// The targets of the examples of an array, from a file of their own.
+fn targets_of(path: &Path, task: Task) -> Result<Targets> {
     let context = || path.display().to_string();
-    match kind_of(path)? {
-        Kind::Idx => idx::read(path)?.into_labels().with_context(context),
-        Kind::Npy => npy::read(path)?.into_labels().with_context(context),
-        Kind::Npz => bail!("{}: labels are an NPY or an IDX file", path.display()),
+    match (kind_of(path)?, task) {
+        (Kind::Idx, Task::Classification) => idx::read(path)?.into_labels().map(Targets::Classes).with_context(context),
+        (Kind::Idx, Task::Regression) => idx::read(path)?.into_numbers().with_context(context),
+        (Kind::Npy, task) => array_targets(npy::read(path)?, task).with_context(context),
+        (Kind::Npz, _) => bail!("{}: labels are an NPY or an IDX file", path.display()),
     }
 }
 
-/// The examples of an array with their labels, as they are in the files; `flag` names the labels.
+fn array_targets(array: npy::Array, task: Task) -> Result<Targets> {
+    match task {
+        Task::Classification => array.into_labels().map(Targets::Classes),
+        Task::Regression => array.into_numbers(),
+    }
+}
+
+/// The examples of an array with their targets, as they are in the files; `flag` names the labels.
 ///
 /// # Errors
 /// Files that cannot be read, are damaged or do not belong together.
-pub(super) fn labelled(path: &Path, labels: Option<&Path>, flag: &str) -> Result<Dataset> {
+pub(super) fn labelled(path: &Path, labels: Option<&Path>, flag: &str, task: Task) -> Result<Dataset> {
     if is_built_in(path) {
         ensure!(labels.is_none(), WrongUsage::new(format!("{flag}: the built-in data has its own labels")));
-        return digits::digits();
+        return in_task(digits::digits()?, task);
     }
     if path.is_dir() {
         ensure!(labels.is_none(), WrongUsage::new(format!("{flag}: {} has its own labels", path.display())));
-        return super::source::mnist_part(path, "t10k");
+        return super::source::mnist_part(path, "t10k", task);
     }
     let archive = path.is_file() && kind_of(path)? == Kind::Npz;
-    let ((features, inputs, examples), labels, of) = match labels {
-        Some(file) => (images(path)?, labels_of(file)?, file),
+    let ((features, inputs, examples), targets, of) = match labels {
+        Some(file) => (images(path)?, targets_of(file, task)?, file),
         None if archive => {
             let (inputs, labels) = npy::read_archive(path, true)?;
-            let labels = labels.context("labels were asked for").and_then(npy::Array::into_labels);
+            let labels = labels.context("labels were asked for").and_then(|array| array_targets(array, task));
             let context = || path.display().to_string();
             (inputs.into_images().with_context(context)?, labels.with_context(context)?, path)
         }
         None => bail!(WrongUsage::new(format!("{} needs its labels: add {flag} FILE", path.display()))),
     };
     ensure!(
-        examples == labels.len(),
+        examples == targets.len(),
         "{} has {examples} images, but {} has {} labels: they must belong together",
         path.display(),
         of.display(),
-        labels.len()
+        targets.len()
     );
-    Dataset::new(inputs, features, labels).with_context(|| format!("{} with {}", path.display(), of.display()))
+    Dataset::with_targets(inputs, features, targets)
+        .with_context(|| format!("{} with {}", path.display(), of.display()))
+}
+
+/// Classes 0, 1, 2, ... where classes are asked for, else as numbers.
+fn in_task(dataset: Dataset, task: Task) -> Result<Dataset> {
+    match task {
+        Task::Classification => Ok(dataset),
+        Task::Regression => {
+            let values = dataset.labels().iter().map(|&label| f64::from(label)).collect();
+            let (inputs, features, _) = dataset.into_parts();
+            Dataset::with_targets(inputs, features, Targets::Numbers { values, width: 1 })
+        }
+    }
 }
 
 /// The inputs of an array, as they are in the file, and how many there are for each example.
@@ -128,7 +150,7 @@ pub(super) fn labelled(path: &Path, labels: Option<&Path>, flag: &str) -> Result
 /// As [`labelled`].
 pub(super) fn unlabelled(path: &Path) -> Result<(Inputs, usize)> {
     if is_built_in(path) || path.is_dir() {
-        let (inputs, features, _) = labelled(path, None, "--labels")?.into_parts();
+        let (inputs, features, _) = labelled(path, None, "--labels", Task::Classification)?.into_parts();
         return Ok((inputs, features));
     }
     let (features, inputs, _) = images(path)?;

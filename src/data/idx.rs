@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
-use super::{Inputs, unpacking};
+use super::{Inputs, Targets, unpacking};
 
 /// The contents of an IDX file.
 #[derive(Clone, PartialEq, Debug)]
@@ -212,6 +212,15 @@ impl Idx {
         Ok((features, inputs, examples))
     }
 
+    /// The numbers of each example.
+    ///
+    /// # Errors
+    /// More dimensions than two, or none.
+    pub fn into_numbers(self) -> Result<Targets> {
+        let width = width_of_numbers(&self.dimensions)?;
+        Ok(Targets::Numbers { values: self.values().collect(), width })
+    }
+
     /// The class of each example.
     ///
     /// # Errors
@@ -228,6 +237,15 @@ impl Idx {
             Ok(label)
         };
         self.values().enumerate().map(label).collect()
+    }
+}
+
+/// How many numbers each example has, where its targets have these dimensions.
+pub(super) fn width_of_numbers(dimensions: &[usize]) -> Result<usize> {
+    match dimensions {
+        [_] => Ok(1),
+        &[_, width] if width > 0 => Ok(width),
+        _ => bail!("{} where targets have 1 or 2, the examples first (are these inputs?)", described(dimensions)),
     }
 }
 

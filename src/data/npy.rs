@@ -9,8 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use zip::ZipArchive;
 
-use super::idx::described;
-use super::{Inputs, unpacking};
+use super::idx::{described, width_of_numbers};
+use super::{Inputs, Targets, unpacking};
 
 /// What an NPY file begins with.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -308,6 +308,19 @@ impl Array {
             described(&self.shape)
         );
         Ok((self.shape[1..].iter().product(), self.values, self.shape[0]))
+    }
+
+    /// The numbers of each example.
+    ///
+    /// # Errors
+    /// More dimensions than two, or none.
+    pub(super) fn into_numbers(self) -> Result<Targets> {
+        let width = width_of_numbers(&self.shape)?;
+        let values = match self.values {
+            Inputs::Bytes { values, .. } => values.into_iter().map(f64::from).collect(),
+            Inputs::Floats(values) => values.into_iter().map(f64::from).collect(),
+        };
+        Ok(Targets::Numbers { values, width })
     }
 
     /// The class of each example.

@@ -43,16 +43,16 @@ pub enum Preprocessing {
 pub struct Columns {
     /// Number of columns of the file, those that are not learned from included.
     pub width: usize,
-    /// The column of the classes; none where they come from a file of their own.
-    pub target: Option<Target>,
+    /// The columns of the targets; none where they come from a file of their own.
+    pub targets: Vec<TargetColumn>,
     /// What is learned from, in the order of the inputs.
     pub columns: Vec<Column>,
 }
 
-/// The column of the classes.
+/// A column of the targets: that of the classes, or one of numbers.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
-pub struct Target {
+pub struct TargetColumn {
     /// Its name; none in a file without header.
     pub name: Option<String>,
     /// Its number in the training file, from 0.
@@ -118,7 +118,7 @@ impl Columns {
     pub fn of_numbers(values: impl IntoIterator<Item = Values>) -> Self {
         let columns: Vec<Column> =
             (0..).zip(values).map(|(position, values)| Column { name: None, position, values }).collect();
-        Columns { width: columns.len(), target: None, columns }
+        Columns { width: columns.len(), targets: Vec::new(), columns }
     }
 
     /// Number of activations: `n[1]`.

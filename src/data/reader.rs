@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::table::{Matched, Row, Rows, TableOptions, listed, shown, whole_number};
-use super::{Dataset, Inputs, Preprocessing, file};
+use super::preprocessing::Columns;
+use super::table::{Matched, Row, Rows, TableOptions, listed, shown, target_number, whole_number};
+use super::{Dataset, Inputs, Outputs, Preprocessing, Targets, file};
 use crate::error::WrongUsage;
 
 /// What a network takes and gives, as its training data had it.
@@ -18,8 +19,8 @@ pub struct Interface<'a> {
     pub features: usize,
     /// How raw inputs become activations.
     pub preprocessing: &'a Preprocessing,
-    /// The names of the classes.
-    pub classes: &'a [String],
+    /// What its outputs stand for.
+    pub outputs: &'a Outputs,
 }
 
 /// A file of examples.
@@ -38,8 +39,8 @@ pub struct ExampleFile {
 pub struct Chunk {
     /// Activations of layer 1, `(examples, n[1])`.
     pub inputs: Inputs,
-    /// The class of each example; empty where none were asked for.
-    pub labels: Vec<u32>,
+    /// The target of each example, where they were asked for.
+    pub targets: Option<Targets>,
     /// Number of examples.
     pub examples: usize,
 }
@@ -54,14 +55,21 @@ pub struct ExampleReader<'a> {
 
 enum Examples<'a> {
     Table(Box<TableReader<'a>>),
-    Array { inputs: Inputs, labels: Vec<u32>, next: usize, examples: usize },
+    Array { inputs: Inputs, targets: Option<Targets>, next: usize, examples: usize },
 }
 
 struct TableReader<'a> {
     rows: Rows<Box<dyn Read + 'a>>,
     matched: Matched,
-    /// The number of each class, where classes are asked for.
-    classes: Option<HashMap<&'a str, u32>>,
+    /// Where targets are asked for: their columns, and what is in them.
+    wanted: Option<(Vec<usize>, Wanted<'a>)>,
+}
+
+/// Targets that are asked for.
+enum Wanted<'a> {
+    /// Classes: the number of each.
+    Classes(HashMap<&'a str, u32>),
+    Numbers,
 }
 
 impl std::fmt::Debug for ExampleReader<'_> {
@@ -71,12 +79,12 @@ impl std::fmt::Debug for ExampleReader<'_> {
 }
 
 impl<'a> ExampleReader<'a> {
-    /// Opens a file, with the classes of its examples if these are asked for.
+    /// Opens a file, with the targets of its examples if these are asked for.
     ///
     /// # Errors
-    /// A file that cannot be read, whose examples are not what the network takes, or without the classes
+    /// A file that cannot be read, whose examples are not what the network takes, or without the targets
     /// that are asked for; each names the file.
-    pub fn open(file: &ExampleFile, interface: Interface<'a>, with_classes: bool) -> Result<Self> {
+    pub fn open(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Self> {
         let name = if file.path == Path::new("-") { "stdin".to_string() } else { file.path.display().to_string() };
         let table: Option<Box<dyn Read + 'a>> = if file.path == Path::new("-") {
             Some(Box::new(io::stdin().lock()))
@@ -86,8 +94,8 @@ impl<'a> ExampleReader<'a> {
             None
         };
         let examples = match table {
-            Some(source) => Self::table(source, file, interface, with_classes).with_context(|| name.clone())?,
-            None => Self::array(file, interface, with_classes)?,
+            Some(source) => Self::table(source, file, interface, with_targets).with_context(|| name.clone())?,
+            None => Self::array(file, interface, with_targets)?,
         };
         Ok(ExampleReader { interface, name, examples })
     }
@@ -96,47 +104,37 @@ impl<'a> ExampleReader<'a> {
         source: Box<dyn Read + 'a>,
         file: &ExampleFile,
         interface: Interface<'a>,
-        with_classes: bool,
+        with_targets: bool,
     ) -> Result<Examples<'a>> {
         ensure!(
             file.labels.is_none(),
-            WrongUsage::new("--labels goes with arrays; a table has its classes in a column: --target")
+            WrongUsage::new("--labels goes with arrays; a table has its targets in columns of its own: --target")
         );
         let columns = interface.preprocessing.columns(interface.features);
         let names = columns.columns.iter().filter_map(|column| column.name.clone());
         let rows = Rows::new(source, &file.table.format(names))?;
-        let target = file.table.target.as_deref();
-        let matched = Matched::new(&columns, rows.header(), rows.width(), target, file.table.no_header)?;
-        let classes = if with_classes {
-            let named = columns.target.and_then(|target| target.name);
-            ensure!(
-                matched.target().is_some(),
-                WrongUsage::new(match named {
-                    Some(name) =>
-                        format!("the column `{}` of the classes is missing: --target names another", shown(&name)),
-                    None => "--target COLUMN is needed, the column of the classes".to_string(),
-                })
-            );
-            Some((0..).zip(interface.classes).map(|(class, name)| (name.as_str(), class)).collect())
-        } else {
-            None
-        };
-        Ok(Examples::Table(Box::new(TableReader { rows, matched, classes })))
+        let named = &file.table.targets;
+        let matched = Matched::new(&columns, rows.header(), rows.width(), named, file.table.no_header)?;
+        let wanted = if with_targets { Some(wanted(interface, &columns, &matched)?) } else { None };
+        Ok(Examples::Table(Box::new(TableReader { rows, matched, wanted })))
     }
 
-    fn array(file: &ExampleFile, interface: Interface<'a>, with_classes: bool) -> Result<Examples<'a>> {
+    fn array(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
         let shown = file.path.display();
         let flag = file.table.flag_in_use();
         ensure!(
             flag.is_none(),
             WrongUsage::new(format!("{} goes with a table; {shown} is none", flag.unwrap_or_default()))
         );
-        let (inputs, features, labels) = if with_classes {
-            file::labelled(&file.path, file.labels.as_deref(), "--labels")?.into_parts()
+        let (inputs, features, targets) = if with_targets {
+            let task = interface.outputs.task();
+            let (inputs, features, targets) =
+                file::labelled(&file.path, file.labels.as_deref(), "--labels", task)?.into_parts();
+            (inputs, features, Some(targets))
         } else {
             ensure!(file.labels.is_none(), WrongUsage::new("--labels: no labels are needed to predict"));
             let (inputs, features) = file::unlabelled(&file.path)?;
-            (inputs, features, Vec::new())
+            (inputs, features, None)
         };
         let examples = inputs.len() / features.max(1);
         ensure!(
@@ -144,10 +142,11 @@ impl<'a> ExampleReader<'a> {
             "{shown}: its examples have {features} inputs, the model takes {}",
             interface.features
         );
-        let labels = in_classes(labels, interface.classes).with_context(|| shown.to_string())?;
+        let targets = targets.map(|targets| as_learned(targets, interface.outputs)).transpose();
+        let targets = targets.with_context(|| shown.to_string())?;
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
         inputs.check_finite(features).with_context(|| shown.to_string())?;
-        Ok(Examples::Array { inputs, labels, next: 0, examples })
+        Ok(Examples::Array { inputs, targets, next: 0, examples })
     }
 
     /// What people call the file.
@@ -176,20 +175,31 @@ impl<'a> ExampleReader<'a> {
         let name = || self.name.clone();
         match &mut self.examples {
             Examples::Table(table) => {
-                let TableReader { rows, matched, classes } = &mut **table;
-                let (mut inputs, mut labels, mut examples) = (Vec::new(), Vec::new(), 0);
+                let TableReader { rows, matched, wanted } = &mut **table;
+                let (mut inputs, mut examples) = (Vec::new(), 0);
+                let (mut labels, mut numbers) = (Vec::new(), Vec::new());
                 while examples < most {
                     let Some(row) = rows.next_row().with_context(name)? else { break };
                     matched.push_inputs(&row, &mut inputs).with_context(name)?;
-                    if let (Some(classes), Some(at)) = (&classes, matched.target()) {
-                        labels.push(class_of(&row, at, classes, self.interface.classes).with_context(name)?);
+                    for &at in wanted.iter().flat_map(|(columns, _)| columns) {
+                        match &wanted {
+                            Some((_, Wanted::Classes(classes))) => {
+                                let names = self.interface.outputs.classes();
+                                labels.push(class_of(&row, at, classes, names).with_context(name)?);
+                            }
+                            _ => numbers.push(target_number(&row, at).with_context(name)?),
+                        }
                     }
                     examples += 1;
                 }
-                Ok((examples > 0).then_some(Chunk { inputs: Inputs::Floats(inputs), labels, examples }))
+                let targets = wanted.as_ref().map(|wanted| match wanted {
+                    (_, Wanted::Classes(_)) => Targets::Classes(labels),
+                    (columns, Wanted::Numbers) => Targets::Numbers { values: numbers, width: columns.len() },
+                });
+                Ok((examples > 0).then_some(Chunk { inputs: Inputs::Floats(inputs), targets, examples }))
             }
-            Examples::Array { inputs, labels, next, examples } => {
-                let range = *next..(*next + most).min(*examples);
+            Examples::Array { inputs, targets, next, examples } => {
+                let range = *next..next.saturating_add(most).min(*examples);
                 *next = range.end;
                 let features = self.interface.features;
                 let entries = range.start * features..range.end * features;
@@ -199,22 +209,47 @@ impl<'a> ExampleReader<'a> {
                     }
                     Inputs::Floats(values) => Inputs::Floats(values[entries].to_vec()),
                 };
-                let labels = labels.get(range.clone()).map(<[u32]>::to_vec).unwrap_or_default();
-                Ok((!range.is_empty()).then_some(Chunk { inputs, labels, examples: range.len() }))
+                let targets = targets.as_ref().map(|targets| targets.part(range.clone()));
+                Ok((!range.is_empty()).then_some(Chunk { inputs, targets, examples: range.len() }))
             }
         }
     }
 
-    /// All examples, with their classes.
+    /// All examples, with their targets.
     ///
     /// # Errors
-    /// As [`ExampleReader::next_chunk`], and no examples.
+    /// As [`ExampleReader::next_chunk`], and no examples or no targets.
     pub fn read_all(mut self) -> Result<Dataset> {
         let chunk = self.next_chunk(usize::MAX)?;
-        let Some(Chunk { inputs, labels, .. }) = chunk else { bail!("{}: no rows", self.name) };
-        let Interface { features, preprocessing, classes } = self.interface;
-        Dataset::new(inputs, features, labels)?.described(preprocessing.clone(), classes.to_vec())
+        let Some(Chunk { inputs, targets, .. }) = chunk else { bail!("{}: no rows", self.name) };
+        let targets = targets.with_context(|| format!("{}: no targets were asked for", self.name))?;
+        let Interface { features, preprocessing, outputs } = self.interface;
+        Dataset::with_targets(inputs, features, targets)?.described(preprocessing.clone(), outputs.clone())
     }
+}
+
+/// The columns of the targets in a table, and what is in them.
+fn wanted<'a>(interface: Interface<'a>, columns: &Columns, matched: &Matched) -> Result<(Vec<usize>, Wanted<'a>)> {
+    let (what, count, wanted) = match interface.outputs {
+        Outputs::Classes(names) => {
+            ("the classes", 1, Wanted::Classes((0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect()))
+        }
+        Outputs::Numbers(quantities) => ("the numbers that were learned", quantities.len(), Wanted::Numbers),
+    };
+    let found = matched.targets();
+    let missing = found.iter().position(Option::is_none);
+    let name = missing.and_then(|missing| columns.targets.get(missing)?.name.as_deref());
+    if let Some(name) = name {
+        bail!(WrongUsage::new(format!("the column `{}` of {what} is missing: --target names another", shown(name))));
+    }
+    ensure!(
+        found.len() == count && missing.is_none(),
+        WrongUsage::new(match count {
+            1 => format!("--target COLUMN is needed, the column of {what}"),
+            _ => format!("--target with {count} columns is needed, those of {what}"),
+        })
+    );
+    Ok((found.iter().flatten().copied().collect(), wanted))
 }
 
 fn class_of(row: &Row<'_>, at: usize, classes: &HashMap<&str, u32>, names: &[String]) -> Result<u32> {
@@ -224,6 +259,18 @@ fn class_of(row: &Row<'_>, at: usize, classes: &HashMap<&str, u32>, names: &[Str
         let known = listed(names.iter().map(String::as_str));
         row.error_at(at, &format!("`{}` is none of the classes of training: {known}", shown(field)))
     })
+}
+
+/// The targets of an array, as those that a network learned.
+fn as_learned(targets: Targets, outputs: &Outputs) -> Result<Targets> {
+    match (targets, outputs) {
+        (Targets::Classes(labels), outputs) => in_classes(labels, outputs.classes()).map(Targets::Classes),
+        (Targets::Numbers { values, width }, outputs) => {
+            let learned = if let Outputs::Numbers(quantities) = outputs { quantities.len() } else { 0 };
+            ensure!(width == learned, "its examples have {width} targets, the model gives {learned}");
+            Ok(Targets::Numbers { values, width })
+        }
+    }
 }
 
 /// The labels 0, 1, 2, ... of an array, as the classes of those names.

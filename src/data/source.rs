@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::table::{Table, TableOptions};
 use super::{
-    Dataset, ExampleFile, ExampleReader, Inputs, Interface, Preprocessing, Scale, Split, digits, file, stratified_part,
+    Dataset, ExampleFile, ExampleReader, Inputs, Interface, Preprocessing, Scale, Split, Targets, Task,
+    balanced_weights, file, stratified_part,
 };
 use crate::error::WrongUsage;
 use crate::random::Stream;
@@ -44,6 +45,13 @@ pub struct Source {
     pub data: Option<PathBuf>,
     /// The labels of an array.
     pub labels: Option<PathBuf>,
+    /// Whether classes are learned or numbers.
+    pub task: Task,
+    /// How numbers that are learned become activations of the output layer; `None` for the mean 0 and
+    /// standard deviation 1 that linear outputs suit.
+    pub target_scale: Option<Scale>,
+    /// Whether all classes count alike, however many examples they have.
+    pub balanced: bool,
     /// How a table is to be read.
     pub table: TableOptions,
     /// How inputs become activations; `None` for what is usual for their type.
@@ -68,7 +76,7 @@ const DIGITS_TEST_FRACTION: f64 = 0.2;
 /// Files that are missing, damaged or do not belong together, or parts that leave nothing to train
 /// on; each names the file or the flag.
 pub fn open(source: &Source) -> Result<Data> {
-    let Source { data, labels, seed, .. } = source;
+    let &Source { ref data, ref labels, seed, task, .. } = source;
     let path = data.as_deref().filter(|path| !file::is_built_in(path));
     ensure!(
         labels.is_none() || path.is_some_and(|path| !path.is_dir()),
@@ -79,43 +87,46 @@ pub fn open(source: &Source) -> Result<Data> {
     );
     let name = path.map_or("built-in handwritten digits".to_string(), |path| path.display().to_string());
     let (mut raw, own_test) = match path {
-        None => (Raw::Array(digits::digits()?), None),
+        None => (Raw::Array(file::labelled(Path::new("digits"), None, "--labels", task)?), None),
         Some(folder) if folder.is_dir() => {
-            let training = Raw::Array(mnist_part(folder, "train")?);
-            let test = if source.test.is_none() { Some(mnist_part(folder, "t10k")?) } else { None };
+            let training = Raw::Array(mnist_part(folder, "train", task)?);
+            let test = if source.test.is_none() { Some(mnist_part(folder, "t10k", task)?) } else { None };
             (training, test)
         }
         Some(path) if file::is_table(path, labels.is_some())? => {
-            let table = Table::open(path, &source.table).with_context(|| name.clone())?;
+            let table = Table::open(path, &source.table, task).with_context(|| name.clone())?;
             (Raw::Table(table), None)
         }
-        Some(path) => (Raw::Array(file::labelled(path, labels.as_deref(), "--labels")?), None),
+        Some(path) => (Raw::Array(file::labelled(path, labels.as_deref(), "--labels", task)?), None),
     };
     if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
         bail!(WrongUsage::new(format!("{flag} goes with a table; {name} is none")));
     }
-    if let Raw::Array(dataset) = &raw {
+    ensure!(
+        task == Task::Classification || !source.balanced,
+        WrongUsage::new("--class-weight balanced goes with classes; --task regression has none")
+    );
+    if let (Raw::Array(dataset), Task::Classification) = (&raw, task) {
         ensure!(dataset.classes() > 1, "{name}: the labels have only the class 0, but at least 2 classes are needed");
     }
     if let Some(limit) = source.limit {
-        raw.limit(limit, *seed)?;
+        raw.limit(limit, seed)?;
     }
 
     let default_test = path.is_none().then_some(Part::Fraction(DIGITS_TEST_FRACTION));
     let test = source.test.as_ref().or(default_test.as_ref());
     let validation = source.validation.as_ref();
-    let mut split = Split::all_training(0..raw.labels().len());
+    let strata = raw.targets().strata();
+    let mut split = Split::all_training(0..strata.len());
     let mut hold_out = |part: Option<&Part>, flag, stream| match part {
-        Some(&Part::Fraction(fraction)) => {
-            fraction_of(raw.labels(), &mut split.training, fraction, flag, *seed, stream)
-        }
+        Some(&Part::Fraction(fraction)) => fraction_of(&strata, &mut split.training, fraction, flag, seed, stream),
         _ => Ok(Vec::new()),
     };
     split.test = hold_out(test, "--test", Stream::TestSplit)?;
     split.validation = hold_out(validation, "--validation", Stream::ValidationSplit)?;
     ensure!(!split.training.is_empty(), WrongUsage::new("--validation and --test leave no example to train on"));
 
-    let dataset = raw.into_dataset(&split.training, source.scale).with_context(|| name.clone())?;
+    let dataset = raw.into_dataset(&split.training, source).with_context(|| name.clone())?;
     let mut data = Data { name, split, dataset };
     match (test, own_test) {
         (None, Some(test)) => {
@@ -137,21 +148,21 @@ enum Raw {
 }
 
 impl Raw {
-    fn labels(&self) -> &[u32] {
+    fn targets(&self) -> &Targets {
         match self {
-            Raw::Array(dataset) => dataset.labels(),
-            Raw::Table(table) => table.labels(),
+            Raw::Array(dataset) => dataset.targets(),
+            Raw::Table(table) => table.targets(),
         }
     }
 
     /// Keeps at most so many examples: as large a part of each class.
     fn limit(&mut self, limit: usize, seed: u64) -> Result<()> {
         ensure!(limit > 0, WrongUsage::new("--limit 0: at least 1 example is needed"));
-        let labels = self.labels();
-        if limit < labels.len() {
-            let mut all = (0..labels.len() as u32).collect();
-            let fraction = limit as f64 / labels.len() as f64;
-            let kept = stratified_part(labels, &mut all, fraction, seed, Stream::Limit);
+        let strata = self.targets().strata();
+        if limit < strata.len() {
+            let mut all = (0..strata.len() as u32).collect();
+            let fraction = limit as f64 / strata.len() as f64;
+            let kept = stratified_part(&strata, &mut all, fraction, seed, Stream::Limit);
             match self {
                 Raw::Array(dataset) => dataset.keep(&kept),
                 Raw::Table(table) => table.keep(&kept),
@@ -160,22 +171,29 @@ impl Raw {
         Ok(())
     }
 
-    fn into_dataset(self, training: &[u32], scale: Option<Scale>) -> Result<Dataset> {
-        match self {
+    fn into_dataset(self, training: &[u32], source: &Source) -> Result<Dataset> {
+        let scale = source.scale;
+        let dataset = match self {
             Raw::Array(dataset) => {
                 let usual = match dataset.inputs() {
                     Inputs::Bytes { .. } => Scale::Unit,
                     Inputs::Floats(_) => Scale::None,
                 };
-                dataset.scaled(training, scale.unwrap_or(usual))
+                dataset.scaled(training, scale.unwrap_or(usual))?
             }
             Raw::Table(table) => {
                 let columns = table.fit(training, scale.unwrap_or(Scale::Zscore))?;
                 let inputs = Inputs::Floats(table.inputs(&columns)?);
-                let dataset = Dataset::new(inputs, columns.features(), table.labels().to_vec())?;
-                dataset.described(Preprocessing::Columns(columns), table.classes().to_vec())
+                let dataset = Dataset::with_targets(inputs, columns.features(), table.targets().clone())?;
+                dataset.described(Preprocessing::Columns(columns), table.outputs().clone())?
             }
+        };
+        if source.balanced {
+            let labels = training.iter().map(|&example| dataset.labels()[example as usize]);
+            let weights = balanced_weights(labels, dataset.classes());
+            return dataset.weighted(weights);
         }
+        dataset.fit_targets(training, source.target_scale.unwrap_or(Scale::Zscore))
     }
 }
 
@@ -213,8 +231,15 @@ impl Data {
         let Some(Part::Files { examples, labels }) = part else { return Ok(Vec::new()) };
         let preprocessing = self.dataset.preprocessing().clone();
         let context = || format!("--{flag} {}", examples.display());
-        let added = if self.dataset.class_names.is_empty() {
-            let added = file::labelled(examples, labels.as_deref(), &format!("--{flag}-labels"));
+        // A table, whose targets have names of their own.
+        let by_name = match self.dataset.task() {
+            Task::Classification => !self.dataset.class_names.is_empty(),
+            Task::Regression => {
+                matches!(&preprocessing, Preprocessing::Columns(columns) if !columns.targets.is_empty())
+            }
+        };
+        let added = if !by_name {
+            let added = file::labelled(examples, labels.as_deref(), &format!("--{flag}-labels"), source.task);
             let added = added?;
             ensure!(
                 added.features() == self.dataset.features(),
@@ -226,11 +251,9 @@ impl Data {
             added.preprocessed(preprocessing).with_context(context)?
         } else {
             let file = ExampleFile { path: examples.clone(), labels: labels.clone(), table: source.table.clone() };
-            let interface = Interface {
-                features: self.dataset.features(),
-                preprocessing: &preprocessing,
-                classes: &self.dataset.class_names,
-            };
+            let outputs = self.dataset.outputs();
+            let interface =
+                Interface { features: self.dataset.features(), preprocessing: &preprocessing, outputs: &outputs };
             ExampleReader::open(&file, interface, true)
                 .and_then(ExampleReader::read_all)
                 .with_context(|| format!("--{flag}"))?
@@ -240,10 +263,10 @@ impl Data {
 }
 
 /// The training (`train`) or test (`t10k`) part of a folder with the four files of MNIST.
-pub(super) fn mnist_part(folder: &Path, part: &str) -> Result<Dataset> {
+pub(super) fn mnist_part(folder: &Path, part: &str, task: Task) -> Result<Dataset> {
     let images = find(folder, &format!("{part}-images"), "idx3-ubyte")?;
     let labels = find(folder, &format!("{part}-labels"), "idx1-ubyte")?;
-    file::labelled(&images, Some(&labels), "--labels")
+    file::labelled(&images, Some(&labels), "--labels", task)
 }
 
 /// The file is published as `stem-kind` and as `stem.kind`, with and without `.gz`.

@@ -7,6 +7,7 @@ mod learn;
 mod matched;
 mod rows;
 
+pub(super) use learn::target_number;
 pub use learn::{Table, TableOptions};
 pub use matched::Matched;
 pub use rows::{Format, Row, Rows};

@@ -36,6 +36,14 @@ impl Abilities {
         }
     }
 
+    /// The same with cooperative matrices of this size, too.
+    #[cfg(test)]
+    pub fn with_cooperative(mut self, size: u32, precision: Precision) -> Self {
+        self.subgroups = true;
+        self.cooperative.push((size, precision));
+        self
+    }
+
     /// The same without cooperative matrices.
     pub fn without_cooperative(self) -> Self {
         Abilities { cooperative: Vec::new(), ..self }

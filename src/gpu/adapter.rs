@@ -168,7 +168,8 @@ impl Adapter {
         wanted.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
         wanted.set(wgpu::Features::PIPELINE_CACHE, options.tuning != Tuning::Off);
         wanted.set(wgpu::Features::SHADER_F16, precision == Precision::Mixed);
-        let open = |features| self.request(self.adapter.features() & features, &required_limits);
+        let wanted = wanted & self.adapter.features();
+        let open = |features| self.request(features, &required_limits);
         let info = self.adapter.get_info();
         let make =
             |abilities, (device, queue)| Gpu::new(self.description.clone(), &info, abilities, options, device, queue);
@@ -192,8 +193,8 @@ impl Adapter {
     fn request(&self, features: wgpu::Features, limits: &wgpu::Limits) -> Result<(wgpu::Device, wgpu::Queue)> {
         let experimental = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         #[allow(unsafe_code, reason = "the price of cooperative matrices")]
-        // SAFETY: what may be wrong in wgpu's use of them is checked for on every adapter by `devices --check`,
-        // and the shader that uses them reads and writes work group memory only, at constant places.
+        // SAFETY: the only shader that uses them does so on work group memory of its own, at places that its
+        // constants bound; what it computes is compared before it is relied on.
         let enabled = || unsafe { wgpu::ExperimentalFeatures::enabled() };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gpu-backprop"),
@@ -256,6 +257,8 @@ fn shortcomings(limits: &wgpu::Limits, compute_shaders: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executor::Executor;
+    use crate::product::COOPERATIVE_8X8;
 
     #[test]
     fn the_default_limits_are_enough() {
@@ -277,6 +280,22 @@ mod tests {
                 "it allows 2 storage buffers in a shader, 6 are needed"
             ]
         );
+    }
+
+    /// As a driver would have it that offers cooperative matrices and then makes no device with them.
+    #[test]
+    fn cooperative_matrices_that_cannot_be_had_are_done_without() {
+        let lacking =
+            |adapter: &Adapter| !adapter.adapter.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        for mut adapter in adapters().into_iter().filter(lacking) {
+            adapter.abilities = adapter.abilities.clone().with_cooperative(8, Precision::Full);
+            assert!(adapter.supports(&COOPERATIVE_8X8, Precision::Full));
+            let gpu = adapter.open(GpuOptions::default()).expect("the adapter opens without");
+            let told = gpu.choices();
+            assert!(told.iter().any(|line| line.starts_with("cooperative matrices are not used: ")), "{told:?}");
+            let options = GpuOptions { variant: Some(&COOPERATIVE_8X8), ..GpuOptions::default() };
+            assert!(adapter.open(options).is_err(), "what is asked for by name is not replaced");
+        }
     }
 
     #[test]

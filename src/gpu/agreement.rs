@@ -20,9 +20,7 @@ impl Gpu {
         // Sums whose terms have magnitudes that add up to √inner at most, of results of the order of 1.
         let tolerance = 8.0 * f64::from(f32::EPSILON) / 2.0 * (terms + 8.0);
         // Written so that NaN is a difference.
-        let differ = |(found, expected): (&f32, &f32)| {
-            !matches!(f64::from(found - expected).abs(), difference if difference <= tolerance)
-        };
+        let differ = |(found, expected): (&f32, &f32)| !matches!(f64::from(found - expected).abs(), difference if difference <= tolerance);
         let wrong = found.iter().zip(&expected).filter(|&pair| differ(pair)).count();
         ensure!(wrong == 0, "{wrong} of {} results are not those of {plain}", expected.len());
         Ok(())

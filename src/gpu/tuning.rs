@@ -200,12 +200,13 @@ impl Gpu {
             return Ok(());
         };
         let by_rule = match workgroup_loop::expected_to_be_faster(&training) {
-            true => Way::Loop(suitable.clone()),
+            true => Way::Loop(Box::new(suitable.clone())),
             false => Way::Dispatches,
         };
         let mut ways = vec![by_rule.clone()];
         // There may be time for one more only: a loop or not matters more than its width.
-        let all = [Way::Dispatches].into_iter().chain(loops.iter().cloned().map(Way::Loop));
+        let all =
+            [Way::Dispatches].into_iter().chain(loops.iter().cloned().map(|training| Way::Loop(Box::new(training))));
         ways.extend(all.filter(|way| way.to_string() != by_rule.to_string()));
         let name = training.to_string();
         let remembered = self.choices.remembered.get(&name).and_then(|choice| {
@@ -213,7 +214,7 @@ impl Gpu {
             Some((way.clone(), choice.reason.clone()))
         });
         let (way, reason) = match (self.options.workgroup_loop, remembered) {
-            (Some(_), _) => (Way::Loop(suitable.clone()), ASKED_FOR.to_string()),
+            (Some(_), _) => (Way::Loop(Box::new(suitable.clone())), ASKED_FOR.to_string()),
             (None, Some(remembered)) => remembered,
             // A loop with far too much work for one work group is not worth compiling.
             (None, None) if self.choices.measures() && workgroup_loop::worth_measuring(&training) => {
@@ -322,8 +323,10 @@ impl Gpu {
     /// Measures the ways to compute a product, as long as there is time.
     fn measure_product(&mut self, step: &Step, rule: Realization) -> Result<(String, String)> {
         let candidates = VARIANTS.into_iter().map(|variant| Realization { variant, ..rule });
-        let others: Vec<Realization> =
+        let mut others: Vec<Realization> =
             candidates.filter(|&other| other != rule && self.abilities.can_run(step, other)).collect();
+        // There may not be time for all: what has units of its own comes first.
+        others.sort_by_key(|other| other.variant.cooperative.is_none());
         let mut times = Vec::new();
         let mut failure = None;
         for way in [vec![rule], others].concat() {
@@ -403,7 +406,7 @@ const ASKED_FOR: &str = "asked for";
 /// A way to run a training plan.
 #[derive(Clone, Debug)]
 enum Way {
-    Loop(TrainingLoop),
+    Loop(Box<TrainingLoop>),
     Dispatches,
 }
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::loaded::Dispatch;
 use super::{Gpu, UNIFORM_GRANULE, probe};
+use crate::backprop::Desired;
 use crate::kernel::{Kernel, MiniBatch};
 use crate::kernels::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
 use crate::training_loop::{PackedRow, TrainingLoop};
@@ -70,11 +71,17 @@ impl WorkgroupLoop {
         };
         gpu.queue.write_buffer(&params, 0, bytemuck::bytes_of(&values));
         let examples = &training.examples;
+        let (desired, weights) = match &examples.desired {
+            Desired::Classes { labels, weights } => (labels, weights.as_ref().unwrap_or(labels)),
+            // Something must be bound where nothing is read.
+            Desired::Numbers(y) => (y, y),
+        };
         let buffers = [
             &params,
             gpu.buffer(&examples.order)?,
             gpu.buffer(&examples.inputs)?,
-            gpu.buffer(&examples.labels)?,
+            gpu.buffer(desired)?,
+            gpu.buffer(weights)?,
             &packed,
         ];
         let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)

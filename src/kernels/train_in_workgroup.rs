@@ -22,7 +22,8 @@ pub static TRAIN_IN_WORKGROUP: Kernel = Kernel {
     bindings: &[
         Binding::read("order", Element::U32),
         Binding::read("inputs", Element::Byte),
-        Binding::read("labels", Element::U32),
+        Binding::read("desired", Element::U32),
+        Binding::read("class_weights", Element::F32),
         Binding::write("parameters", Element::F32),
     ],
     params: TrainInWorkgroupParams::FIELDS,
@@ -41,6 +42,7 @@ pub static TRAIN_IN_WORKGROUP: Kernel = Kernel {
         "cost_gradient",
         "activate_prime",
         "hadamard",
+        "weigh",
         "column_sum",
         "outer_product",
         "sgd",

@@ -1,6 +1,6 @@
 //! One list of cases: every kernel over awkward shapes, with inputs and a derived tolerance.
 
-use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::activation::{LINEAR, SIGMOID};
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::kernels::Form;
@@ -65,10 +65,13 @@ pub fn all() -> Vec<Case> {
             gather(rows, cols),
             gather_bytes(rows, cols),
             one_hot(rows, cols),
+            weigh(rows, cols),
+            activate_linear(rows, cols),
         ]);
     }
     for (rows, cols) in SHAPES {
         cases.extend([column_sum(rows, cols), total_cost(rows, cols), number_correct(rows, cols)]);
+        cases.push(squared_errors(rows, cols));
     }
     cases
 }
@@ -216,6 +219,34 @@ fn one_hot(rows: usize, cols: usize) -> Case {
     plan.one_hot(&order.0, &labels, &y);
     let classes = random_below(19, labels.len(), cols as u32);
     gathering(plan, vec![order, values(&labels, &classes)])
+}
+
+fn weigh(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("weigh {rows}x{cols}"));
+    let order = order(rows);
+    let labels = Matrix::of(Element::U32, "labels", EXAMPLES, 1);
+    let [weights, delta] = [Matrix::new("weights", 1, cols), Matrix::new("delta", rows, cols)];
+    plan.weigh(&order.0, &labels, &weights, &delta);
+    let classes = random_below(24, labels.len(), cols as u32);
+    let inputs = vec![order, values(&labels, &classes), floats(&weights, 25)];
+    Case { before: Some(random(26, delta.len())), ..gathering(plan, inputs) }
+}
+
+fn activate_linear(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("activate, linear, {rows}x{cols}"));
+    let [z, a] = [Matrix::new("z", rows, cols), Matrix::new("a", rows, cols)];
+    plan.activate(&LINEAR, &z, &a);
+    case(plan, vec![values(&z, &weighted_inputs(27, z.len()))], 0.0)
+}
+
+fn squared_errors(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("squared_errors {rows}x{cols}"));
+    let [a, y] = ["a", "y"].map(|name| Matrix::new(name, rows, cols));
+    let sums = Matrix::new("sums", SLOTS, cols);
+    plan.squared_errors(&a, &y, &sums);
+    // (y − a)² of numbers in -1..2 is 1½ on average.
+    let tolerance = sum_tolerance(rows, 1.5 * rows as f64).max(16.0 * EPSILON);
+    Case { mini_batch: MiniBatch::evaluating(0, SLOT), ..case(plan, vec![floats(&a, 28), floats(&y, 29)], tolerance) }
 }
 
 const SLOTS: usize = 3;

@@ -12,6 +12,8 @@ pub struct Network {
     /// `weights[l][j][k]`, from neuron k to neuron j.
     pub weights: Vec<Rows>,
     pub biases: Vec<Vector>,
+    /// Whether the output layer is linear, not sigmoid.
+    pub linear_outputs: bool,
 }
 
 /// What `backprop` finds for one example.
@@ -31,10 +33,19 @@ pub fn sigmoid_prime(z: f64) -> f64 {
 }
 
 impl Network {
+    /// σ of layer `l` of the weights.
+    fn sigma(&self, l: usize, z: f64) -> f64 {
+        if self.linear_outputs && l + 1 == self.weights.len() { z } else { sigmoid(z) }
+    }
+
+    fn sigma_prime(&self, l: usize, z: f64) -> f64 {
+        if self.linear_outputs && l + 1 == self.weights.len() { 1.0 } else { sigmoid_prime(z) }
+    }
+
     pub fn feedforward(&self, x: &[f64]) -> Vector {
         let mut a = x.to_vec();
-        for (w, b) in self.weights.iter().zip(&self.biases) {
-            a = weighted_input(w, b, &a).into_iter().map(sigmoid).collect();
+        for (l, (w, b)) in self.weights.iter().zip(&self.biases).enumerate() {
+            a = weighted_input(w, b, &a).into_iter().map(|z| self.sigma(l, z)).collect();
         }
         a
     }
@@ -49,21 +60,21 @@ impl Network {
     pub fn backprop(&self, x: &[f64], y: &[f64]) -> Gradient {
         let mut activations = vec![x.to_vec()];
         let mut zs = Vec::new();
-        for (w, b) in self.weights.iter().zip(&self.biases) {
+        for (l, (w, b)) in self.weights.iter().zip(&self.biases).enumerate() {
             let z = weighted_input(w, b, activations.last().unwrap());
-            activations.push(z.iter().map(|&z| sigmoid(z)).collect());
+            activations.push(z.iter().map(|&z| self.sigma(l, z)).collect());
             zs.push(z);
         }
         let layers = self.weights.len();
         let mut delta = vec![Vec::new(); layers];
         delta[layers - 1] = (activations[layers].iter().zip(y).zip(&zs[layers - 1]))
-            .map(|((a, y), &z)| (a - y) * sigmoid_prime(z))
+            .map(|((a, y), &z)| (a - y) * self.sigma_prime(layers - 1, z))
             .collect();
         for l in (0..layers - 1).rev() {
             delta[l] = (0..zs[l].len())
                 .map(|k| {
                     let back: f64 = (0..delta[l + 1].len()).map(|j| self.weights[l + 1][j][k] * delta[l + 1][j]).sum();
-                    back * sigmoid_prime(zs[l][k])
+                    back * self.sigma_prime(l, zs[l][k])
                 })
                 .collect();
         }
@@ -75,9 +86,15 @@ impl Network {
 
     /// One step of gradient descent.
     pub fn update_mini_batch(&mut self, mini_batch: &[(Vector, Vector)], eta: f64) {
+        self.update_weighted_mini_batch(mini_batch, &vec![1.0; mini_batch.len()], eta);
+    }
+
+    /// One step of gradient descent, where C_x of each example counts as often as its weight says.
+    pub fn update_weighted_mini_batch(&mut self, mini_batch: &[(Vector, Vector)], weights: &[f64], eta: f64) {
         let rate = eta / mini_batch.len() as f64;
         let gradients: Vec<Gradient> = mini_batch.iter().map(|(x, y)| self.backprop(x, y)).collect();
-        for gradient in gradients {
+        for (gradient, weight) in gradients.into_iter().zip(weights) {
+            let rate = rate * weight;
             for l in 0..self.weights.len() {
                 for j in 0..self.biases[l].len() {
                     self.biases[l][j] -= rate * gradient.nabla_b[l][j];

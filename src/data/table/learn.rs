@@ -8,24 +8,25 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::matched::{Matched, find, no_number};
+use super::matched::{Matched, find_all, no_number};
 use super::{Format, Row, Rows, is_missing, listed, number, shown, whole_number};
-use crate::data::MAX_CLASSES;
-use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, Target, Values, title};
+use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, TargetColumn, Values, title};
+use crate::data::{MAX_CLASSES, Outputs, Quantity, Targets, Task};
 use crate::error::WrongUsage;
 
 /// What is said of a table beside its name.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct TableOptions {
-    /// The column of the classes: its name, or its number from 1 where there is no header.
-    pub target: Option<String>,
+    /// The columns of the targets: their names, or their numbers from 1 where there is no header. One name
+    /// may be several, with commas between.
+    pub targets: Vec<String>,
     /// The first row is an example.
     pub no_header: bool,
     /// What separates fields; `None` to find it out.
     pub delimiter: Option<u8>,
-    /// Columns whose numbers are names of categories.
+    /// Columns whose numbers are names of categories; as with targets.
     pub categorical: Vec<String>,
-    /// Columns not to learn from.
+    /// Columns not to learn from; as with targets.
     pub ignored: Vec<String>,
     /// Missing numbers are the mean of their column, missing text is no category; else an error.
     pub mean_for_missing: bool,
@@ -35,7 +36,7 @@ impl TableOptions {
     /// A flag for tables, if one was given.
     pub(in crate::data) fn flag_in_use(&self) -> Option<&'static str> {
         [
-            (self.target.is_some(), "--target"),
+            (!self.targets.is_empty(), "--target"),
             (self.no_header, "--no-header"),
             (self.delimiter.is_some(), "--delimiter"),
             (!self.categorical.is_empty(), "--categorical"),
@@ -48,7 +49,10 @@ impl TableOptions {
 
     /// How the table is written, where a header may hold one of these names too.
     pub fn format(&self, names: impl IntoIterator<Item = String>) -> Format {
-        let known_names = self.target.iter().chain(&self.categorical).chain(&self.ignored).cloned();
+        let given = self.targets.iter().chain(&self.categorical).chain(&self.ignored);
+        // One may be several, with commas between.
+        let known_names = given.flat_map(|name| [name.as_str()].into_iter().chain(name.split(',').map(str::trim)));
+        let known_names = known_names.map(str::to_string);
         Format { delimiter: self.delimiter, no_header: self.no_header, known_names: known_names.chain(names).collect() }
     }
 }
@@ -64,7 +68,7 @@ enum Kind {
     Text { first: (u64, String), categories: HashSet<String> },
 }
 
-/// A table to learn from: its columns and classes are known, its inputs are not in memory.
+/// A table to learn from: its columns and targets are known, its inputs are not in memory.
 #[derive(Debug)]
 pub struct Table {
     file: File,
@@ -72,74 +76,76 @@ pub struct Table {
     options: TableOptions,
     header: Option<Vec<String>>,
     width: usize,
-    target: usize,
+    target_columns: Vec<usize>,
     /// The columns to learn from, and whether each is text.
     inputs: Vec<(usize, bool)>,
     /// The numbers of the rows in use, from 0.
     rows: Vec<u32>,
-    labels: Vec<u32>,
-    classes: Vec<String>,
+    targets: Targets,
+    outputs: Outputs,
 }
 
 impl Table {
-    /// Reads a table for the first time: finds its classes, and what its columns hold.
+    /// Reads a table for the first time: finds its targets, and what its columns hold.
     ///
     /// # Errors
     /// A table without rows, rows of different length, fields that are missing or fit no column,
     /// columns that are there twice or not at all, a single class, or more classes or categories than are
     /// allowed; each names the row and the column.
-    pub fn open(path: &Path, options: &TableOptions) -> Result<Self> {
+    pub fn open(path: &Path, options: &TableOptions, task: Task) -> Result<Self> {
         let file = regular(File::open(path)?)?;
         let format = options.format([]);
         let mut rows = Rows::new(&file, &format)?;
         let header = rows.header().map(<[String]>::to_vec);
         let width = rows.width();
-        let Some(target) = &options.target else {
-            let columns = match &header {
-                Some(header) => listed(header.iter().map(String::as_str)),
-                None => format!("1 to {width}, as there is no header"),
-            };
-            bail!(WrongUsage::new(format!("--target COLUMN is needed, the column of the classes: one of {columns}")));
-        };
-        let target = find(target, header.as_deref(), width, "--target")?;
+        let target_columns = find_targets(options, task, header.as_deref(), width)?;
         let all = |names: &[String], flag: &str| -> Result<HashSet<usize>> {
-            names.iter().map(|name| find(name, header.as_deref(), width, flag)).collect()
+            Ok(find_all(names, header.as_deref(), width, flag)?.into_iter().collect())
         };
         let (ignored, categorical) = (all(&options.ignored, "--ignore")?, all(&options.categorical, "--categorical")?);
-        let inputs: Vec<usize> = (0..width).filter(|i| *i != target && !ignored.contains(i)).collect();
-        ensure!(!inputs.is_empty(), "no column is left to learn from beside {}", title_of(header.as_deref(), target));
+        let inputs: Vec<usize> = (0..width).filter(|i| !target_columns.contains(i) && !ignored.contains(i)).collect();
+        let titles: Vec<String> = target_columns.iter().map(|&at| title_of(header.as_deref(), at)).collect();
+        ensure!(!inputs.is_empty(), "no column is left to learn from beside {}", titles.join(", "));
 
         let mut kinds = vec![Kind::Missing; inputs.len()];
-        let mut classes = Classes::default();
+        let mut learned = match task {
+            Task::Classification => Learned::Classes(Classes::default()),
+            Task::Regression => Learned::Numbers(Vec::new()),
+        };
         while let Some(row) = rows.next_row()? {
             for (&at, kind) in inputs.iter().zip(&mut kinds) {
                 look(&row, at, categorical.contains(&at), options, kind)?;
             }
-            classes.add(&row, target)?;
+            learned.add(&row, &target_columns)?;
         }
         if let Some((at, _)) = inputs.iter().zip(&kinds).find(|(_, kind)| matches!(kind, Kind::Missing)) {
-            ensure!(classes.labels.is_empty(), "column {} has no values", title_of(header.as_deref(), *at));
+            ensure!(learned.is_empty(), "column {} has no values", title_of(header.as_deref(), *at));
         }
-        let (labels, classes) = classes.finish(&title_of(header.as_deref(), target))?;
+        let names = target_columns.iter().map(|&at| match &header {
+            Some(header) => header[at].clone(),
+            None => format!("column {}", at + 1),
+        });
+        let (targets, outputs) = learned.finish(&titles, names)?;
         let is_text = kinds.iter().map(|kind| matches!(kind, Kind::Text { .. }));
         let inputs = inputs.into_iter().zip(is_text).collect();
-        let rows = (0..labels.len() as u32).collect();
-        Ok(Table { file, format, options: options.clone(), header, width, target, inputs, rows, labels, classes })
+        let rows = (0..targets.len() as u32).collect();
+        let options = options.clone();
+        Ok(Table { file, format, options, header, width, target_columns, inputs, rows, targets, outputs })
     }
 
-    /// The class of each row.
-    pub fn labels(&self) -> &[u32] {
-        &self.labels
+    /// The target of each row.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
     }
 
-    /// The names of the classes, in their order.
-    pub fn classes(&self) -> &[String] {
-        &self.classes
+    /// The names of the classes, in their order, or the quantities that are learned, not yet scaled.
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
     }
 
     /// Keeps the rows of these numbers, ascending, and forgets the others.
     pub fn keep(&mut self, rows: &[u32]) {
-        self.labels = rows.iter().map(|&row| self.labels[row as usize]).collect();
+        self.targets = self.targets.of(rows);
         self.rows = rows.iter().map(|&row| self.rows[row as usize]).collect();
     }
 
@@ -179,8 +185,9 @@ impl Table {
             Ok(Column { name: name(position), position, values })
         });
         let columns: Result<Vec<Column>> = columns.collect();
-        let target = Target { name: name(self.target), position: self.target };
-        Ok(Columns { width: self.width, target: Some(target), columns: columns? })
+        let target = |&position: &usize| TargetColumn { name: name(position), position };
+        let targets = self.target_columns.iter().map(target).collect();
+        Ok(Columns { width: self.width, targets, columns: columns? })
     }
 
     /// The activations of all rows.
@@ -188,7 +195,7 @@ impl Table {
     /// # Errors
     /// As [`Table::fit`].
     pub fn inputs(&self, columns: &Columns) -> Result<Vec<f32>> {
-        let mut matched = Matched::new(columns, self.header.as_deref(), columns.width, None, true)?;
+        let mut matched = Matched::new(columns, self.header.as_deref(), columns.width, &[], true)?;
         let mut inputs = Vec::new();
         let entries = columns.features().checked_mul(self.rows.len());
         let room = entries.is_some_and(|entries| inputs.try_reserve_exact(entries).is_ok());
@@ -213,6 +220,29 @@ impl Table {
         ensure!(wanted.peek().is_none(), "it has changed while it was read");
         Ok(())
     }
+}
+
+/// The columns of the targets.
+fn find_targets(options: &TableOptions, task: Task, header: Option<&[String]>, width: usize) -> Result<Vec<usize>> {
+    let what = match task {
+        Task::Classification => "the column of the classes",
+        Task::Regression => "the column (or columns, with commas between) of the numbers to learn",
+    };
+    if options.targets.is_empty() {
+        let columns = match header {
+            Some(header) => listed(header.iter().map(String::as_str)),
+            None => format!("1 to {width}, as there is no header"),
+        };
+        bail!(WrongUsage::new(format!("--target COLUMN is needed, {what}: one of {columns}")));
+    }
+    let found = find_all(&options.targets, header, width, "--target")?;
+    ensure!(
+        task == Task::Regression || found.len() == 1,
+        WrongUsage::new(
+            "--target names several columns: --task regression learns several numbers, classes are one column"
+        )
+    );
+    Ok(found)
 }
 
 fn title_of(header: Option<&[String]>, at: usize) -> String {
@@ -268,6 +298,58 @@ fn look(row: &Row<'_>, at: usize, categorical: bool, options: &TableOptions, kin
     Ok(())
 }
 
+/// The targets of the rows so far.
+enum Learned {
+    Classes(Classes),
+    /// Row by row.
+    Numbers(Vec<f64>),
+}
+
+impl Learned {
+    fn is_empty(&self) -> bool {
+        match self {
+            Learned::Classes(classes) => classes.labels.is_empty(),
+            Learned::Numbers(values) => values.is_empty(),
+        }
+    }
+
+    fn add(&mut self, row: &Row<'_>, columns: &[usize]) -> Result<()> {
+        for &at in columns {
+            match self {
+                Learned::Classes(classes) => classes.add(row, at)?,
+                Learned::Numbers(values) => values.push(target_number(row, at)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// The targets, and what the outputs of a network that learns them stand for; `titles` and `names` are
+    /// those of the columns.
+    fn finish(self, titles: &[String], names: impl Iterator<Item = String>) -> Result<(Targets, Outputs)> {
+        match self {
+            Learned::Classes(classes) => {
+                let (labels, classes) = classes.finish(&titles.join(", "))?;
+                Ok((Targets::Classes(labels), Outputs::Classes(classes)))
+            }
+            Learned::Numbers(values) => {
+                ensure!(!values.is_empty(), "no rows");
+                let quantities: Vec<Quantity> = names.map(|name| Quantity { name, offset: 0.0, scale: 1.0 }).collect();
+                Ok((Targets::Numbers { values, width: quantities.len() }, Outputs::Numbers(quantities)))
+            }
+        }
+    }
+}
+
+/// The number in a column of targets.
+///
+/// # Errors
+/// A field that is missing or no number.
+pub(in crate::data) fn target_number(row: &Row<'_>, at: usize) -> Result<f64> {
+    let field = row.field(at)?;
+    ensure!(!is_missing(field), row.error_at(at, "the number to learn is missing"));
+    number(field).ok_or_else(|| row.error_at(at, &format!("{}: --task regression learns numbers", no_number(field))))
+}
+
 /// Collects the classes of the rows.
 #[derive(Default)]
 struct Classes {
@@ -285,7 +367,7 @@ impl Classes {
             !fraction,
             row.error_at(
                 target,
-                &format!("`{field}` is a number with a fraction, but classes are needed: names or whole numbers")
+                &format!("`{field}` is a number with a fraction, but classes are needed, names or whole numbers; --task regression learns numbers")
             )
         );
         let name = whole_number(field).map_or(Cow::Borrowed(field), Cow::Owned);

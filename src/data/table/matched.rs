@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 
 use super::{Row, is_missing, listed, number, shown};
-use crate::data::preprocessing::{Column, Columns, Values};
+use crate::data::preprocessing::{Column, Columns, TargetColumn, Values, title};
 use crate::error::WrongUsage;
 
 /// The columns of a file, matched with those that a network learned from.
@@ -12,8 +12,8 @@ pub struct Matched {
     columns: Columns,
     /// Where each of the columns is in the file.
     fields: Vec<usize>,
-    /// Where the classes are in the file, if they are.
-    target: Option<usize>,
+    /// Where each of the targets is in the file, if it is.
+    targets: Vec<Option<usize>>,
     /// Number of fields with a category that the training part did not have.
     unknown: u64,
 }
@@ -21,7 +21,7 @@ pub struct Matched {
 impl Matched {
     /// Finds `columns` in a file with this header (names decide, in any order) or, where one side has no
     /// names, of this many columns; where that is the file, only if `by_position` says that this is meant.
-    /// The classes are in the column `target`, or else where they were in training.
+    /// The targets are in the columns `targets`, or else where they were in training.
     ///
     /// # Errors
     /// A column that the file lacks, by its name, or another number of columns.
@@ -29,16 +29,18 @@ impl Matched {
         columns: &Columns,
         header: Option<&[String]>,
         width: usize,
-        target: Option<&str>,
+        targets: &[String],
         by_position: bool,
     ) -> Result<Self> {
         let position = |name: &str| header.and_then(|header| header.iter().position(|found| found == name));
-        let at = match target {
-            Some(name) => Some(find(name, header, width, "--target")?),
-            None => columns.target.as_ref().and_then(|target| match (&target.name, header) {
+        let at: Vec<Option<usize>> = if targets.is_empty() {
+            let found = |target: &TargetColumn| match (&target.name, header) {
                 (Some(name), Some(_)) => position(name),
                 _ => (width == columns.width).then_some(target.position),
-            }),
+            };
+            columns.targets.iter().map(found).collect()
+        } else {
+            find_all(targets, header, width, "--target")?.into_iter().map(Some).collect()
         };
         let named = columns.columns.iter().all(|column| column.name.is_some()) && header.is_some();
         if let (Some(name), None, false) =
@@ -64,9 +66,10 @@ impl Matched {
             };
             columns.columns.iter().map(find).collect::<Result<Vec<usize>>>()?
         } else {
-            let others = || (0..width).filter(|&i| Some(i) != at).collect::<Vec<_>>();
+            let others = || (0..width).filter(|&i| !at.contains(&Some(i))).collect::<Vec<_>>();
             let needed = columns.columns.len();
-            if width == columns.width && at == columns.target.as_ref().map(|target| target.position) {
+            let as_in_training = at.iter().copied().eq(columns.targets.iter().map(|target| Some(target.position)));
+            if width == columns.width && as_in_training {
                 columns.columns.iter().map(|column| column.position).collect()
             } else if others().len() == needed {
                 others()
@@ -74,21 +77,20 @@ impl Matched {
                 bail!(
                     "{width} columns, where the model takes {needed}{}: a header with the names it was trained with, \
                      or --target for the column of the classes, may be missing",
-                    if at.is_some() { " beside that of the classes" } else { "" }
+                    if at.iter().any(Option::is_some) { " beside its targets" } else { "" }
                 );
             }
         };
-        ensure!(
-            at.is_none_or(|at| !fields.contains(&at)),
-            "--target {} is a column that the model takes as an input",
-            target.unwrap_or_default()
-        );
-        Ok(Matched { columns: columns.clone(), fields, target: at, unknown: 0 })
+        if let Some(at) = at.iter().flatten().find(|at| fields.contains(at)) {
+            let title = title(header.map(|header| header[*at].as_str()), *at);
+            bail!("--target {title} is a column that the model takes as an input");
+        }
+        Ok(Matched { columns: columns.clone(), fields, targets: at, unknown: 0 })
     }
 
-    /// Where the classes are, as a number from 0; `None` where there are none.
-    pub fn target(&self) -> Option<usize> {
-        self.target
+    /// Where each target is, as a number from 0; `None` where it is not there.
+    pub fn targets(&self) -> &[Option<usize>] {
+        &self.targets
     }
 
     /// Number of fields so far with a category that the training part did not have: none of its
@@ -135,6 +137,22 @@ pub(super) const MISSING: &str = "the value is missing; --missing mean at traini
 
 pub(super) fn no_number(field: &str) -> String {
     format!("`{}` is not a number", shown(field))
+}
+
+/// The columns that a flag names; one name may be several, with commas between.
+pub(super) fn find_all(names: &[String], header: Option<&[String]>, width: usize, flag: &str) -> Result<Vec<usize>> {
+    let is_column = |name: &str| header.is_some_and(|header| header.iter().any(|found| found == name));
+    let parts = names.iter().flat_map(|name| match name.contains(',') && !is_column(name) {
+        true => name.split(',').map(str::trim).collect(),
+        false => vec![name.as_str()],
+    });
+    let mut found = Vec::new();
+    for name in parts {
+        let at = find(name, header, width, flag)?;
+        ensure!(!found.contains(&at), WrongUsage::new(format!("{flag} {name} is given twice")));
+        found.push(at);
+    }
+    Ok(found)
 }
 
 /// The column that a flag names, or gives as a number from 1 where there is no header.

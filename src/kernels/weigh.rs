@@ -1,0 +1,55 @@
+//! Class weights: the error of an example counts as often as its class says.
+
+use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
+use crate::plan::{Element, Matrix, Recorder, Snippets};
+
+crate::shared_struct! {
+    struct WeighParams {
+        rows: u32,
+        cols: u32,
+    }
+}
+
+/// `delta[x, j] *= weights[class]`, the class being that of example `order[first + x]`.
+pub static WEIGH: Kernel = Kernel {
+    name: "weigh",
+    formula: "delta[x, j] *= weights[labels[order[first + x]]]",
+    shader: include_str!("../../shaders/weigh.wgsl"),
+    bindings: &[
+        Binding::read("order", Element::U32),
+        Binding::read("labels", Element::U32),
+        Binding::read("weights", Element::F32),
+        Binding::write("delta", Element::F32),
+    ],
+    params: WeighParams::FIELDS,
+    reads_mini_batch: true,
+    uses_activation: false,
+    uses_cost: false,
+    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
+    product: None,
+    specification: Specification::Twin(twin),
+};
+
+impl Recorder {
+    /// `delta[x, j] *= weights[class]`: order (examples in use, 1), labels (all examples, 1), weights (1,
+    /// classes), delta `(m, n[L])` in place; `first` is that of the
+    /// [`MiniBatch`](crate::kernel::MiniBatch).
+    pub fn weigh(&mut self, order: &Matrix, labels: &Matrix, weights: &Matrix, delta: &Matrix) {
+        self.expect_shape(&WEIGH, order, (order.rows, 1));
+        self.expect_shape(&WEIGH, labels, (labels.rows, 1));
+        self.expect_shape(&WEIGH, weights, (1, delta.cols));
+        let params = WeighParams { rows: delta.rows as u32, cols: delta.cols as u32 };
+        let formula = format!("{} *= {}[{}[{}]]", delta.name, weights.name, labels.name, order.name);
+        self.step(&WEIGH, formula, &[order, labels, weights, delta], params, Snippets::default(), 0);
+    }
+}
+
+fn twin(call: &mut Call<'_>) {
+    let p: WeighParams = call.params();
+    let first = call.mini_batch.first as usize;
+    let [order, labels, weights, delta] = call.operands();
+    for (row, &example) in delta.f32_mut().chunks_exact_mut(p.cols as usize).zip(&order.u32()[first..]) {
+        let weight = weights.f32()[labels.u32()[example as usize] as usize];
+        row.iter_mut().for_each(|delta| *delta *= weight);
+    }
+}
