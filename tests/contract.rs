@@ -73,8 +73,14 @@ fn realizations(kernel: &Kernel) -> Vec<Option<Realization>> {
 fn parse_text(name: &str, source: &str) -> Module {
     let module =
         naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
-    let capabilities =
-        [Capabilities::SUBGROUP, Capabilities::SHADER_FLOAT16, Capabilities::COOPERATIVE_MATRIX].into_iter().collect();
+    let capabilities = [
+        Capabilities::SUBGROUP,
+        Capabilities::SHADER_FLOAT16,
+        Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+        Capabilities::COOPERATIVE_MATRIX,
+    ]
+    .into_iter()
+    .collect();
     naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
         .subgroup_operations(naga::valid::SubgroupOperationSet::BASIC | naga::valid::SubgroupOperationSet::ARITHMETIC)

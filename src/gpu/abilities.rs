@@ -31,7 +31,8 @@ impl Abilities {
             shared_memory: limits.max_compute_workgroup_storage_size,
             invocations: limits.max_compute_invocations_per_workgroup,
             subgroups: features.contains(wgpu::Features::SUBGROUP),
-            f16: features.contains(wgpu::Features::SHADER_F16),
+            f16: features.contains(wgpu::Features::SHADER_F16)
+                && adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::SHADER_F16_IN_F32),
             cooperative,
         }
     }

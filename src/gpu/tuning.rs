@@ -325,8 +325,9 @@ impl Gpu {
         let candidates = VARIANTS.into_iter().map(|variant| Realization { variant, ..rule });
         let mut others: Vec<Realization> =
             candidates.filter(|&other| other != rule && self.abilities.can_run(step, other)).collect();
-        // There may not be time for all: what has units of its own comes first.
-        others.sort_by_key(|other| other.variant.cooperative.is_none());
+        // There may not be time for all: what has units of its own comes first, and last where it has none.
+        let software = self.description.software;
+        others.sort_by_key(|other| other.variant.cooperative.is_some() == software);
         let mut times = Vec::new();
         let mut failure = None;
         for way in [vec![rule], others].concat() {
