@@ -4,7 +4,7 @@
 // sums at a time go through shared memory, where edges are masked; the sums do too, half a block at a
 // time, on their way to finish.
 override WORKGROUP_ROWS: u32; // 1
-override WORKGROUP_COLS: u32; // 128: a multiple of every subgroup, each of which must be full
+override WORKGROUP_COLS: u32; // 128: full subgroups of any size
 
 const TILE = 4u * SIZE;
 const TERMS = 256u / SIZE; // as many as one block of 4 x 4 of each factor per invocation makes
@@ -96,7 +96,10 @@ fn product(
                 let whose = at / (BLOCK * SIZE);
                 let row = tile_row + whose / 2u * BLOCK + half * SIZE + at / BLOCK % SIZE;
                 let col = tile_col + whose % 2u * BLOCK + at % BLOCK;
-                store_row(row, col, vec4(sums[at], sums[at + 1u], sums[at + 2u], sums[at + 3u]));
+                if row < params.rows && col < params.cols {
+                    let entries = vec4(sums[at], sums[at + 1u], sums[at + 2u], sums[at + 3u]);
+                    finish(row, col, sums_of_factors(entries));
+                }
             }
             workgroupBarrier();
         }

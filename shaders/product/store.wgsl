@@ -1,15 +1,10 @@
 
-// Hands four sums of a row to finish, but for those past the edge.
-fn store_row(row: u32, col: u32, sums: vec4<f32>) {
-    if row < params.rows && col < params.cols {
-        finish(row, col, sums_of_factors(sums));
+// Hands the rows of a block of sums to finish, but for those past the edge.
+fn store(row: u32, col: u32, sum: mat4x4<f32>) {
+    if col < params.cols {
+        if row < params.rows { finish(row, col, sums_of_factors(sum[0])); }
+        if row + 1u < params.rows { finish(row + 1u, col, sums_of_factors(sum[1])); }
+        if row + 2u < params.rows { finish(row + 2u, col, sums_of_factors(sum[2])); }
+        if row + 3u < params.rows { finish(row + 3u, col, sums_of_factors(sum[3])); }
     }
-}
-
-// The same of the rows of a block.
-fn store(row: u32, col: u32, sums: mat4x4<f32>) {
-    store_row(row, col, sums[0]);
-    store_row(row + 1u, col, sums[1]);
-    store_row(row + 2u, col, sums[2]);
-    store_row(row + 3u, col, sums[3]);
 }
