@@ -168,7 +168,7 @@ impl Executor for Cpu {
     fn memory(&self) -> Memory {
         // The data takes memory where it comes from, too.
         let of_all = self.most_memory.unwrap_or_else(|| host_memory::free().map_or(u64::MAX, |free| free / 2));
-        Memory { of_matrix: u64::MAX, of_all, is_limit: self.most_memory.is_some(), chunk: CHUNK }
+        Memory { of_matrix: u64::MAX, of_all, is_limit: self.most_memory.is_some(), is_of_host: true, chunk: CHUNK }
     }
 
     fn limit_memory(&mut self, bytes: u64) {

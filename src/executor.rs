@@ -46,6 +46,8 @@ pub struct Memory {
     pub of_all: u64,
     /// Whether that is a limit that was set, and not only what there seems to be.
     pub is_limit: bool,
+    /// Whether it is the memory in which the data is, too.
+    pub is_of_host: bool,
     /// Bytes of examples that are worth bringing at a time, where there are more than fit.
     pub chunk: u64,
 }

@@ -349,7 +349,13 @@ impl Executor for Gpu {
     fn memory(&self) -> Memory {
         // What a device has is not known until it refuses more.
         let (of_all, is_limit) = (self.most_memory.unwrap_or(u64::MAX), self.most_memory.is_some());
-        Memory { of_matrix: self.largest_buffer(), of_all, is_limit, chunk: CHUNK }
+        Memory {
+            of_matrix: self.largest_buffer(),
+            of_all,
+            is_limit,
+            is_of_host: self.description.software,
+            chunk: CHUNK,
+        }
     }
 
     fn limit_memory(&mut self, bytes: u64) {

@@ -15,7 +15,7 @@ use crate::error::WrongUsage;
 use crate::host_memory;
 
 /// Arrays of as many bytes stay in their files.
-const MAPPED_FROM: u64 = 16 << 20;
+const MAPPED_FROM: u64 = 8 << 20;
 
 /// Whether `path` is the built-in data.
 pub(super) fn is_built_in(path: &Path) -> bool {

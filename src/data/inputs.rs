@@ -78,6 +78,14 @@ impl Inputs {
         }
     }
 
+    /// Bytes that the inputs take in files that are mapped; `None` where all are in memory.
+    pub(crate) fn mapped_size(&self) -> Option<u64> {
+        match self {
+            Inputs::Bytes { .. } | Inputs::Floats(_) => None,
+            Inputs::Mapped(mapped) => Some(mapped.size()),
+        }
+    }
+
     /// What a byte is multiplied with to become an activation; `None` where inputs are floats.
     pub fn byte_scale(&self) -> Option<f32> {
         match self {

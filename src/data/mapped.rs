@@ -242,6 +242,16 @@ impl Mapped {
         self.examples() * self.features
     }
 
+    /// Bytes that all examples take where they are.
+    pub(super) fn size(&self) -> u64 {
+        let of_input = |part: &Part| match &part.values {
+            Values::File(array) => array.entry.size,
+            Values::Bytes(_) => 1,
+            Values::Floats(_) => size_of::<f32>(),
+        };
+        self.parts.iter().map(|part| (part.examples * self.features * of_input(part)) as u64).sum()
+    }
+
     pub(super) fn byte_scale(&self) -> Option<f32> {
         self.byte_scale
     }

@@ -20,6 +20,10 @@ use crate::plan::{Element, Matrix};
 /// So many mini-batches of a chunk are enough to be worth the way, where they are large.
 const MINI_BATCHES: u64 = 256;
 
+/// Data that is mapped takes no more memory than its files, and so many bytes, where that is the memory in
+/// which the files are: otherwise it may stay in them.
+const OVERHEAD: u64 = 32 << 20;
+
 /// How data is streamed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Streaming {
@@ -58,6 +62,12 @@ impl Streaming {
             format!("{entries} inputs are more than kernels can count")
         } else if size > memory.of_matrix {
             format!("its inputs take {}, the device holds {} at once", megabytes(size), megabytes(memory.of_matrix))
+        } else if let Some(mapped) = dataset.inputs().mapped_size()
+            && memory.is_of_host
+            && !memory.is_limit
+            && size > mapped + OVERHEAD
+        {
+            format!("its inputs take {} as activations, {} in files", megabytes(size), megabytes(mapped))
         } else {
             let layout = Layout::new(topology, data, batch, None)?;
             let whole = executor.size_of(&layout.plans);
