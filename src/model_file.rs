@@ -92,19 +92,9 @@ pub struct Description {
 /// # Errors
 /// A file that cannot be written.
 pub fn save(path: &Path, model: &Model) -> Result<()> {
-    let Model { topology, parameters, preprocessing, outputs } = model;
-    let description = Description {
-        format_version: FORMAT_VERSION,
-        program_version: env!("CARGO_PKG_VERSION").to_string(),
-        layers: topology.widths().to_vec(),
-        activation: topology.activation.name.to_string(),
-        output_activation: topology.output.name.to_string(),
-        cost: topology.cost.name.to_string(),
-        preprocessing: preprocessing.clone(),
-        outputs: outputs.clone(),
-    };
+    let Model { topology, parameters, .. } = model;
     // A single entry: the order of several would change from run to run.
-    let description = serde_json::to_string(&description)?;
+    let description = serde_json::to_string(&Description::of(model))?;
     ensure!(
         (description.len() as u64) < MAX_HEADER / 2,
         "{}: the names of columns, categories and classes take {} bytes, more than a model file has room for",
@@ -198,6 +188,21 @@ fn described(header: &[u8]) -> Result<Description> {
 }
 
 impl Description {
+    /// What is to be said of a model.
+    pub fn of(model: &Model) -> Self {
+        let Model { topology, preprocessing, outputs, .. } = model;
+        Description {
+            format_version: FORMAT_VERSION,
+            program_version: env!("CARGO_PKG_VERSION").to_string(),
+            layers: topology.widths().to_vec(),
+            activation: topology.activation.name.to_string(),
+            output_activation: topology.output.name.to_string(),
+            cost: topology.cost.name.to_string(),
+            preprocessing: preprocessing.clone(),
+            outputs: outputs.clone(),
+        }
+    }
+
     /// The network that is described.
     fn topology(&self) -> Result<Topology> {
         let (activation, output) = (activation::named(&self.activation)?, activation::named(&self.output_activation)?);

@@ -93,7 +93,10 @@ fn the_model_holds_the_tensors_of_the_book() {
     assert_eq!(description["layers"], serde_json::json!([64, 5, 10]));
     assert_eq!((&description["activation"], &description["cost"]), (&"sigmoid".into(), &"quadratic".into()));
     assert_eq!(description["preprocessing"], serde_json::json!({"bytes": {"input_scale": 0.0625}}));
-    assert_eq!(description["classes"], serde_json::json!(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]));
+    assert_eq!(
+        description["outputs"]["classes"],
+        serde_json::json!(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"])
+    );
 
     // The same run writes the same bytes, over the old file, and leaves nothing else behind.
     let again = json(&["train", "--json", "--layers", "64,5,10", "--epochs", "1", "--device", "cpu", "-o", &path]);

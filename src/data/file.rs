@@ -1,7 +1,7 @@
 //! What kind of file it is, by what it begins with.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,8 +10,12 @@ use super::archive::{self, Part};
 use super::labels::Labels;
 use super::npy::MAGIC;
 use super::unpacking::{GZIP, unpacked};
-use super::{Dataset, Inputs, Targets, Task, digits, idx, npy};
+use super::{Dataset, Inputs, Targets, Task, digits, idx, mapped, npy};
 use crate::error::WrongUsage;
+use crate::host_memory;
+
+/// Arrays of as many bytes stay in their files.
+const MAPPED_FROM: u64 = 16 << 20;
 
 /// Whether `path` is the built-in data.
 pub(super) fn is_built_in(path: &Path) -> bool {
@@ -89,11 +93,38 @@ fn kind_of(path: &Path) -> Result<Kind> {
 /// The inputs of an array file, how many there are for each example, and the number of examples.
 fn images(path: &Path) -> Result<(usize, Inputs, usize)> {
     let context = || path.display().to_string();
-    match kind_of(path)? {
+    let kind = kind_of(path)?;
+    if let Some(mapped) = mapped_images(path, kind)? {
+        return Ok(mapped);
+    }
+    match kind {
         Kind::Idx => idx::read(path)?.into_images().with_context(context),
         Kind::Npy => npy::read(path)?.into_images().with_context(context),
         Kind::Npz => archive::open(path)?.inputs(Part::Test).and_then(npy::Array::into_images).with_context(context),
     }
+}
+
+/// The inputs of an array file that is large and plain, where they stay in it. What is wrong with a file
+/// is found by reading it.
+fn mapped_images(path: &Path, kind: Kind) -> Result<Option<(usize, Inputs, usize)>> {
+    let context = || path.display().to_string();
+    if kind == Kind::Npz || !path.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(path).with_context(context)?;
+    let stored = file.metadata().with_context(context)?.len();
+    if stored < MAPPED_FROM {
+        return Ok(None);
+    }
+    let mut reader = BufReader::new(&file);
+    let layout = match kind {
+        Kind::Npy => npy::layout(&mut reader),
+        _ => idx::layout(&mut reader).map(Some),
+    };
+    let Ok(Some(layout)) = layout else { return Ok(None) };
+    let memory = host_memory::free().unwrap_or(u64::MAX);
+    let inputs = mapped::open(path, file, stored, &layout, memory)?;
+    Ok(inputs.map(|inputs| (layout.shape[1..].iter().product(), inputs, layout.shape[0])))
 }
 
 /// The targets of the examples of an array, from a file of their own.

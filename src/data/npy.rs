@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::idx::{described, width_of_numbers};
 use super::labels::Labels;
+use super::mapped::{Entry, Layout, Number};
 use super::{Inputs, Targets, Task, unpacking};
 
 mod text;
@@ -59,6 +60,21 @@ pub fn read(path: &Path) -> Result<Array> {
     let file = File::open(path).with_context(context)?;
     let stored = file.metadata().with_context(context)?.len();
     decode(BufReader::new(file), stored).with_context(context)
+}
+
+/// Where an NPY file holds its array; `None` for one in Fortran order, which is put in order in memory.
+///
+/// # Errors
+/// As [`read`], of its header.
+pub(super) fn layout(reader: &mut impl Read) -> Result<Option<Layout>> {
+    let Header { of, big_endian, fortran_order, shape, length, .. } = Header::of(Start::read(reader)?)?;
+    let number = match of {
+        Type::Bool | Type::Unsigned(_) => Number::Unsigned,
+        Type::Signed(_) => Number::Signed,
+        Type::Float(_) => Number::Float,
+    };
+    let entry = Entry { number, size: of.size(), big_endian };
+    Ok((!fortran_order).then_some(Layout { start: length as usize, shape, entry, byte_scale: of.byte_scale() }))
 }
 
 /// Reads an NPY file of labels: classes, as whole numbers from 0 or as text, or the numbers of a regression.
@@ -152,7 +168,8 @@ impl Header {
         let element = self.of.size();
         let entries = self.size / element;
         let order = Order { fortran: self.fortran_order, shape: &self.shape };
-        let bytes = matches!(self.of, Type::Bool | Type::Unsigned(1));
+        let byte_scale = self.of.byte_scale();
+        let bytes = byte_scale.is_some();
         let (mut small, mut wide) = (Vec::new(), Vec::new());
         let room = if bytes { small.try_reserve_exact(entries) } else { wide.try_reserve_exact(entries) };
         room.map_err(|_| anyhow!("its {entries} entries are more than memory holds"))?;
@@ -180,8 +197,10 @@ impl Header {
             }
             done += some;
         }
-        let scale = if self.of == Type::Bool { 1.0 } else { 1.0 / 255.0 };
-        let values = if bytes { Inputs::Bytes { values: small, scale } } else { Inputs::Floats(wide) };
+        let values = match byte_scale {
+            Some(scale) => Inputs::Bytes { values: small, scale },
+            None => Inputs::Floats(wide),
+        };
         Ok(Array { shape: self.shape, values })
     }
 }
@@ -213,6 +232,15 @@ impl Type {
         match self {
             Type::Bool => 1,
             Type::Signed(size) | Type::Unsigned(size) | Type::Float(size) => size,
+        }
+    }
+
+    /// What an entry is multiplied with, for one that stays a byte.
+    fn byte_scale(self) -> Option<f32> {
+        match self {
+            Type::Bool => Some(1.0),
+            Type::Unsigned(1) => Some(1.0 / 255.0),
+            _ => None,
         }
     }
 
@@ -338,6 +366,7 @@ impl Array {
         let values = match self.values {
             Inputs::Bytes { values, .. } => values.into_iter().map(f64::from).collect(),
             Inputs::Floats(values) => values.into_iter().map(f64::from).collect(),
+            Inputs::Mapped(_) => bail!("targets are read into memory"),
         };
         Ok(Targets::Numbers { values, width })
     }
@@ -357,6 +386,7 @@ impl Array {
         match self.values {
             Inputs::Bytes { values, .. } => Ok(values.into_iter().map(u32::from).collect()),
             Inputs::Floats(values) => values.into_iter().enumerate().map(label).collect(),
+            Inputs::Mapped(_) => bail!("labels are read into memory"),
         }
     }
 }

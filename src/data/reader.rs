@@ -11,7 +11,7 @@ use super::archive::Part;
 use super::preprocessing::Columns;
 use super::table::{Matched, Row, Rows, TableOptions, listed, shown, target_number, whole_number};
 use super::unpacking::unpacked;
-use super::{Dataset, Inputs, Outputs, Preprocessing, Targets, file};
+use super::{Dataset, Inputs, Outputs, Picked, Preprocessing, Targets, file};
 use crate::error::WrongUsage;
 
 /// What a network takes and gives, as its training data had it.
@@ -121,25 +121,33 @@ impl<'a> ExampleReader<'a> {
             flag.is_none(),
             WrongUsage::new(format!("{} goes with a table; {shown} is none", flag.unwrap_or_default()))
         );
+        let check_features = |features: usize| -> Result<()> {
+            ensure!(
+                features == interface.features || matches!(interface.preprocessing, Preprocessing::Columns(_)),
+                "{shown}: its examples have {features} inputs, the model takes {}",
+                interface.features
+            );
+            Ok(())
+        };
         let (inputs, features, targets) = if with_targets {
             let task = interface.outputs.task();
             let examples = file::labelled(&file.path, file.labels.as_deref(), Part::Test, "--labels", task)?;
+            check_features(examples.features())?;
             let examples = as_learned(examples, interface.outputs).with_context(|| shown.to_string())?;
             let (inputs, features, targets) = examples.into_parts();
             (inputs, features, Some(targets))
         } else {
             ensure!(file.labels.is_none(), WrongUsage::new("--labels: no labels are needed to predict"));
             let (inputs, features) = file::unlabelled(&file.path)?;
+            check_features(features)?;
             (inputs, features, None)
         };
         let examples = inputs.len() / features.max(1);
-        ensure!(
-            features == interface.features || matches!(interface.preprocessing, Preprocessing::Columns(_)),
-            "{shown}: its examples have {features} inputs, the model takes {}",
-            interface.features
-        );
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
-        inputs.check_finite(features).with_context(|| shown.to_string())?;
+        // Those with targets have been looked through; they are to be again if they were scaled.
+        if !with_targets || matches!(interface.preprocessing, Preprocessing::Columns(_)) {
+            inputs.check_finite(features).with_context(|| shown.to_string())?;
+        }
         Ok(Examples::Array { inputs, targets, next: 0, examples })
     }
 
@@ -150,7 +158,7 @@ impl<'a> ExampleReader<'a> {
 
     /// Whether its inputs are bytes.
     pub fn gives_bytes(&self) -> bool {
-        matches!(self.examples, Examples::Array { inputs: Inputs::Bytes { .. }, .. })
+        matches!(&self.examples, Examples::Array { inputs, .. } if inputs.byte_scale().is_some())
     }
 
     /// Number of fields so far with a category that the network was not trained on.
@@ -196,13 +204,9 @@ impl<'a> ExampleReader<'a> {
                 let range = *next..next.saturating_add(most).min(*examples);
                 *next = range.end;
                 let features = self.interface.features;
-                let entries = range.start * features..range.end * features;
-                let inputs = match inputs {
-                    Inputs::Bytes { values, scale } => {
-                        Inputs::Bytes { values: values[entries].to_vec(), scale: *scale }
-                    }
-                    Inputs::Floats(values) => Inputs::Floats(values[entries].to_vec()),
-                };
+                let (numbers, mut picked) = (range.clone().map(|i| i as u32).collect::<Vec<u32>>(), Picked::default());
+                inputs.pick(&numbers, features, &mut picked).with_context(name)?;
+                let inputs = inputs.of_picked(picked);
                 let targets = targets.as_ref().map(|targets| targets.part(range.clone()));
                 Ok((!range.is_empty()).then_some(Chunk { inputs, targets, examples: range.len() }))
             }
@@ -214,8 +218,13 @@ impl<'a> ExampleReader<'a> {
     /// # Errors
     /// As [`ExampleReader::next_chunk`], and no examples or no targets.
     pub fn read_all(mut self) -> Result<Dataset> {
-        let chunk = self.next_chunk(usize::MAX)?;
-        let Some(Chunk { inputs, targets, .. }) = chunk else { bail!("{}: no rows", self.name) };
+        let (inputs, targets) = match self.examples {
+            Examples::Array { inputs, targets, .. } => (inputs, targets),
+            Examples::Table(_) => match self.next_chunk(usize::MAX)? {
+                Some(Chunk { inputs, targets, .. }) => (inputs, targets),
+                None => bail!("{}: no rows", self.name),
+            },
+        };
         let targets = targets.with_context(|| format!("{}: no targets were asked for", self.name))?;
         let Interface { features, preprocessing, outputs } = self.interface;
         Dataset::with_targets(inputs, features, targets)?.described(preprocessing.clone(), outputs.clone())

@@ -187,10 +187,7 @@ impl Raw {
         let scale = source.scale;
         let dataset = match self {
             Raw::Array(dataset) => {
-                let usual = match dataset.inputs() {
-                    Inputs::Bytes { .. } => Scale::Unit,
-                    Inputs::Floats(_) => Scale::None,
-                };
+                let usual = if dataset.inputs().byte_scale().is_some() { Scale::Unit } else { Scale::None };
                 dataset.scaled(training, scale.unwrap_or(usual))?
             }
             Raw::Table(table) => {
