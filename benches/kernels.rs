@@ -14,7 +14,7 @@ use gpu_backprop::fuse::{KernelSet, fuse};
 use gpu_backprop::gpu::{Adapter, GpuOptions, adapters};
 use gpu_backprop::network::Topology;
 use gpu_backprop::plan::{Element, Matrix, Step};
-use gpu_backprop::product::{VARIANTS, Variant};
+use gpu_backprop::product::{Precision, VARIANTS, Variant};
 
 /// The book's network; a wider one; and one of large square layers.
 const NETWORKS: [(&[usize], usize); 3] = [(&[784, 30, 10], 10), (&[784, 128, 10], 64), (&[512, 512, 10], 256)];
@@ -50,9 +50,10 @@ fn steps() -> Vec<Step> {
     distinct
 }
 
-fn open(adapter: &Adapter, variant: Option<&'static Variant>) -> Box<dyn Executor> {
+fn open(adapter: &Adapter, variant: Option<&'static Variant>, precision: Precision) -> Box<dyn Executor> {
     // A plan of one primitive step stays one: nothing can be fused.
-    let options = GpuOptions { kernels: KernelSet::Fused, variant, shader_checks: false, ..GpuOptions::default() };
+    let kernels = KernelSet::Fused;
+    let options = GpuOptions { kernels, variant, precision, shader_checks: false, ..GpuOptions::default() };
     Box::new(adapter.open(options).expect("the adapter opens"))
 }
 
@@ -62,7 +63,7 @@ fn measure(device: &mut dyn Executor, step: &Step, variant: &str) {
             let shape: Vec<String> =
                 [found.rows, found.cols, found.inner].into_iter().flatten().map(|n| n.to_string()).collect();
             println!(
-                "  {:<22} {:<16} {:<16} {:>11.2} µs ({:.2} to {:.2})  {:.2} GFLOP/s",
+                "  {:<22} {:<16} {:<24} {:>11.2} µs ({:.2} to {:.2})  {:.2} GFLOP/s",
                 found.name,
                 shape.join(" x "),
                 variant,
@@ -88,9 +89,14 @@ fn main() {
     }
     for adapter in adapters().iter().filter(|adapter| adapter.shortcomings().is_empty()) {
         println!("{}", adapter.description());
-        let mut plain = open(adapter, None);
-        let variants = VARIANTS.into_iter().filter(|variant| adapter.supports(variant));
-        let mut of_variants: Vec<_> = variants.map(|variant| (variant.name, open(adapter, Some(variant)))).collect();
+        let mut plain = open(adapter, None, Precision::Full);
+        let ways = [Precision::Full, Precision::Mixed].into_iter().flat_map(|p| VARIANTS.map(|variant| (variant, p)));
+        let ways = ways.filter(|&(variant, precision)| adapter.supports(variant, precision));
+        let named = |(variant, precision): (&'static Variant, Precision)| {
+            let mixed = if precision == Precision::Mixed { ", mixed" } else { "" };
+            (format!("{}{mixed}", variant.name), open(adapter, Some(variant), precision))
+        };
+        let mut of_variants: Vec<_> = ways.map(named).collect();
         for step in &steps {
             if step.product().is_none() {
                 measure(plain.as_mut(), step, "");

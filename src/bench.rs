@@ -17,6 +17,7 @@ use crate::fuse::{KernelSet, fuse};
 use crate::kernel::MiniBatch;
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::{Element, Matrix, Plan, Recorder, Step};
+use crate::product::Precision;
 use crate::trainer::{Hyperparameters, Trainer, examples_of};
 
 pub use results::{Comparison, Crossover, compare, crossovers, parse};
@@ -53,6 +54,9 @@ pub struct Measurement {
     pub what: What,
     /// The kernel, or the set of kernels that trains.
     pub name: String,
+    /// `full`, or `mixed` where products read factors rounded to 16 bits.
+    #[serde(default = "full")]
+    pub precision: String,
     /// `n[1], n[2], ..., n[L]`; `None` for the products that the peak is found with.
     pub layers: Option<Vec<usize>>,
     /// m; `None` for the products that the peak is found with.
@@ -89,13 +93,18 @@ pub enum What {
     Kernel,
 }
 
+/// What there was before there was a choice.
+fn full() -> String {
+    Precision::Full.name().to_string()
+}
+
 impl Measurement {
     /// What tells measurements apart, whenever they were made.
     fn subject(&self) -> String {
-        let Measurement { device, adapter, threads, backend, what, name, .. } = self;
+        let Measurement { device, adapter, threads, backend, what, name, precision, .. } = self;
         let Measurement { layers, batch, rows, cols, inner, .. } = self;
         format!(
-            "{device} {adapter:?} {threads:?} {backend:?} {what:?} {name} {layers:?} {batch:?} {rows:?} {cols:?} {inner:?}"
+            "{device} {adapter:?} {threads:?} {backend:?} {what:?} {name} {precision} {layers:?} {batch:?} {rows:?} {cols:?} {inner:?}"
         )
     }
 }
@@ -111,6 +120,8 @@ pub struct Options {
     pub budget: Duration,
     /// The kernels that plans are fused to.
     pub kernels: KernelSet,
+    /// What products on a GPU read of their factors, to be told with its measurements.
+    pub precision: Precision,
     /// Whether each kernel is measured by itself, too.
     pub each_kernel: bool,
     /// The most threads of the CPU, to be told with its measurements.
@@ -168,10 +179,13 @@ pub fn measure(
     let measured = measure_all(executor, options, found, watch);
     let found = &mut found[before..];
     let peak = found.iter().filter(|found| found.inner.is_some()).map(|found| found.gflops).fold(0.0, f64::max);
-    let threads = (executor.device().kind == "cpu").then_some(options.threads);
+    let is_cpu = executor.device().kind == "cpu";
+    let precision = if is_cpu { Precision::Full } else { options.precision };
+    let threads = is_cpu.then_some(options.threads);
     for measurement in found {
         measurement.fraction_of_peak = (peak > 0.0).then(|| measurement.gflops / peak);
         measurement.threads = threads;
+        measurement.precision = precision.name().to_string();
     }
     measured
 }
@@ -380,6 +394,7 @@ fn measurement(device: &crate::executor::DeviceDescription, subject: Subject<'_>
         driver: device.driver.clone(),
         what: subject.what,
         name: subject.name,
+        precision: full(),
         layers: subject.network.map(|(widths, _)| widths.to_vec()),
         batch,
         rows,

@@ -12,7 +12,7 @@ use crate::fuse::KernelSet;
 use crate::gpu::{Adapter, GpuOptions, LOOP_ITERATIONS_ALWAYS_RIGHT};
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::Element;
-use crate::product::VARIANTS;
+use crate::product::{Precision, VARIANTS};
 use crate::trainer::{Hyperparameters, Trainer};
 
 /// What a check found.
@@ -31,6 +31,7 @@ pub struct Finding {
 const NETWORKS: [([usize; 3], Element); 2] = [([37, 131, 5], Element::F32), ([64, 132, 12], Element::Byte)];
 const M: usize = 6;
 const STEPS: usize = 8;
+const ETA: f32 = 0.5;
 
 /// Trains small networks on an adapter with each set of kernels, each strategy of products and each width
 /// of the loop in one work group, and compares with the plain Rust twins of the kernels; `watch` is told
@@ -41,9 +42,12 @@ pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
     findings.push(long_loops(adapter));
     let plain = GpuOptions { workgroup_loop: Some(false), ..GpuOptions::default() };
     let mut ways = vec![("primitive kernels".to_string(), GpuOptions { kernels: KernelSet::Primitive, ..plain })];
-    for variant in VARIANTS.into_iter().filter(|variant| adapter.supports(variant)) {
-        let options = GpuOptions { variant: Some(variant), ..plain };
-        ways.push((format!("fused kernels, products by {}", variant.name), options));
+    for precision in [Precision::Full, Precision::Mixed] {
+        for variant in VARIANTS.into_iter().filter(|variant| adapter.supports(variant, precision)) {
+            let mixed = if precision == Precision::Mixed { " in mixed precision" } else { "" };
+            let options = GpuOptions { variant: Some(variant), precision, ..plain };
+            ways.push((format!("fused kernels, products by {}{mixed}", variant.name), options));
+        }
     }
     for lanes in adapter.loop_lanes() {
         let options = GpuOptions { workgroup_loop: Some(true), loop_lanes: Some(lanes), ..plain };
@@ -62,11 +66,11 @@ pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
         findings.push(match compared {
             Ok(difference) => Finding {
                 what,
-                passed: difference <= tolerance(),
+                passed: difference <= tolerance(options.precision),
                 detail: format!(
                     "the largest difference of a weight or bias after {STEPS} steps is {difference:.1e} \
                      (rounding explains {:.1e})",
-                    tolerance()
+                    tolerance(options.precision)
                 ),
             },
             Err(error) => Finding { what, passed: false, detail: format!("{error:#}") },
@@ -110,7 +114,7 @@ fn train(executor: &mut dyn Executor, widths: [usize; 3], element: Element) -> R
         dataset: Dataset::new(inputs, widths[0], labels)?,
         split: Split::all_training(0..examples),
     };
-    let hyperparameters = Hyperparameters { batch: M, eta: 0.5, seed: 1 };
+    let hyperparameters = Hyperparameters { batch: M, eta: ETA, seed: 1 };
     let mut trainer = Trainer::new(executor, &topology, &initial, &data, hyperparameters)?;
     trainer.train_epoch(&mut |_| ())?;
     trainer.parameters()
@@ -134,7 +138,11 @@ fn difference(found: &Parameters, expected: &Parameters) -> f64 {
 
 /// Each step rounds sums as long as the widest layer: a random walk over all steps, of weights of the
 /// order of 1; four standard deviations for each of the two devices.
-fn tolerance() -> f64 {
+///
+/// Factors rounded to 16 bits make each gradient wrong by as much as four standard deviations of a term's
+/// two roundings, either way; of errors δ, at most 1/4, and activations, at most 1, η times in each step.
+fn tolerance(precision: Precision) -> f64 {
     let widest = NETWORKS.into_iter().flat_map(|(widths, _)| widths).max().unwrap_or(1);
-    8.0 * f64::from(f32::EPSILON) / 2.0 * ((STEPS * widest) as f64).sqrt()
+    let of_sums = 8.0 * f64::from(f32::EPSILON) / 2.0 * ((STEPS * widest) as f64).sqrt();
+    of_sums + STEPS as f64 * f64::from(ETA) / 4.0 * 8.0 * precision.factor_roundoff()
 }

@@ -8,7 +8,7 @@
 //!   layer or the mini-batch, independently, a random walk of `steps` times `terms` roundings of ε/2;
 //!   four standard deviations for each of the two devices.
 //! - ten times what the second device differs from itself when it begins with parameters whose last bit
-//!   is changed: a fair sample of two correct devices, whatever the training makes of it.
+//!   is changed (in mixed precision, the last that rounding to 16 bits leaves): a fair sample of two correct devices, whatever the training makes of it.
 //!
 //! Where the second is large, equal parameters prove little; [`lockstep`] compares each step by itself.
 
@@ -28,6 +28,7 @@ use crate::executor::{DeviceDescription, Executor};
 use crate::fuse::KernelSet;
 use crate::gpu::GpuOptions;
 use crate::network::{Layers, Parameters, Topology};
+use crate::product::Precision;
 use crate::train::{self, EpochReport, Report, Training};
 use crate::trainer::check;
 use lockstep::{Difference, Lockstep};
@@ -84,6 +85,8 @@ pub struct Side<'e> {
     pub executor: &'e mut dyn Executor,
     /// The kernels that it runs them with.
     pub kernels: KernelSet,
+    /// What their products read of their factors.
+    pub precision: Precision,
 }
 
 /// What is known when a comparison begins.
@@ -95,6 +98,8 @@ pub struct Opening<'a> {
     pub topology: &'a Topology,
     /// The devices, and the kernels of each.
     pub devices: [(&'a DeviceDescription, KernelSet); 2],
+    /// What the products of each device read of their factors.
+    pub precisions: [Precision; 2],
     /// Number of epochs.
     pub epochs: usize,
 }
@@ -171,26 +176,42 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison>
         train::limit_memory(device.0.as_mut(), device_memory);
         opened.push(device);
     }
-    let [(one, of_one), (other, of_other)] = &mut opened[..] else { anyhow::bail!("two devices are compared") };
+    let [(one, of_one, p_one), (other, of_other, p_other)] = &mut opened[..] else {
+        anyhow::bail!("two devices are compared")
+    };
+    let precisions = [*p_one, *p_other];
+    ensure!(
+        gpu.precision == Precision::Full || precisions.contains(&Precision::Mixed),
+        WrongUsage::new(
+            "--precision mixed is for the fused kernels of GPUs: name one in --devices, or use --precision full"
+        )
+    );
     observer.begin(&Opening {
         data: &data,
         topology: &topology,
         devices: [(one.device(), *of_one), (other.device(), *of_other)],
+        precisions,
         epochs,
     })?;
-    let sides =
-        [Side { executor: one.as_mut(), kernels: *of_one }, Side { executor: other.as_mut(), kernels: *of_other }];
+    let sides = [
+        Side { executor: one.as_mut(), kernels: *of_one, precision: precisions[0] },
+        Side { executor: other.as_mut(), kernels: *of_other, precision: precisions[1] },
+    ];
     compare(sides, &training, epochs, options.lockstep, observer)
 }
 
-/// Opens a device with its kernels. On the CPU the primitive ones are their twins.
-fn open(spec: &Spec, threads: usize, gpu: GpuOptions) -> Result<(Box<dyn Executor>, KernelSet)> {
+/// Opens a device with its kernels and the precision it has with them. On the CPU the primitive ones are
+/// their twins.
+fn open(spec: &Spec, threads: usize, gpu: GpuOptions) -> Result<(Box<dyn Executor>, KernelSet, Precision)> {
+    let full = Precision::Full;
     Ok(match (&spec.device, spec.kernels) {
-        (DeviceChoice::Cpu, Some(KernelSet::Primitive)) => (Box::new(Cpu::of_twins()), KernelSet::Primitive),
-        (DeviceChoice::Cpu, _) => (Box::new(Cpu::new(threads)), KernelSet::Fused),
+        (DeviceChoice::Cpu, Some(KernelSet::Primitive)) => (Box::new(Cpu::of_twins()), KernelSet::Primitive, full),
+        (DeviceChoice::Cpu, _) => (Box::new(Cpu::new(threads)), KernelSet::Fused, full),
         (device, kernels) => {
             let kernels = kernels.unwrap_or(gpu.kernels);
-            (device::open_named("--devices", device, threads, GpuOptions { kernels, ..gpu })?.executor, kernels)
+            let precision = if kernels == KernelSet::Fused { gpu.precision } else { full };
+            let options = GpuOptions { kernels, precision, ..gpu };
+            (device::open_named("--devices", device, threads, options)?.executor, kernels, precision)
         }
     })
 }
@@ -217,9 +238,11 @@ pub fn compare(
         KernelSet::Fused => "fused",
         KernelSet::Primitive => "primitive",
     });
+    let precisions = sides.each_ref().map(|side| side.precision);
+    let mixed = precisions.contains(&Precision::Mixed);
     let [one, other] = sides;
     let (mut one, mut other) = (training.trainer(one.executor)?, training.trainer(other.executor)?);
-    let mut changed = last_bits_changed(training.initial);
+    let mut changed = last_bits_changed(training.initial, mixed);
     let (mut reports, mut compared) = ([Vec::new(), Vec::new()], Vec::new());
     let (mut diverged_device, mut largest_sample) = (None, 0f64);
     for epoch in 1..=epochs {
@@ -260,7 +283,12 @@ pub fn compare(
     let [of_one, of_other] = reports;
     let devices = match diverged_device {
         None => {
-            vec![train::report(&mut one, training, of_one, None)?, train::report(&mut other, training, of_other, None)?]
+            let reports = [
+                train::report(&mut one, training, of_one, None)?,
+                train::report(&mut other, training, of_other, None)?,
+            ];
+            let named = |(report, precision): (Report, Precision)| Report { precision: precision.name(), ..report };
+            reports.into_iter().zip(precisions).map(named).collect()
         }
         Some(_) => Vec::new(),
     };
@@ -292,13 +320,15 @@ fn rounding_of(training: &Training<'_>, steps: usize) -> f64 {
     2.0 * 4.0 * f64::from(f32::EPSILON) / 2.0 * (steps as f64 * terms as f64).sqrt()
 }
 
-/// The same parameters, but for the last bit of each.
-fn last_bits_changed(parameters: &Parameters) -> Parameters {
+/// The same parameters, but for the last bit of each; for `mixed` precision, the last that rounding to 16
+/// bits leaves.
+fn last_bits_changed(parameters: &Parameters, mixed: bool) -> Parameters {
+    let last_bit = if mixed { 1 << 13 } else { 1 };
     let changed = |layers: &Layers<Vec<f32>>| {
         let mut layers = layers.clone();
         let numbers: Vec<usize> = layers.iter().map(|(l, _)| l).collect();
         for l in numbers {
-            layers[l].iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits() ^ 1));
+            layers[l].iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits() ^ last_bit));
         }
         layers
     };

@@ -15,6 +15,7 @@ use crate::error::WrongUsage;
 use crate::executor::{DeviceDescription, Executor};
 use crate::fuse::KernelSet;
 use crate::gpu::{Adapter, GpuOptions, Tuning, adapters};
+use crate::product::Precision;
 
 /// What `--device` says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,13 +88,18 @@ pub fn open(
     work: &str,
     trial: &mut Trial<'_>,
 ) -> Result<Chosen> {
+    // The CPU, which auto measures too, has no mixed precision.
+    let mixed = options.precision == Precision::Mixed;
+    if mixed && *choice == DeviceChoice::Auto {
+        return open_named("--device", &DeviceChoice::Gpu, threads, options);
+    }
     if *choice == DeviceChoice::Auto {
         return fastest(&adapters(), threads, options, work, trial);
     }
     let mut chosen = open_named("--device", choice, threads, options)?;
     let speeds = Speeds::open(options.tuning);
     let device = chosen.executor.device();
-    let known = |device| speeds.get(device, &work_on(device, work, options.kernels));
+    let known = |device| speeds.get(device, &work_on(device, work, options));
     if let Some((cpu, gpu)) = known(Cpu::new(threads).device()).zip(known(device))
         && cpu > CLEARLY_FASTER * gpu
     {
@@ -109,13 +115,18 @@ pub fn remember(device: &DeviceDescription, options: GpuOptions, work: &str, ste
         return;
     }
     // What `Tuning::Again` forgets, it has forgotten when the device was opened.
-    Speeds::open(options.tuning).remember(device, &work_on(device, work, options.kernels), steps_per_second);
+    Speeds::open(options.tuning).remember(device, &work_on(device, work, options), steps_per_second);
 }
 
 /// The work as a device does it: a CPU has its own kernels.
-fn work_on(device: &DeviceDescription, work: &str, kernels: KernelSet) -> String {
-    let is_primitive = device.kind == "gpu" && kernels == KernelSet::Primitive;
-    format!("{work}{}", if is_primitive { ", primitive kernels" } else { "" })
+fn work_on(device: &DeviceDescription, work: &str, options: GpuOptions) -> String {
+    let how = match (options.kernels, options.precision) {
+        _ if device.kind != "gpu" => "",
+        (KernelSet::Primitive, _) => ", primitive kernels",
+        (KernelSet::Fused, Precision::Mixed) => ", mixed precision",
+        (KernelSet::Fused, Precision::Full) => "",
+    };
+    format!("{work}{how}")
 }
 
 /// Opens a device that is named; `flag` is where.
@@ -128,12 +139,21 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
         Ok(Chosen { executor: Box::new(adapter.open(options)?), reason: reason.to_string() })
     };
     match choice {
+        DeviceChoice::Cpu if options.precision == Precision::Mixed => bail!(WrongUsage::new(format!(
+            "{flag} cpu: --precision mixed is for GPUs, the CPU computes in full precision: use {flag} gpu or \
+             --precision full"
+        ))),
         DeviceChoice::Cpu => Ok(Chosen { executor: open_cpu(threads, options.profile), reason: asked_for }),
         DeviceChoice::Auto => bail!(WrongUsage::new(format!("{flag} auto: one device must be named"))),
         DeviceChoice::Gpu => {
             let adapters = adapters();
-            let adapter = adapters.iter().find(|adapter| adapter.shortcomings().is_empty()).or(adapters.first());
-            chosen(adapter.ok_or_else(|| no_adapter(flag))?, "the best adapter found")
+            let fits = |adapter: &&Adapter| adapter.shortcomings().is_empty() && adapter.has(options.precision);
+            let adapter =
+                adapters.iter().find(fits).or(adapters.first()).ok_or_else(|| no_adapter(flag, options.precision))?;
+            match options.precision {
+                Precision::Full => chosen(adapter, "the best adapter found"),
+                Precision::Mixed => chosen(adapter, "the best adapter found for mixed precision"),
+            }
         }
         DeviceChoice::Index(index) => {
             let adapters = adapters();
@@ -150,13 +170,17 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
     }
 }
 
-fn no_adapter(flag: &str) -> anyhow::Error {
+fn no_adapter(flag: &str, precision: Precision) -> anyhow::Error {
+    let otherwise = match precision {
+        Precision::Full => format!("use {flag} cpu"),
+        Precision::Mixed => "use --precision full, which the CPU has too".to_string(),
+    };
     if let Some(restriction) = restriction() {
-        return anyhow!("{flag} gpu: no GPU adapter found with {restriction}: unset it, or use {flag} cpu");
+        return anyhow!("{flag} gpu: no GPU adapter found with {restriction}: unset it, or {otherwise}");
     }
     anyhow!(
         "{flag} gpu: no GPU adapter found. Install the Vulkan driver of your GPU (a software one on Debian and \
-         Ubuntu: apt install mesa-vulkan-drivers), or use {flag} cpu"
+         Ubuntu: apt install mesa-vulkan-drivers), or {otherwise}"
     )
 }
 
@@ -255,7 +279,7 @@ fn fastest(
         }),
     });
     let list: Vec<Candidate<'_>> = [cpu].into_iter().chain(gpus).collect();
-    let work_on = |device: &DeviceDescription| work_on(device, work, options.kernels);
+    let work_on = |device: &DeviceDescription| work_on(device, work, options);
     let (taken, mut report) = measure(&list, &mut Speeds::open(options.tuning), BUDGET, &work_on, trial);
     report.extend(passed_over(adapters));
     report.push(format!("using {}", list[taken].name));

@@ -5,7 +5,9 @@
 //! uniform buffer, picked by a dynamic offset, so that many mini-batches go to the device in one
 //! submission and nothing comes back.
 
+mod abilities;
 mod adapter;
+mod agreement;
 mod faults;
 mod loaded;
 mod pipeline;
@@ -31,9 +33,10 @@ use crate::executor::{DeviceDescription, Executor, Memory, Progress, check_place
 use crate::fuse::{KernelSet, fuse};
 use crate::kernel::MiniBatch;
 use crate::plan::{Matrix, Plan, Step};
-use crate::product::Variant;
+use crate::product::{Precision, Variant};
 use crate::profile::Profile;
 use crate::training_loop::TrainingLoop;
+use abilities::Abilities;
 use faults::Faults;
 use loaded::LoadedPlan;
 use pipeline::Pipelines;
@@ -47,6 +50,7 @@ use tuning::Choices;
 pub struct Gpu {
     description: DeviceDescription,
     options: GpuOptions,
+    abilities: Abilities,
     device: wgpu::Device,
     queue: wgpu::Queue,
     faults: Faults,
@@ -72,6 +76,8 @@ pub struct GpuOptions {
     pub kernels: KernelSet,
     /// The strategy of every matrix product; `None` for the one that suits each.
     pub variant: Option<&'static Variant>,
+    /// What matrix products read of their factors; only with fused kernels.
+    pub precision: Precision,
     /// Whether training plans run as a loop in one work group, where they fit; `None` for where
     /// that is expected to be faster. Only with fused kernels.
     pub workgroup_loop: Option<bool>,
@@ -93,6 +99,7 @@ impl Default for GpuOptions {
         GpuOptions {
             kernels: KernelSet::Fused,
             variant: None,
+            precision: Precision::Full,
             workgroup_loop: None,
             loop_lanes: None,
             shader_checks: cfg!(debug_assertions),
@@ -115,6 +122,7 @@ impl Gpu {
     fn new(
         description: DeviceDescription,
         info: &wgpu::AdapterInfo,
+        abilities: Abilities,
         options: GpuOptions,
         device: wgpu::Device,
         queue: wgpu::Queue,
@@ -150,6 +158,7 @@ impl Gpu {
         Ok(Gpu {
             description,
             options,
+            abilities,
             device,
             queue,
             faults,

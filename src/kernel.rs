@@ -12,7 +12,7 @@ use crate::activation::Activation;
 use crate::cost::Cost;
 use crate::kernels::Form;
 use crate::plan::{Element, Snippets};
-use crate::product::{self, Variant};
+use crate::product::{self, Precision, Variant};
 
 /// The most work groups one dispatch may have in one dimension (the default limit of WebGPU).
 pub const MAX_WORK_GROUPS: u32 = 65_535;
@@ -62,11 +62,14 @@ pub struct Realization {
     pub variant: &'static Variant,
     /// Whether the factors are read four entries at a time, which their extents must allow.
     pub vec4: bool,
+    /// What is read of the factors.
+    pub precision: Precision,
 }
 
 impl fmt::Display for Realization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.variant.name, if self.vec4 { " vec4" } else { "" })
+        let mixed = if self.precision == Precision::Mixed { " f16" } else { "" };
+        write!(f, "{}{}{mixed}", self.variant.name, if self.vec4 { " vec4" } else { "" })
     }
 }
 
@@ -82,12 +85,15 @@ impl Kernel {
     /// If `snippets` lacks one that the kernel uses, or a product has no `realization`; steps
     /// recorded and realized by this crate always have them.
     pub fn source(&self, snippets: Snippets, realization: Option<Realization>) -> String {
-        let mut text = String::from(self.shader);
-        if let Some(form) = self.product {
-            let Realization { variant, vec4 } = realization.expect("a product is realized by a variant");
-            text += product::factors(form, vec4);
-            text += product::STORE;
-            text += variant.shader;
+        let mut text = String::new();
+        match self.product {
+            None => text += self.shader,
+            Some(form) => {
+                let realization = realization.expect("a product is realized by a variant");
+                text += product::directives(realization);
+                text += self.shader;
+                text += &product::source(form, realization);
+            }
         }
         if self.uses_activation {
             text += snippets.activation.expect("a step of this kernel has an activation").shader;

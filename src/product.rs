@@ -7,6 +7,39 @@
 use crate::kernel::{Grid, Realization};
 use crate::kernels::Form;
 
+/// What products read of their factors; sums always have 32 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Precision {
+    /// All 32 bits.
+    #[default]
+    Full,
+    /// Rounded to 16 bits. Parameters, activations and errors themselves keep 32.
+    Mixed,
+}
+
+impl Precision {
+    /// `full` or `mixed`, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Full => "full",
+            Precision::Mixed => "mixed",
+        }
+    }
+
+    /// The most that one rounding of a factor changes it by, relative to it. WGSL leaves open which of
+    /// the two neighbours a number is rounded to.
+    pub fn factor_roundoff(self) -> f64 {
+        match self {
+            Precision::Full => 0.0,
+            Precision::Mixed => 1.0 / 1024.0,
+        }
+    }
+}
+
+/// What errors are multiplied by before they are rounded to 16 bits, so that those down to 2⁻²² keep all
+/// of these, and those beyond 2⁸ are too large.
+pub const ERROR_SCALE: f32 = 256.0;
+
 /// A strategy for matrix products.
 #[derive(Debug)]
 pub struct Variant {
@@ -20,6 +53,8 @@ pub struct Variant {
     pub shared_memory: u32,
     /// Whether the device must have subgroup operations.
     pub subgroups: bool,
+    /// Rows, columns and terms of the cooperative matrices that the device must have; `None` for none.
+    pub cooperative: Option<u32>,
     /// Terms of the sums that one iteration of the longest loop takes.
     pub terms_per_iteration: usize,
 }
@@ -42,8 +77,17 @@ impl PartialEq for Variant {
 impl Eq for Variant {}
 
 /// Every variant.
-pub static VARIANTS: [&Variant; 7] =
-    [&REGISTERS_4X4, &REGISTERS_8X8, &REGISTERS_16X8, &SPLIT, &SPLIT_SUBGROUP, &TILED_64X64, &TILED_128X128];
+pub static VARIANTS: [&Variant; 9] = [
+    &REGISTERS_4X4,
+    &REGISTERS_8X8,
+    &REGISTERS_16X8,
+    &SPLIT,
+    &SPLIT_SUBGROUP,
+    &TILED_64X64,
+    &TILED_128X128,
+    &COOPERATIVE_8X8,
+    &COOPERATIVE_16X16,
+];
 
 /// The variants that every adapter must be able to run: those that [`suitable`] chooses from.
 pub static ALWAYS: [&Variant; 5] = [&REGISTERS_4X4, &REGISTERS_8X8, &REGISTERS_16X8, &SPLIT, &TILED_64X64];
@@ -55,6 +99,7 @@ pub static REGISTERS_4X4: Variant = Variant {
     grid: Grid::PerTile { rows: 4, cols: 8, tile_rows: 16, tile_cols: 32 },
     shared_memory: 0,
     subgroups: false,
+    cooperative: None,
     terms_per_iteration: 4,
 };
 
@@ -65,6 +110,7 @@ pub static REGISTERS_8X8: Variant = Variant {
     grid: Grid::PerTile { rows: 4, cols: 8, tile_rows: 32, tile_cols: 64 },
     shared_memory: 0,
     subgroups: false,
+    cooperative: None,
     terms_per_iteration: 4,
 };
 
@@ -75,6 +121,7 @@ pub static REGISTERS_16X8: Variant = Variant {
     grid: Grid::PerTile { rows: 1, cols: 8, tile_rows: 16, tile_cols: 64 },
     shared_memory: 0,
     subgroups: false,
+    cooperative: None,
     terms_per_iteration: 4,
 };
 
@@ -85,6 +132,7 @@ pub static SPLIT: Variant = Variant {
     grid: Grid::PerTile { rows: 1, cols: 64, tile_rows: 4, tile_cols: 4 },
     shared_memory: 64 * 16 * 4,
     subgroups: false,
+    cooperative: None,
     terms_per_iteration: 4 * 64,
 };
 
@@ -103,6 +151,7 @@ pub static TILED_64X64: Variant = Variant {
     grid: Grid::PerTile { rows: 8, cols: 8, tile_rows: 64, tile_cols: 64 },
     shared_memory: 2 * 16 * 16 * 16,
     subgroups: false,
+    cooperative: None,
     // An outer loop over 16 terms at a time, and an inner one over each of them.
     terms_per_iteration: 1,
 };
@@ -117,11 +166,68 @@ pub static TILED_128X128: Variant = Variant {
     ..TILED_64X64
 };
 
+/// Tiles of 32 x 32 as cooperative matrices of 8 x 8, which the units of a GPU that are made for
+/// products multiply.
+pub static COOPERATIVE_8X8: Variant = Variant {
+    name: "cooperative_8x8",
+    shader: include_str!("../shaders/product/cooperative.wgsl"),
+    grid: Grid::PerTile { rows: 1, cols: 128, tile_rows: 32, tile_cols: 32 },
+    shared_memory: 2 * 32 * 32 * 4 + 32 * 16 * 4,
+    subgroups: true,
+    cooperative: Some(8),
+    // An outer loop over 32 terms at a time and one over each 8 of them, four times where one subgroup
+    // computes all blocks.
+    terms_per_iteration: 1,
+};
+
+/// Tiles of 64 x 64 as cooperative matrices of 16 x 16.
+pub static COOPERATIVE_16X16: Variant = Variant {
+    name: "cooperative_16x16",
+    grid: Grid::PerTile { rows: 1, cols: 128, tile_rows: 64, tile_cols: 64 },
+    shared_memory: 2 * 64 * 16 * 4 + 64 * 32 * 4,
+    cooperative: Some(16),
+    ..COOPERATIVE_8X8
+};
+
 /// Hands sums to `finish`.
-pub const STORE: &str = include_str!("../shaders/product/store.wgsl");
+const STORE: &str = include_str!("../shaders/product/store.wgsl");
+
+/// The WGSL text of a product, to be joined to that of its kernel.
+pub fn source(form: Form, Realization { variant, vec4, precision }: Realization) -> String {
+    let mut text = String::from(factors(form, vec4));
+    text += match precision {
+        Precision::Full => include_str!("../shaders/product/full.wgsl"),
+        Precision::Mixed => include_str!("../shaders/product/mixed.wgsl"),
+    };
+    if precision == Precision::Mixed {
+        // x is an error, or a mini-batch of them, but for the way forward.
+        let scale = if form == Form::Nt { 1.0 } else { ERROR_SCALE };
+        text += &format!("\nconst X_SCALE: f32 = {scale:?};\n");
+    }
+    text += STORE;
+    if let Some(size) = variant.cooperative {
+        text += &format!(
+            "\nconst SIZE = {size}u;\n\
+             alias Left = coop_mat{size}x{size}<Factor, A>;\n\
+             alias Right = coop_mat{size}x{size}<Factor, B>;\n\
+             alias Sum = coop_mat{size}x{size}<f32, C>;\n"
+        );
+    }
+    text + variant.shader
+}
+
+/// The WGSL directives that a product needs: the beginning of the first line of the text.
+pub fn directives(Realization { variant, precision, .. }: Realization) -> &'static str {
+    match (variant.cooperative, precision) {
+        (None, Precision::Full) => "",
+        (None, Precision::Mixed) => "enable f16; ",
+        (Some(_), Precision::Full) => "enable wgpu_cooperative_matrix; ",
+        (Some(_), Precision::Mixed) => "enable f16, wgpu_cooperative_matrix; ",
+    }
+}
 
 /// The WGSL text that declares and reads the factors of a form.
-pub fn factors(form: Form, vec4: bool) -> &'static str {
+fn factors(form: Form, vec4: bool) -> &'static str {
     macro_rules! any_extents {
         ($form:literal) => {
             concat!(include_str!($form), include_str!("../shaders/product/blocks.wgsl"))
@@ -174,5 +280,5 @@ pub fn suitable(form: Form, extents: Extents, software: bool) -> Realization {
         false if rows >= 64 && cols >= 64 => &TILED_64X64,
         false => &REGISTERS_4X4,
     };
-    Realization { variant, vec4: allows_vec4(form, extents) }
+    Realization { variant, vec4: allows_vec4(form, extents), precision: Precision::Full }
 }

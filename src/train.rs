@@ -16,10 +16,12 @@ use crate::error::Diverged;
 use crate::executor::{DeviceDescription, Executor, Progress};
 use crate::fuse::{KernelSet, fuse};
 use crate::gpu::GpuOptions;
+use crate::gradient_check::{self, GradientCheck};
 use crate::model_file::{self, Model};
 use crate::network::{Initialization, Parameters, Topology};
 use crate::output_file::check_writable;
 use crate::plan::{Element, Matrix, Plan};
+use crate::product::Precision;
 use crate::profile::Profile;
 use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, check, examples_of};
 
@@ -75,6 +77,8 @@ pub struct Opening<'a> {
     pub reason: &'a str,
     /// What it chose itself, and why.
     pub choices: &'a [String],
+    /// What mixed precision does to gradients; `None` in full precision.
+    pub gradient_check: Option<&'a GradientCheck>,
     /// Number of epochs.
     pub epochs: usize,
     /// Steps of gradient descent in an epoch.
@@ -171,6 +175,10 @@ pub struct Report {
     pub steps_per_second: Option<f64>,
     /// Time from opening the device to the end of the first steps: with compiling and choosing.
     pub seconds_to_first_step: Option<f64>,
+    /// `full`, or `mixed` where products read factors rounded to 16 bits.
+    pub precision: &'static str,
+    /// What that does to gradients; `None` in full precision.
+    pub gradient_check: Option<GradientCheck>,
     /// What the device chose where there was a choice, and why.
     pub choices: Vec<String>,
     /// Where the time of the device went, if that was asked for.
@@ -270,6 +278,10 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     limit_memory(chosen.executor.as_mut(), options.device_memory);
     let device = chosen.executor.device().clone();
     let mut trainer = training.trainer(chosen.executor.as_mut())?;
+    let gradient_check = match options.gpu.precision {
+        Precision::Full => None,
+        Precision::Mixed => Some(gradient_check::check(&mut trainer, &training, options.threads)?),
+    };
     let choices = trainer.choices();
     observer.begin(&Opening {
         data: &data,
@@ -277,6 +289,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         device: &device,
         reason: &chosen.reason,
         choices: &choices,
+        gradient_check: gradient_check.as_ref(),
         epochs: options.epochs,
         steps_per_epoch: trainer.steps_per_epoch(),
         batch: hyperparameters.batch,
@@ -286,6 +299,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let epochs = train_epochs(&mut trainer, options.epochs, &training, &mut watch);
     observer.end();
     let report = report(&mut trainer, &training, epochs?, first_step)?;
+    let report = Report { precision: options.gpu.precision.name(), gradient_check, ..report };
     if let Some(speed) = report.steps_per_second
         && report.training_seconds >= TELLING.as_secs_f64()
         && !options.gpu.profile
@@ -308,7 +322,7 @@ pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
     }
 }
 
-/// What came of a training, with the epochs it took.
+/// What came of a training in full precision, with the epochs it took.
 pub(crate) fn report(
     trainer: &mut Trainer<'_, '_>,
     training: &Training<'_>,
@@ -356,6 +370,8 @@ pub(crate) fn report(
         samples_per_second: rate(data.split.training.len()),
         steps_per_second: rate(data.split.training.len().div_ceil(hyperparameters.batch)),
         seconds_to_first_step,
+        precision: Precision::Full.name(),
+        gradient_check: None,
         choices,
         profile: executor.profile(),
         weights_sha256: parameters.sha256(),

@@ -30,6 +30,10 @@ const MAX_EVALUATION_BATCH: usize = 1000;
 /// network takes no more memory than training it.
 const EVALUATION_ENTRIES: usize = 4 << 20;
 
+/// η/m for a step that is taken for its gradients: they are so much larger than the parameters that these
+/// do not blur them. A power of two, to divide by again.
+const STEEP: f32 = (1u32 << 20) as f32;
+
 fn evaluation_batch(topology: &Topology) -> usize {
     let widest = topology.widths().iter().copied().max().unwrap_or(1);
     (EVALUATION_ENTRIES / widest).clamp(1, MAX_EVALUATION_BATCH)
@@ -198,6 +202,31 @@ impl<'e, 'd> Trainer<'e, 'd> {
             }
         }
         executor.finish(progress)
+    }
+
+    /// ∂C/∂w and ∂C/∂b of the first mini-batch of the first epoch, summed over its examples: what a step
+    /// changes the parameters by. They are then what they were.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn first_gradients(&mut self) -> Result<Parameters> {
+        let plans = self.layout.training;
+        let before = self.parameters()?;
+        let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, 0);
+        if self.streaming.is_none() {
+            self.executor.write(&self.layout.examples.order, &order)?;
+        }
+        self.go_through(plans, &order[..plans.batch], STEEP * plans.batch as f32, &mut |_| ())?;
+        let after = self.parameters()?;
+        write_parameters(self.executor, &self.matrices, &before)?;
+        let gradients = |before: &Layers<Vec<f32>>, after: &Layers<Vec<f32>>| {
+            let mut gradients = before.clone();
+            for (l, after) in after.iter() {
+                gradients[l].iter_mut().zip(after).for_each(|(value, after)| *value = (*value - after) / STEEP);
+            }
+            gradients
+        };
+        Ok(Parameters { w: gradients(&before.w, &after.w), b: gradients(&before.b, &after.b) })
     }
 
     /// What the last epoch makes of other parameters; the training itself stays where it is.

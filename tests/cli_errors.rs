@@ -27,6 +27,14 @@ fn without_an_adapter_auto_is_the_cpu_and_gpu_an_error() {
 
     assert!(stderr.contains("WGPU_BACKEND="), "the restriction is named: {stderr}");
 
+    let output = without_adapters(&["train", "--precision", "mixed"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("no GPU adapter found") && stderr.contains("--precision full"), "{stderr}");
+    let output = without_adapters(&["bench", "--precision", "mixed"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && stderr.contains("no GPU adapter found"), "{stderr}");
+
     let output = without_adapters(&["devices"]);
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && stdout.contains("WGPU_BACKEND="), "{stdout}");
@@ -48,6 +56,15 @@ fn wrong_flags_are_named() {
     assert_fails(&["train", "--eta", "inf"], 2, &["--eta inf"]);
     assert_fails(&["train", "--eta", "-1"], 2, &["--eta -1"]);
     assert_fails(&["train", "--threads", "0"], 2, &["--threads 0"]);
+    let mixed = ["--precision", "mixed"];
+    assert_fails(&[&["train", "--device", "cpu"], &mixed[..]].concat(), 2, &["--precision mixed is for GPUs"]);
+    assert_fails(&[&["bench", "--devices", "cpu"], &mixed[..]].concat(), 2, &["--precision mixed is for GPUs"]);
+    assert_fails(&[&["compare", "--devices", "cpu,cpu"], &mixed[..]].concat(), 2, &["--precision mixed is for"]);
+    for command in ["train", "compare", "bench"] {
+        let arguments = [&[command, "--kernels", "primitive"], &mixed[..]].concat();
+        assert_fails(&arguments, 2, &["--precision mixed", "primitive kernels", "--kernels fused"]);
+    }
+    assert_fails(&["train", "--precision", "half"], 2, &["--precision", "mixed"]);
     assert_fails(&["train", "--device", "no such gpu"], 2, &["--device no such gpu", "cpu"]);
     assert_fails(&["train", "--device", "99"], 2, &["--device 99"]);
     assert_fails(&["train", "--test", "1.5"], 2, &["--test 1.5", "below 1"]);

@@ -22,6 +22,7 @@ use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::{Element, Equation, Matrix, Plan, Step};
+use gpu_backprop::product::Precision;
 use gpu_backprop::train::{EpochReport, Training};
 use gpu_backprop::trainer::{Hyperparameters, examples_of};
 
@@ -61,7 +62,7 @@ fn step_number(kernels: KernelSet, kernel: &str, matrix: &str) -> usize {
 }
 
 fn side(executor: &mut dyn Executor, kernels: KernelSet) -> Side<'_> {
-    Side { executor, kernels }
+    Side { executor, kernels, precision: Precision::Full }
 }
 
 fn in_lockstep<'e>(one: Side<'e>, other: Side<'e>, mini_batches: usize) -> Option<Difference> {

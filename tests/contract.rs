@@ -8,9 +8,10 @@ use gpu_backprop::kernel::{Access, Field, Grid, Kernel, MiniBatch, Params, Reali
 use gpu_backprop::kernels::{self, TRAIN_IN_WORKGROUP};
 use gpu_backprop::network::Topology;
 use gpu_backprop::plan::{Element, Matrix, Snippets};
-use gpu_backprop::product::VARIANTS;
+use gpu_backprop::product::{Precision, VARIANTS, Variant};
 use gpu_backprop::training_loop::TrainingLoop;
 use gpu_backprop::{activation, cost};
+use naga::valid::Capabilities;
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 
 /// Every combination of snippets that a kernel can be given.
@@ -61,7 +62,10 @@ fn realizations(kernel: &Kernel) -> Vec<Option<Realization>> {
         None => vec![None],
         Some(_) => VARIANTS
             .into_iter()
-            .flat_map(|variant| [false, true].map(|vec4| Some(Realization { variant, vec4 })))
+            .flat_map(|variant| {
+                let ways = [Precision::Full, Precision::Mixed].into_iter().flat_map(|p| [(p, false), (p, true)]);
+                ways.map(move |(precision, vec4)| Some(Realization { variant, vec4, precision }))
+            })
             .collect(),
     }
 }
@@ -69,7 +73,15 @@ fn realizations(kernel: &Kernel) -> Vec<Option<Realization>> {
 fn parse_text(name: &str, source: &str) -> Module {
     let module =
         naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
-    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::SUBGROUP)
+    let capabilities = [
+        Capabilities::SUBGROUP,
+        Capabilities::SHADER_FLOAT16,
+        Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+        Capabilities::COOPERATIVE_MATRIX,
+    ]
+    .into_iter()
+    .collect();
+    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
         .subgroup_operations(naga::valid::SubgroupOperationSet::BASIC | naga::valid::SubgroupOperationSet::ARITHMETIC)
         .validate(&module)
@@ -173,11 +185,13 @@ fn every_shader_has_one_row_and_every_row_one_shader() {
 
 #[test]
 fn every_variant_has_the_shader_of_its_name() {
-    let shared = ["blocks", "nn", "nn_vec4", "nt", "nt_vec4", "store", "tn", "tn_vec4"];
-    let variants = VARIANTS.map(|variant| variant.name);
+    let shared = ["blocks", "full", "mixed", "nn", "nn_vec4", "nt", "nt_vec4", "store", "tn", "tn_vec4"];
+    // Cooperative matrices of every size have one shader.
+    let named = |variant: &Variant| if variant.cooperative.is_some() { "cooperative" } else { variant.name };
+    let variants = VARIANTS.map(named);
     assert_eq!(files("product"), variants.into_iter().chain(shared).map(ToString::to_string).collect());
     for variant in VARIANTS {
-        let file = std::fs::read_to_string(format!("{SHADERS}/product/{}.wgsl", variant.name)).expect("the shader");
+        let file = std::fs::read_to_string(format!("{SHADERS}/product/{}.wgsl", named(variant))).expect("the shader");
         assert_eq!(variant.shader, file, "{} has the text of another shader", variant.name);
     }
 }
@@ -204,9 +218,12 @@ fn the_entry_point_has_the_name_of_the_row() {
 #[test]
 fn shared_memory_is_what_the_variant_says() {
     for (kernel, realization, module) in modules() {
-        let Some(Realization { variant, .. }) = realization else { continue };
+        let Some(Realization { variant, precision, .. }) = realization else { continue };
         let bytes = shared_memory(&module, variant.grid.size()[0]);
-        assert_eq!(bytes, variant.shared_memory, "{} by {}", kernel.name, variant.name);
+        match precision {
+            Precision::Full => assert_eq!(bytes, variant.shared_memory, "{} by {}", kernel.name, variant.name),
+            Precision::Mixed => assert!(bytes <= variant.shared_memory, "{} by {}", kernel.name, variant.name),
+        }
         assert!(bytes <= 16_384, "{}: more than every GPU has", variant.name);
     }
 }

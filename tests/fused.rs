@@ -13,7 +13,7 @@ use gpu_backprop::gpu::{Adapter, GpuOptions};
 use gpu_backprop::kernel::{MiniBatch, Specification};
 use gpu_backprop::network::Topology;
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
-use gpu_backprop::product::{VARIANTS, Variant};
+use gpu_backprop::product::{Precision, REGISTERS_4X4, VARIANTS, Variant};
 
 /// Extents around every tile, multiples of 4 (read as vec4) and not, 1, and never square.
 const NETWORKS: [(&[usize], usize); 14] = [
@@ -96,8 +96,8 @@ fn tolerance(topology: &Topology, m: usize) -> f64 {
     2.0 * topology.last() as f64 * (sum_tolerance(widest, (widest as f64).sqrt()) + sum_tolerance(m, 1.0) + 1e-6)
 }
 
-fn compare(what: &str, found: Vec<(Matrix, Vec<f32>)>, expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
-    for ((matrix, found), (_, expected)) in found.into_iter().zip(expected) {
+fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
+    for ((matrix, found), (_, expected)) in found.iter().zip(expected) {
         let (entries, sentinels) = found.split_at(matrix.len());
         let what = format!("{}, {what}", matrix.name);
         assert_close(&what, matrix.cols, entries, &wide(&expected[..matrix.len()]), tolerance);
@@ -105,32 +105,73 @@ fn compare(what: &str, found: Vec<(Matrix, Vec<f32>)>, expected: &[(Matrix, Vec<
     }
 }
 
-/// The variants an adapter can run; those it cannot are named, so that nobody takes them for tested.
-fn supported(adapter: &Adapter) -> impl Iterator<Item = &'static Variant> {
-    VARIANTS.into_iter().filter(|variant| {
-        let supported = adapter.supports(variant);
+/// The same where products read factors rounded to 16 bits, on top: each term of a sum is off by up to
+/// twice what one rounding makes, independently, and the squares of the terms add up to about 1; four
+/// standard deviations of that, doubled for what is rounded in one direction only, in each layer.
+fn mixed_tolerance(topology: &Topology, m: usize) -> f64 {
+    tolerance(topology, m) + 8.0 * Precision::Mixed.factor_roundoff() * topology.last() as f64
+}
+
+/// Two strategies of mixed precision: rounding makes the last bits differ, and by chance one of the
+/// numbers that are rounded to 16 bits goes the other way.
+fn tolerance_among_mixed(topology: &Topology, m: usize) -> f64 {
+    tolerance(topology, m) + 2.0 * Precision::Mixed.factor_roundoff()
+}
+
+/// A strategy, and what it reads of the factors.
+type Way = (Option<&'static Variant>, Precision);
+
+fn options((variant, precision): Way) -> GpuOptions {
+    GpuOptions { variant, precision, ..GpuOptions::default() }
+}
+
+fn name((variant, precision): Way) -> String {
+    format!("{}, {} precision", variant.map_or("the suitable one", |variant| variant.name), precision.name())
+}
+
+/// The ways an adapter can compute products; those it cannot are named, so that nobody takes them for tested.
+fn supported(adapter: &Adapter) -> Vec<Way> {
+    let all = VARIANTS.into_iter().flat_map(|variant| PRECISIONS.map(|precision| (variant, precision)));
+    let ways = all.filter(|&(variant, precision)| {
+        let supported = adapter.supports(variant, precision);
         if !supported {
-            eprintln!("NOT TESTED on {}: {}", adapter.description(), variant.name);
-            assert!(adapter.open(GpuOptions { variant: Some(variant), ..GpuOptions::default() }).is_err());
+            let way = (Some(variant), precision);
+            eprintln!("NOT TESTED on {}: {}", adapter.description(), name(way));
+            assert!(adapter.open(options(way)).is_err());
         }
         supported
-    })
+    });
+    ways.map(|(variant, precision)| (Some(variant), precision)).collect()
 }
+
+const PRECISIONS: [Precision; 2] = [Precision::Full, Precision::Mixed];
+
+/// What a way is compared with, besides the primitives.
+const PLAINEST_MIXED: Way = (Some(&REGISTERS_4X4), Precision::Mixed);
 
 #[test]
 fn every_variant_agrees_with_the_primitives() {
     for adapter in adapters_under_test() {
         let mut reference = adapter.open(primitive()).expect("the adapter opens");
-        let variants: Vec<_> = supported(&adapter).map(Some).chain([None]).collect();
-        let open = |&variant| adapter.open(GpuOptions { variant, ..GpuOptions::default() }).expect("the adapter opens");
-        let mut gpus: Vec<_> = variants.iter().map(open).collect();
+        let mut mixed = adapter.has(Precision::Mixed).then(|| adapter.open(options(PLAINEST_MIXED)).expect("it opens"));
+        let suitable = PRECISIONS.into_iter().filter(|&precision| adapter.has(precision)).map(|p| (None, p));
+        let ways: Vec<Way> = supported(&adapter).into_iter().chain(suitable).collect();
+        let open = |&way| adapter.open(options(way)).expect("the adapter opens");
+        let mut gpus: Vec<_> = ways.iter().map(open).collect();
         let linear = NETWORKS.into_iter().step_by(3).map(|(widths, m)| (topology(widths).with_output(&LINEAR), m));
         for (topology, m) in NETWORKS.into_iter().map(|(widths, m)| (topology(widths), m)).chain(linear) {
             let expected = run(&mut reference, &topology, m, true);
-            for (gpu, variant) in gpus.iter_mut().zip(&variants) {
-                let name = variant.map_or("the suitable one", |variant| variant.name);
-                let what = format!("{topology}, m = {m}, {name} on {}", adapter.description());
-                compare(&what, run(gpu, &topology, m, true), &expected, tolerance(&topology, m));
+            let of_mixed = mixed.as_mut().map(|mixed| run(mixed, &topology, m, true));
+            for (gpu, &way) in gpus.iter_mut().zip(&ways) {
+                let what = format!("{topology}, m = {m}, {} on {}", name(way), adapter.description());
+                let found = run(gpu, &topology, m, true);
+                let (_, precision) = way;
+                if let Some(of_mixed) = of_mixed.as_ref().filter(|_| precision == Precision::Mixed) {
+                    compare(&what, &found, &expected, mixed_tolerance(&topology, m));
+                    compare(&what, &found, of_mixed, tolerance_among_mixed(&topology, m));
+                } else {
+                    compare(&what, &found, &expected, tolerance(&topology, m));
+                }
             }
         }
     }
@@ -142,11 +183,11 @@ fn tall_products_agree_with_the_primitives() {
     let (topology, m) = (topology(&[2, 3]), 4 * 65_535 + 6);
     for adapter in adapters_under_test() {
         let expected = run(&mut Cpu::new(1), &topology, m, false);
-        for variant in supported(&adapter) {
-            let options = GpuOptions { variant: Some(variant), ..GpuOptions::default() };
-            let mut gpu = adapter.open(options).expect("the adapter opens");
-            let what = format!("{} on {}", variant.name, adapter.description());
-            compare(&what, run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, 1));
+        for way in supported(&adapter) {
+            let mut gpu = adapter.open(options(way)).expect("the adapter opens");
+            let what = format!("{} on {}", name(way), adapter.description());
+            let tolerance = if way.1 == Precision::Mixed { mixed_tolerance } else { tolerance };
+            compare(&what, &run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, 1));
         }
     }
 }
@@ -159,16 +200,16 @@ fn long_sums_are_right_or_refused() {
         let (topology, m) = (topology(&[inputs, 5]), 9);
         for adapter in adapters_under_test() {
             let expected = run(&mut Cpu::new(1), &topology, m, false);
-            for variant in supported(&adapter) {
-                let options = GpuOptions { variant: Some(variant), ..GpuOptions::default() };
-                let mut gpu = adapter.open(options).expect("the adapter opens");
+            for way in supported(&adapter) {
+                let mut gpu = adapter.open(options(way)).expect("the adapter opens");
                 let net = Matrices::new(&topology, m);
                 if let Err(refused) = gpu.load(&[plan(&topology, &net, false)]) {
                     assert!(format!("{refused:#}").contains("ends loops after"), "{refused:#}");
                     continue;
                 }
-                let what = format!("{inputs} inputs, {} on {}", variant.name, adapter.description());
-                compare(&what, run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, m));
+                let what = format!("{inputs} inputs, {} on {}", name(way), adapter.description());
+                let tolerance = if way.1 == Precision::Mixed { mixed_tolerance } else { tolerance };
+                compare(&what, &run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, m));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use common::adapters_under_test;
 use common::program::{Folder, program};
+use gpu_backprop::product::Precision;
 use serde_json::Value;
 
 const TRAIN: [&str; 6] = ["train", "--epochs", "1", "--quiet", "--json", "--device"];
@@ -40,6 +41,26 @@ fn what_was_measured_is_remembered_and_gives_the_same_bits() {
         assert_eq!(first["weights_sha256"], second["weights_sha256"]);
         let unchanged = std::fs::read_to_string(folder.path("tuning.json")).expect("still there");
         assert_eq!(file, unchanged, "nothing new was chosen");
+    }
+}
+
+/// A loop has full precision only: in mixed precision the products are chosen, apart from those in full.
+#[test]
+fn choices_are_remembered_by_precision() {
+    for (index, adapter) in adapters_under_test().iter().enumerate() {
+        if !adapter.has(Precision::Mixed) {
+            eprintln!("NOT TESTED on {}: choices in mixed precision", adapter.description());
+            continue;
+        }
+        let (folder, device) = (Folder::new(), index.to_string());
+        let full = train(folder.0.path(), &device, &[]);
+        let mixed = train(folder.0.path(), &device, &["--precision", "mixed"]);
+        assert!(!choices(&full).contains("mixed precision"), "{}", choices(&full));
+        for line in choices(&mixed).lines() {
+            assert!(line.contains(", mixed precision: ") && line.contains(" f16"), "{line}");
+        }
+        assert_eq!(choices(&train(folder.0.path(), &device, &[])), choices(&full));
+        assert_eq!(choices(&train(folder.0.path(), &device, &["--precision", "mixed"])), choices(&mixed));
     }
 }
 

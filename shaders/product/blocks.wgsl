@@ -11,6 +11,7 @@ fn x_block(row: u32, i: u32) -> mat4x4<f32> {
             let value = x_at(min(row + r, params.rows - 1u), min(i + k, params.inner - 1u));
             block[r][k] = select(0.0, value, i + k < params.inner);
         }
+        block[r] = x_factors(block[r]);
     }
     return block;
 }
@@ -22,6 +23,7 @@ fn y_block(i: u32, col: u32) -> mat4x4<f32> {
         for (var c = 0u; c < 4u; c++) {
             block[k][c] = y_at(min(i + k, params.inner - 1u), min(col + c, params.cols - 1u));
         }
+        block[k] = y_factors(block[k]);
     }
     return block;
 }

@@ -4,7 +4,7 @@
 @group(0) @binding(2) var<storage, read> y: array<vec4<f32>>;
 
 fn x_row(row: u32, i: u32) -> vec4<f32> {
-    return x[(min(row, params.rows - 1u) * params.inner + i) / 4u];
+    return x_factors(x[(min(row, params.rows - 1u) * params.inner + i) / 4u]);
 }
 
 fn x_block(row: u32, i: u32) -> mat4x4<f32> {
@@ -12,7 +12,7 @@ fn x_block(row: u32, i: u32) -> mat4x4<f32> {
 }
 
 fn y_row(i: u32, col: u32) -> vec4<f32> {
-    return y[(i * params.cols + min(col, params.cols - 4u)) / 4u];
+    return y_factors(y[(i * params.cols + min(col, params.cols - 4u)) / 4u]);
 }
 
 fn y_block(i: u32, col: u32) -> mat4x4<f32> {

@@ -5,8 +5,8 @@
 override WORKGROUP_ROWS: u32; // 16
 override WORKGROUP_COLS: u32; // 16
 
-var<workgroup> xs: array<array<vec4<f32>, 32>, 16>; // xs[k][r]: rows 4r to 4r + 3 of x at term k
-var<workgroup> ys: array<array<vec4<f32>, 32>, 16>; // ys[k][c]: columns 4c to 4c + 3 of y at term k
+var<workgroup> xs: array<array<vec4<Factor>, 32>, 16>; // xs[k][r]: rows 4r to 4r + 3 of x at term k
+var<workgroup> ys: array<array<vec4<Factor>, 32>, 16>; // ys[k][c]: columns 4c to 4c + 3 of y at term k
 
 @compute @workgroup_size(WORKGROUP_COLS, WORKGROUP_ROWS)
 fn product(
@@ -35,22 +35,22 @@ fn product(
             }
         }
         if of_x {
-            xs[term][block] = loaded[0];
-            xs[term + 1u][block] = loaded[1];
-            xs[term + 2u][block] = loaded[2];
-            xs[term + 3u][block] = loaded[3];
+            xs[term][block] = vec4<Factor>(loaded[0]);
+            xs[term + 1u][block] = vec4<Factor>(loaded[1]);
+            xs[term + 2u][block] = vec4<Factor>(loaded[2]);
+            xs[term + 3u][block] = vec4<Factor>(loaded[3]);
         } else {
-            ys[term][block] = loaded[0];
-            ys[term + 1u][block] = loaded[1];
-            ys[term + 2u][block] = loaded[2];
-            ys[term + 3u][block] = loaded[3];
+            ys[term][block] = vec4<Factor>(loaded[0]);
+            ys[term + 1u][block] = vec4<Factor>(loaded[1]);
+            ys[term + 2u][block] = vec4<Factor>(loaded[2]);
+            ys[term + 3u][block] = vec4<Factor>(loaded[3]);
         }
         workgroupBarrier();
         for (var k = 0u; k < 16u; k++) {
-            let x0 = xs[k][local.y];
-            let x1 = xs[k][local.y + 16u];
-            let y0 = ys[k][local.x];
-            let y1 = ys[k][local.x + 16u];
+            let x0 = vec4<f32>(xs[k][local.y]);
+            let x1 = vec4<f32>(xs[k][local.y + 16u]);
+            let y0 = vec4<f32>(ys[k][local.x]);
+            let y1 = vec4<f32>(ys[k][local.x + 16u]);
             sum00 += mat4x4(y0 * x0.x, y0 * x0.y, y0 * x0.z, y0 * x0.w);
             sum01 += mat4x4(y1 * x0.x, y1 * x0.y, y1 * x0.z, y1 * x0.w);
             sum10 += mat4x4(y0 * x1.x, y0 * x1.y, y0 * x1.z, y0 * x1.w);

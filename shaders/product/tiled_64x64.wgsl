@@ -5,8 +5,8 @@
 override WORKGROUP_ROWS: u32; // 8
 override WORKGROUP_COLS: u32; // 8
 
-var<workgroup> xs: array<array<vec4<f32>, 16>, 16>; // xs[k][r]: rows 4r to 4r + 3 of x at term k
-var<workgroup> ys: array<array<vec4<f32>, 16>, 16>; // ys[k][c]: columns 4c to 4c + 3 of y at term k
+var<workgroup> xs: array<array<vec4<Factor>, 16>, 16>; // xs[k][r]: rows 4r to 4r + 3 of x at term k
+var<workgroup> ys: array<array<vec4<Factor>, 16>, 16>; // ys[k][c]: columns 4c to 4c + 3 of y at term k
 
 @compute @workgroup_size(WORKGROUP_COLS, WORKGROUP_ROWS)
 fn product(
@@ -31,20 +31,20 @@ fn product(
             x = transpose(x_block(tile_row + 4u * block, i + term));
             y = y_block(i + term, tile_col + 4u * block);
         }
-        xs[term][block] = x[0];
-        xs[term + 1u][block] = x[1];
-        xs[term + 2u][block] = x[2];
-        xs[term + 3u][block] = x[3];
-        ys[term][block] = y[0];
-        ys[term + 1u][block] = y[1];
-        ys[term + 2u][block] = y[2];
-        ys[term + 3u][block] = y[3];
+        xs[term][block] = vec4<Factor>(x[0]);
+        xs[term + 1u][block] = vec4<Factor>(x[1]);
+        xs[term + 2u][block] = vec4<Factor>(x[2]);
+        xs[term + 3u][block] = vec4<Factor>(x[3]);
+        ys[term][block] = vec4<Factor>(y[0]);
+        ys[term + 1u][block] = vec4<Factor>(y[1]);
+        ys[term + 2u][block] = vec4<Factor>(y[2]);
+        ys[term + 3u][block] = vec4<Factor>(y[3]);
         workgroupBarrier();
         for (var k = 0u; k < 16u; k++) {
-            let x0 = xs[k][2u * local.y];
-            let x1 = xs[k][2u * local.y + 1u];
-            let y0 = ys[k][2u * local.x];
-            let y1 = ys[k][2u * local.x + 1u];
+            let x0 = vec4<f32>(xs[k][2u * local.y]);
+            let x1 = vec4<f32>(xs[k][2u * local.y + 1u]);
+            let y0 = vec4<f32>(ys[k][2u * local.x]);
+            let y1 = vec4<f32>(ys[k][2u * local.x + 1u]);
             sum00 += mat4x4(y0 * x0.x, y0 * x0.y, y0 * x0.z, y0 * x0.w);
             sum01 += mat4x4(y1 * x0.x, y1 * x0.y, y1 * x0.z, y1 * x0.w);
             sum10 += mat4x4(y0 * x1.x, y0 * x1.y, y0 * x1.z, y0 * x1.w);

@@ -6,7 +6,7 @@
 
 fn x_col(row: u32, i: u32) -> vec4<f32> {
     let values = x[(min(i, params.inner - 1u) * params.rows + min(row, params.rows - 4u)) / 4u];
-    return select(vec4(0.0), values, i < params.inner);
+    return select(vec4(0.0), x_factors(values), i < params.inner);
 }
 
 fn x_block(row: u32, i: u32) -> mat4x4<f32> {
@@ -16,7 +16,7 @@ fn x_block(row: u32, i: u32) -> mat4x4<f32> {
 fn y_row(i: u32, col: u32) -> vec4<f32> {
     let last = params.cols - 1u;
     let values = y[(min(i, params.inner - 1u) * last + min(col, last - 4u)) / 4u];
-    return select(vec4(1.0), values, col < last);
+    return select(vec4(1.0), y_factors(values), col < last);
 }
 
 fn y_block(i: u32, col: u32) -> mat4x4<f32> {

@@ -97,6 +97,7 @@ mod tests {
             driver: None,
             what: What::Train,
             name: "fused".into(),
+            precision: "full".into(),
             layers: Some(vec![3, 2]),
             batch: Some(batch),
             rows: None,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar};
 
-use super::training_flags::{Kernels, Tune};
+use super::training_flags::{Factors, Kernels, Tune, check_precision};
 use super::{print, print_json};
 use crate::bench::{self, Comparison, Measurement, Options, What};
 use crate::cpu::Cpu;
@@ -17,7 +17,8 @@ use crate::device::{DeviceChoice, all_threads, check_threads, open_named};
 use crate::error::WrongUsage;
 use crate::executor::Executor;
 use crate::fuse::KernelSet;
-use crate::gpu::{GpuOptions, adapters};
+use crate::gpu::{Adapter, GpuOptions, adapters};
+use crate::product::Precision;
 
 /// The flags of `bench`. Four in five of the inputs that are made up are 0, as in images of digits.
 #[derive(Args, Debug)]
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// Whether a GPU chooses between strategies by measuring them.
     #[arg(long, value_enum, default_value = "on")]
     tune: Tune,
+    /// What matrix products on a GPU read of their factors: all 32 bits, or 16 of them.
+    #[arg(long, value_enum, default_value = "full")]
+    precision: Factors,
     /// Measure whole training steps only, and not each kernel.
     #[arg(long)]
     only_training: bool,
@@ -89,10 +93,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         batches: arguments.batches.clone(),
         budget: Duration::from_secs_f64(arguments.seconds),
         kernels: arguments.kernels.into(),
+        precision: arguments.precision.into(),
         each_kernel: !arguments.only_training,
         threads,
     };
     options.check()?;
+    check_precision(options.precision, options.kernels)?;
     let (mut all, mut failures) = (Vec::new(), Vec::new());
     for open in devices(arguments, threads)? {
         let first = all.len();
@@ -157,7 +163,8 @@ type Opening = Box<dyn FnOnce() -> Result<Box<dyn Executor>>>;
 /// The devices to measure.
 fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
     let kernels: KernelSet = arguments.kernels.into();
-    let gpu = GpuOptions { kernels, tuning: arguments.tune.into(), ..GpuOptions::default() };
+    let precision: Precision = arguments.precision.into();
+    let gpu = GpuOptions { kernels, precision, tuning: arguments.tune.into(), ..GpuOptions::default() };
     let cpu = move || -> Result<Box<dyn Executor>> {
         Ok(Box::new(match kernels {
             KernelSet::Fused => Cpu::new(threads),
@@ -168,10 +175,17 @@ fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
     let mut devices: Vec<Opening> = Vec::new();
     for device in &arguments.devices {
         if device == "all" {
-            devices.push(Box::new(cpu));
-            for adapter in adapters().into_iter().filter(|adapter| adapter.shortcomings().is_empty()) {
+            if precision == Precision::Full {
+                devices.push(Box::new(cpu));
+            }
+            let fits = |adapter: &Adapter| adapter.shortcomings().is_empty() && adapter.has(precision);
+            for adapter in adapters().into_iter().filter(fits) {
                 devices.push(Box::new(move || Ok(Box::new(adapter.open(gpu)?))));
             }
+            ensure!(
+                !devices.is_empty(),
+                "--precision mixed: no GPU adapter found that has 16-bit floats in shaders: use --precision full"
+            );
             continue;
         }
         let choice: DeviceChoice = device.parse().map_err(|error| WrongUsage::new(format!("--devices: {error}")))?;
@@ -179,7 +193,7 @@ fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
             DeviceChoice::Auto => {
                 bail!(WrongUsage::new("--devices auto: name the devices to be measured, or `all`"))
             }
-            DeviceChoice::Cpu => Box::new(cpu),
+            DeviceChoice::Cpu if precision == Precision::Full => Box::new(cpu),
             _ => {
                 // What there is not is said before anything is measured.
                 let chosen = open_named("--devices", &choice, threads, gpu)?;
@@ -237,6 +251,9 @@ fn table(device: &str, found: &[Measurement], earlier: Option<&[Measurement]>) -
         let shape = [measured.rows, measured.cols, measured.inner].into_iter().flatten();
         let shape = shape.map(|extent| extent.to_string()).collect::<Vec<_>>().join(" x ");
         let what = match measured.what {
+            What::Train if measured.precision == Precision::Mixed.name() => {
+                format!("training step, {}, mixed precision", measured.name)
+            }
             What::Train => format!("training step, {}", measured.name),
             What::Kernel => format!("{:<22} {shape}", measured.name),
         };

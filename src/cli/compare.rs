@@ -15,6 +15,7 @@ use crate::compare::{self, Comparison, EpochComparison, Observer, Opening, Optio
 use crate::device::DeviceChoice;
 use crate::error::WrongUsage;
 use crate::fuse::KernelSet;
+use crate::product::Precision;
 use crate::train::EpochReport;
 
 /// The flags of `compare`.
@@ -78,9 +79,11 @@ impl Observer for Progress {
         if self.json {
             return Ok(());
         }
-        let [a, b] = opening.devices.map(|(device, kernels)| match kernels {
-            KernelSet::Fused => format!("{device}, fused kernels"),
-            KernelSet::Primitive => format!("{device}, primitive kernels"),
+        let mut precisions = opening.precisions.into_iter();
+        let [a, b] = opening.devices.map(|(device, kernels)| match (kernels, precisions.next()) {
+            (_, Some(Precision::Mixed)) => format!("{device}, fused kernels, mixed precision"),
+            (KernelSet::Fused, _) => format!("{device}, fused kernels"),
+            (KernelSet::Primitive, _) => format!("{device}, primitive kernels"),
         });
         print(&format!("A              {a}\nB              {b}\n"))
     }

@@ -52,7 +52,7 @@ struct GpuDevice {
     shortcomings: Vec<String>,
     max_matrix_bytes: u64,
     max_work_group_invocations: u32,
-    capabilities: Vec<&'static str>,
+    capabilities: Vec<String>,
     /// What earlier runs chose by measuring.
     choices: Vec<String>,
     /// Steps per second of earlier runs, by what they trained.

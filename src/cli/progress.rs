@@ -40,6 +40,9 @@ impl Observer for Progress {
         }
         (self.epochs, self.batch) = (opening.epochs, opening.batch);
         self.line(&introduction(opening));
+        if let Some(check) = opening.gradient_check {
+            self.line(&format!("precision      mixed: {check}"));
+        }
         for choice in opening.choices.iter().filter(|_| self.verbose) {
             self.line(&format!("  {choice}"));
         }

@@ -13,6 +13,7 @@ use crate::error::WrongUsage;
 use crate::fuse::KernelSet;
 use crate::gpu::{GpuOptions, Tuning};
 use crate::network::Initialization;
+use crate::product::Precision;
 use crate::train::{Architecture, Options};
 use crate::trainer::Hyperparameters;
 
@@ -66,6 +67,11 @@ pub struct TrainingFlags {
     /// Whether a GPU chooses between strategies by measuring them, once for each adapter and network.
     #[arg(long, value_enum, default_value = "on")]
     tune: Tune,
+    /// What matrix products on a GPU read of their factors: all 32 bits, or 16 of them, which some GPUs
+    /// multiply several times as fast. Sums, weights, activations and errors keep 32; gradients are checked
+    /// before training begins.
+    #[arg(long, value_enum, default_value = "full")]
+    precision: Factors,
     /// The most threads to use on the CPU [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
@@ -122,6 +128,36 @@ pub enum Tune {
     Again,
 }
 
+#[derive(Clone, Copy, ValueEnum, Debug)]
+pub enum Factors {
+    /// As they are.
+    Full,
+    /// Rounded to 16 bits.
+    Mixed,
+}
+
+impl From<Factors> for Precision {
+    fn from(factors: Factors) -> Self {
+        match factors {
+            Factors::Full => Precision::Full,
+            Factors::Mixed => Precision::Mixed,
+        }
+    }
+}
+
+/// Makes sure that kernels can have a precision.
+///
+/// # Errors
+/// Primitive kernels in mixed precision ([`WrongUsage`]).
+pub fn check_precision(precision: Precision, kernels: KernelSet) -> Result<()> {
+    if (precision, kernels) == (Precision::Mixed, KernelSet::Primitive) {
+        bail!(WrongUsage::new(
+            "--precision mixed: primitive kernels have full precision only: use --kernels fused or --precision full"
+        ));
+    }
+    Ok(())
+}
+
 impl From<Kernels> for KernelSet {
     fn from(kernels: Kernels) -> Self {
         match kernels {
@@ -168,6 +204,8 @@ impl TrainingFlags {
         if !narrow.is_finite() || (narrow == 0.0 && eta != 0.0) {
             bail!(WrongUsage::new(format!("--eta {eta:e}: beyond what a 32-bit float holds")));
         }
+        let (kernels, precision) = (self.kernels.into(), self.precision.into());
+        check_precision(precision, kernels)?;
         let (output_activation, target_scale) = match (self.output, task) {
             (Some(Output::Linear), _) | (None, Task::Regression) => (&activation::LINEAR, None),
             // Numbers that are learned must lie where the sigmoid does.
@@ -188,7 +226,8 @@ impl TrainingFlags {
             hyperparameters: Hyperparameters { batch, eta: narrow, seed },
             device,
             gpu: GpuOptions {
-                kernels: self.kernels.into(),
+                kernels,
+                precision,
                 tuning: self.tune.into(),
                 profile: self.profile,
                 ..GpuOptions::default()

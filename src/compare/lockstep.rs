@@ -19,6 +19,7 @@ use crate::error::WrongUsage;
 use crate::fuse::{KernelSet, fuse};
 use crate::kernel::MiniBatch;
 use crate::plan::{Element, Matrix, Plan, Step};
+use crate::product::Precision;
 use crate::train::Training;
 use crate::trainer::{Streaming, epoch_order, examples_of, write_examples, write_parameters};
 
@@ -221,8 +222,9 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     let evaluation = evaluation_plan(topology, &examples, batch, &measures)?;
     let evaluation = Phase::new(batch, &evaluation, kernels, &mut plans);
 
+    let mixed = sides.iter().any(|side| side.precision == Precision::Mixed);
+    let mut analysis = Analysis::of(if mixed { Precision::Mixed } else { Precision::Full });
     let given = || std::iter::once(&examples.inputs).chain(examples.desired.matrices());
-    let mut analysis = Analysis::default();
     for (side, plans) in sides.iter_mut().zip(&plans) {
         let executor = &mut *side.executor;
         executor.load(plans)?;

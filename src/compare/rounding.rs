@@ -8,6 +8,7 @@
 //! A sum of `inner` terms rounds `inner` times, by at most u = ε/2 of a partial sum each, in an order
 //! that is the device's own. The roundings are independent, so they add up like a random walk: four
 //! standard deviations are 4 u √inner Σ|xᵢ yᵢ|, which for sums of up to 16 terms is the worst case too.
+//! In mixed precision, products read factors that are off by a rounding to 16 bits besides.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,7 +20,8 @@ use rayon::prelude::*;
 
 use crate::kernel::MiniBatch;
 use crate::kernels::{MatmulParams, OuterProductParams};
-use crate::plan::{Element, Matrix, Step};
+use crate::plan::{Element, Equation, Matrix, Step};
+use crate::product::{ERROR_SCALE, Precision};
 
 /// ε, twice the most that one operation of 32 bits rounds by, relative to its result.
 const EPSILON: f64 = f32::EPSILON as f64;
@@ -29,6 +31,9 @@ const DEVIATIONS: f64 = 4.0;
 
 /// Devices may take numbers smaller than this for 0.
 const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+
+/// The same of 16 bits.
+const SMALLEST_OF_16_BITS: f64 = 1.0 / 16_384.0;
 
 /// WGSL allows exp(-|z|) to be off by 3 + 2|z| units in the last place, and a division by 2.5.
 /// (3 + 2|z|) e⁻ᶻ is at most 3, so σ and σ′ (at most 1 and 1/4) are off by less than 8 units of 1.
@@ -70,9 +75,30 @@ enum Held {
 #[derive(Clone, Default, Debug)]
 pub struct Analysis {
     held: HashMap<Arc<str>, Held>,
+    precision: Precision,
 }
 
 impl Analysis {
+    /// Nothing known yet, of devices whose products read factors of this precision, or a better one.
+    pub fn of(precision: Precision) -> Self {
+        Analysis { held: HashMap::new(), precision }
+    }
+
+    /// The factors x and y of a product as it reads them.
+    fn factors<'n>(&self, step: &Step, x: &'n Numbers, y: &'n Numbers) -> [Cow<'n, Numbers>; 2] {
+        let roundoff = self.precision.factor_roundoff();
+        // Errors are multiplied before they are rounded, and they are x but for the way forward.
+        let scale = if step.equation == Equation::Feedforward { 1.0 } else { f64::from(ERROR_SCALE) };
+        let rounded = |numbers: &'n Numbers, smallest: f64| match self.precision {
+            Precision::Full => Cow::Borrowed(numbers),
+            Precision::Mixed => {
+                let entry = |(value, off): (f64, f64)| (value, off + roundoff * (value.abs() + off) + smallest);
+                Cow::Owned(Numbers::from_entries(numbers.iter().map(entry)))
+            }
+        };
+        [rounded(x, SMALLEST_OF_16_BITS / scale), rounded(y, SMALLEST_OF_16_BITS)]
+    }
+
     /// Notes what a matrix holds, the same on every device.
     pub fn give(&mut self, matrix: &Matrix, bytes: Vec<u8>) {
         self.held.insert(Arc::clone(&matrix.name), Held::Given(bytes.into()));
@@ -124,17 +150,23 @@ impl Analysis {
             "matmul" => {
                 let p: MatmulParams = bytemuck::pod_read_unaligned(&step.params);
                 let strides = [p.x_row_stride, p.x_inner_stride, p.y_inner_stride, p.y_col_stride];
-                product([p.rows, p.cols, p.inner], strides, &*of(0)?, &*of(1)?)
+                let (x, y) = (of(0)?, of(1)?);
+                let [x, y] = self.factors(step, &x, &y);
+                product([p.rows, p.cols, p.inner], strides, &x, &y)
             }
             "outer_product" => {
                 let p: OuterProductParams = bytemuck::pod_read_unaligned(&step.params);
                 let strides = [1, p.delta_cols, p.a_cols, 1];
-                product([p.delta_cols, p.a_cols, p.examples], strides, &*of(0)?, &*of(1)?)
+                let (x, y) = (of(0)?, of(1)?);
+                let [x, y] = self.factors(step, &x, &y);
+                product([p.delta_cols, p.a_cols, p.examples], strides, &x, &y)
             }
             "column_sum" => {
                 let delta = &step.operands[0];
                 let (rows, cols) = (delta.rows as u32, delta.cols as u32);
-                product([cols, 1, rows], [1, cols, 1, 0], &*of(0)?, &Numbers::exact(vec![1.0; delta.rows]))
+                let (x, ones) = (of(0)?, Numbers::exact(vec![1.0; delta.rows]));
+                let [x, _] = self.factors(step, &x, &ones);
+                product([cols, 1, rows], [1, cols, 1, 0], &x, &ones)
             }
             "add_bias" => {
                 let (b, z) = (of(0)?, of(1)?);

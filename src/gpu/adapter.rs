@@ -2,12 +2,14 @@
 
 use anyhow::{Result, anyhow, bail};
 
+use super::abilities::Abilities;
 use super::tuning_file::TuningFile;
 use super::{Gpu, GpuOptions, Tuning};
 use crate::executor::DeviceDescription;
+use crate::fuse::KernelSet;
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
-use crate::product::{ALWAYS, Variant};
+use crate::product::{ALWAYS, Precision, Variant};
 
 /// A GPU, or a program that stands in for one.
 #[derive(Debug)]
@@ -15,6 +17,7 @@ pub struct Adapter {
     adapter: wgpu::Adapter,
     description: DeviceDescription,
     device_type: wgpu::DeviceType,
+    abilities: Abilities,
 }
 
 /// Every adapter of this machine, hardware before software, and of each kind in the order in
@@ -60,7 +63,8 @@ impl Adapter {
             driver: Some(driver.trim().to_string()),
             software: info.device_type == wgpu::DeviceType::Cpu || is_software(&info.name),
         };
-        Adapter { adapter, description, device_type: info.device_type }
+        let abilities = Abilities::of(&adapter);
+        Adapter { adapter, description, device_type: info.device_type, abilities }
     }
 
     /// Name, backend and driver.
@@ -91,11 +95,14 @@ impl Adapter {
         self.adapter.limits().max_compute_invocations_per_workgroup
     }
 
-    /// Whether products can be computed by this strategy.
-    pub fn supports(&self, variant: &Variant) -> bool {
-        variant.shared_memory <= self.adapter.limits().max_compute_workgroup_storage_size
-            && variant.grid.invocations() <= self.largest_work_group()
-            && (!variant.subgroups || self.adapter.features().contains(wgpu::Features::SUBGROUP))
+    /// Whether products can be computed by this strategy from factors of this precision.
+    pub fn supports(&self, variant: &Variant, precision: Precision) -> bool {
+        self.abilities.supports(variant, precision)
+    }
+
+    /// Whether the factors of products can have this precision.
+    pub fn has(&self, precision: Precision) -> bool {
+        self.abilities.has(precision)
     }
 
     /// How many invocations a loop in one work group may have here.
@@ -105,14 +112,15 @@ impl Adapter {
     }
 
     /// What the adapter has of what some kernels and options can use, for people.
-    pub fn capabilities(&self) -> Vec<&'static str> {
+    pub fn capabilities(&self) -> Vec<String> {
         let named = [
             (wgpu::Features::SUBGROUP, "subgroups"),
             (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
             (wgpu::Features::PIPELINE_CACHE, "pipeline cache"),
         ];
         let features = self.adapter.features();
-        named.into_iter().filter(|(feature, _)| features.contains(*feature)).map(|(_, name)| name).collect()
+        let named = named.into_iter().filter(|(feature, _)| features.contains(*feature));
+        named.map(|(_, name)| name.to_string()).chain(self.abilities.describe()).collect()
     }
 
     /// What earlier runs chose on this adapter by measuring, and why: lines for people.
@@ -149,22 +157,54 @@ impl Adapter {
             max_compute_workgroup_storage_size: have.max_compute_workgroup_storage_size,
             ..wgpu::Limits::defaults().or_worse_values_from(&have)
         };
-        if let Some(variant) = options.variant.filter(|variant| !self.supports(variant)) {
+        let precision = options.precision;
+        if !self.has(precision) {
+            bail!("{} has no 16-bit floats in shaders: use --precision full, or another device", self.description);
+        }
+        if let Some(variant) = options.variant.filter(|variant| !self.supports(variant, precision)) {
             bail!("{} cannot run the products of the variant {}", self.description, variant.name);
         }
         let mut wanted = wgpu::Features::SUBGROUP;
         wanted.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
         wanted.set(wgpu::Features::PIPELINE_CACHE, options.tuning != Tuning::Off);
-        let required_features = self.adapter.features() & wanted;
+        wanted.set(wgpu::Features::SHADER_F16, precision == Precision::Mixed);
+        let wanted = wanted & self.adapter.features();
+        let open = |features| self.request(features, &required_limits);
+        let info = self.adapter.get_info();
+        let make =
+            |abilities, (device, queue)| Gpu::new(self.description.clone(), &info, abilities, options, device, queue);
+        let plain = || self.abilities.clone().without_cooperative();
+        if options.kernels == KernelSet::Primitive || !self.abilities.has_cooperative(precision) {
+            return make(plain(), open(wanted)?);
+        }
+        match open(wanted | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            Ok(opened) => make(self.abilities.clone(), opened),
+            Err(error) if options.variant.is_some_and(|variant| variant.cooperative.is_some()) => Err(error),
+            // They are experimental: where they cannot be had, everything else still can.
+            Err(error) => {
+                let mut gpu = make(plain(), open(wanted)?)?;
+                gpu.choices.note(format!("cooperative matrices are not used: {error:#}"));
+                Ok(gpu)
+            }
+        }
+    }
+
+    /// A device with these features.
+    fn request(&self, features: wgpu::Features, limits: &wgpu::Limits) -> Result<(wgpu::Device, wgpu::Queue)> {
+        let experimental = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        #[allow(unsafe_code, reason = "the price of cooperative matrices")]
+        // SAFETY: the only shader that uses them does so on work group memory of its own, at places that its
+        // constants bound; what it computes is compared before it is relied on.
+        let enabled = || unsafe { wgpu::ExperimentalFeatures::enabled() };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gpu-backprop"),
-            required_features,
-            required_limits,
+            required_features: features,
+            required_limits: limits.clone(),
+            experimental_features: if experimental { enabled() } else { wgpu::ExperimentalFeatures::disabled() },
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor))
-            .map_err(|error| anyhow!("cannot open {}: {error}", self.description))?;
-        Gpu::new(self.description.clone(), &self.adapter.get_info(), options, device, queue)
+        pollster::block_on(self.adapter.request_device(&descriptor))
+            .map_err(|error| anyhow!("cannot open {}: {error}", self.description))
     }
 }
 
@@ -217,6 +257,8 @@ fn shortcomings(limits: &wgpu::Limits, compute_shaders: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executor::Executor;
+    use crate::product::COOPERATIVE_8X8;
 
     #[test]
     fn the_default_limits_are_enough() {
@@ -238,6 +280,22 @@ mod tests {
                 "it allows 2 storage buffers in a shader, 6 are needed"
             ]
         );
+    }
+
+    /// As a driver would have it that offers cooperative matrices and then makes no device with them.
+    #[test]
+    fn cooperative_matrices_that_cannot_be_had_are_done_without() {
+        let lacking =
+            |adapter: &Adapter| !adapter.adapter.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        for mut adapter in adapters().into_iter().filter(lacking) {
+            adapter.abilities = adapter.abilities.clone().with_cooperative(8, Precision::Full);
+            assert!(adapter.supports(&COOPERATIVE_8X8, Precision::Full));
+            let gpu = adapter.open(GpuOptions::default()).expect("the adapter opens without");
+            let told = gpu.choices();
+            assert!(told.iter().any(|line| line.starts_with("cooperative matrices are not used: ")), "{told:?}");
+            let options = GpuOptions { variant: Some(&COOPERATIVE_8X8), ..GpuOptions::default() };
+            assert!(adapter.open(options).is_err(), "what is asked for by name is not replaced");
+        }
     }
 
     #[test]

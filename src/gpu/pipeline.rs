@@ -108,9 +108,8 @@ fn label(step: &Step, realization: Option<Realization>) -> String {
     let kernel = step.kernel;
     let activation = step.snippets.activation.filter(|_| kernel.uses_activation).map(|a| a.name);
     let cost = step.snippets.cost.filter(|_| kernel.uses_cost).map(|c| c.name);
-    let variant = realization.map(|realization| realization.variant.name);
-    let vec4 = realization.filter(|realization| realization.vec4).map(|_| "vec4");
-    [Some(kernel.name), activation, cost, variant, vec4].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    let realization = realization.map(|realization| realization.to_string());
+    [Some(kernel.name), activation, cost, realization.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 impl Maker {

@@ -16,9 +16,9 @@ use super::workgroup_loop::{self, WorkgroupLoop};
 use super::{Gpu, probe};
 use crate::executor::DeviceDescription;
 use crate::fuse::KernelSet;
-use crate::kernel::{MAX_WORK_GROUPS, MiniBatch, Realization};
+use crate::kernel::{MiniBatch, Realization};
 use crate::plan::{Equation, Plan, Step};
-use crate::product::{self, VARIANTS};
+use crate::product::{self, Precision, VARIANTS};
 use crate::training_loop::TrainingLoop;
 
 /// How choices are made.
@@ -59,6 +59,8 @@ pub struct Choices {
     writable: bool,
     /// Why nothing can be remembered.
     trouble: Option<String>,
+    /// What else is to be said.
+    notes: Vec<String>,
 }
 
 impl Choices {
@@ -70,7 +72,21 @@ impl Choices {
             _ => ChoicesByName::new(),
         };
         let (used, fresh) = (ChoicesByName::new(), ChoicesByName::new());
-        Choices { file, remembered, used, fresh, spent: Duration::ZERO, writable: false, trouble: None }
+        Choices {
+            file,
+            remembered,
+            used,
+            fresh,
+            spent: Duration::ZERO,
+            writable: false,
+            trouble: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds a line to what is told of the choices.
+    pub fn note(&mut self, line: String) {
+        self.notes.push(line);
     }
 
     /// New plans are loaded: they have the whole budget.
@@ -104,8 +120,8 @@ impl Choices {
     }
 
     /// The realization chosen for a step, if one was.
-    pub fn realization(&self, step: &Step) -> Option<Realization> {
-        named(step, &self.used.get(&name_of(step)?)?.chosen)
+    pub fn realization(&self, step: &Step, precision: Precision) -> Option<Realization> {
+        named(step, precision, &self.used.get(&name_of(step, precision)?)?.chosen)
     }
 
     /// Remembers what was chosen. A cache that cannot be written is told of, and no failure.
@@ -120,21 +136,23 @@ impl Choices {
     pub fn lines(&self) -> Vec<String> {
         let line = |(name, choice): (&String, &Choice)| format!("{name}: {choice}");
         let trouble = self.trouble.iter().map(|trouble| format!("choices are not remembered: {trouble}"));
-        self.used.iter().map(line).chain(trouble).collect()
+        self.used.iter().map(line).chain(trouble).chain(self.notes.iter().cloned()).collect()
     }
 }
 
 /// What a product is called among the choices.
-fn name_of(step: &Step) -> Option<String> {
+fn name_of(step: &Step, precision: Precision) -> Option<String> {
     let (_, extents) = step.product()?;
-    Some(format!("{} {}x{}x{}", step.kernel.name, extents.rows, extents.cols, extents.inner))
+    let mixed = if precision == Precision::Mixed { ", mixed precision" } else { "" };
+    Some(format!("{} {}x{}x{}{mixed}", step.kernel.name, extents.rows, extents.cols, extents.inner))
 }
 
 /// The realization of a step with this name, if it is one that the step allows.
-fn named(step: &Step, name: &str) -> Option<Realization> {
+fn named(step: &Step, precision: Precision, name: &str) -> Option<Realization> {
     let (form, extents) = step.product()?;
     let vec4 = product::allows_vec4(form, extents);
-    VARIANTS.into_iter().map(|variant| Realization { variant, vec4 }).find(|found| found.to_string() == name)
+    let all = VARIANTS.into_iter().map(|variant| Realization { variant, vec4, precision });
+    all.into_iter().find(|found| found.to_string() == name)
 }
 
 fn microseconds(seconds: f64) -> String {
@@ -145,16 +163,20 @@ impl Gpu {
     /// How a product is computed on this device; `None` for steps that are none.
     pub(super) fn realize(&self, step: &Step) -> Option<Realization> {
         let (form, extents) = step.product()?;
+        let precision = self.options.precision;
         let suitable = product::suitable(form, extents, self.description.software);
+        let suitable = Realization { precision, ..suitable };
         match self.options.variant {
             Some(variant) => Some(Realization { variant, ..suitable }),
-            None => Some(self.choices.realization(step).unwrap_or(suitable)),
+            None => Some(self.choices.realization(step, precision).unwrap_or(suitable)),
         }
     }
 
     /// The loops that can run a plan, the one that suits the device by rule first.
     fn loops(&self, training: &TrainingLoop, mini_batches: usize) -> Vec<TrainingLoop> {
-        if self.options.kernels != KernelSet::Fused || mini_batches < workgroup_loop::WORTH_A_LOOP {
+        // A loop has products of its own, of full precision.
+        let other_products = self.options.kernels != KernelSet::Fused || self.options.precision != Precision::Full;
+        if other_products || mini_batches < workgroup_loop::WORTH_A_LOOP {
             return Vec::new();
         }
         let limits = self.device.limits();
@@ -272,11 +294,14 @@ impl Gpu {
         // What takes longest first: there may not be time for all.
         steps.sort_by(|one, other| other.operations().total_cmp(&one.operations()));
         for step in &steps {
-            let Some((name, rule)) = name_of(step).zip(self.realize(step)) else { continue };
+            let precision = self.options.precision;
+            let Some((name, rule)) = name_of(step, precision).zip(self.realize(step)) else { continue };
             if self.choices.used.contains_key(&name) {
                 continue;
             }
-            let runs = |choice: &&Choice| named(step, &choice.chosen).is_some_and(|found| self.can_run(step, found));
+            let runs = |choice: &&Choice| {
+                named(step, precision, &choice.chosen).is_some_and(|found| self.abilities.can_run(step, found))
+            };
             let remembered = self.choices.remembered.get(&name).filter(runs).cloned();
             let (chosen, reason) = match remembered {
                 Some(Choice { chosen, reason }) => (chosen, reason),
@@ -298,7 +323,11 @@ impl Gpu {
     /// Measures the ways to compute a product, as long as there is time.
     fn measure_product(&mut self, step: &Step, rule: Realization) -> Result<(String, String)> {
         let candidates = VARIANTS.into_iter().map(|variant| Realization { variant, ..rule });
-        let others: Vec<Realization> = candidates.filter(|&other| other != rule && self.can_run(step, other)).collect();
+        let mut others: Vec<Realization> =
+            candidates.filter(|&other| other != rule && self.abilities.can_run(step, other)).collect();
+        // There may not be time for all: what has units of its own comes first, and last where it has none.
+        let software = self.description.software;
+        others.sort_by_key(|other| other.variant.cooperative.is_some() == software);
         let mut times = Vec::new();
         let mut failure = None;
         for way in [vec![rule], others].concat() {
@@ -306,7 +335,9 @@ impl Gpu {
                 break;
             }
             let (start, first) = (Instant::now(), times.is_empty());
-            match self.time_product(step, way) {
+            let experimental = way.variant.cooperative.is_some();
+            let agreed = if experimental { self.agree(step, way, rule) } else { Ok(()) };
+            match agreed.and_then(|()| self.time_product(step, way)) {
                 Ok(seconds) => times.push((way, seconds)),
                 Err(error) => failure = Some(error.context(way.to_string())),
             }
@@ -340,17 +371,6 @@ impl Gpu {
             reason += &format!("; fails: {failure:#}");
         }
         Ok((chosen.clone(), reason))
-    }
-
-    /// Whether a device can compute a product in this way.
-    fn can_run(&self, step: &Step, realization: Realization) -> bool {
-        let limits = self.device.limits();
-        let variant = realization.variant;
-        variant.shared_memory <= limits.max_compute_workgroup_storage_size
-            && variant.grid.invocations() <= limits.max_compute_invocations_per_workgroup
-            && (!variant.subgroups || self.device.features().contains(wgpu::Features::SUBGROUP))
-            && variant.iterations(step.iterations) <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT
-            && step.work_groups(Some(realization)).iter().all(|&groups| groups <= MAX_WORK_GROUPS)
     }
 
     fn time_product(&mut self, step: &Step, realization: Realization) -> Result<f64> {
