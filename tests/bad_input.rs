@@ -20,19 +20,19 @@ fn every_bad_input_is_one_line_that_names_it() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-/// The files that the bad ones are used with.
+/// The files that the bad ones are used with, and a network trained on a table and one trained on images.
 fn good_files(folder: &Folder) {
     for (name, bytes) in common::bad_files::good_files() {
         folder.file(name, &bytes);
     }
-    for (data, flags) in [("good.csv", ["--target", "c"]), ("images", ["--labels", "labels"])] {
-        let [data, flag] = [data, flags[1]].map(|name| folder.text(name));
-        let value = if flags[1] == "c" { "c" } else { &flag };
-        let model = folder.text(&format!("{data}.safetensors").replace(&folder.text(""), ""));
-        let output =
-            run(&["train", &data, flags[0], value, "--epochs", "1", "--batch", "1", "--device", "cpu", "-o", &model]);
+    let train = |data: &str, flag: &str, value: &str| {
+        let (path, model) = (folder.text(data), folder.text(&format!("{data}.safetensors")));
+        let flags = ["--epochs", "1", "--batch", "1", "--device", "cpu", "-o", &model];
+        let output = run(&[&["train", &path, flag, value], &flags[..]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
+    };
+    train("good.csv", "--target", "c");
+    train("images", "--labels", &folder.text("labels"));
 }
 
 fn listing(folder: &Folder) -> BTreeSet<String> {

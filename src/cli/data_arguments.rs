@@ -17,7 +17,7 @@ pub(super) struct DataArguments {
     /// --labels), or FILE.npz (of x and y, or of x_train, y_train, x_test, y_test); a folder with the four files of MNIST; or `digits`, the built-in
     /// handwritten digits.
     data: Option<PathBuf>,
-    /// The labels of an array: IDX or NPY.
+    /// The labels of an array: IDX, or NPY, where they may be text.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// What is learned: which class an example belongs to, or numbers.

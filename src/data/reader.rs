@@ -121,23 +121,28 @@ impl<'a> ExampleReader<'a> {
             flag.is_none(),
             WrongUsage::new(format!("{} goes with a table; {shown} is none", flag.unwrap_or_default()))
         );
+        let check_features = |features: usize| -> Result<()> {
+            ensure!(
+                features == interface.features || matches!(interface.preprocessing, Preprocessing::Columns(_)),
+                "{shown}: its examples have {features} inputs, the model takes {}",
+                interface.features
+            );
+            Ok(())
+        };
         let (inputs, features, targets) = if with_targets {
             let task = interface.outputs.task();
             let examples = file::labelled(&file.path, file.labels.as_deref(), Part::Test, "--labels", task)?;
+            check_features(examples.features())?;
             let examples = as_learned(examples, interface.outputs).with_context(|| shown.to_string())?;
             let (inputs, features, targets) = examples.into_parts();
             (inputs, features, Some(targets))
         } else {
             ensure!(file.labels.is_none(), WrongUsage::new("--labels: no labels are needed to predict"));
             let (inputs, features) = file::unlabelled(&file.path)?;
+            check_features(features)?;
             (inputs, features, None)
         };
         let examples = inputs.len() / features.max(1);
-        ensure!(
-            features == interface.features || matches!(interface.preprocessing, Preprocessing::Columns(_)),
-            "{shown}: its examples have {features} inputs, the model takes {}",
-            interface.features
-        );
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
         // Those with targets have been looked through; they are to be again if they were scaled.
         if !with_targets || matches!(interface.preprocessing, Preprocessing::Columns(_)) {

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(of("|S7"), Ok(Some(Text::Bytes(7))));
         assert_eq!(
             [of("<f4"), of(""), of("|O"), of("\u{e9}U3")].map(|text| text.is_ok_and(|text| text.is_none())),
-            [true, true, true, false]
+            [true; 4]
         );
         for wrong in ["|U7", "!S7", "<U", "<U-7", "<U+7", "|S1x", "<U99999999999999999999"] {
             assert!(of(wrong).is_err(), "{wrong}");
