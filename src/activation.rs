@@ -14,6 +14,8 @@ pub struct Activation {
     pub sigma: fn(f32) -> f32,
     /// σ′(z).
     pub sigma_prime: fn(f32) -> f32,
+    /// The operator of ONNX that is σ.
+    pub onnx: &'static str,
 }
 
 /// Every activation function.
@@ -34,6 +36,7 @@ pub static SIGMOID: Activation = Activation {
     shader: include_str!("../shaders/activation/sigmoid.wgsl"),
     sigma: sigmoid,
     sigma_prime: sigmoid_prime,
+    onnx: "Sigmoid",
 };
 
 /// The linear neuron, σ(z) = z: for the output layer of networks that learn numbers.
@@ -42,6 +45,7 @@ pub static LINEAR: Activation = Activation {
     shader: include_str!("../shaders/activation/linear.wgsl"),
     sigma: |z| z,
     sigma_prime: |_| 1.0,
+    onnx: "Identity",
 };
 
 /// σ(z) = 1 / (1 + e⁻ᶻ), with exp of a negative number only: it never overflows.

@@ -62,7 +62,8 @@ impl Matrices {
     }
 }
 
-/// Where a plan finds its examples: the whole data set stays on the device, and an order picks.
+/// Where a plan finds its examples: those that are on the device, all of them or a chunk, from which an order
+/// picks.
 #[derive(Clone, Debug)]
 pub struct Examples {
     /// Numbers of examples, (examples in use, 1): a permutation of the training set, say.
@@ -94,6 +95,22 @@ impl Desired {
     /// Classes that count alike.
     pub fn classes(labels: Matrix) -> Self {
         Desired::Classes { labels, weights: None }
+    }
+
+    /// The matrix that has a row for each example.
+    pub fn of_examples(&self) -> &Matrix {
+        match self {
+            Desired::Classes { labels, .. } => labels,
+            Desired::Numbers(y) => y,
+        }
+    }
+
+    /// The same of so many examples.
+    pub fn with_rows(mut self, rows: usize) -> Self {
+        match &mut self {
+            Desired::Classes { labels: matrix, .. } | Desired::Numbers(matrix) => matrix.rows = rows,
+        }
+        self
     }
 
     /// Every matrix.

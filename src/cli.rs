@@ -6,6 +6,7 @@ mod compare;
 mod data_arguments;
 mod devices;
 mod evaluate;
+mod export;
 mod predict;
 mod progress;
 mod train;
@@ -38,6 +39,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     /// Write the class of each example, by a trained network.
     Predict(predict::Arguments),
+    /// Write a trained network in a format that other programs run.
+    Export(export::Arguments),
     /// Measure training steps and kernels on every device.
     Bench(bench::Arguments),
     /// List the GPU adapters found, what each can do, and what `--device auto` would take.
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Compare(arguments) => compare::run(*arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     };

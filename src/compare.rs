@@ -165,14 +165,16 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison>
         options.lockstep != Some(0),
         WrongUsage::new("--lockstep 0: at least 1 mini-batch is needed to compare step by step")
     );
-    let train::Options { hyperparameters, initialization, epochs, threads, gpu, .. } = options.training;
+    let train::Options { hyperparameters, initialization, epochs, threads, gpu, device_memory, .. } = options.training;
     let (data, topology) = train::prepare(&options.training)?;
     check(&topology, &data, hyperparameters)?;
     let initial = Parameters::random(&topology, initialization, hyperparameters.seed)?;
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let mut opened = Vec::new();
     for spec in &options.devices {
-        opened.push(open(spec, threads, gpu)?);
+        let mut device = open(spec, threads, gpu)?;
+        train::limit_memory(device.0.as_mut(), device_memory);
+        opened.push(device);
     }
     let [(one, of_one, p_one), (other, of_other, p_other)] = &mut opened[..] else {
         anyhow::bail!("two devices are compared")

@@ -31,12 +31,17 @@ use self::store::Store;
 use self::threads::Team;
 use self::times::Times;
 use self::twin::Twin;
-use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress};
+use crate::executor::{DeviceDescription, Executor, Memory, PROGRESS_INTERVAL, Progress, sizes};
 use crate::fuse::fuse;
+use crate::host_memory;
 use crate::kernel::{MiniBatch, Specification};
 use crate::network::reserve;
 use crate::plan::{Matrix, Plan, Step};
 use crate::profile::Profile;
+
+/// Examples are brought to where plans find them so many bytes at a time: they are still in a cache when
+/// they are used.
+const CHUNK: u64 = 4 << 20;
 
 /// Runs plans on the host.
 #[derive(Debug)]
@@ -50,6 +55,7 @@ pub struct Cpu {
     plans: Vec<Vec<LoadedStep>>,
     workshop: Option<Workshop>,
     times: Option<Times>,
+    most_memory: Option<u64>,
 }
 
 impl Cpu {
@@ -71,6 +77,7 @@ impl Cpu {
             plans: Vec::new(),
             workshop: None,
             times: None,
+            most_memory: None,
         }
     }
 
@@ -158,8 +165,27 @@ impl Executor for Cpu {
         Some(self.times.as_ref()?.profile())
     }
 
-    fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
-        self.store.write(matrix, bytes)
+    fn memory(&self) -> Memory {
+        // The data takes memory where it comes from, too.
+        let of_all = self.most_memory.unwrap_or_else(|| host_memory::free().map_or(u64::MAX, |free| free / 2));
+        Memory { of_matrix: u64::MAX, of_all, is_limit: self.most_memory.is_some(), chunk: CHUNK }
+    }
+
+    fn limit_memory(&mut self, bytes: u64) {
+        self.most_memory = Some(bytes);
+    }
+
+    fn size_of(&self, plans: &[Plan]) -> u64 {
+        if self.only_twins {
+            return sizes(plans).values().sum();
+        }
+        let known = |plan: &Plan| Plan { name: plan.name.clone(), steps: steps::known(&fuse(plan)).cloned().collect() };
+        let plans: Vec<Plan> = plans.iter().map(known).collect();
+        sizes(&plans).values().sum()
+    }
+
+    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.store.write(matrix, offset, bytes)
     }
 
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {

@@ -1,8 +1,12 @@
 //! Data sets: the examples a network learns from and is measured on.
 
+pub mod archive;
 pub mod digits;
 mod file;
 pub mod idx;
+mod inputs;
+pub mod labels;
+mod mapped;
 pub mod npy;
 pub mod preprocessing;
 mod reader;
@@ -16,6 +20,8 @@ use std::borrow::Cow;
 
 use anyhow::{Result, bail, ensure};
 
+pub use inputs::{Inputs, Picked};
+pub use mapped::Mapped;
 pub use preprocessing::{Preprocessing, Scale};
 pub use reader::{Chunk, ExampleFile, ExampleReader, Interface};
 pub use source::{Data, Part, Source, open};
@@ -24,68 +30,6 @@ pub use targets::{Outputs, Quantity, Targets, Task, balanced_weights};
 
 /// The most classes a data set may have: a larger label is a wrong file, not a class.
 pub const MAX_CLASSES: usize = 1 << 16;
-
-/// The inputs of all examples, row by row.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Inputs {
-    /// Bytes, such as pixels: a quarter of the memory. An activation is `scale` times a byte.
-    Bytes {
-        /// One byte per feature.
-        values: Vec<u8>,
-        /// What a byte is multiplied with.
-        scale: f32,
-    },
-    /// Floats, as they are.
-    Floats(Vec<f32>),
-}
-
-impl Inputs {
-    fn len(&self) -> usize {
-        match self {
-            Inputs::Bytes { values, .. } => values.len(),
-            Inputs::Floats(values) => values.len(),
-        }
-    }
-
-    /// # Errors
-    /// An input that is NaN or infinite; of `features` inputs for each example.
-    fn check_finite(&self, features: usize) -> Result<()> {
-        if let Inputs::Floats(values) = self
-            && let Some(at) = values.iter().position(|value| !value.is_finite())
-        {
-            bail!("input {} of example {} is {}", at % features + 1, at / features + 1, values[at]);
-        }
-        Ok(())
-    }
-
-    /// Keeps the examples of these numbers, ascending, of `features` inputs each.
-    fn keep(&mut self, examples: &[u32], features: usize) {
-        fn keep<T: Copy>(values: &mut Vec<T>, examples: &[u32], features: usize) {
-            for (to, &from) in examples.iter().enumerate() {
-                values.copy_within(from as usize * features..(from as usize + 1) * features, to * features);
-            }
-            values.truncate(examples.len() * features);
-            values.shrink_to_fit();
-        }
-        match self {
-            Inputs::Bytes { values, .. } => keep(values, examples, features),
-            Inputs::Floats(values) => keep(values, examples, features),
-        }
-    }
-
-    /// The inputs of the examples of these numbers, in this order.
-    fn picked(&self, examples: &[u32], features: usize) -> Self {
-        fn picked<T: Copy>(values: &[T], examples: &[u32], features: usize) -> Vec<T> {
-            examples.iter().flat_map(|&example| &values[example as usize * features..][..features]).copied().collect()
-        }
-        match self {
-            Inputs::Bytes { values, scale } => {
-                Inputs::Bytes { values: picked(values, examples, features), scale: *scale }
-            }
-            Inputs::Floats(values) => Inputs::Floats(picked(values, examples, features)),
-        }
-    }
-}
 
 /// Examples with their targets.
 #[derive(Clone, PartialEq, Debug)]
@@ -259,9 +203,26 @@ impl Dataset {
     pub fn desired_numbers(&self) -> Vec<f32> {
         match &self.targets {
             Targets::Classes(_) => Vec::new(),
-            Targets::Numbers { values, .. } => {
-                let quantities = self.quantities.iter().cycle();
-                values.iter().zip(quantities).map(|(&value, quantity)| quantity.activation(value)).collect()
+            Targets::Numbers { values, .. } => self.activations(values).collect(),
+        }
+    }
+
+    /// The desired outputs of numbers that belong to whole examples.
+    fn activations<'a>(&'a self, values: &'a [f64]) -> impl Iterator<Item = f32> + 'a {
+        values.iter().zip(self.quantities.iter().cycle()).map(|(&value, quantity)| quantity.activation(value))
+    }
+
+    /// What is desired of the examples of these numbers, as a device holds it: the class of each, or the
+    /// bits of its desired outputs.
+    pub(crate) fn pick_desired(&self, examples: &[u32], words: &mut Vec<u32>) {
+        words.clear();
+        for &example in examples {
+            match &self.targets {
+                Targets::Classes(labels) => words.push(labels[example as usize]),
+                Targets::Numbers { values, width } => {
+                    let numbers = &values[example as usize * width..][..*width];
+                    words.extend(self.activations(numbers).map(f32::to_bits));
+                }
             }
         }
     }
@@ -293,8 +254,12 @@ impl Dataset {
 
     /// Makes activations of raw inputs.
     fn preprocessed(self, preprocessing: Preprocessing) -> Result<Self> {
+        let scales = matches!(preprocessing, Preprocessing::Columns(_));
         let inputs = preprocessing.apply(self.inputs, self.features)?;
-        inputs.check_finite(self.features)?;
+        // What is not scaled has been looked through.
+        if scales {
+            inputs.check_finite(self.features)?;
+        }
         Ok(Dataset { inputs, preprocessing, ..self })
     }
 
@@ -304,18 +269,24 @@ impl Dataset {
         self.targets = self.targets.of(examples);
     }
 
-    /// The examples of these numbers, in this order, as a data set of their own.
-    pub(crate) fn picked(&self, examples: &[u32]) -> Self {
-        Dataset {
-            inputs: self.inputs.picked(examples, self.features),
-            features: self.features,
+    /// The examples of these numbers alone, in memory.
+    ///
+    /// # Errors
+    /// A file that is no longer what it was.
+    pub(crate) fn picked(&self, examples: &[u32]) -> Result<Self> {
+        let mut picked = Picked::default();
+        self.inputs.pick(examples, self.features, &mut picked)?;
+        let inputs = self.inputs.of_picked(picked);
+        Ok(Dataset {
+            inputs,
             targets: self.targets.of(examples),
+            features: self.features,
             classes: self.classes,
             class_names: self.class_names.clone(),
             class_weights: self.class_weights.clone(),
             quantities: self.quantities.clone(),
             preprocessing: self.preprocessing.clone(),
-        }
+        })
     }
 
     /// Inputs, how many each example has, and targets.
@@ -332,16 +303,7 @@ impl Dataset {
         if self.features != other.features {
             bail!("its examples have {} inputs, those of the training data {}", other.features, self.features);
         }
-        match (&mut self.inputs, other.inputs) {
-            (Inputs::Bytes { values, scale }, Inputs::Bytes { values: more, scale: other_scale })
-                if *scale == other_scale =>
-            {
-                values.extend(more);
-            }
-            (Inputs::Floats(values), Inputs::Floats(more)) => values.extend(more),
-            // Bytes are scaled and floats are not: the two would not mean the same.
-            _ => bail!("its inputs are of another type than those of the training data"),
-        }
+        self.inputs.append(other.inputs, self.features)?;
         self.targets.append(other.targets)?;
         self.classes = self.classes.max(other.classes);
         Ok(())

@@ -22,6 +22,25 @@ impl fmt::Display for WrongUsage {
 
 impl Error for WrongUsage {}
 
+/// Something does not fit into the memory of a device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutOfMemory(String);
+
+impl OutOfMemory {
+    /// `message` says what does not fit.
+    pub fn new(message: impl Into<String>) -> Self {
+        OutOfMemory(message.into())
+    }
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for OutOfMemory {}
+
 /// Training ended in NaN or infinity: exit code 4.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Diverged {

@@ -1,5 +1,7 @@
 //! What runs a plan: the one interface that the trainer knows.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -33,6 +35,19 @@ impl std::fmt::Display for DeviceDescription {
             }
         }
     }
+}
+
+/// What an executor can hold of the matrices of plans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// The most bytes of one matrix.
+    pub of_matrix: u64,
+    /// The most bytes of all matrices, as far as that is known.
+    pub of_all: u64,
+    /// Whether that is a limit that was set, and not only what there seems to be.
+    pub is_limit: bool,
+    /// Bytes of examples that are worth bringing at a time, where there are more than fit.
+    pub chunk: u64,
 }
 
 /// Told how many mini-batches have finished since it was last called.
@@ -72,11 +87,33 @@ pub trait Executor {
         None
     }
 
-    /// Writes all entries of a matrix, as bytes.
+    /// What the device can hold.
+    fn memory(&self) -> Memory;
+
+    /// Says that all matrices together are to take no more than so many bytes.
+    fn limit_memory(&mut self, bytes: u64);
+
+    /// Bytes that the matrices of `plans` take when they are loaded.
+    fn size_of(&self, plans: &[Plan]) -> u64 {
+        sizes(plans).values().sum()
+    }
+
+    /// Writes all entries of a matrix, as bytes. What runs reads them from then on: those that were
+    /// started before still find what was there.
     ///
     /// # Errors
     /// A matrix that no loaded plan names, bytes that are not its size, or a failing device.
-    fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()>;
+    fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
+        check_size(matrix, bytes.len())?;
+        self.write_bytes_at(matrix, 0, bytes)
+    }
+
+    /// Writes some of the entries of a matrix, as bytes, the first of them `offset` bytes from its
+    /// beginning: a multiple of 4.
+    ///
+    /// # Errors
+    /// As [`Executor::write_bytes`].
+    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()>;
 
     /// Reads all entries of a matrix, as bytes; waits until what was asked before is done.
     ///
@@ -90,6 +127,24 @@ pub trait Executor {
     /// # Errors
     /// A failing device.
     fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()>;
+
+    /// As [`Executor::run`], but may return while the last mini-batches still run, so that the host can
+    /// get ready what comes next: until [`Executor::finish`], or until something is read.
+    ///
+    /// # Errors
+    /// A failing device.
+    fn start(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        self.run(plan, mini_batches, progress)
+    }
+
+    /// Waits for everything that was started.
+    ///
+    /// # Errors
+    /// A failing device.
+    fn finish(&mut self, progress: &mut Progress<'_>) -> Result<()> {
+        let _ = progress;
+        Ok(())
+    }
 }
 
 /// How often a run reports its progress, at most: often enough for a person, too rarely to cost.
@@ -119,10 +174,28 @@ impl std::fmt::Debug for dyn Executor + '_ {
     }
 }
 
-/// The check every executor makes before it writes a matrix.
-pub(crate) fn check_size(matrix: &Matrix, bytes: usize) -> Result<()> {
+/// Bytes of each storage that `plans` name: as large as the largest matrix of that name.
+pub(crate) fn sizes(plans: &[Plan]) -> HashMap<&Arc<str>, u64> {
+    let mut sizes: HashMap<&Arc<str>, u64> = HashMap::new();
+    for matrix in plans.iter().flat_map(Plan::operands) {
+        let size = sizes.entry(&matrix.name).or_default();
+        *size = (matrix.size() as u64).max(*size);
+    }
+    sizes
+}
+
+/// The check every executor makes before it writes a whole matrix.
+fn check_size(matrix: &Matrix, bytes: usize) -> Result<()> {
     if matrix.size() != bytes {
         bail!("{matrix} takes {} bytes, but {bytes} were given", matrix.size());
+    }
+    Ok(())
+}
+
+/// The check every executor makes before it writes a part of a matrix.
+pub(crate) fn check_place(matrix: &Matrix, offset: usize, bytes: usize) -> Result<()> {
+    if offset.checked_add(bytes).is_none_or(|end| end > matrix.size()) || !offset.is_multiple_of(4) {
+        bail!("{matrix} takes {} bytes, but {bytes} were given for those from {offset} on", matrix.size());
     }
     Ok(())
 }

@@ -19,9 +19,8 @@ mod tuning;
 mod tuning_file;
 mod workgroup_loop;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
@@ -30,7 +29,7 @@ pub use probe::LOOP_ITERATIONS_ALWAYS_RIGHT;
 pub use tuning::Tuning;
 pub(crate) use tuning_file::{cache_folder, device_key, write_whole};
 
-use crate::executor::{DeviceDescription, Executor, PROGRESS_INTERVAL, Progress, check_size};
+use crate::executor::{DeviceDescription, Executor, Memory, Progress, check_place, sizes};
 use crate::fuse::{KernelSet, fuse};
 use crate::kernel::MiniBatch;
 use crate::plan::{Matrix, Plan, Step};
@@ -43,7 +42,7 @@ use loaded::LoadedPlan;
 use pipeline::Pipelines;
 use pipeline_cache::PipelineCache;
 use profiling::Profiler;
-use submission::MAX_MINI_BATCHES;
+use submission::{Flight, MAX_MINI_BATCHES};
 use tuning::Choices;
 
 /// Runs plans on a GPU.
@@ -64,6 +63,10 @@ pub struct Gpu {
     plans: Vec<LoadedPlan>,
     choices: Choices,
     profiler: Option<Profiler>,
+    flight: Flight,
+    /// Bytes that were written since the last submission.
+    staged: usize,
+    most_memory: Option<u64>,
 }
 
 /// How plans are run on a GPU.
@@ -105,6 +108,12 @@ impl Default for GpuOptions {
         }
     }
 }
+
+/// Examples are brought to the device so many bytes at a time: enough work to hide the way there.
+const CHUNK: u64 = 32 << 20;
+
+/// The most bytes that wait in memory of the host to be brought to the device.
+const MOST_STAGED: usize = 64 << 20;
 
 /// Uniforms are bound in whole multiples of this, the alignment of a `vec4`.
 const UNIFORM_GRANULE: usize = 16;
@@ -161,6 +170,9 @@ impl Gpu {
             plans,
             choices,
             profiler,
+            flight: Flight::default(),
+            staged: 0,
+            most_memory: None,
         })
     }
 
@@ -177,10 +189,23 @@ impl Gpu {
         self.buffers.get(&matrix.name).with_context(|| format!("no loaded plan names {matrix}"))
     }
 
+    /// Plans as they run here.
+    fn fused(&self, plans: &[Plan]) -> Vec<Plan> {
+        match self.options.kernels {
+            KernelSet::Primitive => plans.to_vec(),
+            KernelSet::Fused => plans.iter().map(fuse).collect(),
+        }
+    }
+
+    /// The most bytes of a buffer.
+    fn largest_buffer(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
     /// One buffer for each name, as large as the largest matrix of that name.
     fn make_buffers(&mut self, plans: &[Plan]) -> Result<()> {
-        let limits = self.device.limits();
-        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let limit = self.largest_buffer();
         let mut sizes: HashMap<&Arc<str>, u64> = HashMap::new();
         for matrix in plans.iter().flat_map(Plan::operands) {
             let size = (matrix.size() as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
@@ -284,16 +309,14 @@ impl Executor for Gpu {
     }
 
     fn load(&mut self, plans: &[Plan]) -> Result<()> {
+        self.flight = Flight::default();
         self.plans.clear();
         self.buffers.clear();
         self.choices.begin();
         if let Some(profiler) = &mut self.profiler {
             profiler.clear();
         }
-        let fused: Vec<Plan> = match self.options.kernels {
-            KernelSet::Primitive => plans.to_vec(),
-            KernelSet::Fused => plans.iter().map(fuse).collect(),
-        };
+        let fused = self.fused(plans);
         self.make_buffers(&fused)?;
         for (original, plan) in plans.iter().zip(fused) {
             self.check_limits(&plan)?;
@@ -323,19 +346,39 @@ impl Executor for Gpu {
         Some(self.profiler.as_ref()?.profile())
     }
 
-    fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
-        check_size(matrix, bytes.len())?;
+    fn memory(&self) -> Memory {
+        // What a device has is not known until it refuses more.
+        let (of_all, is_limit) = (self.most_memory.unwrap_or(u64::MAX), self.most_memory.is_some());
+        Memory { of_matrix: self.largest_buffer(), of_all, is_limit, chunk: CHUNK }
+    }
+
+    fn limit_memory(&mut self, bytes: u64) {
+        self.most_memory = Some(bytes);
+    }
+
+    fn size_of(&self, plans: &[Plan]) -> u64 {
+        sizes(&self.fused(plans)).values().sum()
+    }
+
+    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
+        check_place(matrix, offset, bytes.len())?;
         let buffer = self.buffer(matrix)?;
         let scope = self.faults.scope(&self.device);
         let aligned = bytes.len() - bytes.len() % wgpu::COPY_BUFFER_ALIGNMENT as usize;
         let (body, rest) = bytes.split_at(aligned);
-        self.queue.write_buffer(buffer, 0, body);
+        self.queue.write_buffer(buffer, offset as u64, body);
         if !rest.is_empty() {
             let mut word = [0; wgpu::COPY_BUFFER_ALIGNMENT as usize];
             word[..rest.len()].copy_from_slice(rest);
-            self.queue.write_buffer(buffer, aligned as u64, &word);
+            self.queue.write_buffer(buffer, (offset + aligned) as u64, &word);
         }
         scope.end().with_context(|| format!("cannot write {matrix}"))?;
+        self.staged += bytes.len();
+        if self.staged > MOST_STAGED && self.flight.submissions.is_empty() {
+            // What is written waits in memory of the host until a submission takes it along.
+            self.staged = 0;
+            self.wait(Some(self.queue.submit([])))?;
+        }
         self.faults.check()
     }
 
@@ -344,33 +387,36 @@ impl Executor for Gpu {
     }
 
     fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        self.start(plan, mini_batches, progress)?;
+        self.finish(progress)
+    }
+
+    fn start(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         if self.profiler.is_some() {
             return self.run_profiled(plan, mini_batches, progress);
         }
-        let mut length = self.plans[plan].length;
-        let mut in_flight: VecDeque<(wgpu::SubmissionIndex, usize)> = VecDeque::new();
-        let mut rest = mini_batches;
-        let (mut reported, mut finished, mut first) = (Instant::now(), 0, true);
-        let mut last_end = Instant::now();
-        while !rest.is_empty() || !in_flight.is_empty() {
-            // One submission runs while the next is encoded.
-            while !rest.is_empty() && in_flight.len() < 2 {
-                let (now, later) = rest.split_at(length.mini_batches().min(rest.len()));
-                in_flight.push_back((self.submit(&self.plans[plan], now), now.len()));
-                rest = later;
-            }
-            let Some((submission, count)) = in_flight.pop_front() else { break };
-            self.wait(Some(submission))?;
-            length.learn(count, last_end.elapsed());
-            last_end = Instant::now();
-            finished += count;
-            if first || reported.elapsed() >= PROGRESS_INTERVAL {
-                progress(finished);
-                (finished, reported, first) = (0, Instant::now(), false);
-            }
+        if self.flight.submissions.is_empty() {
+            self.flight = Flight::default();
         }
-        self.plans[plan].length = length;
-        progress(finished);
+        let mut rest = mini_batches;
+        while !rest.is_empty() {
+            // One submission runs while the next is encoded.
+            while self.flight.submissions.len() >= 2 {
+                self.land(progress)?;
+            }
+            let loaded = &self.plans[plan];
+            let (now, later) = rest.split_at(loaded.length.mini_batches().min(rest.len()));
+            self.flight.submissions.push_back((self.submit(loaded, now), plan, now.len()));
+            (rest, self.staged) = (later, 0);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, progress: &mut Progress<'_>) -> Result<()> {
+        while !self.flight.submissions.is_empty() {
+            self.land(progress)?;
+        }
+        progress(std::mem::take(&mut self.flight.finished));
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ pub fn check(trainer: &mut Trainer<'_, '_>, training: &Training<'_>, threads: us
     picked.truncate(examples);
     let few = Data {
         name: data.name.clone(),
-        dataset: data.dataset.picked(&picked),
+        dataset: data.dataset.picked(&picked)?,
         split: Split::all_training(0..examples),
     };
     let mut cpu = Cpu::new(threads);

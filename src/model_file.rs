@@ -92,19 +92,9 @@ pub struct Description {
 /// # Errors
 /// A file that cannot be written.
 pub fn save(path: &Path, model: &Model) -> Result<()> {
-    let Model { topology, parameters, preprocessing, outputs } = model;
-    let description = Description {
-        format_version: FORMAT_VERSION,
-        program_version: env!("CARGO_PKG_VERSION").to_string(),
-        layers: topology.widths().to_vec(),
-        activation: topology.activation.name.to_string(),
-        output_activation: topology.output.name.to_string(),
-        cost: topology.cost.name.to_string(),
-        preprocessing: preprocessing.clone(),
-        outputs: outputs.clone(),
-    };
+    let Model { topology, parameters, .. } = model;
     // A single entry: the order of several would change from run to run.
-    let description = serde_json::to_string(&description)?;
+    let description = serde_json::to_string(&Description::of(model))?;
     ensure!(
         (description.len() as u64) < MAX_HEADER / 2,
         "{}: the names of columns, categories and classes take {} bytes, more than a model file has room for",
@@ -128,22 +118,25 @@ pub fn save(path: &Path, model: &Model) -> Result<()> {
 pub fn load(path: &Path) -> Result<Model> {
     let context = || format!("model {}", path.display());
     let file = File::open(path).with_context(context)?;
-    read(file).with_context(context)
+    let metadata = file.metadata().with_context(context)?;
+    ensure!(metadata.is_file(), "{}: not a regular file", context());
+    decode(file, metadata.len()).with_context(context)
 }
 
-fn read(mut file: File) -> Result<Model> {
-    let metadata = file.metadata()?;
-    ensure!(metadata.is_file(), "not a regular file");
-    let stored = metadata.len();
+/// Decodes a model of `stored` bytes.
+///
+/// # Errors
+/// As [`load`], without the name of the file.
+pub fn decode(mut reader: impl Read, stored: u64) -> Result<Model> {
     let mut bytes = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut bytes)?;
+    reader.by_ref().take(8).read_to_end(&mut bytes)?;
     let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
     let length = length.context("no model: shorter than the header of a safetensors file")?;
     ensure!(
         length <= MAX_HEADER && length <= stored.saturating_sub(8),
         "no model, or a truncated one: as a safetensors file it would have a header of {length} bytes, but it has {stored} in all"
     );
-    file.by_ref().take(length).read_to_end(&mut bytes)?;
+    reader.by_ref().take(length).read_to_end(&mut bytes)?;
     let description = described(bytes.get(8..).unwrap_or_default())?;
     let topology = description.topology()?;
     // Only now is it known how long the file must be: nothing longer is read.
@@ -152,7 +145,7 @@ fn read(mut file: File) -> Result<Model> {
         stored == expected,
         "it has {stored} bytes, but a network {topology} takes {expected}: truncated, or not as it was written"
     );
-    file.by_ref().take(expected - 8 - length).read_to_end(&mut bytes)?;
+    reader.take(expected - 8 - length).read_to_end(&mut bytes)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| anyhow!("not a safetensors file: {error}"))?;
     ensure!(
         tensors.len() == 2 * (topology.last() - 1),
@@ -195,6 +188,21 @@ fn described(header: &[u8]) -> Result<Description> {
 }
 
 impl Description {
+    /// What is to be said of a model.
+    pub fn of(model: &Model) -> Self {
+        let Model { topology, preprocessing, outputs, .. } = model;
+        Description {
+            format_version: FORMAT_VERSION,
+            program_version: env!("CARGO_PKG_VERSION").to_string(),
+            layers: topology.widths().to_vec(),
+            activation: topology.activation.name.to_string(),
+            output_activation: topology.output.name.to_string(),
+            cost: topology.cost.name.to_string(),
+            preprocessing: preprocessing.clone(),
+            outputs: outputs.clone(),
+        }
+    }
+
     /// The network that is described.
     fn topology(&self) -> Result<Topology> {
         let (activation, output) = (activation::named(&self.activation)?, activation::named(&self.output_activation)?);

@@ -2,14 +2,14 @@
 
 use std::ops::{Index, IndexMut};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use sha2::{Digest, Sha256};
 
 use crate::activation::Activation;
 use crate::cost::Cost;
-use crate::error::WrongUsage;
+use crate::error::{OutOfMemory, WrongUsage};
 use crate::random::{Stream, rng};
 
 /// One item per layer, indexed by the layer's number in the book: the input is layer 1, so the
@@ -142,7 +142,8 @@ fn join(widths: &[usize]) -> String {
 pub(crate) fn reserve<T>(values: &mut Vec<T>, additional: usize) -> Result<()> {
     values.try_reserve_exact(additional).map_err(|_| {
         let megabytes = (additional * size_of::<T>()) as f64 / 1e6;
-        anyhow!("out of memory: cannot hold another {megabytes:.1} MB; use narrower layers or a smaller --batch")
+        let message = "use narrower layers or a smaller --batch";
+        OutOfMemory::new(format!("out of memory: cannot hold another {megabytes:.1} MB; {message}")).into()
     })
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::activation::{self, Activation};
 use crate::backprop::{Measures, evaluation_plan, training_plan};
 use crate::cost;
-use crate::data::{self, Data, Inputs, Source, Task};
+use crate::data::{self, Data, Source, Task};
 use crate::device::{self, DeviceChoice};
 use crate::error::Diverged;
 use crate::executor::{DeviceDescription, Executor, Progress};
@@ -58,6 +58,8 @@ pub struct Options {
     pub gpu: GpuOptions,
     /// The most threads of the CPU executor.
     pub threads: usize,
+    /// The most bytes that data and network take on the device; `None` for what it has.
+    pub device_memory: Option<u64>,
     /// Where to write the model.
     pub output: Option<PathBuf>,
 }
@@ -200,10 +202,7 @@ pub struct Training<'a> {
 
 impl fmt::Display for Training<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inputs = match self.data.dataset.inputs() {
-            Inputs::Bytes { .. } => "bytes",
-            Inputs::Floats(_) => "floats",
-        };
+        let inputs = if self.data.dataset.inputs().byte_scale().is_some() { "bytes" } else { "floats" };
         let task = match self.data.dataset.task() {
             Task::Classification => "",
             Task::Regression => ", numbers",
@@ -245,7 +244,9 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     check(&topology, &data, options.hyperparameters)?;
     let m = options.hyperparameters.batch;
     let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
-    let training = examples_of(&data.dataset, &topology, &order("training", data.split.training.len()));
+    let mut training = examples_of(&data.dataset, &topology, &order("training", data.split.training.len()));
+    // Of more data a device holds chunks.
+    training.inputs.rows = training.inputs.rows.min(u32::MAX as usize / training.inputs.cols);
     let measures = Measures::of(&training, &topology, 1);
     let plans = [training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &measures)?];
     Ok(match options.gpu.kernels {
@@ -271,15 +272,17 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let opening = Instant::now();
     let work = training.to_string();
     let mut chosen = device::open(&options.device, options.threads, options.gpu, &work, &mut |executor, time| {
+        limit_memory(executor, options.device_memory);
         training.trainer(executor)?.measure_speed(time)
     })?;
+    limit_memory(chosen.executor.as_mut(), options.device_memory);
     let device = chosen.executor.device().clone();
     let mut trainer = training.trainer(chosen.executor.as_mut())?;
     let gradient_check = match options.gpu.precision {
         Precision::Full => None,
         Precision::Mixed => Some(gradient_check::check(&mut trainer, &training, options.threads)?),
     };
-    let choices = trainer.executor().choices();
+    let choices = trainer.choices();
     observer.begin(&Opening {
         data: &data,
         topology: &topology,
@@ -312,6 +315,13 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     Ok(report)
 }
 
+/// Says what a device may hold, if that was asked for.
+pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
+    if let Some(bytes) = bytes {
+        executor.limit_memory(bytes);
+    }
+}
+
 /// What came of a training in full precision, with the epochs it took.
 pub(crate) fn report(
     trainer: &mut Trainer<'_, '_>,
@@ -327,7 +337,7 @@ pub(crate) fn report(
         None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
     };
     let test = measure(PartOfData::Test)?;
-    let parameters = trainer.parameters()?;
+    let (parameters, choices) = (trainer.parameters()?, trainer.choices());
     let executor = trainer.executor();
     let device = executor.device();
     let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
@@ -362,7 +372,7 @@ pub(crate) fn report(
         seconds_to_first_step,
         precision: Precision::Full.name(),
         gradient_check: None,
-        choices: executor.choices(),
+        choices,
         profile: executor.profile(),
         weights_sha256: parameters.sha256(),
         epochs,

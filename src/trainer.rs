@@ -1,20 +1,27 @@
 //! Training: epochs of shuffled mini-batches, and measuring what came of them. Knows no executor
 //! by name.
 
+mod layout;
+mod streaming;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use rand::seq::SliceRandom;
 
-use crate::backprop::{Desired, Examples, Fit, Matrices, Measures, evaluation_plan, training_plan};
+use crate::backprop::{Desired, Examples, Fit, Matrices};
 use crate::data::{Data, Dataset, Inputs, Targets, Task};
-use crate::error::WrongUsage;
+use crate::error::{OutOfMemory, WrongUsage};
 use crate::executor::{Executor, Progress};
 use crate::kernel::MiniBatch;
 use crate::network::{Layers, Parameters, Topology};
-use crate::plan::{Element, Matrix, Plan};
+use crate::plan::{Element, Matrix};
 use crate::random::{Stream, rng};
 use crate::regression::{Moments, Score};
+use layout::{Layout, Measured, PlansOfPart};
+use streaming::{Chunk, each_chunk};
+
+pub(crate) use streaming::Streaming;
 
 /// The most examples measured at a time: enough to fill a GPU.
 const MAX_EVALUATION_BATCH: usize = 1000;
@@ -85,66 +92,16 @@ pub struct Trainer<'e, 'd> {
     executor: &'e mut (dyn Executor + 'e),
     topology: Topology,
     hyperparameters: Hyperparameters,
-    training: &'d [u32],
-    training_order: Matrix,
-    training_plans: PlansOfPart,
-    evaluation_plans: Vec<(PartOfData, PlansOfPart, Moments)>,
-    measures: Measures,
+    data: &'d Data,
+    layout: Layout,
+    /// How the data comes to the device, where that does not hold all of it.
+    streaming: Option<Streaming>,
+    /// Whether the device holds the first examples of the training part.
+    holds_first: bool,
+    /// What is known of the targets of each part that is measured.
+    moments: Vec<Moments>,
     matrices: Matrices,
     epoch: usize,
-}
-
-/// The loaded plans that go through a part of the data: one for whole mini-batches and, where the
-/// examples do not divide evenly, one for the ragged last.
-#[derive(Clone, Copy, Debug)]
-struct PlansOfPart {
-    examples: usize,
-    batch: usize,
-    whole: Option<usize>,
-    ragged: Option<usize>,
-}
-
-impl PlansOfPart {
-    /// Appends the plans that `make(m)` makes to `plans`.
-    fn new(examples: usize, batch: usize, plans: &mut Vec<Plan>, make: impl Fn(usize) -> Result<Plan>) -> Result<Self> {
-        let mut add = |m: usize| -> Result<usize> {
-            plans.push(make(m)?);
-            Ok(plans.len() - 1)
-        };
-        let rest = examples % batch;
-        let whole = if examples >= batch { Some(add(batch)?) } else { None };
-        let ragged = if rest > 0 { Some(add(rest)?) } else { None };
-        Ok(PlansOfPart { examples, batch, whole, ragged })
-    }
-
-    fn mini_batches(&self) -> usize {
-        self.examples.div_ceil(self.batch)
-    }
-
-    /// Lets the executor get ready for runs over the whole part.
-    fn prepare(&self, executor: &mut dyn Executor) -> Result<()> {
-        if let Some(plan) = self.whole {
-            executor.prepare(plan, self.examples / self.batch)?;
-        }
-        if let Some(plan) = self.ragged {
-            executor.prepare(plan, 1)?;
-        }
-        Ok(())
-    }
-
-    /// Runs the plans over the whole part, in order.
-    fn run(&self, executor: &mut dyn Executor, eta: f32, progress: &mut Progress<'_>) -> Result<()> {
-        let mini_batch = |i: usize| MiniBatch { first: (i * self.batch) as u32, slot: i as u32, eta, count: 1 };
-        let mini_batches: Vec<MiniBatch> = (0..self.mini_batches()).map(mini_batch).collect();
-        let (whole, ragged) = mini_batches.split_at(self.examples / self.batch);
-        if let Some(plan) = self.whole {
-            executor.run(plan, whole, progress)?;
-        }
-        if let Some(plan) = self.ragged {
-            executor.run(plan, ragged, progress)?;
-        }
-        Ok(())
-    }
 }
 
 impl<'e, 'd> Trainer<'e, 'd> {
@@ -160,54 +117,35 @@ impl<'e, 'd> Trainer<'e, 'd> {
         data: &'d Data,
         hyperparameters: Hyperparameters,
     ) -> Result<Self> {
-        let Data { dataset, split, .. } = data;
         check(topology, data, hyperparameters)?;
-
-        let order = |part: &str, len: usize| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
-        let training_order = order("training", split.training.len());
-        let training = examples_of(dataset, topology, &training_order);
-        let mut plans = Vec::new();
-        let training_plans = PlansOfPart::new(split.training.len(), hyperparameters.batch, &mut plans, |m| {
-            training_plan(topology, &training, m)
-        })?;
-
-        let parts = [
-            (PartOfData::Training, &split.training, training_order.clone()),
-            (PartOfData::Validation, &split.validation, order("validation", split.validation.len())),
-            (PartOfData::Test, &split.test, order("test", split.test.len())),
-        ];
-        let evaluation_batch = evaluation_batch(topology);
-        let slots = parts.iter().map(|(_, part, _)| part.len().div_ceil(evaluation_batch)).max().unwrap_or(1);
-        let measures = Measures::of(&training, topology, slots);
-        let mut evaluation_plans = Vec::new();
-        for (part, numbers, order) in parts.iter().filter(|(_, numbers, _)| !numbers.is_empty()) {
-            let examples = examples_of(dataset, topology, order);
-            let made = PlansOfPart::new(numbers.len(), evaluation_batch, &mut plans, |m| {
-                evaluation_plan(topology, &examples, m, &measures)
-            })?;
-            evaluation_plans.push((*part, made, Moments::of(dataset, numbers)));
-        }
-
-        executor.load(&plans)?;
-        training_plans.prepare(executor)?;
-        for (_, made, _) in &evaluation_plans {
-            made.prepare(executor)?;
-        }
-        write_examples(executor, &training, dataset)?;
-        for (_, numbers, order) in parts.iter().filter(|(_, numbers, _)| !numbers.is_empty()) {
-            executor.write(order, numbers)?;
-        }
-        let matrices = Matrices::new(topology, hyperparameters.batch);
+        let batch = hyperparameters.batch;
+        let load = |executor: &mut dyn Executor, streaming: Option<&Streaming>| {
+            let layout = Layout::new(topology, data, batch, streaming)?;
+            load(executor, &layout, data, streaming).map(|()| layout)
+        };
+        let mut streaming = Streaming::needed(executor, topology, data, batch)?;
+        let layout = match load(executor, streaming.as_ref()) {
+            Err(error) if error.is::<OutOfMemory>() && streaming.is_none() => {
+                let why = format!("the device does not hold all of it: {error:#}");
+                streaming = Some(Streaming::because(why, executor, topology, data, batch)?);
+                load(executor, streaming.as_ref())?
+            }
+            loaded => loaded?,
+        };
+        let matrices = Matrices::new(topology, batch);
+        let moments =
+            layout.measured.iter().map(|measured| Moments::of(&data.dataset, numbers_of(data, measured.part)));
+        let moments = moments.collect();
         write_parameters(executor, &matrices, parameters)?;
         Ok(Trainer {
             executor,
             topology: topology.clone(),
             hyperparameters,
-            training: &split.training,
-            training_order,
-            training_plans,
-            evaluation_plans,
-            measures,
+            data,
+            holds_first: streaming.is_none(),
+            layout,
+            streaming,
+            moments,
             matrices,
             epoch: 0,
         })
@@ -218,9 +156,15 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.executor
     }
 
+    /// What was chosen where there was a choice, and why: lines for people.
+    pub fn choices(&self) -> Vec<String> {
+        let streaming = self.streaming.iter().map(Streaming::to_string);
+        streaming.chain(self.executor.choices()).collect()
+    }
+
     /// Number of mini-batches in an epoch: steps of gradient descent.
     pub fn steps_per_epoch(&self) -> usize {
-        self.training_plans.mini_batches()
+        self.layout.training.mini_batches()
     }
 
     /// Trains for one epoch: every training example once, in an order of this epoch's own.
@@ -229,12 +173,35 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// # Errors
     /// A failing device.
     pub fn train_epoch(&mut self, progress: &mut Progress<'_>) -> Result<Duration> {
-        let order = epoch_order(self.training, self.hyperparameters.seed, self.epoch);
+        let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, self.epoch);
         let start = Instant::now();
-        self.executor.write(&self.training_order, &order)?;
-        self.training_plans.run(self.executor, self.hyperparameters.eta, progress)?;
+        let plans = self.layout.training;
+        if self.streaming.is_none() {
+            self.executor.write(&self.layout.examples.order, &order)?;
+        }
+        self.go_through(plans, &order, self.hyperparameters.eta, progress)?;
         self.epoch += 1;
         Ok(start.elapsed())
+    }
+
+    /// Runs plans on the examples of an order. Streamed examples are brought along; the order of others
+    /// is on the device.
+    fn go_through(&mut self, plans: PlansOfPart, order: &[u32], eta: f32, progress: &mut Progress<'_>) -> Result<()> {
+        let executor = &mut *self.executor;
+        match &self.streaming {
+            None => plans.start(executor, 0..order.len(), eta, progress)?,
+            Some(streaming) => {
+                self.holds_first = false;
+                let whole = streaming.chunk / plans.batch * plans.batch;
+                // A part of less than one mini-batch fits into a chunk.
+                let most = whole.max(plans.batch.min(order.len()));
+                each_chunk(&self.data.dataset, order, most, |span, chunk| {
+                    chunk.write(executor, &self.layout.examples)?;
+                    plans.start(executor, span, eta, progress)
+                })?;
+            }
+        }
+        executor.finish(progress)
     }
 
     /// ∂C/∂w and ∂C/∂b of the first mini-batch of the first epoch, summed over its examples: what a step
@@ -243,12 +210,13 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// # Errors
     /// A failing device.
     pub fn first_gradients(&mut self) -> Result<Parameters> {
-        let PlansOfPart { batch, whole, .. } = self.training_plans;
-        let Some(plan) = whole else { bail!("no whole mini-batch to find gradients of") };
+        let plans = self.layout.training;
         let before = self.parameters()?;
-        self.executor.write(&self.training_order, &epoch_order(self.training, self.hyperparameters.seed, 0))?;
-        let mini_batch = MiniBatch { first: 0, slot: 0, eta: STEEP * batch as f32, count: 1 };
-        self.executor.run(plan, &[mini_batch], &mut |_| ())?;
+        let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, 0);
+        if self.streaming.is_none() {
+            self.executor.write(&self.layout.examples.order, &order)?;
+        }
+        self.go_through(plans, &order[..plans.batch], STEEP * plans.batch as f32, &mut |_| ())?;
         let after = self.parameters()?;
         write_parameters(self.executor, &self.matrices, &before)?;
         let gradients = |before: &Layers<Vec<f32>>, after: &Layers<Vec<f32>>| {
@@ -301,10 +269,17 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// # Errors
     /// A failing device, or a training part smaller than a mini-batch.
     pub fn time_steps(&mut self, steps: usize) -> Result<Duration> {
-        let PlansOfPart { batch, whole, examples, .. } = self.training_plans;
+        let PlansOfPart { batch, whole, examples, .. } = self.layout.training;
         let Some(plan) = whole else { bail!("no whole mini-batch to measure") };
+        let held = self.streaming.as_ref().map_or(examples, |streaming| streaming.chunk.min(examples));
+        if !self.holds_first {
+            let mut chunk = Chunk::default();
+            chunk.pick(&self.data.dataset, &self.data.split.training[..held])?;
+            chunk.write(self.executor, &self.layout.examples)?;
+            self.holds_first = true;
+        }
         let eta = self.hyperparameters.eta;
-        let first = |i: usize| (i % (examples / batch) * batch) as u32;
+        let first = |i: usize| (i % (held / batch) * batch) as u32;
         let mini_batches: Vec<MiniBatch> =
             (0..steps).map(|i| MiniBatch { first: first(i), slot: 0, eta, count: 1 }).collect();
         let start = Instant::now();
@@ -317,22 +292,24 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// # Errors
     /// A failing device.
     pub fn evaluate(&mut self, part: PartOfData) -> Result<Option<Evaluation>> {
-        let Some((_, plans, moments)) = self.evaluation_plans.iter().find(|(of, ..)| *of == part) else {
+        let Some(at) = self.layout.measured.iter().position(|measured| measured.part == part) else {
             return Ok(None);
         };
-        plans.run(self.executor, 0.0, &mut |_| ())?;
-        let totals: Vec<f32> = self.executor.read(&self.measures.totals)?;
+        let (plans, data) = (self.layout.measured[at].plans, self.data);
+        self.go_through(plans, numbers_of(data, part), 0.0, &mut |_| ())?;
+        let measures = &self.layout.measures;
+        let totals: Vec<f32> = self.executor.read(&measures.totals)?;
         let used = plans.mini_batches();
         let total: f64 = totals[..used].iter().map(|&total| f64::from(total)).sum();
         let (mut correct, mut score) = (None, None);
-        match &self.measures.fit {
+        match &measures.fit {
             Fit::Correct(counts) => {
                 let counts: Vec<u32> = self.executor.read(counts)?;
                 correct = Some(counts[..used].iter().map(|&count| count as usize).sum());
             }
             Fit::SquaredErrors(sums) => {
                 let squared_errors: Vec<f32> = self.executor.read(sums)?;
-                score = Some(moments.score(&squared_errors[..used * sums.cols]));
+                score = Some(self.moments[at].score(&squared_errors[..used * sums.cols]));
             }
         }
         Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
@@ -360,24 +337,66 @@ pub(crate) fn epoch_order(training: &[u32], seed: u64, epoch: usize) -> Vec<u32>
     order
 }
 
+/// The numbers of the examples of a part.
+fn numbers_of(data: &Data, part: PartOfData) -> &[u32] {
+    match part {
+        PartOfData::Training => &data.split.training,
+        PartOfData::Validation => &data.split.validation,
+        PartOfData::Test => &data.split.test,
+    }
+}
+
+/// Loads the plans of a training, and brings what does not change to the device.
+fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Option<&Streaming>) -> Result<()> {
+    let chunk = streaming.map_or(usize::MAX, |streaming| streaming.chunk);
+    executor.load(&layout.plans)?;
+    layout.training.prepare(executor, chunk)?;
+    for Measured { plans, .. } in &layout.measured {
+        plans.prepare(executor, chunk)?;
+    }
+    if streaming.is_some() {
+        write_class_weights(executor, &layout.examples, &data.dataset)?;
+        // Chunks come in the order in which they are used.
+        return executor.write(&layout.examples.order, &(0..chunk as u32).collect::<Vec<_>>());
+    }
+    write_examples(executor, &layout.examples, &data.dataset)?;
+    executor.write(&layout.examples.order, &data.split.training)?;
+    for Measured { part, order, .. } in &layout.measured {
+        executor.write(order, numbers_of(data, *part))?;
+    }
+    Ok(())
+}
+
 /// Brings the inputs and the desired outputs of a data set to a device.
 pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
     match dataset.inputs() {
         Inputs::Bytes { values, .. } => executor.write(&examples.inputs, values)?,
         Inputs::Floats(values) => executor.write(&examples.inputs, values)?,
+        mapped @ Inputs::Mapped(_) => {
+            let row = examples.inputs.cols * examples.inputs.element.size();
+            mapped.each_block(0..dataset.len() as u32, dataset.features(), |first, picked| {
+                executor.write_bytes_at(&examples.inputs, first * row, picked.bytes())
+            })?;
+        }
     }
     match &examples.desired {
-        Desired::Classes { labels, weights } => {
-            if let (Some(matrix), Some(weights)) = (weights, dataset.class_weights()) {
-                let mut weights = weights.to_vec();
-                // A network may have more outputs than there are classes.
-                weights.resize(matrix.len(), 1.0);
-                executor.write(matrix, &weights)?;
-            }
-            executor.write(labels, dataset.labels())
-        }
-        Desired::Numbers(desired) => executor.write(desired, &dataset.desired_numbers()),
+        Desired::Classes { labels, .. } => executor.write(labels, dataset.labels())?,
+        Desired::Numbers(desired) => executor.write(desired, &dataset.desired_numbers())?,
     }
+    write_class_weights(executor, examples, dataset)
+}
+
+/// Brings what an example of each class counts to a device, where not all count alike.
+fn write_class_weights(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
+    if let Desired::Classes { weights: Some(matrix), .. } = &examples.desired
+        && let Some(weights) = dataset.class_weights()
+    {
+        let mut weights = weights.to_vec();
+        // A network may have more outputs than there are classes.
+        weights.resize(matrix.len(), 1.0);
+        executor.write(matrix, &weights)?;
+    }
+    Ok(())
 }
 
 /// Brings weights and biases to a device.
@@ -395,9 +414,9 @@ pub(crate) fn write_parameters(
 
 /// Where plans find the examples of a data set, picked by `order`.
 pub fn examples_of(dataset: &Dataset, topology: &Topology, order: &Matrix) -> Examples {
-    let (element, scale) = match dataset.inputs() {
-        Inputs::Bytes { scale, .. } => (Element::Byte, *scale),
-        Inputs::Floats(_) => (Element::F32, 1.0),
+    let (element, scale) = match dataset.inputs().byte_scale() {
+        Some(scale) => (Element::Byte, scale),
+        None => (Element::F32, 1.0),
     };
     let outputs = topology.n[topology.last()];
     let desired = match dataset.targets() {

@@ -16,7 +16,7 @@ use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::error::Diverged;
-use gpu_backprop::executor::{DeviceDescription, Executor, Progress};
+use gpu_backprop::executor::{DeviceDescription, Executor, Memory, Progress};
 use gpu_backprop::fuse::{KernelSet, fuse};
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::kernel::MiniBatch;
@@ -168,8 +168,16 @@ impl<E: Executor> Executor for Faulty<E> {
         self.inner.prepare(plan, mini_batches)
     }
 
-    fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
-        self.inner.write_bytes(matrix, bytes)
+    fn memory(&self) -> Memory {
+        self.inner.memory()
+    }
+
+    fn limit_memory(&mut self, bytes: u64) {
+        self.inner.limit_memory(bytes);
+    }
+
+    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.inner.write_bytes_at(matrix, offset, bytes)
     }
 
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {

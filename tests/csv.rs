@@ -17,7 +17,7 @@ fn source(path: &str, target: &str) -> Source {
 fn floats(data: &Data) -> &[f32] {
     match data.dataset.inputs() {
         Inputs::Floats(values) => values,
-        Inputs::Bytes { .. } => panic!("tables are floats"),
+        Inputs::Bytes { .. } | Inputs::Mapped(_) => panic!("tables are floats"),
     }
 }
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs the whole test suite. The GPU tests need an adapter: where none is found, a software Vulkan
-# driver is installed on Debian and Ubuntu, if this user may. With CI set, no adapter is a failure.
+# driver is installed on Debian and Ubuntu, if this user may. Model files are also checked from Python, with
+# packages of PyPI in a virtual environment in the target folder. With CI set, it is a failure where either
+# cannot be had.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,6 +29,36 @@ install_software_vulkan() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends mesa-vulkan-drivers libvulkan1
 }
 
+python_folder="${CARGO_TARGET_DIR:-$PWD/target}/python"
+requirements=tests/python/requirements.txt
+
+python_of_folder() {
+    local name
+    for name in bin/python Scripts/python.exe; do
+        if "$python_folder/$name" -c '' 2>/dev/null; then echo "$python_folder/$name" && return 0; fi
+    done
+    return 1
+}
+
+make_virtual_environment() { rm -rf "$python_folder" && python3 -m venv "$python_folder"; }
+
+install_python() {
+    command -v apt-get >/dev/null || return 1
+    say "Python cannot make a virtual environment: installing what that takes (python3, python3-venv)"
+    as_root apt-get update -q || true
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3 python3-venv
+}
+
+# The list of packages is copied last: where it is, the environment is complete.
+prepare_python() {
+    if cmp -s "$requirements" "$python_folder/requirements.txt" && python_of_folder >/dev/null; then return 0; fi
+    say "making a Python environment in $python_folder"
+    make_virtual_environment || { install_python && make_virtual_environment; } || return 1
+    "$(python_of_folder)" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: \
+        -r "$requirements" || return 1
+    cp "$requirements" "$python_folder/requirements.txt"
+}
+
 say "building"
 cargo build --tests
 
@@ -44,6 +76,18 @@ if ! has_vulkan_driver && ! { install_software_vulkan && has_vulkan_driver; }; t
     fi
 fi
 
+if prepare_python; then
+    GPU_BACKPROP_PYTHON="$(python_of_folder)"
+    export GPU_BACKPROP_PYTHON
+elif [ -n "${CI:-}" ]; then
+    say "NO PYTHON ENVIRONMENT: model files cannot be checked from Python, which is a failure in CI"
+    exit 1
+else
+    say "NO PYTHON ENVIRONMENT: THE CHECKS FROM PYTHON WILL BE SKIPPED. They need Python 3.11 or later with venv, \
+and PyPI"
+    skipped="THE CHECKS FROM PYTHON WERE SKIPPED: no Python environment could be made"
+fi
+
 say "the adapters under test"
 cargo run --quiet -- devices
 
@@ -51,7 +95,6 @@ say "testing"
 cargo test --quiet "$@"
 
 if [ -n "${GPU_BACKPROP_SKIP_GPU_TESTS:-}" ]; then
-    say "passed, but THE GPU TESTS WERE SKIPPED: no adapter was found"
-else
-    say "passed"
+    skipped="THE GPU TESTS WERE SKIPPED: no adapter was found${skipped:+; $skipped}"
 fi
+say "passed${skipped:+, but $skipped}"

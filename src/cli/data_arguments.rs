@@ -13,8 +13,8 @@ use crate::error::WrongUsage;
 /// Data to learn from.
 #[derive(Args, Debug)]
 pub(super) struct DataArguments {
-    /// A table such as FILE.csv (with --target); an array: IDX, plain or .gz, or FILE.npy (with --labels),
-    /// or FILE.npz (of x and y); a folder with the four files of MNIST; or `digits`, the built-in
+    /// A table such as FILE.csv or FILE.csv.gz (with --target); an array: IDX, plain or .gz, or FILE.npy (with
+    /// --labels), or FILE.npz (of x and y, or of x_train, y_train, x_test, y_test); a folder with the four files of MNIST; or `digits`, the built-in
     /// handwritten digits.
     data: Option<PathBuf>,
     /// The labels of an array: IDX or NPY.
@@ -51,7 +51,7 @@ pub(super) struct DataArguments {
     #[arg(long, value_name = "FILE")]
     validation_labels: Option<PathBuf>,
     /// Test set: a fraction of the training data (0 for none), or a file of the same kind. The
-    /// built-in digits keep 0.2, an MNIST folder tests on its test files.
+    /// built-in digits keep 0.2, an MNIST folder and an NPZ with x_test test on what they bring along.
     #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
     test: Option<String>,
     /// The labels of --test FILE.
@@ -62,8 +62,8 @@ pub(super) struct DataArguments {
 /// Examples for a network that has been trained.
 #[derive(Args, Debug)]
 pub(super) struct FileArguments {
-    /// A table with the columns that the network was trained on, in any order, `-` for one on stdin; an
-    /// array: IDX, plain or .gz, NPY or NPZ; a folder with the test files of MNIST; or `digits`.
+    /// A table with the columns that the network was trained on, in any order, plain or .gz, `-` for one on
+    /// stdin; an array: IDX, plain or .gz, NPY, or NPZ (of x_test, or x); a folder with the test files of MNIST; or `digits`.
     data: PathBuf,
     #[command(flatten)]
     table: TableArguments,

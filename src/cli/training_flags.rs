@@ -75,6 +75,10 @@ pub struct TrainingFlags {
     /// The most threads to use on the CPU [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
+    /// The most memory of the device that data and network take, in MB of a million bytes: where all data
+    /// does not fit, it is streamed [default: what there is].
+    #[arg(long, value_name = "MB", allow_negative_numbers = true)]
+    device_memory: Option<f64>,
 
     /// Print a table of where the time went, kernel by kernel; training is slower for it.
     #[arg(long)]
@@ -173,6 +177,14 @@ impl From<Tune> for Tuning {
     }
 }
 
+/// What `--device-memory` says, in bytes.
+fn bytes_of(megabytes: f64) -> Result<u64> {
+    if !(megabytes.is_finite() && megabytes > 0.0) {
+        bail!(WrongUsage::new(format!("--device-memory {megabytes}: a number of MB above 0 is needed")));
+    }
+    Ok((1e6 * megabytes) as u64)
+}
+
 impl TrainingFlags {
     /// The options of a run on a device.
     ///
@@ -220,6 +232,7 @@ impl TrainingFlags {
                 profile: self.profile,
                 ..GpuOptions::default()
             },
+            device_memory: self.device_memory.map(bytes_of).transpose()?,
             threads: check_threads(self.threads.unwrap_or_else(all_threads))?,
             output,
         })

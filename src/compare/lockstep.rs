@@ -8,18 +8,20 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Serialize, Serializer};
 
 use super::Side;
 use super::rounding::{Analysis, Numbers};
 use crate::backprop::{Matrices, Measures, evaluation_plan, training_plan};
+use crate::data::{Data, Split};
+use crate::error::WrongUsage;
 use crate::fuse::{KernelSet, fuse};
 use crate::kernel::MiniBatch;
 use crate::plan::{Element, Matrix, Plan, Step};
 use crate::product::Precision;
 use crate::train::Training;
-use crate::trainer::{epoch_order, examples_of, write_examples, write_parameters};
+use crate::trainer::{Streaming, epoch_order, examples_of, write_examples, write_parameters};
 
 /// What came of running in lockstep.
 #[derive(Clone, PartialEq, Serialize, Debug)]
@@ -202,7 +204,10 @@ struct Pair<'s, 'e> {
 /// A failing device, or a training that cannot be.
 pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usize) -> Result<Lockstep> {
     let Training { data, topology, initial, hyperparameters } = *training;
-    let (numbers, batch) = (&data.split.training, hyperparameters.batch);
+    let batch = hyperparameters.batch;
+    let part = streamed(sides, training, mini_batches)?;
+    let data = part.as_ref().unwrap_or(data);
+    let numbers = &data.split.training;
     let order = Matrix::of(Element::U32, "training_order", numbers.len(), 1);
     let examples = examples_of(&data.dataset, topology, &order);
     let kernels = [sides[0].kernels, sides[1].kernels];
@@ -245,7 +250,11 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     for i in 0..mini_batches {
         let (epoch, slot) = (i / per_epoch, i % per_epoch);
         if slot == 0 {
-            let shuffled = epoch_order(numbers, hyperparameters.seed, epoch);
+            let shuffled = match &part {
+                // In the order of the training.
+                Some(part) => part.split.training.clone(),
+                None => epoch_order(numbers, hyperparameters.seed, epoch),
+            };
             for side in pair.sides.iter_mut() {
                 side.executor.write(&order, &shuffled)?;
             }
@@ -266,6 +275,29 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     }
     let Pair { steps, largest, .. } = pair;
     Ok(Lockstep { mini_batches, steps, largest_fraction_of_tolerance: largest, first_difference })
+}
+
+/// The examples of the first mini-batches, in the order of the training, where a device does not hold
+/// all of the data.
+fn streamed(sides: &[Side<'_>; 2], training: &Training<'_>, mini_batches: usize) -> Result<Option<Data>> {
+    let Training { data, topology, hyperparameters, .. } = *training;
+    let batch = hyperparameters.batch;
+    let needed = |side: &Side<'_>| Streaming::needed(&*side.executor, topology, data, batch);
+    if needed(&sides[0])?.is_none() && needed(&sides[1])?.is_none() {
+        return Ok(None);
+    }
+    let order = epoch_order(&data.split.training, hyperparameters.seed, 0);
+    let most = order.len().div_ceil(batch);
+    ensure!(
+        mini_batches <= most,
+        WrongUsage::new(format!(
+            "--lockstep {mini_batches}: a device does not hold all of the data, and an epoch has {most} mini-batches: \
+             use that many or fewer"
+        ))
+    );
+    let dataset = data.dataset.picked(&order[..order.len().min(mini_batches * batch)])?;
+    let split = Split::all_training(0..dataset.len());
+    Ok(Some(Data { name: data.name.clone(), dataset, split }))
 }
 
 impl Pair<'_, '_> {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bytemuck::Pod;
 
 use super::panels::{Line, Width, from_columns, to_columns};
-use crate::executor::check_size;
+use crate::executor::check_place;
 use crate::kernel::Operand;
 use crate::network::reserve;
 use crate::plan::{Element, Matrix};
@@ -104,19 +104,20 @@ impl Store {
         self.index.get(&matrix.name).copied().with_context(|| format!("no loaded plan names {matrix}"))
     }
 
-    /// Writes the first entries of a matrix.
-    pub fn write(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
-        check_size(matrix, bytes.len())?;
+    /// Writes entries of a matrix, from `offset` bytes on.
+    pub fn write(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
+        check_place(matrix, offset, bytes.len())?;
+        let place = offset..offset + bytes.len();
         let index = self.find(matrix)?;
         match &mut self.numbers[index] {
             Numbers::Panels(panels) => {
                 let (rows, cols) = panels.shape;
                 let mut values = panels.to_rows();
-                bytemuck::cast_slice_mut(&mut values)[..bytes.len()].copy_from_slice(bytes);
+                bytemuck::cast_slice_mut(&mut values)[place].copy_from_slice(bytes);
                 panels.finite = None;
                 from_columns(panels.width, &values, (cols, rows), panels.values_mut());
             }
-            numbers => numbers.bytes_mut()[..bytes.len()].copy_from_slice(bytes),
+            numbers => numbers.bytes_mut()[place].copy_from_slice(bytes),
         }
         Ok(())
     }

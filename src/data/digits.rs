@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use super::{Dataset, Inputs, idx};
+use super::{Dataset, idx};
 
 /// Pixels run from 0 to 16.
 const WHITE_TO_BLACK: f32 = 16.0;
@@ -18,9 +18,5 @@ pub fn digits() -> Result<Dataset> {
     let images = idx::decode(&include_bytes!("digits/images.idx3.gz")[..], None)?;
     let labels = idx::decode(&include_bytes!("digits/labels.idx1.gz")[..], None)?;
     let (features, inputs, _) = images.into_images()?;
-    let inputs = match inputs {
-        Inputs::Bytes { values, .. } => Inputs::Bytes { values, scale: 1.0 / WHITE_TO_BLACK },
-        floats @ Inputs::Floats(_) => floats,
-    };
-    Dataset::new(inputs, features, labels.into_labels()?)
+    Dataset::new(inputs.with_byte_scale(1.0 / WHITE_TO_BLACK), features, labels.into_labels()?)
 }

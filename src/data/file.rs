@@ -1,14 +1,21 @@
 //! What kind of file it is, by what it begins with.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::archive::{self, Part};
+use super::labels::Labels;
 use super::npy::MAGIC;
-use super::{Dataset, Inputs, Targets, Task, digits, idx, npy};
+use super::unpacking::{GZIP, unpacked};
+use super::{Dataset, Inputs, Targets, Task, digits, idx, mapped, npy};
 use crate::error::WrongUsage;
+use crate::host_memory;
+
+/// Arrays of as many bytes stay in their files.
+const MAPPED_FROM: u64 = 16 << 20;
 
 /// Whether `path` is the built-in data.
 pub(super) fn is_built_in(path: &Path) -> bool {
@@ -29,13 +36,30 @@ pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
         // A pipe can be read once only, and an array is never read through one.
         return Ok(!path.is_dir());
     }
+    let head = head(path).with_context(|| path.display().to_string())?;
+    if head.starts_with(&GZIP) {
+        // What cannot be unpacked is told of where it is read.
+        let inside = File::open(path).and_then(unpacked).and_then(beginning).unwrap_or_default();
+        return Ok(is_named_table(path) || !(inside.is_empty() || inside.starts_with(&[0, 0])));
+    }
+    Ok(!head.starts_with(&[0, 0]) && kind(path, &head) == Kind::Idx)
+}
+
+/// Whether a compressed file is said to be a table by its name.
+fn is_named_table(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_lowercase();
+    [".csv.gz", ".tsv.gz", ".txt.gz"].iter().any(|end| name.ends_with(end))
+}
+
+/// The first bytes of a file, by which its kind is told.
+fn head(path: &Path) -> io::Result<Vec<u8>> {
+    File::open(path).and_then(beginning)
+}
+
+fn beginning(source: impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    file.take(4).read_to_end(&mut head).with_context(|| path.display().to_string())?;
-    let gzip = head.starts_with(&[0x1f, 0x8b]);
-    let compressed_table = gzip && [".csv.gz", ".tsv.gz"].iter().any(|end| path.to_string_lossy().ends_with(end));
-    ensure!(!compressed_table, "{}: unpack it first: a table is read as it is", path.display());
-    Ok(!gzip && !head.starts_with(&[0, 0]) && kind(path, &head) == Kind::Idx)
+    source.take(4).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,45 +87,83 @@ fn kind_of(path: &Path) -> Result<Kind> {
         // What it begins with could not be read again.
         return Ok(Kind::Idx);
     }
-    let mut head = Vec::new();
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    file.take(4).read_to_end(&mut head).with_context(|| path.display().to_string())?;
-    Ok(kind(path, &head))
+    Ok(kind(path, &head(path).with_context(|| path.display().to_string())?))
 }
 
 /// The inputs of an array file, how many there are for each example, and the number of examples.
 fn images(path: &Path) -> Result<(usize, Inputs, usize)> {
     let context = || path.display().to_string();
-    match kind_of(path)? {
+    let kind = kind_of(path)?;
+    if let Some(mapped) = mapped_images(path, kind)? {
+        return Ok(mapped);
+    }
+    match kind {
         Kind::Idx => idx::read(path)?.into_images().with_context(context),
         Kind::Npy => npy::read(path)?.into_images().with_context(context),
-        Kind::Npz => npy::read_archive(path, false)?.0.into_images().with_context(context),
+        Kind::Npz => archive::open(path)?.inputs(Part::Test).and_then(npy::Array::into_images).with_context(context),
     }
 }
 
+/// The inputs of an array file that is large and plain, where they stay in it. What is wrong with a file
+/// is found by reading it.
+fn mapped_images(path: &Path, kind: Kind) -> Result<Option<(usize, Inputs, usize)>> {
+    let context = || path.display().to_string();
+    if kind == Kind::Npz || !path.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(path).with_context(context)?;
+    let stored = file.metadata().with_context(context)?.len();
+    if stored < MAPPED_FROM {
+        return Ok(None);
+    }
+    let mut reader = BufReader::new(&file);
+    let layout = match kind {
+        Kind::Npy => npy::layout(&mut reader),
+        _ => idx::layout(&mut reader).map(Some),
+    };
+    let Ok(Some(layout)) = layout else { return Ok(None) };
+    let memory = host_memory::free().unwrap_or(u64::MAX);
+    let inputs = mapped::open(path, file, stored, &layout, memory)?;
+    Ok(inputs.map(|inputs| (layout.shape[1..].iter().product(), inputs, layout.shape[0])))
+}
+
 /// The targets of the examples of an array, from a file of their own.
-fn targets_of(path: &Path, task: Task) -> Result<Targets> {
+fn labels_of(path: &Path, task: Task) -> Result<Labels> {
     let context = || path.display().to_string();
     match (kind_of(path)?, task) {
-        (Kind::Idx, Task::Classification) => idx::read(path)?.into_labels().map(Targets::Classes).with_context(context),
-        (Kind::Idx, Task::Regression) => idx::read(path)?.into_numbers().with_context(context),
-        (Kind::Npy, task) => array_targets(npy::read(path)?, task).with_context(context),
+        (Kind::Idx, Task::Classification) => {
+            idx::read(path)?.into_labels().map(|labels| Labels::Known(Targets::Classes(labels))).with_context(context)
+        }
+        (Kind::Idx, Task::Regression) => idx::read(path)?.into_numbers().map(Labels::Known).with_context(context),
+        (Kind::Npy, task) => npy::read_labels(path, task),
         (Kind::Npz, _) => bail!("{}: labels are an NPY or an IDX file", path.display()),
     }
 }
 
-fn array_targets(array: npy::Array, task: Task) -> Result<Targets> {
-    match task {
-        Task::Classification => array.into_labels().map(Targets::Classes),
-        Task::Regression => array.into_numbers(),
-    }
+/// Inputs and labels of an archive.
+fn archived(path: &Path, part: Part, task: Task) -> Result<(npy::Array, Labels)> {
+    let mut archive = archive::open(path)?;
+    let context = || path.display().to_string();
+    let inputs = archive.inputs(part).with_context(context)?;
+    Ok((inputs, archive.labels(part, task).with_context(context)?))
 }
 
-/// The examples of an array with their targets, as they are in the files; `flag` names the labels.
+/// The test part that a file brings along: that of an archive which is divided.
+///
+/// # Errors
+/// As [`labelled`].
+pub(super) fn own_test_part(path: &Path, task: Task) -> Result<Option<Dataset>> {
+    let archive = path.is_file() && kind_of(path)? == Kind::Npz;
+    let has_one = archive && archive::open(path)?.has_test_part().with_context(|| path.display().to_string())?;
+    has_one.then(|| labelled(path, None, Part::Test, "--labels", task)).transpose()
+}
+
+/// The examples of an array with their targets, as they are in the files; `flag` names the labels, and of
+/// an archive that is divided it is this part.
 ///
 /// # Errors
 /// Files that cannot be read, are damaged or do not belong together.
-pub(super) fn labelled(path: &Path, labels: Option<&Path>, flag: &str, task: Task) -> Result<Dataset> {
+pub(super) fn labelled(path: &Path, labels: Option<&Path>, part: Part, flag: &str, task: Task) -> Result<Dataset> {
     if is_built_in(path) {
         ensure!(labels.is_none(), WrongUsage::new(format!("{flag}: the built-in data has its own labels")));
         return in_task(digits::digits()?, task);
@@ -111,25 +173,26 @@ pub(super) fn labelled(path: &Path, labels: Option<&Path>, flag: &str, task: Tas
         return super::source::mnist_part(path, "t10k", task);
     }
     let archive = path.is_file() && kind_of(path)? == Kind::Npz;
-    let ((features, inputs, examples), targets, of) = match labels {
-        Some(file) => (images(path)?, targets_of(file, task)?, file),
+    let ((features, inputs, examples), labels, of) = match labels {
+        Some(file) => {
+            let divided = archive && archive::open(path)?.is_divided();
+            ensure!(!divided, WrongUsage::new(format!("{flag}: {} has its own labels", path.display())));
+            (images(path)?, labels_of(file, task)?, file)
+        }
         None if archive => {
-            let (inputs, labels) = npy::read_archive(path, true)?;
-            let labels = labels.context("labels were asked for").and_then(|array| array_targets(array, task));
-            let context = || path.display().to_string();
-            (inputs.into_images().with_context(context)?, labels.with_context(context)?, path)
+            let (inputs, labels) = archived(path, part, task)?;
+            (inputs.into_images().with_context(|| path.display().to_string())?, labels, path)
         }
         None => bail!(WrongUsage::new(format!("{} needs its labels: add {flag} FILE", path.display()))),
     };
     ensure!(
-        examples == targets.len(),
+        examples == labels.len(),
         "{} has {examples} images, but {} has {} labels: they must belong together",
         path.display(),
         of.display(),
-        targets.len()
+        labels.len()
     );
-    Dataset::with_targets(inputs, features, targets)
-        .with_context(|| format!("{} with {}", path.display(), of.display()))
+    labels.of(inputs, features).with_context(|| format!("{} with {}", path.display(), of.display()))
 }
 
 /// Classes 0, 1, 2, ... where classes are asked for, else as numbers.
@@ -150,7 +213,7 @@ fn in_task(dataset: Dataset, task: Task) -> Result<Dataset> {
 /// As [`labelled`].
 pub(super) fn unlabelled(path: &Path) -> Result<(Inputs, usize)> {
     if is_built_in(path) || path.is_dir() {
-        let (inputs, features, _) = labelled(path, None, "--labels", Task::Classification)?.into_parts();
+        let (inputs, features, _) = labelled(path, None, Part::Test, "--labels", Task::Classification)?.into_parts();
         return Ok((inputs, features));
     }
     let (features, inputs, _) = images(path)?;

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
+use super::mapped::{Entry, Layout, Number};
 use super::{Inputs, Targets, unpacking};
 
 /// The contents of an IDX file.
@@ -44,6 +45,11 @@ impl IdxElement {
         }
     }
 
+    /// What an entry is multiplied with, for one that stays a byte.
+    fn byte_scale(self) -> Option<f32> {
+        (self == IdxElement::U8).then_some(1.0 / 255.0)
+    }
+
     /// The value of one entry; every type but the largest `f64`s fits an `f64` exactly.
     fn value(self, bytes: &[u8]) -> f64 {
         fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
@@ -76,6 +82,21 @@ pub fn read(path: &Path) -> Result<Idx> {
         file.rewind().with_context(context)?;
     }
     decode(BufReader::new(file), stored).with_context(context)
+}
+
+/// Where a plain IDX file holds its array.
+///
+/// # Errors
+/// As [`read`], of its header.
+pub(super) fn layout(reader: &mut impl Read) -> Result<Layout> {
+    let Header { dimensions, element, length, .. } = Header::read(reader)?;
+    let number = match element {
+        IdxElement::U8 => Number::Unsigned,
+        IdxElement::I8 | IdxElement::I16 | IdxElement::I32 => Number::Signed,
+        IdxElement::F32 | IdxElement::F64 => Number::Float,
+    };
+    let entry = Entry { number, size: element.size(), big_endian: true };
+    Ok(Layout { start: length as usize, shape: dimensions, entry, byte_scale: element.byte_scale() })
 }
 
 /// Refuses a compressed file before any of it is kept: one that unpacks to far more than it is, or that
@@ -205,9 +226,9 @@ impl Idx {
         );
         let examples = self.examples();
         let features = if self.examples() == 0 { 1 } else { self.bytes.len() / self.element.size() / self.examples() };
-        let inputs = match self.element {
-            IdxElement::U8 => Inputs::Bytes { values: self.bytes, scale: 1.0 / 255.0 },
-            _ => Inputs::Floats(self.values().map(|value| value as f32).collect()),
+        let inputs = match self.element.byte_scale() {
+            Some(scale) => Inputs::Bytes { values: self.bytes, scale },
+            None => Inputs::Floats(self.values().map(|value| value as f32).collect()),
         };
         Ok((features, inputs, examples))
     }

@@ -1,25 +1,27 @@
-//! NPY and NPZ, the formats of NumPy: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//! NPY, the format of NumPy: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 //!
-//! Arrays of numbers only: pickled Python objects are never read.
+//! Arrays of numbers, and of text as labels: pickled Python objects are never read.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use zip::ZipArchive;
 
 use super::idx::{described, width_of_numbers};
-use super::{Inputs, Targets, unpacking};
+use super::labels::Labels;
+use super::mapped::{Entry, Layout, Number};
+use super::{Inputs, Targets, Task, unpacking};
+
+mod text;
+
+pub use text::decode_labels;
 
 /// What an NPY file begins with.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// The longest header that is read; that of an array of numbers has about 100 bytes.
 const MAX_HEADER: usize = 1 << 16;
-
-/// The names of the inputs in an NPZ file, and those of the labels.
-const NAMES: [[&str; 3]; 2] = [["x", "X", "inputs"], ["y", "Y", "labels"]];
 
 /// An array of numbers, in C order.
 #[derive(Clone, PartialEq, Debug)]
@@ -60,37 +62,30 @@ pub fn read(path: &Path) -> Result<Array> {
     decode(BufReader::new(file), stored).with_context(context)
 }
 
-/// Reads the inputs of an NPZ file, `x`, and if asked for its labels, `y`.
+/// Where an NPY file holds its array; `None` for one in Fortran order, which is put in order in memory.
 ///
 /// # Errors
-/// A file that is no archive or has no such arrays, and as [`read`]; each names the file and the array.
-pub fn read_archive(path: &Path, with_labels: bool) -> Result<(Array, Option<Array>)> {
-    let context = || path.display().to_string();
-    let file = File::open(path).with_context(context)?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).with_context(context)?;
-    let inputs = entry(&mut archive, NAMES[0]).with_context(context)?;
-    let labels = with_labels.then(|| entry(&mut archive, NAMES[1]).with_context(context)).transpose()?;
-    Ok((inputs, labels))
+/// As [`read`], of its header.
+pub(super) fn layout(reader: &mut impl Read) -> Result<Option<Layout>> {
+    let Header { of, big_endian, fortran_order, shape, length, .. } = Header::of(Start::read(reader)?)?;
+    let number = match of {
+        Type::Bool | Type::Unsigned(_) => Number::Unsigned,
+        Type::Signed(_) => Number::Signed,
+        Type::Float(_) => Number::Float,
+    };
+    let entry = Entry { number, size: of.size(), big_endian };
+    Ok((!fortran_order).then_some(Layout { start: length as usize, shape, entry, byte_scale: of.byte_scale() }))
 }
 
-fn entry(archive: &mut ZipArchive<BufReader<File>>, names: [&str; 3]) -> Result<Array> {
-    let number = names.iter().find_map(|name| archive.index_for_name(&format!("{name}.npy")));
-    let Some(number) = number else {
-        let known = archive.file_names().flatten().map(|name| name.trim_end_matches(".npy").to_string());
-        let known: Vec<String> = known.take(12).collect();
-        bail!("it has no array `{}`; there are {}", names[0], known.join(", "));
-    };
-    let (name, size, compressed) = {
-        let entry = archive.by_index(number)?;
-        (entry.name()?.into_owned(), entry.size(), entry.compressed_size())
-    };
-    let context = || format!("array {name}");
-    unpacking::check(size, compressed).with_context(context)?;
-    if unpacking::is_to_be_counted(size, compressed) {
-        let found = unpacking::count(archive.by_index(number)?, size).with_context(context)?;
-        ensure!(found == size, "array {name}: {size} bytes are claimed, but it has {found}");
-    }
-    decode(archive.by_index(number)?, size).with_context(context)
+/// Reads an NPY file of labels: classes, as whole numbers from 0 or as text, or the numbers of a regression.
+///
+/// # Errors
+/// As [`read`], and what is neither.
+pub(super) fn read_labels(path: &Path, task: Task) -> Result<Labels> {
+    let context = || path.display().to_string();
+    let file = File::open(path).with_context(context)?;
+    let stored = file.metadata().with_context(context)?.len();
+    decode_labels(BufReader::new(file), stored, task).with_context(context)
 }
 
 /// Decodes NPY of `stored` bytes.
@@ -98,18 +93,43 @@ fn entry(archive: &mut ZipArchive<BufReader<File>>, names: [&str; 3]) -> Result<
 /// # Errors
 /// As [`read`], without the name of the file.
 pub fn decode(mut reader: impl Read, stored: u64) -> Result<Array> {
-    let header = Header::read(&mut reader)?;
-    let expected = header.length + header.size as u64;
-    ensure!(stored >= expected, "truncated: its header claims {expected} bytes, but it has {stored}");
-    ensure!(stored == expected, "it goes on after the {:?} entries that its header claims", header.shape);
+    let start = Start::read(&mut reader)?;
+    array(start, reader, stored)
+}
+
+/// Decodes the numbers that come after `start`.
+fn array(start: Start, mut reader: impl Read, stored: u64) -> Result<Array> {
+    let header = Header::of(start)?;
+    check_stored(header.length + header.size as u64, stored, &header.shape)?;
     let array = header.entries(&mut reader)?;
-    // An archive checks its sum at the end of an entry.
-    let mut more = [0];
-    ensure!(reader.read(&mut more).map_err(|error| anyhow!("damaged: {error}"))? == 0, "it goes on after its entries");
+    check_end(reader)?;
     Ok(array)
 }
 
-impl Header {
+/// Makes sure that there are as many bytes as a header claims, before anything is made of them.
+fn check_stored(expected: u64, stored: u64, shape: &[usize]) -> Result<()> {
+    ensure!(stored >= expected, "truncated: its header claims {expected} bytes, but it has {stored}");
+    ensure!(stored == expected, "it goes on after the {shape:?} entries that its header claims");
+    Ok(())
+}
+
+/// Makes sure that this is the end: an archive checks its sum there.
+fn check_end(mut reader: impl Read) -> Result<()> {
+    let more = reader.read(&mut [0]).map_err(|error| anyhow!("damaged: {error}"))?;
+    ensure!(more == 0, "it goes on after its entries");
+    Ok(())
+}
+
+/// What the header of a file says.
+struct Start {
+    descr: String,
+    fortran_order: bool,
+    shape: Vec<usize>,
+    /// Bytes of the header.
+    length: u64,
+}
+
+impl Start {
     fn read(reader: &mut impl Read) -> Result<Self> {
         let truncated = |_| anyhow!("truncated: it ends within the header");
         let mut start = [0; 8];
@@ -131,16 +151,25 @@ impl Header {
         let header =
             parse(text).with_context(|| format!("its header cannot be read: {}", text.trim().escape_debug()))?;
         let (descr, fortran_order, shape) = header;
+        Ok(Start { descr, fortran_order, shape, length: (8 + bytes + length) as u64 })
+    }
+}
+
+impl Header {
+    /// What a header means, if it is that of an array of numbers.
+    fn of(start: Start) -> Result<Self> {
+        let Start { descr, fortran_order, shape, length } = start;
         let (of, big_endian) = element(&descr)?;
         let size = unpacking::size_of_entries(&shape, of.size())?;
-        Ok(Header { of, big_endian, fortran_order, shape, size, length: (8 + bytes + length) as u64 })
+        Ok(Header { of, big_endian, fortran_order, shape, size, length })
     }
 
     fn entries(self, mut reader: impl Read) -> Result<Array> {
         let element = self.of.size();
         let entries = self.size / element;
         let order = Order { fortran: self.fortran_order, shape: &self.shape };
-        let bytes = matches!(self.of, Type::Bool | Type::Unsigned(1));
+        let byte_scale = self.of.byte_scale();
+        let bytes = byte_scale.is_some();
         let (mut small, mut wide) = (Vec::new(), Vec::new());
         let room = if bytes { small.try_reserve_exact(entries) } else { wide.try_reserve_exact(entries) };
         room.map_err(|_| anyhow!("its {entries} entries are more than memory holds"))?;
@@ -168,8 +197,10 @@ impl Header {
             }
             done += some;
         }
-        let scale = if self.of == Type::Bool { 1.0 } else { 1.0 / 255.0 };
-        let values = if bytes { Inputs::Bytes { values: small, scale } } else { Inputs::Floats(wide) };
+        let values = match byte_scale {
+            Some(scale) => Inputs::Bytes { values: small, scale },
+            None => Inputs::Floats(wide),
+        };
         Ok(Array { shape: self.shape, values })
     }
 }
@@ -201,6 +232,15 @@ impl Type {
         match self {
             Type::Bool => 1,
             Type::Signed(size) | Type::Unsigned(size) | Type::Float(size) => size,
+        }
+    }
+
+    /// What an entry is multiplied with, for one that stays a byte.
+    fn byte_scale(self) -> Option<f32> {
+        match self {
+            Type::Bool => Some(1.0),
+            Type::Unsigned(1) => Some(1.0 / 255.0),
+            _ => None,
         }
     }
 
@@ -296,12 +336,19 @@ fn quoted(text: &str) -> Result<(&str, &str)> {
     text[1..].split_once(quote).context("a quote without end")
 }
 
+/// Makes sure that an array has the shape of labels.
+fn check_column(shape: &[usize]) -> Result<()> {
+    let column = shape.len() == 2 && shape[1] == 1;
+    ensure!(shape.len() == 1 || column, "{} where labels have 1 dimension (are these inputs?)", described(shape));
+    Ok(())
+}
+
 impl Array {
     /// Inputs of each example, the inputs, and the number of examples.
     ///
     /// # Errors
     /// Fewer than two dimensions.
-    pub(super) fn into_images(self) -> Result<(usize, Inputs, usize)> {
+    pub fn into_images(self) -> Result<(usize, Inputs, usize)> {
         ensure!(
             self.shape.len() >= 2,
             "{} where inputs need at least 2, the examples first (are these labels?)",
@@ -319,6 +366,7 @@ impl Array {
         let values = match self.values {
             Inputs::Bytes { values, .. } => values.into_iter().map(f64::from).collect(),
             Inputs::Floats(values) => values.into_iter().map(f64::from).collect(),
+            Inputs::Mapped(_) => bail!("targets are read into memory"),
         };
         Ok(Targets::Numbers { values, width })
     }
@@ -327,13 +375,8 @@ impl Array {
     ///
     /// # Errors
     /// More or fewer dimensions than one, or a label that is not a whole number from 0.
-    pub(super) fn into_labels(self) -> Result<Vec<u32>> {
-        let column = self.shape.len() == 2 && self.shape[1] == 1;
-        ensure!(
-            self.shape.len() == 1 || column,
-            "{} where labels have 1 dimension (are these inputs?)",
-            described(&self.shape)
-        );
+    pub fn into_labels(self) -> Result<Vec<u32>> {
+        check_column(&self.shape)?;
         let label = |(i, value): (usize, f32)| {
             let label = value as u32;
             // Past 2^24 neighbours are one float; no class is that large.
@@ -343,6 +386,7 @@ impl Array {
         match self.values {
             Inputs::Bytes { values, .. } => Ok(values.into_iter().map(u32::from).collect()),
             Inputs::Floats(values) => values.into_iter().enumerate().map(label).collect(),
+            Inputs::Mapped(_) => bail!("labels are read into memory"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::Inputs;
+use super::{Inputs, Picked};
 
 /// The most categories a column of text may have.
 pub const MAX_CATEGORIES: usize = 1000;
@@ -168,9 +168,9 @@ impl Columns {
 impl Preprocessing {
     /// How inputs that are as they should be are read again.
     pub fn of_inputs(inputs: &Inputs) -> Self {
-        match inputs {
-            Inputs::Bytes { scale, .. } => Preprocessing::Bytes { input_scale: *scale },
-            Inputs::Floats(_) => Preprocessing::Floats {},
+        match inputs.byte_scale() {
+            Some(input_scale) => Preprocessing::Bytes { input_scale },
+            None => Preprocessing::Floats {},
         }
     }
 
@@ -180,17 +180,18 @@ impl Preprocessing {
     /// # Errors
     /// Inputs too large to be scaled.
     pub fn fit(inputs: &Inputs, features: usize, examples: &[u32], scale: Scale) -> Result<Self> {
-        Ok(match (inputs, scale) {
-            (Inputs::Bytes { .. }, Scale::None) => Preprocessing::Bytes { input_scale: 1.0 },
-            (Inputs::Bytes { .. }, Scale::Unit) | (Inputs::Floats(_), Scale::None) => Self::of_inputs(inputs),
+        Ok(match (inputs.byte_scale(), scale) {
+            (Some(_), Scale::None) => Preprocessing::Bytes { input_scale: 1.0 },
+            (Some(_), Scale::Unit) | (None, Scale::None) => Self::of_inputs(inputs),
             _ => {
                 let mut statistics = vec![Statistics::default(); features];
-                for &example in examples {
-                    let start = example as usize * features;
-                    for (i, statistics) in statistics.iter_mut().enumerate() {
-                        statistics.add(raw(inputs, start + i));
+                inputs.each_block(examples.iter().copied(), features, |_, picked| {
+                    match picked {
+                        Picked::Bytes(values) => add_rows(&mut statistics, values),
+                        Picked::Floats(values) => add_rows(&mut statistics, values),
                     }
-                }
+                    Ok(())
+                })?;
                 let values: Result<Vec<Values>> = statistics
                     .iter()
                     .enumerate()
@@ -208,10 +209,10 @@ impl Preprocessing {
     /// no finite 32-bit float.
     pub fn apply(&self, inputs: Inputs, features: usize) -> Result<Inputs> {
         match (self, inputs) {
-            (Preprocessing::Bytes { input_scale }, Inputs::Bytes { values, .. }) => {
-                Ok(Inputs::Bytes { values, scale: *input_scale })
+            (Preprocessing::Bytes { input_scale }, inputs) if inputs.byte_scale().is_some() => {
+                Ok(inputs.with_byte_scale(*input_scale))
             }
-            (Preprocessing::Floats {}, floats @ Inputs::Floats(_)) => Ok(floats),
+            (Preprocessing::Floats {}, inputs) if inputs.byte_scale().is_none() => Ok(inputs),
             (Preprocessing::Columns(columns), inputs) => {
                 ensure!(
                     features == columns.columns.len(),
@@ -228,19 +229,7 @@ impl Preprocessing {
                     .collect();
                 let numbers =
                     numbers.ok_or_else(|| anyhow::anyhow!("an array of numbers, where the training data has text"))?;
-                let activation = |i: usize, x: f64| {
-                    let (offset, scale) = numbers[i % features];
-                    ((x - offset) * scale) as f32
-                };
-                Ok(Inputs::Floats(match inputs {
-                    Inputs::Bytes { values, .. } => {
-                        values.iter().enumerate().map(|(i, &byte)| activation(i, f64::from(byte))).collect()
-                    }
-                    Inputs::Floats(mut values) => {
-                        values.iter_mut().enumerate().for_each(|(i, x)| *x = activation(i, f64::from(*x)));
-                        values
-                    }
-                }))
+                Ok(inputs.scaled(&numbers))
             }
             // Bytes are scaled and floats are not: the two would not mean the same.
             _ => anyhow::bail!("its inputs are of another type than those of the training data"),
@@ -261,10 +250,10 @@ impl Preprocessing {
     }
 }
 
-fn raw(inputs: &Inputs, i: usize) -> f64 {
-    match inputs {
-        Inputs::Bytes { values, .. } => f64::from(values[i]),
-        Inputs::Floats(values) => f64::from(values[i]),
+/// Learns from examples, a row for each.
+fn add_rows<T: Copy + Into<f64>>(statistics: &mut [Statistics], values: &[T]) {
+    for row in values.chunks_exact(statistics.len()) {
+        statistics.iter_mut().zip(row).for_each(|(statistics, &x)| statistics.add(x.into()));
     }
 }
 

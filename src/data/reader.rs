@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::archive::Part;
 use super::preprocessing::Columns;
 use super::table::{Matched, Row, Rows, TableOptions, listed, shown, target_number, whole_number};
-use super::{Dataset, Inputs, Outputs, Preprocessing, Targets, file};
+use super::unpacking::unpacked;
+use super::{Dataset, Inputs, Outputs, Picked, Preprocessing, Targets, file};
 use crate::error::WrongUsage;
 
 /// What a network takes and gives, as its training data had it.
@@ -86,33 +88,26 @@ impl<'a> ExampleReader<'a> {
     /// that are asked for; each names the file.
     pub fn open(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Self> {
         let name = if file.path == Path::new("-") { "stdin".to_string() } else { file.path.display().to_string() };
-        let table: Option<Box<dyn Read + 'a>> = if file.path == Path::new("-") {
-            Some(Box::new(io::stdin().lock()))
-        } else if file::is_table(&file.path, file.labels.is_some())? {
-            Some(Box::new(File::open(&file.path).with_context(|| name.clone())?))
+        let examples = if file.path == Path::new("-") || file::is_table(&file.path, file.labels.is_some())? {
+            Self::table(file, interface, with_targets).with_context(|| name.clone())?
         } else {
-            None
-        };
-        let examples = match table {
-            Some(source) => Self::table(source, file, interface, with_targets).with_context(|| name.clone())?,
-            None => Self::array(file, interface, with_targets)?,
+            Self::array(file, interface, with_targets)?
         };
         Ok(ExampleReader { interface, name, examples })
     }
 
-    fn table(
-        source: Box<dyn Read + 'a>,
-        file: &ExampleFile,
-        interface: Interface<'a>,
-        with_targets: bool,
-    ) -> Result<Examples<'a>> {
+    fn table(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
         ensure!(
             file.labels.is_none(),
             WrongUsage::new("--labels goes with arrays; a table has its targets in columns of its own: --target")
         );
         let columns = interface.preprocessing.columns(interface.features);
         let names = columns.columns.iter().filter_map(|column| column.name.clone());
-        let rows = Rows::new(source, &file.table.format(names))?;
+        let format = file.table.format(names);
+        let rows = match file.path == Path::new("-") {
+            true => Rows::new(unpacked(io::stdin().lock())?, &format)?,
+            false => Rows::of_file(File::open(&file.path)?, &format)?,
+        };
         let named = &file.table.targets;
         let matched = Matched::new(&columns, rows.header(), rows.width(), named, file.table.no_header)?;
         let wanted = if with_targets { Some(wanted(interface, &columns, &matched)?) } else { None };
@@ -128,8 +123,9 @@ impl<'a> ExampleReader<'a> {
         );
         let (inputs, features, targets) = if with_targets {
             let task = interface.outputs.task();
-            let (inputs, features, targets) =
-                file::labelled(&file.path, file.labels.as_deref(), "--labels", task)?.into_parts();
+            let examples = file::labelled(&file.path, file.labels.as_deref(), Part::Test, "--labels", task)?;
+            let examples = as_learned(examples, interface.outputs).with_context(|| shown.to_string())?;
+            let (inputs, features, targets) = examples.into_parts();
             (inputs, features, Some(targets))
         } else {
             ensure!(file.labels.is_none(), WrongUsage::new("--labels: no labels are needed to predict"));
@@ -142,10 +138,11 @@ impl<'a> ExampleReader<'a> {
             "{shown}: its examples have {features} inputs, the model takes {}",
             interface.features
         );
-        let targets = targets.map(|targets| as_learned(targets, interface.outputs)).transpose();
-        let targets = targets.with_context(|| shown.to_string())?;
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
-        inputs.check_finite(features).with_context(|| shown.to_string())?;
+        // Those with targets have been looked through; they are to be again if they were scaled.
+        if !with_targets || matches!(interface.preprocessing, Preprocessing::Columns(_)) {
+            inputs.check_finite(features).with_context(|| shown.to_string())?;
+        }
         Ok(Examples::Array { inputs, targets, next: 0, examples })
     }
 
@@ -156,7 +153,7 @@ impl<'a> ExampleReader<'a> {
 
     /// Whether its inputs are bytes.
     pub fn gives_bytes(&self) -> bool {
-        matches!(self.examples, Examples::Array { inputs: Inputs::Bytes { .. }, .. })
+        matches!(&self.examples, Examples::Array { inputs, .. } if inputs.byte_scale().is_some())
     }
 
     /// Number of fields so far with a category that the network was not trained on.
@@ -202,13 +199,9 @@ impl<'a> ExampleReader<'a> {
                 let range = *next..next.saturating_add(most).min(*examples);
                 *next = range.end;
                 let features = self.interface.features;
-                let entries = range.start * features..range.end * features;
-                let inputs = match inputs {
-                    Inputs::Bytes { values, scale } => {
-                        Inputs::Bytes { values: values[entries].to_vec(), scale: *scale }
-                    }
-                    Inputs::Floats(values) => Inputs::Floats(values[entries].to_vec()),
-                };
+                let (numbers, mut picked) = (range.clone().map(|i| i as u32).collect::<Vec<u32>>(), Picked::default());
+                inputs.pick(&numbers, features, &mut picked).with_context(name)?;
+                let inputs = inputs.of_picked(picked);
                 let targets = targets.as_ref().map(|targets| targets.part(range.clone()));
                 Ok((!range.is_empty()).then_some(Chunk { inputs, targets, examples: range.len() }))
             }
@@ -220,8 +213,13 @@ impl<'a> ExampleReader<'a> {
     /// # Errors
     /// As [`ExampleReader::next_chunk`], and no examples or no targets.
     pub fn read_all(mut self) -> Result<Dataset> {
-        let chunk = self.next_chunk(usize::MAX)?;
-        let Some(Chunk { inputs, targets, .. }) = chunk else { bail!("{}: no rows", self.name) };
+        let (inputs, targets) = match self.examples {
+            Examples::Array { inputs, targets, .. } => (inputs, targets),
+            Examples::Table(_) => match self.next_chunk(usize::MAX)? {
+                Some(Chunk { inputs, targets, .. }) => (inputs, targets),
+                None => bail!("{}: no rows", self.name),
+            },
+        };
         let targets = targets.with_context(|| format!("{}: no targets were asked for", self.name))?;
         let Interface { features, preprocessing, outputs } = self.interface;
         Dataset::with_targets(inputs, features, targets)?.described(preprocessing.clone(), outputs.clone())
@@ -261,28 +259,14 @@ fn class_of(row: &Row<'_>, at: usize, classes: &HashMap<&str, u32>, names: &[Str
     })
 }
 
-/// The targets of an array, as those that a network learned.
-fn as_learned(targets: Targets, outputs: &Outputs) -> Result<Targets> {
-    match (targets, outputs) {
-        (Targets::Classes(labels), outputs) => in_classes(labels, outputs.classes()).map(Targets::Classes),
-        (Targets::Numbers { values, width }, outputs) => {
+/// The examples of an array, with targets as those that a network learned.
+fn as_learned(examples: Dataset, outputs: &Outputs) -> Result<Dataset> {
+    match (examples.targets(), outputs) {
+        (Targets::Classes(_), outputs) => examples.with_classes(outputs.classes()),
+        (Targets::Numbers { width, .. }, outputs) => {
             let learned = if let Outputs::Numbers(quantities) = outputs { quantities.len() } else { 0 };
-            ensure!(width == learned, "its examples have {width} targets, the model gives {learned}");
-            Ok(Targets::Numbers { values, width })
+            ensure!(*width == learned, "its examples have {width} targets, the model gives {learned}");
+            Ok(examples)
         }
     }
-}
-
-/// The labels 0, 1, 2, ... of an array, as the classes of those names.
-fn in_classes(labels: Vec<u32>, names: &[String]) -> Result<Vec<u32>> {
-    let classes: HashMap<&str, u32> = (0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect();
-    let class = |(i, label): (usize, u32)| match classes.get(label.to_string().as_str()) {
-        Some(&class) => Ok(class),
-        None => bail!(
-            "the label of example {} is {label}, none of the classes of training: {}",
-            i + 1,
-            listed(names.iter().map(String::as_str))
-        ),
-    };
-    labels.into_iter().enumerate().map(class).collect()
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::archive::Part as ArchivePart;
 use super::table::{Table, TableOptions};
 use super::{
-    Dataset, ExampleFile, ExampleReader, Inputs, Interface, Preprocessing, Scale, Split, Targets, Task,
+    Dataset, ExampleFile, ExampleReader, Inputs, Interface, Outputs, Preprocessing, Scale, Split, Targets, Task,
     balanced_weights, file, stratified_part,
 };
 use crate::error::WrongUsage;
@@ -87,7 +88,7 @@ pub fn open(source: &Source) -> Result<Data> {
     );
     let name = path.map_or("built-in handwritten digits".to_string(), |path| path.display().to_string());
     let (mut raw, own_test) = match path {
-        None => (Raw::Array(file::labelled(Path::new("digits"), None, "--labels", task)?), None),
+        None => (Raw::Array(file::labelled(Path::new("digits"), None, ArchivePart::Training, "--labels", task)?), None),
         Some(folder) if folder.is_dir() => {
             let training = Raw::Array(mnist_part(folder, "train", task)?);
             let test = if source.test.is_none() { Some(mnist_part(folder, "t10k", task)?) } else { None };
@@ -97,7 +98,11 @@ pub fn open(source: &Source) -> Result<Data> {
             let table = Table::open(path, &source.table, task).with_context(|| name.clone())?;
             (Raw::Table(table), None)
         }
-        Some(path) => (Raw::Array(file::labelled(path, labels.as_deref(), "--labels", task)?), None),
+        Some(path) => {
+            let training = file::labelled(path, labels.as_deref(), ArchivePart::Training, "--labels", task)?;
+            let test = if source.test.is_none() { file::own_test_part(path, task)? } else { None };
+            (Raw::Array(training), test)
+        }
     };
     if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
         bail!(WrongUsage::new(format!("{flag} goes with a table; {name} is none")));
@@ -107,7 +112,12 @@ pub fn open(source: &Source) -> Result<Data> {
         WrongUsage::new("--class-weight balanced goes with classes; --task regression has none")
     );
     if let (Raw::Array(dataset), Task::Classification) = (&raw, task) {
-        ensure!(dataset.classes() > 1, "{name}: the labels have only the class 0, but at least 2 classes are needed");
+        let file = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
+        let only = dataset.class_name(0);
+        ensure!(
+            dataset.classes() > 1,
+            "{file}: the labels have only the class {only}, but at least 2 classes are needed"
+        );
     }
     if let Some(limit) = source.limit {
         raw.limit(limit, seed)?;
@@ -131,9 +141,11 @@ pub fn open(source: &Source) -> Result<Data> {
     match (test, own_test) {
         (None, Some(test)) => {
             let preprocessing = data.dataset.preprocessing().clone();
-            let context = || format!("the test files of {}", data.name);
+            let name = format!("the test part of {}", data.name);
+            let context = || name.clone();
+            let test = data.in_classes(test).with_context(context)?;
             let test = test.preprocessed(preprocessing).with_context(context)?;
-            data.split.test = data.add(test)?;
+            data.split.test = data.add(test).with_context(context)?;
         }
         _ => data.add_part(test, "test", source).map(|part| data.split.test.extend(part))?,
     }
@@ -175,10 +187,7 @@ impl Raw {
         let scale = source.scale;
         let dataset = match self {
             Raw::Array(dataset) => {
-                let usual = match dataset.inputs() {
-                    Inputs::Bytes { .. } => Scale::Unit,
-                    Inputs::Floats(_) => Scale::None,
-                };
+                let usual = if dataset.inputs().byte_scale().is_some() { Scale::Unit } else { Scale::None };
                 dataset.scaled(training, scale.unwrap_or(usual))?
             }
             Raw::Table(table) => {
@@ -226,6 +235,14 @@ impl Data {
         Ok((before..self.dataset.len()).map(|i| i as u32).collect())
     }
 
+    /// Examples whose labels are text, with the classes of the data set, even if those are numbers.
+    fn in_classes(&self, examples: Dataset) -> Result<Dataset> {
+        match (self.dataset.outputs(), self.dataset.class_names.is_empty() && examples.class_names.is_empty()) {
+            (Outputs::Classes(names), false) => examples.with_classes(&names),
+            _ => Ok(examples),
+        }
+    }
+
     /// Adds the examples of a part that has files of its own; returns their numbers.
     fn add_part(&mut self, part: Option<&Part>, flag: &str, source: &Source) -> Result<Vec<u32>> {
         let Some(Part::Files { examples, labels }) = part else { return Ok(Vec::new()) };
@@ -239,8 +256,9 @@ impl Data {
             }
         };
         let added = if !by_name {
-            let added = file::labelled(examples, labels.as_deref(), &format!("--{flag}-labels"), source.task);
-            let added = added?;
+            let labels_flag = format!("--{flag}-labels");
+            let added = file::labelled(examples, labels.as_deref(), ArchivePart::Test, &labels_flag, source.task)?;
+            let added = self.in_classes(added).with_context(context)?;
             ensure!(
                 added.features() == self.dataset.features(),
                 "{}: its examples have {} inputs, those of the training data {}",
@@ -266,7 +284,7 @@ impl Data {
 pub(super) fn mnist_part(folder: &Path, part: &str, task: Task) -> Result<Dataset> {
     let images = find(folder, &format!("{part}-images"), "idx3-ubyte")?;
     let labels = find(folder, &format!("{part}-labels"), "idx1-ubyte")?;
-    file::labelled(&images, Some(&labels), "--labels", task)
+    file::labelled(&images, Some(&labels), ArchivePart::Training, "--labels", task)
 }
 
 /// The file is published as `stem-kind` and as `stem.kind`, with and without `.gz`.

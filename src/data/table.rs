@@ -5,6 +5,8 @@
 
 mod learn;
 mod matched;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod rows;
 
 pub(super) use learn::target_number;
@@ -13,12 +15,12 @@ pub use matched::Matched;
 pub use rows::{Format, Row, Rows};
 
 /// Whether a field says that its value is missing.
-fn is_missing(field: &str) -> bool {
+pub(super) fn is_missing(field: &str) -> bool {
     matches!(field, "" | "?") || ["na", "n/a", "nan", "null"].iter().any(|word| field.eq_ignore_ascii_case(word))
 }
 
 /// The number that a field is, if it is one; infinity is none.
-fn number(field: &str) -> Option<f64> {
+pub(super) fn number(field: &str) -> Option<f64> {
     field.parse().ok().filter(|number: &f64| number.is_finite())
 }
 

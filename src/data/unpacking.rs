@@ -1,11 +1,18 @@
 //! Guards against files that claim, or unpack to, more than they are.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read};
 
 use anyhow::{Result, anyhow, ensure};
+use flate2::bufread::MultiGzDecoder;
+
+/// What every gzip file begins with.
+pub(super) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// A file may unpack to this, whatever its own size.
 const ALWAYS_ALLOWED: u64 = 64 << 20;
+
+/// So much may come of a stream, however little of it has been read.
+const ALWAYS_STREAMED: u64 = 16 << 20;
 
 /// A file that unpacks to more than that may do so to at most so many times its size.
 const MAX_RATIO: u64 = 100;
@@ -50,4 +57,65 @@ pub(super) fn is_to_be_counted(claimed: u64, stored: u64) -> bool {
 /// Errors of reading.
 pub(super) fn count(reader: impl Read, claimed: u64) -> io::Result<u64> {
     io::copy(&mut reader.take(claimed + 1), &mut io::sink())
+}
+
+/// The bytes of `source`, unpacked on the way where they are gzip. The memory this takes does not grow
+/// with them, and reading fails as soon as they unpack to far more than they are.
+///
+/// # Errors
+/// Errors of reading.
+pub(super) fn unpacked<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut head = Vec::with_capacity(GZIP.len());
+    source.by_ref().take(GZIP.len() as u64).read_to_end(&mut head)?;
+    let gzip = head == GZIP;
+    let source = Cursor::new(head).chain(source);
+    if !gzip {
+        return Ok(Box::new(source));
+    }
+    let counted = Counted { source, bytes: 0 };
+    Ok(Box::new(Unpacking { decoder: MultiGzDecoder::new(BufReader::new(counted)), bytes: 0 }))
+}
+
+/// Counts the bytes that are read.
+struct Counted<R> {
+    source: Chain<Cursor<Vec<u8>>, R>,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+/// Unpacks a stream, and refuses one that unpacks to far more than it is.
+struct Unpacking<R> {
+    decoder: MultiGzDecoder<BufReader<Counted<R>>>,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Unpacking<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.decoder.read(buffer).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => io::Error::new(ErrorKind::UnexpectedEof, "its compressed data is truncated"),
+            ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+                io::Error::new(ErrorKind::InvalidData, format!("its compressed data is damaged: {error}"))
+            }
+            _ => error,
+        })?;
+        self.bytes += read as u64;
+        let stored = self.decoder.get_ref().get_ref().bytes;
+        if self.bytes > ALWAYS_STREAMED + stored.saturating_mul(MAX_RATIO) {
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                format!(
+                    "its first {stored} bytes unpack to more than {MAX_RATIO} times as much: unpack it first, if that \
+                     is meant"
+                ),
+            ));
+        }
+        Ok(read)
+    }
 }

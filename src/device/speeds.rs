@@ -75,6 +75,8 @@ fn read(path: &Path) -> Contents {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn device(driver: &str) -> DeviceDescription {
@@ -113,5 +115,27 @@ mod tests {
         let mut speeds = Speeds::at(Some(path.join("below a file").join("speeds.json")));
         speeds.remember(&device("1"), "64-10", 100.0);
         assert_eq!(speeds.get(&device("1"), "64-10"), Some(100.0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is in the file, what is remembered after it comes back.
+        #[test]
+        fn any_file_can_be_read_and_replaced(
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+            text in "[{}\\[\\]\",:a-z0-9.-]{0,40}",
+            speed in 1e-3f64..1e12,
+        ) {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("speeds.json");
+            for contents in [bytes, format!("{{\"devices\": {text}}}").into(), format!("{{\"devices\": {{{text}}}}}").into()] {
+                std::fs::write(&path, contents).expect("written");
+                let mut speeds = Speeds::at(Some(path.clone()));
+                let _ = (speeds.of(&device("1")), speeds.get(&device("1"), "64-10"));
+                speeds.remember(&device("1"), "64-10", speed);
+                prop_assert_eq!(Speeds::at(Some(path.clone())).get(&device("1"), "64-10"), Some(speed));
+            }
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use anyhow::{Result, anyhow, bail};
 
+use crate::error::OutOfMemory;
+
 /// What went wrong on a device outside of any scope: the first error counts.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Option<String>>>);
@@ -63,7 +65,7 @@ impl Scope {
         let errors = [self.memory, self.internal, self.validation].map(|scope| pollster::block_on(scope.pop()));
         match errors.into_iter().flatten().next() {
             Some(error @ wgpu::Error::OutOfMemory { .. }) => {
-                bail!("out of memory on the device ({})", one_line(&error))
+                bail!(OutOfMemory::new(format!("out of memory on the device ({})", one_line(&error))))
             }
             Some(error) => bail!("{}", one_line(&error)),
             None => Ok(()),

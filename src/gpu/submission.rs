@@ -1,6 +1,12 @@
-//! How many mini-batches go to the device at once.
+//! How many mini-batches go to the device at once, and what is on its way.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Gpu;
+use crate::executor::{PROGRESS_INTERVAL, Progress};
 
 /// The most mini-batches in one submission.
 pub const MAX_MINI_BATCHES: usize = 1024;
@@ -34,6 +40,42 @@ impl SubmissionLength {
         let ratio = TARGET.as_secs_f64() / time.as_secs_f64().max(1e-9);
         let right = (count as f64 * ratio.min(MOST_GROWTH)).round() as usize;
         self.0 = right.clamp(1, MAX_MINI_BATCHES);
+    }
+}
+
+/// Submissions that were sent and not waited for.
+#[derive(Debug)]
+pub struct Flight {
+    /// Each with its plan and the number of its mini-batches.
+    pub submissions: VecDeque<(wgpu::SubmissionIndex, usize, usize)>,
+    /// When the one before the first of them ended, as far as is known.
+    last_end: Instant,
+    /// When progress was last told.
+    reported: Option<Instant>,
+    /// Mini-batches that ended since then.
+    pub finished: usize,
+}
+
+impl Default for Flight {
+    fn default() -> Self {
+        Flight { submissions: VecDeque::new(), last_end: Instant::now(), reported: None, finished: 0 }
+    }
+}
+
+impl Gpu {
+    /// Waits for the first submission in flight.
+    pub(super) fn land(&mut self, progress: &mut Progress<'_>) -> Result<()> {
+        let Some((submission, plan, count)) = self.flight.submissions.pop_front() else { return Ok(()) };
+        self.wait(Some(submission))?;
+        self.plans[plan].length.learn(count, self.flight.last_end.elapsed());
+        let flight = &mut self.flight;
+        flight.last_end = Instant::now();
+        flight.finished += count;
+        if flight.reported.is_none_or(|reported| reported.elapsed() >= PROGRESS_INTERVAL) {
+            progress(std::mem::take(&mut flight.finished));
+            flight.reported = Some(Instant::now());
+        }
+        Ok(())
     }
 }
 

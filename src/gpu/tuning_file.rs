@@ -115,6 +115,8 @@ fn read(path: &Path) -> Contents {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn description(driver: &str) -> DeviceDescription {
@@ -154,5 +156,26 @@ mod tests {
         }
         file.write(&choices("split")).expect("it is written anew");
         assert_eq!(file.read(), choices("split"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is in the file, what is remembered after it comes back.
+        #[test]
+        fn any_file_can_be_read_and_replaced(
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+            text in "[{}\\[\\]\",:a-z0-9.-]{0,40}",
+            chosen in ".{0,10}",
+        ) {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = TuningFile::at(folder.path().join("tuning.json"), &description("1"));
+            for contents in [bytes, format!("{{\"adapters\": {text}}}").into(), format!("{{\"adapters\": {{{text}}}}}").into()] {
+                std::fs::write(&file.path, contents).expect("written");
+                file.read();
+                file.write(&choices(&chosen)).expect("it is written anew");
+                prop_assert_eq!(file.read(), choices(&chosen));
+            }
+        }
     }
 }

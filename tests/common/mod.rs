@@ -1,6 +1,7 @@
 //! What the tests share: the adapters under test, random numbers, and comparing matrices.
 #![allow(dead_code, reason = "each test binary uses a part of this module")]
 
+pub mod bad_files;
 pub mod cases;
 pub mod program;
 

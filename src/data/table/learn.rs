@@ -1,7 +1,6 @@
 //! Tables to learn from.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Seek};
 use std::path::Path;
@@ -9,9 +8,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::matched::{Matched, find_all, no_number};
-use super::{Format, Row, Rows, is_missing, listed, number, shown, whole_number};
+use super::{Format, Row, Rows, is_missing, listed, number, shown};
+use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, TargetColumn, Values, title};
-use crate::data::{MAX_CLASSES, Outputs, Quantity, Targets, Task};
+use crate::data::{Outputs, Quantity, Targets, Task};
 use crate::error::WrongUsage;
 
 /// What is said of a table beside its name.
@@ -95,7 +95,7 @@ impl Table {
     pub fn open(path: &Path, options: &TableOptions, task: Task) -> Result<Self> {
         let file = regular(File::open(path)?)?;
         let format = options.format([]);
-        let mut rows = Rows::new(&file, &format)?;
+        let mut rows = Rows::of_file(file.try_clone()?, &format)?;
         let header = rows.header().map(<[String]>::to_vec);
         let width = rows.width();
         let target_columns = find_targets(options, task, header.as_deref(), width)?;
@@ -206,8 +206,7 @@ impl Table {
 
     /// Reads the table once more, and shows the wanted rows.
     fn each(&self, wanted: &[u32], mut show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
-        (&self.file).rewind()?;
-        let mut rows = Rows::new(&self.file, &self.format)?;
+        let mut rows = Rows::of_file(self.file.try_clone()?, &self.format)?;
         let mut wanted = wanted.iter().peekable();
         let mut number = 0;
         while let (Some(&&next), Some(row)) = (wanted.peek(), rows.next_row()?) {
@@ -308,7 +307,7 @@ enum Learned {
 impl Learned {
     fn is_empty(&self) -> bool {
         match self {
-            Learned::Classes(classes) => classes.labels.is_empty(),
+            Learned::Classes(classes) => classes.is_empty(),
             Learned::Numbers(values) => values.is_empty(),
         }
     }
@@ -316,7 +315,7 @@ impl Learned {
     fn add(&mut self, row: &Row<'_>, columns: &[usize]) -> Result<()> {
         for &at in columns {
             match self {
-                Learned::Classes(classes) => classes.add(row, at)?,
+                Learned::Classes(classes) => classes.add(row.field(at)?, |what| row.error_at(at, what))?,
                 Learned::Numbers(values) => values.push(target_number(row, at)?),
             }
         }
@@ -328,7 +327,15 @@ impl Learned {
     fn finish(self, titles: &[String], names: impl Iterator<Item = String>) -> Result<(Targets, Outputs)> {
         match self {
             Learned::Classes(classes) => {
-                let (labels, classes) = classes.finish(&titles.join(", "))?;
+                let (labels, classes) = classes.finish();
+                ensure!(!labels.is_empty(), "no rows");
+                if let [only] = &classes[..] {
+                    let column = titles.join(", ");
+                    bail!(
+                        "column {column}: every row has the class `{}`, but at least 2 classes are needed",
+                        shown(only)
+                    );
+                }
                 Ok((Targets::Classes(labels), Outputs::Classes(classes)))
             }
             Learned::Numbers(values) => {
@@ -348,69 +355,6 @@ pub(in crate::data) fn target_number(row: &Row<'_>, at: usize) -> Result<f64> {
     let field = row.field(at)?;
     ensure!(!is_missing(field), row.error_at(at, "the number to learn is missing"));
     number(field).ok_or_else(|| row.error_at(at, &format!("{}: --task regression learns numbers", no_number(field))))
-}
-
-/// Collects the classes of the rows.
-#[derive(Default)]
-struct Classes {
-    found: HashMap<String, u32>,
-    names: Vec<String>,
-    labels: Vec<u32>,
-}
-
-impl Classes {
-    fn add(&mut self, row: &Row<'_>, target: usize) -> Result<()> {
-        let field = row.field(target)?;
-        ensure!(!is_missing(field), row.error_at(target, "the class is missing"));
-        let fraction = number(field).is_some_and(|number| number.fract() != 0.0);
-        ensure!(
-            !fraction,
-            row.error_at(
-                target,
-                &format!("`{field}` is a number with a fraction, but classes are needed, names or whole numbers; --task regression learns numbers")
-            )
-        );
-        let name = whole_number(field).map_or(Cow::Borrowed(field), Cow::Owned);
-        let class = match self.found.get(&*name) {
-            Some(&class) => class,
-            None => {
-                let class = self.names.len() as u32;
-                ensure!(
-                    self.names.len() < MAX_CLASSES,
-                    row.error_at(
-                        target,
-                        &format!("more than {MAX_CLASSES} classes; is this the column of the classes?")
-                    )
-                );
-                self.found.insert(name.to_string(), class);
-                self.names.push(name.into_owned());
-                class
-            }
-        };
-        self.labels.push(class);
-        Ok(())
-    }
-
-    /// The labels, and the names of the classes: in the order of numbers if all are, else of text.
-    fn finish(self, column: &str) -> Result<(Vec<u32>, Vec<String>)> {
-        let Classes { names, mut labels, .. } = self;
-        ensure!(!labels.is_empty(), "no rows");
-        ensure!(
-            names.len() > 1,
-            "column {column}: every row has the class `{}`, but at least 2 classes are needed",
-            shown(&names[0])
-        );
-        let numbers: Option<Vec<f64>> = names.iter().map(|name| number(name)).collect();
-        let mut order: Vec<usize> = (0..names.len()).collect();
-        match numbers {
-            Some(numbers) => order.sort_by(|&i, &j| numbers[i].total_cmp(&numbers[j])),
-            None => order.sort_by(|&i, &j| names[i].cmp(&names[j])),
-        }
-        let mut class = vec![0; names.len()];
-        (0..).zip(&order).for_each(|(new, &old)| class[old] = new);
-        labels.iter_mut().for_each(|label| *label = class[*label as usize]);
-        Ok((labels, order.into_iter().map(|old| names[old].clone()).collect()))
-    }
 }
 
 /// A file that can be read again: what is no regular file, such as a pipe, is copied to disk first.

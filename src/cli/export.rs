@@ -1,0 +1,88 @@
+//! `gpu-backprop export`
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use super::{print, print_json};
+use crate::error::WrongUsage;
+use crate::export::{self, Format, Options, Port, Report};
+
+/// The flags of `export`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The trained network.
+    model: PathBuf,
+    /// The format.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    to: FormatArgument,
+    /// Write the network to this file; `-` for stdout.
+    #[arg(short, value_name = "FILE")]
+    output: PathBuf,
+    /// Print what was written as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum FormatArgument {
+    /// ONNX: the network with its preprocessing, and the names of its classes or the units of its numbers.
+    Onnx,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let to_stdout = arguments.output == Path::new("-");
+    ensure!(
+        !(to_stdout && arguments.json),
+        WrongUsage::new("-o - writes the network to stdout, which --json needs for itself: name a file")
+    );
+    let options = Options {
+        model: arguments.model.clone(),
+        format: match arguments.to {
+            FormatArgument::Onnx => Format::Onnx,
+        },
+        output: arguments.output.clone(),
+    };
+    let report = export::run(&options)?;
+    match (to_stdout, arguments.json) {
+        (true, _) => Ok(()),
+        (false, true) => print_json(&report),
+        (false, false) => print(&text(&report)?),
+    }
+}
+
+/// The most inputs that are listed.
+const MAX_INPUTS: usize = 20;
+
+fn text(report: &Report) -> Result<String> {
+    let mut text = String::new();
+    let opsets: Vec<String> = report.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    writeln!(text, "model    {}", report.network)?;
+    writeln!(
+        text,
+        "written  {}: ONNX, opset {}, IR version {}, {} bytes",
+        report.file,
+        opsets.join(" and "),
+        report.ir_version,
+        report.bytes
+    )?;
+    for input in report.inputs.iter().take(MAX_INPUTS) {
+        writeln!(text, "input    {}", line(input))?;
+    }
+    if report.inputs.len() > MAX_INPUTS {
+        writeln!(text, "         and {} more inputs", report.inputs.len() - MAX_INPUTS)?;
+    }
+    for output in &report.outputs {
+        writeln!(text, "output   {}", line(output))?;
+    }
+    Ok(text)
+}
+
+fn line(port: &Port) -> String {
+    let Port { name, r#type, shape, meaning } = port;
+    let shape = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!("{}: {type} ({shape}), {meaning}", name.escape_debug())
+}

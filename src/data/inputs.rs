@@ -1,0 +1,227 @@
+//! The inputs of all examples, in memory or in files that are mapped into it.
+
+use anyhow::{Result, bail};
+
+use super::mapped::Mapped;
+
+/// Entries that are looked at together where all of them are gone through.
+const BLOCK: usize = 1 << 20;
+
+/// The inputs of all examples, row by row.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Inputs {
+    /// Bytes, such as pixels: a quarter of the memory. An activation is `scale` times a byte.
+    Bytes {
+        /// One byte per feature.
+        values: Vec<u8>,
+        /// What a byte is multiplied with.
+        scale: f32,
+    },
+    /// Floats, as they are.
+    Floats(Vec<f32>),
+    /// Bytes or floats that stay in their files and are decoded when they are picked.
+    Mapped(Mapped),
+}
+
+/// The inputs of some examples, one after the other, as a device holds them.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Picked {
+    /// Bytes, which the device scales.
+    Bytes(Vec<u8>),
+    /// Activations.
+    Floats(Vec<f32>),
+}
+
+impl Picked {
+    /// The same as the bytes of a matrix.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Picked::Bytes(values) => values,
+            Picked::Floats(values) => bytemuck::cast_slice(values),
+        }
+    }
+
+    /// An empty vector of bytes, in the memory there is.
+    pub(super) fn cleared_bytes(&mut self) -> &mut Vec<u8> {
+        if !matches!(self, Picked::Bytes(_)) {
+            *self = Picked::Bytes(Vec::new());
+        }
+        let Picked::Bytes(values) = self else { unreachable!("it was just made") };
+        values.clear();
+        values
+    }
+
+    /// An empty vector of floats, in the memory there is.
+    pub(super) fn cleared_floats(&mut self) -> &mut Vec<f32> {
+        if !matches!(self, Picked::Floats(_)) {
+            *self = Picked::Floats(Vec::new());
+        }
+        let Picked::Floats(values) = self else { unreachable!("it was just made") };
+        values.clear();
+        values
+    }
+}
+
+impl Default for Picked {
+    fn default() -> Self {
+        Picked::Bytes(Vec::new())
+    }
+}
+
+impl Inputs {
+    /// Number of inputs of all examples together.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Inputs::Bytes { values, .. } => values.len(),
+            Inputs::Floats(values) => values.len(),
+            Inputs::Mapped(mapped) => mapped.len(),
+        }
+    }
+
+    /// What a byte is multiplied with to become an activation; `None` where inputs are floats.
+    pub fn byte_scale(&self) -> Option<f32> {
+        match self {
+            Inputs::Bytes { scale, .. } => Some(*scale),
+            Inputs::Floats(_) => None,
+            Inputs::Mapped(mapped) => mapped.byte_scale(),
+        }
+    }
+
+    /// Picks the inputs of the examples of these numbers, of `features` inputs each, in this order.
+    ///
+    /// # Errors
+    /// A file that is no longer what it was.
+    pub fn pick(&self, examples: &[u32], features: usize, picked: &mut Picked) -> Result<()> {
+        fn extend<T: Copy>(to: &mut Vec<T>, values: &[T], examples: &[u32], features: usize) {
+            to.reserve(examples.len() * features);
+            for &example in examples {
+                to.extend_from_slice(&values[example as usize * features..][..features]);
+            }
+        }
+        match self {
+            Inputs::Bytes { values, .. } => extend(picked.cleared_bytes(), values, examples, features),
+            Inputs::Floats(values) => extend(picked.cleared_floats(), values, examples, features),
+            Inputs::Mapped(mapped) => mapped.pick(examples, picked)?,
+        }
+        Ok(())
+    }
+
+    /// Inputs in memory, of what was picked from these.
+    pub(super) fn of_picked(&self, picked: Picked) -> Inputs {
+        match picked {
+            Picked::Bytes(values) => Inputs::Bytes { values, scale: self.byte_scale().unwrap_or(1.0) },
+            Picked::Floats(values) => Inputs::Floats(values),
+        }
+    }
+
+    /// Calls `each` with the inputs of examples in order, some at a time, and the number of the first.
+    ///
+    /// # Errors
+    /// As [`Inputs::pick`], and errors of `each`.
+    pub fn each_block(
+        &self,
+        examples: impl IntoIterator<Item = u32>,
+        features: usize,
+        mut each: impl FnMut(usize, &Picked) -> Result<()>,
+    ) -> Result<()> {
+        let most = (BLOCK / features.max(1)).max(1).next_multiple_of(4);
+        let (mut examples, mut numbers, mut picked) = (examples.into_iter(), Vec::new(), Picked::default());
+        let mut first = 0;
+        loop {
+            numbers.clear();
+            numbers.extend(examples.by_ref().take(most));
+            if numbers.is_empty() {
+                return Ok(());
+            }
+            self.pick(&numbers, features, &mut picked)?;
+            each(first, &picked)?;
+            first += numbers.len();
+        }
+    }
+
+    /// # Errors
+    /// An input that is NaN or infinite; of `features` inputs for each example.
+    pub(super) fn check_finite(&self, features: usize) -> Result<()> {
+        let check = |first: usize, values: &[f32]| match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => bail!("input {} of example {} is {}", at % features + 1, first + at / features + 1, values[at]),
+            None => Ok(()),
+        };
+        match self {
+            Inputs::Floats(values) => check(0, values),
+            Inputs::Mapped(mapped) if mapped.byte_scale().is_none() => {
+                self.each_block(0..(self.len() / features) as u32, features, |first, picked| match picked {
+                    Picked::Bytes(_) => Ok(()),
+                    Picked::Floats(values) => check(first, values),
+                })
+            }
+            Inputs::Bytes { .. } | Inputs::Mapped(_) => Ok(()),
+        }
+    }
+
+    /// Keeps the examples of these numbers, ascending, of `features` inputs each.
+    pub(super) fn keep(&mut self, examples: &[u32], features: usize) {
+        fn keep<T: Copy>(values: &mut Vec<T>, examples: &[u32], features: usize) {
+            for (to, &from) in examples.iter().enumerate() {
+                values.copy_within(from as usize * features..(from as usize + 1) * features, to * features);
+            }
+            values.truncate(examples.len() * features);
+            values.shrink_to_fit();
+        }
+        match self {
+            Inputs::Bytes { values, .. } => keep(values, examples, features),
+            Inputs::Floats(values) => keep(values, examples, features),
+            Inputs::Mapped(mapped) => mapped.keep(examples),
+        }
+    }
+
+    /// The same bytes with another scale; floats as they are.
+    pub(super) fn with_byte_scale(mut self, new: f32) -> Self {
+        match &mut self {
+            Inputs::Bytes { scale, .. } => *scale = new,
+            Inputs::Floats(_) => {}
+            Inputs::Mapped(mapped) => mapped.set_byte_scale(new),
+        }
+        self
+    }
+
+    /// Activations (x − offset) · scale, of an offset and a scale for each input of an example.
+    pub(super) fn scaled(self, numbers: &[(f64, f64)]) -> Self {
+        let activation = |i: usize, x: f64| scaled(numbers[i % numbers.len()], x);
+        match self {
+            Inputs::Bytes { values, .. } => {
+                Inputs::Floats(values.iter().enumerate().map(|(i, &byte)| activation(i, f64::from(byte))).collect())
+            }
+            Inputs::Floats(mut values) => {
+                values.iter_mut().enumerate().for_each(|(i, x)| *x = activation(i, f64::from(*x)));
+                Inputs::Floats(values)
+            }
+            Inputs::Mapped(mapped) => Inputs::Mapped(mapped.scaled(numbers)),
+        }
+    }
+
+    /// Adds the inputs of other examples of as many features.
+    ///
+    /// # Errors
+    /// Bytes with another scale or floats where `self` has bytes.
+    pub(super) fn append(&mut self, other: Inputs, features: usize) -> Result<()> {
+        // Bytes are scaled and floats are not: the two would not mean the same.
+        if self.byte_scale() != other.byte_scale() {
+            bail!("its inputs are of another type than those of the training data");
+        }
+        match (&mut *self, other) {
+            (Inputs::Bytes { values, .. }, Inputs::Bytes { values: more, .. }) => values.extend(more),
+            (Inputs::Floats(values), Inputs::Floats(more)) => values.extend(more),
+            (_, other) => {
+                let mut mapped = Mapped::from_inputs(std::mem::replace(self, Inputs::Floats(Vec::new())), features);
+                mapped.append(Mapped::from_inputs(other, features));
+                *self = Inputs::Mapped(mapped);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The activation of a number, of an offset and a scale.
+pub(super) fn scaled((offset, scale): (f64, f64), x: f64) -> f32 {
+    ((x - offset) * scale) as f32
+}

@@ -1,0 +1,138 @@
+//! The classes of examples, as they are written: numbers, or text.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use anyhow::{Error, Result, bail, ensure};
+
+use super::table::{is_missing, listed, number, whole_number};
+use super::{Dataset, Inputs, MAX_CLASSES, Outputs, Targets};
+
+/// The target of each example, from a file of labels.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Labels {
+    /// Classes 0, 1, 2, ..., or numbers.
+    Known(Targets),
+    /// Classes that are text.
+    Names {
+        /// The number of the class of each example.
+        labels: Vec<u32>,
+        /// The names of the classes, in their order.
+        names: Vec<String>,
+    },
+}
+
+impl Labels {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        match self {
+            Labels::Known(targets) => targets.len(),
+            Labels::Names { labels, .. } => labels.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A data set of `features` inputs for each of these labels.
+    ///
+    /// # Errors
+    /// As [`Dataset::with_targets`].
+    pub(super) fn of(self, inputs: Inputs, features: usize) -> Result<Dataset> {
+        match self {
+            Labels::Known(targets) => Dataset::with_targets(inputs, features, targets),
+            Labels::Names { labels, names } => {
+                let dataset = Dataset::new(inputs, features, labels)?;
+                let preprocessing = dataset.preprocessing().clone();
+                dataset.described(preprocessing, Outputs::Classes(names))
+            }
+        }
+    }
+}
+
+/// Collects classes that are given as text, example by example.
+#[derive(Default, Debug)]
+pub(super) struct Classes {
+    found: HashMap<String, u32>,
+    names: Vec<String>,
+    labels: Vec<u32>,
+}
+
+impl Classes {
+    /// The class of the next example; `wrong` makes an error of what is said of it.
+    ///
+    /// # Errors
+    /// A missing class, a number with a fraction, or more than [`MAX_CLASSES`].
+    pub(super) fn add(&mut self, text: &str, wrong: impl Fn(&str) -> Error) -> Result<()> {
+        ensure!(!is_missing(text), wrong("the class is missing"));
+        let fraction = number(text).is_some_and(|number| number.fract() != 0.0);
+        ensure!(
+            !fraction,
+            wrong(&format!(
+                "`{text}` is a number with a fraction, but classes are needed, names or whole numbers; --task regression learns numbers"
+            ))
+        );
+        let name = whole_number(text).map_or(Cow::Borrowed(text), Cow::Owned);
+        let class = match self.found.get(&*name) {
+            Some(&class) => class,
+            None => {
+                let class = self.names.len() as u32;
+                ensure!(
+                    self.names.len() < MAX_CLASSES,
+                    wrong(&format!("more than {MAX_CLASSES} classes: are these names of classes at all?"))
+                );
+                self.found.insert(name.to_string(), class);
+                self.names.push(name.into_owned());
+                class
+            }
+        };
+        self.labels.push(class);
+        Ok(())
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The labels, and the names of the classes: in the order of numbers if all are, else of text.
+    pub(super) fn finish(self) -> (Vec<u32>, Vec<String>) {
+        let Classes { names, mut labels, .. } = self;
+        let numbers: Option<Vec<f64>> = names.iter().map(|name| number(name)).collect();
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        match numbers {
+            Some(numbers) => order.sort_by(|&i, &j| numbers[i].total_cmp(&numbers[j])),
+            None => order.sort_by(|&i, &j| names[i].cmp(&names[j])),
+        }
+        let mut class = vec![0; names.len()];
+        (0..).zip(&order).for_each(|(new, &old)| class[old] = new);
+        labels.iter_mut().for_each(|label| *label = class[*label as usize]);
+        (labels, order.into_iter().map(|old| names[old].clone()).collect())
+    }
+}
+
+impl Dataset {
+    /// The same examples, with the classes of other data, found by their names.
+    ///
+    /// # Errors
+    /// An example whose class is none of `names`.
+    pub(super) fn with_classes(self, names: &[String]) -> Result<Self> {
+        let classes: HashMap<&str, u32> = (0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect();
+        let known: Vec<Option<u32>> =
+            (0..self.classes).map(|class| classes.get(&*self.class_name(class)).copied()).collect();
+        let class = |(i, &label): (usize, &u32)| match known[label as usize] {
+            Some(class) => Ok(class),
+            None => bail!(
+                "the label of example {} is {}, none of the classes of training: {}",
+                i + 1,
+                self.class_name(label as usize),
+                listed(names.iter().map(String::as_str))
+            ),
+        };
+        let labels = self.labels().iter().enumerate().map(class).collect::<Result<Vec<u32>>>()?;
+        let targets = Targets::Classes(labels);
+        Ok(Dataset { targets, classes: names.len(), class_names: names.to_vec(), ..self })
+    }
+}

@@ -1,0 +1,138 @@
+//! Parquet: a table whose columns have types. Its fields are shown as text, so that from here on it is a
+//! table like any other: text is categories, a null is a missing value.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use anyhow::{Result, anyhow, bail, ensure};
+use csv::ByteRecord;
+use parquet::basic::{Compression, Repetition};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
+use parquet::record::reader::RowIter;
+
+use crate::data::unpacking;
+
+/// The rows of a Parquet file.
+pub(super) struct ParquetRows {
+    rows: RowIter<'static>,
+    names: Vec<String>,
+    /// Number of columns beside which a row is to be complete.
+    left: i64,
+}
+
+impl ParquetRows {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// A file that is damaged, or has a column that is no list of single values.
+    pub(super) fn open(file: File) -> Result<Self> {
+        let stored = file.metadata()?.len();
+        caught(|| {
+            let reader = SerializedFileReader::new(file).map_err(|error| damaged(&error))?;
+            check_chunks(reader.metadata(), stored)?;
+            let metadata = reader.metadata().file_metadata();
+            let mut names = Vec::new();
+            for column in metadata.schema().get_fields() {
+                let name = column.name();
+                let single = column.is_primitive()
+                    && (!column.get_basic_info().has_repetition()
+                        || column.get_basic_info().repetition() != Repetition::REPEATED);
+                ensure!(single, "column `{}` holds lists or groups: single values are needed", super::shown(name));
+                names.push(name.to_string());
+            }
+            ensure!(!names.is_empty(), "it has no columns");
+            let left = metadata.num_rows();
+            ensure!(left >= 0, "damaged: it claims {left} rows");
+            Ok(ParquetRows { rows: reader.into_iter(), names, left })
+        })
+    }
+
+    /// The names of the columns.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Reads a row; whether there was one.
+    ///
+    /// # Errors
+    /// A file that is damaged.
+    pub(super) fn read(&mut self, record: &mut ByteRecord) -> Result<bool> {
+        record.clear();
+        let Some(row) = caught(|| self.rows.next().transpose().map_err(|error| damaged(&error)))? else {
+            ensure!(self.left == 0, "truncated: {} rows are missing", self.left);
+            return Ok(false);
+        };
+        self.left -= 1;
+        for (_, field) in row.get_column_iter() {
+            match field {
+                Field::Null => record.push_field(b""),
+                Field::Str(text) => record.push_field(text.as_bytes()),
+                Field::Bytes(bytes) => record.push_field(bytes.data()),
+                Field::Float16(x) => record.push_field(x.to_string().as_bytes()),
+                // As short as they can be written; others of their kind are written with fewer digits.
+                Field::Float(x) => record.push_field(x.to_string().as_bytes()),
+                Field::Double(x) => record.push_field(x.to_string().as_bytes()),
+                Field::Group(_) | Field::ListInternal(_) | Field::MapInternal(_) => {
+                    bail!("it holds lists or groups: single values are needed")
+                }
+                other => record.push_field(other.to_string().as_bytes()),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Makes sure that all parts of the columns can be read, and are not far more than the file.
+fn check_chunks(metadata: &ParquetMetaData, stored: u64) -> Result<()> {
+    let (mut unpacked, mut fields) = (0u64, 0u64);
+    for group in metadata.row_groups() {
+        for chunk in group.columns() {
+            let readable = matches!(
+                chunk.compression(),
+                Compression::UNCOMPRESSED
+                    | Compression::SNAPPY
+                    | Compression::GZIP(_)
+                    | Compression::LZ4
+                    | Compression::LZ4_RAW
+            );
+            let name = chunk.column_path().string();
+            let (name, compression) = (super::shown(&name), chunk.compression());
+            ensure!(readable, "column `{name}` is compressed with {compression}; snappy, gzip and lz4 are read");
+            unpacked = unpacked.saturating_add(u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX));
+            fields = fields.saturating_add(u64::try_from(group.num_rows()).unwrap_or(u64::MAX));
+        }
+    }
+    // A field takes a byte at least as text.
+    unpacking::check(unpacked.max(fields), stored)
+}
+
+fn damaged(error: &parquet::errors::ParquetError) -> anyhow::Error {
+    anyhow!("it cannot be read as Parquet: {error}")
+}
+
+thread_local! {
+    /// Whether a panic of this thread is to be an error, and not shown.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The result of reading, where a panic of the reader is an error as any other: it takes some damaged files
+/// for impossible.
+fn caught<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                usual(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(read));
+    QUIET.set(false);
+    result.unwrap_or_else(|_| bail!("it cannot be read as Parquet: it is damaged"))
+}

@@ -1,0 +1,25 @@
+//! The memory of this machine.
+
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+/// Bytes that programs can still have, within what a container allows; `None` where that cannot be found
+/// out.
+pub fn free() -> Option<u64> {
+    let system =
+        System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
+    // What is mapped or cached of files is given back when others need it.
+    let of_container = system.cgroup_limits().map(|limits| limits.total_memory.saturating_sub(limits.rss));
+    let of_machine = system.available_memory();
+    (of_machine > 0).then(|| of_container.map_or(of_machine, |free| free.min(of_machine)))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn there_is_some() {
+        if sysinfo::IS_SUPPORTED_SYSTEM {
+            // This test itself runs in more than a megabyte.
+            assert!(super::free().expect("a system that tells") > 1 << 20);
+        }
+    }
+}
