@@ -4,7 +4,7 @@
 //! A rounding changes a factor by at most r = 2⁻¹⁰ of it, and so a term of a sum by at most 2 r. Terms of
 //! either sign cancel: a sum of `inner` of them is smaller than that of their magnitudes, by a factor of
 //! √inner where the signs are random. So a product is off by at most 2 r √inner of its norm, and a gradient
-//! by the sum of that over all products that lead to it: forward to the output (n[l-1] terms), back (n[l]
+//! by the sum of that over all products that lead to it: forward to the output (`n[l-1]` terms), back (`n[l]`
 //! terms) and over the mini-batch. What is off by more has lost numbers: too large for 16 bits, or too small.
 
 use anyhow::{Result, ensure};
