@@ -69,23 +69,24 @@ pub struct Activate<'a> {
     pub sigma: Sigma,
 }
 
-impl Activate<'_> {
-    #[inline(always)]
-    fn each<S: Simd>(simd: S, sums: &[f32], b: &[f32], a: &mut [f32], sigma: impl Fn(S::f32s) -> S::f32s) {
-        let lanes = S::F32_LANES;
-        for ((a, b), &sum) in a.chunks_mut(lanes).zip(b.chunks(lanes)).zip(S::as_simd_f32s(sums).0) {
-            store(simd, a, sigma(simd.add_f32s(sum, load(simd, b))));
-        }
-    }
-}
-
 impl Finish<1> for Activate<'_> {
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, _: usize, col: usize, sums: &[f32], [a]: [&mut [f32]; 1]) {
         let b = &self.b[col..][..a.len()];
+        let lanes = S::F32_LANES;
+        let each = a.chunks_mut(lanes).zip(b.chunks(lanes)).zip(S::as_simd_f32s(sums).0);
+        // Written out: a closure would not be compiled for the vectors of this machine.
         match self.sigma {
-            Sigma::Sigmoid => Self::each(simd, sums, b, a, |z| sigmoid(simd, z)),
-            Sigma::Linear => Self::each(simd, sums, b, a, |z| z),
+            Sigma::Sigmoid => {
+                for ((a, b), &sum) in each {
+                    store(simd, a, sigmoid(simd, simd.add_f32s(sum, load(simd, b))));
+                }
+            }
+            Sigma::Linear => {
+                for ((a, b), &sum) in each {
+                    store(simd, a, simd.add_f32s(sum, load(simd, b)));
+                }
+            }
         }
     }
 }
