@@ -30,8 +30,8 @@
 //!    kernels it replaces.
 //! 5. [`executor`], [`gpu`], [`cpu`]: what runs a plan.
 //! 6. [`trainer`], [`classifier`]: epochs and evaluation, and outputs, written once for every executor.
-//! 7. [`train`], [`gradient_check`], [`compare`], [`evaluate`], [`predict`], [`export`], [`mod@bench`], [`check`],
-//!    [`device`], [`data`], [`model_file`], [`onnx`], [`output_file`], [`cli`]: a whole run.
+//! 7. [`train`], [`gradient_check`], [`compare`], [`evaluate`], [`regression`], [`predict`], [`export`],
+//!    [`mod@bench`], [`check`], [`device`], [`data`], [`model_file`], [`onnx`], [`output_file`], [`cli`]: a whole run.
 //!
 //! `backprop` knows no executor, `trainer` knows no executor by name, the executors do not know each
 //! other, and only [`gpu`] says wgpu.
