@@ -2,7 +2,8 @@
 # Runs every fuzz target for so many seconds (10 unless told otherwise), or only those that are named:
 #   fuzz/run.sh [SECONDS [TARGET...]]
 # It needs a C++ compiler for libFuzzer, but neither cargo-fuzz nor a nightly compiler. What is found is kept in
-# the corpus below the target folder; an input that breaks a target is named and ends the script.
+# the corpus below the target folder; an input that breaks a target is named and ends the script. With FUZZ_SEED
+# set, a run from an empty corpus tries the same inputs each time.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -25,7 +26,8 @@ for target in "${targets[@]}"; do
     corpus="$target_folder/fuzz/corpus/$target"
     log="$target_folder/fuzz/$target.log"
     mkdir -p "$corpus" "$target_folder/fuzz/artifacts"
-    if ! "$target_folder/debug/fuzz_$target" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=1024 -timeout=10 \
+    if ! "$target_folder/debug/fuzz_$target" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=256 -timeout=60 \
+        -seed="${FUZZ_SEED:-0}" \
         -artifact_prefix="$target_folder/fuzz/artifacts/$target-" "$corpus" "seeds/$target" >"$log" 2>&1; then
         tail -n 60 "$log"
         printf '\n== fuzz target %s failed: see %s\n' "$target" "$log"

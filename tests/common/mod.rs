@@ -3,6 +3,8 @@
 
 pub mod bad_files;
 pub mod cases;
+#[cfg(target_os = "linux")]
+pub mod measured;
 pub mod program;
 
 use gpu_backprop::fuse::KernelSet;

@@ -1,26 +1,35 @@
 //! Parquet: a table whose columns have types. Its fields are shown as text, so that from here on it is a
 //! table like any other: text is categories, a null is a missing value.
 
+mod delta;
+mod pages;
+
 use std::cell::Cell;
 use std::fs::File;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use csv::ByteRecord;
-use parquet::basic::{Compression, Repetition};
-use parquet::file::metadata::ParquetMetaData;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::Field;
-use parquet::record::reader::RowIter;
+use parquet::basic::Repetition;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::record::reader::{ReaderIter, TreeBuilder};
+use parquet::record::{Field, Row};
 
+use self::pages::RowGroup;
 use crate::data::unpacking;
 
 /// The rows of a Parquet file.
 pub(super) struct ParquetRows {
-    rows: RowIter<'static>,
+    file: Arc<File>,
+    /// Bytes of the file.
+    stored: u64,
+    metadata: ParquetMetaData,
+    /// Number of row groups that were begun, and the rows of the last of them.
+    groups: usize,
+    rows: Option<ReaderIter>,
     names: Vec<String>,
-    /// Number of columns beside which a row is to be complete.
+    /// Number of rows to come.
     left: i64,
 }
 
@@ -32,11 +41,10 @@ impl ParquetRows {
     pub(super) fn open(file: File) -> Result<Self> {
         let stored = file.metadata()?.len();
         caught(|| {
-            let reader = SerializedFileReader::new(file).map_err(|error| damaged(&error))?;
-            check_chunks(reader.metadata(), stored)?;
-            let metadata = reader.metadata().file_metadata();
+            let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(&error))?;
+            check_chunks(&metadata, stored)?;
             let mut names = Vec::new();
-            for column in metadata.schema().get_fields() {
+            for column in metadata.file_metadata().schema().get_fields() {
                 let name = column.name();
                 let single = column.is_primitive()
                     && (!column.get_basic_info().has_repetition()
@@ -45,9 +53,9 @@ impl ParquetRows {
                 names.push(name.to_string());
             }
             ensure!(!names.is_empty(), "it has no columns");
-            let left = metadata.num_rows();
+            let left = metadata.file_metadata().num_rows();
             ensure!(left >= 0, "damaged: it claims {left} rows");
-            Ok(ParquetRows { rows: reader.into_iter(), names, left })
+            Ok(ParquetRows { file: Arc::new(file), stored, metadata, groups: 0, rows: None, names, left })
         })
     }
 
@@ -62,7 +70,7 @@ impl ParquetRows {
     /// A file that is damaged.
     pub(super) fn read(&mut self, record: &mut ByteRecord) -> Result<bool> {
         record.clear();
-        let Some(row) = caught(|| self.rows.next().transpose().map_err(|error| damaged(&error)))? else {
+        let Some(row) = caught(|| self.next_row().map_err(|error| damaged(&error)))? else {
             ensure!(self.left == 0, "truncated: {} rows are missing", self.left);
             return Ok(false);
         };
@@ -84,6 +92,19 @@ impl ParquetRows {
         }
         Ok(true)
     }
+
+    /// The next row, of this row group or the next that has any.
+    fn next_row(&mut self) -> parquet::errors::Result<Option<Row>> {
+        loop {
+            if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
+                return row.map(Some);
+            }
+            let Some(metadata) = self.metadata.row_groups().get(self.groups) else { return Ok(None) };
+            let group = RowGroup { file: &self.file, metadata, stored: self.stored };
+            self.rows = Some(TreeBuilder::new().as_iter(metadata.schema_descr_ptr(), &group)?);
+            self.groups += 1;
+        }
+    }
 }
 
 /// Makes sure that all parts of the columns can be read, and are not far more than the file.
@@ -91,23 +112,18 @@ fn check_chunks(metadata: &ParquetMetaData, stored: u64) -> Result<()> {
     let (mut unpacked, mut fields) = (0u64, 0u64);
     for group in metadata.row_groups() {
         for chunk in group.columns() {
-            let readable = matches!(
-                chunk.compression(),
-                Compression::UNCOMPRESSED
-                    | Compression::SNAPPY
-                    | Compression::GZIP(_)
-                    | Compression::LZ4
-                    | Compression::LZ4_RAW
-            );
             let name = chunk.column_path().string();
             let (name, compression) = (super::shown(&name), chunk.compression());
-            ensure!(readable, "column `{name}` is compressed with {compression}; snappy, gzip and lz4 are read");
+            ensure!(
+                pages::is_readable(compression),
+                "column `{name}` is compressed with {compression}; snappy, gzip, zstd and lz4_raw are read"
+            );
             unpacked = unpacked.saturating_add(u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX));
             fields = fields.saturating_add(u64::try_from(group.num_rows()).unwrap_or(u64::MAX));
         }
     }
-    // A field takes a byte at least as text.
-    unpacking::check(unpacked.max(fields), stored)
+    // A field takes four bytes at least as a number.
+    unpacking::check(unpacked.max(fields.saturating_mul(4)), stored)
 }
 
 fn damaged(error: &parquet::errors::ParquetError) -> anyhow::Error {
