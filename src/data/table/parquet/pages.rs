@@ -55,7 +55,7 @@ impl RowGroupReader for RowGroup<'_> {
 
     fn get_column_page_reader(&self, i: usize) -> ParquetResult<Box<dyn PageReader>> {
         let pages = Pages::new(Arc::clone(self.file), self.metadata.column(i), self.stored);
-        Ok(Box::new(pages.map_err(of_parquet)?))
+        Ok(Box::new(pages.map_err(|error| of_parquet(&error))?))
     }
 
     fn get_column_bloom_filter(&self, _: usize) -> Option<&Sbbf> {
@@ -185,7 +185,7 @@ impl Iterator for Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> ParquetResult<Option<Page>> {
-        self.read().map_err(of_parquet)
+        self.read().map_err(|error| of_parquet(&error))
     }
 
     fn peek_next_page(&mut self) -> ParquetResult<Option<PageMetadata>> {
@@ -277,6 +277,6 @@ fn no_header() -> anyhow::Error {
     anyhow!("the header of a page lacks what belongs to its type")
 }
 
-fn of_parquet(error: anyhow::Error) -> ParquetError {
+fn of_parquet(error: &anyhow::Error) -> ParquetError {
     ParquetError::General(format!("{error:#}"))
 }
