@@ -2,12 +2,12 @@
 //! time, and is ignored where it makes no sense.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::executor::DeviceDescription;
-use crate::gpu::{Tuning, cache_folder, device_key, write_whole};
+use crate::gpu::{Tuning, cache_folder, change, device_key, read};
 
 /// Steps of gradient descent per second, by what was trained.
 pub type SpeedsByWork = BTreeMap<String, f64>;
@@ -56,21 +56,16 @@ impl Speeds {
     /// cannot be written is measured again another time.
     pub fn remember(&mut self, device: &DeviceDescription, work: &str, steps_per_second: f64) {
         let Some(path) = &self.path else { return };
-        let mut contents = read(path);
-        for known in [&mut contents, &mut self.known] {
+        let remember = |known: &mut Contents| {
             known.devices.entry(device_key(device)).or_default().insert(work.to_string(), steps_per_second);
-        }
-        let _ = serde_json::to_vec_pretty(&contents).map(|bytes| write_whole(path, &bytes));
+        };
+        remember(&mut self.known);
+        let _ = change(path, remember);
     }
 }
 
 fn file() -> Option<PathBuf> {
     Some(cache_folder()?.join("speeds.json"))
-}
-
-fn read(path: &Path) -> Contents {
-    let text = std::fs::read(path).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 #[cfg(test)]

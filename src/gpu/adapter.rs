@@ -1,5 +1,7 @@
 //! The adapters of this machine, and what each can do.
 
+use std::collections::HashMap;
+
 use anyhow::{Result, anyhow, bail};
 
 use super::abilities::Abilities;
@@ -21,7 +23,7 @@ pub struct Adapter {
 }
 
 /// Every adapter of this machine, hardware before software, and of each kind in the order in
-/// which the drivers name them.
+/// which the drivers name them. Of several with one name, the second is `NAME (2)`.
 ///
 /// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`, `gl`) and
 /// `WGPU_ADAPTER_NAME` (a part of a name) restrict the list.
@@ -49,7 +51,20 @@ pub fn adapters() -> Vec<Adapter> {
         wgpu::DeviceType::Other => 3,
         wgpu::DeviceType::Cpu => 4,
     });
+    tell_apart(found.iter_mut().map(|adapter| &mut adapter.description));
     found
+}
+
+/// Numbers adapters of the same name and backend, such as two GPUs of one kind, from the second on.
+fn tell_apart<'a>(descriptions: impl Iterator<Item = &'a mut DeviceDescription>) {
+    let mut seen: HashMap<_, u32> = HashMap::new();
+    for description in descriptions {
+        let count = seen.entry((description.name.clone(), description.backend.clone())).or_default();
+        *count += 1;
+        if *count > 1 {
+            description.name = format!("{} ({count})", description.name);
+        }
+    }
 }
 
 impl Adapter {
@@ -259,6 +274,21 @@ mod tests {
     use super::*;
     use crate::executor::Executor;
     use crate::product::COOPERATIVE_8X8;
+
+    #[test]
+    fn adapters_of_one_kind_are_told_apart() {
+        let named = |name: &str, backend: &str| DeviceDescription {
+            kind: "gpu",
+            name: name.into(),
+            backend: Some(backend.into()),
+            driver: None,
+            software: false,
+        };
+        let mut adapters =
+            [named("A", "vulkan"), named("B", "vulkan"), named("A", "vulkan"), named("A", "gl"), named("A", "vulkan")];
+        tell_apart(adapters.iter_mut());
+        assert_eq!(adapters.each_ref().map(|adapter| adapter.name.as_str()), ["A", "B", "A (2)", "A", "A (3)"]);
+    }
 
     #[test]
     fn the_default_limits_are_enough() {

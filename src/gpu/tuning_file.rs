@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::executor::DeviceDescription;
@@ -58,7 +60,7 @@ impl TuningFile {
 
     /// What is remembered; nothing where the file is missing or damaged.
     pub fn read(&self) -> ChoicesByName {
-        read(&self.path).adapters.remove(&self.adapter).unwrap_or_default()
+        read::<Contents>(&self.path).adapters.remove(&self.adapter).unwrap_or_default()
     }
 
     /// Remembers choices, beside those made for other things and on other adapters.
@@ -66,9 +68,9 @@ impl TuningFile {
     /// # Errors
     /// A file that cannot be written.
     pub fn write(&self, choices: &ChoicesByName) -> Result<()> {
-        let mut contents = read(&self.path);
-        contents.adapters.entry(self.adapter.clone()).or_default().extend(choices.clone());
-        write_whole(&self.path, &serde_json::to_vec_pretty(&contents)?)
+        change(&self.path, |contents: &mut Contents| {
+            contents.adapters.entry(self.adapter.clone()).or_default().extend(choices.clone());
+        })
     }
 }
 
@@ -108,9 +110,31 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn read(path: &Path) -> Contents {
+/// What a cache holds; nothing where its file is missing or damaged.
+pub fn read<T: Default + DeserializeOwned>(path: &Path) -> T {
     let text = std::fs::read(path).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Changes what a cache holds. Other runs that change it at the same time wait for their turn, where the
+/// system has locks on files.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn change<T: Default + Serialize + DeserializeOwned>(path: &Path, change: impl FnOnce(&mut T)) -> Result<()> {
+    let lock = path.with_extension("lock");
+    let locked = || {
+        std::fs::create_dir_all(path.parent().context("no folder")?)?;
+        let file = File::options().create(true).truncate(false).write(true).open(&lock)?;
+        // Without locks, the last one of two at the same time is remembered.
+        let _ = file.lock();
+        anyhow::Ok(file)
+    };
+    // Held until it is written.
+    let _file = locked().with_context(|| format!("cannot write {}", lock.display()))?;
+    let mut contents = read(path);
+    change(&mut contents);
+    write_whole(path, &serde_json::to_vec_pretty(&contents)?)
 }
 
 #[cfg(test)]
@@ -144,6 +168,26 @@ mod tests {
         old.write(&choices("split")).expect("it is written");
         new.write(&choices("tiled")).expect("it is written");
         assert_eq!((old.read(), new.read()), (choices("split"), choices("tiled")));
+    }
+
+    #[test]
+    fn choices_made_at_the_same_time_are_all_remembered() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tuning.json");
+        std::thread::scope(|scope| {
+            for run in 0..8 {
+                let file = TuningFile::at(path.clone(), &description(&format!("{run}")));
+                scope.spawn(move || {
+                    for i in 0..10 {
+                        let choice = Choice { chosen: "split".into(), reason: "measured".into() };
+                        file.write(&[(format!("matmul {i}x1x1"), choice)].into()).expect("it is written");
+                    }
+                });
+            }
+        });
+        for run in 0..8 {
+            assert_eq!(TuningFile::at(path.clone(), &description(&format!("{run}"))).read().len(), 10, "{run}");
+        }
     }
 
     #[test]
