@@ -12,13 +12,15 @@ use crate::backprop::training_plan;
 use crate::cost::QUADRATIC;
 use crate::data::{Data, Dataset, Inputs, Split};
 use crate::error::WrongUsage;
-use crate::executor::Executor;
+use crate::executor::{DeviceDescription, Executor};
 use crate::fuse::{KernelSet, fuse};
+use crate::gradient_check;
 use crate::kernel::MiniBatch;
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::{Element, Matrix, Plan, Recorder, Step};
 use crate::product::Precision;
-use crate::trainer::{Hyperparameters, Trainer, examples_of};
+use crate::train::Training;
+use crate::trainer::{Hyperparameters, examples_of};
 
 pub use results::{Comparison, Crossover, compare, crossovers, parse};
 
@@ -151,6 +153,11 @@ impl Options {
         }
         Ok(())
     }
+
+    /// What products read of their factors there: the CPU has full precision only.
+    fn precision_on(&self, device: &DeviceDescription) -> Precision {
+        if device.kind == "cpu" { Precision::Full } else { self.precision }
+    }
 }
 
 /// What a measurement needs to be told of.
@@ -167,7 +174,7 @@ struct Subject<'a> {
 /// `watch` is told what is measured next.
 ///
 /// # Errors
-/// As [`Options::check`], or a failing device.
+/// As [`Options::check`], a failing device, or gradients in mixed precision that rounding does not explain.
 pub fn measure(
     executor: &mut dyn Executor,
     options: &Options,
@@ -179,9 +186,9 @@ pub fn measure(
     let measured = measure_all(executor, options, found, watch);
     let found = &mut found[before..];
     let peak = found.iter().filter(|found| found.inner.is_some()).map(|found| found.gflops).fold(0.0, f64::max);
-    let is_cpu = executor.device().kind == "cpu";
-    let precision = if is_cpu { Precision::Full } else { options.precision };
-    let threads = is_cpu.then_some(options.threads);
+    let device = executor.device();
+    let precision = options.precision_on(device);
+    let threads = (device.kind == "cpu").then_some(options.threads);
     for measurement in found {
         measurement.fraction_of_peak = (peak > 0.0).then(|| measurement.gflops / peak);
         measurement.threads = threads;
@@ -242,7 +249,11 @@ fn measure_training(
     let hyperparameters = Hyperparameters { batch: m, eta: 0.1, seed: 0 };
     let plan = training_plan(topology, &examples(data, topology), m)?;
     let device = executor.device().clone();
-    let mut trainer = Trainer::new(executor, topology, &parameters, data, hyperparameters)?;
+    let training = Training { data, topology, initial: &parameters, hyperparameters };
+    let mut trainer = training.trainer(executor)?;
+    if options.precision_on(&device) == Precision::Mixed {
+        gradient_check::check(&mut trainer, &training, options.threads)?;
+    }
     let subject = Subject {
         what: What::Train,
         name: match options.kernels {

@@ -27,6 +27,7 @@ use crate::error::{Diverged, WrongUsage};
 use crate::executor::{DeviceDescription, Executor};
 use crate::fuse::KernelSet;
 use crate::gpu::GpuOptions;
+use crate::gradient_check::{self, GradientCheck};
 use crate::network::{Layers, Parameters, Topology};
 use crate::product::Precision;
 use crate::train::{self, EpochReport, Report, Training};
@@ -219,7 +220,8 @@ fn open(spec: &Spec, threads: usize, gpu: GpuOptions) -> Result<(Box<dyn Executo
 /// Trains on two devices that are open.
 ///
 /// # Errors
-/// A failing device, or [`Diverged`] where training ends in NaN or infinity on both.
+/// A failing device, gradients in mixed precision that rounding does not explain, or [`Diverged`] where training
+/// ends in NaN or infinity on both.
 pub fn compare(
     mut sides: [Side<'_>; 2],
     training: &Training<'_>,
@@ -242,6 +244,14 @@ pub fn compare(
     let mixed = precisions.contains(&Precision::Mixed);
     let [one, other] = sides;
     let (mut one, mut other) = (training.trainer(one.executor)?, training.trainer(other.executor)?);
+    let first_difference = lockstep.as_ref().and_then(|lockstep| lockstep.first_difference.clone());
+    let mut gradient_checks = [None, None];
+    for ((trainer, precision), found) in [&mut one, &mut other].into_iter().zip(precisions).zip(&mut gradient_checks) {
+        // A step that is known to be wrong says more.
+        if precision == Precision::Mixed && first_difference.is_none() {
+            *found = Some(gradient_check::check(trainer, training, device::all_threads())?);
+        }
+    }
     let mut changed = last_bits_changed(training.initial, mixed);
     let (mut reports, mut compared) = ([Vec::new(), Vec::new()], Vec::new());
     let (mut diverged_device, mut largest_sample) = (None, 0f64);
@@ -281,19 +291,22 @@ pub fn compare(
         compared.push(comparison);
     }
     let [of_one, of_other] = reports;
-    let devices = match diverged_device {
-        None => {
-            let reports = [
-                train::report(&mut one, training, of_one, None)?,
-                train::report(&mut other, training, of_other, None)?,
-            ];
-            let named = |(report, precision): (Report, Precision)| Report { precision: precision.name(), ..report };
-            reports.into_iter().zip(precisions).map(named).collect()
-        }
-        Some(_) => Vec::new(),
-    };
+    let devices =
+        match diverged_device {
+            None => {
+                let reports = [
+                    train::report(&mut one, training, of_one, None)?,
+                    train::report(&mut other, training, of_other, None)?,
+                ];
+                let devices = reports.into_iter().zip(precisions).zip(gradient_checks);
+                let told = |((report, precision), gradient_check): ((Report, Precision), Option<GradientCheck>)| {
+                    Report { precision: precision.name(), gradient_check, ..report }
+                };
+                devices.map(told).collect()
+            }
+            Some(_) => Vec::new(),
+        };
     let seconds = |report: &Report| (report.training_seconds > 0.0).then_some(report.training_seconds);
-    let first_difference = lockstep.as_ref().and_then(|lockstep| lockstep.first_difference.clone());
     Ok(Comparison {
         speed_ratio: match &devices[..] {
             [one, other] => seconds(one).zip(seconds(other)).map(|(one, other)| other / one),

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use common::program::{json, run, stdout};
-use common::{adapters_under_test, cases, primitive, random, random_below};
+use common::{Silent, adapters_under_test, cases, primitive, random, random_below};
 use gpu_backprop::activation::SIGMOID;
 use gpu_backprop::backprop::training_plan;
 use gpu_backprop::compare::lockstep::{self, Difference};
 use gpu_backprop::compare::rounding::Analysis;
-use gpu_backprop::compare::{Comparison, EpochComparison, Observer, Opening, Side, compare};
+use gpu_backprop::compare::{Comparison, Side, compare};
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
@@ -23,7 +23,7 @@ use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::{Element, Equation, Matrix, Plan, Step};
 use gpu_backprop::product::Precision;
-use gpu_backprop::train::{EpochReport, Training};
+use gpu_backprop::train::Training;
 use gpu_backprop::trainer::{Hyperparameters, examples_of};
 
 const WIDTHS: [usize; 4] = [6, 5, 4, 3];
@@ -68,20 +68,6 @@ fn side(executor: &mut dyn Executor, kernels: KernelSet) -> Side<'_> {
 fn in_lockstep<'e>(one: Side<'e>, other: Side<'e>, mini_batches: usize) -> Option<Difference> {
     let mut sides = [one, other];
     with_training(|training| lockstep::run(&mut sides, training, mini_batches).expect("it runs").first_difference)
-}
-
-struct Silent;
-
-impl Observer for Silent {
-    fn begin(&mut self, _: &Opening<'_>) -> Result<()> {
-        Ok(())
-    }
-    fn lockstep(&mut self, _: &lockstep::Lockstep) -> Result<()> {
-        Ok(())
-    }
-    fn epoch(&mut self, _: [&EpochReport; 2], _: &EpochComparison) -> Result<()> {
-        Ok(())
-    }
 }
 
 fn trained<'e>(one: Side<'e>, other: Side<'e>, epochs: usize) -> Comparison {

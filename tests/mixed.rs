@@ -4,13 +4,15 @@ mod common;
 mod nielsen;
 
 use common::program::{assert_fails, json, stdout};
-use common::{adapters_under_test, assert_close, wide};
+use common::{Silent, adapters_under_test, assert_close, wide};
 use gpu_backprop::activation::SIGMOID;
+use gpu_backprop::compare::{Side, compare};
 use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::digits::digits;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::executor::Executor;
+use gpu_backprop::fuse::KernelSet;
 use gpu_backprop::gpu::{Adapter, GpuOptions};
 use gpu_backprop::gradient_check;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
@@ -140,6 +142,26 @@ fn mixed_precision_learns_as_well() {
     }
 }
 
+/// What is compared, or measured, in mixed precision passes the same check first.
+#[test]
+fn a_comparison_checks_gradients_too() {
+    for (_, adapter) in mixing() {
+        let (data, topology) = (data(1e5), topology());
+        let mut initial = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
+        initial.w[2].iter_mut().for_each(|weight| *weight *= 1e-5);
+        let training =
+            Training { data: &data, topology: &topology, initial: &initial, hyperparameters: HYPERPARAMETERS };
+        let (mut gpu, mut cpu) = (open(&adapter), Cpu::new(1));
+        let kernels = KernelSet::Fused;
+        let sides = [
+            Side { executor: &mut gpu, kernels, precision: Precision::Mixed },
+            Side { executor: &mut cpu, kernels, precision: Precision::Full },
+        ];
+        let refused = compare(sides, &training, 1, None, &mut Silent).expect_err("numbers beyond 16 bits").to_string();
+        assert!(refused.contains("--precision mixed") && refused.contains("gradient of"), "{refused}");
+    }
+}
+
 #[test]
 fn mixed_precision_is_compared_and_measured() {
     for (number, _) in mixing() {
@@ -149,6 +171,9 @@ fn mixed_precision_is_compared_and_measured() {
         assert_eq!(report["within_tolerance"], true, "{report}");
         let precision = |device: usize| report["devices"][device]["precision"].clone();
         assert_eq!((precision(0), precision(1)), ("mixed".into(), "full".into()));
+        let check = |device: usize| report["devices"][device]["gradient_check"].clone();
+        assert!(check(0)["max_relative_difference"].as_f64().is_some_and(|difference| difference > 0.0), "{report}");
+        assert!(check(1).is_null(), "{report}");
         let bench = ["bench", "--layers", "20,10", "--batches", "5", "--seconds", "0.01", "--only-training", "--quiet"];
         let measured = stdout(&[&bench[..], &["--json", "--precision", "mixed", "--devices", &number]].concat());
         assert!(measured.contains("\"precision\":\"mixed\""), "{measured}");

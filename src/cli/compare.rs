@@ -208,6 +208,11 @@ fn summary(comparison: &Comparison) -> Result<String> {
             )?;
         }
         for (name, report) in ["A", "B"].iter().zip([a, b]) {
+            if let Some(check) = &report.gradient_check {
+                writeln!(text, "precision      {name} mixed: {check}")?;
+            }
+        }
+        for (name, report) in ["A", "B"].iter().zip([a, b]) {
             if let Some(profile) = &report.profile {
                 writeln!(text, "\n{name}\n{profile}")?;
             }
