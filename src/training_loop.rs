@@ -224,12 +224,13 @@ impl TrainingLoop {
         }
         let lanes = self.lanes;
         let (rows, examples, at_once) = (self.row_sizes(), self.example_blocks(), self.blocks_at_once());
-        let shares_of = |blocks: usize| (lanes / blocks).max(1);
+        let shares_of = |blocks: usize, terms: usize| (lanes / blocks).clamp(1, terms);
         let finish = |shares: usize| nested(4usize.div_ceil(shares), nested(shares, 0));
         let each_block = |inner| nested(at_once, inner);
         let block = each_block(0) + nested(4, each_block(4 * self.input().iterations));
-        let shares = shares_of(rows[1]);
-        let across = self.widths()[0].div_ceil(16).div_ceil(shares);
+        let inputs = self.widths()[0].div_ceil(16);
+        let shares = shares_of(rows[1], inputs);
+        let across = inputs.div_ceil(shares);
         let groups = examples / at_once;
         let first_forward = nested(groups, each_block(0) + nested(across, block) + each_block(finish(shares)));
         let first_descent = nested(groups, each_block(0) + nested(across, block));
@@ -237,7 +238,7 @@ impl TrainingLoop {
             + nested(rows[1].div_ceil(lanes / shares), first_descent);
         let per_layer = |layer: usize| {
             let blocks = examples * rows[layer];
-            let shares = shares_of(blocks);
+            let shares = shares_of(blocks, rows[layer - 1]);
             let sums = nested(rows[layer - 1].div_ceil(shares), 0) + finish(shares);
             let forward = nested((blocks * shares).div_ceil(lanes), sums);
             // The errors of the layer before.

@@ -25,7 +25,6 @@ override WORKGROUP_SIZE: u32;
 
 struct Params {
     parameters: u32,
-    blocks: u32, // BLOCKS again, where a compiler should not unroll a loop
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -44,6 +43,12 @@ struct MiniBatch {
 var<workgroup> activations: array<vec4<f32>, ROWS>;
 var<workgroup> errors: array<vec4<f32>, ROWS>;
 var<workgroup> parts: array<mat4x4<f32>, PARTS>;
+
+// BLOCKS again, where a compiler should not unroll a loop: no example has this number, but that only we know.
+// (A number in a uniform is no secret: llvmpipe compiles anew with it, at each dispatch.)
+fn blocks_at_once(first: u32) -> u32 {
+    return BLOCKS + u32(order[first] == 0xffffffffu);
+}
 
 // The numbers of the examples in rows 4r to 4r + 3; those past the end repeat the last one.
 fn examples_4(first: u32, r: u32) -> vec4<u32> {
@@ -127,9 +132,10 @@ fn finish_forward(layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
     }
 }
 
-// Where there are more invocations than blocks of a layer, several share the sums of one.
-fn shares_of(blocks: u32) -> u32 {
-    return max(1u, WORKGROUP_SIZE / blocks);
+// Where there are more invocations than blocks of a layer, several share the sums of one, but not more than
+// there are terms.
+fn shares_of(blocks: u32, terms: u32) -> u32 {
+    return clamp(WORKGROUP_SIZE / blocks, 1u, terms);
 }
 
 // Adds up the shares of a block of weighted inputs, and takes it through finish_forward.
@@ -151,7 +157,7 @@ fn finish_block(network: u32, layer: u32, first: u32, r: u32, j: u32, there: boo
 // a = σ(x wᵀ + b) of the first layer of neurons: 4 neurons and BLOCKS blocks of examples at a time.
 fn feedforward_inputs(network: u32, first: u32, lane: u32) {
     let blocks = N_4[1];
-    let shares = shares_of(blocks);
+    let shares = shares_of(blocks, INPUTS_16);
     for (var base = 0u; base < blocks * shares; base += WORKGROUP_SIZE) {
         let j = (base + lane) / shares;
         let share = (base + lane) % shares;
@@ -175,7 +181,7 @@ fn feedforward_inputs(network: u32, first: u32, lane: u32) {
                 }
             }
             var z = sum;
-            for (var i = 0u; i < params.blocks; i++) {
+            for (var i = 0u; i < blocks_at_once(first); i++) {
                 finish_block(network, 1u, first, r + i, j, there, lane, share, shares, INPUT_SCALE * z[i]);
             }
         }
@@ -185,7 +191,7 @@ fn feedforward_inputs(network: u32, first: u32, lane: u32) {
 // a = σ(x wᵀ + b) of a later layer.
 fn feedforward(network: u32, layer: u32, first: u32, lane: u32) {
     let blocks = EXAMPLES_4 * N_4[layer];
-    let shares = shares_of(blocks);
+    let shares = shares_of(blocks, N_4[layer - 1u]);
     for (var base = 0u; base < blocks * shares; base += WORKGROUP_SIZE) {
         let block = (base + lane) / shares;
         let share = (base + lane) % shares;
@@ -225,7 +231,7 @@ fn backpropagate(network: u32, layer: u32, lane: u32) {
 // feedforward_inputs.
 fn descend_inputs(network: u32, first: u32, rate: f32, lane: u32) {
     let blocks = N_4[1];
-    let shares = shares_of(blocks);
+    let shares = shares_of(blocks, INPUTS_16);
     for (var j = lane / shares; j < blocks; j += max(1u, WORKGROUP_SIZE / shares)) {
         for (var r = 0u; r < EXAMPLES_4; r += BLOCKS) {
             var examples: array<vec4<u32>, BLOCKS>;

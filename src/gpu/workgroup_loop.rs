@@ -65,10 +65,7 @@ impl WorkgroupLoop {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let values = TrainInWorkgroupParams {
-            parameters: training.packed_len() as u32,
-            blocks: training.blocks_at_once() as u32,
-        };
+        let values = TrainInWorkgroupParams { parameters: training.packed_len() as u32 };
         gpu.queue.write_buffer(&params, 0, bytemuck::bytes_of(&values));
         let examples = &training.examples;
         let (desired, weights) = match &examples.desired {

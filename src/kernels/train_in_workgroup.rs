@@ -8,9 +8,6 @@ crate::shared_struct! {
     pub struct TrainInWorkgroupParams {
         /// The size of one network's parameters, in `vec4`s.
         parameters: u32,
-        /// Blocks of four examples that are taken at once: as the constant, but unknown to a compiler, which
-        /// would unroll long loops.
-        blocks: u32,
     }
 }
 
