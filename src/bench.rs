@@ -19,8 +19,7 @@ use crate::kernel::MiniBatch;
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::{Element, Matrix, Plan, Recorder, Step};
 use crate::product::Precision;
-use crate::train::Training;
-use crate::trainer::{Hyperparameters, examples_of};
+use crate::trainer::{Hyperparameters, Training, examples_of};
 
 pub use results::{Comparison, Crossover, compare, crossovers, parse};
 

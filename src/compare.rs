@@ -30,8 +30,8 @@ use crate::gpu::GpuOptions;
 use crate::gradient_check::{self, GradientCheck};
 use crate::network::{Layers, Parameters, Topology};
 use crate::product::Precision;
-use crate::train::{self, EpochReport, Report, Training};
-use crate::trainer::check;
+use crate::train::{self, EpochReport, Report};
+use crate::trainer::{Training, check};
 use lockstep::{Difference, Lockstep};
 
 /// How much larger than one sample of them differences between correct devices may be.

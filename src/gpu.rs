@@ -27,7 +27,6 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 pub use adapter::{Adapter, adapters};
 pub use probe::LOOP_ITERATIONS_ALWAYS_RIGHT;
 pub use tuning::Tuning;
-pub(crate) use tuning_file::{cache_folder, change, device_key, read};
 
 use crate::executor::{DeviceDescription, Executor, Memory, Progress, check_place, sizes};
 use crate::fuse::{KernelSet, fuse};

@@ -14,8 +14,7 @@ use crate::cpu::Cpu;
 use crate::data::{Data, Split};
 use crate::network::{Layers, Parameters, Topology};
 use crate::product::Precision;
-use crate::train::Training;
-use crate::trainer::{Trainer, epoch_order};
+use crate::trainer::{Trainer, Training, epoch_order};
 
 /// The most that is allowed, whatever rounding explains: gradients that are half wrong are no use.
 const MOST: f64 = 0.5;

@@ -65,6 +65,7 @@
 pub mod activation;
 pub mod backprop;
 pub mod bench;
+mod cache;
 pub mod check;
 pub mod classifier;
 pub mod cli;
@@ -87,6 +88,7 @@ pub mod model_file;
 pub mod network;
 pub mod onnx;
 pub mod output_file;
+mod panics;
 pub mod plan;
 pub mod predict;
 pub mod product;

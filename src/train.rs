@@ -2,7 +2,6 @@
 
 mod report;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::activation::{self, Activation};
 use crate::backprop::{Measures, evaluation_plan, training_plan};
 use crate::cost;
-use crate::data::{self, Data, Source, Task};
+use crate::data::{self, Data, Source};
 use crate::device::{self, DeviceChoice};
 use crate::error::Diverged;
 use crate::executor::{DeviceDescription, Executor, Progress};
@@ -25,6 +24,7 @@ use crate::plan::{Element, Matrix, Plan};
 use crate::product::Precision;
 use crate::trainer::{Hyperparameters, PartOfData, Trainer, check, examples_of};
 
+pub use crate::trainer::Training;
 use report::measured;
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
@@ -101,40 +101,6 @@ pub trait Observer {
     fn epoch(&mut self, report: &EpochReport);
     /// Training is over, well or not.
     fn end(&mut self);
-}
-
-/// What is trained, and how: the same on every device.
-#[derive(Clone, Copy, Debug)]
-pub struct Training<'a> {
-    /// What to learn from.
-    pub data: &'a Data,
-    /// The network.
-    pub topology: &'a Topology,
-    /// The weights and biases to begin with.
-    pub initial: &'a Parameters,
-    /// m, η and the seed.
-    pub hyperparameters: Hyperparameters,
-}
-
-impl fmt::Display for Training<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inputs = if self.data.dataset.inputs().byte_scale().is_some() { "bytes" } else { "floats" };
-        let task = match self.data.dataset.task() {
-            Task::Classification => "",
-            Task::Regression => ", numbers",
-        };
-        write!(f, "training {} on {inputs}{task}, m = {}", self.topology, self.hyperparameters.batch)
-    }
-}
-
-impl Training<'_> {
-    /// Brings the training to a device.
-    ///
-    /// # Errors
-    /// As [`Trainer::new`].
-    pub fn trainer<'e>(&self, executor: &'e mut (dyn Executor + 'e)) -> Result<Trainer<'e, '_>> {
-        Trainer::new(executor, self.topology, self.initial, self.data, self.hyperparameters)
-    }
 }
 
 /// Opens the data and lays out the network.

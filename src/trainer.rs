@@ -3,6 +3,7 @@
 
 mod layout;
 mod streaming;
+mod training;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use layout::{Layout, Measured, PlansOfPart};
 use streaming::{Chunk, each_chunk};
 
 pub(crate) use streaming::Streaming;
+pub use training::Training;
 
 /// The most examples measured at a time: enough to fill a GPU.
 const MAX_EVALUATION_BATCH: usize = 1000;

@@ -142,35 +142,48 @@ mod pages {
     use polars_parquet_format::thrift::protocol::{TCompactInputProtocol, TCompactOutputProtocol};
     use polars_parquet_format::{
         CompressionCodec, DataPageHeader, DictionaryPageHeader, Encoding, FileMetaData, PageHeader, PageType,
+        SchemaElement, Type,
     };
 
     use super::common::measured::{ALWAYS_ALLOWED, measured};
-    use super::common::program::{Folder, gzip, program};
+    use super::common::program::{Folder, gzip, program, stdout};
 
-    /// A file of PyArrow whose column `colour`, of texts, has this page for all of its first row group.
-    fn with_page(codec: CompressionCodec, claimed: i64, page: &PageHeader, packed: &[u8]) -> Vec<u8> {
-        let file = std::fs::read("tests/data/types.parquet").expect("the file");
-        let (rest, footer) = file.split_at(file.len() - 8);
+    /// Rows of the first row group.
+    const ROWS: i32 = 4;
+
+    /// A file of PyArrow with another footer, which `change` makes; it is given what comes before it, too.
+    fn changed(change: impl FnOnce(&mut FileMetaData, &mut Vec<u8>)) -> Vec<u8> {
+        let mut file = std::fs::read("tests/data/types.parquet").expect("the file");
+        let footer = file.split_off(file.len() - 8);
         let length = u32::from_le_bytes(footer[..4].try_into().expect("4 bytes")) as usize;
-        let (body, metadata) = rest.split_at(rest.len() - length);
-        let mut metadata = FileMetaData::read_from_in_protocol(&mut TCompactInputProtocol::new(metadata, usize::MAX))
-            .expect("a footer");
-
-        let mut file = body.to_vec();
-        page.write_to_out_protocol(&mut TCompactOutputProtocol::new(&mut file)).expect("a header");
-        file.extend(packed);
-        let mut columns = metadata.row_groups[0].columns.iter_mut().filter_map(|column| column.meta_data.as_mut());
-        let column = columns.find(|column| column.path_in_schema == ["colour"]).expect("the column");
-        column.codec = codec;
-        column.dictionary_page_offset = None;
-        column.data_page_offset = body.len() as i64;
-        column.total_compressed_size = (file.len() - body.len()) as i64;
-        column.total_uncompressed_size = claimed;
+        let metadata = file.split_off(file.len() - length);
+        let mut metadata =
+            FileMetaData::read_from_in_protocol(&mut TCompactInputProtocol::new(&metadata[..], usize::MAX))
+                .expect("a footer");
+        change(&mut metadata, &mut file);
         let start = file.len();
         metadata.write_to_out_protocol(&mut TCompactOutputProtocol::new(&mut file)).expect("a footer");
         file.extend(u32::try_from(file.len() - start).expect("a short footer").to_le_bytes());
         file.extend(b"PAR1");
         file
+    }
+
+    /// The file, but its column `colour`, of texts, has these pages for all of its first row group.
+    fn with_pages(codec: CompressionCodec, pages: &[(PageHeader, &[u8])]) -> Vec<u8> {
+        changed(|metadata, file| {
+            let start = file.len();
+            for (page, packed) in pages {
+                page.write_to_out_protocol(&mut TCompactOutputProtocol::new(&mut *file)).expect("a header");
+                file.extend(*packed);
+            }
+            let mut columns = metadata.row_groups[0].columns.iter_mut().filter_map(|column| column.meta_data.as_mut());
+            let column = columns.find(|column| column.path_in_schema == ["colour"]).expect("the column");
+            column.codec = codec;
+            column.dictionary_page_offset = None;
+            column.data_page_offset = start as i64;
+            column.total_compressed_size = (file.len() - start) as i64;
+            column.total_uncompressed_size = 1000;
+        })
     }
 
     fn header(type_: PageType, unpacked: i32, packed: &[u8]) -> PageHeader {
@@ -186,11 +199,15 @@ mod pages {
         }
     }
 
-    /// A page of six values.
+    /// A page of `ROWS` values.
     fn data(unpacked: i32, packed: &[u8], encoding: Encoding) -> PageHeader {
+        data_of(ROWS, unpacked, packed, encoding)
+    }
+
+    fn data_of(num_values: i32, unpacked: i32, packed: &[u8], encoding: Encoding) -> PageHeader {
         let header = header(PageType::DATA_PAGE, unpacked, packed);
         let data = DataPageHeader {
-            num_values: 6,
+            num_values,
             encoding,
             definition_level_encoding: Encoding::RLE,
             repetition_level_encoding: Encoding::RLE,
@@ -223,35 +240,93 @@ mod pages {
         let (snappy, gz, zstd) = (CompressionCodec::SNAPPY, CompressionCodec::GZIP, CompressionCodec::ZSTD);
         let lz4 = CompressionCodec::LZ4_RAW;
         let plain = Encoding::PLAIN;
-        let few = [0; 100];
+        let (of_length, of_prefix) = (Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY);
+        let few: &[u8] = &[0; 100];
         // 60 million as Snappy writes it.
-        let snappy_claim = [0x80, 0x8e, 0xce, 0x1c, 0, 0];
+        let snappy_claim: &[u8] = &[0x80, 0x8e, 0xce, 0x1c, 0, 0];
         let gzip_bomb = gzip(&vec![0; 300_000_000]);
         let texts = gzip(&vec![0; 40_000_000]);
-        let lengths = |count: &[u8]| [&[2, 0, 0, 0, 12, 1, 0x80, 0x01, 4], count, &[14, 0, 0, 0, 0, 0]].concat();
-        let (many, more) = (lengths(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x20]), lengths(&[0x80, 0x80, 0x80, 0x80, 2]));
+        let zeros = zstandard(3000);
+        // Levels of values that are all there; blocks of 128 in 4 miniblocks.
+        let lengths = |count: &[u8], rest: &[u8]| [&[2, 0, 0, 0, 12, 1, 0x80, 0x01, 4], count, rest].concat();
+        let more = lengths(&[0x80, 0x80, 0x80, 0x80, 2], &[14, 0, 0, 0, 0, 0]);
+        let most = lengths(&[0xff, 0xff, 0xff, 0xff, 7], &[0, 0, 0, 0, 0, 0]);
+        // No bytes of the text before, and then 400 million; no bytes of its own.
+        let [prefixes, suffixes] = [[0x80, 0xc0, 0xba, 0xfd, 0x02], [0; 5]];
+        let long = lengths(&[2], &[&[0], &prefixes[..], &[0, 0, 0, 0, 0x80, 0x01, 4, 2, 0], &suffixes[..]].concat());
         let size = |bytes: &[u8]| bytes.len() as i32;
+        let whole = |encoding, bytes: &[u8]| with_pages(none, &[(data(size(bytes), bytes, encoding), bytes)]);
+        let page = |codec, page: PageHeader, packed: &[u8]| with_pages(codec, &[(page, packed)]);
+        let nested = |metadata: &mut FileMetaData, _: &mut Vec<u8>| {
+            let group = SchemaElement { num_children: Some(1), type_: None, ..metadata.schema[1].clone() };
+            metadata.schema[0].num_children = Some(1);
+            metadata.schema.splice(1.., vec![group; 100_000]);
+        };
+        let wide = |metadata: &mut FileMetaData, _: &mut Vec<u8>| {
+            metadata.schema[1].type_ = Some(Type::FIXED_LEN_BYTE_ARRAY);
+            metadata.schema[1].type_length = Some(i32::MAX);
+        };
         vec![
-            ("page", with_page(snappy, 60_000_000, &data(i32::MAX, &few, plain), &few), "more than their column"),
-            ("negative", with_page(snappy, 60_000_000, &data(-1, &few, plain), &few), "Parquet"),
-            ("snappy", with_page(snappy, 60_000_000, &data(60_000_000, &snappy_claim, plain), &snappy_claim), "size"),
-            ("lz4", with_page(lz4, 60_000_000, &data(60_000_000, &few, plain), &few), "size"),
-            ("gzip", with_page(gz, 60_000_000, &data(1000, &gzip_bomb, plain), &gzip_bomb), "size"),
-            ("zstd", with_page(zstd, 60_000_000, &data(1000, &zstandard(3000), plain), &zstandard(3000)), "size"),
-            ("plain", with_page(none, 60_000_000, &data(1000, &few, plain), &few), "size"),
-            ("dictionary", with_page(none, 1000, &dictionary(100, &few, i32::MAX), &few), "dictionary"),
-            ("texts", with_page(gz, 60_000_000, &dictionary(40_000_000, &texts, 10_000_000), &texts), "100 times"),
-            (
-                "lengths",
-                with_page(none, 1000, &data(size(&more), &more, Encoding::DELTA_LENGTH_BYTE_ARRAY), &more),
-                "lengths of 536870912",
-            ),
-            (
-                "prefixes",
-                with_page(none, 1000, &data(size(&many), &many, Encoding::DELTA_BYTE_ARRAY), &many),
-                "lengths of 1099511627776",
-            ),
+            ("page", page(snappy, data(i32::MAX, few, plain), few), "100 times"),
+            ("negative", page(snappy, data(-1, few, plain), few), "Parquet"),
+            ("values", page(none, data_of(i32::MAX, 100, few, plain), few), "more values than there are rows"),
+            ("snappy", page(snappy, data(60_000_000, snappy_claim, plain), snappy_claim), "size"),
+            ("lz4", page(lz4, data(60_000_000, few, plain), few), "size"),
+            ("gzip", page(gz, data(1000, &gzip_bomb, plain), &gzip_bomb), "size"),
+            ("zstd", page(zstd, data(1000, &zeros, plain), &zeros), "size"),
+            ("plain", page(none, data(1000, few, plain), few), "size"),
+            ("dictionary", page(none, dictionary(100, few, i32::MAX), few), "dictionary"),
+            ("texts", page(gz, dictionary(40_000_000, &texts, 10_000_000), &texts), "100 times"),
+            ("lengths", whole(of_length, &more), "lengths of 536870912"),
+            ("prefixes", whole(of_prefix, &most), "lengths of 2147483647"),
+            ("long", whole(of_prefix, &long), "unpack to 399"),
+            ("children", changed(|metadata, _| metadata.schema[0].num_children = Some(i32::MAX)), "claims 2147483647"),
+            ("nested", changed(nested), "lists or groups"),
+            ("wide", changed(wide), "100 times"),
+            ("decimal", changed(|metadata, _| metadata.schema[1].scale = Some(i32::MAX)), "digits after the point"),
         ]
+    }
+
+    /// What some programs write, or wrote.
+    #[test]
+    fn unusual_pages_are_read() {
+        let folder = Folder::new();
+        let colours = |file: &[u8]| {
+            let path = folder.file("file.parquet", file);
+            stdout(&["predict", &folder.text("model.safetensors"), &path, "--probabilities", "--device", "cpu"])
+        };
+        let train = ["train", "tests/data/types.parquet", "--target", "class", "--missing", "mean", "--batch", "3"];
+        stdout(&[&train[..], &["--quiet", "-o", &folder.text("model.safetensors"), "--device", "cpu"]].concat());
+        let usual = colours(&changed(|_, _| ()));
+        // Sizes that are not told.
+        let untold = changed(|metadata, _| {
+            let columns = metadata.row_groups.iter_mut().flat_map(|group| &mut group.columns);
+            columns
+                .filter_map(|column| column.meta_data.as_mut())
+                .for_each(|column| column.total_uncompressed_size = 0);
+        });
+        assert_eq!(colours(&untold), usual);
+
+        // All values missing: as a plain page; with a dictionary and no width after the levels; with an empty page before.
+        let levels: &[u8] = &[2, 0, 0, 0, 2 * ROWS as u8, 0];
+        let size = levels.len() as i32;
+        let none = CompressionCodec::UNCOMPRESSED;
+        let missing = colours(&with_pages(none, &[(data(size, levels, Encoding::PLAIN), levels)]));
+        assert_ne!(missing, usual);
+        let word: &[u8] = b"\x03\0\0\0red";
+        let pages = [(dictionary(7, word, 1), word), (data(size, levels, Encoding::RLE_DICTIONARY), levels)];
+        assert_eq!(colours(&with_pages(none, &pages)), missing);
+        let pages = [(data_of(0, 0, &[], Encoding::PLAIN), &[][..]), (data(size, levels, Encoding::PLAIN), levels)];
+        assert_eq!(colours(&with_pages(none, &pages)), missing);
+
+        // Two Zstandard frames, each of one block as it is.
+        let raw = |bytes: &[u8]| {
+            let block = (1 | (bytes.len() as u32) << 3).to_le_bytes();
+            [&[0x28, 0xb5, 0x2f, 0xfd, 0, 7 << 3], &block[..3], bytes].concat()
+        };
+        let frames = [raw(&levels[..2]), raw(&levels[2..])].concat();
+        let page = with_pages(CompressionCodec::ZSTD, &[(data(size, &frames, Encoding::PLAIN), &frames)]);
+        assert_eq!(colours(&page), missing);
     }
 
     #[test]

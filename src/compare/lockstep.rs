@@ -20,7 +20,7 @@ use crate::fuse::{KernelSet, fuse};
 use crate::kernel::MiniBatch;
 use crate::plan::{Element, Matrix, Plan, Step};
 use crate::product::Precision;
-use crate::train::Training;
+use crate::trainer::Training;
 use crate::trainer::{Streaming, epoch_order, examples_of, write_examples, write_parameters};
 
 /// What came of running in lockstep.

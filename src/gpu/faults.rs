@@ -1,12 +1,11 @@
 //! Errors of the device, caught instead of left to panic.
 
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow, bail};
 
 use crate::error::OutOfMemory;
+use crate::panics;
 
 /// What went wrong on a device outside of any scope: the first error counts.
 #[derive(Clone, Debug, Default)]
@@ -80,34 +79,13 @@ fn one_line(error: &wgpu::Error) -> String {
     lines.join("; ")
 }
 
-thread_local! {
-    /// Whether a panic of this thread is about to be caught and told as an error.
-    static CATCHING: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Calls a function of wgpu that panics where it should fail: waiting for a device that is lost
 /// while we wait (a driver's watchdog, an unplugged GPU) is fatal to wgpu 30.
 ///
 /// # Errors
 /// The message of the panic, which is not printed.
 pub fn catching<T>(call: impl FnOnce() -> T) -> Result<T> {
-    static QUIET_HOOK: Once = Once::new();
-    QUIET_HOOK.call_once(|| {
-        let print = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !CATCHING.get() {
-                print(info);
-            }
-        }));
-    });
-    CATCHING.set(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(call));
-    CATCHING.set(false);
-    result.map_err(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("unknown failure");
-        anyhow!("the GPU failed: {}", text.lines().map(str::trim).collect::<Vec<_>>().join(" "))
-    })
+    panics::caught(call).map_err(|message| anyhow!("the GPU failed: {message}"))
 }
 
 #[cfg(test)]

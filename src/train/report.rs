@@ -3,12 +3,11 @@
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::Training;
 use crate::error::Diverged;
 use crate::gradient_check::GradientCheck;
 use crate::product::Precision;
 use crate::profile::Profile;
-use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
+use crate::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, Training};
 
 /// One epoch, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]

@@ -2,14 +2,14 @@
 //! table like any other: text is categories, a null is a missing value.
 
 mod delta;
+mod footer;
 mod pages;
 
-use std::cell::Cell;
 use std::fs::File;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use csv::ByteRecord;
 use parquet::basic::Repetition;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
@@ -18,6 +18,11 @@ use parquet::record::{Field, Row};
 
 use self::pages::RowGroup;
 use crate::data::unpacking;
+use crate::panics;
+
+/// The most rows that are read at once, and entries: each takes 32 bytes and more.
+const MOST_ROWS_AT_ONCE: usize = 1024;
+const ENTRIES_AT_ONCE: usize = 1 << 20;
 
 /// The rows of a Parquet file.
 pub(super) struct ParquetRows {
@@ -28,6 +33,10 @@ pub(super) struct ParquetRows {
     /// Number of row groups that were begun, and the rows of the last of them.
     groups: usize,
     rows: Option<ReaderIter>,
+    /// Rows that are read at once.
+    at_once: usize,
+    /// Bytes that the pages so far unpacked to.
+    unpacked: Arc<AtomicU64>,
     names: Vec<String>,
     /// Number of rows to come.
     left: i64,
@@ -41,21 +50,25 @@ impl ParquetRows {
     pub(super) fn open(file: File) -> Result<Self> {
         let stored = file.metadata()?.len();
         caught(|| {
+            let columns = footer::columns(&file)?;
             let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(&error))?;
             check_chunks(&metadata, stored)?;
-            let mut names = Vec::new();
             for column in metadata.file_metadata().schema().get_fields() {
-                let name = column.name();
-                let single = column.is_primitive()
-                    && (!column.get_basic_info().has_repetition()
-                        || column.get_basic_info().repetition() != Repetition::REPEATED);
-                ensure!(single, "column `{}` holds lists or groups: single values are needed", super::shown(name));
-                names.push(name.to_string());
+                let repeated = column.get_basic_info().has_repetition()
+                    && column.get_basic_info().repetition() == Repetition::REPEATED;
+                let name = super::shown(column.name());
+                ensure!(!repeated, "column `{name}` holds lists or groups: single values are needed");
             }
-            ensure!(!names.is_empty(), "it has no columns");
             let left = metadata.file_metadata().num_rows();
             ensure!(left >= 0, "damaged: it claims {left} rows");
-            Ok(ParquetRows { file: Arc::new(file), stored, metadata, groups: 0, rows: None, names, left })
+            let at_once = (ENTRIES_AT_ONCE / columns.len()).clamp(1, MOST_ROWS_AT_ONCE);
+            for column in &columns {
+                let bytes = u64::try_from(column.value_bytes).unwrap_or(0).saturating_mul(at_once as u64);
+                unpacking::check(bytes, stored).with_context(|| format!("column `{}`", super::shown(&column.name)))?;
+            }
+            let names = columns.into_iter().map(|column| column.name).collect();
+            let (file, unpacked) = (Arc::new(file), Arc::default());
+            Ok(ParquetRows { file, stored, metadata, groups: 0, rows: None, at_once, unpacked, names, left })
         })
     }
 
@@ -100,8 +113,9 @@ impl ParquetRows {
                 return row.map(Some);
             }
             let Some(metadata) = self.metadata.row_groups().get(self.groups) else { return Ok(None) };
-            let group = RowGroup { file: &self.file, metadata, stored: self.stored };
-            self.rows = Some(TreeBuilder::new().as_iter(metadata.schema_descr_ptr(), &group)?);
+            let group = RowGroup { file: &self.file, metadata, stored: self.stored, unpacked: &self.unpacked };
+            let rows = TreeBuilder::new().with_batch_size(self.at_once);
+            self.rows = Some(rows.as_iter(metadata.schema_descr_ptr(), &group)?);
             self.groups += 1;
         }
     }
@@ -127,28 +141,13 @@ fn check_chunks(metadata: &ParquetMetaData, stored: u64) -> Result<()> {
 }
 
 fn damaged(error: &parquet::errors::ParquetError) -> anyhow::Error {
-    anyhow!("it cannot be read as Parquet: {error}")
-}
-
-thread_local! {
-    /// Whether a panic of this thread is to be an error, and not shown.
-    static QUIET: Cell<bool> = const { Cell::new(false) };
+    // It may hold a whole value.
+    let text: String = error.to_string().chars().take(300).collect();
+    anyhow!("it cannot be read as Parquet: {text}")
 }
 
 /// The result of reading, where a panic of the reader is an error as any other: it takes some damaged files
 /// for impossible.
 fn caught<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if !QUIET.get() {
-                usual(panic);
-            }
-        }));
-    });
-    QUIET.set(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(read));
-    QUIET.set(false);
-    result.unwrap_or_else(|_| bail!("it cannot be read as Parquet: it is damaged"))
+    panics::caught(read).unwrap_or_else(|_| bail!("it cannot be read as Parquet: it is damaged"))
 }

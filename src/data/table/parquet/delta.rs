@@ -5,28 +5,24 @@ use anyhow::{Result, anyhow, ensure};
 use parquet::basic::Encoding;
 use parquet::column::page::Page;
 
-/// Refuses a page whose texts claim to be more than its values.
+/// Bytes that the texts of a page take, of which there are at most so many. Each is made of as many bytes of the
+/// text before, and of as many more, as these lists say; without a list of the former, of its own bytes alone.
 ///
 /// # Errors
-/// As described, and lengths that end after the page.
-pub(super) fn check(page: &Page, optional: bool) -> Result<()> {
-    let lists = match page.encoding() {
-        Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,
-        // The lengths of what is taken from the text before, and of what is added.
-        Encoding::DELTA_BYTE_ARRAY => 2,
-        _ => return Ok(()),
-    };
-    let most = page.num_values() as usize;
-    let mut bytes = page.buffer().get(levels(page, optional)?..).ok_or_else(ends)?;
+/// More lengths than texts, negative ones, and lengths that end after the page.
+pub(super) fn bytes_of_texts(values: &[u8], encoding: Encoding, most: usize) -> Result<u64> {
+    let lists = if encoding == Encoding::DELTA_BYTE_ARRAY { 2 } else { 1 };
+    let (mut rest, mut bytes) = (values, 0u64);
     for _ in 0..lists {
-        let length = packed_length(bytes, most)?;
-        bytes = &bytes[length..];
+        let list = packed_numbers(rest, most)?;
+        rest = &rest[list.length..];
+        bytes = bytes.saturating_add(list.sum);
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Bytes before the values, in a column of single values.
-fn levels(page: &Page, optional: bool) -> Result<usize> {
+pub(super) fn levels(page: &Page, optional: bool) -> Result<usize> {
     Ok(match page {
         Page::DataPageV2 { def_levels_byte_len, rep_levels_byte_len, .. } => {
             *def_levels_byte_len as usize + *rep_levels_byte_len as usize
@@ -40,33 +36,67 @@ fn levels(page: &Page, optional: bool) -> Result<usize> {
     })
 }
 
-/// Bytes of a list of numbers in the encoding DELTA_BINARY_PACKED: a header of block size, miniblocks in a
-/// block, count and first number; then blocks of a smallest difference, the widths of the miniblocks in bits and
-/// the miniblocks.
-fn packed_length(bytes: &[u8], most: usize) -> Result<usize> {
+/// A list of numbers in the encoding DELTA_BINARY_PACKED.
+struct Packed {
+    /// Bytes that it takes.
+    length: usize,
+    sum: u64,
+}
+
+/// Goes through a list: a header of block size, miniblocks in a block, count and first number; then blocks of a
+/// smallest difference, the widths of the miniblocks in bits and the miniblocks.
+fn packed_numbers(bytes: &[u8], most: usize) -> Result<Packed> {
     let mut at = 0;
     let block = number(bytes, &mut at)?;
     let miniblocks = number(bytes, &mut at)?;
     let count = number(bytes, &mut at)?;
     ensure!(count <= most, "a page of {most} values claims to have the lengths of {count}");
-    number(bytes, &mut at)?;
+    let mut value = signed(bytes, &mut at)?;
     ensure!(miniblocks > 0 && block > 0 && block.is_multiple_of(miniblocks), "the lengths of a page are damaged");
     let of_miniblock = block / miniblocks;
+    let mut sum = if count > 0 { length_of(value)? } else { 0 };
     let mut left = count.saturating_sub(1);
     while left > 0 {
-        number(bytes, &mut at)?;
+        let least = signed(bytes, &mut at)?;
         let widths = at..at.checked_add(miniblocks).ok_or_else(ends)?;
         at = widths.end;
         for &width in bytes.get(widths).ok_or_else(ends)? {
-            if left > 0 {
-                let bits = of_miniblock.checked_mul(width.into()).ok_or_else(ends)?;
-                at = at.checked_add(bits / 8).ok_or_else(ends)?;
+            if left == 0 {
+                break;
             }
+            ensure!(width <= 32, "the lengths of a page are damaged");
+            let size = of_miniblock.checked_mul(width.into()).ok_or_else(ends)? / 8;
+            let end = at.checked_add(size).ok_or_else(ends)?;
+            let packed = bytes.get(at..end).ok_or_else(ends)?;
+            for i in 0..left.min(of_miniblock) {
+                // Lengths have 32 bits, and are added up in them.
+                value = value.wrapping_add(least).wrapping_add(bits(packed, i, width) as i32);
+                sum = sum.saturating_add(length_of(value)?);
+            }
+            at = end;
             left = left.saturating_sub(of_miniblock);
         }
     }
-    ensure!(at <= bytes.len(), ends());
-    Ok(at)
+    Ok(Packed { length: at, sum })
+}
+
+/// The `i`th number of `width` bits, the lowest first.
+fn bits(packed: &[u8], i: usize, width: u8) -> u64 {
+    let first = i * usize::from(width);
+    let byte = |k: usize| packed.get(first / 8 + k).map_or(0, |&byte| u64::from(byte) << (8 * k));
+    let bits = (0..5).map(byte).sum::<u64>() >> (first % 8);
+    bits & ((1 << width) - 1)
+}
+
+fn length_of(value: i32) -> Result<u64> {
+    u64::try_from(value).map_err(|_| anyhow!("a text in a page has {value} bytes"))
+}
+
+/// A number with a sign: 0, -1, 1, -2 and so on.
+fn signed(bytes: &[u8], at: &mut usize) -> Result<i32> {
+    let number = number(bytes, at)? as u64;
+    let signed = (number >> 1) as i64 ^ -((number & 1) as i64);
+    i32::try_from(signed).map_err(|_| anyhow!("the lengths of a page are damaged"))
 }
 
 /// A number of seven bits a byte, the lowest first.
@@ -89,7 +119,7 @@ fn ends() -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::packed_length;
+    use super::{Packed, packed_numbers};
 
     /// Blocks of 128 in 4 miniblocks of 32: count 34, first number 7, smallest difference 0, widths 1, 3, 9, 9.
     fn list() -> Vec<u8> {
@@ -99,24 +129,30 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_a_list_is_that_of_its_miniblocks_with_numbers() {
+    fn lists_are_gone_through_to_their_end() {
         let list = list();
-        assert_eq!(packed_length(&list, 34).expect("a list"), list.len());
+        let Packed { length, sum } = packed_numbers(&list, 34).expect("a list");
+        // 7; 32 numbers each 1 more than the one before; one 7 more.
+        assert_eq!((length, sum), (list.len(), 7 + (8..40).sum::<u64>() + 46));
         // With 33 numbers, the first of which is in the header, the second miniblock has none.
         let shorter = [&list[..3], &[33], &list[4..14]].concat();
-        assert_eq!(packed_length(&shorter, 33).expect("a list"), shorter.len());
+        let Packed { length, sum } = packed_numbers(&shorter, 33).expect("a list");
+        assert_eq!((length, sum), (shorter.len(), 7 + (8..40).sum::<u64>()));
         // One number is in the header.
-        assert_eq!(packed_length(&[0x80, 0x01, 4, 1, 14, 99], 1).expect("a list"), 5);
+        let Packed { length, sum } = packed_numbers(&[0x80, 0x01, 4, 1, 14, 99], 1).expect("a list");
+        assert_eq!((length, sum), (5, 7));
     }
 
     #[test]
     fn what_a_list_claims_is_not_believed() {
         let list = list();
-        assert!(packed_length(&list, 33).is_err(), "more than the values of the page");
-        assert!(packed_length(&list[..list.len() - 1], 34).is_err(), "ends too early");
-        let (huge, none) = ([0xff; 9], [0x80, 0x01, 0, 1, 14]);
-        assert!(packed_length(&huge, usize::MAX).is_err());
-        assert!(packed_length(&[&huge[..], &[1, 4, 34, 14, 0]].concat(), usize::MAX).is_err());
-        assert!(packed_length(&none, 1).is_err(), "no miniblocks");
+        let refused = |bytes: &[u8], most| assert!(packed_numbers(bytes, most).is_err(), "{bytes:?}");
+        refused(&list, 33); // more than the values of the page
+        refused(&list[..list.len() - 1], 34); // ends too early
+        let huge = [0xff; 9];
+        refused(&huge, usize::MAX);
+        refused(&[&huge[..], &[1, 4, 34, 14, 0]].concat(), usize::MAX);
+        refused(&[0x80, 0x01, 0, 1, 14], 1); // no miniblocks
+        refused(&[0x80, 0x01, 4, 2, 0, 1, 0, 0, 0, 0], 2); // 0 and -1
     }
 }

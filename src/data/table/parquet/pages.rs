@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use parquet::bloom_filter::Sbbf;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::data_type::ByteArray;
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{ChunkReader, RowGroupReader};
 use parquet::record::reader::RowIter;
 use parquet::schema::types::Type;
@@ -42,6 +43,8 @@ pub(super) struct RowGroup<'a> {
     pub(super) metadata: &'a RowGroupMetaData,
     /// Bytes of the file.
     pub(super) stored: u64,
+    /// Bytes that its pages so far unpacked to.
+    pub(super) unpacked: &'a Arc<AtomicU64>,
 }
 
 impl RowGroupReader for RowGroup<'_> {
@@ -54,8 +57,7 @@ impl RowGroupReader for RowGroup<'_> {
     }
 
     fn get_column_page_reader(&self, i: usize) -> ParquetResult<Box<dyn PageReader>> {
-        let pages = Pages::new(Arc::clone(self.file), self.metadata.column(i), self.stored);
-        Ok(Box::new(pages.map_err(|error| of_parquet(&error))?))
+        Ok(Box::new(Pages::new(self, i).map_err(|error| of_parquet(&error))?))
     }
 
     fn get_column_bloom_filter(&self, _: usize) -> Option<&Sbbf> {
@@ -77,26 +79,35 @@ struct Pages {
     /// Where the next page begins, and where the pages end.
     at: u64,
     end: u64,
-    /// Bytes that the pages to come may unpack to.
+    /// Values that the pages to come may hold.
     left: u64,
+    unpacked: Arc<AtomicU64>,
 }
 
 impl Pages {
     /// # Errors
     /// Pages that are not in the file.
-    fn new(file: Arc<File>, chunk: &ColumnChunkMetaData, stored: u64) -> Result<Self> {
+    fn new(group: &RowGroup<'_>, column: usize) -> Result<Self> {
+        let chunk = group.metadata.column(column);
         let offset = chunk.dictionary_page_offset().filter(|&offset| offset > 0).unwrap_or(chunk.data_page_offset());
         let (at, length) = (u64::try_from(offset)?, u64::try_from(chunk.compressed_size())?);
-        let end = at.checked_add(length).filter(|&end| end <= stored);
+        let end = at.checked_add(length).filter(|&end| end <= group.stored);
         Ok(Pages {
-            file,
-            stored,
+            file: Arc::clone(group.file),
+            stored: group.stored,
             compression: chunk.compression(),
             optional: chunk.column_descr().max_def_level() > 0,
             at,
             end: end.ok_or_else(|| anyhow!("a column ends after the file: it is truncated or damaged"))?,
-            left: u64::try_from(chunk.uncompressed_size())?,
+            left: u64::try_from(group.metadata.num_rows())?,
+            unpacked: Arc::clone(group.unpacked),
         })
+    }
+
+    /// Counts what is unpacked, or its values take.
+    fn count(&self, bytes: u64) -> Result<()> {
+        let before = self.unpacked.fetch_add(bytes, Ordering::Relaxed);
+        unpacking::check(before.saturating_add(bytes), self.stored)
     }
 
     /// Reads the next page that holds values.
@@ -109,19 +120,26 @@ impl Pages {
             let packed = usize::try_from(page.compressed_page_size)?;
             ensure!(packed as u64 <= self.end - at, "a page is longer than its column");
             self.at = at + packed as u64;
-            if page.type_ == PageType::INDEX_PAGE {
+            let values = match (&page.data_page_header, &page.data_page_header_v2) {
+                (Some(header), _) if page.type_ == PageType::DATA_PAGE => header.num_values,
+                (_, Some(header)) if page.type_ == PageType::DATA_PAGE_V2 => header.num_values,
+                _ => 0,
+            };
+            // Others hold nothing to be read.
+            if values == 0 && page.type_ != PageType::DICTIONARY_PAGE {
                 continue;
             }
+            let left = self.left.checked_sub(u64::try_from(values)?);
+            self.left = left.ok_or_else(|| anyhow!("pages claim more values than there are rows"))?;
             return self.unpacked(&page, self.file.get_bytes(at, packed)?).map(Some);
         }
         Ok(None)
     }
 
     /// A page, from its header and what follows it.
-    fn unpacked(&mut self, page: &PageHeader, packed: Bytes) -> Result<Page> {
+    fn unpacked(&self, page: &PageHeader, packed: Bytes) -> Result<Page> {
         let size = usize::try_from(page.uncompressed_page_size)?;
-        let left = self.left.checked_sub(size as u64);
-        self.left = left.ok_or_else(|| anyhow!("pages claim to unpack to more than their column"))?;
+        self.count(size as u64)?;
         match page.type_ {
             PageType::DICTIONARY_PAGE => {
                 let header = page.dictionary_page_header.as_ref().ok_or_else(no_header)?;
@@ -129,22 +147,20 @@ impl Pages {
                 let num_values = u32::try_from(header.num_values)?;
                 ensure!(num_values as usize <= buf.len(), "a dictionary claims more values than it has bytes");
                 // What its values take when they are unpacked, too.
-                unpacking::check(u64::from(num_values) * size_of::<ByteArray>() as u64, self.stored)?;
+                self.count(u64::from(num_values) * size_of::<ByteArray>() as u64)?;
                 let (encoding, is_sorted) = (encoding(header.encoding.0)?, header.is_sorted.unwrap_or(false));
                 Ok(Page::DictionaryPage { buf, num_values, encoding, is_sorted })
             }
             PageType::DATA_PAGE => {
                 let header = page.data_page_header.as_ref().ok_or_else(no_header)?;
-                let page = Page::DataPage {
+                self.checked(Page::DataPage {
                     buf: unpack(self.compression, packed, size)?,
                     num_values: u32::try_from(header.num_values)?,
                     encoding: encoding(header.encoding.0)?,
                     def_level_encoding: encoding(header.definition_level_encoding.0)?,
                     rep_level_encoding: encoding(header.repetition_level_encoding.0)?,
                     statistics: None,
-                };
-                delta::check(&page, self.optional)?;
-                Ok(page)
+                })
             }
             PageType::DATA_PAGE_V2 => {
                 let header = page.data_page_header_v2.as_ref().ok_or_else(no_header)?;
@@ -156,7 +172,7 @@ impl Pages {
                 let compression = if is_compressed { self.compression } else { Compression::UNCOMPRESSED };
                 // The levels are never compressed.
                 let values = unpack(compression, packed.slice(levels..), size - levels)?;
-                let page = Page::DataPageV2 {
+                self.checked(Page::DataPageV2 {
                     buf: [&packed[..levels], &values].concat().into(),
                     num_values: u32::try_from(header.num_values)?,
                     encoding: encoding(header.encoding.0)?,
@@ -166,12 +182,30 @@ impl Pages {
                     rep_levels_byte_len,
                     is_compressed,
                     statistics: None,
-                };
-                delta::check(&page, self.optional)?;
-                Ok(page)
+                })
             }
             PageType(other) => bail!("a page is of the unknown type {other}"),
         }
+    }
+
+    /// A page of values that the reader of the `parquet` crate can be trusted with.
+    fn checked(&self, mut page: Page) -> Result<Page> {
+        let (encoding, most) = (page.encoding(), page.num_values() as usize);
+        let at = delta::levels(&page, self.optional)?;
+        if let Page::DataPage { buf, .. } | Page::DataPageV2 { buf, .. } = &mut page {
+            let values = buf.get(at..).ok_or_else(|| anyhow!("the levels of a page are longer than the page"))?;
+            match encoding {
+                Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY => {
+                    self.count(delta::bytes_of_texts(values, encoding, most)?)?;
+                }
+                // Some writers leave out the width of the numbers where all values are missing.
+                Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY if values.is_empty() => {
+                    *buf = [&buf[..], &[0]].concat().into();
+                }
+                _ => {}
+            }
+        }
+        Ok(page)
     }
 }
 
@@ -234,22 +268,24 @@ fn unpack(compression: Compression, packed: Bytes, size: usize) -> Result<Bytes>
             ensure!(size / 255 <= packed.len(), wrong_size());
             lz4_flex::block::decompress(&packed, size)?.into()
         }
-        Compression::GZIP(_) => read_to(MultiGzDecoder::new(&packed[..]), size)?,
+        Compression::GZIP(_) => {
+            let mut bytes = Vec::new();
+            MultiGzDecoder::new(&packed[..]).take(size as u64 + 1).read_to_end(&mut bytes)?;
+            bytes.into()
+        }
         Compression::ZSTD(_) => {
             let window = ZSTD_WINDOW.max(size as u64);
-            read_to(StreamingDecoder::new_with_max_window_size(&packed[..], window)?, size)?
+            let (mut frames, mut bytes) = (&packed[..], Vec::new());
+            while !frames.is_empty() && bytes.len() <= size {
+                let frame = StreamingDecoder::new_with_max_window_size(&mut frames, window)?;
+                frame.take((size + 1 - bytes.len()) as u64).read_to_end(&mut bytes)?;
+            }
+            bytes.into()
         }
         other => bail!("a page is compressed with {other}"),
     };
     ensure!(unpacked.len() == size, wrong_size());
     Ok(unpacked)
-}
-
-/// Reads to the end, but not further than a byte past `size`.
-fn read_to(reader: impl Read, size: usize) -> Result<Bytes> {
-    let mut bytes = Vec::new();
-    reader.take(size as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes.into())
 }
 
 /// The encoding that a number stands for in a header.
