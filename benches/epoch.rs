@@ -4,16 +4,16 @@
 
 use std::time::Duration;
 
-use gpu_backprop::activation::SIGMOID;
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::device::all_threads;
-use gpu_backprop::executor::Executor;
-use gpu_backprop::fuse::KernelSet;
 use gpu_backprop::gpu::{GpuOptions, adapters};
+use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::trainer::{Hyperparameters, Trainer};
+use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::rewrite::fuse::KernelSet;
+use gpu_backprop::training::trainer::{Hyperparameters, Trainer};
 
 const NETWORKS: [(&[usize], usize); 3] = [(&[784, 30, 10], 10), (&[784, 128, 10], 64), (&[784, 1024, 1024, 10], 256)];
 /// Multiplications of a step above which the primitive kernels are left out on software adapters: a

@@ -3,18 +3,18 @@
 
 use std::time::Duration;
 
-use gpu_backprop::activation::SIGMOID;
 use gpu_backprop::backprop::{Desired, Examples, Measures, evaluation_plan, training_plan};
-use gpu_backprop::bench::measure_step;
-use gpu_backprop::cost::QUADRATIC;
+use gpu_backprop::commands::bench::measure_step;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::device::all_threads;
-use gpu_backprop::executor::Executor;
-use gpu_backprop::fuse::{KernelSet, fuse};
 use gpu_backprop::gpu::{Adapter, GpuOptions, adapters};
+use gpu_backprop::kernel::product::{Precision, VARIANTS, Variant};
 use gpu_backprop::network::Topology;
+use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Element, Matrix, Step};
-use gpu_backprop::product::{Precision, VARIANTS, Variant};
+use gpu_backprop::rewrite::fuse::{KernelSet, fuse};
 
 /// The book's network; a wider one; and one of large square layers.
 const NETWORKS: [(&[usize], usize); 3] = [(&[784, 30, 10], 10), (&[784, 128, 10], 64), (&[512, 512, 10], 256)];

@@ -42,8 +42,8 @@
 //! use gpu_backprop::cpu::Cpu;
 //! use gpu_backprop::data::{Source, open};
 //! use gpu_backprop::network::{Initialization, Parameters, Topology};
-//! use gpu_backprop::trainer::{Hyperparameters, PartOfData, Trainer};
-//! use gpu_backprop::{activation, cost};
+//! use gpu_backprop::training::trainer::{Hyperparameters, PartOfData, Trainer};
+//! use gpu_backprop::network::{activation, cost};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let data = open(&Source::default())?; // the built-in digits
@@ -62,39 +62,19 @@
 //! # }
 //! ```
 
-pub mod activation;
 pub mod backprop;
-pub mod bench;
-mod cache;
-pub mod check;
-pub mod classifier;
 pub mod cli;
-pub mod compare;
-pub mod cost;
+pub mod commands;
 pub mod cpu;
 pub mod data;
 pub mod device;
-pub mod error;
-pub mod evaluate;
-pub mod executor;
-pub mod export;
-pub mod fuse;
 pub mod gpu;
-pub mod gradient_check;
-mod host_memory;
 pub mod kernel;
 pub mod kernels;
-pub mod model_file;
+pub mod model;
 pub mod network;
-pub mod onnx;
-pub mod output_file;
-mod panics;
 pub mod plan;
-pub mod predict;
-pub mod product;
-pub mod profile;
-pub mod random;
-pub mod regression;
-pub mod train;
-pub mod trainer;
-pub mod training_loop;
+pub mod rewrite;
+pub mod system;
+pub mod training;
+pub mod verify;

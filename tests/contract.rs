@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use gpu_backprop::backprop::{Desired, Examples, training_plan};
-use gpu_backprop::fuse::fuse;
+use gpu_backprop::kernel::product::{Precision, VARIANTS, Variant};
 use gpu_backprop::kernel::{Access, Field, Grid, Kernel, MiniBatch, Params, Realization, Specification};
 use gpu_backprop::kernels::{self, TRAIN_IN_WORKGROUP};
 use gpu_backprop::network::Topology;
+use gpu_backprop::network::{activation, cost};
 use gpu_backprop::plan::{Element, Matrix, Snippets};
-use gpu_backprop::product::{Precision, VARIANTS, Variant};
-use gpu_backprop::training_loop::TrainingLoop;
-use gpu_backprop::{activation, cost};
+use gpu_backprop::rewrite::fuse::fuse;
+use gpu_backprop::rewrite::training_loop::TrainingLoop;
 use naga::valid::Capabilities;
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 

@@ -4,16 +4,16 @@
 mod common;
 
 use common::{assert_close, random, random_below, sum_tolerance, wide};
-use gpu_backprop::activation::{LINEAR, SIGMOID};
 use gpu_backprop::backprop::{self, Desired, Examples, Matrices, training_plan};
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
-use gpu_backprop::executor::Executor;
 use gpu_backprop::kernel::MiniBatch;
+use gpu_backprop::network::activation::{LINEAR, SIGMOID};
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
+use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
-use gpu_backprop::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
 
 /// 1, primes, and the widths of vectors and panels with their neighbours; mini-batches with every
 /// rest that tiles leave, more than a mask has bits, and more than a panel has rows.

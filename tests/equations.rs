@@ -4,17 +4,17 @@ mod common;
 mod nielsen;
 
 use common::{assert_close, random, random_below, sum_tolerance, wide};
-use gpu_backprop::activation::{LINEAR, SIGMOID};
 use gpu_backprop::backprop::{self, Matrices};
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Scale, Split, Targets};
-use gpu_backprop::executor::Executor;
 use gpu_backprop::kernel::MiniBatch;
+use gpu_backprop::network::activation::{LINEAR, SIGMOID};
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
+use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Equation, Matrix, Recorder};
-use gpu_backprop::random::{Stream, rng};
-use gpu_backprop::trainer::{Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::system::random::{Stream, rng};
+use gpu_backprop::training::trainer::{Hyperparameters, PartOfData, Trainer};
 use nielsen::{Network, Rows, Vector};
 use rand::seq::SliceRandom;
 
@@ -263,7 +263,7 @@ fn the_plan_follows_the_chapter() {
     let topology = topology(&[7, 5, 4, 3]);
     let dataset = Dataset::new(Inputs::Floats(random(51, 14)), 7, vec![0, 2]).expect("a data set");
     let order = Matrix::of(gpu_backprop::plan::Element::U32, "order", 2, 1);
-    let examples = gpu_backprop::trainer::examples_of(&dataset, &topology, &order);
+    let examples = gpu_backprop::training::trainer::examples_of(&dataset, &topology, &order);
     let plan = backprop::training_plan(&topology, &examples, 2).expect("the shapes fit");
     let mut equations: Vec<Equation> = plan.steps.iter().map(|step| step.equation).collect();
     equations.dedup();

@@ -3,17 +3,17 @@
 mod common;
 
 use common::{adapters_under_test, assert_close, primitive, random, sum_tolerance, wide};
-use gpu_backprop::activation::{LINEAR, SIGMOID};
 use gpu_backprop::backprop::{self, Matrices};
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
-use gpu_backprop::executor::Executor;
-use gpu_backprop::fuse::fuse;
 use gpu_backprop::gpu::{Adapter, GpuOptions};
+use gpu_backprop::kernel::product::{Precision, REGISTERS_4X4, VARIANTS, Variant};
 use gpu_backprop::kernel::{MiniBatch, Specification};
 use gpu_backprop::network::Topology;
+use gpu_backprop::network::activation::{LINEAR, SIGMOID};
+use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
-use gpu_backprop::product::{Precision, REGISTERS_4X4, VARIANTS, Variant};
+use gpu_backprop::rewrite::fuse::fuse;
 
 /// Extents around every tile, multiples of 4 (read as vec4) and not, 1, and never square.
 const NETWORKS: [(&[usize], usize); 14] = [

@@ -5,20 +5,21 @@ mod nielsen;
 
 use common::program::{assert_fails, json, stdout};
 use common::{Silent, adapters_under_test, assert_close, wide};
-use gpu_backprop::activation::SIGMOID;
-use gpu_backprop::compare::{Side, compare};
-use gpu_backprop::cost::QUADRATIC;
+use gpu_backprop::commands::compare::compare;
+use gpu_backprop::commands::train::Training;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::digits::digits;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
-use gpu_backprop::executor::Executor;
-use gpu_backprop::fuse::KernelSet;
 use gpu_backprop::gpu::{Adapter, GpuOptions};
-use gpu_backprop::gradient_check;
+use gpu_backprop::kernel::product::Precision;
+use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::product::Precision;
-use gpu_backprop::train::Training;
-use gpu_backprop::trainer::Hyperparameters;
+use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::rewrite::fuse::KernelSet;
+use gpu_backprop::training::trainer::Hyperparameters;
+use gpu_backprop::verify::gradients;
+use gpu_backprop::verify::lockstep::Side;
 use nielsen::Network;
 
 const HYPERPARAMETERS: Hyperparameters = Hyperparameters { batch: 12, eta: 3.0, seed: 5 };
@@ -63,7 +64,7 @@ fn checked(executor: &mut dyn Executor, inputs: f32, weights: f32) -> anyhow::Re
     initial.w[2].iter_mut().for_each(|weight| *weight *= weights);
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters: HYPERPARAMETERS };
     let mut trainer = training.trainer(executor)?;
-    let found = gradient_check::check(&mut trainer, &training, 1)?;
+    let found = gradients::check(&mut trainer, &training, 1)?;
     assert_eq!(found.examples, 12);
     assert_eq!(trainer.parameters()?, initial, "the parameters are what they were");
     Ok(found.max_relative_difference)

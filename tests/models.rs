@@ -5,11 +5,11 @@ mod common;
 use std::path::Path;
 
 use common::program::{Folder, json, run};
-use gpu_backprop::activation::{LINEAR, SIGMOID};
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::data::preprocessing::{Column, Columns, TargetColumn, Values};
 use gpu_backprop::data::{Outputs, Preprocessing, Quantity};
-use gpu_backprop::model_file::{Model, load, save};
+use gpu_backprop::model::{Model, load, save};
+use gpu_backprop::network::activation::{LINEAR, SIGMOID};
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use proptest::prelude::*;
 use serde_json::{Value, json};

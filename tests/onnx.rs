@@ -6,14 +6,14 @@ mod common;
 use std::collections::HashSet;
 
 use common::program::{Folder, assert_fails, json, run, stdout};
-use gpu_backprop::activation::{self, LINEAR, SIGMOID};
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::data::preprocessing::{Column, Columns, TargetColumn, Values};
 use gpu_backprop::data::{Outputs, Preprocessing, Quantity};
-use gpu_backprop::model_file::{self, Model, save};
+use gpu_backprop::model::onnx::messages::{AttributeProto, DataType, Extent, GraphProto, ModelProto, ValueInfoProto};
+use gpu_backprop::model::onnx::{self, METADATA_KEY};
+use gpu_backprop::model::{self, Model, save};
+use gpu_backprop::network::activation::{self, LINEAR, SIGMOID};
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::onnx::messages::{AttributeProto, DataType, Extent, GraphProto, ModelProto, ValueInfoProto};
-use gpu_backprop::onnx::{self, METADATA_KEY};
 use prost::Message;
 use serde_json::Value;
 
@@ -235,7 +235,7 @@ fn the_command_says_what_it_wrote() {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     let bytes = std::fs::read(folder.path("model.onnx")).expect("the file");
-    let loaded = model_file::load(folder.path("model.safetensors").as_path()).expect("the model");
+    let loaded = model::load(folder.path("model.safetensors").as_path()).expect("the model");
     assert_eq!(onnx::model(&loaded).expect("it fits"), ModelProto::decode(&bytes[..]).expect("a message"));
 
     let report = json(&["export", &path, "--to", "onnx", "-o", &output, "--json"]);

@@ -11,7 +11,7 @@ use gpu_backprop::data::labels::Labels;
 use gpu_backprop::data::npy::Array;
 use gpu_backprop::data::table::{Format, Rows, TableOptions};
 use gpu_backprop::data::{Inputs, Scale, Source, Targets, Task, idx as idx_format, npy as npy_format, open};
-use gpu_backprop::model_file;
+use gpu_backprop::model;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -245,19 +245,19 @@ proptest! {
 
     #[test]
     fn any_bytes_are_a_model_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[{}\\[\\]\",:a-z_0-9]{0,60}") {
-        let _ = model_file::decode(&bytes[..], bytes.len() as u64);
+        let _ = model::decode(&bytes[..], bytes.len() as u64);
         let framed = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &bytes].concat();
-        let _ = model_file::decode(&framed[..], framed.len() as u64);
+        let _ = model::decode(&framed[..], framed.len() as u64);
     }
 
     /// A changed model is an error, or a model that can be written and read again.
     #[test]
     fn a_changed_model_is_a_model_or_an_error((changes, cut) in changes()) {
         let bytes = mutated(MODEL.clone(), &changes, cut);
-        if let Ok(model) = model_file::decode(&bytes[..], bytes.len() as u64) {
+        if let Ok(model) = model::decode(&bytes[..], bytes.len() as u64) {
             let folder = Folder::new();
-            model_file::save(&folder.path("model"), &model).expect("it is saved");
-            prop_assert_eq!(model_file::load(&folder.path("model")).expect("it is loaded"), model);
+            model::save(&folder.path("model"), &model).expect("it is saved");
+            prop_assert_eq!(model::load(&folder.path("model")).expect("it is loaded"), model);
         }
     }
 }

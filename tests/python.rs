@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::program::{Folder, npy, run, stdout, text};
-use gpu_backprop::activation;
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::digits::digits;
 use gpu_backprop::data::{Inputs, Outputs, Source, open};
-use gpu_backprop::model_file::{Model, load, save};
+use gpu_backprop::model::{Model, load, save};
+use gpu_backprop::network::activation;
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::trainer::{Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::trainer::{Hyperparameters, PartOfData, Trainer};
 
 /// Names the interpreter; `tests/run.sh` makes a virtual environment for it in the target folder.
 const PYTHON: &str = "GPU_BACKPROP_PYTHON";

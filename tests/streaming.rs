@@ -10,18 +10,18 @@ use anyhow::{Result, anyhow};
 
 use common::program::{Folder, assert_fails, gzip, idx, json, npy, stdout, zipped};
 use common::{adapters_under_test, random, random_below};
-use gpu_backprop::activation::SIGMOID;
 use gpu_backprop::backprop::{Measures, evaluation_plan};
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split, Targets};
-use gpu_backprop::error::OutOfMemory;
-use gpu_backprop::executor::{DeviceDescription, Executor, Memory, Progress};
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::kernel::MiniBatch;
+use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
+use gpu_backprop::plan::executor::{DeviceDescription, Executor, Memory, Progress};
 use gpu_backprop::plan::{Element, Matrix, Plan};
-use gpu_backprop::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, examples_of};
+use gpu_backprop::system::error::OutOfMemory;
+use gpu_backprop::training::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, examples_of};
 
 const WIDTHS: [usize; 3] = [37, 12, 5];
 const EXAMPLES: usize = 4001;

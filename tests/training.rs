@@ -3,15 +3,15 @@
 mod common;
 
 use common::{adapters_under_test, assert_close, primitive, wide};
-use gpu_backprop::activation::SIGMOID;
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::digits::digits;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
-use gpu_backprop::executor::Executor;
 use gpu_backprop::gpu::{Adapter, GpuOptions};
+use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::training::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
 
 const SEED: u64 = 4;
 const BATCH: usize = 10;

@@ -3,13 +3,13 @@
 mod common;
 
 use common::{adapters_under_test, assert_close, primitive, random, random_below, wide};
-use gpu_backprop::activation::{LINEAR, SIGMOID};
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split, Targets, Task};
-use gpu_backprop::executor::Executor;
 use gpu_backprop::gpu::GpuOptions;
+use gpu_backprop::network::activation::{LINEAR, SIGMOID};
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::trainer::{Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::training::trainer::{Hyperparameters, PartOfData, Trainer};
 
 const SEED: u64 = 6;
 

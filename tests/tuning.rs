@@ -6,7 +6,7 @@ use std::path::Path;
 
 use common::adapters_under_test;
 use common::program::{Folder, program};
-use gpu_backprop::product::Precision;
+use gpu_backprop::kernel::product::Precision;
 use serde_json::Value;
 
 const TRAIN: [&str; 6] = ["train", "--epochs", "1", "--quiet", "--json", "--device"];

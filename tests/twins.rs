@@ -4,11 +4,11 @@ mod common;
 
 use common::cases::{self, Case};
 use common::{adapters_under_test, assert_close, primitive, wide};
-use gpu_backprop::activation::SIGMOID;
 use gpu_backprop::cpu::Cpu;
-use gpu_backprop::executor::Executor;
 use gpu_backprop::kernel::{Call, MiniBatch, Operand, Specification};
 use gpu_backprop::kernels;
+use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
 
 /// What an output holds before the kernel runs, and must still hold where it has no business.

@@ -11,14 +11,14 @@ use indicatif::{HumanCount, ProgressBar};
 
 use super::training_flags::{Factors, Kernels, Tune, check_precision};
 use super::{print, print_json};
-use crate::bench::{self, Comparison, Measurement, Options, What};
+use crate::commands::bench::{self, Comparison, Measurement, Options, What};
 use crate::cpu::Cpu;
 use crate::device::{DeviceChoice, all_threads, check_threads, open_named};
-use crate::error::WrongUsage;
-use crate::executor::Executor;
-use crate::fuse::KernelSet;
 use crate::gpu::{Adapter, GpuOptions, adapters};
-use crate::product::Precision;
+use crate::kernel::product::Precision;
+use crate::plan::executor::Executor;
+use crate::rewrite::fuse::KernelSet;
+use crate::system::error::WrongUsage;
 
 /// The flags of `bench`. Four in five of the inputs that are made up are 0, as in images of digits.
 #[derive(Args, Debug)]

@@ -10,13 +10,13 @@ use indicatif::HumanCount;
 use super::progress::{described, fit};
 use super::training_flags::TrainingFlags;
 use super::{print, print_json};
-use crate::compare::lockstep::{Difference, Lockstep};
-use crate::compare::{self, Comparison, EpochComparison, Observer, Opening, Options, Spec};
+use crate::commands::compare::{self, Comparison, EpochComparison, Observer, Opening, Options, Spec};
+use crate::commands::train::EpochReport;
 use crate::device::DeviceChoice;
-use crate::error::WrongUsage;
-use crate::fuse::KernelSet;
-use crate::product::Precision;
-use crate::train::EpochReport;
+use crate::kernel::product::Precision;
+use crate::rewrite::fuse::KernelSet;
+use crate::system::error::WrongUsage;
+use crate::verify::lockstep::{Difference, Lockstep};
 
 /// The flags of `compare`.
 #[derive(Args, Debug)]

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::data::table::TableOptions;
 use crate::data::{ExampleFile, Part, Scale, Source, Task};
-use crate::error::WrongUsage;
+use crate::system::error::WrongUsage;
 
 /// Data to learn from.
 #[derive(Args, Debug)]

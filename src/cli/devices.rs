@@ -9,11 +9,11 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::{print, print_json};
-use crate::check::{self, Finding};
 use crate::cpu::Cpu;
 use crate::device::{Speeds, SpeedsByWork, all_threads, restriction, why_only_cpu};
-use crate::executor::Executor;
 use crate::gpu::{Adapter, Tuning, adapters};
+use crate::plan::executor::Executor;
+use crate::verify::strategies::{self, Finding};
 
 /// The flags of `devices`.
 #[derive(Args, Debug)]
@@ -113,7 +113,7 @@ fn described(index: usize, adapter: &Adapter, speeds: &Speeds, check: bool) -> G
         speeds: speeds.of(description),
         check: (check && usable).then(|| {
             let watch = |what: &str| drop(writeln!(io::stderr(), "checking {}: {what}", adapter.description()));
-            check::check(adapter, &mut { watch })
+            strategies::check(adapter, &mut { watch })
         }),
     }
 }

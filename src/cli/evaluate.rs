@@ -9,8 +9,8 @@ use indicatif::HumanCount;
 
 use super::data_arguments::{FileArguments, note_unknown_categories};
 use super::{print, print_json};
+use crate::commands::evaluate::{self, Options, Report};
 use crate::device::{DeviceChoice, all_threads, check_threads};
-use crate::evaluate::{self, Options, Report};
 
 /// The flags of `evaluate`.
 #[derive(Args, Debug)]

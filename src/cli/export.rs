@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use super::{print, print_json};
-use crate::error::WrongUsage;
-use crate::export::{self, Format, Options, Port, Report};
+use crate::commands::export::{self, Format, Options, Port, Report};
+use crate::system::error::WrongUsage;
 
 /// The flags of `export`.
 #[derive(Args, Debug)]

@@ -7,9 +7,9 @@ use anyhow::Result;
 use clap::Args;
 
 use super::data_arguments::{FileArguments, note_unknown_categories};
+use crate::commands::predict::{self, Options};
 use crate::device::{DeviceChoice, all_threads, check_threads};
-use crate::output_file::OutputFile;
-use crate::predict::{self, Options};
+use crate::system::output_file::OutputFile;
 
 /// The flags of `predict`.
 #[derive(Args, Debug)]

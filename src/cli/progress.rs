@@ -5,9 +5,9 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
+use crate::commands::train::{EpochReport, Observer, Opening};
 use crate::data::Data;
 use crate::network::Topology;
-use crate::train::{EpochReport, Observer, Opening};
 
 /// Shows a run.
 pub struct Progress {

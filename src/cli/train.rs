@@ -10,8 +10,8 @@ use indicatif::HumanCount;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
 use super::{print, print_json};
+use crate::commands::train::{self, Options, Report};
 use crate::device::DeviceChoice;
-use crate::train::{self, Options, Report};
 
 /// The flags of `train`.
 #[derive(Args, Debug)]

@@ -6,16 +6,16 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::data_arguments::DataArguments;
-use crate::activation;
+use crate::commands::train::{Architecture, Options};
 use crate::data::{Scale, Task};
 use crate::device::{DeviceChoice, all_threads, check_threads};
-use crate::error::WrongUsage;
-use crate::fuse::KernelSet;
 use crate::gpu::{GpuOptions, Tuning};
+use crate::kernel::product::Precision;
 use crate::network::Initialization;
-use crate::product::Precision;
-use crate::train::{Architecture, Options};
-use crate::trainer::Hyperparameters;
+use crate::network::activation;
+use crate::rewrite::fuse::KernelSet;
+use crate::system::error::WrongUsage;
+use crate::training::trainer::Hyperparameters;
 
 /// The learning rate of the book.
 const CLASSIFICATION_ETA: f64 = 3.0;

@@ -9,8 +9,8 @@ use super::sparse_descent::SparseDescent;
 use super::steps::Workshop;
 use super::store::{Numbers, Store};
 use super::{finish, tile};
-use crate::cost::Cost;
 use crate::kernels::MatmulParams;
+use crate::network::cost::Cost;
 
 /// `dense_forward`, and with an error `dense_forward_error`.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use pulp::Simd;
 
 use super::sigmoid::sigmoid;
-use crate::activation::Activation;
-use crate::cost::Cost;
+use crate::network::activation::Activation;
+use crate::network::cost::Cost;
 
 /// What a product becomes: N outputs, each of the shape of the product.
 pub trait Finish<const N: usize>: Sync {

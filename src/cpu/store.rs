@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use bytemuck::Pod;
 
 use super::panels::{Line, Width, from_columns, to_columns};
-use crate::executor::check_place;
 use crate::kernel::Operand;
 use crate::network::reserve;
+use crate::plan::executor::check_place;
 use crate::plan::{Element, Matrix};
 
 /// The matrices, by index.

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use crate::plan::profile::{Clock, KernelProfile, Profile};
 use crate::plan::{Plan, Step};
-use crate::profile::{Clock, KernelProfile, Profile};
 
 /// The times of all loaded steps.
 #[derive(Debug, Default)]

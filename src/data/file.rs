@@ -11,8 +11,8 @@ use super::labels::Labels;
 use super::npy::MAGIC;
 use super::unpacking::{GZIP, unpacked};
 use super::{Dataset, Inputs, Targets, Task, digits, idx, mapped, npy};
-use crate::error::WrongUsage;
-use crate::host_memory;
+use crate::system::error::WrongUsage;
+use crate::system::host_memory;
 
 /// Arrays of as many bytes stay in their files.
 const MAPPED_FROM: u64 = 8 << 20;

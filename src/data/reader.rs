@@ -12,7 +12,7 @@ use super::preprocessing::Columns;
 use super::table::{Matched, Row, Rows, TableOptions, listed, shown, target_number, whole_number};
 use super::unpacking::unpacked;
 use super::{Dataset, Inputs, Outputs, Picked, Preprocessing, Targets, file};
-use crate::error::WrongUsage;
+use crate::system::error::WrongUsage;
 
 /// What a network takes and gives, as its training data had it.
 #[derive(Clone, Copy, Debug)]

@@ -10,8 +10,8 @@ use super::{
     Dataset, ExampleFile, ExampleReader, Inputs, Interface, Outputs, Preprocessing, Scale, Split, Targets, Task,
     balanced_weights, file, stratified_part,
 };
-use crate::error::WrongUsage;
-use crate::random::Stream;
+use crate::system::error::WrongUsage;
+use crate::system::random::Stream;
 
 /// A data set with its parts.
 #[derive(Clone, Debug)]

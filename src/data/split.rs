@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rand::seq::SliceRandom;
 
-use crate::random::{Stream, rng};
+use crate::system::random::{Stream, rng};
 
 /// The numbers of the examples in each part of a data set.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

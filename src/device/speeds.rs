@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{cache_folder, change, device_key, read};
-use crate::executor::DeviceDescription;
 use crate::gpu::Tuning;
+use crate::plan::executor::DeviceDescription;
+use crate::system::cache::{cache_folder, change, device_key, read};
 
 /// Steps of gradient descent per second, by what was trained.
 pub type SpeedsByWork = BTreeMap<String, f64>;

@@ -2,8 +2,8 @@
 
 use crate::kernel::MAX_WORK_GROUPS;
 use crate::kernel::Realization;
+use crate::kernel::product::{Precision, Variant};
 use crate::plan::Step;
-use crate::product::{Precision, Variant};
 
 use super::probe;
 

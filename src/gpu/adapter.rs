@@ -7,11 +7,11 @@ use anyhow::{Result, anyhow, bail};
 use super::abilities::Abilities;
 use super::tuning_file::TuningFile;
 use super::{Gpu, GpuOptions, Tuning};
-use crate::executor::DeviceDescription;
-use crate::fuse::KernelSet;
+use crate::kernel::product::{ALWAYS, Precision, Variant};
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
-use crate::product::{ALWAYS, Precision, Variant};
+use crate::plan::executor::DeviceDescription;
+use crate::rewrite::fuse::KernelSet;
 
 /// A GPU, or a program that stands in for one.
 #[derive(Debug)]
@@ -272,8 +272,8 @@ fn shortcomings(limits: &wgpu::Limits, compute_shaders: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::Executor;
-    use crate::product::COOPERATIVE_8X8;
+    use crate::kernel::product::COOPERATIVE_8X8;
+    use crate::plan::executor::Executor;
 
     #[test]
     fn adapters_of_one_kind_are_told_apart() {

@@ -4,9 +4,9 @@
 use anyhow::{Result, ensure};
 
 use super::Gpu;
-use crate::executor::Executor;
 use crate::kernel::{MiniBatch, Realization};
 use crate::plan::Step;
+use crate::plan::executor::Executor;
 
 impl Gpu {
     /// Computes a product in two ways from the same numbers and compares what comes of it. What its matrices

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::error::OutOfMemory;
-use crate::panics;
+use crate::system::error::OutOfMemory;
+use crate::system::panics;
 
 /// What went wrong on a device outside of any scope: the first error counts.
 #[derive(Clone, Debug, Default)]

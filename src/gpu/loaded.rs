@@ -7,7 +7,7 @@ use super::workgroup_loop::WorkgroupLoop;
 use super::{Gpu, UNIFORM_GRANULE};
 use crate::kernel::{MiniBatch, Realization};
 use crate::plan::{Plan, Step};
-use crate::training_loop::TrainingLoop;
+use crate::rewrite::training_loop::TrainingLoop;
 
 /// A plan that is ready to run.
 #[derive(Debug)]

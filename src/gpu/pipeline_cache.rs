@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use crate::cache::{cache_folder, write_whole};
+use crate::system::cache::{cache_folder, write_whole};
 
 /// The most bytes of a cache that is read.
 const MAX_BYTES: u64 = 64 << 20;

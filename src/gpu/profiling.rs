@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 
 use super::Gpu;
 use super::loaded::Dispatch;
-use crate::executor::Progress;
 use crate::kernel::MiniBatch;
-use crate::profile::{Clock, KernelProfile, Profile};
+use crate::plan::executor::Progress;
+use crate::plan::profile::{Clock, KernelProfile, Profile};
 
 /// The most timestamps of one submission, a pair for each kernel.
 const TIMESTAMPS: u32 = wgpu::QUERY_SET_MAX_QUERIES;
@@ -78,7 +78,7 @@ struct Timed<'a> {
 }
 
 impl Gpu {
-    /// As [`Executor::run`](crate::executor::Executor::run), with each kernel in a pass of its own.
+    /// As [`Executor::run`](crate::plan::executor::Executor::run), with each kernel in a pass of its own.
     pub(super) fn run_profiled(
         &mut self,
         plan: usize,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Gpu;
-use crate::executor::{PROGRESS_INTERVAL, Progress};
+use crate::plan::executor::{PROGRESS_INTERVAL, Progress};
 
 /// The most mini-batches in one submission.
 pub const MAX_MINI_BATCHES: usize = 1024;

@@ -14,12 +14,12 @@ use super::loaded::LoadedPlan;
 use super::tuning_file::{Choice, ChoicesByName, TuningFile};
 use super::workgroup_loop::{self, WorkgroupLoop};
 use super::{Gpu, probe};
-use crate::executor::DeviceDescription;
-use crate::fuse::KernelSet;
+use crate::kernel::product::{self, Precision, VARIANTS};
 use crate::kernel::{MiniBatch, Realization};
+use crate::plan::executor::DeviceDescription;
 use crate::plan::{Equation, Plan, Step};
-use crate::product::{self, Precision, VARIANTS};
-use crate::training_loop::TrainingLoop;
+use crate::rewrite::fuse::KernelSet;
+use crate::rewrite::training_loop::TrainingLoop;
 
 /// How choices are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

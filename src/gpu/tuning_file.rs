@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{cache_folder, change, device_key, read};
-use crate::executor::DeviceDescription;
+use crate::plan::executor::DeviceDescription;
+use crate::system::cache::{cache_folder, change, device_key, read};
 
 /// One choice.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]

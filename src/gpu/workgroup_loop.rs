@@ -7,7 +7,7 @@ use super::{Gpu, UNIFORM_GRANULE, probe};
 use crate::backprop::Desired;
 use crate::kernel::{Kernel, MiniBatch};
 use crate::kernels::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
-use crate::training_loop::{PackedRow, TrainingLoop};
+use crate::rewrite::training_loop::{PackedRow, TrainingLoop};
 
 /// The most multiplications of a step for which one work group is expected to be faster than the
 /// dispatches of a whole device.

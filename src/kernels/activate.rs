@@ -1,7 +1,7 @@
 //! σ, entry by entry.
 
-use crate::activation::Activation;
 use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
+use crate::network::activation::Activation;
 use crate::plan::{Element, Matrix, Recorder};
 
 crate::shared_struct! {

@@ -1,7 +1,7 @@
 //! ∇ₐC: how the cost of each example changes with each output.
 
-use crate::cost::Cost;
 use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
+use crate::network::cost::Cost;
 use crate::plan::{Element, Matrix, Recorder};
 
 crate::shared_struct! {

@@ -1,12 +1,12 @@
 //! Fused kernels: each is a matrix product with something done to every entry, and has no
 //! specification of its own but the primitives it replaces.
 //!
-//! Plans get them from [`fuse`](crate::fuse::fuse), never from a recorder.
+//! Plans get them from [`fuse`](crate::rewrite::fuse::fuse), never from a recorder.
 
 use super::Form;
+use crate::kernel::product;
 use crate::kernel::{Binding, Kernel, Params, Specification};
 use crate::plan::Element;
-use crate::product;
 
 crate::shared_struct! {
     /// The extents of a product.

@@ -1,7 +1,7 @@
 //! The cost of a mini-batch, summed over its examples.
 
-use crate::cost::Cost;
 use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
+use crate::network::cost::Cost;
 use crate::plan::{Element, Matrix, Recorder};
 
 crate::shared_struct! {

@@ -1,4 +1,4 @@
-//! Whole mini-batches in one work group; see [`training_loop`](crate::training_loop).
+//! Whole mini-batches in one work group; see [`training_loop`](crate::rewrite::training_loop).
 
 use crate::kernel::{Binding, Grid, Kernel, Params, Specification};
 use crate::plan::Element;

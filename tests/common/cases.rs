@@ -1,9 +1,9 @@
 //! One list of cases: every kernel over awkward shapes, with inputs and a derived tolerance.
 
-use gpu_backprop::activation::{LINEAR, SIGMOID};
-use gpu_backprop::cost::QUADRATIC;
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::kernels::Form;
+use gpu_backprop::network::activation::{LINEAR, SIGMOID};
+use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
 
 use super::{MEAN_MAGNITUDE, random, random_below, sum_tolerance};

@@ -7,11 +7,11 @@ pub mod cases;
 pub mod measured;
 pub mod program;
 
-use gpu_backprop::compare::lockstep::Lockstep;
-use gpu_backprop::compare::{EpochComparison, Observer, Opening};
-use gpu_backprop::fuse::KernelSet;
+use gpu_backprop::commands::compare::{EpochComparison, Observer, Opening};
+use gpu_backprop::commands::train::EpochReport;
 use gpu_backprop::gpu::{Adapter, GpuOptions, adapters};
-use gpu_backprop::train::EpochReport;
+use gpu_backprop::rewrite::fuse::KernelSet;
+use gpu_backprop::verify::lockstep::Lockstep;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 

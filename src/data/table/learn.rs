@@ -12,7 +12,7 @@ use super::{Format, Row, Rows, is_missing, listed, number, shown};
 use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, TargetColumn, Values, title};
 use crate::data::{Outputs, Quantity, Targets, Task};
-use crate::error::WrongUsage;
+use crate::system::error::WrongUsage;
 
 /// What is said of a table beside its name.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

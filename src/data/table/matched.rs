@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::{Row, is_missing, listed, number, shown};
 use crate::data::preprocessing::{Column, Columns, TargetColumn, Values, title};
-use crate::error::WrongUsage;
+use crate::system::error::WrongUsage;
 
 /// The columns of a file, matched with those that a network learned from.
 #[derive(Clone, Debug)]

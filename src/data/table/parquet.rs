@@ -18,7 +18,7 @@ use parquet::record::{Field, Row};
 
 use self::pages::RowGroup;
 use crate::data::unpacking;
-use crate::panics;
+use crate::system::panics;
 
 /// The most rows that are read at once, and entries: each takes 32 bytes and more.
 const MOST_ROWS_AT_ONCE: usize = 1024;

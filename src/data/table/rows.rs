@@ -102,7 +102,7 @@ impl<'a> Rows<Box<dyn Read + 'a>> {
     fn of_parquet(file: File, format: &Format) -> Result<Self> {
         let flag = format.no_header.then_some("--no-header").or(format.delimiter.map(|_| "--delimiter"));
         if let Some(flag) = flag {
-            bail!(crate::error::WrongUsage::new(format!("{flag} goes with a table of text; this is Parquet")));
+            bail!(crate::system::error::WrongUsage::new(format!("{flag} goes with a table of text; this is Parquet")));
         }
         let rows = super::parquet::ParquetRows::open(file)?;
         let header = names(&ByteRecord::from(rows.names().to_vec()))?;

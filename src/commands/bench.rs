@@ -1,0 +1,421 @@
+//! Throughput of training steps and of each kernel, device by device.
+
+mod results;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::backprop::training_plan;
+use crate::data::{Data, Dataset, Inputs, Split};
+use crate::kernel::MiniBatch;
+use crate::kernel::product::Precision;
+use crate::network::activation::SIGMOID;
+use crate::network::cost::QUADRATIC;
+use crate::network::{Initialization, Parameters, Topology};
+use crate::plan::executor::{DeviceDescription, Executor};
+use crate::plan::{Element, Matrix, Plan, Recorder, Step};
+use crate::rewrite::fuse::{KernelSet, fuse};
+use crate::system::error::WrongUsage;
+use crate::training::trainer::{Hyperparameters, Training, examples_of};
+use crate::verify::gradients;
+
+pub use results::{Comparison, Crossover, compare, crossovers, parse};
+
+/// Turns of a measurement, whose median is told: odd.
+const TURNS: usize = 5;
+
+/// The most examples that are made up: their number matters little, the memory they take does.
+const MAX_EXAMPLES: usize = 4096;
+
+/// The most bytes that the examples take, unless one mini-batch takes more.
+const MAX_BYTES: usize = 64 << 20;
+
+/// The most bytes of one mini-batch.
+const MOST_BYTES: usize = 1 << 30;
+
+/// The most calls that are asked for at once: their mini-batches are listed.
+const MOST_CALLS: usize = 1 << 16;
+
+/// One measurement, as in `--json`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Measurement {
+    /// `cpu` or `gpu`.
+    pub device: String,
+    /// Name of the adapter; `None` on the CPU.
+    pub adapter: Option<String>,
+    /// The most threads of the CPU; `None` on a GPU.
+    pub threads: Option<usize>,
+    /// `vulkan`, `metal`, `dx12`, `gl`; `None` on the CPU.
+    pub backend: Option<String>,
+    /// Name and version of the driver; `None` on the CPU.
+    pub driver: Option<String>,
+    /// Training steps or one kernel.
+    pub what: What,
+    /// The kernel, or the set of kernels that trains.
+    pub name: String,
+    /// `full`, or `mixed` where products read factors rounded to 16 bits.
+    #[serde(default = "full")]
+    pub precision: String,
+    /// `n[1], n[2], ..., n[L]`; `None` for the products that the peak is found with.
+    pub layers: Option<Vec<usize>>,
+    /// m; `None` for the products that the peak is found with.
+    pub batch: Option<usize>,
+    /// Rows of what a kernel computes.
+    pub rows: Option<usize>,
+    /// Columns of what a kernel computes.
+    pub cols: Option<usize>,
+    /// Terms in each sum of a matrix product.
+    pub inner: Option<usize>,
+    /// Time of one step or one call.
+    pub median_seconds: f64,
+    /// The shortest of the turns.
+    pub min_seconds: f64,
+    /// The longest of the turns.
+    pub max_seconds: f64,
+    /// Examples trained on per second.
+    pub samples_per_second: Option<f64>,
+    /// Steps of gradient descent per second.
+    pub steps_per_second: Option<f64>,
+    /// Floating-point operations per second, in 10⁹, those with a 0 counted too where they are skipped.
+    pub gflops: f64,
+    /// Against the best matrix product measured on this device in this run.
+    pub fraction_of_peak: Option<f64>,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// Whole steps of gradient descent.
+    Train,
+    /// One kernel.
+    Kernel,
+}
+
+/// What there was before there was a choice.
+fn full() -> String {
+    Precision::Full.name().to_string()
+}
+
+impl Measurement {
+    /// What tells measurements apart, whenever they were made.
+    fn subject(&self) -> String {
+        let Measurement { device, adapter, threads, backend, what, name, precision, .. } = self;
+        let Measurement { layers, batch, rows, cols, inner, .. } = self;
+        format!(
+            "{device} {adapter:?} {threads:?} {backend:?} {what:?} {name} {precision} {layers:?} {batch:?} {rows:?} {cols:?} {inner:?}"
+        )
+    }
+}
+
+/// What to measure.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Options {
+    /// The networks, each by the widths of its layers.
+    pub networks: Vec<Vec<usize>>,
+    /// The sizes of mini-batches.
+    pub batches: Vec<usize>,
+    /// How long a measurement takes, after its warm-up.
+    pub budget: Duration,
+    /// The kernels that plans are fused to.
+    pub kernels: KernelSet,
+    /// What products on a GPU read of their factors, to be told with its measurements.
+    pub precision: Precision,
+    /// Whether each kernel is measured by itself, too.
+    pub each_kernel: bool,
+    /// The most threads of the CPU, to be told with its measurements.
+    pub threads: usize,
+}
+
+impl Options {
+    /// Makes sure that everything can be measured, before anything is.
+    ///
+    /// # Errors
+    /// Layers or mini-batches that cannot be ([`WrongUsage`]).
+    pub fn check(&self) -> Result<()> {
+        for widths in &self.networks {
+            Topology::new(widths, &SIGMOID, &QUADRATIC)?;
+            for &m in &self.batches {
+                ensure!(m > 0, WrongUsage::new("--batches 0: a mini-batch needs at least 1 example"));
+                let bytes = m.checked_mul(widths[0]).filter(|&bytes| bytes <= MOST_BYTES);
+                ensure!(
+                    bytes.is_some(),
+                    WrongUsage::new(format!(
+                        "--batches {m} with {} inputs: one mini-batch would take more than {} MB: use a smaller one",
+                        widths[0],
+                        MOST_BYTES >> 20
+                    ))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What products read of their factors there: the CPU has full precision only.
+    fn precision_on(&self, device: &DeviceDescription) -> Precision {
+        if device.kind == "cpu" { Precision::Full } else { self.precision }
+    }
+}
+
+/// What a measurement needs to be told of.
+struct Subject<'a> {
+    what: What,
+    name: String,
+    network: Option<(&'a [usize], usize)>,
+    extents: [Option<usize>; 3],
+    operations: f64,
+    threads: Option<usize>,
+}
+
+/// Measures everything on one device into `found`, which keeps what was measured before a failure;
+/// `watch` is told what is measured next.
+///
+/// # Errors
+/// As [`Options::check`], a failing device, or gradients in mixed precision that rounding does not explain.
+pub fn measure(
+    executor: &mut dyn Executor,
+    options: &Options,
+    found: &mut Vec<Measurement>,
+    watch: &mut dyn FnMut(&str),
+) -> Result<()> {
+    options.check()?;
+    let before = found.len();
+    let measured = measure_all(executor, options, found, watch);
+    let found = &mut found[before..];
+    let peak = found.iter().filter(|found| found.inner.is_some()).map(|found| found.gflops).fold(0.0, f64::max);
+    let device = executor.device();
+    let precision = options.precision_on(device);
+    let threads = (device.kind == "cpu").then_some(options.threads);
+    for measurement in found {
+        measurement.fraction_of_peak = (peak > 0.0).then(|| measurement.gflops / peak);
+        measurement.threads = threads;
+        measurement.precision = precision.name().to_string();
+    }
+    measured
+}
+
+fn measure_all(
+    executor: &mut dyn Executor,
+    options: &Options,
+    found: &mut Vec<Measurement>,
+    watch: &mut dyn FnMut(&str),
+) -> Result<()> {
+    if options.each_kernel {
+        watch("the best matrix product");
+        found.push(peak(executor, options.budget)?);
+    }
+    for widths in &options.networks {
+        for &m in &options.batches {
+            let topology = Topology::new(widths, &SIGMOID, &QUADRATIC)?;
+            let data = made_up(widths, m)?;
+            watch(&format!("{topology}, batch {m}"));
+            found.push(measure_training(executor, &topology, &data, m, options)?);
+            if !options.each_kernel {
+                continue;
+            }
+            for step in distinct_steps(&topology, &data, m, options.kernels)? {
+                watch(&format!("{topology}, batch {m}: {}", step.kernel.name));
+                found.push(measure_step(executor, &step, Some((widths, m)), options.budget)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Data of which only the amount matters.
+fn made_up(widths: &[usize], m: usize) -> Result<Data> {
+    let (features, classes) = (widths[0].max(1), widths[widths.len() - 1].max(1));
+    let examples = (MAX_EXAMPLES.min(MAX_BYTES / features) / m).max(1) * m;
+    let inputs = Inputs::Bytes { values: (0..examples * features).map(sparse_byte).collect(), scale: 1.0 / 255.0 };
+    let labels = (0..examples).map(|i| (i % classes) as u32).collect();
+    Ok(Data {
+        name: "made up".into(),
+        dataset: Dataset::new(inputs, features, labels)?,
+        split: Split::all_training(0..examples),
+    })
+}
+
+fn measure_training(
+    executor: &mut dyn Executor,
+    topology: &Topology,
+    data: &Data,
+    m: usize,
+    options: &Options,
+) -> Result<Measurement> {
+    let parameters = Parameters::random(topology, Initialization::Scaled, 0)?;
+    let hyperparameters = Hyperparameters { batch: m, eta: 0.1, seed: 0 };
+    let plan = training_plan(topology, &examples(data, topology), m)?;
+    let device = executor.device().clone();
+    let training = Training { data, topology, initial: &parameters, hyperparameters };
+    let mut trainer = training.trainer(executor)?;
+    if options.precision_on(&device) == Precision::Mixed {
+        gradients::check(&mut trainer, &training, options.threads)?;
+    }
+    let subject = Subject {
+        what: What::Train,
+        name: match options.kernels {
+            KernelSet::Fused => "fused".into(),
+            KernelSet::Primitive => "primitive".into(),
+        },
+        network: Some((topology.widths(), m)),
+        extents: [None; 3],
+        operations: plan.steps.iter().map(Step::operations).sum(),
+        threads: None,
+    };
+    let turns = take_turns(options.budget, &mut |count| trainer.time_steps(count))?;
+    Ok(measurement(&device, subject, &turns))
+}
+
+fn examples(data: &Data, topology: &Topology) -> crate::backprop::Examples {
+    examples_of(&data.dataset, topology, &Matrix::of(Element::U32, "order", data.split.training.len(), 1))
+}
+
+/// The steps of a training plan, without those that do the same on the same shapes.
+fn distinct_steps(topology: &Topology, data: &Data, m: usize, kernels: KernelSet) -> Result<Vec<Step>> {
+    let plan = training_plan(topology, &examples(data, topology), m)?;
+    let plan = if kernels == KernelSet::Fused { fuse(&plan) } else { plan };
+    let mut seen = Vec::new();
+    let mut is_new = |step: &Step| {
+        let subject = (step.kernel.name, step.operands.iter().map(Matrix::shape).collect::<Vec<_>>());
+        let new = !seen.contains(&subject);
+        seen.push(subject);
+        new
+    };
+    Ok(plan.steps.into_iter().filter(|step| is_new(step)).collect())
+}
+
+/// Measures one kernel by itself.
+///
+/// # Errors
+/// A failing device.
+pub fn measure_step(
+    executor: &mut dyn Executor,
+    step: &Step,
+    network: Option<(&[usize], usize)>,
+    budget: Duration,
+) -> Result<Measurement> {
+    executor.load(&[Plan { name: step.kernel.name.to_string(), steps: vec![step.clone()] }])?;
+    executor.prepare(0, TURNS)?;
+    for matrix in &step.operands {
+        fill(executor, matrix)?;
+    }
+    let extents = match step.product() {
+        Some((_, extents)) => [extents.rows, extents.cols, extents.inner].map(Some),
+        None => {
+            let (rows, cols) = step.output().shape();
+            let summed = matches!(step.kernel.name, "matmul" | "outer_product").then_some(step.iterations);
+            [Some(rows), Some(cols), summed]
+        }
+    };
+    let subject = Subject {
+        what: What::Kernel,
+        name: step.kernel.name.to_string(),
+        network,
+        extents,
+        operations: step.operations(),
+        threads: None,
+    };
+    let still = MiniBatch { count: 1, ..MiniBatch::default() };
+    let turns = take_turns(budget, &mut |count| {
+        let mini_batches = vec![still; count];
+        let start = Instant::now();
+        executor.run(0, &mini_batches, &mut |_| ())?;
+        Ok(start.elapsed())
+    })?;
+    Ok(measurement(executor.device(), subject, &turns))
+}
+
+/// Gives a matrix numbers of the order of 1, of which four in five bytes are 0; examples are picked in
+/// their order.
+fn fill(executor: &mut dyn Executor, matrix: &Matrix) -> Result<()> {
+    let len = matrix.len();
+    match matrix.element {
+        Element::F32 => {
+            executor.write(matrix, &(0..len).map(|i| mixed(i) as f32 / (1 << 23) as f32 - 1.0).collect::<Vec<_>>())
+        }
+        Element::Byte => executor.write(matrix, &(0..len).map(sparse_byte).collect::<Vec<_>>()),
+        Element::U32 if matrix.name.ends_with("order") => executor.write(matrix, &(0..len as u32).collect::<Vec<_>>()),
+        Element::U32 => executor.write(matrix, &vec![0u32; len]),
+    }
+}
+
+/// 24 bits that look random.
+fn mixed(i: usize) -> u32 {
+    (i as u32).wrapping_mul(2_654_435_761) >> 8
+}
+
+/// Four in five are 0, as in images of digits.
+fn sparse_byte(i: usize) -> u8 {
+    if mixed(i).is_multiple_of(5) { (mixed(i) >> 8) as u8 } else { 0 }
+}
+
+/// A square product, large for the device: what its products are measured against.
+fn peak(executor: &mut dyn Executor, budget: Duration) -> Result<Measurement> {
+    let software = executor.device().software;
+    let n = if software { 512 } else { 2048 };
+    let mut plan = Recorder::new("a large product");
+    let (x, w, b) = (Matrix::new("x", n, n), Matrix::new("w", n, n), Matrix::new("b", 1, n));
+    let (z, a) = (Matrix::new("z", n, n), Matrix::new("a", n, n));
+    plan.matmul(crate::kernels::Form::Nt, &x, &w, &z);
+    plan.add_bias(&b, &z);
+    plan.activate(&SIGMOID, &z, &a);
+    let plan = fuse(&plan.finish()?);
+    let step = plan.steps.first().context("the product is one fused step")?;
+    measure_step(executor, step, None, budget)
+}
+
+/// Seconds of one call in each turn, shortest first, after a warm-up.
+fn take_turns(budget: Duration, run: &mut dyn FnMut(usize) -> Result<Duration>) -> Result<Vec<f64>> {
+    let turn = budget.as_secs_f64() / TURNS as f64;
+    let mut run = |count: usize| {
+        let chunks = (0..count).step_by(MOST_CALLS).map(|done| MOST_CALLS.min(count - done));
+        chunks.map(&mut *run).sum::<Result<Duration>>()
+    };
+    run(1)?;
+    let mut count = 1;
+    loop {
+        let seconds = run(count)?.as_secs_f64();
+        if seconds >= turn / 2.0 {
+            count = ((count as f64 * turn / seconds) as usize).max(1);
+            break;
+        }
+        count = (2 * count).max((count as f64 * (turn / seconds.max(1e-9)).min(8.0)) as usize);
+    }
+    let mut turns = Vec::with_capacity(TURNS);
+    for _ in 0..TURNS {
+        turns.push(run(count)?.as_secs_f64() / count as f64);
+    }
+    turns.sort_by(f64::total_cmp);
+    Ok(turns)
+}
+
+fn measurement(device: &crate::plan::executor::DeviceDescription, subject: Subject<'_>, turns: &[f64]) -> Measurement {
+    let median = turns[turns.len() / 2];
+    let training = subject.what == What::Train;
+    let batch = subject.network.map(|(_, m)| m);
+    let [rows, cols, inner] = subject.extents;
+    Measurement {
+        device: device.kind.to_string(),
+        adapter: device.backend.is_some().then(|| device.name.clone()),
+        threads: subject.threads,
+        backend: device.backend.clone(),
+        driver: device.driver.clone(),
+        what: subject.what,
+        name: subject.name,
+        precision: full(),
+        layers: subject.network.map(|(widths, _)| widths.to_vec()),
+        batch,
+        rows,
+        cols,
+        inner,
+        median_seconds: median,
+        min_seconds: turns[0],
+        max_seconds: turns[turns.len() - 1],
+        samples_per_second: batch.filter(|_| training).map(|m| m as f64 / median),
+        steps_per_second: training.then(|| 1.0 / median),
+        gflops: subject.operations / median / 1e9,
+        fraction_of_peak: None,
+    }
+}

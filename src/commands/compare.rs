@@ -1,0 +1,355 @@
+//! The same training on two devices, side by side: what `gpu-backprop compare` does.
+//!
+//! Both devices begin with the same parameters and go through the same examples in the same order;
+//! after each epoch their parameters are held against each other. Two correct devices differ by
+//! rounding, and training may damp that or amplify it, so the tolerance is the larger of two:
+//!
+//! - what rounding adds up to where training does neither: each step rounds sums as long as the widest
+//!   layer or the mini-batch, independently, a random walk of `steps` times `terms` roundings of ε/2;
+//!   four standard deviations for each of the two devices.
+//! - ten times what the second device differs from itself when it begins with parameters whose last bit
+//!   is changed (in mixed precision, the last that rounding to 16 bits leaves): a fair sample of two correct devices, whatever the training makes of it.
+//!
+//! Where the second is large, equal parameters prove little; [`lockstep`] compares each step by itself.
+
+use std::str::FromStr;
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use crate::commands::train::{self, EpochReport, Report};
+use crate::cpu::Cpu;
+use crate::data::Data;
+use crate::device::{self, DeviceChoice};
+use crate::gpu::GpuOptions;
+use crate::kernel::product::Precision;
+use crate::network::{Layers, Parameters, Topology};
+use crate::plan::executor::{DeviceDescription, Executor};
+use crate::rewrite::fuse::KernelSet;
+use crate::system::error::{Diverged, WrongUsage};
+use crate::training::trainer::{Training, check};
+use crate::verify::gradients::{self, GradientCheck};
+use crate::verify::lockstep::{self, Difference, Lockstep, Side};
+
+/// How much larger than one sample of them differences between correct devices may be.
+const SAMPLE_FACTOR: f64 = 10.0;
+
+/// Where the tolerance is larger than this, equal parameters prove little.
+const TELLING: f64 = 0.01;
+
+/// A device, and the kernels it runs if those are said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spec {
+    /// The device.
+    pub device: DeviceChoice,
+    /// Its kernels; `None` for those of the run.
+    pub kernels: Option<KernelSet>,
+}
+
+impl FromStr for Spec {
+    type Err = String;
+
+    /// What `--device` takes, and `:fused` or `:primitive` after it.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (device, kernels) = match text.rsplit_once(':') {
+            None => (text, None),
+            Some((device, "fused")) => (device, Some(KernelSet::Fused)),
+            Some((device, "primitive")) => (device, Some(KernelSet::Primitive)),
+            Some((_, other)) => return Err(format!(":{other} names no kernels: use :fused or :primitive")),
+        };
+        let device = device.parse()?;
+        if device == DeviceChoice::Auto {
+            return Err("auto is no device to compare: name cpu, gpu, or an adapter's number or name".to_string());
+        }
+        Ok(Spec { device, kernels })
+    }
+}
+
+/// Everything that decides a comparison.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is trained; its device and its output are not used.
+    pub training: train::Options,
+    /// The devices.
+    pub devices: [Spec; 2],
+    /// How many mini-batches are run step by step before training.
+    pub lockstep: Option<usize>,
+}
+
+/// What is known when a comparison begins.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// The data and its parts.
+    pub data: &'a Data,
+    /// The network.
+    pub topology: &'a Topology,
+    /// The devices, and the kernels of each.
+    pub devices: [(&'a DeviceDescription, KernelSet); 2],
+    /// What the products of each device read of their factors.
+    pub precisions: [Precision; 2],
+    /// Number of epochs.
+    pub epochs: usize,
+}
+
+/// Watches a comparison.
+pub trait Observer {
+    /// It begins.
+    fn begin(&mut self, opening: &Opening<'_>) -> Result<()>;
+    /// Mini-batches have been run step by step.
+    fn lockstep(&mut self, lockstep: &Lockstep) -> Result<()>;
+    /// An epoch is done on both devices.
+    fn epoch(&mut self, reports: [&EpochReport; 2], comparison: &EpochComparison) -> Result<()>;
+}
+
+/// How the devices compare after an epoch.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct EpochComparison {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// The largest difference of two weights or biases, relative to the largest of their layer.
+    pub max_relative_weight_difference: f64,
+    /// The weights or biases in which it is.
+    pub matrix: String,
+    /// The most that it may be.
+    pub tolerance: f64,
+    /// The same difference of the second device from itself, begun with the last bits changed.
+    pub last_bit_difference: Option<f64>,
+    /// Whether the difference is within the tolerance.
+    pub within_tolerance: bool,
+    /// How many times as fast as the second device the first one is.
+    pub speed_ratio: f64,
+}
+
+/// What came of a comparison, as in `--json`.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Comparison {
+    /// Each device, as in `train --json`.
+    pub devices: Vec<Report>,
+    /// The kernels of each device.
+    pub kernels: Vec<&'static str>,
+    /// Each epoch.
+    pub epochs: Vec<EpochComparison>,
+    /// Mini-batches run step by step, if that was asked for.
+    pub lockstep: Option<Lockstep>,
+    /// Where the devices differ step by step.
+    pub first_difference: Option<Difference>,
+    /// The device on which alone training diverged, counted from 0.
+    pub diverged_device: Option<usize>,
+    /// Whether everything that was compared is within its tolerance.
+    pub within_tolerance: bool,
+    /// Whether training amplifies rounding so much that equal parameters prove little.
+    pub amplifies_rounding: bool,
+    /// How many times as fast as the second device the first one is, in training alone.
+    pub speed_ratio: Option<f64>,
+}
+
+/// Opens the devices, and trains on both.
+///
+/// # Errors
+/// As [`train::run`].
+pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison> {
+    ensure!(
+        options.lockstep != Some(0),
+        WrongUsage::new("--lockstep 0: at least 1 mini-batch is needed to compare step by step")
+    );
+    let train::Options { hyperparameters, initialization, epochs, threads, gpu, device_memory, .. } = options.training;
+    let (data, topology) = train::prepare(&options.training)?;
+    check(&topology, &data, hyperparameters)?;
+    let initial = Parameters::random(&topology, initialization, hyperparameters.seed)?;
+    let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
+    let mut opened = Vec::new();
+    for spec in &options.devices {
+        let mut device = open(spec, threads, gpu)?;
+        train::limit_memory(device.0.as_mut(), device_memory);
+        opened.push(device);
+    }
+    let [(one, of_one, p_one), (other, of_other, p_other)] = &mut opened[..] else {
+        anyhow::bail!("two devices are compared")
+    };
+    let precisions = [*p_one, *p_other];
+    ensure!(
+        gpu.precision == Precision::Full || precisions.contains(&Precision::Mixed),
+        WrongUsage::new(
+            "--precision mixed is for the fused kernels of GPUs: name one in --devices, or use --precision full"
+        )
+    );
+    observer.begin(&Opening {
+        data: &data,
+        topology: &topology,
+        devices: [(one.device(), *of_one), (other.device(), *of_other)],
+        precisions,
+        epochs,
+    })?;
+    let sides = [
+        Side { executor: one.as_mut(), kernels: *of_one, precision: precisions[0] },
+        Side { executor: other.as_mut(), kernels: *of_other, precision: precisions[1] },
+    ];
+    compare(sides, &training, epochs, options.lockstep, observer)
+}
+
+/// Opens a device with its kernels and the precision it has with them. On the CPU the primitive ones are
+/// their twins.
+fn open(spec: &Spec, threads: usize, gpu: GpuOptions) -> Result<(Box<dyn Executor>, KernelSet, Precision)> {
+    let full = Precision::Full;
+    Ok(match (&spec.device, spec.kernels) {
+        (DeviceChoice::Cpu, Some(KernelSet::Primitive)) => (Box::new(Cpu::of_twins()), KernelSet::Primitive, full),
+        (DeviceChoice::Cpu, _) => (Box::new(Cpu::new(threads)), KernelSet::Fused, full),
+        (device, kernels) => {
+            let kernels = kernels.unwrap_or(gpu.kernels);
+            let precision = if kernels == KernelSet::Fused { gpu.precision } else { full };
+            let options = GpuOptions { kernels, precision, ..gpu };
+            (device::open_named("--devices", device, threads, options)?.executor, kernels, precision)
+        }
+    })
+}
+
+/// Trains on two devices that are open.
+///
+/// # Errors
+/// A failing device, gradients in mixed precision that rounding does not explain, or [`Diverged`] where training
+/// ends in NaN or infinity on both.
+pub fn compare(
+    mut sides: [Side<'_>; 2],
+    training: &Training<'_>,
+    epochs: usize,
+    mini_batches: Option<usize>,
+    observer: &mut dyn Observer,
+) -> Result<Comparison> {
+    let lockstep = match mini_batches {
+        Some(mini_batches) => Some(lockstep::run(&mut sides, training, mini_batches)?),
+        None => None,
+    };
+    if let Some(lockstep) = &lockstep {
+        observer.lockstep(lockstep)?;
+    }
+    let kernels = sides.each_ref().map(|side| match side.kernels {
+        KernelSet::Fused => "fused",
+        KernelSet::Primitive => "primitive",
+    });
+    let precisions = sides.each_ref().map(|side| side.precision);
+    let mixed = precisions.contains(&Precision::Mixed);
+    let [one, other] = sides;
+    let (mut one, mut other) = (training.trainer(one.executor)?, training.trainer(other.executor)?);
+    let first_difference = lockstep.as_ref().and_then(|lockstep| lockstep.first_difference.clone());
+    let mut gradient_checks = [None, None];
+    for ((trainer, precision), found) in [&mut one, &mut other].into_iter().zip(precisions).zip(&mut gradient_checks) {
+        // A step that is known to be wrong says more.
+        if precision == Precision::Mixed && first_difference.is_none() {
+            *found = Some(gradients::check(trainer, training, device::all_threads())?);
+        }
+    }
+    let mut changed = last_bits_changed(training.initial, mixed);
+    let (mut reports, mut compared) = ([Vec::new(), Vec::new()], Vec::new());
+    let (mut diverged_device, mut largest_sample) = (None, 0f64);
+    for epoch in 1..=epochs {
+        let trained = [&mut one, &mut other].map(|trainer| train::train_epoch(trainer, epoch, training, &mut |_| ()));
+        let (a, b) = match trained {
+            [Ok(a), Ok(b)] => (a, b),
+            [Err(error), Ok(_)] if error.is::<Diverged>() => {
+                diverged_device = Some(0);
+                break;
+            }
+            [Ok(_), Err(error)] if error.is::<Diverged>() => {
+                diverged_device = Some(1);
+                break;
+            }
+            [Err(error), _] | [_, Err(error)] => return Err(error),
+        };
+        let (found, expected) = (one.parameters()?, other.parameters()?);
+        changed = other.last_epoch_from(&changed)?;
+        let (_, sample) = relative_difference(&changed, &expected);
+        largest_sample = largest_sample.max(sample);
+        let steps = epoch * one.steps_per_epoch();
+        let tolerance = rounding_of(training, steps).max(SAMPLE_FACTOR * largest_sample);
+        let (matrix, difference) = relative_difference(&found, &expected);
+        let comparison = EpochComparison {
+            epoch,
+            max_relative_weight_difference: difference,
+            matrix,
+            tolerance,
+            last_bit_difference: sample.is_finite().then_some(sample),
+            within_tolerance: difference <= tolerance,
+            speed_ratio: b.seconds / a.seconds,
+        };
+        observer.epoch([&a, &b], &comparison)?;
+        reports[0].push(a);
+        reports[1].push(b);
+        compared.push(comparison);
+    }
+    let [of_one, of_other] = reports;
+    let devices =
+        match diverged_device {
+            None => {
+                let reports = [
+                    train::report(&mut one, training, of_one, None)?,
+                    train::report(&mut other, training, of_other, None)?,
+                ];
+                let devices = reports.into_iter().zip(precisions).zip(gradient_checks);
+                let told = |((report, precision), gradient_check): ((Report, Precision), Option<GradientCheck>)| {
+                    Report { precision: precision.name(), gradient_check, ..report }
+                };
+                devices.map(told).collect()
+            }
+            Some(_) => Vec::new(),
+        };
+    let seconds = |report: &Report| (report.training_seconds > 0.0).then_some(report.training_seconds);
+    Ok(Comparison {
+        speed_ratio: match &devices[..] {
+            [one, other] => seconds(one).zip(seconds(other)).map(|(one, other)| other / one),
+            _ => None,
+        },
+        devices,
+        kernels: kernels.to_vec(),
+        within_tolerance: first_difference.is_none()
+            && diverged_device.is_none()
+            && compared.iter().all(|epoch| epoch.within_tolerance),
+        amplifies_rounding: compared.iter().any(|epoch: &EpochComparison| epoch.tolerance > TELLING),
+        epochs: compared,
+        lockstep,
+        first_difference,
+        diverged_device,
+    })
+}
+
+/// What rounding adds up to over so many steps, relative to the parameters, where training neither
+/// damps nor amplifies it: on two devices.
+fn rounding_of(training: &Training<'_>, steps: usize) -> f64 {
+    let widest = training.topology.widths().iter().copied().max().unwrap_or(1);
+    let terms = widest.max(training.hyperparameters.batch);
+    2.0 * 4.0 * f64::from(f32::EPSILON) / 2.0 * (steps as f64 * terms as f64).sqrt()
+}
+
+/// The same parameters, but for the last bit of each; for `mixed` precision, the last that rounding to 16
+/// bits leaves.
+fn last_bits_changed(parameters: &Parameters, mixed: bool) -> Parameters {
+    let last_bit = if mixed { 1 << 13 } else { 1 };
+    let changed = |layers: &Layers<Vec<f32>>| {
+        let mut layers = layers.clone();
+        let numbers: Vec<usize> = layers.iter().map(|(l, _)| l).collect();
+        for l in numbers {
+            layers[l].iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits() ^ last_bit));
+        }
+        layers
+    };
+    Parameters { w: changed(&parameters.w), b: changed(&parameters.b) }
+}
+
+/// The largest difference, relative to the largest parameter of the layer, and where it is. NaN
+/// is a difference without bound.
+fn relative_difference(found: &Parameters, expected: &Parameters) -> (String, f64) {
+    let mut largest = (String::new(), 0.0);
+    for (l, w) in expected.w.iter() {
+        let b = &expected.b[l];
+        let scale = w.iter().chain(b).fold(0f64, |scale, &value| scale.max(f64::from(value.abs())));
+        for (name, found, expected) in [("w", &found.w[l], w), ("b", &found.b[l], b)] {
+            for (&found, &expected) in found.iter().zip(expected).filter(|(found, expected)| found != expected) {
+                let difference = (f64::from(found) - f64::from(expected)).abs() / scale;
+                let difference = if difference.is_nan() { f64::INFINITY } else { difference };
+                if largest.0.is_empty() || difference > largest.1 {
+                    largest = (format!("{name}{l}"), difference);
+                }
+            }
+        }
+    }
+    largest
+}

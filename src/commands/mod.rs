@@ -1,0 +1,8 @@
+//! Commands: a file each, of the same name as in [`cli`](crate::cli), without flags and without printing.
+
+pub mod bench;
+pub mod compare;
+pub mod evaluate;
+pub mod export;
+pub mod predict;
+pub mod train;

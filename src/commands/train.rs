@@ -1,0 +1,317 @@
+//! A whole training run, from files to a model and a report: what `gpu-backprop train` does.
+
+mod report;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::backprop::{Measures, evaluation_plan, training_plan};
+use crate::data::{self, Data, Source};
+use crate::device::{self, DeviceChoice};
+use crate::gpu::GpuOptions;
+use crate::kernel::product::Precision;
+use crate::model::{self, Model};
+use crate::network::activation::{self, Activation};
+use crate::network::cost;
+use crate::network::{Initialization, Parameters, Topology};
+use crate::plan::executor::{DeviceDescription, Executor, Progress};
+use crate::plan::{Element, Matrix, Plan};
+use crate::rewrite::fuse::{KernelSet, fuse};
+use crate::system::error::Diverged;
+use crate::system::output_file::check_writable;
+use crate::training::trainer::{Hyperparameters, PartOfData, Trainer, check, examples_of};
+use crate::verify::gradients::{self, GradientCheck};
+
+pub use crate::training::trainer::Training;
+use report::measured;
+pub(crate) use report::report;
+pub use report::{EpochReport, Report};
+
+/// Training that took less tells little of how fast a device is.
+const TELLING: Duration = Duration::from_millis(20);
+
+/// Widths of the layers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Architecture {
+    /// Hidden layers only; input and output come from the data.
+    Hidden(Vec<usize>),
+    /// All layers, input first.
+    Layers(Vec<usize>),
+}
+
+/// Everything that decides a training run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What to learn from.
+    pub source: Source,
+    /// The layers.
+    pub architecture: Architecture,
+    /// σ of the output layer.
+    pub output_activation: &'static Activation,
+    /// How weights and biases begin.
+    pub initialization: Initialization,
+    /// Number of epochs; with 0 the initial network is measured and written.
+    pub epochs: usize,
+    /// m, η and the seed.
+    pub hyperparameters: Hyperparameters,
+    /// What to train on.
+    pub device: DeviceChoice,
+    /// How a GPU runs the plans.
+    pub gpu: GpuOptions,
+    /// The most threads of the CPU executor.
+    pub threads: usize,
+    /// The most bytes that data and network take on the device; `None` for what it has.
+    pub device_memory: Option<u64>,
+    /// Where to write the model.
+    pub output: Option<PathBuf>,
+}
+
+/// What is known when training begins.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// The data and its parts.
+    pub data: &'a Data,
+    /// The network.
+    pub topology: &'a Topology,
+    /// The device.
+    pub device: &'a DeviceDescription,
+    /// Why it was chosen.
+    pub reason: &'a str,
+    /// What it chose itself, and why.
+    pub choices: &'a [String],
+    /// What mixed precision does to gradients; `None` in full precision.
+    pub gradient_check: Option<&'a GradientCheck>,
+    /// Number of epochs.
+    pub epochs: usize,
+    /// Steps of gradient descent in an epoch.
+    pub steps_per_epoch: usize,
+    /// m.
+    pub batch: usize,
+}
+
+/// Watches a run.
+pub trait Observer {
+    /// Training begins.
+    fn begin(&mut self, opening: &Opening<'_>);
+    /// So many more steps are done.
+    fn steps(&mut self, steps: usize);
+    /// An epoch is done and measured.
+    fn epoch(&mut self, report: &EpochReport);
+    /// Training is over, well or not.
+    fn end(&mut self);
+}
+
+/// Opens the data and lays out the network.
+pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology)> {
+    let data = data::open(&options.source)?;
+    let widths = match &options.architecture {
+        Architecture::Layers(widths) => widths.clone(),
+        Architecture::Hidden(hidden) => {
+            [&[data.dataset.features()], &hidden[..], &[data.dataset.output_width()]].concat()
+        }
+    };
+    let topology =
+        Topology::new(&widths, &activation::SIGMOID, &cost::QUADRATIC)?.with_output(options.output_activation);
+    Ok((data, topology))
+}
+
+/// The plans of a run, to be printed: one step of training, and one evaluation.
+///
+/// # Errors
+/// As [`run`], as far as the data and the network are concerned.
+pub fn plans(options: &Options) -> Result<Vec<Plan>> {
+    let (data, topology) = prepare(options)?;
+    check(&topology, &data, options.hyperparameters)?;
+    let m = options.hyperparameters.batch;
+    let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
+    let mut training = examples_of(&data.dataset, &topology, &order("training", data.split.training.len()));
+    // Of more data a device holds chunks.
+    training.inputs.rows = training.inputs.rows.min(u32::MAX as usize / training.inputs.cols);
+    let measures = Measures::of(&training, &topology, 1);
+    let plans = [training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &measures)?];
+    Ok(match options.gpu.kernels {
+        KernelSet::Primitive => plans.to_vec(),
+        KernelSet::Fused => plans.iter().map(fuse).collect(),
+    })
+}
+
+/// Trains a network.
+///
+/// # Errors
+/// Wrong options ([`WrongUsage`](crate::system::error::WrongUsage)), files that cannot be read or written, a failing device, and
+/// [`Diverged`] when training ends in NaN or infinity.
+pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
+    if let Some(path) = &options.output {
+        check_writable(path)?;
+    }
+    let (data, topology) = prepare(options)?;
+    let hyperparameters = options.hyperparameters;
+    check(&topology, &data, hyperparameters)?;
+    let initial = Parameters::random(&topology, options.initialization, hyperparameters.seed)?;
+    let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
+    let opening = Instant::now();
+    let work = training.to_string();
+    let mut chosen = device::open(&options.device, options.threads, options.gpu, &work, &mut |executor, time| {
+        limit_memory(executor, options.device_memory);
+        training.trainer(executor)?.measure_speed(time)
+    })?;
+    limit_memory(chosen.executor.as_mut(), options.device_memory);
+    let device = chosen.executor.device().clone();
+    let mut trainer = training.trainer(chosen.executor.as_mut())?;
+    let gradient_check = match options.gpu.precision {
+        Precision::Full => None,
+        Precision::Mixed => Some(gradients::check(&mut trainer, &training, options.threads)?),
+    };
+    let choices = trainer.choices();
+    observer.begin(&Opening {
+        data: &data,
+        topology: &topology,
+        device: &device,
+        reason: &chosen.reason,
+        choices: &choices,
+        gradient_check: gradient_check.as_ref(),
+        epochs: options.epochs,
+        steps_per_epoch: trainer.steps_per_epoch(),
+        batch: hyperparameters.batch,
+    });
+    let mut first_step = None;
+    let mut watch = FirstStep { observer, began: opening, first_step: &mut first_step };
+    let epochs = train_epochs(&mut trainer, options.epochs, &training, &mut watch);
+    observer.end();
+    let report = report(&mut trainer, &training, epochs?, first_step)?;
+    let report = Report { precision: options.gpu.precision.name(), gradient_check, ..report };
+    if let Some(speed) = report.steps_per_second
+        && report.training_seconds >= TELLING.as_secs_f64()
+        && !options.gpu.profile
+    {
+        device::remember(&device, options.gpu, &work, speed);
+    }
+    if let Some(path) = &options.output {
+        let dataset = &data.dataset;
+        let preprocessing = dataset.preprocessing().clone();
+        let (outputs, parameters) = (dataset.outputs(), trainer.parameters()?);
+        model::save(path, &Model { topology: topology.clone(), parameters, preprocessing, outputs })?;
+    }
+    Ok(report)
+}
+
+/// Says what a device may hold, if that was asked for.
+pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
+    if let Some(bytes) = bytes {
+        executor.limit_memory(bytes);
+    }
+}
+
+/// An observer that also takes the time of the first steps.
+struct FirstStep<'a> {
+    observer: &'a mut dyn Observer,
+    began: Instant,
+    first_step: &'a mut Option<f64>,
+}
+
+impl Observer for FirstStep<'_> {
+    fn begin(&mut self, opening: &Opening<'_>) {
+        self.observer.begin(opening);
+    }
+
+    fn steps(&mut self, steps: usize) {
+        self.first_step.get_or_insert_with(|| self.began.elapsed().as_secs_f64());
+        self.observer.steps(steps);
+    }
+
+    fn epoch(&mut self, report: &EpochReport) {
+        self.observer.epoch(report);
+    }
+
+    fn end(&mut self) {
+        self.observer.end();
+    }
+}
+
+fn train_epochs(
+    trainer: &mut Trainer<'_, '_>,
+    epochs: usize,
+    training: &Training<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Vec<EpochReport>> {
+    let mut reports = Vec::new();
+    for epoch in 1..=epochs {
+        let report = train_epoch(trainer, epoch, training, &mut |steps| observer.steps(steps))?;
+        observer.epoch(&report);
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+/// Trains for an epoch, counted from 1, and measures what came of it.
+pub(crate) fn train_epoch(
+    trainer: &mut Trainer<'_, '_>,
+    epoch: usize,
+    training: &Training<'_>,
+    progress: &mut Progress<'_>,
+) -> Result<EpochReport> {
+    let hyperparameters = training.hyperparameters;
+    let seconds = trainer.train_epoch(progress)?.as_secs_f64();
+    // Some GPUs hide NaN behind a sigmoid: the weights themselves are looked at too.
+    ensure!(trainer.parameters()?.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
+    let learned = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
+    let learned = learned.context("a training part is never empty")?;
+    let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
+    Ok(EpochReport {
+        epoch,
+        train_cost: learned.cost,
+        train_accuracy: learned.accuracy(),
+        train_r2: learned.r2(),
+        validation_cost: validation.map(|validation| validation.cost),
+        validation_accuracy: validation.and_then(|part| part.accuracy()),
+        validation_r2: validation.and_then(|part| part.r2()),
+        seconds,
+        samples_per_second: training.data.split.training.len() as f64 / seconds,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Cpu;
+    use crate::network::Initialization;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn begin(&mut self, _: &Opening<'_>) {}
+        fn steps(&mut self, _: usize) {}
+        fn epoch(&mut self, _: &EpochReport) {}
+        fn end(&mut self) {}
+    }
+
+    /// What comes of training a network one of whose weights is this.
+    fn trained_with(weight: f32, epochs: usize) -> Result<()> {
+        let data = data::open(&Source::default())?;
+        let topology = Topology::new(&[64, 5, 10], &activation::SIGMOID, &cost::QUADRATIC)?;
+        let mut parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
+        parameters.w[3][7] = weight;
+        let hyperparameters = Hyperparameters { batch: 10, eta: 1.0, seed: 0 };
+        let mut cpu = Cpu::new(1);
+        let training = Training { data: &data, topology: &topology, initial: &parameters, hyperparameters };
+        let mut trainer = training.trainer(&mut cpu)?;
+        let reports = train_epochs(&mut trainer, epochs, &training, &mut Nobody)?;
+        measured(&mut trainer, PartOfData::Test, reports.len(), hyperparameters).map(|_| ())
+    }
+
+    /// A run that ends so writes no model: it returns before it comes to that.
+    #[test]
+    fn weights_or_costs_that_are_no_numbers_are_divergence() {
+        let told = |weight, epochs| {
+            let error = trained_with(weight, epochs).expect_err("it diverged");
+            assert!(error.is::<Diverged>(), "{error:#}");
+            error.to_string()
+        };
+        assert!(told(f32::NAN, 1).contains("epoch 1"), "{}", told(f32::NAN, 1));
+        assert!(told(f32::INFINITY, 2).contains("epoch 1"), "{}", told(f32::INFINITY, 2));
+        assert!(told(f32::NAN, 0).contains("initial network"), "{}", told(f32::NAN, 0));
+        trained_with(0.5, 1).expect("a network of numbers");
+    }
+}

@@ -1,0 +1,168 @@
+//! What a training run reports: each epoch, and the whole.
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use crate::kernel::product::Precision;
+use crate::plan::profile::Profile;
+use crate::system::error::Diverged;
+use crate::training::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, Training};
+use crate::verify::gradients::GradientCheck;
+
+/// One epoch, as in `--json`.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct EpochReport {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// C on the training part after the epoch.
+    pub train_cost: f64,
+    /// Fraction of the training part classified correctly after the epoch; `None` for regression.
+    pub train_accuracy: Option<f64>,
+    /// R² on the training part after the epoch; `None` for classification.
+    pub train_r2: Option<f64>,
+    /// C on the validation part.
+    pub validation_cost: Option<f64>,
+    /// Fraction of the validation part classified correctly.
+    pub validation_accuracy: Option<f64>,
+    /// R² on the validation part.
+    pub validation_r2: Option<f64>,
+    /// Time the steps took.
+    pub seconds: f64,
+    /// Examples trained on per second.
+    pub samples_per_second: f64,
+}
+
+/// A whole run, as in `--json`.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Report {
+    /// `cpu` or `gpu`.
+    pub device: String,
+    /// Name of the adapter; `None` on the CPU.
+    pub adapter: Option<String>,
+    /// `vulkan`, `metal`, `dx12`, `gl`; `None` on the CPU.
+    pub backend: Option<String>,
+    /// Name and version of the driver; `None` on the CPU.
+    pub driver: Option<String>,
+    /// The seed of the run.
+    pub seed: u64,
+    /// `classification` or `regression`.
+    pub task: &'static str,
+    /// `n[1], n[2], ..., n[L]`.
+    pub layers: Vec<usize>,
+    /// Number of weights and biases.
+    pub parameters: usize,
+    /// Each epoch.
+    pub epochs: Vec<EpochReport>,
+    /// C on the training part, with the final weights.
+    pub train_cost: Option<f64>,
+    /// Fraction of the training part classified correctly, with the final weights.
+    pub train_accuracy: Option<f64>,
+    /// R² on the training part, with the final weights; `None` for classification.
+    pub train_r2: Option<f64>,
+    /// C on the validation part, with the final weights.
+    pub validation_cost: Option<f64>,
+    /// Fraction of the validation part classified correctly, with the final weights.
+    pub validation_accuracy: Option<f64>,
+    /// R² on the validation part, with the final weights.
+    pub validation_r2: Option<f64>,
+    /// C on the test part.
+    pub test_cost: Option<f64>,
+    /// Fraction of the test part classified correctly.
+    pub test_accuracy: Option<f64>,
+    /// Number of test examples classified correctly.
+    pub test_correct: Option<usize>,
+    /// R² on the test part.
+    pub test_r2: Option<f64>,
+    /// Mean squared error on the test part, in the units of the data.
+    pub test_mse: Option<f64>,
+    /// Number of test examples.
+    pub test_examples: usize,
+    /// Time all training steps took, without loading, pipeline creation and evaluation.
+    pub training_seconds: f64,
+    /// Examples trained on per second.
+    pub samples_per_second: Option<f64>,
+    /// Steps of gradient descent per second.
+    pub steps_per_second: Option<f64>,
+    /// Time from opening the device to the end of the first steps: with compiling and choosing.
+    pub seconds_to_first_step: Option<f64>,
+    /// `full`, or `mixed` where products read factors rounded to 16 bits.
+    pub precision: &'static str,
+    /// What that does to gradients; `None` in full precision.
+    pub gradient_check: Option<GradientCheck>,
+    /// What the device chose where there was a choice, and why.
+    pub choices: Vec<String>,
+    /// Where the time of the device went, if that was asked for.
+    pub profile: Option<Profile>,
+    /// SHA-256 of the final weights and biases.
+    pub weights_sha256: String,
+}
+
+/// What came of a training in full precision, with the epochs it took.
+pub(crate) fn report(
+    trainer: &mut Trainer<'_, '_>,
+    training: &Training<'_>,
+    epochs: Vec<EpochReport>,
+    seconds_to_first_step: Option<f64>,
+) -> Result<Report> {
+    let Training { data, topology, hyperparameters, .. } = *training;
+    let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
+    // What the last epoch measured is measured again only where there was none.
+    let (learned, validation) = match epochs.last() {
+        Some(_) => (None, None),
+        None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
+    };
+    let test = measure(PartOfData::Test)?;
+    let (parameters, choices) = (trainer.parameters()?, trainer.choices());
+    let executor = trainer.executor();
+    let device = executor.device();
+    let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
+    let last = epochs.last();
+    let rate = |count: usize| (training_seconds > 0.0).then(|| (count * epochs.len()) as f64 / training_seconds);
+    Ok(Report {
+        device: device.kind.to_string(),
+        adapter: device.backend.is_some().then(|| device.name.clone()),
+        backend: device.backend.clone(),
+        driver: device.driver.clone(),
+        seed: hyperparameters.seed,
+        task: data.dataset.task().name(),
+        layers: topology.widths().to_vec(),
+        parameters: topology.parameters(),
+        train_cost: last.map(|last| last.train_cost).or(learned.map(|part| part.cost)),
+        train_accuracy: last.map_or(learned.and_then(|part| part.accuracy()), |last| last.train_accuracy),
+        train_r2: last.map_or(learned.and_then(|part| part.r2()), |last| last.train_r2),
+        validation_cost: last.and_then(|last| last.validation_cost).or(validation.map(|part| part.cost)),
+        validation_accuracy: last
+            .and_then(|last| last.validation_accuracy)
+            .or(validation.and_then(|part| part.accuracy())),
+        validation_r2: last.and_then(|last| last.validation_r2).or(validation.and_then(|part| part.r2())),
+        test_cost: test.map(|test| test.cost),
+        test_accuracy: test.and_then(|test| test.accuracy()),
+        test_correct: test.and_then(|test| test.correct),
+        test_r2: test.and_then(|test| test.r2()),
+        test_mse: test.and_then(|test| test.score).map(|score| score.mse),
+        test_examples: data.split.test.len(),
+        training_seconds,
+        samples_per_second: rate(data.split.training.len()),
+        steps_per_second: rate(data.split.training.len().div_ceil(hyperparameters.batch)),
+        seconds_to_first_step,
+        precision: Precision::Full.name(),
+        gradient_check: None,
+        choices,
+        profile: executor.profile(),
+        weights_sha256: parameters.sha256(),
+        epochs,
+    })
+}
+
+/// Measures the network on a part of the data; a cost that is no number is divergence.
+pub(super) fn measured(
+    trainer: &mut Trainer<'_, '_>,
+    part: PartOfData,
+    epoch: usize,
+    hyperparameters: Hyperparameters,
+) -> Result<Option<Evaluation>> {
+    let evaluation = trainer.evaluate(part)?;
+    let finite = evaluation.is_none_or(|evaluation| evaluation.cost.is_finite());
+    ensure!(finite, Diverged { epoch, eta: hyperparameters.eta });
+    Ok(evaluation)
+}

@@ -1,0 +1,283 @@
+//! The CPU executor: runs a plan on the host.
+//!
+//! Plans are fused as for a GPU, and each fused step is one matrix product with the rest of its
+//! equation done to every entry while it is still in the nearest cache. Weights that no error is
+//! propagated through, those of the first layer, lie in memory as products read them; where most
+//! inputs are 0, as in images of handwriting, zeros are skipped.
+
+mod dense;
+mod examples;
+mod finish;
+mod panels;
+mod product;
+mod sigmoid;
+mod sparse;
+mod sparse_descent;
+mod steps;
+mod store;
+mod threads;
+mod tile;
+mod times;
+mod twin;
+
+use std::time::Instant;
+
+use anyhow::Result;
+use pulp::Arch;
+
+use self::panels::{Line, Width};
+use self::steps::{LoadedStep, Sparse, Workshop};
+use self::store::Store;
+use self::threads::Team;
+use self::times::Times;
+use self::twin::Twin;
+use crate::kernel::{MiniBatch, Specification};
+use crate::network::reserve;
+use crate::plan::executor::{DeviceDescription, Executor, Memory, PROGRESS_INTERVAL, Progress, sizes};
+use crate::plan::profile::Profile;
+use crate::plan::{Matrix, Plan, Step};
+use crate::rewrite::fuse::fuse;
+use crate::system::host_memory;
+
+/// Examples are brought to where plans find them so many bytes at a time: they are still in a cache when
+/// they are used.
+const CHUNK: u64 = 4 << 20;
+
+/// Runs plans on the host.
+#[derive(Debug)]
+pub struct Cpu {
+    device: DeviceDescription,
+    /// The vectors of this machine.
+    arch: Arch,
+    threads: usize,
+    only_twins: bool,
+    store: Store,
+    plans: Vec<Vec<LoadedStep>>,
+    workshop: Option<Workshop>,
+    times: Option<Times>,
+    most_memory: Option<u64>,
+}
+
+impl Cpu {
+    /// An executor that uses at most `threads` threads. Their number changes no bit of a result.
+    pub fn new(threads: usize) -> Self {
+        let device = DeviceDescription {
+            kind: "cpu",
+            name: format!("{threads} thread{}", if threads == 1 { "" } else { "s" }),
+            backend: None,
+            driver: None,
+            software: false,
+        };
+        Cpu {
+            device,
+            arch: Arch::new(),
+            threads,
+            only_twins: false,
+            store: Store::default(),
+            plans: Vec::new(),
+            workshop: None,
+            times: None,
+            most_memory: None,
+        }
+    }
+
+    /// The same, taking the time of each step.
+    pub fn with_profile(self) -> Self {
+        Cpu { times: Some(Times::default()), ..self }
+    }
+
+    /// An executor that computes every kernel by its twin: slow, and the reference of the tests.
+    pub fn of_twins() -> Self {
+        Cpu { only_twins: true, ..Cpu::new(1) }
+    }
+
+    fn load_twins(&mut self, plans: &[Plan]) -> Result<()> {
+        for plan in plans {
+            let mut steps = Vec::new();
+            if let Some(times) = &mut self.times {
+                times.begin(plan, plan.steps.iter().flat_map(Step::primitives));
+            }
+            for step in plan.steps.iter().flat_map(Step::primitives) {
+                let at = step
+                    .operands
+                    .iter()
+                    .map(|matrix| self.store.make_room(matrix, None))
+                    .collect::<Result<Vec<_>>>()?;
+                let Specification::Twin(compute) = step.kernel.specification else {
+                    anyhow::bail!("{} is fused, but does not say what it replaces", step.kernel.name);
+                };
+                steps.push(LoadedStep::Twin(Twin::new(compute, step, &at)));
+            }
+            self.plans.push(steps);
+        }
+        self.workshop = Some(workshop(self.arch, 1, &self.plans, Sparse::default())?);
+        Ok(())
+    }
+
+    fn load_fused(&mut self, plans: &[Plan]) -> Result<()> {
+        let plans: Vec<Plan> = plans.iter().map(fuse).collect();
+        let arch = self.arch;
+        let mut sparse = Sparse::default();
+        sparse.find(&plans)?;
+        for plan in &plans {
+            if let Some(times) = &mut self.times {
+                times.begin(plan, steps::known(plan));
+            }
+            let steps = steps::known(plan)
+                .map(|step| steps::load(&plans, plan, step, &mut self.store, &sparse, Width::of(arch)))
+                .collect::<Result<_>>()?;
+            self.plans.push(steps);
+        }
+        self.workshop = Some(workshop(arch, self.threads, &self.plans, sparse)?);
+        Ok(())
+    }
+}
+
+/// Memory and threads for the largest of the loaded steps.
+fn workshop(arch: Arch, threads: usize, plans: &[Vec<LoadedStep>], sparse: Sparse) -> Result<Workshop> {
+    let largest = |of: fn(&LoadedStep) -> usize| plans.iter().flatten().map(of).max().unwrap_or(0);
+    let multiplications = largest(|step| step.extents().map_or(0, product::Extents::multiplications));
+    let scratch = Width::of(arch).lines(largest(LoadedStep::block).max(sparse_descent::SCRATCH_ROWS));
+    let team = Team::new(threads, multiplications, scratch)?;
+    let lines = largest(LoadedStep::packed).div_ceil(Line::LEN);
+    let mut packed = Vec::new();
+    reserve(&mut packed, lines)?;
+    packed.resize(lines, Line::default());
+    Ok(Workshop { arch, team, packed, nonzeros: sparse.nonzeros })
+}
+
+impl Executor for Cpu {
+    fn device(&self) -> &DeviceDescription {
+        &self.device
+    }
+
+    fn load(&mut self, plans: &[Plan]) -> Result<()> {
+        self.store.clear();
+        self.plans.clear();
+        self.workshop = None;
+        if let Some(times) = &mut self.times {
+            times.clear();
+        }
+        if self.only_twins { self.load_twins(plans) } else { self.load_fused(plans) }
+    }
+
+    fn profile(&self) -> Option<Profile> {
+        Some(self.times.as_ref()?.profile())
+    }
+
+    fn memory(&self) -> Memory {
+        // The data takes memory where it comes from, too.
+        let of_all = self.most_memory.unwrap_or_else(|| host_memory::free().map_or(u64::MAX, |free| free / 2));
+        Memory { of_matrix: u64::MAX, of_all, is_limit: self.most_memory.is_some(), is_of_host: true, chunk: CHUNK }
+    }
+
+    fn limit_memory(&mut self, bytes: u64) {
+        self.most_memory = Some(bytes);
+    }
+
+    fn size_of(&self, plans: &[Plan]) -> u64 {
+        if self.only_twins {
+            return sizes(plans).values().sum();
+        }
+        let known = |plan: &Plan| Plan { name: plan.name.clone(), steps: steps::known(&fuse(plan)).cloned().collect() };
+        let plans: Vec<Plan> = plans.iter().map(known).collect();
+        sizes(&plans).values().sum()
+    }
+
+    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.store.write(matrix, offset, bytes)
+    }
+
+    fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
+        self.store.read(matrix)
+    }
+
+    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        let mut reported = Instant::now();
+        let mut finished = 0;
+        for &mini_batch in mini_batches {
+            for (number, step) in self.plans[plan].iter().enumerate() {
+                let workshop = self.workshop.as_mut().expect("plans are loaded with a workshop");
+                let mut run = || step.run(&mut self.store, workshop, mini_batch);
+                match &mut self.times {
+                    Some(times) => times.time(plan, number, run),
+                    None => run(),
+                }
+            }
+            finished += 1;
+            if reported.elapsed() >= PROGRESS_INTERVAL {
+                progress(finished);
+                (finished, reported) = (0, Instant::now());
+            }
+        }
+        progress(finished);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backprop::{Desired, Examples, Matrices, training_plan};
+    use crate::network::Topology;
+    use crate::network::activation::SIGMOID;
+    use crate::network::cost::QUADRATIC;
+    use crate::plan::Element;
+
+    /// Every activation, error, weight and bias after two steps, by the vectors of `arch`.
+    fn trained(mut cpu: Cpu, widths: &[usize], m: usize, sparse: bool) -> Vec<f32> {
+        let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
+        let labels = Matrix::of(Element::U32, "labels", 2 * m, 1);
+        let examples = Examples {
+            order: Matrix::of(Element::U32, "order", 2 * m, 1),
+            inputs: Matrix::of(Element::Byte, "inputs", 2 * m, widths[0]),
+            scale: 1.0 / 255.0,
+            desired: Desired::classes(labels.clone()),
+        };
+        let mixed = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
+        let net = Matrices::new(&topology, m);
+        let executor: &mut dyn Executor = &mut cpu;
+        executor.load(&[training_plan(&topology, &examples, m).expect("the shapes fit")]).expect("load");
+        let bytes = (0..examples.inputs.len()).map(mixed).map(|i| if sparse && i % 8 > 0 { 0 } else { (i >> 8) as u8 });
+        executor.write(&examples.inputs, &bytes.collect::<Vec<u8>>()).expect("write");
+        executor.write(&examples.order, &(0..2 * m as u32).rev().collect::<Vec<_>>()).expect("write");
+        let classes = *widths.last().expect("a network has layers") as u32;
+        executor.write(&labels, &(0..2 * m).map(|i| mixed(i) % classes).collect::<Vec<_>>()).expect("write");
+        for l in 2..=topology.last() {
+            for matrix in [&net.w[l], &net.b[l]] {
+                let values = (0..matrix.len()).map(|i| (mixed(i * l) % 2048) as f32 / 2048.0 - 0.4);
+                executor.write(matrix, &values.collect::<Vec<f32>>()).expect("write");
+            }
+        }
+        let steps = [0, m as u32].map(|first| MiniBatch { first, eta: 0.5, ..MiniBatch::default() });
+        executor.run(0, &steps, &mut |_| ()).expect("run");
+        let layers = 2..=topology.last();
+        let results = layers.flat_map(|l| [&net.a[l], &net.delta[l], &net.w[l], &net.b[l]]);
+        results.flat_map(|matrix| executor.read::<f32>(matrix).expect("read")).collect()
+    }
+
+    /// Also by the narrower vectors of older machines, and without any.
+    #[test]
+    fn every_kind_of_vector_agrees_with_the_twins() {
+        let mut kinds = vec![Arch::new(), Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        kinds.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        for (widths, m) in [(&[30, 17, 9][..], 10), (&[70, 33, 65, 10], 31), (&[19, 3, 2], 600), (&[600, 20, 3], 7)] {
+            for sparse in [false, true] {
+                let expected = trained(Cpu::of_twins(), widths, m, sparse);
+                for &arch in &kinds {
+                    let found = trained(Cpu { arch, ..Cpu::new(1) }, widths, m, sparse);
+                    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                        // Sums of 600 terms of the order of 1, a few of them one after the other.
+                        let tolerance = 32.0 * f32::EPSILON * 600f32.sqrt();
+                        let off = (found - expected).abs();
+                        assert!(
+                            off <= tolerance,
+                            "{arch:?}, {widths:?}, m = {m}, entry {i}: {found} where {expected} is right"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

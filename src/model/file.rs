@@ -1,0 +1,287 @@
+//! Model files: safetensors, with what the network is as metadata.
+//!
+//! Tensors `w2`, `b2`, `w3`, `b3`, ... of 32-bit floats, numbered as in the book: w of shape
+//! `(n[l], n[l-1])`, b of shape `(n[l])`. The metadata entry `gpu-backprop` holds a [`Description`]
+//! as JSON: with it a model knows how to read the files it is given, and what its classes are called.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, View};
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Interface, MAX_CLASSES, Outputs, Preprocessing, Quantity};
+use crate::network::{Layers, Parameters, Topology};
+use crate::network::{activation, cost};
+use crate::system::output_file::{OutputFile, cannot_write};
+
+/// The name of the metadata entry.
+pub const METADATA_KEY: &str = "gpu-backprop";
+
+/// The version of the format that this program writes.
+pub const FORMAT_VERSION: u32 = 3;
+
+/// The largest header that is read: room for 65,536 classes with long names.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// The most layers of a model file.
+const MAX_LAYERS: usize = 1000;
+
+/// A trained network, with all that is needed to use it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Model {
+    /// The layers.
+    pub topology: Topology,
+    /// Weights and biases.
+    pub parameters: Parameters,
+    /// How raw inputs become activations of layer 1.
+    pub preprocessing: Preprocessing,
+    /// What the outputs stand for.
+    pub outputs: Outputs,
+}
+
+impl Model {
+    /// What the network takes and gives.
+    pub fn interface(&self) -> Interface<'_> {
+        Interface { features: self.topology.n[1], preprocessing: &self.preprocessing, outputs: &self.outputs }
+    }
+
+    /// A name for every output: that of its class or number, or which it is where the network has more outputs
+    /// than classes.
+    pub fn output_names(&self) -> Vec<String> {
+        let outputs = self.topology.n[self.topology.last()];
+        match &self.outputs {
+            Outputs::Classes(names) => {
+                (0..outputs).map(|j| names.get(j).cloned().unwrap_or_else(|| j.to_string())).collect()
+            }
+            Outputs::Numbers(quantities) => quantities.iter().map(|quantity| quantity.name.clone()).collect(),
+        }
+    }
+}
+
+/// What a model file says of its network.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// [`FORMAT_VERSION`] of the program that wrote the file.
+    pub format_version: u32,
+    /// Version of the program that wrote the file.
+    pub program_version: String,
+    /// `n[1], n[2], ..., n[L]`.
+    pub layers: Vec<usize>,
+    /// Name of σ of the hidden layers.
+    pub activation: String,
+    /// Name of σ of the output layer.
+    pub output_activation: String,
+    /// Name of C.
+    pub cost: String,
+    /// How raw inputs become the activations of layer 1.
+    pub preprocessing: Preprocessing,
+    /// What the outputs stand for.
+    pub outputs: Outputs,
+}
+
+/// Writes a model, atomically and durably: `path` is the old file or the complete new one. A link
+/// stays a link; the file it leads to is replaced.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn save(path: &Path, model: &Model) -> Result<()> {
+    let Model { topology, parameters, .. } = model;
+    // A single entry: the order of several would change from run to run.
+    let description = serde_json::to_string(&Description::of(model))?;
+    ensure!(
+        (description.len() as u64) < MAX_HEADER / 2,
+        "{}: the names of columns, categories and classes take {} bytes, more than a model file has room for",
+        cannot_write(path),
+        description.len()
+    );
+    let metadata = HashMap::from([(METADATA_KEY.to_string(), description)]);
+    let n = &topology.n;
+    let shapes = (2..=topology.last()).flat_map(|l| [vec![n[l], n[l - 1]], vec![n[l]]]);
+    let tensors = parameters.iter().zip(shapes).map(|((name, values), shape)| (name, Tensor { shape, values }));
+    let file = OutputFile::new(path)?;
+    safetensors::serialize_to_file(tensors, Some(metadata), file.path()).with_context(|| cannot_write(path))?;
+    file.finish()
+}
+
+/// Reads a model.
+///
+/// # Errors
+/// A file that is no model of this version of the format, or that is not in every respect as its
+/// description says; each names the file.
+pub fn load(path: &Path) -> Result<Model> {
+    let context = || format!("model {}", path.display());
+    let file = File::open(path).with_context(context)?;
+    let metadata = file.metadata().with_context(context)?;
+    ensure!(metadata.is_file(), "{}: not a regular file", context());
+    decode(file, metadata.len()).with_context(context)
+}
+
+/// Decodes a model of `stored` bytes.
+///
+/// # Errors
+/// As [`load`], without the name of the file.
+pub fn decode(mut reader: impl Read, stored: u64) -> Result<Model> {
+    let mut bytes = Vec::new();
+    reader.by_ref().take(8).read_to_end(&mut bytes)?;
+    let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
+    let length = length.context("no model: shorter than the header of a safetensors file")?;
+    ensure!(
+        length <= MAX_HEADER && length <= stored.saturating_sub(8),
+        "no model, or a truncated one: as a safetensors file it would have a header of {length} bytes, but it has {stored} in all"
+    );
+    reader.by_ref().take(length).read_to_end(&mut bytes)?;
+    let description = described(bytes.get(8..).unwrap_or_default())?;
+    let topology = description.topology()?;
+    // Only now is it known how long the file must be: nothing longer is read.
+    let expected = 8 + length + 4 * topology.parameters() as u64;
+    ensure!(
+        stored == expected,
+        "it has {stored} bytes, but a network {topology} takes {expected}: truncated, or not as it was written"
+    );
+    reader.take(expected - 8 - length).read_to_end(&mut bytes)?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| anyhow!("not a safetensors file: {error}"))?;
+    ensure!(
+        tensors.len() == 2 * (topology.last() - 1),
+        "{} tensors, but a network {topology} has {}",
+        tensors.len(),
+        2 * (topology.last() - 1)
+    );
+    let n = &topology.n;
+    let w = Layers::try_new(2, topology.last(), |l| tensor(&tensors, &format!("w{l}"), &[n[l], n[l - 1]]))?;
+    let b = Layers::try_new(2, topology.last(), |l| tensor(&tensors, &format!("b{l}"), &[n[l]]))?;
+    let Description { preprocessing, outputs, .. } = description;
+    Ok(Model { topology, parameters: Parameters { w, b }, preprocessing, outputs })
+}
+
+/// What the header of a file says of its network.
+fn described(header: &[u8]) -> Result<Description> {
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__", default)]
+        metadata: HashMap<String, String>,
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        format_version: Option<u32>,
+    }
+    let header: Header =
+        serde_json::from_slice(header).context("no model: its header is not that of a safetensors file")?;
+    let description = header.metadata.get(METADATA_KEY);
+    let description =
+        description.with_context(|| format!("not a model of this program: no `{METADATA_KEY}` in its metadata"))?;
+    let version: Version = serde_json::from_str(description).context("a description that cannot be read")?;
+    match version.format_version {
+        Some(FORMAT_VERSION) => {}
+        Some(other) => bail!(
+            "its format is version {other}, this program reads version {FORMAT_VERSION}: train it again, or use the program that wrote it"
+        ),
+        None => bail!("its description has no format version: train it again"),
+    }
+    serde_json::from_str(description).context("a description that cannot be read")
+}
+
+impl Description {
+    /// What is to be said of a model.
+    pub fn of(model: &Model) -> Self {
+        let Model { topology, preprocessing, outputs, .. } = model;
+        Description {
+            format_version: FORMAT_VERSION,
+            program_version: env!("CARGO_PKG_VERSION").to_string(),
+            layers: topology.widths().to_vec(),
+            activation: topology.activation.name.to_string(),
+            output_activation: topology.output.name.to_string(),
+            cost: topology.cost.name.to_string(),
+            preprocessing: preprocessing.clone(),
+            outputs: outputs.clone(),
+        }
+    }
+
+    /// The network that is described.
+    fn topology(&self) -> Result<Topology> {
+        let (activation, output) = (activation::named(&self.activation)?, activation::named(&self.output_activation)?);
+        let cost = cost::ALL.into_iter().find(|known| known.name == self.cost);
+        let cost = cost.with_context(|| format!("cost `{}` is unknown", self.cost))?;
+        ensure!(self.layers.len() <= MAX_LAYERS, "{} layers, more than {MAX_LAYERS}", self.layers.len());
+        let topology = Topology::new(&self.layers, activation, cost).map_err(|error| anyhow!("{error}"))?;
+        let topology = topology.with_output(output);
+        let (inputs, outputs) = (topology.n[1], topology.n[topology.last()]);
+        match &self.preprocessing {
+            Preprocessing::Columns(columns) => {
+                columns.check()?;
+                ensure!(
+                    columns.features() == inputs,
+                    "columns for {} inputs, but the network {topology} has {inputs}",
+                    columns.features()
+                );
+            }
+            Preprocessing::Bytes { input_scale } => {
+                ensure!(input_scale.is_finite(), "inputs are scaled by {input_scale}");
+            }
+            Preprocessing::Floats {} => {}
+        }
+        match &self.outputs {
+            Outputs::Classes(names) => {
+                let classes = names.len();
+                ensure!(
+                    (1..=outputs.min(MAX_CLASSES)).contains(&classes),
+                    "{classes} classes, but the network {topology} has {outputs} outputs"
+                );
+                let mut names: Vec<&String> = names.iter().collect();
+                names.sort_unstable();
+                ensure!(names.windows(2).all(|pair| pair[0] != pair[1]), "two classes of the same name");
+            }
+            Outputs::Numbers(quantities) => {
+                let numbers = quantities.len();
+                ensure!(numbers == outputs, "{numbers} numbers, but the network {topology} has {outputs} outputs");
+                quantities.iter().try_for_each(Quantity::check)?;
+            }
+        }
+        Ok(topology)
+    }
+}
+
+fn tensor(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let tensor = tensors.tensor(name).map_err(|_| anyhow!("tensor {name} is missing"))?;
+    ensure!(tensor.dtype() == Dtype::F32, "tensor {name} holds {:?}, F32 is needed", tensor.dtype());
+    ensure!(tensor.shape() == shape, "tensor {name} has shape {:?}, {shape:?} is needed", tensor.shape());
+    let values =
+        tensor.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let values: Vec<f32> = values.collect();
+    ensure!(values.iter().all(|value| value.is_finite()), "tensor {name} has an entry that is NaN or infinite");
+    Ok(values)
+}
+
+/// A tensor that is written from where its numbers are.
+struct Tensor<'a> {
+    shape: Vec<usize>,
+    values: &'a [f32],
+}
+
+impl View for Tensor<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        if cfg!(target_endian = "little") {
+            Cow::Borrowed(bytemuck::cast_slice(self.values))
+        } else {
+            Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
+}

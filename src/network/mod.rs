@@ -1,0 +1,220 @@
+//! The network: how many neurons in each layer, and their weights and biases.
+
+pub mod activation;
+pub mod cost;
+
+use std::ops::{Index, IndexMut};
+
+use anyhow::{Result, bail};
+use rand::RngExt;
+use rand_distr::StandardNormal;
+use sha2::{Digest, Sha256};
+
+use crate::network::activation::Activation;
+use crate::network::cost::Cost;
+use crate::system::error::{OutOfMemory, WrongUsage};
+use crate::system::random::{Stream, rng};
+
+/// One item per layer, indexed by the layer's number in the book: the input is layer 1, so the
+/// activations begin at `a[1]` and the weights at `w[2]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layers<T> {
+    first: usize,
+    items: Vec<T>,
+}
+
+impl<T> Layers<T> {
+    /// An item for each layer from `first` to `last`, made by `make(l)`.
+    pub fn new(first: usize, last: usize, make: impl FnMut(usize) -> T) -> Self {
+        Layers { first, items: (first..=last).map(make).collect() }
+    }
+
+    /// As [`Layers::new`], where making an item can fail.
+    ///
+    /// # Errors
+    /// The first error of `make`.
+    pub fn try_new(first: usize, last: usize, make: impl FnMut(usize) -> Result<T>) -> Result<Self> {
+        Ok(Layers { first, items: (first..=last).map(make).collect::<Result<_>>()? })
+    }
+
+    /// The items with the number of their layer, first layer first.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        (self.first..).zip(&self.items)
+    }
+}
+
+impl<T> Index<usize> for Layers<T> {
+    type Output = T;
+
+    fn index(&self, l: usize) -> &T {
+        &self.items[l - self.first]
+    }
+}
+
+impl<T> IndexMut<usize> for Layers<T> {
+    fn index_mut(&mut self, l: usize) -> &mut T {
+        &mut self.items[l - self.first]
+    }
+}
+
+/// What a network is, apart from its weights and biases.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// `n[l]`, the number of neurons in layer l, from the input (layer 1) to the output (layer L).
+    pub n: Layers<usize>,
+    /// σ of every hidden layer.
+    pub activation: &'static Activation,
+    /// σ of the output layer.
+    pub output: &'static Activation,
+    /// C.
+    pub cost: &'static Cost,
+}
+
+impl Topology {
+    /// A network of `widths` neurons, input layer first, whose output layer has the same σ as the others.
+    ///
+    /// # Errors
+    /// Fewer than two layers, a layer without neurons, or one whose weights no GPU could address.
+    pub fn new(widths: &[usize], activation: &'static Activation, cost: &'static Cost) -> Result<Self> {
+        if widths.len() < 2 {
+            bail!(WrongUsage::new(format!(
+                "a network needs at least an input and an output layer, but {} is given",
+                if widths.is_empty() { "none".to_string() } else { join(widths) }
+            )));
+        }
+        if let Some(l) = widths.iter().position(|&n| n == 0) {
+            bail!(WrongUsage::new(format!(
+                "layer {} of {} has 0 neurons: every layer needs at least 1",
+                l + 1,
+                join(widths)
+            )));
+        }
+        let too_large = |pair: &[usize]| pair[0].checked_mul(pair[1]).is_none_or(|n| u32::try_from(n).is_err());
+        if let Some(l) = widths.windows(2).position(too_large) {
+            bail!(WrongUsage::new(format!("w{} of {} would have more than 2^32 - 1 weights", l + 2, join(widths))));
+        }
+        Ok(Topology { n: Layers::new(1, widths.len(), |l| widths[l - 1]), activation, output: activation, cost })
+    }
+
+    /// The same network with another σ in the output layer.
+    pub fn with_output(self, output: &'static Activation) -> Self {
+        Topology { output, ..self }
+    }
+
+    /// σ of layer l.
+    pub fn sigma(&self, l: usize) -> &'static Activation {
+        if l == self.last() { self.output } else { self.activation }
+    }
+
+    /// L, the number of layers and of the output layer.
+    pub fn last(&self) -> usize {
+        self.n.items.len()
+    }
+
+    /// The number of neurons of every layer, input layer first.
+    pub fn widths(&self) -> &[usize] {
+        &self.n.items
+    }
+
+    /// Number of weights and biases.
+    pub fn parameters(&self) -> usize {
+        (2..=self.last()).map(|l| (self.n[l - 1] + 1) * self.n[l]).sum()
+    }
+}
+
+impl PartialEq for Topology {
+    fn eq(&self, other: &Self) -> bool {
+        self.n == other.n
+            && self.activation.name == other.activation.name
+            && self.output.name == other.output.name
+            && self.cost.name == other.cost.name
+    }
+}
+
+impl std::fmt::Display for Topology {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&join(self.widths()))
+    }
+}
+
+fn join(widths: &[usize]) -> String {
+    widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-")
+}
+
+/// Makes room for `additional` more values, or says that there is none.
+pub(crate) fn reserve<T>(values: &mut Vec<T>, additional: usize) -> Result<()> {
+    values.try_reserve_exact(additional).map_err(|_| {
+        let megabytes = (additional * size_of::<T>()) as f64 / 1e6;
+        let message = "use narrower layers or a smaller --batch";
+        OutOfMemory::new(format!("out of memory: cannot hold another {megabytes:.1} MB; {message}")).into()
+    })
+}
+
+/// How weights and biases begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Initialization {
+    /// Weights and biases from N(0, 1), as in chapter 1 of the book.
+    Large,
+    /// Weights from N(0, 1/fan-in) and biases from N(0, 1), as in chapter 3: neurons do not
+    /// begin saturated.
+    Scaled,
+}
+
+/// The weights and biases of a network, on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
+    /// `w[l]`, shape `(n[l], n[l-1])`, row-major: `w[l][j * n[l-1] + k]` is w_jk, from neuron k of
+    /// layer l-1 to neuron j of layer l.
+    pub w: Layers<Vec<f32>>,
+    /// `b[l]`, shape `(n[l])`.
+    pub b: Layers<Vec<f32>>,
+}
+
+impl Parameters {
+    /// Random weights and biases; the same `seed` always gives the same ones.
+    ///
+    /// # Errors
+    /// More parameters than memory holds.
+    pub fn random(topology: &Topology, initialization: Initialization, seed: u64) -> Result<Self> {
+        let mut rng = rng(seed, Stream::Initialization);
+        let mut normal = |len: usize, deviation: f32| -> Result<Vec<f32>> {
+            let mut values = Vec::new();
+            reserve(&mut values, len)?;
+            values.extend((0..len).map(|_| deviation * rng.sample::<f32, _>(StandardNormal)));
+            Ok(values)
+        };
+        let n = &topology.n;
+        let w = Layers::try_new(2, topology.last(), |l| {
+            let deviation = match initialization {
+                Initialization::Large => 1.0,
+                Initialization::Scaled => (n[l - 1] as f32).sqrt().recip(),
+            };
+            normal(n[l] * n[l - 1], deviation)
+        })?;
+        let b = Layers::try_new(2, topology.last(), |l| normal(n[l], 1.0))?;
+        Ok(Parameters { w, b })
+    }
+
+    /// Every vector of parameters with its name (`w2`, `b2`, `w3`, ...), layer by layer.
+    pub fn iter(&self) -> impl Iterator<Item = (String, &[f32])> {
+        self.w
+            .iter()
+            .zip(self.b.iter())
+            .flat_map(|((l, w), (_, b))| [(format!("w{l}"), &w[..]), (format!("b{l}"), &b[..])])
+    }
+
+    /// Whether no weight or bias is NaN or infinite.
+    pub fn all_finite(&self) -> bool {
+        self.iter().all(|(_, values)| values.iter().all(|value| value.is_finite()))
+    }
+
+    /// SHA-256 of w2, b2, w3, b3, ... as little-endian 32-bit floats, in hexadecimal: equal for
+    /// two runs that ended with the same bits.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for value in self.iter().flat_map(|(_, values)| values) {
+            hash.update(value.to_le_bytes());
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,203 @@
+//! What runs a plan: the one interface that the trainer knows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use bytemuck::Pod;
+
+use crate::kernel::MiniBatch;
+use crate::plan::profile::Profile;
+use crate::plan::{Matrix, Plan};
+
+/// What an executor runs on, for people and for `--json`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceDescription {
+    /// `cpu` or `gpu`.
+    pub kind: &'static str,
+    /// The name of the adapter or the processor.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `gl`; `None` on the CPU.
+    pub backend: Option<String>,
+    /// Name and version of the driver; `None` on the CPU.
+    pub driver: Option<String>,
+    /// Whether a GPU is a program that runs on the CPU.
+    pub software: bool,
+}
+
+impl std::fmt::Display for DeviceDescription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.backend {
+            None => write!(f, "cpu ({})", self.name),
+            Some(backend) => {
+                write!(f, "{} ({backend}{})", self.name, if self.software { ", software" } else { "" })
+            }
+        }
+    }
+}
+
+/// What an executor can hold of the matrices of plans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// The most bytes of one matrix.
+    pub of_matrix: u64,
+    /// The most bytes of all matrices, as far as that is known.
+    pub of_all: u64,
+    /// Whether that is a limit that was set, and not only what there seems to be.
+    pub is_limit: bool,
+    /// Whether it is the memory in which the data is, too.
+    pub is_of_host: bool,
+    /// Bytes of examples that are worth bringing at a time, where there are more than fit.
+    pub chunk: u64,
+}
+
+/// Told how many mini-batches have finished since it was last called.
+pub type Progress<'a> = dyn FnMut(usize) + 'a;
+
+/// Runs plans: holds the numbers of every matrix the plans name.
+pub trait Executor {
+    /// What the plans run on.
+    fn device(&self) -> &DeviceDescription;
+
+    /// Makes `plans` ready to run: a plan is called by its index from now on. A matrix that
+    /// several plans name is one storage, as large as the largest needs. Whatever was loaded
+    /// before is forgotten, its numbers too.
+    ///
+    /// # Errors
+    /// A plan that the device cannot hold or run: the message says which limit is passed.
+    fn load(&mut self, plans: &[Plan]) -> Result<()>;
+
+    /// Gets ready for runs of about so many mini-batches of a loaded plan: compiles what the first
+    /// one would wait for, and measures where there is a choice. What the matrices held is lost: they
+    /// are to be written after this.
+    ///
+    /// # Errors
+    /// A failing device.
+    fn prepare(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+        let _ = (plan, mini_batches);
+        Ok(())
+    }
+
+    /// What the executor chose where there was a choice, and why: lines for people.
+    fn choices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Where the time of all runs went, where an executor was asked to take it.
+    fn profile(&self) -> Option<Profile> {
+        None
+    }
+
+    /// What the device can hold.
+    fn memory(&self) -> Memory;
+
+    /// Says that all matrices together are to take no more than so many bytes.
+    fn limit_memory(&mut self, bytes: u64);
+
+    /// Bytes that the matrices of `plans` take when they are loaded.
+    fn size_of(&self, plans: &[Plan]) -> u64 {
+        sizes(plans).values().sum()
+    }
+
+    /// Writes all entries of a matrix, as bytes. What runs reads them from then on: those that were
+    /// started before still find what was there.
+    ///
+    /// # Errors
+    /// A matrix that no loaded plan names, bytes that are not its size, or a failing device.
+    fn write_bytes(&mut self, matrix: &Matrix, bytes: &[u8]) -> Result<()> {
+        check_size(matrix, bytes.len())?;
+        self.write_bytes_at(matrix, 0, bytes)
+    }
+
+    /// Writes some of the entries of a matrix, as bytes, the first of them `offset` bytes from its
+    /// beginning: a multiple of 4.
+    ///
+    /// # Errors
+    /// As [`Executor::write_bytes`].
+    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()>;
+
+    /// Reads all entries of a matrix, as bytes; waits until what was asked before is done.
+    ///
+    /// # Errors
+    /// A matrix that no loaded plan names, or a failing device.
+    fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>>;
+
+    /// Runs a loaded plan once for each mini-batch, in order, and returns when all are done.
+    /// `progress` is called about every [`PROGRESS_INTERVAL`], and on a GPU after the first submission.
+    ///
+    /// # Errors
+    /// A failing device.
+    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()>;
+
+    /// As [`Executor::run`], but may return while the last mini-batches still run, so that the host can
+    /// get ready what comes next: until [`Executor::finish`], or until something is read.
+    ///
+    /// # Errors
+    /// A failing device.
+    fn start(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        self.run(plan, mini_batches, progress)
+    }
+
+    /// Waits for everything that was started.
+    ///
+    /// # Errors
+    /// A failing device.
+    fn finish(&mut self, progress: &mut Progress<'_>) -> Result<()> {
+        let _ = progress;
+        Ok(())
+    }
+}
+
+/// How often a run reports its progress, at most: often enough for a person, too rarely to cost.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+impl dyn Executor + '_ {
+    /// Writes all entries of a matrix.
+    ///
+    /// # Errors
+    /// As [`Executor::write_bytes`].
+    pub fn write<T: Pod>(&mut self, matrix: &Matrix, values: &[T]) -> Result<()> {
+        self.write_bytes(matrix, bytemuck::cast_slice(values))
+    }
+
+    /// Reads all entries of a matrix.
+    ///
+    /// # Errors
+    /// As [`Executor::read_bytes`].
+    pub fn read<T: Pod>(&mut self, matrix: &Matrix) -> Result<Vec<T>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.read_bytes(matrix)?))
+    }
+}
+
+impl std::fmt::Debug for dyn Executor + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Executor({})", self.device())
+    }
+}
+
+/// Bytes of each storage that `plans` name: as large as the largest matrix of that name.
+pub(crate) fn sizes(plans: &[Plan]) -> HashMap<&Arc<str>, u64> {
+    let mut sizes: HashMap<&Arc<str>, u64> = HashMap::new();
+    for matrix in plans.iter().flat_map(Plan::operands) {
+        let size = sizes.entry(&matrix.name).or_default();
+        *size = (matrix.size() as u64).max(*size);
+    }
+    sizes
+}
+
+/// The check every executor makes before it writes a whole matrix.
+fn check_size(matrix: &Matrix, bytes: usize) -> Result<()> {
+    if matrix.size() != bytes {
+        bail!("{matrix} takes {} bytes, but {bytes} were given", matrix.size());
+    }
+    Ok(())
+}
+
+/// The check every executor makes before it writes a part of a matrix.
+pub(crate) fn check_place(matrix: &Matrix, offset: usize, bytes: usize) -> Result<()> {
+    if offset.checked_add(bytes).is_none_or(|end| end > matrix.size()) || !offset.is_multiple_of(4) {
+        bail!("{matrix} takes {} bytes, but {bytes} were given for those from {offset} on", matrix.size());
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! Training plans as a loop inside one work group: what replaces the dispatches of a plan for
+//! networks of the book's size, whose cost is that of dispatches and barriers, not of arithmetic.
+
+use std::fmt::{self, Write};
+
+use crate::backprop::{Desired, Examples, training_plan};
+use crate::kernel::Grid;
+use crate::kernels::TRAIN_IN_WORKGROUP;
+use crate::network::Topology;
+use crate::network::activation::Activation;
+use crate::plan::{Element, Matrix, Plan, Snippets, Step};
+
+/// A training plan as the loop sees it.
+#[derive(Clone, Debug)]
+pub struct TrainingLoop {
+    topology: Topology,
+    /// Where the examples come from.
+    pub examples: Examples,
+    /// m.
+    pub m: usize,
+    /// Invocations in the work group.
+    pub lanes: usize,
+}
+
+impl fmt::Display for TrainingLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inputs = if self.examples.inputs.element == Element::Byte { "bytes" } else { "floats" };
+        let desired = match &self.examples.desired {
+            Desired::Classes { weights: None, .. } => "",
+            Desired::Classes { .. } => ", weighted classes",
+            Desired::Numbers(_) => ", numbers",
+        };
+        write!(f, "training {} on {inputs}{desired}, m = {}", self.topology, self.m)?;
+        let (hidden, output) = (self.topology.activation.name, self.topology.output.name);
+        if hidden == output { Ok(()) } else { write!(f, ", {output} outputs") }
+    }
+}
+
+/// The most blocks of four examples that share what an invocation reads of the first weights: each
+/// takes 16 sums.
+const MOST_BLOCKS_AT_ONCE: usize = 4;
+
+/// A way to read the inputs of an example.
+struct InputReader {
+    /// The WGSL text.
+    shader: &'static str,
+    /// Loop iterations to read four of them.
+    iterations: usize,
+}
+
+impl InputReader {
+    const BYTES_16: Self =
+        InputReader { shader: include_str!("../../shaders/loop/input_16_bytes.wgsl"), iterations: 0 };
+    const BYTES_4: Self = InputReader { shader: include_str!("../../shaders/loop/input_4_bytes.wgsl"), iterations: 0 };
+    const BYTES: Self = InputReader { shader: include_str!("../../shaders/loop/input_bytes.wgsl"), iterations: 4 + 1 };
+    const FLOATS_4: Self =
+        InputReader { shader: include_str!("../../shaders/loop/input_4_floats.wgsl"), iterations: 0 };
+    const FLOATS: Self =
+        InputReader { shader: include_str!("../../shaders/loop/input_floats.wgsl"), iterations: 4 + 1 };
+}
+
+/// A row of numbers in the packed parameters: where it comes from and goes to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PackedRow {
+    /// `w[l]` or `b[l]`.
+    pub matrix: Matrix,
+    /// The first of its entries in the matrix.
+    pub from: usize,
+    /// Number of entries.
+    pub len: usize,
+    /// The first of its entries in the packed parameters, counted in floats.
+    pub to: usize,
+}
+
+impl TrainingLoop {
+    /// What the loop needs to know of a plan, if the plan is the one that
+    /// [`training_plan`] writes for some network; it replaces no other.
+    pub fn of(plan: &Plan) -> Option<Self> {
+        let gather = plan.steps.first()?;
+        let desired = plan.steps.get(1)?;
+        let [order, inputs, a] = &gather.operands[..] else { return None };
+        let mut widths = vec![a.cols];
+        let mut activations: Vec<&'static Activation> = Vec::new();
+        let (mut cost, mut weights) = (None, None);
+        for step in &plan.steps {
+            match step.kernel.name {
+                "add_bias" => widths.push(step.output().cols),
+                "activate" => activations.push(step.snippets.activation?),
+                "cost_gradient" => cost = step.snippets.cost,
+                "weigh" => weights = step.operands.get(2).cloned(),
+                _ => {}
+            }
+        }
+        let scale = match inputs.element {
+            Element::Byte => f32::from_le_bytes(gather.params.get(8..12)?.try_into().ok()?),
+            Element::F32 | Element::U32 => 1.0,
+        };
+        // Without hidden layers any σ will do for them.
+        let (hidden, output) = (*activations.first()?, *activations.last()?);
+        let topology = Topology::new(&widths, hidden, cost?).ok()?.with_output(output);
+        let source = desired.operands.get(1)?.clone();
+        let desired = match desired.kernel.name {
+            "one_hot" => Desired::Classes { labels: source, weights },
+            "gather" => Desired::Numbers(source),
+            _ => return None,
+        };
+        let examples = Examples { order: order.clone(), inputs: inputs.clone(), scale, desired };
+        let expected = training_plan(&topology, &examples, a.rows).ok()?;
+        // What a formula does not say, σ and the cost of each step, is compared by name.
+        let same = |one: &Step, other: &Step| {
+            let name = |snippets: Snippets| (snippets.activation.map(|a| a.name), snippets.cost.map(|c| c.name));
+            one.to_string() == other.to_string() && name(one.snippets) == name(other.snippets)
+        };
+        let is_such = expected.steps.len() == plan.steps.len()
+            && expected.steps.iter().zip(&plan.steps).all(|(one, other)| same(one, other));
+        is_such.then_some(TrainingLoop {
+            topology,
+            examples,
+            m: a.rows,
+            lanes: TRAIN_IN_WORKGROUP.grid.invocations() as usize,
+        })
+    }
+
+    /// The same by another number of invocations.
+    pub fn with_lanes(self, lanes: usize) -> Self {
+        TrainingLoop { lanes, ..self }
+    }
+
+    /// How the loop is dispatched.
+    pub fn grid(&self) -> Grid {
+        Grid::OneWorkGroup { size: self.lanes as u32 }
+    }
+
+    fn widths(&self) -> &[usize] {
+        self.topology.widths()
+    }
+
+    /// How the inputs of an example are read.
+    fn input(&self) -> &'static InputReader {
+        let multiple_of = |count| self.widths()[0].is_multiple_of(count);
+        match self.examples.inputs.element {
+            Element::Byte if multiple_of(16) => &InputReader::BYTES_16,
+            Element::Byte if multiple_of(4) => &InputReader::BYTES_4,
+            Element::Byte => &InputReader::BYTES,
+            Element::F32 | Element::U32 if multiple_of(4) => &InputReader::FLOATS_4,
+            Element::F32 | Element::U32 => &InputReader::FLOATS,
+        }
+    }
+
+    /// Blocks of four examples that share what an invocation reads of the first weights.
+    pub fn blocks_at_once(&self) -> usize {
+        let blocks = self.m.div_ceil(4);
+        blocks.div_ceil(blocks.div_ceil(MOST_BLOCKS_AT_ONCE))
+    }
+
+    /// Blocks of four examples in a mini-batch.
+    fn example_blocks(&self) -> usize {
+        self.m.div_ceil(4).next_multiple_of(self.blocks_at_once())
+    }
+
+    /// `vec4`s in a row of each layer.
+    fn row_sizes(&self) -> Vec<usize> {
+        self.widths().iter().map(|n| n.div_ceil(4)).collect()
+    }
+
+    /// `vec4`s that the activations (or the errors) of all layers but the input take.
+    fn rows(&self) -> usize {
+        self.row_sizes()[1..].iter().map(|row| 4 * self.example_blocks() * row).sum()
+    }
+
+    /// Bytes of work group memory.
+    pub fn shared_memory(&self) -> usize {
+        2 * 16 * self.rows() + 64 * self.lanes
+    }
+
+    /// Where the weights and the biases of each layer begin in the packed parameters, and where
+    /// they end, in `vec4`s.
+    fn layout(&self) -> (Vec<usize>, Vec<usize>, usize) {
+        let rows = self.row_sizes();
+        let (mut weights, mut biases, mut end) = (vec![0], vec![0], 0);
+        for layer in 1..rows.len() {
+            weights.push(end);
+            // Whole blocks of four rows.
+            end += 4 * rows[layer] * rows[layer - 1];
+            biases.push(end);
+            end += rows[layer];
+        }
+        (weights, biases, end)
+    }
+
+    /// `vec4`s in the packed parameters.
+    pub fn packed_len(&self) -> usize {
+        self.layout().2
+    }
+
+    /// How weights and biases are packed: rows padded to whole `vec4`s.
+    pub fn packed_rows(&self) -> Vec<PackedRow> {
+        let (weights, biases, _) = self.layout();
+        let (n, stride) = (self.widths(), self.row_sizes());
+        let mut packed = Vec::new();
+        for layer in 1..n.len() {
+            let w = Matrix::new(format!("w{}", layer + 1), n[layer], n[layer - 1]);
+            let row = |j| PackedRow {
+                matrix: w.clone(),
+                from: j * n[layer - 1],
+                len: n[layer - 1],
+                to: 4 * (weights[layer] + j * stride[layer - 1]),
+            };
+            if n[layer - 1].is_multiple_of(4) {
+                // Without padding the rows follow one another.
+                packed.push(PackedRow { len: w.len(), ..row(0) });
+            } else {
+                packed.extend((0..n[layer]).map(row));
+            }
+            let b = Matrix::new(format!("b{}", layer + 1), 1, n[layer]);
+            packed.push(PackedRow { from: 0, len: b.len(), to: 4 * biases[layer], matrix: b });
+        }
+        packed
+    }
+
+    /// The most loop iterations that an invocation makes for one mini-batch, counting for each loop
+    /// the one that finds its end, as some drivers do.
+    pub fn iterations(&self) -> usize {
+        /// A loop of `trips` trips, each of which takes `inner` iterations of loops within.
+        fn nested(trips: usize, inner: usize) -> usize {
+            trips * (1 + inner) + 1
+        }
+        let lanes = self.lanes;
+        let (rows, examples, at_once) = (self.row_sizes(), self.example_blocks(), self.blocks_at_once());
+        let shares_of = |blocks: usize, terms: usize| (lanes / blocks).clamp(1, terms);
+        let finish = |shares: usize| nested(4usize.div_ceil(shares), nested(shares, 0));
+        let each_block = |inner| nested(at_once, inner);
+        let block = each_block(0) + nested(4, each_block(4 * self.input().iterations));
+        let inputs = self.widths()[0].div_ceil(16);
+        let shares = shares_of(rows[1], inputs);
+        let across = inputs.div_ceil(shares);
+        let groups = examples / at_once;
+        let first_forward = nested(groups, each_block(0) + nested(across, block) + each_block(finish(shares)));
+        let first_descent = nested(groups, each_block(0) + nested(across, block));
+        let first = nested((rows[1] * shares).div_ceil(lanes), first_forward)
+            + nested(rows[1].div_ceil(lanes / shares), first_descent);
+        let per_layer = |layer: usize| {
+            let blocks = examples * rows[layer];
+            let shares = shares_of(blocks, rows[layer - 1]);
+            let sums = nested(rows[layer - 1].div_ceil(shares), 0) + finish(shares);
+            let forward = nested((blocks * shares).div_ceil(lanes), sums);
+            // The errors of the layer before.
+            let backward = nested((examples * rows[layer - 1]).div_ceil(lanes), nested(rows[layer], 0));
+            let across = rows[layer - 1];
+            let width = lanes.min(across);
+            let sums = nested(across.div_ceil(width), nested(examples, 0));
+            let descent = nested(rows[layer].div_ceil(lanes / width), sums);
+            forward + backward + descent
+        };
+        let biases = |layer: usize| nested(rows[layer].div_ceil(lanes), nested(self.m, 0));
+        // And the trips of the loops over layers.
+        first
+            + (2..rows.len()).map(per_layer).sum::<usize>()
+            + (1..rows.len()).map(biases).sum::<usize>()
+            + 4 * rows.len()
+    }
+
+    /// Multiplications of one mini-batch.
+    pub fn multiplications(&self) -> usize {
+        3 * self.m * self.widths().windows(2).map(|pair| pair[0] * pair[1]).sum::<usize>()
+    }
+
+    /// The complete WGSL text, with the constants of this network.
+    pub fn source(&self) -> String {
+        let snippets = Snippets { activation: Some(self.topology.activation), cost: Some(self.topology.cost) };
+        let desired = match &self.examples.desired {
+            Desired::Classes { weights: None, .. } => include_str!("../../shaders/loop/desired_classes.wgsl"),
+            Desired::Classes { .. } => include_str!("../../shaders/loop/desired_weighted_classes.wgsl"),
+            Desired::Numbers(_) => include_str!("../../shaders/loop/desired_numbers.wgsl"),
+        };
+        let (n, row_sizes) = (self.widths(), self.row_sizes());
+        let (weights, biases, _) = self.layout();
+        let mut rows_at = vec![0; n.len()];
+        for layer in 2..n.len() {
+            rows_at[layer] = rows_at[layer - 1] + 4 * self.example_blocks() * row_sizes[layer - 1];
+        }
+        let mut text = TRAIN_IN_WORKGROUP.source(snippets, None);
+        text += self.input().shader;
+        text += desired;
+        // The text of a σ names nothing but its functions.
+        text += &self.topology.output.shader.replace("sigma", "output_sigma");
+        let mut constant = |name: &str, value: String| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "const {name} = {value};");
+        };
+        let array = |values: &[usize]| {
+            let values: Vec<String> = values.iter().map(|value| format!("{value}u")).collect();
+            format!("array<u32, {}>({})", values.len(), values.join(", "))
+        };
+        constant("LAYERS", format!("{}u", n.len()));
+        constant("EXAMPLES", format!("{}u", self.m));
+        constant("EXAMPLES_4", format!("{}u", self.example_blocks()));
+        constant("BLOCKS", format!("{}u", self.blocks_at_once()));
+        constant("INPUTS_16", format!("{}u", n[0].div_ceil(16)));
+        constant("N", array(n));
+        constant("N_4", array(&row_sizes));
+        constant("ROWS_AT", array(&rows_at));
+        constant("ROWS", format!("{}u", self.rows()));
+        constant("PARTS", format!("{}u", self.lanes));
+        constant("WEIGHTS_AT", array(&weights));
+        constant("BIASES_AT", array(&biases));
+        constant("INPUT_SCALE", format!("{:?}f", self.examples.scale));
+        text
+    }
+}

@@ -1,0 +1,8 @@
+//! What touches the machine: errors, random numbers, files and memory of the host.
+
+pub(crate) mod cache;
+pub mod error;
+pub(crate) mod host_memory;
+pub mod output_file;
+pub(crate) mod panics;
+pub mod random;

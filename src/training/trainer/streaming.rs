@@ -1,0 +1,249 @@
+//! Data that a device does not hold whole: it is brought in chunks of whole mini-batches, and while one
+//! chunk is trained on, the next is picked.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+
+use super::layout::Layout;
+use super::{evaluation_batch, examples_of};
+use crate::backprop::Examples;
+use crate::data::{Data, Dataset, Picked};
+use crate::network::Topology;
+use crate::plan::executor::Executor;
+use crate::plan::{Element, Matrix};
+use crate::system::error::WrongUsage;
+
+/// So many mini-batches of a chunk are enough to be worth the way, where they are large.
+const MINI_BATCHES: u64 = 256;
+
+/// Data that is mapped takes no more memory than its files, and so many bytes, where that is the memory in
+/// which the files are: otherwise it may stay in them.
+const OVERHEAD: u64 = 32 << 20;
+
+/// How data is streamed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Streaming {
+    /// The most examples of a chunk: a whole mini-batch at least.
+    pub chunk: usize,
+    /// Examples that are measured at a time.
+    pub evaluation_batch: usize,
+    /// Bytes that the inputs of a chunk take.
+    bytes: u64,
+    /// Why it is.
+    why: String,
+}
+
+impl fmt::Display for Streaming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Streaming { chunk, bytes, why, .. } = self;
+        write!(f, "data: streamed in chunks of {chunk} examples ({:.1} MB of inputs): {why}", *bytes as f64 / 1e6)
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+impl Streaming {
+    /// Whether data has to be streamed to train on it in mini-batches of `batch`, and how.
+    ///
+    /// # Errors
+    /// Memory that does not even hold the network and a mini-batch.
+    pub fn needed(executor: &dyn Executor, topology: &Topology, data: &Data, batch: usize) -> Result<Option<Self>> {
+        let (memory, dataset) = (executor.memory(), &data.dataset);
+        let entries = dataset.len() as u64 * dataset.features() as u64;
+        let bytes = dataset.inputs().byte_scale().is_some();
+        let size = if bytes { entries } else { size_of::<f32>() as u64 * entries };
+        let why = if u32::try_from(entries).is_err() {
+            format!("{entries} inputs are more than kernels can count")
+        } else if size > memory.of_matrix {
+            format!("its inputs take {}, the device holds {} at once", megabytes(size), megabytes(memory.of_matrix))
+        } else if let Some(mapped) = dataset.inputs().mapped_size()
+            && memory.is_of_host
+            && !memory.is_limit
+            && size > mapped + OVERHEAD
+        {
+            format!("its inputs take {} as activations, {} in files", megabytes(size), megabytes(mapped))
+        } else {
+            let layout = Layout::new(topology, data, batch, None)?;
+            let whole = executor.size_of(&layout.plans);
+            // Little data is not worth guessing how much memory there is.
+            if whole <= memory.of_all || (!memory.is_limit && size <= memory.chunk) {
+                return Ok(None);
+            }
+            format!("with the network it takes {}, more than {}", megabytes(whole), megabytes(memory.of_all))
+        };
+        Self::because(why, executor, topology, data, batch).map(Some)
+    }
+
+    /// How data is streamed, whatever the reason is.
+    ///
+    /// # Errors
+    /// As [`Streaming::needed`].
+    pub fn because(
+        why: String,
+        executor: &dyn Executor,
+        topology: &Topology,
+        data: &Data,
+        batch: usize,
+    ) -> Result<Self> {
+        let (memory, dataset) = (executor.memory(), &data.dataset);
+        let examples = examples_of(dataset, topology, &Matrix::of(Element::U32, "order", 1, 1));
+        let size_of_row = |matrix: &Matrix| (matrix.cols * matrix.element.size()) as u64;
+        let row = size_of_row(&examples.inputs);
+        // What a chunk takes, and what the next one takes on its way.
+        let of_example = 2 * (row + size_of_row(examples.desired.of_examples())) + size_of_row(&examples.order);
+        let mut evaluation_batch = evaluation_batch(topology);
+        let split = &data.split;
+        let parts = [&split.training, &split.validation, &split.test];
+        let largest_part = parts.into_iter().map(Vec::len).max().unwrap_or(0);
+        let fits = |evaluation_batch: usize| {
+            let smallest = batch.max(evaluation_batch.min(largest_part));
+            let streaming = Streaming { chunk: smallest, evaluation_batch, bytes: 0, why: String::new() };
+            let layout = Layout::new(topology, data, batch, Some(&streaming))?;
+            let of_chunk = layout.examples_size();
+            let others = executor.size_of(&layout.plans).saturating_sub(of_chunk);
+            anyhow::Ok((smallest as u64, memory.of_all.saturating_sub(others) / of_example, others))
+        };
+        let (mut smallest, mut most, mut others) = fits(evaluation_batch)?;
+        if most < smallest && memory.is_limit && batch < evaluation_batch {
+            evaluation_batch = batch;
+            (smallest, most, others) = fits(evaluation_batch)?;
+        }
+        ensure!(
+            most >= smallest || !memory.is_limit,
+            WrongUsage::new(format!(
+                "mini-batches of {batch} examples take {} with the network, but {} are to be used: allow more by \
+                 --device-memory, or use a smaller --batch or narrower layers",
+                megabytes(others + smallest * of_example),
+                megabytes(memory.of_all)
+            ))
+        );
+        let worth = (memory.chunk / row).max((MINI_BATCHES * batch as u64).min(4 * memory.chunk / row));
+        let countable = (memory.of_matrix / row).min(u64::from(u32::MAX) / dataset.features() as u64);
+        let chunk = worth.max(smallest).min(most.max(smallest)).min(countable.max(smallest)).min(largest_part as u64);
+        let chunk = chunk.max(batch as u64);
+        Ok(Streaming { chunk: chunk as usize, evaluation_batch, bytes: chunk * row, why })
+    }
+}
+
+/// Some examples, as a device takes them.
+#[derive(Default, Debug)]
+pub struct Chunk {
+    inputs: Picked,
+    /// Words of 32 bits.
+    desired: Vec<u32>,
+    examples: usize,
+}
+
+impl Chunk {
+    /// Takes the examples of these numbers, in this order.
+    ///
+    /// # Errors
+    /// A file that is no longer what it was.
+    pub fn pick(&mut self, dataset: &Dataset, examples: &[u32]) -> Result<()> {
+        dataset.inputs().pick(examples, dataset.features(), &mut self.inputs)?;
+        dataset.pick_desired(examples, &mut self.desired);
+        self.examples = examples.len();
+        Ok(())
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.examples
+    }
+
+    /// Brings the chunk to the beginning of the examples of a device.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn write(&self, executor: &mut dyn Executor, examples: &Examples) -> Result<()> {
+        let rows = |matrix: &Matrix| Matrix { rows: self.len(), ..matrix.clone() };
+        executor.write_bytes(&rows(&examples.inputs), self.inputs.bytes())?;
+        executor.write(&rows(examples.desired.of_examples()), &self.desired)
+    }
+}
+
+/// Calls `each` with chunks of `most` examples, in the order of `order`, and with where they are in it.
+/// While it works on one, a thread picks the next: there are never more than two.
+///
+/// # Errors
+/// As [`Chunk::pick`], and errors of `each`.
+pub fn each_chunk(
+    dataset: &Dataset,
+    order: &[u32],
+    most: usize,
+    mut each: impl FnMut(Range<usize>, &Chunk) -> Result<()>,
+) -> Result<()> {
+    thread::scope(|scope| {
+        // Without room for any: a chunk is handed over when the one before is done with.
+        let (full, chunks) = mpsc::sync_channel(0);
+        let (empty, used) = mpsc::channel::<Chunk>();
+        let picking = move || {
+            for examples in order.chunks(most) {
+                let mut chunk = used.try_recv().unwrap_or_default();
+                let picked = chunk.pick(dataset, examples).map(|()| chunk);
+                let failed = picked.is_err();
+                if full.send(picked).is_err() || failed {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().spawn_scoped(scope, picking).context("cannot start a thread")?;
+        let mut first = 0;
+        for chunk in chunks {
+            let chunk = chunk?;
+            let end = first + chunk.len();
+            each(first..end, &chunk)?;
+            first = end;
+            // Nobody waits for it after the last.
+            empty.send(chunk).unwrap_or(());
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+    use crate::data::Inputs;
+
+    #[test]
+    fn chunks_are_the_whole_order_once() {
+        let inputs = Inputs::Floats((0..20u8).map(f32::from).collect());
+        let dataset = Dataset::new(inputs, 2, (0..10).map(|i| i % 3).collect()).expect("a data set");
+        let order = [7, 3, 9, 0, 1, 8, 5, 2];
+        for most in [1, 3, 8, 100] {
+            let (mut inputs, mut labels, mut end) = (Vec::new(), Vec::<u32>::new(), 0);
+            each_chunk(&dataset, &order, most, |span, chunk| {
+                assert_eq!((span.start, span.len()), (end, chunk.len()));
+                assert!(chunk.len() == most || span.end == order.len());
+                end = span.end;
+                inputs.extend(bytemuck::pod_collect_to_vec::<u8, f32>(chunk.inputs.bytes()));
+                labels.extend(&chunk.desired);
+                Ok(())
+            })
+            .expect("chunks");
+            let expected = order.iter().flat_map(|&i| [2.0 * i as f32, 2.0 * i as f32 + 1.0]);
+            assert_eq!(inputs, expected.collect::<Vec<f32>>());
+            assert_eq!(labels, order.map(|i| i % 3));
+        }
+    }
+
+    #[test]
+    fn an_error_ends_it() {
+        let dataset = Dataset::new(Inputs::Floats(vec![0.0; 10]), 1, vec![1; 10]).expect("a data set");
+        let mut calls = 0;
+        let ended = each_chunk(&dataset, &[0, 1, 2, 3, 4, 5], 1, |_, _| {
+            calls += 1;
+            if calls == 2 { bail!("enough") } else { Ok(()) }
+        });
+        assert_eq!((ended.expect_err("it failed").to_string().as_str(), calls), ("enough", 2));
+    }
+}

@@ -1,0 +1,465 @@
+//! Two devices step by step: each step of a plan runs on both from the same numbers, so that nothing
+//! adds up and the first step that differs is the one that is wrong.
+//!
+//! What a step overwrites is poisoned beforehand, so that an entry it leaves out, or one it reads too
+//! late, shows as NaN. After its steps a mini-batch runs as a whole, as in training: steps that are
+//! right one by one may still be wrong together, where one does not wait for another.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Serialize, Serializer};
+
+use super::rounding::{Analysis, Numbers};
+use crate::backprop::{Matrices, Measures, evaluation_plan, training_plan};
+use crate::data::{Data, Split};
+use crate::kernel::MiniBatch;
+use crate::kernel::product::Precision;
+use crate::plan::executor::Executor;
+use crate::plan::{Element, Matrix, Plan, Step};
+use crate::rewrite::fuse::{KernelSet, fuse};
+use crate::system::error::WrongUsage;
+use crate::training::trainer::Training;
+use crate::training::trainer::{Streaming, epoch_order, examples_of, write_examples, write_parameters};
+
+/// One of the devices that are compared.
+#[derive(Debug)]
+pub struct Side<'e> {
+    /// Runs the plans.
+    pub executor: &'e mut dyn Executor,
+    /// The kernels that it runs them with.
+    pub kernels: KernelSet,
+    /// What their products read of their factors.
+    pub precision: Precision,
+}
+
+/// What came of running in lockstep.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Lockstep {
+    /// Mini-batches that were run.
+    pub mini_batches: usize,
+    /// Steps that were compared.
+    pub steps: usize,
+    /// The largest difference, as a fraction of the tolerance of its entry.
+    pub largest_fraction_of_tolerance: f64,
+    /// Where the devices differ by more than that.
+    #[serde(skip)]
+    pub first_difference: Option<Difference>,
+}
+
+/// The first entry that two devices disagree about.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Difference {
+    /// The mini-batch, counted from 1; `None` in the evaluation after the last one.
+    pub mini_batch: Option<usize>,
+    /// The step of the plan, counted from 1; `None` where each agrees by itself, but not the whole.
+    pub step: Option<usize>,
+    /// The part of chapter 2 that the step belongs to.
+    pub equation: String,
+    /// What was computed.
+    pub kernel: String,
+    /// The same in the notation of the book.
+    pub formula: String,
+    /// The primitive kernels that a fused one replaces.
+    pub replaces: Vec<&'static str>,
+    /// The matrix that the step writes.
+    pub matrix: String,
+    /// The row, counted from 0.
+    pub row: usize,
+    /// The column, counted from 0.
+    pub column: usize,
+    /// The entry on each device; NaN and infinity as text.
+    #[serde(serialize_with = "numbers_or_text")]
+    pub values: [f64; 2],
+    /// The entry computed in 64 bits; `None` for whole numbers.
+    pub expected: Option<f64>,
+    /// How far the two values may be apart.
+    pub tolerance: f64,
+    /// How many entries of the matrix are farther apart than that.
+    pub entries: usize,
+    /// Which of the two devices is farther from what is expected; counted from 0.
+    pub wrong_device: Option<usize>,
+}
+
+fn numbers_or_text<S: Serializer>(values: &[f64; 2], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Entry {
+        Number(f64),
+        Text(String),
+    }
+    let entry = |value: f64| if value.is_finite() { Entry::Number(value) } else { Entry::Text(value.to_string()) };
+    values.map(entry).serialize(serializer)
+}
+
+/// What is run on both devices and then compared: a step, or the whole plan.
+#[derive(Debug)]
+struct Unit {
+    /// The step of the plan, counted from 1; `None` for all of them together.
+    number: Option<usize>,
+    equation: String,
+    kernel: String,
+    formula: String,
+    replaces: Vec<&'static str>,
+    /// Its number among the plans of both devices.
+    plan: usize,
+    /// The steps that each device runs.
+    runs: [Vec<Step>; 2],
+    /// The same as primitive steps.
+    primitives: Vec<Step>,
+    /// What is compared.
+    outputs: Vec<Matrix>,
+    /// The primitive steps one by one, where one device runs them and the other a fused one.
+    parts: Vec<Unit>,
+}
+
+impl Unit {
+    /// A step as each device runs it; its plans go to `plans`.
+    fn step(number: usize, step: &Step, kernels: [KernelSet; 2], plans: &mut [Vec<Plan>; 2]) -> Self {
+        let parts = if step.replaces.is_empty() || kernels[0] == kernels[1] { &[] } else { &step.replaces[..] };
+        let parts = parts.iter().map(|part| Unit::step(number, part, kernels, plans)).collect();
+        let runs = kernels.map(|kernels| match kernels {
+            KernelSet::Fused => vec![step.clone()],
+            KernelSet::Primitive => step.primitives().to_vec(),
+        });
+        Unit {
+            number: Some(number),
+            equation: step.equation.to_string(),
+            kernel: step.kernel.name.to_string(),
+            formula: step.formula.clone(),
+            replaces: step.replaces.iter().map(|step| step.kernel.name).collect(),
+            plan: add(plans, [0, 1].map(|side| Plan { name: step.formula.clone(), steps: runs[side].clone() })),
+            runs,
+            primitives: step.primitives().to_vec(),
+            outputs: step.outputs().cloned().collect(),
+            parts,
+        }
+    }
+
+    /// A whole plan, of which the parameters are compared.
+    fn whole(plan: &Plan, kernels: [KernelSet; 2], plans: &mut [Vec<Plan>; 2]) -> Self {
+        let changed = changed_in_place(&plan.steps);
+        let outputs = plan.steps.iter().flat_map(Step::outputs).filter(|matrix| changed.contains(&matrix.name));
+        Unit {
+            number: None,
+            equation: "all".to_string(),
+            kernel: "all steps together".to_string(),
+            formula: plan.name.clone(),
+            replaces: Vec::new(),
+            plan: add(plans, [plan.clone(), plan.clone()]),
+            runs: kernels.map(|kernels| match kernels {
+                KernelSet::Fused => fuse(plan).steps,
+                KernelSet::Primitive => plan.steps.clone(),
+            }),
+            primitives: plan.steps.clone(),
+            outputs: outputs.cloned().collect(),
+            parts: Vec::new(),
+        }
+    }
+
+    fn is_fused(&self) -> bool {
+        self.runs.iter().flatten().any(|step| !step.replaces.is_empty())
+    }
+}
+
+/// Adds a plan for each device; its number.
+fn add(plans: &mut [Vec<Plan>; 2], [one, other]: [Plan; 2]) -> usize {
+    plans[0].push(one);
+    plans[1].push(other);
+    plans[0].len() - 1
+}
+
+/// The matrices that primitive steps change, and so read before any of them writes them whole.
+fn changed_in_place(primitives: &[Step]) -> HashSet<Arc<str>> {
+    let (mut written, mut changed) = (HashSet::new(), HashSet::new());
+    for step in primitives {
+        let output = &step.output().name;
+        if matches!(step.kernel.name, "add_bias" | "sgd") && !written.contains(output) {
+            changed.insert(Arc::clone(output));
+        }
+        written.insert(Arc::clone(output));
+    }
+    changed
+}
+
+/// A plan for mini-batches of one size.
+struct Phase {
+    m: usize,
+    units: Vec<Unit>,
+    whole: Option<Unit>,
+}
+
+impl Phase {
+    fn new(m: usize, plan: &Plan, kernels: [KernelSet; 2], plans: &mut [Vec<Plan>; 2]) -> Self {
+        let steps = if kernels.contains(&KernelSet::Fused) { fuse(plan).steps } else { plan.steps.clone() };
+        let units = (1..).zip(&steps).map(|(number, step)| Unit::step(number, step, kernels, plans)).collect();
+        let trains = !changed_in_place(&plan.steps).is_empty();
+        Phase { m, units, whole: trains.then(|| Unit::whole(plan, kernels, plans)) }
+    }
+}
+
+/// Both devices, and what has been seen of them.
+struct Pair<'s, 'e> {
+    sides: &'s mut [Side<'e>; 2],
+    /// What no step writes.
+    fixed: HashSet<Arc<str>>,
+    steps: usize,
+    largest: f64,
+}
+
+/// Runs so many mini-batches on both devices, from the beginning of the training, and one evaluation.
+/// The second device's numbers go into the next step of both.
+///
+/// # Errors
+/// A failing device, or a training that cannot be.
+pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usize) -> Result<Lockstep> {
+    let Training { data, topology, initial, hyperparameters } = *training;
+    let batch = hyperparameters.batch;
+    let part = streamed(sides, training, mini_batches)?;
+    let data = part.as_ref().unwrap_or(data);
+    let numbers = &data.split.training;
+    let order = Matrix::of(Element::U32, "training_order", numbers.len(), 1);
+    let examples = examples_of(&data.dataset, topology, &order);
+    let kernels = [sides[0].kernels, sides[1].kernels];
+    let mut plans = [Vec::new(), Vec::new()];
+    let mut phases = Vec::new();
+    let rest = numbers.len() % batch;
+    let reached = mini_batches >= numbers.len().div_ceil(batch) && rest > 0;
+    for m in [batch].into_iter().chain(reached.then_some(rest)) {
+        phases.push(Phase::new(m, &training_plan(topology, &examples, m)?, kernels, &mut plans));
+    }
+    let measures = Measures::of(&examples, topology, 1);
+    let evaluation = evaluation_plan(topology, &examples, batch, &measures)?;
+    let evaluation = Phase::new(batch, &evaluation, kernels, &mut plans);
+
+    let mixed = sides.iter().any(|side| side.precision == Precision::Mixed);
+    let mut analysis = Analysis::of(if mixed { Precision::Mixed } else { Precision::Full });
+    let given = || std::iter::once(&examples.inputs).chain(examples.desired.matrices());
+    for (side, plans) in sides.iter_mut().zip(&plans) {
+        let executor = &mut *side.executor;
+        executor.load(plans)?;
+        for phase in &phases {
+            // As in training: there is one ragged mini-batch in an epoch.
+            let count = if phase.m == batch { numbers.len() / batch } else { 1 };
+            phase.whole.iter().try_for_each(|whole| executor.prepare(whole.plan, count))?;
+        }
+        write_examples(executor, &examples, &data.dataset)?;
+        let net = Matrices::new(topology, batch);
+        write_parameters(executor, &net, initial)?;
+        for matrix in given() {
+            analysis.give(matrix, executor.read_bytes(matrix)?);
+        }
+        for matrix in (2..=topology.last()).flat_map(|l| [&net.w[l], &net.b[l]]) {
+            analysis.give(matrix, executor.read_bytes(matrix)?);
+        }
+    }
+    let fixed = given().chain([&examples.order]).map(|matrix| Arc::clone(&matrix.name));
+    let mut pair = Pair { sides, fixed: fixed.collect(), steps: 0, largest: 0.0 };
+    let mut first_difference = None;
+    let per_epoch = numbers.len().div_ceil(batch);
+    for i in 0..mini_batches {
+        let (epoch, slot) = (i / per_epoch, i % per_epoch);
+        if slot == 0 {
+            let shuffled = match &part {
+                // In the order of the training.
+                Some(part) => part.split.training.clone(),
+                None => epoch_order(numbers, hyperparameters.seed, epoch),
+            };
+            for side in pair.sides.iter_mut() {
+                side.executor.write(&order, &shuffled)?;
+            }
+            analysis.give(&order, bytemuck::cast_slice(&shuffled).to_vec());
+        }
+        let (first, eta) = (slot * batch, hyperparameters.eta);
+        let mini_batch = MiniBatch { first: first as u32, slot: slot as u32, eta, count: 1 };
+        let m = batch.min(numbers.len() - first);
+        let phase = phases.iter().find(|phase| phase.m == m).context("a plan for each size of mini-batch")?;
+        let found = pair.run(phase, &mut analysis, mini_batch)?;
+        if let Some(found) = found {
+            first_difference = Some(Difference { mini_batch: Some(i + 1), ..found });
+            break;
+        }
+    }
+    if first_difference.is_none() {
+        first_difference = pair.run(&evaluation, &mut analysis, MiniBatch::evaluating(0, 0))?;
+    }
+    let Pair { steps, largest, .. } = pair;
+    Ok(Lockstep { mini_batches, steps, largest_fraction_of_tolerance: largest, first_difference })
+}
+
+/// The examples of the first mini-batches, in the order of the training, where a device does not hold
+/// all of the data.
+fn streamed(sides: &[Side<'_>; 2], training: &Training<'_>, mini_batches: usize) -> Result<Option<Data>> {
+    let Training { data, topology, hyperparameters, .. } = *training;
+    let batch = hyperparameters.batch;
+    let needed = |side: &Side<'_>| Streaming::needed(&*side.executor, topology, data, batch);
+    if needed(&sides[0])?.is_none() && needed(&sides[1])?.is_none() {
+        return Ok(None);
+    }
+    let order = epoch_order(&data.split.training, hyperparameters.seed, 0);
+    let most = order.len().div_ceil(batch);
+    ensure!(
+        mini_batches <= most,
+        WrongUsage::new(format!(
+            "--lockstep {mini_batches}: a device does not hold all of the data, and an epoch has {most} mini-batches: \
+             use that many or fewer"
+        ))
+    );
+    let dataset = data.dataset.picked(&order[..order.len().min(mini_batches * batch)])?;
+    let split = Split::all_training(0..dataset.len());
+    Ok(Some(Data { name: data.name.clone(), dataset, split }))
+}
+
+impl Pair<'_, '_> {
+    /// Runs a mini-batch step by step and then as a whole; the first difference.
+    fn run(&mut self, phase: &Phase, analysis: &mut Analysis, mini_batch: MiniBatch) -> Result<Option<Difference>> {
+        let mut before = analysis.clone();
+        for unit in &phase.units {
+            self.steps += 1;
+            if let Some(found) = self.check(unit, analysis, mini_batch)? {
+                return Ok(Some(found));
+            }
+        }
+        match &phase.whole {
+            Some(whole) => self.check(whole, &mut before, mini_batch),
+            None => Ok(None),
+        }
+    }
+
+    /// Runs a unit on both devices from the same numbers, and compares what it writes.
+    fn check(&mut self, unit: &Unit, analysis: &mut Analysis, mini_batch: MiniBatch) -> Result<Option<Difference>> {
+        let before = analysis.clone();
+        for (side, steps) in self.sides.iter_mut().zip(&unit.runs) {
+            ready(side, steps, &self.fixed, &changed_in_place(&unit.primitives), analysis)?;
+            side.executor.run(unit.plan, &[mini_batch], &mut |_| ())?;
+        }
+        for step in &unit.primitives {
+            analysis.apply(step, mini_batch, unit.is_fused())?;
+        }
+        for matrix in &unit.outputs {
+            let found = [self.sides[0].executor.read_bytes(matrix)?, self.sides[1].executor.read_bytes(matrix)?];
+            let compared = compared(matrix, &found, analysis.computed(matrix));
+            if let Some(entry) = &compared.first {
+                let part = self.first_part(unit, before, mini_batch)?;
+                return Ok(Some(part.unwrap_or_else(|| unit.difference(matrix, entry, compared.entries))));
+            }
+            self.largest = self.largest.max(compared.largest);
+            let [_, reference] = found;
+            analysis.give(matrix, reference);
+        }
+        Ok(None)
+    }
+
+    /// Which of the primitive steps of a unit differs by itself.
+    fn first_part(&mut self, unit: &Unit, mut analysis: Analysis, mini_batch: MiniBatch) -> Result<Option<Difference>> {
+        for part in &unit.parts {
+            // What only one of the devices has, both get.
+            for matrix in part.primitives.iter().flat_map(|step| &step.operands) {
+                if let Some(Numbers { values, .. }) = analysis.computed(matrix) {
+                    let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+                    analysis.give(matrix, bytemuck::cast_slice(&values).to_vec());
+                }
+            }
+            if let Some(found) = self.check(part, &mut analysis, mini_batch)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Gives a device what steps read, and poisons what they are to overwrite.
+fn ready(
+    side: &mut Side<'_>,
+    steps: &[Step],
+    fixed: &HashSet<Arc<str>>,
+    changed: &HashSet<Arc<str>>,
+    analysis: &Analysis,
+) -> Result<()> {
+    let written: HashSet<&Arc<str>> = steps.iter().flat_map(Step::outputs).map(|matrix| &matrix.name).collect();
+    let mut seen = HashSet::new();
+    for matrix in steps.iter().flat_map(|step| &step.operands) {
+        if fixed.contains(&matrix.name) || !seen.insert(&matrix.name) {
+            continue;
+        }
+        if written.contains(&matrix.name) && !changed.contains(&matrix.name) {
+            // As an integer this is no count that any step arrives at.
+            side.executor.write(matrix, &vec![f32::NAN; matrix.len()])?;
+        } else if let Some(bytes) = analysis.given(matrix) {
+            side.executor.write_bytes(matrix, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// An entry that two devices disagree about.
+struct Entry {
+    at: usize,
+    values: [f64; 2],
+    expected: Option<(f64, f64)>,
+}
+
+/// What came of comparing a matrix.
+struct Compared {
+    first: Option<Entry>,
+    /// How many entries are beyond their tolerance.
+    entries: usize,
+    /// The largest difference of the others, as a fraction of the tolerance.
+    largest: f64,
+}
+
+/// Compares a matrix on two devices, entry by entry: each may be as far from what was computed in 64
+/// bits as rounding takes it. Whole numbers must be equal.
+fn compared(matrix: &Matrix, found: &[Vec<u8>; 2], computed: Option<&Numbers>) -> Compared {
+    let mut compared = Compared { first: None, entries: 0, largest: 0.0 };
+    let entries = |bytes: &[u8]| -> Vec<f64> {
+        match matrix.element {
+            Element::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(bytes).into_iter().map(f64::from).collect(),
+            Element::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(bytes).into_iter().map(f64::from).collect(),
+            Element::Byte => bytes.iter().map(|&byte| f64::from(byte)).collect(),
+        }
+    };
+    let [one, other] = [entries(&found[0]), entries(&found[1])];
+    for (at, (&a, &b)) in one.iter().zip(&other).enumerate() {
+        let expected = computed.map(|numbers| (numbers.values[at], numbers.errors[at]));
+        let tolerance = expected.map_or(0.0, |(_, error)| 2.0 * error);
+        let difference = (a - b).abs();
+        // Written so that NaN on one side is a difference.
+        if a == b || (a.is_nan() && b.is_nan()) {
+            continue;
+        } else if difference <= tolerance {
+            compared.largest = compared.largest.max(difference / tolerance);
+        } else {
+            compared.entries += 1;
+            compared.first.get_or_insert(Entry { at, values: [a, b], expected });
+        }
+    }
+    compared
+}
+
+impl Unit {
+    fn difference(&self, matrix: &Matrix, entry: &Entry, entries: usize) -> Difference {
+        let &Entry { at, values, expected } = entry;
+        let wrong_device = expected.map(|(expected, _)| {
+            let off = values.map(|value| if value.is_nan() { f64::INFINITY } else { (value - expected).abs() });
+            usize::from(off[1] > off[0])
+        });
+        Difference {
+            mini_batch: None,
+            step: self.number,
+            equation: self.equation.clone(),
+            kernel: self.kernel.clone(),
+            formula: self.formula.clone(),
+            replaces: self.replaces.clone(),
+            matrix: matrix.name.to_string(),
+            row: at / matrix.cols,
+            column: at % matrix.cols,
+            values,
+            expected: expected.map(|(value, _)| value),
+            tolerance: expected.map_or(0.0, |(_, error)| 2.0 * error),
+            entries,
+            wrong_device,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Is this device right? Gradients, steps in lockstep, strategies, and how far rounding explains a difference.
+
+pub mod gradients;
+pub mod lockstep;
+pub mod rounding;
+pub mod strategies;

@@ -1,0 +1,148 @@
+//! Checks of an adapter: whether it computes what the host computes, whichever way it is asked.
+
+use anyhow::{Result, anyhow};
+use serde::Serialize;
+
+use crate::cpu::Cpu;
+use crate::data::{Data, Dataset, Inputs, Split};
+use crate::gpu::{Adapter, GpuOptions, LOOP_ITERATIONS_ALWAYS_RIGHT};
+use crate::kernel::product::{Precision, VARIANTS};
+use crate::network::activation::SIGMOID;
+use crate::network::cost::QUADRATIC;
+use crate::network::{Initialization, Parameters, Topology};
+use crate::plan::Element;
+use crate::plan::executor::Executor;
+use crate::rewrite::fuse::KernelSet;
+use crate::training::trainer::{Hyperparameters, Trainer};
+
+/// What a check found.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Finding {
+    /// What was checked.
+    pub what: String,
+    /// Whether it is right, or wrong in a way that this program knows and avoids.
+    pub passed: bool,
+    /// What was found.
+    pub detail: String,
+}
+
+/// Two networks: widths that are multiples of nothing on floats, and of all that shaders read at once on
+/// bytes; each beyond the largest tile of a product.
+const NETWORKS: [([usize; 3], Element); 2] = [([37, 131, 5], Element::F32), ([64, 132, 12], Element::Byte)];
+const M: usize = 6;
+const STEPS: usize = 8;
+const ETA: f32 = 0.5;
+
+/// Trains small networks on an adapter with each set of kernels, each strategy of products and each width
+/// of the loop in one work group, and compares with the plain Rust twins of the kernels; `watch` is told
+/// what is checked next.
+pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    watch("long loops");
+    findings.push(long_loops(adapter));
+    let plain = GpuOptions { workgroup_loop: Some(false), ..GpuOptions::default() };
+    let mut ways = vec![("primitive kernels".to_string(), GpuOptions { kernels: KernelSet::Primitive, ..plain })];
+    for precision in [Precision::Full, Precision::Mixed] {
+        for variant in VARIANTS.into_iter().filter(|variant| adapter.supports(variant, precision)) {
+            let mixed = if precision == Precision::Mixed { " in mixed precision" } else { "" };
+            let options = GpuOptions { variant: Some(variant), precision, ..plain };
+            ways.push((format!("fused kernels, products by {}{mixed}", variant.name), options));
+        }
+    }
+    for lanes in adapter.loop_lanes() {
+        let options = GpuOptions { workgroup_loop: Some(true), loop_lanes: Some(lanes), ..plain };
+        ways.push((format!("training in one work group of {lanes}"), options));
+    }
+    let expected = train_all(&mut Cpu::of_twins());
+    for (what, options) in ways {
+        watch(&what);
+        // As a run has them: without the checks that could hide a fault, or make one.
+        let options = GpuOptions { shader_checks: false, ..options };
+        let compared = (|| {
+            let found = train_all(&mut adapter.open(options)?)?;
+            let expected = expected.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+            anyhow::Ok(found.iter().zip(expected).map(|(found, expected)| difference(found, expected)).fold(0.0, worse))
+        })();
+        findings.push(match compared {
+            Ok(difference) => Finding {
+                what,
+                passed: difference <= tolerance(options.precision),
+                detail: format!(
+                    "the largest difference of a weight or bias after {STEPS} steps is {difference:.1e} \
+                     (rounding explains {:.1e})",
+                    tolerance(options.precision)
+                ),
+            },
+            Err(error) => Finding { what, passed: false, detail: format!("{error:#}") },
+        });
+    }
+    findings
+}
+
+fn long_loops(adapter: &Adapter) -> Finding {
+    let what = "long loops".to_string();
+    match adapter.open(GpuOptions::default()).and_then(|gpu| gpu.long_loops_are_right()) {
+        Ok(true) => Finding { what, passed: true, detail: "run to their end".to_string() },
+        Ok(false) => Finding {
+            what,
+            passed: true,
+            detail: format!(
+                "the driver ends loops after {LOOP_ITERATIONS_ALWAYS_RIGHT} iterations without an error: no dispatch \
+                 gets longer ones"
+            ),
+        },
+        Err(error) => Finding { what, passed: false, detail: format!("{error:#}") },
+    }
+}
+
+fn train_all(executor: &mut dyn Executor) -> Result<Vec<Parameters>> {
+    NETWORKS.into_iter().map(|(widths, element)| train(executor, widths, element)).collect()
+}
+
+fn train(executor: &mut dyn Executor, widths: [usize; 3], element: Element) -> Result<Parameters> {
+    let topology = Topology::new(&widths, &SIGMOID, &QUADRATIC)?;
+    let initial = Parameters::random(&topology, Initialization::Scaled, 1)?;
+    let examples = M * STEPS;
+    let bytes = (0..examples * widths[0]).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 24) as u8);
+    let inputs = match element {
+        Element::Byte => Inputs::Bytes { values: bytes.collect(), scale: 1.0 / 255.0 },
+        Element::F32 | Element::U32 => Inputs::Floats(bytes.map(|byte| f32::from(byte) / 255.0).collect()),
+    };
+    let labels = (0..examples).map(|i| (i % widths[2]) as u32).collect();
+    let data = Data {
+        name: "made up".into(),
+        dataset: Dataset::new(inputs, widths[0], labels)?,
+        split: Split::all_training(0..examples),
+    };
+    let hyperparameters = Hyperparameters { batch: M, eta: ETA, seed: 1 };
+    let mut trainer = Trainer::new(executor, &topology, &initial, &data, hyperparameters)?;
+    trainer.train_epoch(&mut |_| ())?;
+    trainer.parameters()
+}
+
+/// The larger of two; NaN is the largest of all, which `f64::max` would lose.
+fn worse(worst: f64, next: f64) -> f64 {
+    if next > worst || next.is_nan() { next } else { worst }
+}
+
+/// The largest difference, relative to the largest parameter of the matrix, or to 1 if that is larger.
+fn difference(found: &Parameters, expected: &Parameters) -> f64 {
+    let of_matrix = |(found, expected): (&[f32], &[f32])| {
+        let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+        let differences = found.iter().zip(expected).map(|(found, expected)| f64::from(found - expected).abs());
+        differences.fold(0.0, worse) / f64::from(largest)
+    };
+    let pairs = found.iter().zip(expected.iter()).map(|((_, found), (_, expected))| (found, expected));
+    pairs.map(of_matrix).fold(0.0, worse)
+}
+
+/// Each step rounds sums as long as the widest layer: a random walk over all steps, of weights of the
+/// order of 1; four standard deviations for each of the two devices.
+///
+/// Factors rounded to 16 bits make each gradient wrong by as much as four standard deviations of a term's
+/// two roundings, either way; of errors δ, at most 1/4, and activations, at most 1, η times in each step.
+fn tolerance(precision: Precision) -> f64 {
+    let widest = NETWORKS.into_iter().flat_map(|(widths, _)| widths).max().unwrap_or(1);
+    let of_sums = 8.0 * f64::from(f32::EPSILON) / 2.0 * ((STEPS * widest) as f64).sqrt();
+    of_sums + STEPS as f64 * f64::from(ETA) / 4.0 * 8.0 * precision.factor_roundoff()
+}
