@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::data_arguments::DataArguments;
@@ -12,16 +13,41 @@ use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::gpu::{GpuOptions, Tuning};
 use crate::kernel::product::Precision;
 use crate::network::Initialization;
-use crate::network::activation;
+use crate::network::activation::{self, Activation, LINEAR, SIGMOID};
+use crate::network::cost::{self, Cost, QUADRATIC};
+use crate::network::optimizer::{self, MOMENTUM, Optimizer, SGD, Settings};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::WrongUsage;
-use crate::training::trainer::Hyperparameters;
+use crate::training::Hyperparameters;
 
 /// The learning rate of the book.
 const CLASSIFICATION_ETA: f64 = 3.0;
 
 /// Linear outputs pass their errors on undamped: with 30 hidden neurons steps much larger than this diverge.
 const REGRESSION_ETA: f64 = 0.1;
+
+/// The names of a table, each with its help, parsed to the row.
+fn names<T: Copy + Send + Sync + 'static>(
+    rows: impl IntoIterator<Item = (&'static str, String)>,
+    named: fn(&str) -> Result<T>,
+) -> impl TypedValueParser<Value = T> {
+    let values = rows.into_iter().map(|(name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).try_map(move |name| named(&name).map_err(|error| error.to_string()))
+}
+
+/// The activation functions by their names.
+pub fn activations() -> impl TypedValueParser<Value = &'static Activation> {
+    names(activation::ALL.map(|row| (row.name, row.formula.to_string())), activation::named)
+}
+
+fn costs() -> impl TypedValueParser<Value = &'static Cost> {
+    names(cost::ALL.map(|row| (row.name, row.formula.to_string())), cost::named)
+}
+
+/// The optimizers by their names.
+pub fn optimizers() -> impl TypedValueParser<Value = &'static Optimizer> {
+    names(optimizer::CHOICES.map(|row| (row.name, (row.formula)("w", "∂C/∂w", "m"))), optimizer::named)
+}
 
 /// What is trained, and how it is shown.
 #[derive(Args, Debug)]
@@ -41,9 +67,21 @@ pub struct TrainingFlags {
         allow_negative_numbers = true
     )]
     layers: Option<Vec<usize>>,
-    /// The activation function of the output layer [default: sigmoid, and linear for regression].
-    #[arg(long, value_enum)]
-    output: Option<Output>,
+    /// Activation function of the hidden layers.
+    #[arg(long, value_parser = activations(), default_value = SIGMOID.name, value_name = "NAME")]
+    activation: &'static Activation,
+    /// Activation function of the output layer [default: sigmoid; linear for regression].
+    #[arg(long, value_parser = activations(), value_name = "NAME")]
+    output: Option<&'static Activation>,
+    /// Cost function.
+    #[arg(long, value_parser = costs(), default_value = QUADRATIC.name, value_name = "NAME")]
+    cost: &'static Cost,
+    /// Optimizer.
+    #[arg(long, value_parser = optimizers(), default_value = SGD.name, value_name = "NAME")]
+    optimizer: &'static Optimizer,
+    /// Momentum coefficient µ of --optimizer momentum [default: 0.9].
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    momentum: Option<f32>,
     /// How weights and biases begin.
     #[arg(long, value_enum, default_value = "scaled")]
     init: Init,
@@ -92,14 +130,6 @@ pub struct TrainingFlags {
     /// Show no progress.
     #[arg(short, long)]
     pub quiet: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum Output {
-    /// σ(z) = 1 / (1 + exp(-z)), between 0 and 1.
-    Sigmoid,
-    /// σ(z) = z.
-    Linear,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
@@ -206,14 +236,24 @@ impl TrainingFlags {
         }
         let (kernels, precision) = (self.kernels.into(), self.precision.into());
         check_precision(precision, kernels)?;
-        let (output_activation, target_scale) = match (self.output, task) {
-            (Some(Output::Linear), _) | (None, Task::Regression) => (&activation::LINEAR, None),
-            // Numbers that are learned must lie where the sigmoid does.
-            (Some(Output::Sigmoid), _) | (None, Task::Classification) => (&activation::SIGMOID, Some(Scale::Unit)),
-        };
+        let output_activation = self.output.unwrap_or(match task {
+            Task::Classification => &SIGMOID,
+            Task::Regression => &LINEAR,
+        });
+        // Numbers that are learned must be values of σ.
+        let target_scale = (!output_activation.any_number).then_some(Scale::Unit);
+        if self.momentum.is_some() && self.optimizer != &MOMENTUM {
+            bail!(WrongUsage::new(format!(
+                "--momentum is for --optimizer momentum, not {}: add it, or leave --momentum out",
+                self.optimizer.name
+            )));
+        }
+        let settings = Settings { momentum: self.momentum.unwrap_or(Settings::DEFAULT.momentum) };
         Ok(Options {
             source: self.data.source(self.seed, target_scale)?,
+            activation: self.activation,
             output_activation,
+            cost: self.cost,
             architecture: match layers {
                 Some(layers) => Architecture::Layers(layers),
                 None => Architecture::Hidden(hidden),
@@ -223,7 +263,7 @@ impl TrainingFlags {
                 Init::Scaled => Initialization::Scaled,
             },
             epochs: self.epochs,
-            hyperparameters: Hyperparameters { batch, eta: narrow, seed },
+            hyperparameters: Hyperparameters { batch, eta: narrow, seed, optimizer: self.optimizer, settings },
             device,
             gpu: GpuOptions {
                 kernels,

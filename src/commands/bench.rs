@@ -13,12 +13,13 @@ use crate::kernel::MiniBatch;
 use crate::kernel::product::Precision;
 use crate::network::activation::SIGMOID;
 use crate::network::cost::QUADRATIC;
+use crate::network::optimizer::SGD;
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::plan::{Element, Matrix, Plan, Recorder, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::system::error::WrongUsage;
-use crate::training::trainer::{Hyperparameters, Training, examples_of};
+use crate::training::{Hyperparameters, Training, examples_of};
 use crate::verify::gradients;
 
 pub use results::{Comparison, Crossover, compare, crossovers, parse};
@@ -245,14 +246,14 @@ fn measure_training(
     options: &Options,
 ) -> Result<Measurement> {
     let parameters = Parameters::random(topology, Initialization::Scaled, 0)?;
-    let hyperparameters = Hyperparameters { batch: m, eta: 0.1, seed: 0 };
-    let plan = training_plan(topology, &examples(data, topology), m)?;
+    let hyperparameters = Hyperparameters::sgd(m, 0.1, 0);
+    let plan = training_plan(topology, &examples(data, topology), m, &SGD)?;
     let device = executor.device().clone();
     let training = Training { data, topology, initial: &parameters, hyperparameters };
-    let mut trainer = training.trainer(executor)?;
     if options.precision_on(&device) == Precision::Mixed {
-        gradients::check(&mut trainer, &training, options.threads)?;
+        gradients::check(executor, &training, options.threads)?;
     }
+    let mut trainer = training.trainer(executor)?;
     let subject = Subject {
         what: What::Train,
         name: match options.kernels {
@@ -274,7 +275,7 @@ fn examples(data: &Data, topology: &Topology) -> crate::backprop::Examples {
 
 /// The steps of a training plan, without those that do the same on the same shapes.
 fn distinct_steps(topology: &Topology, data: &Data, m: usize, kernels: KernelSet) -> Result<Vec<Step>> {
-    let plan = training_plan(topology, &examples(data, topology), m)?;
+    let plan = training_plan(topology, &examples(data, topology), m, &SGD)?;
     let plan = if kernels == KernelSet::Fused { fuse(&plan) } else { plan };
     let mut seen = Vec::new();
     let mut is_new = |step: &Step| {
@@ -296,7 +297,7 @@ pub fn measure_step(
     network: Option<(&[usize], usize)>,
     budget: Duration,
 ) -> Result<Measurement> {
-    executor.load(&[Plan { name: step.kernel.name.to_string(), steps: vec![step.clone()] }])?;
+    executor.load(&[Plan::of(step.kernel.name, vec![step.clone()])])?;
     executor.prepare(0, TURNS)?;
     for matrix in &step.operands {
         fill(executor, matrix)?;
@@ -305,7 +306,7 @@ pub fn measure_step(
         Some((_, extents)) => [extents.rows, extents.cols, extents.inner].map(Some),
         None => {
             let (rows, cols) = step.output().shape();
-            let summed = matches!(step.kernel.name, "matmul" | "outer_product").then_some(step.iterations);
+            let summed = step.multiplies.map(|(_, extents)| extents.inner);
             [Some(rows), Some(cols), summed]
         }
     };
@@ -358,7 +359,7 @@ fn peak(executor: &mut dyn Executor, budget: Duration) -> Result<Measurement> {
     let mut plan = Recorder::new("a large product");
     let (x, w, b) = (Matrix::new("x", n, n), Matrix::new("w", n, n), Matrix::new("b", 1, n));
     let (z, a) = (Matrix::new("z", n, n), Matrix::new("a", n, n));
-    plan.matmul(crate::kernels::Form::Nt, &x, &w, &z);
+    plan.matmul(crate::kernel::product::Form::Nt, &x, &w, &z);
     plan.add_bias(&b, &z);
     plan.activate(&SIGMOID, &z, &a);
     let plan = fuse(&plan.finish()?);

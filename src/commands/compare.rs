@@ -27,7 +27,7 @@ use crate::network::{Layers, Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{Diverged, WrongUsage};
-use crate::training::trainer::{Training, check};
+use crate::training::{Snapshot, Training, check};
 use crate::verify::gradients::{self, GradientCheck};
 use crate::verify::lockstep::{self, Difference, Lockstep, Side};
 
@@ -228,17 +228,17 @@ pub fn compare(
     });
     let precisions = sides.each_ref().map(|side| side.precision);
     let mixed = precisions.contains(&Precision::Mixed);
-    let [one, other] = sides;
-    let (mut one, mut other) = (training.trainer(one.executor)?, training.trainer(other.executor)?);
     let first_difference = lockstep.as_ref().and_then(|lockstep| lockstep.first_difference.clone());
     let mut gradient_checks = [None, None];
-    for ((trainer, precision), found) in [&mut one, &mut other].into_iter().zip(precisions).zip(&mut gradient_checks) {
+    for (side, found) in sides.iter_mut().zip(&mut gradient_checks) {
         // A step that is known to be wrong says more.
-        if precision == Precision::Mixed && first_difference.is_none() {
-            *found = Some(gradients::check(trainer, training, device::all_threads())?);
+        if side.precision == Precision::Mixed && first_difference.is_none() {
+            *found = Some(gradients::check(side.executor, training, device::all_threads())?);
         }
     }
-    let mut changed = last_bits_changed(training.initial, mixed);
+    let [one, other] = sides;
+    let (mut one, mut other) = (training.trainer(one.executor)?, training.trainer(other.executor)?);
+    let mut changed = Snapshot::from(last_bits_changed(training.initial, mixed));
     let (mut reports, mut compared) = ([Vec::new(), Vec::new()], Vec::new());
     let (mut diverged_device, mut largest_sample) = (None, 0f64);
     for epoch in 1..=epochs {
@@ -257,7 +257,7 @@ pub fn compare(
         };
         let (found, expected) = (one.parameters()?, other.parameters()?);
         changed = other.last_epoch_from(&changed)?;
-        let (_, sample) = relative_difference(&changed, &expected);
+        let (_, sample) = relative_difference(&changed.parameters, &expected);
         largest_sample = largest_sample.max(sample);
         let steps = epoch * one.steps_per_epoch();
         let tolerance = rounding_of(training, steps).max(SAMPLE_FACTOR * largest_sample);

@@ -256,7 +256,7 @@ impl Gpu {
         };
         let Some(longest) = plan.steps.iter().max_by_key(|step| iterations(step)) else { return Ok(()) };
         if iterations(longest) > probe::LOOP_ITERATIONS_ALWAYS_RIGHT && !probe::long_loops_are_right(self)? {
-            let sums_examples = matches!(longest.kernel.name, "column_sum" | "outer_product" | "outer_product_update");
+            let sums_examples = longest.kernel.sums_examples;
             bail!(
                 "{} ends loops after {} iterations without an error, and {} ({}) needs {}: \
                  use {}--device cpu or a newer driver",

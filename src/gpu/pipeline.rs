@@ -7,7 +7,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::faults::Faults;
 use super::pipeline_cache::PipelineCache;
-use crate::kernel::{Access, Grid, Kernel, MiniBatch, Realization};
+use crate::kernel::{Access, Binding, Grid, Kernel, MiniBatch, Realization};
 use crate::plan::Step;
 
 /// A kernel ready to be dispatched.
@@ -61,7 +61,7 @@ impl Pipelines {
     /// The pipeline of a kernel whose complete text is `source`; not kept. Errors go to the error
     /// scope of the caller.
     pub fn make_from(&self, kernel: &Kernel, grid: Grid, source: String) -> Pipeline {
-        self.maker.make(kernel, grid, source, kernel.name)
+        self.maker.make(kernel, kernel.bindings, grid, source, kernel.name)
     }
 
     /// Makes the pipelines that steps lack, several at a time: drivers that compile at once take long.
@@ -81,7 +81,8 @@ impl Pipelines {
             // An error scope sees the errors of its own thread alone.
             let scope = faults.scope(&maker.device);
             let source = step.kernel.source(step.snippets, realization);
-            let pipeline = maker.make(step.kernel, step.kernel.grid(realization), source, &label);
+            let bindings = step.kernel.all_bindings(step.snippets);
+            let pipeline = maker.make(step.kernel, &bindings, step.kernel.grid(realization), source, &label);
             scope.end().with_context(|| format!("cannot compile {label}"))?;
             anyhow::Ok((label, pipeline))
         };
@@ -106,10 +107,10 @@ impl Pipelines {
 /// The kernel, its snippets and its variant: what tells pipelines apart.
 fn label(step: &Step, realization: Option<Realization>) -> String {
     let kernel = step.kernel;
-    let activation = step.snippets.activation.filter(|_| kernel.uses_activation).map(|a| a.name);
-    let cost = step.snippets.cost.filter(|_| kernel.uses_cost).map(|c| c.name);
-    let realization = realization.map(|realization| realization.to_string());
-    [Some(kernel.name), activation, cost, realization.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    let mut parts = vec![kernel.name.to_string()];
+    parts.extend(step.snippets.only(kernel.snippets).names().map(ToString::to_string));
+    parts.extend(realization.map(|realization| realization.to_string()));
+    parts.join(" ")
 }
 
 impl Maker {
@@ -131,11 +132,11 @@ impl Maker {
         }
     }
 
-    fn make(&self, kernel: &Kernel, grid: Grid, source: String, label: &str) -> Pipeline {
+    fn make(&self, kernel: &Kernel, bindings: &[Binding], grid: Grid, source: String, label: &str) -> Pipeline {
         let device = &self.device;
         let module = self.compile(source, label);
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, false, None)];
-        for (number, binding) in (1..).zip(kernel.bindings) {
+        for (number, binding) in (1..).zip(bindings) {
             let ty = wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read };
             entries.push(entry(number, ty, false, None));
         }

@@ -273,11 +273,13 @@ impl Gpu {
         match way {
             Way::Loop(training) => {
                 let looped = self.make_loop(training)?;
-                self.time(training.m, most, |gpu, mini_batches| gpu.submit_loop(&looped, &looped.runs(mini_batches)))
+                self.time(training.origin.m, most, |gpu, mini_batches| {
+                    gpu.submit_loop(&looped, &looped.runs(mini_batches))
+                })
             }
             Way::Dispatches => {
                 let LoadedPlan { dispatches, looping, .. } = &self.plans[plan];
-                let m = looping.as_ref().map_or(0, |training| training.m);
+                let m = looping.as_ref().map_or(0, |training| training.origin.m);
                 self.time(m, most, |gpu, mini_batches| gpu.submit_dispatches(dispatches, mini_batches))
             }
         }
@@ -422,7 +424,7 @@ impl fmt::Display for Way {
 
 /// Mini-batches that follow one another and change nothing.
 fn neighbours(m: usize, count: usize) -> Vec<MiniBatch> {
-    (0..count).map(|i| MiniBatch { first: (i * m) as u32, slot: 0, eta: 0.0, count: 1 }).collect()
+    (0..count).map(|i| MiniBatch { first: (i * m) as u32, count: 1, ..MiniBatch::default() }).collect()
 }
 
 fn trains(plan: &Plan) -> bool {

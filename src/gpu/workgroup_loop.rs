@@ -67,7 +67,7 @@ impl WorkgroupLoop {
         });
         let values = TrainInWorkgroupParams { parameters: training.packed_len() as u32 };
         gpu.queue.write_buffer(&params, 0, bytemuck::bytes_of(&values));
-        let examples = &training.examples;
+        let examples = &training.origin.examples;
         let (desired, weights) = match &examples.desired {
             Desired::Classes { labels, weights } => (labels, weights.as_ref().unwrap_or(labels)),
             // Something must be bound where nothing is read.
@@ -100,7 +100,7 @@ impl WorkgroupLoop {
                 work_groups: [1, 1, 1],
             },
             multiplications: training.multiplications(),
-            m: training.m,
+            m: training.origin.m,
             // Some drivers end long loops silently; within a dispatch none is half as long as that.
             longest: (probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2 / training.iterations()).max(1),
             packed,

@@ -13,8 +13,11 @@ use serde::Serialize;
 use crate::cpu::Cpu;
 use crate::data::{Data, Split};
 use crate::kernel::product::Precision;
+use crate::network::optimizer::GRADIENT;
 use crate::network::{Layers, Parameters, Topology};
-use crate::training::trainer::{Trainer, Training, epoch_order};
+use crate::plan::executor::Executor;
+use crate::training::trainer::epoch_order;
+use crate::training::{Hyperparameters, Training};
 
 /// The most that is allowed, whatever rounding explains: gradients that are half wrong are no use.
 const MOST: f64 = 0.5;
@@ -32,15 +35,27 @@ pub struct GradientCheck {
     pub examples: usize,
 }
 
-/// Compares the gradients of the first mini-batch as `trainer` finds them with those that the CPU finds in
-/// full precision. The trainer is left as it was.
+/// ∂C/∂w and ∂C/∂b of the first mini-batch of a training, summed over its examples.
+///
+/// # Errors
+/// A failing device.
+pub fn of_first_mini_batch(executor: &mut dyn Executor, training: &Training<'_>) -> Result<Parameters> {
+    let hyperparameters = Hyperparameters { optimizer: &GRADIENT, ..training.hyperparameters };
+    let training = Training { hyperparameters, ..*training };
+    let mut trainer = training.trainer(executor)?;
+    trainer.first_mini_batch()?;
+    trainer.state(GRADIENT.states[0])
+}
+
+/// Compares the gradients of the first mini-batch as `executor` finds them with those that the CPU finds in
+/// full precision.
 ///
 /// # Errors
 /// Gradients that differ by more than rounding explains, or a failing device.
-pub fn check(trainer: &mut Trainer<'_, '_>, training: &Training<'_>, threads: usize) -> Result<GradientCheck> {
-    let Training { data, topology, initial, hyperparameters } = *training;
+pub fn check(executor: &mut dyn Executor, training: &Training<'_>, threads: usize) -> Result<GradientCheck> {
+    let Training { data, topology, hyperparameters, .. } = *training;
     let examples = hyperparameters.batch;
-    let found = trainer.first_gradients()?;
+    let found = of_first_mini_batch(executor, training)?;
     let mut picked = epoch_order(&data.split.training, hyperparameters.seed, 0);
     picked.truncate(examples);
     let few = Data {
@@ -48,11 +63,10 @@ pub fn check(trainer: &mut Trainer<'_, '_>, training: &Training<'_>, threads: us
         dataset: data.dataset.picked(&picked)?,
         split: Split::all_training(0..examples),
     };
-    let mut cpu = Cpu::new(threads);
-    let expected = Trainer::new(&mut cpu, topology, initial, &few, hyperparameters)?.first_gradients()?;
+    let expected = of_first_mini_batch(&mut Cpu::new(threads), &Training { data: &few, ..*training })?;
     let (matrix, max_relative_difference) = largest_difference(&found, &expected);
     let found = GradientCheck { max_relative_difference, matrix, tolerance: tolerance(topology, examples), examples };
-    found.judge(&trainer.executor().device().name)?;
+    found.judge(&executor.device().name)?;
     Ok(found)
 }
 

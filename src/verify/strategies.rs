@@ -13,7 +13,7 @@ use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::Element;
 use crate::plan::executor::Executor;
 use crate::rewrite::fuse::KernelSet;
-use crate::training::trainer::{Hyperparameters, Trainer};
+use crate::training::{Hyperparameters, Trainer};
 
 /// What a check found.
 #[derive(Clone, PartialEq, Serialize, Debug)]
@@ -114,7 +114,7 @@ fn train(executor: &mut dyn Executor, widths: [usize; 3], element: Element) -> R
         dataset: Dataset::new(inputs, widths[0], labels)?,
         split: Split::all_training(0..examples),
     };
-    let hyperparameters = Hyperparameters { batch: M, eta: ETA, seed: 1 };
+    let hyperparameters = Hyperparameters::sgd(M, ETA, 1);
     let mut trainer = Trainer::new(executor, &topology, &initial, &data, hyperparameters)?;
     trainer.train_epoch(&mut |_| ())?;
     trainer.parameters()
