@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::abilities::Abilities;
+use super::capabilities::Capabilities;
+use super::context::GpuContext;
+use super::executor::Gpu;
+use super::options::{GpuOptions, Tuning};
 use super::tuning_file::TuningFile;
-use super::{Gpu, GpuOptions, Tuning};
 use crate::kernel::product::{ALWAYS, Precision, Variant};
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
@@ -19,7 +21,7 @@ pub struct Adapter {
     adapter: wgpu::Adapter,
     description: DeviceDescription,
     device_type: wgpu::DeviceType,
-    abilities: Abilities,
+    capabilities: Capabilities,
 }
 
 /// Every adapter of this machine, hardware before software, and of each kind in the order in
@@ -78,8 +80,8 @@ impl Adapter {
             driver: Some(driver.trim().to_string()),
             software: info.device_type == wgpu::DeviceType::Cpu || is_software(&info.name),
         };
-        let abilities = Abilities::of(&adapter);
-        Adapter { adapter, description, device_type: info.device_type, abilities }
+        let capabilities = Capabilities::of(&adapter);
+        Adapter { adapter, description, device_type: info.device_type, capabilities }
     }
 
     /// Name, backend and driver.
@@ -112,12 +114,12 @@ impl Adapter {
 
     /// Whether products can be computed by this strategy from factors of this precision.
     pub fn supports(&self, variant: &Variant, precision: Precision) -> bool {
-        self.abilities.supports(variant, precision)
+        self.capabilities.supports(variant, precision)
     }
 
     /// Whether the factors of products can have this precision.
     pub fn has(&self, precision: Precision) -> bool {
-        self.abilities.has(precision)
+        self.capabilities.has(precision)
     }
 
     /// How many invocations a loop in one work group may have here.
@@ -135,7 +137,7 @@ impl Adapter {
         ];
         let features = self.adapter.features();
         let named = named.into_iter().filter(|(feature, _)| features.contains(*feature));
-        named.map(|(_, name)| name.to_string()).chain(self.abilities.describe()).collect()
+        named.map(|(_, name)| name.to_string()).chain(self.capabilities.describe()).collect()
     }
 
     /// What earlier runs chose on this adapter by measuring, and why: lines for people.
@@ -186,19 +188,20 @@ impl Adapter {
         let wanted = wanted & self.adapter.features();
         let open = |features| self.request(features, &required_limits);
         let info = self.adapter.get_info();
-        let make =
-            |abilities, (device, queue)| Gpu::new(self.description.clone(), &info, abilities, options, device, queue);
-        let plain = || self.abilities.clone().without_cooperative();
-        if options.kernels == KernelSet::Primitive || !self.abilities.has_cooperative(precision) {
+        let make = |capabilities, (device, queue)| {
+            Gpu::new(GpuContext::new(device, queue, self.description.clone(), capabilities), &info, options)
+        };
+        let plain = || self.capabilities.clone().without_cooperative();
+        if options.kernels == KernelSet::Primitive || !self.capabilities.has_cooperative(precision) {
             return make(plain(), open(wanted)?);
         }
         match open(wanted | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
-            Ok(opened) => make(self.abilities.clone(), opened),
+            Ok(opened) => make(self.capabilities.clone(), opened),
             Err(error) if options.variant.is_some_and(|variant| variant.cooperative.is_some()) => Err(error),
             // They are experimental: where they cannot be had, everything else still can.
             Err(error) => {
                 let mut gpu = make(plain(), open(wanted)?)?;
-                gpu.choices.note(format!("cooperative matrices are not used: {error:#}"));
+                gpu.note(format!("cooperative matrices are not used: {error:#}"));
                 Ok(gpu)
             }
         }
@@ -318,7 +321,7 @@ mod tests {
         let lacking =
             |adapter: &Adapter| !adapter.adapter.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         for mut adapter in adapters().into_iter().filter(lacking) {
-            adapter.abilities = adapter.abilities.clone().with_cooperative(8, Precision::Full);
+            adapter.capabilities = adapter.capabilities.clone().with_cooperative(8, Precision::Full);
             assert!(adapter.supports(&COOPERATIVE_8X8, Precision::Full));
             let gpu = adapter.open(GpuOptions::default()).expect("the adapter opens without");
             let told = gpu.choices();

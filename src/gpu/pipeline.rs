@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, Result};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use super::faults::Faults;
+use super::context::GpuContext;
 use super::pipeline_cache::PipelineCache;
 use crate::kernel::{Access, Grid, Kernel, MiniBatch, Realization};
 use crate::plan::Step;
@@ -68,7 +68,12 @@ impl Pipelines {
     ///
     /// # Errors
     /// A pipeline that the device refuses.
-    pub fn prepare(&mut self, faults: &Faults, steps: &[Step], realizations: &[Option<Realization>]) -> Result<()> {
+    pub fn prepare(
+        &mut self,
+        context: &GpuContext,
+        steps: &[Step],
+        realizations: &[Option<Realization>],
+    ) -> Result<()> {
         let mut missing: BTreeMap<String, (&Step, Option<Realization>)> = BTreeMap::new();
         for (step, &realization) in steps.iter().zip(realizations) {
             let label = label(step, realization);
@@ -79,7 +84,7 @@ impl Pipelines {
         let maker = &self.maker;
         let make = |(label, (step, realization)): (String, (&Step, Option<Realization>))| {
             // An error scope sees the errors of its own thread alone.
-            let scope = faults.scope(&maker.device);
+            let scope = context.scope();
             let source = step.kernel.source(step.snippets, realization);
             let pipeline = maker.make(step.kernel, step.kernel.grid(realization), source, &label);
             scope.end().with_context(|| format!("cannot compile {label}"))?;

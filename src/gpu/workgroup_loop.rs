@@ -2,8 +2,11 @@
 
 use anyhow::Result;
 
-use super::loaded::Dispatch;
-use super::{Gpu, UNIFORM_GRANULE, probe};
+use super::context::{GpuContext, UNIFORM_ALIGNMENT};
+use super::dispatch::Dispatch;
+use super::memory::DeviceMemory;
+use super::pipeline::Pipelines;
+use super::probe;
 use crate::backprop::Desired;
 use crate::kernel::{Kernel, MiniBatch};
 use crate::kernels::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
@@ -48,25 +51,25 @@ pub struct WorkgroupLoop {
 }
 
 impl WorkgroupLoop {
-    /// Prepares a loop on a device that holds the matrices of its plan. Errors of the device go to
-    /// the error scope of the caller.
-    pub fn new(gpu: &Gpu, training: &TrainingLoop) -> Result<Self> {
+    /// Compiles a loop over matrices that are in memory. Errors of the device go to the error scope of the
+    /// caller.
+    ///
+    /// # Errors
+    /// A matrix that no loaded plan names.
+    pub fn new(
+        context: &GpuContext,
+        pipelines: &Pipelines,
+        memory: &DeviceMemory,
+        training: &TrainingLoop,
+    ) -> Result<Self> {
         let kernel: &Kernel = &TRAIN_IN_WORKGROUP;
-        let pipeline = gpu.pipelines.make_from(kernel, training.grid(), training.source());
-        let packed = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("packed parameters"),
-            size: 16 * training.packed_len() as u64,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let params = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("params"),
-            size: UNIFORM_GRANULE as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let pipeline = pipelines.make_from(kernel, training.grid(), training.source());
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let packed = context.buffer("packed parameters", 16 * training.packed_len() as u64, usage);
         let values = TrainInWorkgroupParams { parameters: training.packed_len() as u32 };
-        gpu.queue.write_buffer(&params, 0, bytemuck::bytes_of(&values));
+        let mut params = bytemuck::bytes_of(&values).to_vec();
+        params.resize(params.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
+        let params = context.uniforms("params", &params);
         let examples = &training.examples;
         let (desired, weights) = match &examples.desired {
             Desired::Classes { labels, weights } => (labels, weights.as_ref().unwrap_or(labels)),
@@ -75,22 +78,22 @@ impl WorkgroupLoop {
         };
         let buffers = [
             &params,
-            gpu.buffer(&examples.order)?,
-            gpu.buffer(&examples.inputs)?,
-            gpu.buffer(desired)?,
-            gpu.buffer(weights)?,
+            memory.buffer(&examples.order)?,
+            memory.buffer(&examples.inputs)?,
+            memory.buffer(desired)?,
+            memory.buffer(weights)?,
             &packed,
         ];
         let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
             .zip(buffers)
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
             .collect();
-        let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        let bind_group = context.device().create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(kernel.name),
             layout: &pipeline.operands_layout,
             entries: &entries,
         });
-        let rows = training.packed_rows().into_iter().map(|row| Ok((gpu.buffer(&row.matrix)?.clone(), row)));
+        let rows = training.packed_rows().into_iter().map(|row| Ok((memory.buffer(&row.matrix)?.clone(), row)));
         Ok(WorkgroupLoop {
             rows: rows.collect::<Result<_>>()?,
             dispatch: Dispatch {
@@ -98,6 +101,7 @@ impl WorkgroupLoop {
                 bind_group,
                 reads_mini_batch: kernel.reads_mini_batch,
                 work_groups: [1, 1, 1],
+                realization: None,
             },
             multiplications: training.multiplications(),
             m: training.m,

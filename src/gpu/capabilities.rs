@@ -1,15 +1,10 @@
 //! What an adapter has of what only some strategies for products need.
 
-use crate::kernel::MAX_WORK_GROUPS;
-use crate::kernel::Realization;
 use crate::kernel::product::{Precision, Variant};
-use crate::plan::Step;
-
-use super::probe;
 
 /// What strategies are chosen by.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Abilities {
+pub struct Capabilities {
     shared_memory: u32,
     invocations: u32,
     subgroups: bool,
@@ -19,7 +14,7 @@ pub struct Abilities {
     cooperative: Vec<(u32, Precision)>,
 }
 
-impl Abilities {
+impl Capabilities {
     /// What an adapter has.
     pub fn of(adapter: &wgpu::Adapter) -> Self {
         let (limits, features) = (adapter.limits(), adapter.features());
@@ -27,7 +22,7 @@ impl Abilities {
         let configurations = if offered { adapter.cooperative_matrix_properties() } else { Vec::new() };
         let mut cooperative: Vec<(u32, Precision)> = configurations.iter().filter_map(square).collect();
         cooperative.dedup();
-        Abilities {
+        Capabilities {
             shared_memory: limits.max_compute_workgroup_storage_size,
             invocations: limits.max_compute_invocations_per_workgroup,
             subgroups: features.contains(wgpu::Features::SUBGROUP),
@@ -47,7 +42,7 @@ impl Abilities {
 
     /// The same without cooperative matrices.
     pub fn without_cooperative(self) -> Self {
-        Abilities { cooperative: Vec::new(), ..self }
+        Capabilities { cooperative: Vec::new(), ..self }
     }
 
     /// Whether any cooperative matrices have factors of this precision.
@@ -67,13 +62,6 @@ impl Abilities {
             && (!variant.subgroups || self.subgroups)
             && variant.cooperative.is_none_or(|size| self.cooperative.contains(&(size, precision)))
             && self.has(precision)
-    }
-
-    /// Whether a product can be computed in this way, by any driver.
-    pub fn can_run(&self, step: &Step, realization: Realization) -> bool {
-        self.supports(realization.variant, realization.precision)
-            && realization.variant.iterations(step.iterations) <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT
-            && step.work_groups(Some(realization)).iter().all(|&groups| groups <= MAX_WORK_GROUPS)
     }
 
     /// The same in words, for people.

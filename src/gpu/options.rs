@@ -1,0 +1,55 @@
+//! Options of the GPU executor.
+
+use crate::kernel::product::{Precision, Variant};
+use crate::rewrite::fuse::KernelSet;
+
+/// How plans are run on a GPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GpuOptions {
+    /// Kernels that plans are rewritten to.
+    pub kernels: KernelSet,
+    /// The strategy of every matrix product; `None` for the one that suits each.
+    pub variant: Option<&'static Variant>,
+    /// Precision of the factors of matrix products; only with fused kernels.
+    pub precision: Precision,
+    /// Training plans as a loop in one work group, where they fit; `None` for where that is expected to
+    /// be faster. Only with fused kernels.
+    pub workgroup_loop: Option<bool>,
+    /// Invocations in the work group of such a loop; `None` for as many as suit the device.
+    pub loop_lanes: Option<usize>,
+    /// Checks in shaders of every index and every loop. Kernels index nothing that the host has not
+    /// checked, so a program that is tested does without.
+    pub shader_checks: bool,
+    /// How the fields above that are `None` are chosen: by measurement or by rule. Measurement brings the
+    /// caches on disk, of choices and of compiled pipelines.
+    pub tuning: Tuning,
+    /// Timing of each kernel, which makes runs slower.
+    pub profile: bool,
+}
+
+impl Default for GpuOptions {
+    /// Fused kernels, chosen by rule; checked where debug assertions are, as in tests.
+    fn default() -> Self {
+        GpuOptions {
+            kernels: KernelSet::Fused,
+            variant: None,
+            precision: Precision::Full,
+            workgroup_loop: None,
+            loop_lanes: None,
+            shader_checks: cfg!(debug_assertions),
+            tuning: Tuning::Off,
+            profile: false,
+        }
+    }
+}
+
+/// How choices are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tuning {
+    /// By rule.
+    Off,
+    /// By measuring what is not remembered yet.
+    Remembered,
+    /// By measuring, whatever is remembered.
+    Again,
+}
