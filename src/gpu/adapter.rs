@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use anyhow::{Result, anyhow, bail};
 
 use super::capabilities::Capabilities;
+use super::choices::Choices;
 use super::context::GpuContext;
 use super::executor::Gpu;
 use super::options::{GpuOptions, Tuning};
-use super::tuning_file::TuningFile;
 use crate::kernel::product::{ALWAYS, Precision, Variant};
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
@@ -142,8 +142,7 @@ impl Adapter {
 
     /// What earlier runs chose on this adapter by measuring, and why: lines for people.
     pub fn remembered(&self) -> Vec<String> {
-        let choices = TuningFile::of(&self.description).map(|file| file.read()).unwrap_or_default();
-        choices.iter().map(|(name, choice)| format!("{name}: {choice}")).collect()
+        Choices::open(Tuning::Remembered, &self.description).remembered_lines()
     }
 
     /// Whether `part` occurs in the adapter's name, in any case.

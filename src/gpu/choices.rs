@@ -1,22 +1,43 @@
 //! Choices: what was chosen on a device and why, used now and remembered on disk.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use super::options::Tuning;
-use super::tuning_file::{Choice, ChoicesByName, TuningFile};
 use crate::plan::executor::DeviceDescription;
+use crate::system::remembered::Remembered;
 
 /// The reason of a choice that was not free.
 pub const ASKED_FOR: &str = "asked for";
 
+/// One choice.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Choice {
+    /// Name of what was chosen.
+    pub chosen: String,
+    /// The reason, for people.
+    pub reason: String,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.chosen, self.reason)
+    }
+}
+
 /// Choices by what they were made for.
 #[derive(Debug)]
 pub struct Choices {
-    file: Option<TuningFile>,
-    remembered: ChoicesByName,
+    remembered: Remembered<Choice>,
+    /// The device in the table.
+    device: String,
     /// Those that this run needed.
-    used: ChoicesByName,
+    used: BTreeMap<String, Choice>,
     /// Those that are new, to be remembered.
-    fresh: ChoicesByName,
-    /// Whether the file was seen to be writable.
+    fresh: BTreeMap<String, Choice>,
+    /// Whether the table was seen to be writable.
     writable: bool,
     /// Why nothing can be remembered.
     trouble: Option<String>,
@@ -26,14 +47,16 @@ pub struct Choices {
 
 impl Choices {
     /// Opens what is remembered of a device.
-    pub fn new(tuning: Tuning, description: &DeviceDescription) -> Self {
-        let file = (tuning != Tuning::Off).then(|| TuningFile::of(description)).flatten();
-        let remembered = match (&file, tuning) {
-            (Some(file), Tuning::Remembered) => file.read(),
-            _ => ChoicesByName::new(),
-        };
-        let (used, fresh) = (ChoicesByName::new(), ChoicesByName::new());
-        Choices { file, remembered, used, fresh, writable: false, trouble: None, notes: Vec::new() }
+    pub fn open(tuning: Tuning, description: &DeviceDescription) -> Self {
+        Choices {
+            remembered: Remembered::open(tuning, "tuning.json", "adapters"),
+            device: description.cache_key(),
+            used: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            writable: false,
+            trouble: None,
+            notes: Vec::new(),
+        }
     }
 
     /// Adds a line to those for people.
@@ -43,18 +66,21 @@ impl Choices {
 
     /// Returns whether choices are measured: only where they can be remembered, which is tried first.
     pub fn measures(&mut self) -> bool {
-        if let Some(file) = self.file.as_ref().filter(|_| !self.writable) {
-            match file.write(&ChoicesByName::new()) {
+        if self.remembered.is_on_disk() && !self.writable {
+            match self.remembered.remember(&self.device, &BTreeMap::new()) {
                 Ok(()) => self.writable = true,
-                Err(error) => (self.file, self.trouble) = (None, Some(format!("{error:#}"))),
+                Err(error) => {
+                    self.trouble = Some(format!("{error:#}"));
+                    self.remembered.leave_disk();
+                }
             }
         }
-        self.file.is_some()
+        self.remembered.is_on_disk()
     }
 
     /// Returns a choice that an earlier run made, or this one.
     pub fn remembered(&self, name: &str) -> Option<&Choice> {
-        self.remembered.get(name)
+        self.fresh.get(name).or_else(|| self.remembered.get(&self.device, name))
     }
 
     /// Returns a choice that this run made.
@@ -65,8 +91,7 @@ impl Choices {
     /// Makes a choice, to be remembered unless it was asked for.
     pub fn make(&mut self, name: String, chosen: String, reason: String) {
         let choice = Choice { chosen, reason };
-        if choice.reason != ASKED_FOR && self.remembered.get(&name) != Some(&choice) {
-            self.remembered.insert(name.clone(), choice.clone());
+        if choice.reason != ASKED_FOR && self.remembered(&name) != Some(&choice) {
             self.fresh.insert(name.clone(), choice.clone());
         }
         self.used.insert(name, choice);
@@ -74,16 +99,25 @@ impl Choices {
 
     /// Writes new choices to disk. A file that cannot be written is told of, and no failure.
     pub fn save(&mut self) {
-        if let Some(file) = self.file.as_ref().filter(|_| !self.fresh.is_empty()) {
-            self.trouble = file.write(&self.fresh).err().map(|error| format!("{error:#}"));
+        if self.remembered.is_on_disk() && !self.fresh.is_empty() {
+            let written = self.remembered.remember(&self.device, &self.fresh);
+            self.trouble = written.err().map(|error| format!("{error:#}"));
             self.fresh.clear();
         }
     }
 
+    /// Returns what is remembered, for people.
+    pub fn remembered_lines(&self) -> Vec<String> {
+        lines(&self.remembered.of(&self.device)).collect()
+    }
+
     /// Returns the choices of this run with their reasons, for people.
     pub fn lines(&self) -> Vec<String> {
-        let line = |(name, choice): (&String, &Choice)| format!("{name}: {choice}");
         let trouble = self.trouble.iter().map(|trouble| format!("choices are not remembered: {trouble}"));
-        self.used.iter().map(line).chain(trouble).chain(self.notes.iter().cloned()).collect()
+        lines(&self.used).chain(trouble).chain(self.notes.iter().cloned()).collect()
     }
+}
+
+fn lines(choices: &BTreeMap<String, Choice>) -> impl Iterator<Item = String> {
+    choices.iter().map(|(name, choice)| format!("{name}: {choice}"))
 }

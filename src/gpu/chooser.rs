@@ -36,7 +36,7 @@ pub struct Chooser {
 impl Chooser {
     /// Makes a chooser with the choices that are remembered of the device.
     pub fn new(context: Arc<GpuContext>, options: GpuOptions) -> Self {
-        let choices = Choices::new(options.tuning, context.description());
+        let choices = Choices::open(options.tuning, context.description());
         Chooser { context, options, choices, budget: Budget::default() }
     }
 

@@ -26,7 +26,6 @@ mod probe;
 mod profiling;
 mod schedule;
 mod submission;
-mod tuning_file;
 mod workgroup_loop;
 
 pub use adapter::{Adapter, adapters};

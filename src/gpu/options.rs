@@ -3,6 +3,8 @@
 use crate::kernel::product::{Precision, Variant};
 use crate::rewrite::fuse::KernelSet;
 
+pub use crate::system::remembered::Tuning;
+
 /// How plans are run on a GPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GpuOptions {
@@ -41,15 +43,4 @@ impl Default for GpuOptions {
             profile: false,
         }
     }
-}
-
-/// How choices are made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tuning {
-    /// By rule.
-    Off,
-    /// By measuring what is not remembered yet.
-    Remembered,
-    /// By measuring, whatever is remembered.
-    Again,
 }

@@ -1,0 +1,226 @@
+//! `--device auto`: a short measurement of each device.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+use indicatif::HumanCount;
+
+use super::speeds::Speeds;
+use crate::cpu::Cpu;
+use crate::gpu::{Adapter, GpuOptions, Tuning};
+use crate::plan::executor::{DeviceDescription, Executor};
+
+/// How `auto` measures a candidate: steps per second on the work to be done, in about this time.
+pub type Trial<'a> = dyn FnMut(&mut dyn Executor, Duration) -> Result<f64> + 'a;
+
+/// The most time that `auto` measures. Opening a device and compiling for it count, but cannot be cut
+/// short: what is begun is ended.
+const BUDGET: Duration = Duration::from_millis(500);
+
+/// The most time that a candidate is measured after its warm-up.
+const LONGEST_TRIAL: Duration = Duration::from_millis(150);
+
+/// The least time that a candidate is measured that has been opened and compiled for.
+const SHORTEST_TRIAL: Duration = Duration::from_millis(20);
+
+/// Why `auto` has nothing to measure beside the CPU, if that is so.
+pub fn why_only_cpu(adapters: &[Adapter]) -> Option<String> {
+    match adapters {
+        [] => Some("no GPU adapter found".to_string()),
+        _ if candidates(adapters).next().is_none() => Some(passed_over(adapters).join("; ")),
+        _ => None,
+    }
+}
+
+/// The adapters that `auto` measures.
+fn candidates(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
+    adapters.iter().filter(|adapter| !adapter.description().software && adapter.shortcomings().is_empty())
+}
+
+/// Why `auto` does not measure the other adapters: a software one takes seconds to compile kernels for
+/// the CPU, on which this program has its own.
+fn passed_over(adapters: &[Adapter]) -> Vec<String> {
+    let mut list: Vec<String> = Vec::new();
+    for adapter in adapters {
+        let description = adapter.description();
+        let line = match &adapter.shortcomings()[..] {
+            _ if description.software => format!("{}: software, not measured", description.name),
+            [] => continue,
+            [first, ..] => format!("{} cannot run the kernels: {first}", description.name),
+        };
+        // The same one by several backends.
+        if !list.contains(&line) {
+            list.push(line);
+        }
+    }
+    list
+}
+
+/// A device that `auto` may take.
+struct Candidate<'a> {
+    name: String,
+    description: DeviceDescription,
+    open: Box<dyn Fn(Purpose) -> Result<Box<dyn Executor>> + 'a>,
+}
+
+/// What a candidate is opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose {
+    /// To be measured: choosing between strategies is left to the run, since it takes longer than a trial.
+    Trial,
+    /// To run as it was asked for.
+    Run,
+}
+
+/// A CPU executor as a run wants it.
+pub fn open_cpu(threads: usize, profile: bool) -> Box<dyn Executor> {
+    let cpu = Cpu::new(threads);
+    Box::new(if profile { cpu.with_profile() } else { cpu })
+}
+
+/// Opens the fastest of the CPU and the adapters, and says why; `work_on` names the work as a device does it.
+///
+/// # Errors
+/// A device that was measured and does not open again.
+pub fn fastest(
+    adapters: &[Adapter],
+    threads: usize,
+    options: GpuOptions,
+    work_on: &dyn Fn(&DeviceDescription) -> String,
+    trial: &mut Trial<'_>,
+) -> Result<(Box<dyn Executor>, String)> {
+    let cpu = Candidate {
+        name: "cpu".to_string(),
+        description: Cpu::new(threads).device().clone(),
+        open: Box::new(move |purpose| Ok(open_cpu(threads, options.profile && purpose == Purpose::Run))),
+    };
+    if let Some(reason) = why_only_cpu(adapters) {
+        return Ok(((cpu.open)(Purpose::Run)?, format!("{reason}; using cpu")));
+    }
+    let gpus = candidates(adapters).map(|adapter| Candidate {
+        name: adapter.description().name.clone(),
+        description: adapter.description().clone(),
+        open: Box::new(move |purpose| {
+            let of_trial = GpuOptions { tuning: Tuning::Off, profile: false, ..options };
+            Ok(Box::new(adapter.open(if purpose == Purpose::Trial { of_trial } else { options })?))
+        }),
+    });
+    let list: Vec<Candidate<'_>> = [cpu].into_iter().chain(gpus).collect();
+    let (taken, mut report) = measure(&list, &mut Speeds::open(options.tuning), BUDGET, work_on, trial);
+    report.extend(passed_over(adapters));
+    report.push(format!("using {}", list[taken].name));
+    Ok(((list[taken].open)(Purpose::Run)?, report.join("; ")))
+}
+
+/// Measures what is not remembered; the number of the fastest candidate, and what is known of each.
+fn measure(
+    candidates: &[Candidate<'_>],
+    speeds: &mut Speeds,
+    budget: Duration,
+    work_on: &dyn Fn(&DeviceDescription) -> String,
+    trial: &mut Trial<'_>,
+) -> (usize, Vec<String>) {
+    let start = Instant::now();
+    let (mut report, mut best) = (Vec::new(), (0, 0.0));
+    for (number, candidate) in candidates.iter().enumerate() {
+        let work = work_on(&candidate.description);
+        let remembered = speeds.get(&candidate.description, &work);
+        let found = match remembered {
+            Some(speed) => Ok(speed),
+            None if start.elapsed() >= budget => Err(anyhow!("not measured, no time left")),
+            None => {
+                let left = (candidates.len() - number) as u32;
+                measure_one(candidate, budget.saturating_sub(start.elapsed()), left, trial)
+            }
+        };
+        // A device that fails is no reason not to train: it is named, and the next one tried.
+        report.push(match found {
+            Err(why) => format!("{}: {why:#}", candidate.name),
+            Ok(speed) => {
+                if remembered.is_none() {
+                    speeds.remember(&candidate.description, &work, speed);
+                }
+                if speed > best.1 {
+                    best = (number, speed);
+                }
+                let from = if remembered.is_some() { " (remembered)" } else { "" };
+                format!("{}: {} steps/s{from}", candidate.name, HumanCount(speed as u64))
+            }
+        });
+    }
+    (best.0, report)
+}
+
+/// Measures a candidate in its share of the time that is left for so many.
+fn measure_one(candidate: &Candidate<'_>, time: Duration, left: u32, trial: &mut Trial<'_>) -> Result<f64> {
+    let start = Instant::now();
+    let mut executor = (candidate.open)(Purpose::Trial)?;
+    let opening = start.elapsed();
+    if opening > time {
+        bail!("not measured, opening it took {:.1} s", opening.as_secs_f64());
+    }
+    trial(executor.as_mut(), (time.saturating_sub(opening) / left).clamp(SHORTEST_TRIAL, LONGEST_TRIAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More time than any test takes.
+    const FOREVER: Duration = Duration::from_secs(100_000);
+    const SLOW_OPENING: Duration = Duration::from_millis(30);
+
+    /// A CPU that goes by another name and takes its time to open.
+    fn candidate(number: usize, opening: Duration) -> Candidate<'static> {
+        let name = format!("device {number}");
+        let description = DeviceDescription { name: name.clone(), ..Cpu::new(1).device().clone() };
+        let open = move |_| -> Result<Box<dyn Executor>> {
+            std::thread::sleep(opening);
+            Ok(Box::new(Cpu::new(1)))
+        };
+        Candidate { name, description, open: Box::new(open) }
+    }
+
+    /// Measures candidates of which trials find these speeds, or errors; the second opens slowly.
+    fn measured(found: &[Result<f64, &'static str>], speeds: &mut Speeds, budget: Duration) -> (usize, Vec<String>) {
+        let opening = |number| if number == 1 { SLOW_OPENING } else { Duration::ZERO };
+        let candidates: Vec<Candidate<'_>> = (0..found.len()).map(|i| candidate(i, opening(i))).collect();
+        let mut results = found.iter().copied();
+        measure(&candidates, speeds, budget, &|_| "work".to_string(), &mut |_, time| {
+            assert!(time >= SHORTEST_TRIAL && time <= LONGEST_TRIAL);
+            results.next().expect("no more trials than devices").map_err(|error| anyhow!(error))
+        })
+    }
+
+    #[test]
+    fn the_fastest_is_taken_and_every_speed_told() {
+        let mut nowhere = Speeds::open(Tuning::Off);
+        let (taken, report) = measured(&[Ok(900.0), Ok(21_000.0), Ok(3.0)], &mut nowhere, FOREVER);
+        assert_eq!(taken, 1);
+        assert_eq!(report, ["device 0: 900 steps/s", "device 1: 21,000 steps/s", "device 2: 3 steps/s"]);
+    }
+
+    #[test]
+    fn what_fails_or_takes_too_long_is_named_and_not_taken() {
+        let mut nowhere = Speeds::open(Tuning::Off);
+        let (taken, report) = measured(&[Ok(900.0), Err("it is lost"), Ok(3.0)], &mut nowhere, FOREVER);
+        assert_eq!((taken, &*report[1]), (0, "device 1: it is lost"));
+        let (taken, report) = measured(&[Ok(900.0), Ok(1e9), Ok(1e9)], &mut nowhere, SLOW_OPENING);
+        assert_eq!(taken, 0);
+        for (number, line) in report.iter().enumerate().skip(1) {
+            assert!(line.starts_with(&format!("device {number}: not measured, ")), "{line}");
+        }
+    }
+
+    #[test]
+    fn remembered_speeds_are_not_measured_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut speeds = Speeds::at(folder.path().join("speeds.json"));
+        measured(&[Ok(1.0), Ok(2.0)], &mut speeds, FOREVER);
+        let mut speeds = Speeds::at(folder.path().join("speeds.json"));
+        let candidates = [0, 1].map(|number| candidate(number, Duration::ZERO));
+        let work = |_: &DeviceDescription| "work".to_string();
+        let (taken, report) = measure(&candidates, &mut speeds, FOREVER, &work, &mut |_, _| panic!("it is remembered"));
+        assert_eq!((taken, &*report[1]), (1, "device 1: 2 steps/s (remembered)"));
+    }
+}
