@@ -28,6 +28,7 @@ use crate::plan::executor::{DeviceDescription, Executor};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{Diverged, WrongUsage};
 use crate::training::trainer::{Training, check};
+use crate::verify::distance::{self, Distance, Scale};
 use crate::verify::gradients::{self, GradientCheck};
 use crate::verify::lockstep::{self, Difference, Lockstep, Side};
 
@@ -257,15 +258,16 @@ pub fn compare(
         };
         let (found, expected) = (one.parameters()?, other.parameters()?);
         changed = other.last_epoch_from(&changed)?;
-        let (_, sample) = relative_difference(&changed, &expected);
+        let sample = distance::between(&changed, &expected, Scale::LargestOfLayer).value;
         largest_sample = largest_sample.max(sample);
         let steps = epoch * one.steps_per_epoch();
         let tolerance = rounding_of(training, steps).max(SAMPLE_FACTOR * largest_sample);
-        let (matrix, difference) = relative_difference(&found, &expected);
+        let Distance { value: difference, matrix, .. } = distance::between(&found, &expected, Scale::LargestOfLayer);
         let comparison = EpochComparison {
             epoch,
             max_relative_weight_difference: difference,
-            matrix,
+            // Equal parameters differ nowhere.
+            matrix: if difference > 0.0 { matrix } else { String::new() },
             tolerance,
             last_bit_difference: sample.is_finite().then_some(sample),
             within_tolerance: difference <= tolerance,
@@ -332,24 +334,4 @@ fn last_bits_changed(parameters: &Parameters, mixed: bool) -> Parameters {
         layers
     };
     Parameters { w: changed(&parameters.w), b: changed(&parameters.b) }
-}
-
-/// The largest difference, relative to the largest parameter of the layer, and where it is. NaN
-/// is a difference without bound.
-fn relative_difference(found: &Parameters, expected: &Parameters) -> (String, f64) {
-    let mut largest = (String::new(), 0.0);
-    for (l, w) in expected.w.iter() {
-        let b = &expected.b[l];
-        let scale = w.iter().chain(b).fold(0f64, |scale, &value| scale.max(f64::from(value.abs())));
-        for (name, found, expected) in [("w", &found.w[l], w), ("b", &found.b[l], b)] {
-            for (&found, &expected) in found.iter().zip(expected).filter(|(found, expected)| found != expected) {
-                let difference = (f64::from(found) - f64::from(expected)).abs() / scale;
-                let difference = if difference.is_nan() { f64::INFINITY } else { difference };
-                if largest.0.is_empty() || difference > largest.1 {
-                    largest = (format!("{name}{l}"), difference);
-                }
-            }
-        }
-    }
-    largest
 }

@@ -8,6 +8,7 @@ use super::dispatcher::Dispatcher;
 use super::memory::DeviceMemory;
 use crate::kernel::{MiniBatch, Realization};
 use crate::plan::Step;
+use crate::verify::distance::count_beyond;
 
 /// Computes a product in two ways from the same numbers and compares the results. What its matrices held is
 /// lost.
@@ -27,9 +28,7 @@ pub fn agree(
     let terms = step.product().map_or(1, |(_, extents)| extents.inner) as f64;
     // Sums whose terms have magnitudes that add up to √inner at most, of results of the order of 1.
     let tolerance = 8.0 * f64::from(f32::EPSILON) / 2.0 * (terms + 8.0);
-    // Written so that NaN is a difference.
-    let differ = |(found, expected): (&f32, &f32)| !matches!(f64::from(found - expected).abs(), difference if difference <= tolerance);
-    let wrong = found.iter().zip(&expected).filter(|&pair| differ(pair)).count();
+    let wrong = count_beyond(&found, &expected, tolerance);
     ensure!(wrong == 0, "{wrong} of {} results are not those of {plain}", expected.len());
     Ok(())
 }

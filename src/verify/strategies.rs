@@ -14,6 +14,7 @@ use crate::plan::Element;
 use crate::plan::executor::Executor;
 use crate::rewrite::fuse::KernelSet;
 use crate::training::trainer::{Hyperparameters, Trainer};
+use crate::verify::distance::{self, Scale};
 
 /// What a check found.
 #[derive(Clone, PartialEq, Serialize, Debug)]
@@ -61,7 +62,8 @@ pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
         let compared = (|| {
             let found = train_all(&mut adapter.open(options)?)?;
             let expected = expected.as_ref().map_err(|error| anyhow!("{error:#}"))?;
-            anyhow::Ok(found.iter().zip(expected).map(|(found, expected)| difference(found, expected)).fold(0.0, worse))
+            let difference = |(found, expected)| distance::between(found, expected, Scale::LargestOfMatrix).value;
+            anyhow::Ok(found.iter().zip(expected).map(difference).fold(0.0, f64::max))
         })();
         findings.push(match compared {
             Ok(difference) => Finding {
@@ -118,22 +120,6 @@ fn train(executor: &mut dyn Executor, widths: [usize; 3], element: Element) -> R
     let mut trainer = Trainer::new(executor, &topology, &initial, &data, hyperparameters)?;
     trainer.train_epoch(&mut |_| ())?;
     trainer.parameters()
-}
-
-/// The larger of two; NaN is the largest of all, which `f64::max` would lose.
-fn worse(worst: f64, next: f64) -> f64 {
-    if next > worst || next.is_nan() { next } else { worst }
-}
-
-/// The largest difference, relative to the largest parameter of the matrix, or to 1 if that is larger.
-fn difference(found: &Parameters, expected: &Parameters) -> f64 {
-    let of_matrix = |(found, expected): (&[f32], &[f32])| {
-        let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
-        let differences = found.iter().zip(expected).map(|(found, expected)| f64::from(found - expected).abs());
-        differences.fold(0.0, worse) / f64::from(largest)
-    };
-    let pairs = found.iter().zip(expected.iter()).map(|((_, found), (_, expected))| (found, expected));
-    pairs.map(of_matrix).fold(0.0, worse)
 }
 
 /// Each step rounds sums as long as the widest layer: a random walk over all steps, of weights of the
