@@ -10,20 +10,19 @@ use crate::cpu::Cpu;
 use crate::gpu::{Adapter, GpuOptions, Tuning};
 use crate::plan::executor::{DeviceDescription, Executor};
 
-/// How `auto` measures a candidate: steps per second on the work to be done, in about this time.
+/// A measurement of a candidate: training steps per second on the work to be done, in about this time.
 pub type Trial<'a> = dyn FnMut(&mut dyn Executor, Duration) -> Result<f64> + 'a;
 
-/// The most time that `auto` measures. Opening a device and compiling for it count, but cannot be cut
-/// short: what is begun is ended.
+/// Time budget of `auto`. Opening a device and compiling for it count, but cannot be cut short.
 const BUDGET: Duration = Duration::from_millis(500);
 
-/// The most time that a candidate is measured after its warm-up.
+/// Longest measurement of a candidate, after its warm-up.
 const LONGEST_TRIAL: Duration = Duration::from_millis(150);
 
-/// The least time that a candidate is measured that has been opened and compiled for.
+/// Shortest measurement of a candidate that has been opened and compiled for.
 const SHORTEST_TRIAL: Duration = Duration::from_millis(20);
 
-/// Why `auto` has nothing to measure beside the CPU, if that is so.
+/// Returns the reason why `auto` has no candidate but the CPU, if that is so.
 pub fn why_only_cpu(adapters: &[Adapter]) -> Option<String> {
     match adapters {
         [] => Some("no GPU adapter found".to_string()),
@@ -32,13 +31,13 @@ pub fn why_only_cpu(adapters: &[Adapter]) -> Option<String> {
     }
 }
 
-/// The adapters that `auto` measures.
+/// Returns the adapters that `auto` measures.
 fn candidates(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
     adapters.iter().filter(|adapter| !adapter.description().software && adapter.shortcomings().is_empty())
 }
 
-/// Why `auto` does not measure the other adapters: a software one takes seconds to compile kernels for
-/// the CPU, on which this program has its own.
+/// Returns the reasons why `auto` does not measure the other adapters: a software one takes seconds to compile
+/// kernels for the CPU, for which this program has its own.
 fn passed_over(adapters: &[Adapter]) -> Vec<String> {
     let mut list: Vec<String> = Vec::new();
     for adapter in adapters {
@@ -48,7 +47,7 @@ fn passed_over(adapters: &[Adapter]) -> Vec<String> {
             [] => continue,
             [first, ..] => format!("{} cannot run the kernels: {first}", description.name),
         };
-        // The same one by several backends.
+        // One adapter may be listed by several backends.
         if !list.contains(&line) {
             list.push(line);
         }
@@ -56,23 +55,23 @@ fn passed_over(adapters: &[Adapter]) -> Vec<String> {
     list
 }
 
-/// A device that `auto` may take.
+/// A device that `auto` may choose.
 struct Candidate<'a> {
     name: String,
     description: DeviceDescription,
     open: Box<dyn Fn(Purpose) -> Result<Box<dyn Executor>> + 'a>,
 }
 
-/// What a candidate is opened for.
+/// The purpose of opening a candidate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
-    /// To be measured: choosing between strategies is left to the run, since it takes longer than a trial.
+    /// A measurement: tuning is left to the run, since it takes longer than a trial.
     Trial,
-    /// To run as it was asked for.
+    /// The run itself.
     Run,
 }
 
-/// A CPU executor as a run wants it.
+/// Opens the CPU.
 pub fn open_cpu(threads: usize, profile: bool) -> Box<dyn Executor> {
     let cpu = Cpu::new(threads);
     Box::new(if profile { cpu.with_profile() } else { cpu })
@@ -112,7 +111,7 @@ pub fn fastest(
     Ok(((list[taken].open)(Purpose::Run)?, report.join("; ")))
 }
 
-/// Measures what is not remembered; the number of the fastest candidate, and what is known of each.
+/// Measures the candidates whose speed is not remembered. Returns the index of the fastest, and a line for each.
 fn measure(
     candidates: &[Candidate<'_>],
     speeds: &mut Speeds,
@@ -133,7 +132,7 @@ fn measure(
                 measure_one(candidate, budget.saturating_sub(start.elapsed()), left, trial)
             }
         };
-        // A device that fails is no reason not to train: it is named, and the next one tried.
+        // A device that fails does not prevent training: it is named, and the next one is tried.
         report.push(match found {
             Err(why) => format!("{}: {why:#}", candidate.name),
             Ok(speed) => {
@@ -151,7 +150,7 @@ fn measure(
     (best.0, report)
 }
 
-/// Measures a candidate in its share of the time that is left for so many.
+/// Measures a candidate in its share of the time that is left for `left` of them.
 fn measure_one(candidate: &Candidate<'_>, time: Duration, left: u32, trial: &mut Trial<'_>) -> Result<f64> {
     let start = Instant::now();
     let mut executor = (candidate.open)(Purpose::Trial)?;
@@ -166,11 +165,11 @@ fn measure_one(candidate: &Candidate<'_>, time: Duration, left: u32, trial: &mut
 mod tests {
     use super::*;
 
-    /// More time than any test takes.
+    /// A budget that no test exceeds.
     const FOREVER: Duration = Duration::from_secs(100_000);
     const SLOW_OPENING: Duration = Duration::from_millis(30);
 
-    /// A CPU that goes by another name and takes its time to open.
+    /// A CPU under another name that takes time to open.
     fn candidate(number: usize, opening: Duration) -> Candidate<'static> {
         let name = format!("device {number}");
         let description = DeviceDescription { name: name.clone(), ..Cpu::new(1).device().clone() };

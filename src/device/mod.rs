@@ -1,4 +1,4 @@
-//! Choosing the device that runs the plans.
+//! The choice of the device that runs the plans.
 
 mod auto;
 mod speeds;
@@ -18,7 +18,7 @@ use crate::rewrite::fuse::KernelSet;
 use crate::system::error::WrongUsage;
 use auto::open_cpu;
 
-/// What `--device` says.
+/// A value of `--device`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeviceChoice {
     /// The fastest of the CPU and the hardware adapters, by a short measurement.
@@ -27,9 +27,9 @@ pub enum DeviceChoice {
     Cpu,
     /// The best adapter: hardware before software.
     Gpu,
-    /// The adapter of this number in the list of `gpu-backprop devices`.
+    /// The adapter with this number in the list of `gpu-backprop devices`.
     Index(usize),
-    /// The first adapter whose name contains this, in any case.
+    /// The first adapter whose name contains this, ignoring case.
     Name(String),
 }
 
@@ -52,7 +52,7 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// An executor, and why it was chosen.
+/// An executor, and the reason for its choice.
 #[derive(Debug)]
 pub struct Chosen {
     /// Runs the plans.
@@ -61,11 +61,11 @@ pub struct Chosen {
     pub reason: String,
 }
 
-/// The CPU is worth a word where it is this many times as fast as a device that was asked for.
+/// Speed of the CPU, relative to the device that was asked for, from which on it is mentioned.
 const CLEARLY_FASTER: f64 = 1.5;
 
 /// Opens the device that `choice` names: the CPU with at most `threads` threads, a GPU with
-/// `options`. `work` says what is to be trained, apart from the kernels.
+/// `options`. `work` names the network and the data to be trained, apart from the kernels.
 ///
 /// # Errors
 /// No such adapter, or one that cannot be opened or lacks what the kernels need.
@@ -76,7 +76,7 @@ pub fn open(
     work: &str,
     trial: &mut Trial<'_>,
 ) -> Result<Chosen> {
-    // The CPU, which auto measures too, has no mixed precision.
+    // The CPU has no mixed precision, so there is nothing to compare.
     let mixed = options.precision == Precision::Mixed;
     if mixed && *choice == DeviceChoice::Auto {
         return open_named("--device", &DeviceChoice::Gpu, threads, options);
@@ -98,17 +98,16 @@ pub fn open(
     Ok(chosen)
 }
 
-/// Remembers how fast a device trained, for later choices.
+/// Remembers the training speed of a device, for later choices.
 pub fn remember(device: &DeviceDescription, options: GpuOptions, work: &str, steps_per_second: f64) {
-    // Taking the time of each kernel takes time.
+    // Profiling slows training down.
     if options.profile {
         return;
     }
-    // What `Tuning::Again` forgets, it has forgotten when the device was opened.
     Speeds::open(options.tuning).remember(device, &work_on(device, work, options), steps_per_second);
 }
 
-/// The work as a device does it: a CPU has its own kernels.
+/// Returns the name of the work on a device, with its kernels and precision: a CPU has its own.
 fn work_on(device: &DeviceDescription, work: &str, options: GpuOptions) -> String {
     let how = match (options.kernels, options.precision) {
         _ if device.kind != "gpu" => "",
@@ -119,7 +118,7 @@ fn work_on(device: &DeviceDescription, work: &str, options: GpuOptions) -> Strin
     format!("{work}{how}")
 }
 
-/// Opens a device that is named; `flag` is where.
+/// Opens a device that is named by `flag`.
 ///
 /// # Errors
 /// As [`open`], and `auto`, which names none.
@@ -147,7 +146,7 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
         }
         DeviceChoice::Index(index) => {
             let adapters = adapters();
-            // A number past the end of the list may still be a part of a name, such as 4090.
+            // A number past the end of the list may be part of a name, such as 4090.
             let name = index.to_string();
             let adapter = adapters.get(*index).or(adapters.iter().find(|adapter| adapter.is_named(&name)));
             chosen(adapter.ok_or_else(|| unknown(flag, &name, &adapters))?, &asked_for)
@@ -183,19 +182,19 @@ fn unknown(flag: &str, name: &str, adapters: &[Adapter]) -> anyhow::Error {
     anyhow!(WrongUsage::new(format!("{flag} {name}: no such device; there are {}", known.join(", "))))
 }
 
-/// The environment variables that restrict the adapters, as they are set.
+/// Returns the environment variables that restrict the adapters, as they are set.
 pub fn restriction() -> Option<String> {
     let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| format!("{name}={value}"));
     let set: Vec<String> = ["WGPU_BACKEND", "WGPU_ADAPTER_NAME"].into_iter().filter_map(set).collect();
     (!set.is_empty()).then(|| set.join(" and "))
 }
 
-/// As many threads as the machine runs at once; 1 where that cannot be found out.
+/// Returns the number of threads that the machine runs at once; 1 if it is unknown.
 pub fn all_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A number of threads from a flag; more than the machine runs at once are not started.
+/// Checks `--threads`, and limits it to the threads that the machine runs at once.
 ///
 /// # Errors
 /// 0.

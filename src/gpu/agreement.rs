@@ -1,5 +1,5 @@
-//! Whether a strategy that rests on experimental features computes what a plain one computes: without that
-//! it is never chosen.
+//! A check of strategies that rest on experimental features: one that computes something else than a plain
+//! strategy is never chosen.
 
 use anyhow::{Result, ensure};
 
@@ -10,8 +10,8 @@ use crate::kernel::{MiniBatch, Realization};
 use crate::plan::Step;
 use crate::verify::distance::count_beyond;
 
-/// Computes a product in two ways from the same numbers and compares the results. What its matrices held is
-/// lost.
+/// Computes a product in two ways from the same numbers and compares the results. The contents of its
+/// matrices are lost.
 ///
 /// # Errors
 /// Results that differ by more than the order of the terms explains, or a failing device.
@@ -42,7 +42,7 @@ fn results(
     realization: Realization,
 ) -> Result<Vec<f32>> {
     let inner = step.product().map_or(1, |(_, extents)| extents.inner);
-    // A power of two: what is made up is the same in 16 bits, or nearly, and sums are of the order of 1.
+    // A power of two: the numbers are exact in 16 bits, or nearly, and sums are of the order of 1.
     let scales = [1.0, (-(inner as f32).log2() / 2.0).round().exp2()];
     for (operand, matrix) in step.operands.iter().enumerate() {
         let scale = scales.get(operand).copied().unwrap_or(1.0);

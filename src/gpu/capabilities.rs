@@ -1,21 +1,20 @@
-//! What an adapter has of what only some strategies for products need.
+//! Capabilities of an adapter that only some product strategies need.
 
 use crate::kernel::product::{Precision, Variant};
 
-/// What strategies are chosen by.
+/// Capabilities that strategies are chosen by.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Capabilities {
     shared_memory: u32,
     invocations: u32,
     subgroups: bool,
     f16: bool,
-    /// Cooperative matrices with sums of 32 bits: their rows, columns and terms, and what their factors
-    /// have.
+    /// Square cooperative matrices with f32 accumulation: size, and precision of the factors.
     cooperative: Vec<(u32, Precision)>,
 }
 
 impl Capabilities {
-    /// What an adapter has.
+    /// Queries the capabilities of an adapter.
     pub fn of(adapter: &wgpu::Adapter) -> Self {
         let (limits, features) = (adapter.limits(), adapter.features());
         let offered = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
@@ -32,7 +31,7 @@ impl Capabilities {
         }
     }
 
-    /// The same with cooperative matrices of this size, too.
+    /// Adds cooperative matrices of this size.
     #[cfg(test)]
     pub fn with_cooperative(mut self, size: u32, precision: Precision) -> Self {
         self.subgroups = true;
@@ -40,22 +39,22 @@ impl Capabilities {
         self
     }
 
-    /// The same without cooperative matrices.
+    /// Removes the cooperative matrices.
     pub fn without_cooperative(self) -> Self {
         Capabilities { cooperative: Vec::new(), ..self }
     }
 
-    /// Whether any cooperative matrices have factors of this precision.
+    /// Returns whether there are cooperative matrices with factors of this precision.
     pub fn has_cooperative(&self, precision: Precision) -> bool {
         self.cooperative.iter().any(|(_, factors)| *factors == precision)
     }
 
-    /// Whether factors of products can have this precision.
+    /// Returns whether factors of products can have this precision.
     pub fn has(&self, precision: Precision) -> bool {
         precision == Precision::Full || self.f16
     }
 
-    /// Whether products can be computed by this strategy.
+    /// Returns whether products can be computed by this strategy.
     pub fn supports(&self, variant: &Variant, precision: Precision) -> bool {
         variant.shared_memory <= self.shared_memory
             && variant.grid.invocations() <= self.invocations
@@ -64,7 +63,7 @@ impl Capabilities {
             && self.has(precision)
     }
 
-    /// The same in words, for people.
+    /// Describes the capabilities, for people.
     pub fn describe(&self) -> Vec<String> {
         let matrices = |(size, factors): &(u32, Precision)| {
             let bits = if *factors == Precision::Mixed { 16 } else { 32 };
@@ -77,7 +76,7 @@ impl Capabilities {
     }
 }
 
-/// The size of cooperative matrices that products can use, and the precision of their factors.
+/// Returns size and precision of a cooperative matrix configuration that products can use.
 fn square(found: &wgpu::CooperativeMatrixProperties) -> Option<(u32, Precision)> {
     use wgpu::CooperativeScalarType as Scalar;
     let precision = match (found.ab_type, found.cr_type) {
@@ -86,6 +85,6 @@ fn square(found: &wgpu::CooperativeMatrixProperties) -> Option<(u32, Precision)>
         _ => return None,
     };
     let size = found.m_size;
-    // Where sums saturate, nothing else is offered by the same row.
+    // A configuration with saturating accumulation offers no other kind.
     (size == found.n_size && size == found.k_size && !found.saturating_accumulation).then_some((size, precision))
 }

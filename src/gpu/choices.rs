@@ -1,4 +1,4 @@
-//! Choices: what was chosen on a device and why, used now and remembered on disk.
+//! Choices made on a device and their reasons, used now and remembered on disk.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,16 +37,16 @@ pub struct Choices {
     used: BTreeMap<String, Choice>,
     /// Those that are new, to be remembered.
     fresh: BTreeMap<String, Choice>,
-    /// Whether the table was seen to be writable.
+    /// Set once the table was seen to be writable.
     writable: bool,
-    /// Why nothing can be remembered.
+    /// The reason why nothing can be remembered.
     trouble: Option<String>,
     /// More lines for people.
     notes: Vec<String>,
 }
 
 impl Choices {
-    /// Opens what is remembered of a device.
+    /// Opens the choices that are remembered of a device.
     pub fn open(tuning: Tuning, description: &DeviceDescription) -> Self {
         Choices {
             remembered: Remembered::open(tuning, "tuning.json", "adapters"),
@@ -97,7 +97,7 @@ impl Choices {
         self.used.insert(name, choice);
     }
 
-    /// Writes new choices to disk. A file that cannot be written is told of, and no failure.
+    /// Writes new choices to disk. A file that cannot be written is reported among the lines, and is no failure.
     pub fn save(&mut self) {
         if self.remembered.is_on_disk() && !self.fresh.is_empty() {
             let written = self.remembered.remember(&self.device, &self.fresh);
@@ -106,7 +106,7 @@ impl Choices {
         }
     }
 
-    /// Returns what is remembered, for people.
+    /// Returns the choices that are remembered, for people.
     pub fn remembered_lines(&self) -> Vec<String> {
         lines(&self.remembered.of(&self.device)).collect()
     }

@@ -24,7 +24,7 @@ use crate::plan::{Equation, Plan, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::rewrite::training_loop::TrainingLoop;
 
-/// Chooses what the options leave open.
+/// Makes the choices that the options leave open.
 #[derive(Debug)]
 pub struct Chooser {
     context: Arc<GpuContext>,
@@ -45,7 +45,7 @@ impl Chooser {
         &self.choices
     }
 
-    /// Returns the choices, to be noted or saved.
+    /// Returns the choices, to add a note or to save them.
     pub fn choices_mut(&mut self) -> &mut Choices {
         &mut self.choices
     }
@@ -126,7 +126,7 @@ impl Chooser {
             false => Way::Dispatches,
         };
         let mut ways = vec![by_rule.clone()];
-        // There may be time for one more only: a loop or not matters more than its width.
+        // The budget may cover one more only: a loop or not matters more than its width.
         let all =
             [Way::Dispatches].into_iter().chain(loops.iter().cloned().map(|training| Way::Loop(Box::new(training))));
         ways.extend(all.filter(|way| way.to_string() != by_rule.to_string()));
@@ -162,7 +162,7 @@ impl Chooser {
         Ok(())
     }
 
-    /// Chooses how the products of a training plan are computed. What its matrices held is lost.
+    /// Chooses how the products of a training plan are computed. The contents of its matrices are lost.
     ///
     /// # Errors
     /// A failing device.
@@ -179,7 +179,7 @@ impl Chooser {
             return Ok(());
         }
         let mut steps: Vec<Step> = of.steps.iter().filter(|step| step.product().is_some()).cloned().collect();
-        // The longest first: there may not be time for all.
+        // The longest first: the budget may not cover all.
         steps.sort_by(|one, other| other.operations().total_cmp(&one.operations()));
         for step in &steps {
             let precision = self.options.precision;
@@ -217,7 +217,7 @@ impl Chooser {
         let candidates = VARIANTS.into_iter().map(|variant| Realization { variant, ..rule });
         let can_run = |&other: &Realization| other != rule && limits::can_run(self.context.capabilities(), step, other);
         let mut others: Vec<Realization> = candidates.filter(can_run).collect();
-        // There may not be time for all: hardware for matrices comes first, and its emulation last.
+        // The budget may not cover all: hardware for matrices comes first, and its emulation last.
         let software = self.context.description().software;
         others.sort_by_key(|other| other.variant.cooperative.is_some() == software);
         self.budget.fastest([vec![rule], others].concat(), |&way| {

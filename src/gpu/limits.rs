@@ -1,4 +1,4 @@
-//! Limits of a dispatch that a plan must keep to.
+//! Limits of a dispatch: work groups and iterations.
 
 use anyhow::{Result, bail, ensure};
 
@@ -8,8 +8,8 @@ use super::probe;
 use crate::kernel::{MAX_WORK_GROUPS, Realization};
 use crate::plan::{Plan, Step};
 
-/// Checks that a plan has no more work groups than the device dispatches at once, and no longer loops than
-/// it runs to their end.
+/// Checks that every step stays within the limit on work groups, and that the device runs its loops to their
+/// end.
 ///
 /// # Errors
 /// A plan beyond a limit, or a failing device.
@@ -44,7 +44,7 @@ pub fn check(context: &GpuContext, plan: &Plan, realizations: &[Option<Realizati
     Ok(())
 }
 
-/// Returns whether a product can be computed in this way, by any driver.
+/// Returns whether a product can be computed in this way, whatever the driver.
 pub fn can_run(capabilities: &Capabilities, step: &Step, realization: Realization) -> bool {
     let Realization { variant, precision, .. } = realization;
     capabilities.supports(variant, precision)

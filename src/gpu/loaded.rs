@@ -1,4 +1,4 @@
-//! Loaded plans, and how they run: submissions of many mini-batches, one encoded while another runs.
+//! Loaded plans, run in submissions of many mini-batches: one is encoded while another runs.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct LoadedPlan {
     pub length: SubmissionLength,
 }
 
-/// The plans that are loaded, and what of them is in flight.
+/// The plans that are loaded, and their submissions in flight.
 #[derive(Debug)]
 pub struct LoadedPlans {
     /// Makes and submits their dispatches.
@@ -95,7 +95,7 @@ impl LoadedPlans {
         bound.with_context(|| format!("{} cannot run the plan \"{plan}\"", self.context.description()))
     }
 
-    /// Runs a plan once with nothing at stake, because some drivers compile a kernel when it is first
+    /// Runs a plan once before its matrices are written: some drivers compile a kernel when it is first
     /// dispatched.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Measurement of alternatives: how long each takes, in a budget of time.
+//! Measurement of alternatives within a time budget.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use anyhow::{Result, anyhow};
 use super::context::GpuContext;
 use crate::kernel::MiniBatch;
 
-/// Time for measurement on a device, beyond that of compiling what runs anyway.
+/// Time for measurement on a device, not counting the compilation of the kernels that run anyway.
 const BUDGET: Duration = Duration::from_millis(600);
 
-/// Time over which an alternative is measured.
+/// Duration of a trial.
 const TRIAL: Duration = Duration::from_millis(4);
 
 /// Mini-batches in a trial at most.
@@ -46,7 +46,7 @@ impl Budget {
         let mut times: Vec<(T, f64)> = Vec::new();
         let mut failure = None;
         for alternative in alternatives {
-            // One must be taken, whatever it costs.
+            // One must be measured, whatever it costs.
             if !times.is_empty() && !self.has_time() {
                 break;
             }

@@ -5,25 +5,25 @@ use crate::rewrite::fuse::KernelSet;
 
 pub use crate::system::remembered::Tuning;
 
-/// How plans are run on a GPU.
+/// Options of the GPU executor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GpuOptions {
     /// Kernels that plans are rewritten to.
     pub kernels: KernelSet,
     /// The strategy of every matrix product; `None` for the one that suits each.
     pub variant: Option<&'static Variant>,
-    /// Precision of the factors of matrix products; only with fused kernels.
+    /// Precision of matrix products: f32, or f16 inputs with f32 accumulation. Only with fused kernels.
     pub precision: Precision,
     /// Training plans as a loop in one work group, where they fit; `None` for where that is expected to
     /// be faster. Only with fused kernels.
     pub workgroup_loop: Option<bool>,
     /// Invocations in the work group of such a loop; `None` for as many as suit the device.
     pub loop_lanes: Option<usize>,
-    /// Checks in shaders of every index and every loop. Kernels index nothing that the host has not
-    /// checked, so a program that is tested does without.
+    /// Checks of every index and every loop in shaders. Kernels index nothing that the host has not checked, so
+    /// tested programs run without.
     pub shader_checks: bool,
-    /// How the fields above that are `None` are chosen: by measurement or by rule. Measurement brings the
-    /// caches on disk, of choices and of compiled pipelines.
+    /// Measurement of the fields above that are `None`, and use of the caches on disk: of choices and of compiled
+    /// pipelines.
     pub tuning: Tuning,
     /// Timing of each kernel, which makes runs slower.
     pub profile: bool,

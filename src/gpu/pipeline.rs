@@ -1,4 +1,4 @@
-//! Compute pipelines, made from rows of the kernel table and kept.
+//! Compute pipelines, made from rows of the kernel table and cached.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use super::pipeline_cache::PipelineCache;
 use crate::kernel::{Access, Grid, Kernel, MiniBatch, Realization};
 use crate::plan::Step;
 
-/// A kernel ready to be dispatched.
+/// A compiled kernel.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// The pipeline.
@@ -19,7 +19,7 @@ pub struct Pipeline {
     pub operands_layout: wgpu::BindGroupLayout,
 }
 
-/// Every pipeline of a device, each made once.
+/// The pipelines of a device, each made once.
 #[derive(Debug)]
 pub struct Pipelines {
     made: HashMap<String, Pipeline>,
@@ -27,7 +27,7 @@ pub struct Pipelines {
     cache: Option<PipelineCache>,
 }
 
-/// What pipelines are made with.
+/// Compiles pipelines.
 #[derive(Clone, Debug)]
 struct Maker {
     device: wgpu::Device,
@@ -37,7 +37,7 @@ struct Maker {
 }
 
 impl Pipelines {
-    /// No pipelines yet; `shader_checks` as in [`GpuOptions`](super::GpuOptions).
+    /// Makes an empty cache; `shader_checks` as in [`GpuOptions`](super::GpuOptions).
     pub fn new(device: &wgpu::Device, shader_checks: bool, cache: Option<PipelineCache>) -> Self {
         let mini_batch_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("mini-batch"),
@@ -53,18 +53,18 @@ impl Pipelines {
         Pipelines { made: HashMap::new(), maker, cache }
     }
 
-    /// The layout of group 1: the mini-batch, at a dynamic offset.
+    /// Returns the layout of group 1: the mini-batch, at a dynamic offset.
     pub fn mini_batch_layout(&self) -> &wgpu::BindGroupLayout {
         &self.maker.mini_batch_layout
     }
 
-    /// The pipeline of a kernel whose complete text is `source`; not kept. Errors go to the error
+    /// Compiles a kernel whose complete text is `source`; the pipeline is not cached. Errors go to the error
     /// scope of the caller.
     pub fn make_from(&self, kernel: &Kernel, grid: Grid, source: String) -> Pipeline {
         self.maker.make(kernel, grid, source, kernel.name)
     }
 
-    /// Makes the pipelines that steps lack, several at a time: drivers that compile at once take long.
+    /// Compiles the pipelines that steps lack, in parallel: some drivers take long for each.
     ///
     /// # Errors
     /// A pipeline that the device refuses.
@@ -95,12 +95,12 @@ impl Pipelines {
         Ok(())
     }
 
-    /// The pipeline of a step that is prepared.
+    /// Returns the pipeline of a step that is prepared.
     pub fn get(&self, step: &Step, realization: Option<Realization>) -> Option<&Pipeline> {
         self.made.get(&label(step, realization))
     }
 
-    /// Keeps what was compiled for later runs.
+    /// Saves compiled pipelines for later runs.
     pub fn save(&mut self) {
         if let Some(cache) = &mut self.cache {
             cache.save();
@@ -108,7 +108,7 @@ impl Pipelines {
     }
 }
 
-/// The kernel, its snippets and its variant: what tells pipelines apart.
+/// Returns the key of a pipeline: the kernel, its snippets and its variant.
 fn label(step: &Step, realization: Option<Realization>) -> String {
     let kernel = step.kernel;
     let activation = step.snippets.activation.filter(|_| kernel.uses_activation).map(|a| a.name);
@@ -118,7 +118,7 @@ fn label(step: &Step, realization: Option<Realization>) -> String {
 }
 
 impl Maker {
-    /// A shader module, with or without checks.
+    /// Compiles a shader module, with or without checks.
     fn compile(&self, source: String, label: &str) -> wgpu::ShaderModule {
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.into()) };

@@ -1,10 +1,10 @@
-//! Probes for faults of drivers that nothing reports.
+//! Probes for driver bugs that raise no error.
 
 use anyhow::{Context, Result};
 
 use super::context::GpuContext;
 
-/// Loops of this many iterations are right on every driver known. llvmpipe of Mesa 22 ends loops
+/// Iterations that a loop completes on every known driver. llvmpipe of Mesa 22 ends loops
 /// after 65,535 iterations, counted over all loops of an invocation, without an error.
 pub const LOOP_ITERATIONS_ALWAYS_RIGHT: usize = 65_535;
 
@@ -51,7 +51,7 @@ pub fn long_loops_are_right(context: &GpuContext) -> Result<bool> {
     Ok(found[1] == expected)
 }
 
-/// The same as in the shader: a step that no compiler can foresee the sum of.
+/// Computes one step of the shader's loop, which no compiler can replace by a closed form.
 fn scramble(value: u32, i: u32) -> u32 {
     (value ^ i).wrapping_mul(1_664_525).wrapping_add(1_013_904_223)
 }

@@ -14,7 +14,7 @@ use crate::kernel::MiniBatch;
 use crate::plan::executor::Progress;
 use crate::plan::profile::{Clock, KernelProfile, Profile};
 
-/// The most timestamps of one submission, a pair for each kernel.
+/// Timestamps in one submission at most, a pair for each kernel.
 const TIMESTAMPS: u32 = wgpu::QUERY_SET_MAX_QUERIES;
 
 /// Times kernels, each in a pass of its own, and adds up their times.

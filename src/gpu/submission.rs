@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::plan::executor::{PROGRESS_INTERVAL, Progress};
 
-/// The most mini-batches in one submission.
+/// Capacity of a submission in mini-batches.
 pub const MAX_MINI_BATCHES: usize = 1024;
 
 /// Time of a submission: long enough to hide the cost of submitting, far below the seconds after which
@@ -32,7 +32,7 @@ impl SubmissionLength {
         self.0
     }
 
-    /// Learns that a submission of `count` mini-batches took `time`.
+    /// Adapts the length to a submission of `count` mini-batches that took `time`.
     pub fn learn(&mut self, count: usize, time: Duration) {
         let ratio = TARGET.as_secs_f64() / time.as_secs_f64().max(1e-9);
         let right = (count as f64 * ratio.min(MOST_GROWTH)).round() as usize;

@@ -1,4 +1,4 @@
-//! Tables on disk of what earlier runs measured, by device and name. Their files may be deleted at any time,
+//! Tables on disk of measurements by earlier runs, by device and name. Their files may be deleted at any time,
 //! and are ignored where they make no sense.
 
 use std::collections::BTreeMap;
@@ -16,11 +16,11 @@ use crate::system::cache::{cache_folder, write_whole};
 /// Measurement, and the use of what is remembered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tuning {
-    /// Nothing is measured, read or remembered: choices are made by rule.
+    /// No measurement: nothing is read or remembered, choices are made by rule.
     Off,
-    /// What is not remembered yet is measured.
+    /// Measurement of everything that is not remembered yet.
     Remembered,
-    /// Everything is measured, whatever is remembered.
+    /// Measurement of everything, whatever is remembered.
     Again,
 }
 

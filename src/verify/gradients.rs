@@ -1,11 +1,11 @@
-//! Whether products of factors rounded to 16 bits still find the gradients of a network: what mixed
-//! precision must pass before it trains.
+//! The gradient check that mixed precision must pass before it trains: are the gradients still right when
+//! products read factors rounded to 16 bits?
 //!
 //! A rounding changes a factor by at most r = 2⁻¹⁰ of it, and so a term of a sum by at most 2 r. Terms of
 //! either sign cancel: a sum of `inner` of them is smaller than that of their magnitudes, by a factor of
 //! √inner where the signs are random. So a product is off by at most 2 r √inner of its norm, and a gradient
 //! by the sum of that over all products that lead to it: forward to the output (`n[l-1]` terms), back (`n[l]`
-//! terms) and over the mini-batch. What is off by more has lost numbers: too large for 16 bits, or too small.
+//! terms) and over the mini-batch. A larger difference means overflow or underflow in 16 bits.
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -17,24 +17,24 @@ use crate::network::Topology;
 use crate::training::trainer::{Trainer, Training, epoch_order};
 use crate::verify::distance::{self, Distance, Scale};
 
-/// The most that is allowed, whatever rounding explains: gradients that are half wrong are no use.
+/// Upper bound of the tolerance, whatever rounding explains: gradients that are half wrong are useless.
 const MOST: f64 = 0.5;
 
-/// What came of a check, as in `--json`.
+/// The result of a check, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct GradientCheck {
-    /// The largest difference from the gradients in full precision, relative to them: norms of matrices.
+    /// The largest difference from the gradients in full precision: its norm relative to that of the gradient.
     pub max_relative_difference: f64,
-    /// The parameters of whose gradient that is.
+    /// The parameters with that gradient.
     pub matrix: String,
-    /// The most that it may be.
+    /// The largest difference that passes.
     pub tolerance: f64,
     /// Examples in the mini-batch.
     pub examples: usize,
 }
 
-/// Compares the gradients of the first mini-batch as `trainer` finds them with those that the CPU finds in
-/// full precision. The trainer is left as it was.
+/// Compares the gradients of the first mini-batch with those that the CPU computes in full precision. The
+/// trainer is left as it was.
 ///
 /// # Errors
 /// Gradients that differ by more than rounding explains, or a failing device.
@@ -81,7 +81,7 @@ impl std::fmt::Display for GradientCheck {
     }
 }
 
-/// See the head of this file; for the layer that most products lead to, the first one.
+/// Returns the tolerance for the layer that most products lead to, the first one; see the head of this file.
 fn tolerance(topology: &Topology, m: usize) -> f64 {
     let root = |inner: usize| (inner as f64).sqrt();
     let widths = topology.widths();
