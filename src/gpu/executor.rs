@@ -52,8 +52,8 @@ impl Gpu {
         self.chooser.choices_mut().note(line);
     }
 
-    /// Returns whether the device runs loops of more than [`LOOP_ITERATIONS_ALWAYS_RIGHT`](super::LOOP_ITERATIONS_ALWAYS_RIGHT) iterations to
-    /// their end.
+    /// Returns whether the device runs loops of more than
+    /// [`LOOP_ITERATIONS_ALWAYS_RIGHT`](super::LOOP_ITERATIONS_ALWAYS_RIGHT) iterations to their end.
     ///
     /// # Errors
     /// A failing device.

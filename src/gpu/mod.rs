@@ -1,9 +1,18 @@
 //! The GPU executor: runs a plan as compute dispatches. The only place that says wgpu.
 //!
 //! Every matrix is one storage buffer that stays on the device, every step one bind group made
-//! when the plan is loaded. What changes from one mini-batch to the next is a [`MiniBatch`](crate::kernel::MiniBatch) in a
-//! uniform buffer, picked by a dynamic offset, so that many mini-batches go to the device in one
-//! submission and nothing comes back.
+//! when the plan is loaded. What changes from one mini-batch to the next is a
+//! [`MiniBatch`](crate::kernel::MiniBatch) in a uniform buffer, picked by a dynamic offset, so that many
+//! mini-batches go to the device in one submission and nothing comes back.
+//!
+//! | part | files, bottom to top |
+//! |---|---|
+//! | adapters | `capabilities`, `adapter` |
+//! | the open device | `faults`, `context`, `probe`, `limits` |
+//! | matrices | `memory` |
+//! | loaded plans | `pipeline_cache`, `pipeline`, `schedule`, `dispatch`, `workgroup_loop`, `dispatcher`, `submission`, `loaded` |
+//! | tuning | `options`, `choices`, `measuring`, `agreement`, `chooser` |
+//! | all of it | `profiling`, `executor` |
 
 mod adapter;
 mod agreement;
