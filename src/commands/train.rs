@@ -29,8 +29,8 @@ use report::measured;
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
 
-/// Training that took less tells little of how fast a device is.
-const TELLING: Duration = Duration::from_millis(20);
+/// Shortest training that is recorded as a speed of the device.
+const MIN_TIMED_RUN: Duration = Duration::from_millis(20);
 
 /// Widths of the layers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -189,7 +189,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let report = report(&mut trainer, &training, epochs?, first_step)?;
     let report = Report { precision: options.gpu.precision.name(), gradient_check, ..report };
     if let Some(speed) = report.steps_per_second
-        && report.training_seconds >= TELLING.as_secs_f64()
+        && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
         && !options.gpu.profile
     {
         device::remember(&device, options.gpu, &work, speed);

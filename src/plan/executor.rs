@@ -26,6 +26,15 @@ pub struct DeviceDescription {
     pub software: bool,
 }
 
+impl DeviceDescription {
+    /// Returns the name of the device in caches: a new driver or version of this program makes it another.
+    pub fn cache_key(&self) -> String {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let version = format!("gpu-backprop {}", env!("CARGO_PKG_VERSION"));
+        [self.name.clone(), part(&self.backend), part(&self.driver), version].join(" | ")
+    }
+}
+
 impl std::fmt::Display for DeviceDescription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.backend {
