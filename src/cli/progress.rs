@@ -97,23 +97,23 @@ fn introduction(opening: &Opening<'_>) -> String {
 /// Returns a two-line description of the data and the network.
 pub fn described(data: &Data, topology: &Topology) -> String {
     let split = &data.split;
-    let mut parts = format!("{} to train on", HumanCount(split.training.len() as u64));
-    for (part, name) in [(&split.validation, "to validate"), (&split.test, "to test")] {
+    let mut parts = format!("{} training", HumanCount(split.training.len() as u64));
+    for (part, name) in [(&split.validation, "validation"), (&split.test, "test")] {
         if !part.is_empty() {
             let _ = write!(parts, ", {} {name}", HumanCount(part.len() as u64));
         }
     }
     let targets = match data.dataset.quantities() {
         [] => format!("{} classes", data.dataset.classes()),
-        [one] => format!("learning `{}`", one.name),
-        several => format!("learning {} numbers", several.len()),
+        [one] => format!("target `{}`", one.name),
+        several => format!("{} targets", several.len()),
     };
     let outputs = match topology.output.name {
         same if same == topology.activation.name => String::new(),
         other => format!(" with {other} outputs"),
     };
     format!(
-        "data           {}: {parts}; {} inputs, {targets}\n\
+        "data           {}: {parts} examples; {} inputs, {targets}\n\
          network        {topology}, {} weights and biases, {}{outputs}, {} cost",
         data.name,
         HumanCount(data.dataset.features() as u64),
