@@ -276,12 +276,12 @@ fn another_network_is_caught() {
     }
 }
 
-/// The example of the README runs as it stands there.
+/// The Python example of docs/models.md runs as it stands there.
 #[test]
-fn the_readme() {
+fn the_documentation() {
     let Some(python) = python() else { return };
-    let readme = fs::read_to_string("README.md").expect("README.md");
-    let example = readme.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let models = fs::read_to_string("docs/models.md").expect("docs/models.md");
+    let example = models.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     let folder = Folder::new();
     let [model, onnx] = [folder.text("digits.safetensors"), folder.text("digits.onnx")];
     stdout(&["train", "--epochs", "1", "--device", "cpu", "-q", "-o", &model]);

@@ -133,7 +133,7 @@ pub trait Executor {
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>>;
 
     /// Runs a loaded plan once for each mini-batch, in order, and returns when all are done.
-    /// `progress` is called about every [`PROGRESS_INTERVAL`], and on a GPU after the first submission.
+    /// `progress` is called about every 50 ms, and on a GPU after the first submission.
     ///
     /// # Errors
     /// A failing device.
