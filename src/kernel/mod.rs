@@ -2,7 +2,7 @@
 //!
 //! A [`Kernel`] row says everything both executors need: the WGSL text and how it is bound, the
 //! struct of its parameters, its work group sizes, and its CPU twin (the same computation as plain
-//! Rust, the reference of the GPU tests). `tests/contract.rs` holds each row against its shader.
+//! Rust, the reference of the GPU tests). `tests/ladder/contract.rs` holds each row against its shader.
 
 pub mod product;
 
