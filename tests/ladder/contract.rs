@@ -1,6 +1,7 @@
 //! Every shader is held against its row of the kernel table. Needs no GPU.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use gpu_backprop::backprop::{Desired, Examples, training_plan};
 use gpu_backprop::kernel::product::{Precision, VARIANTS, Variant};
@@ -25,7 +26,7 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
 }
 
 /// The training loop, with the constants of several networks: bytes and floats, aligned or not.
-fn training_loops() -> Vec<Module> {
+fn training_loops() -> impl Iterator<Item = TrainingLoop> {
     let labels = || Matrix::of(Element::U32, "labels", 30, 1);
     let weighted = |classes| Some(Matrix::new("class_weights", 1, classes));
     let networks: [(&[usize], usize, Element, Desired); 6] = [
@@ -36,7 +37,7 @@ fn training_loops() -> Vec<Module> {
         (&[3, 8, 9], 4, Element::F32, Desired::Classes { labels: labels(), weights: weighted(9) }),
         (&[3, 1], 4, Element::F32, Desired::Numbers(Matrix::new("targets", 30, 1))),
     ];
-    let loops = networks.map(|(widths, m, element, desired)| {
+    networks.into_iter().map(|(widths, m, element, desired)| {
         let output = if matches!(desired, Desired::Numbers(_)) { &activation::LINEAR } else { &activation::SIGMOID };
         let topology = Topology::new(widths, &activation::SIGMOID, &cost::QUADRATIC).expect("a network");
         let topology = topology.with_output(output);
@@ -47,13 +48,9 @@ fn training_loops() -> Vec<Module> {
             desired,
         };
         let plan = training_plan(&topology, &examples, m).expect("the shapes fit");
-        let training = TrainingLoop::of(&plan).expect("a training plan");
         assert!(TrainingLoop::of(&fuse(&plan)).is_none(), "only of the primitive plan");
-        let module = parse_text(TRAIN_IN_WORKGROUP.name, &training.source());
-        assert_eq!(shared_memory(&module, TRAIN_IN_WORKGROUP.grid.size()[0]) as usize, training.shared_memory());
-        module
-    });
-    loops.into()
+        TrainingLoop::of(&plan).expect("a training plan")
+    })
 }
 
 /// Every way to compute a kernel.
@@ -89,8 +86,11 @@ fn parse_text(name: &str, source: &str) -> Module {
     module
 }
 
+/// A kernel, a way to compute it, and its parsed shader.
+type Parsed = (&'static Kernel, Option<Realization>, Module);
+
 /// Every kernel, with each combination of snippets, computed in each way.
-fn modules() -> impl Iterator<Item = (&'static Kernel, Option<Realization>, Module)> {
+static MODULES: LazyLock<Vec<Parsed>> = LazyLock::new(|| {
     let each = kernels::PRIMITIVE.into_iter().chain(kernels::FUSED).flat_map(|kernel| {
         combinations(kernel).into_iter().flat_map(move |snippets| {
             realizations(kernel).into_iter().map(move |realization| {
@@ -99,7 +99,11 @@ fn modules() -> impl Iterator<Item = (&'static Kernel, Option<Realization>, Modu
             })
         })
     });
-    each.chain(training_loops().into_iter().map(|module| (&TRAIN_IN_WORKGROUP, None, module)))
+    each.chain(training_loops().map(|training| (&TRAIN_IN_WORKGROUP, None, parse_loop(&training)))).collect()
+});
+
+fn parse_loop(training: &TrainingLoop) -> Module {
+    parse_text(TRAIN_IN_WORKGROUP.name, &training.source())
 }
 
 /// Bytes of work group memory, where an array may be as long as the work group is wide.
@@ -120,7 +124,7 @@ fn bound(module: &Module, group: u32, binding: u32) -> Option<(&str, AddressSpac
         .global_variables
         .iter()
         .find(|(_, variable)| variable.binding.is_some_and(|at| (at.group, at.binding) == (group, binding)))?;
-    Some((variable.name.as_deref()?, variable.space, &module.types[variable.ty].inner))
+    Some((variable.name.as_deref()?, variable.space, module.types[variable.ty].inner))
 }
 
 fn assert_struct(module: &Module, what: &str, inner: &TypeInner, fields: &[Field]) {
@@ -129,7 +133,7 @@ fn assert_struct(module: &Module, what: &str, inner: &TypeInner, fields: &[Field
         .iter()
         .map(|member| Field {
             name: Box::leak(member.name.clone().expect("members have names").into_boxed_str()),
-            wgsl: scalar(&module.types[member.ty].inner),
+            wgsl: scalar(module.types[member.ty].inner),
             offset: member.offset as usize,
         })
         .collect();
@@ -205,16 +209,16 @@ fn fused_kernels_replace_primitives() {
 }
 
 fn the_entry_point_has_the_name_of_the_row() {
-    for (kernel, _, module) in modules() {
+    for (kernel, _, module) in &*MODULES {
         let entry_points: Vec<_> = module.entry_points.iter().map(|entry| (entry.name.as_str(), entry.stage)).collect();
         assert_eq!(entry_points, [(kernel.entry_point(), ShaderStage::Compute)]);
     }
 }
 
 fn shared_memory_is_what_the_variant_says() {
-    for (kernel, realization, module) in modules() {
-        let Some(Realization { variant, precision, .. }) = realization else { continue };
-        let bytes = shared_memory(&module, variant.grid.size()[0]);
+    for (kernel, realization, module) in &*MODULES {
+        let Some(Realization { variant, precision, .. }) = *realization else { continue };
+        let bytes = shared_memory(module, variant.grid.size()[0]);
         match precision {
             Precision::Full => assert_eq!(bytes, variant.shared_memory, "{} by {}", kernel.name, variant.name),
             Precision::Mixed => assert!(bytes <= variant.shared_memory, "{} by {}", kernel.name, variant.name),
@@ -223,11 +227,18 @@ fn shared_memory_is_what_the_variant_says() {
     }
 }
 
+fn shared_memory_is_what_the_loop_says() {
+    for training in training_loops() {
+        let bytes = shared_memory(&parse_loop(&training), TRAIN_IN_WORKGROUP.grid.size()[0]);
+        assert_eq!(bytes as usize, training.shared_memory());
+    }
+}
+
 fn bindings_are_those_of_the_row() {
-    for (kernel, _, module) in modules() {
+    for (kernel, _, module) in &*MODULES {
         for (number, binding) in (1..).zip(kernel.bindings) {
             let what = format!("{}: binding {number}", kernel.name);
-            let (name, space, inner) = bound(&module, 0, number).unwrap_or_else(|| panic!("{what} is missing"));
+            let (name, space, inner) = bound(module, 0, number).unwrap_or_else(|| panic!("{what} is missing"));
             assert_eq!(name, binding.name, "{what}");
             let access = match binding.access {
                 Access::Read => StorageAccess::LOAD,
@@ -254,15 +265,15 @@ fn bindings_are_those_of_the_row() {
 }
 
 fn params_have_the_same_members_on_both_sides() {
-    for (kernel, _, module) in modules() {
-        let (name, space, inner) = bound(&module, 0, 0).unwrap_or_else(|| panic!("{} has no params", kernel.name));
+    for (kernel, _, module) in &*MODULES {
+        let (name, space, inner) = bound(module, 0, 0).unwrap_or_else(|| panic!("{} has no params", kernel.name));
         assert_eq!((name, space), ("params", AddressSpace::Uniform), "{}", kernel.name);
-        assert_struct(&module, &format!("the params of {}", kernel.name), inner, kernel.params);
-        match bound(&module, 1, 0) {
+        assert_struct(module, &format!("the params of {}", kernel.name), inner, kernel.params);
+        match bound(module, 1, 0) {
             Some((name, space, inner)) => {
                 assert!(kernel.reads_mini_batch, "{} reads the mini-batch, its row denies it", kernel.name);
                 assert_eq!((name, space), ("mini_batch", AddressSpace::Uniform), "{}", kernel.name);
-                assert_struct(&module, &format!("the mini-batch of {}", kernel.name), inner, MiniBatch::FIELDS);
+                assert_struct(module, &format!("the mini-batch of {}", kernel.name), inner, MiniBatch::FIELDS);
             }
             None => assert!(!kernel.reads_mini_batch, "{} has no mini-batch, its row claims one", kernel.name),
         }
@@ -270,8 +281,8 @@ fn params_have_the_same_members_on_both_sides() {
 }
 
 fn work_group_sizes_come_from_the_row() {
-    for (kernel, realization, module) in modules() {
-        let grid = kernel.grid(realization);
+    for (kernel, realization, module) in &*MODULES {
+        let grid = kernel.grid(*realization);
         let names: BTreeSet<&str> =
             module.overrides.iter().map(|(_, constant)| constant.name.as_deref().expect("a name")).collect();
         let constants = grid.constants();
@@ -298,7 +309,7 @@ fn work_group_sizes_come_from_the_row() {
 }
 
 fn snippets_are_used_where_the_row_says_so() {
-    for (kernel, _, module) in modules() {
+    for (kernel, _, module) in &*MODULES {
         let functions: BTreeSet<&str> =
             module.functions.iter().map(|(_, function)| function.name.as_deref().expect("a name")).collect();
         let calls = |name| kernel.shader.contains(&format!("{name}("));
@@ -321,6 +332,7 @@ trials! {
         fused_kernels_replace_primitives,
         the_entry_point_has_the_name_of_the_row,
         shared_memory_is_what_the_variant_says,
+        shared_memory_is_what_the_loop_says,
         bindings_are_those_of_the_row,
         params_have_the_same_members_on_both_sides,
         work_group_sizes_come_from_the_row,
