@@ -6,7 +6,8 @@ use gpu_backprop::network::activation::{LINEAR, SIGMOID};
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
 
-use super::{MEAN_MAGNITUDE, random, random_below, sum_tolerance};
+use crate::closeness::{MEAN_MAGNITUDE, sum_tolerance};
+use crate::numbers::{random, random_below};
 
 /// One kernel on one shape.
 pub struct Case {

@@ -2,7 +2,6 @@
 //!
 //! It shares nothing with the program: no plan, no kernel, no matrix type. Layers are numbered as
 //! the book's code does it, from 0 for the first weights.
-#![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 pub type Vector = Vec<f64>;
 /// Rows of a matrix.

@@ -1,0 +1,36 @@
+//! The built binary: its commands, models and messages.
+
+#![deny(dead_code)]
+
+#[macro_use]
+#[path = "../common/harness.rs"]
+mod harness;
+
+#[path = "../common/files.rs"]
+mod files;
+#[path = "../common/program.rs"]
+mod program;
+
+mod commands;
+mod errors;
+mod evaluate;
+mod models;
+mod onnx;
+mod predict;
+mod python;
+mod regression;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::run([
+        commands::trials(),
+        errors::trials(),
+        evaluate::trials(),
+        models::trials(),
+        onnx::trials(),
+        predict::trials(),
+        python::trials(),
+        regression::trials(),
+    ])
+}

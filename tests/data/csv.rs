@@ -1,0 +1,196 @@
+//! Tables to learn from.
+
+use crate::program::{Folder, json, stdout};
+use gpu_backprop::data::preprocessing::{Columns, Values};
+use gpu_backprop::data::table::TableOptions;
+use gpu_backprop::data::{Data, Inputs, Preprocessing, Scale, Source, open};
+
+const IRIS: &str = "tests/fixtures/iris.csv";
+
+fn source(path: &str, target: &str) -> Source {
+    let table = TableOptions { targets: vec![target.into()], ..TableOptions::default() };
+    Source { data: Some(path.into()), table, ..Source::default() }
+}
+
+fn floats(data: &Data) -> &[f32] {
+    match data.dataset.inputs() {
+        Inputs::Floats(values) => values,
+        Inputs::Bytes { .. } | Inputs::Mapped(_) => panic!("tables are floats"),
+    }
+}
+
+fn columns(data: &Data) -> &Columns {
+    match data.dataset.preprocessing() {
+        Preprocessing::Columns(columns) => columns,
+        other => panic!("{other:?} of a table"),
+    }
+}
+
+#[test]
+fn iris_is_learned_well_whatever_the_seed() {
+    for seed in ["0", "1", "2"] {
+        let report = json(&[
+            "train", IRIS, "--target", "species", "--test", "0.2", "--epochs", "60", "--seed", seed, "--device", "cpu",
+            "--json",
+        ]);
+        assert_eq!(report["layers"], serde_json::json!([4, 30, 3]));
+        assert_eq!(report["test_examples"], 30);
+        assert!(report["test_accuracy"].as_f64().expect("a test accuracy") >= 0.9, "seed {seed}: {report}");
+    }
+}
+
+/// The same table, written in other ways, is the same data.
+#[test]
+fn dialects_are_found_out() {
+    let folder = Folder::new();
+    let text = std::fs::read_to_string(IRIS).expect("iris");
+    let quoted: String = text
+        .lines()
+        .map(|line| line.split(',').map(|field| format!("\"{field}\"")).collect::<Vec<_>>().join(",") + "\n")
+        .collect();
+    let expected = open(&source(IRIS, "species")).expect("iris");
+    for (name, other) in [
+        ("semicolons", text.replace(',', ";")),
+        ("tabs", text.replace(',', "\t")),
+        ("bars", text.replace(',', "|")),
+        ("spaces", text.replace(',', " , ")),
+        ("crlf", text.replace('\n', "\r\n")),
+        ("bom", format!("\u{feff}{text}")),
+        ("quotes", quoted),
+        ("no-newline", text.trim_end().to_string()),
+    ] {
+        let found = open(&source(&folder.file(name, other.as_bytes()), "species")).expect(name);
+        assert_eq!(found.dataset, expected.dataset, "{name}");
+    }
+    // Without a header columns are numbers, found out or said.
+    let body = text.split_once('\n').expect("lines").1;
+    let path = folder.file("no-header", body.as_bytes());
+    let found = open(&source(&path, "5")).expect("no header");
+    assert_eq!(floats(&found), floats(&expected));
+    let mut said = source(&path, "5");
+    said.table.no_header = true;
+    assert_eq!(open(&said).expect("no header").dataset, found.dataset);
+}
+
+const PEOPLE: &str = "\
+id,age,colour,size,class
+1,20,red,1,yes
+2,40,blue,2,no
+3,,red,1,yes
+4,30,,2,no
+5,50,green,1,yes
+6,60,blue,2,no
+";
+
+#[test]
+fn text_is_one_hot_and_missing_values_are_the_mean_if_asked_for() {
+    let folder = Folder::new();
+    let mut source = source(&folder.file("people.csv", PEOPLE.as_bytes()), "class");
+    let error = format!("{:#}", open(&source).expect_err("a missing value"));
+    assert!(error.contains("row 3 (line 4), column `age`: the value is missing; --missing mean"), "{error}");
+
+    source.table.mean_for_missing = true;
+    source.table.ignored = vec!["id".into()];
+    source.table.categorical = vec!["size".into()];
+    source.scale = Some(Scale::None);
+    let data = open(&source).expect("people");
+    assert_eq!(
+        columns(&data).feature_names(),
+        ["age", "colour=blue", "colour=green", "colour=red", "size=1", "size=2"]
+    );
+    let expected: [[f32; 6]; 6] = [
+        [20.0, 0.0, 0.0, 1.0, 1.0, 0.0],
+        [40.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        [40.0, 0.0, 0.0, 1.0, 1.0, 0.0],
+        [30.0, 0.0, 0.0, 0.0, 0.0, 1.0],
+        [50.0, 0.0, 1.0, 0.0, 1.0, 0.0],
+        [60.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+    ];
+    assert_eq!(floats(&data), expected.as_flattened());
+    assert_eq!(data.dataset.labels(), [1, 0, 1, 0, 1, 0]);
+    assert_eq!([data.dataset.class_name(0), data.dataset.class_name(1)], ["no", "yes"]);
+}
+
+#[test]
+fn preprocessing_is_fitted_on_the_training_part_alone() {
+    let folder = Folder::new();
+    // The odd classes have a value that is far from all others: should it be in the test part, it
+    // must not be in the mean.
+    let mut text = "x,c\n".to_string();
+    (0..20)
+        .for_each(|i| text += &format!("{},{}\n", if i == 7 { 1000 } else { i }, if i % 2 == 1 { "b" } else { "a" }));
+    let path = folder.file("far.csv", text.as_bytes());
+    let mut seen = [false; 2];
+    for seed in 0..20 {
+        let data = open(&Source { test: Some(gpu_backprop::data::Part::Fraction(0.4)), seed, ..source(&path, "c") })
+            .expect("data");
+        let training: Vec<f64> =
+            data.split.training.iter().map(|&i| if i == 7 { 1000.0 } else { f64::from(i) }).collect();
+        let mean = training.iter().sum::<f64>() / training.len() as f64;
+        let Values::Number { offset, .. } = columns(&data).columns[0].values else { panic!("a number") };
+        assert!((offset - mean).abs() < 1e-9 * mean, "{offset} and {mean}");
+        seen[usize::from(training.contains(&1000.0))] = true;
+        // What is fitted is then applied to all parts.
+        let activations: f64 = data.split.training.iter().map(|&i| f64::from(floats(&data)[i as usize])).sum();
+        assert!(activations.abs() < 1e-4, "{activations}");
+    }
+    assert_eq!(seen, [true; 2]);
+}
+
+#[test]
+fn classes_are_in_the_order_of_numbers_or_text() {
+    let folder = Folder::new();
+    let names = |classes: &[&str]| {
+        let rows: String = (0..).zip(classes).map(|(i, class)| format!("{i},{class}\n")).collect();
+        let data = open(&source(&folder.file("classes.csv", format!("x,c\n{rows}").as_bytes()), "c")).expect("data");
+        (0..data.dataset.classes()).map(|class| data.dataset.class_name(class).into_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["10", "9", "9.0", "-1"]), ["-1", "9", "10"]);
+    assert_eq!(names(&["10", "9", "x"]), ["10", "9", "x"]);
+}
+
+#[test]
+fn a_file_for_testing_is_matched_by_name() {
+    let folder = Folder::new();
+    let text = std::fs::read_to_string(IRIS).expect("iris");
+    // Columns in another order, and one more.
+    let shuffled: String = text
+        .lines()
+        .enumerate()
+        .map(|(i, line)| {
+            let fields: Vec<&str> = line.split(',').collect();
+            let more = if i == 0 { "id".to_string() } else { i.to_string() };
+            format!("{},{more},{},{},{},{}\n", fields[4], fields[3], fields[0], fields[2], fields[1])
+        })
+        .collect();
+    let test = folder.file("shuffled.csv", shuffled.as_bytes());
+    let mut with_test = source(IRIS, "species");
+    with_test.test = Some(gpu_backprop::data::Part::Files { examples: test.into(), labels: None });
+    let data = open(&with_test).expect("iris twice");
+    assert_eq!(data.dataset.len(), 300);
+    let (first, second) = floats(&data).split_at(4 * 150);
+    assert_eq!(first, second);
+    assert_eq!(data.dataset.labels()[..150], data.dataset.labels()[150..]);
+    assert_eq!(data.split.test, (150..300).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_limit_keeps_a_part_of_every_class() {
+    let data = open(&Source { limit: Some(30), ..source(IRIS, "species") }).expect("iris");
+    assert_eq!(data.dataset.len(), 30);
+    let of = |class| data.dataset.labels().iter().filter(|&&label| label == class).count();
+    assert_eq!([of(0), of(1), of(2)], [10, 10, 10]);
+    let digits = stdout(&["train", "--limit", "100", "--epochs", "1", "--device", "cpu", "-q"]);
+    assert!(digits.contains("of 20 correct"), "{digits}");
+}
+
+#[test]
+fn arrays_can_be_scaled_too() {
+    let train = |scale: &str| {
+        json(&["train", "--scale", scale, "--epochs", "2", "--device", "cpu", "--json"])["weights_sha256"].clone()
+    };
+    let usual = json(&["train", "--epochs", "2", "--device", "cpu", "--json"])["weights_sha256"].clone();
+    assert_eq!(train("unit"), usual);
+    assert_ne!(train("zscore"), usual);
+    assert_ne!(train("none"), usual);
+}

@@ -1,0 +1,22 @@
+//! Data: every format, the memory that reading takes, and data that is larger than a device.
+
+#![deny(dead_code)]
+
+#[path = "../common/archive.rs"]
+mod archive;
+#[path = "../common/files.rs"]
+mod files;
+#[path = "../common/numbers.rs"]
+mod numbers;
+#[path = "../common/program.rs"]
+mod program;
+
+mod csv;
+mod formats;
+#[cfg(target_os = "linux")]
+mod measured;
+mod memory;
+mod npy;
+mod parquet;
+mod streaming;
+mod tables;

@@ -1,0 +1,362 @@
+//! Comparing two devices: correct ones agree, and of planted faults each is named.
+
+use crate::doubles::{Fault, Faulty, Silent};
+use crate::harness::AdapterUnderTest;
+use crate::numbers::{random, random_below};
+use crate::program::{json, run, stdout};
+use crate::{cases, primitive};
+use gpu_backprop::backprop::training_plan;
+use gpu_backprop::commands::compare::{Comparison, compare};
+use gpu_backprop::commands::train::Training;
+use gpu_backprop::cpu::Cpu;
+use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::gpu::GpuOptions;
+use gpu_backprop::kernel::product::Precision;
+use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::{Initialization, Parameters, Topology};
+use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::plan::{Element, Equation, Matrix, Step};
+use gpu_backprop::rewrite::fuse::{KernelSet, fuse};
+use gpu_backprop::system::error::Diverged;
+use gpu_backprop::training::trainer::{Hyperparameters, examples_of};
+use gpu_backprop::verify::lockstep::Side;
+use gpu_backprop::verify::lockstep::{self, Difference};
+use gpu_backprop::verify::rounding::Analysis;
+
+const WIDTHS: [usize; 4] = [6, 5, 4, 3];
+const BATCH: usize = 7;
+/// Two whole mini-batches and a ragged one.
+const EXAMPLES: usize = 17;
+
+fn data() -> Data {
+    let labels = [vec![2], random_below(2, EXAMPLES - 1, 3)].concat();
+    Data {
+        name: "random".into(),
+        dataset: Dataset::new(Inputs::Floats(random(1, EXAMPLES * WIDTHS[0])), WIDTHS[0], labels).expect("a data set"),
+        split: Split::all_training(0..EXAMPLES),
+    }
+}
+
+/// Calls `with` with a small training.
+fn with_training<T>(with: impl FnOnce(&Training<'_>) -> T) -> T {
+    let data = data();
+    let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
+    let initial = Parameters::random(&topology, Initialization::Scaled, 5).expect("memory");
+    let hyperparameters = Hyperparameters { batch: BATCH, eta: 1.5, seed: 5 };
+    with(&Training { data: &data, topology: &topology, initial: &initial, hyperparameters })
+}
+
+/// The number of the step that writes `matrix` by `kernel`, counted from 1.
+fn step_number(kernels: KernelSet, kernel: &str, matrix: &str) -> usize {
+    with_training(|training| {
+        let order = Matrix::of(Element::U32, "training_order", EXAMPLES, 1);
+        let examples = examples_of(&training.data.dataset, training.topology, &order);
+        let plan = training_plan(training.topology, &examples, BATCH).expect("the shapes fit");
+        let steps = if kernels == KernelSet::Fused { fuse(&plan).steps } else { plan.steps };
+        let writes = |step: &Step| step.outputs().any(|output| &*output.name == matrix);
+        1 + steps.iter().position(|step| step.kernel.name == kernel && writes(step)).expect("such a step")
+    })
+}
+
+fn side(executor: &mut dyn Executor, kernels: KernelSet) -> Side<'_> {
+    Side { executor, kernels, precision: Precision::Full }
+}
+
+fn in_lockstep<'e>(one: Side<'e>, other: Side<'e>, mini_batches: usize) -> Option<Difference> {
+    let mut sides = [one, other];
+    with_training(|training| lockstep::run(&mut sides, training, mini_batches).expect("it runs").first_difference)
+}
+
+fn trained<'e>(one: Side<'e>, other: Side<'e>, epochs: usize) -> Comparison {
+    with_training(|training| compare([one, other], training, epochs, None, &mut Silent).expect("it runs"))
+}
+
+/// A planted fault, and where it must be found.
+struct Planted {
+    fault: Fault,
+    kernel: &'static str,
+    matrix: &'static str,
+    equation: Equation,
+    row: usize,
+    column: usize,
+    mini_batch: usize,
+}
+
+const PRIMITIVE_FAULTS: [Planted; 9] = [
+    planted(Fault::Sign, "hadamard", "delta4", Equation::Bp1, (0, 0)),
+    planted(Fault::Sign, "column_sum", "nabla_b3", Equation::Bp3, (0, 0)),
+    planted(Fault::SwappedIndex, "matmul", "nabla_a3", Equation::Bp2, (1, 2)),
+    planted(Fault::SwappedIndex, "outer_product", "nabla_w2", Equation::Bp4, (1, 2)),
+    planted(Fault::MissingFactor(BATCH), "sgd", "w3", Equation::Descent, (0, 0)),
+    planted(Fault::LastColumn, "activate", "a3", Equation::Feedforward, (0, 3)),
+    planted(Fault::NotWritten, "sgd", "b4", Equation::Descent, (0, 0)),
+    Planted { mini_batch: 2, ..planted(Fault::StaleRead, "matmul", "z3", Equation::Feedforward, (0, 0)) },
+    planted(Fault::Nan, "gather", "a1", Equation::Examples, (1, 0)),
+];
+
+const FUSED_FAULTS: [Planted; 3] = [
+    planted(Fault::Sign, "dense_forward_error", "delta4", Equation::Bp1, (0, 0)),
+    planted(Fault::SwappedIndex, "backpropagate_error", "delta3", Equation::Bp2, (1, 2)),
+    planted(Fault::MissingFactor(BATCH), "outer_product_update", "w2", Equation::Descent, (0, 0)),
+];
+
+const fn planted(
+    fault: Fault,
+    kernel: &'static str,
+    matrix: &'static str,
+    equation: Equation,
+    (row, column): (usize, usize),
+) -> Planted {
+    Planted { fault, kernel, matrix, equation, row, column, mini_batch: 1 }
+}
+
+fn assert_named(what: &str, planted: &Planted, kernels: KernelSet, found: Option<Difference>, wrong_device: usize) {
+    let what = format!("{what}: {:?} in {} of {}", planted.fault, planted.kernel, planted.matrix);
+    let found = found.unwrap_or_else(|| panic!("{what} was not found"));
+    assert_eq!((&*found.kernel, &*found.matrix), (planted.kernel, planted.matrix), "{what}: {found:?}");
+    assert_eq!(found.mini_batch, Some(planted.mini_batch), "{what}: {found:?}");
+    assert_eq!(found.step, Some(step_number(kernels, planted.kernel, planted.matrix)), "{what}: {found:?}");
+    assert_eq!(found.equation, planted.equation.to_string(), "{what}: {found:?}");
+    assert_eq!((found.row, found.column), (planted.row, planted.column), "{what}: {found:?}");
+    assert_eq!(found.wrong_device, Some(wrong_device), "{what}: {found:?}");
+}
+
+fn each_planted_fault_is_named() {
+    let twins = Cpu::of_twins;
+    for planted in &PRIMITIVE_FAULTS {
+        let mut faulty = Faulty::new(twins(), planted.kernel, planted.matrix, planted.fault);
+        let mut right = twins();
+        let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut right, KernelSet::Primitive), 2);
+        assert_named("twins", planted, KernelSet::Primitive, found, 0);
+    }
+    for planted in &FUSED_FAULTS {
+        let mut faulty = Faulty::new(Cpu::new(1), planted.kernel, planted.matrix, planted.fault);
+        // Whichever of the two devices is wrong.
+        let found = in_lockstep(side(&mut twins(), KernelSet::Primitive), side(&mut faulty, KernelSet::Fused), 2);
+        assert_named("fused", planted, KernelSet::Fused, found, 1);
+    }
+}
+
+fn each_planted_fault_is_named_on_an_adapter(adapter: &AdapterUnderTest) {
+    let what = adapter.description().to_string();
+    // One device for all of them: kernels are compiled once.
+    let mut faulty = Faulty::new(adapter.open(primitive()).expect("the adapter opens"), "", "", Fault::Sign);
+    for planted in &PRIMITIVE_FAULTS {
+        (faulty.kernel, faulty.matrix, faulty.fault, faulty.last) =
+            (planted.kernel, planted.matrix, planted.fault, None);
+        let mut twins = Cpu::of_twins();
+        let (one, other) = (side(&mut faulty, KernelSet::Primitive), side(&mut twins, KernelSet::Primitive));
+        assert_named(&what, planted, KernelSet::Primitive, in_lockstep(one, other, 2), 0);
+    }
+    let mut faulty = Faulty::new(adapter.open(GpuOptions::default()).expect("the adapter opens"), "", "", Fault::Sign);
+    for planted in &FUSED_FAULTS {
+        (faulty.kernel, faulty.matrix, faulty.fault) = (planted.kernel, planted.matrix, planted.fault);
+        let mut cpu = Cpu::new(1);
+        let (one, other) = (side(&mut faulty, KernelSet::Fused), side(&mut cpu, KernelSet::Fused));
+        assert_named(&what, planted, KernelSet::Fused, in_lockstep(one, other, 2), 0);
+    }
+}
+
+/// Fused steps against primitive ones: a wrong primitive kernel is named itself, with the step of the
+/// fused plan that it is a part of.
+fn a_wrong_part_of_a_fused_step_is_named() {
+    let faults = [
+        (
+            planted(Fault::Sign, "activate_prime", "sigma_prime3", Equation::Bp2, (0, 0)),
+            "backpropagate_error",
+            "delta3",
+        ),
+        (planted(Fault::SwappedIndex, "matmul", "z4", Equation::Feedforward, (1, 2)), "dense_forward_error", "a4"),
+        (planted(Fault::Sign, "outer_product", "nabla_w3", Equation::Bp4, (0, 0)), "outer_product_update", "w3"),
+    ];
+    for (planted, fused, output) in faults {
+        let mut faulty = Faulty::new(Cpu::of_twins(), planted.kernel, planted.matrix, planted.fault);
+        let mut cpu = Cpu::new(1);
+        let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut cpu, KernelSet::Fused), 2);
+        let found = found.expect("it is found");
+        assert_eq!((&*found.kernel, &*found.matrix), (planted.kernel, planted.matrix), "{found:?}");
+        assert_eq!((found.row, found.column), (planted.row, planted.column), "{found:?}");
+        assert_eq!(found.equation, planted.equation.to_string(), "{found:?}");
+        assert_eq!((found.mini_batch, found.wrong_device), (Some(1), Some(0)), "{found:?}");
+        let position = step_number(KernelSet::Fused, fused, output);
+        assert_eq!(found.step, Some(position), "{found:?}");
+    }
+}
+
+/// A step that is right by itself, but not where others run before it: a barrier that is missing.
+fn a_fault_between_steps_is_found_in_the_whole() {
+    let mut faulty = Faulty::new(Cpu::of_twins(), "sgd", "w3", Fault::NotWritten);
+    faulty.only_together = true;
+    let mut right = Cpu::of_twins();
+    let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut right, KernelSet::Primitive), 2);
+    let found = found.expect("it is found");
+    assert_eq!((found.mini_batch, found.step, &*found.matrix), (Some(1), None, "w3"), "{found:?}");
+}
+
+fn a_wrong_count_is_found_in_the_evaluation() {
+    let mut faulty = Faulty::new(Cpu::of_twins(), "number_correct", "counts", Fault::OffByOne);
+    let mut right = Cpu::of_twins();
+    let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut right, KernelSet::Primitive), 1);
+    let found = found.expect("it is found");
+    assert_eq!((found.mini_batch, &*found.equation, &*found.kernel), (None, "evaluation", "number_correct"));
+    assert_eq!((found.values[0], found.tolerance), (found.values[1] + 1.0, 0.0), "{found:?}");
+}
+
+/// Mini-batches past the end of an epoch: the ragged one too.
+const MINI_BATCHES: usize = 4;
+
+fn the_cpu_agrees_with_the_twins_step_by_step() {
+    let mut reference = Cpu::of_twins();
+    let mut cpu = Cpu::new(2);
+    let found = in_lockstep(side(&mut cpu, KernelSet::Fused), side(&mut reference, KernelSet::Primitive), MINI_BATCHES);
+    assert_eq!(found, None);
+}
+
+fn correct_devices_agree_step_by_step_and_after_training(adapter: &AdapterUnderTest) {
+    let mut cpu = Cpu::new(2);
+    let what = adapter.description();
+    let mut separate = adapter.open(primitive()).expect("the adapter opens");
+    let mut fused = adapter.open(GpuOptions::default()).expect("the adapter opens");
+    let (one, other) = (side(&mut separate, KernelSet::Primitive), side(&mut cpu, KernelSet::Fused));
+    assert_eq!(in_lockstep(one, other, MINI_BATCHES), None, "{what}");
+    let (one, other) = (side(&mut fused, KernelSet::Fused), side(&mut cpu, KernelSet::Fused));
+    assert_eq!(in_lockstep(one, other, MINI_BATCHES), None, "{what}");
+    let (one, other) = (side(&mut fused, KernelSet::Fused), side(&mut separate, KernelSet::Primitive));
+    assert_eq!(in_lockstep(one, other, 1), None, "{what}");
+    let comparison = trained(side(&mut fused, KernelSet::Fused), side(&mut cpu, KernelSet::Fused), 2);
+    assert!(comparison.within_tolerance && !comparison.amplifies_rounding, "{what}: {comparison:?}");
+}
+
+fn training_with_a_fault_is_beyond_the_tolerance() {
+    let trained = |fault| {
+        let mut faulty = Faulty::new(Cpu::of_twins(), "sgd", "w3", fault);
+        trained(side(&mut faulty, KernelSet::Primitive), side(&mut Cpu::new(1), KernelSet::Fused), 2)
+    };
+    let comparison = trained(Fault::MissingFactor(BATCH));
+    assert!(!comparison.within_tolerance, "{comparison:?}");
+    let epoch = &comparison.epochs[0];
+    assert!(epoch.max_relative_weight_difference > epoch.tolerance && epoch.matrix == "w3", "{epoch:?}");
+    // NaN on one device alone.
+    let comparison = trained(Fault::Nan);
+    assert_eq!((comparison.diverged_device, comparison.within_tolerance), (Some(0), false));
+    // On both: no difference between them.
+    let mut faulty = [0, 1].map(|_| Faulty::new(Cpu::of_twins(), "sgd", "w3", Fault::Nan));
+    let sides = faulty.each_mut().map(|faulty| side(faulty, KernelSet::Primitive));
+    let error = with_training(|training| compare(sides, training, 1, None, &mut Silent).expect_err("NaN"));
+    assert!(error.is::<Diverged>(), "{error:#}");
+}
+
+/// Every primitive kernel has an analysis, and stays within its bounds.
+fn kernels_of_the_cpu_round_within_their_bounds() {
+    check_bounds(&mut [&mut Cpu::of_twins(), &mut Cpu::new(1)]);
+}
+
+fn kernels_round_within_their_bounds(adapter: &AdapterUnderTest) {
+    check_bounds(&mut [&mut adapter.open(primitive()).expect("the adapter opens")]);
+}
+
+fn check_bounds(executors: &mut [&mut dyn Executor]) {
+    for case in cases::all().iter().filter(|case| case.plan.steps[0].output().len() < 100_000) {
+        let step = &case.plan.steps[0];
+        let output = step.output();
+        let mut analysis = Analysis::default();
+        case.inputs.iter().for_each(|(matrix, bytes)| analysis.give(matrix, bytes.clone()));
+        if let Some(before) = &case.before {
+            analysis.give(output, bytemuck::cast_slice(before).to_vec());
+        }
+        analysis.apply(step, case.mini_batch, false).expect("an analysis");
+        let Some(computed) = analysis.computed(output) else { continue };
+        for executor in &mut *executors {
+            let what = format!("{} on {}", case.plan.name, executor.device());
+            executor.load(std::slice::from_ref(&case.plan)).expect(&what);
+            for (matrix, bytes) in &case.inputs {
+                executor.write_bytes(matrix, bytes).expect(&what);
+            }
+            if let Some(before) = &case.before {
+                executor.write(output, before).expect(&what);
+            }
+            executor.run(0, &[case.mini_batch], &mut |_| ()).expect(&what);
+            let found: Vec<f32> = executor.read(output).expect(&what);
+            for (i, &found) in found.iter().enumerate() {
+                let (value, error) = (computed.values[i], computed.errors[i]);
+                let within = error == f64::INFINITY || (f64::from(found) - value).abs() <= error;
+                assert!(within, "{what}: entry {i} is {found:e}, not within {error:e} of {value:e}");
+            }
+        }
+    }
+}
+
+fn compare_json_has_every_field_of_the_contract() {
+    check_fields(&["cpu,cpu:primitive".to_string()]);
+}
+
+fn compare_json_of_an_adapter_has_every_field_of_the_contract(adapter: &AdapterUnderTest) {
+    let number = &adapter.number;
+    check_fields(&[format!("{number},cpu"), format!("{number}:fused,{number}:primitive")]);
+}
+
+fn check_fields(pairs: &[String]) {
+    let fields = ["adapter", "backend", "seed", "layers", "epochs", "test_accuracy", "weights_sha256"];
+    for devices in pairs {
+        let flags = ["compare", "--json", "--hidden", "9", "--epochs", "2", "--lockstep", "2", "--devices", devices];
+        let report = json(&[&flags[..], &["--tune", "off", "-q"]].concat());
+        assert_eq!(report["within_tolerance"], true, "{report}");
+        assert!(report["first_difference"].is_null(), "{report}");
+        assert!(report["speed_ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{report}");
+        assert_eq!(report["devices"].as_array().map(Vec::len), Some(2));
+        for device in report["devices"].as_array().expect("devices") {
+            assert!(fields.iter().all(|&field| device.get(field).is_some()), "{device}");
+            assert_eq!(device["layers"], serde_json::json!([64, 9, 10]));
+        }
+        let epochs = report["epochs"].as_array().expect("epochs");
+        assert_eq!(epochs.len(), 2);
+        for epoch in epochs {
+            let difference = epoch["max_relative_weight_difference"].as_f64().expect("a number");
+            assert!(difference <= epoch["tolerance"].as_f64().expect("a number"), "{epoch}");
+        }
+    }
+}
+
+/// The first device computes the same as `train` alone, and the second likewise.
+fn both_train_as_train_does() {
+    let flags = ["--json", "--epochs", "2", "--seed", "3", "--batch", "11"];
+    let compared = json(&[&["compare", "--devices", "cpu,cpu"], &flags[..]].concat());
+    let trained = json(&[&["train", "--device", "cpu"], &flags[..]].concat());
+    for device in compared["devices"].as_array().expect("devices") {
+        assert_eq!(device["weights_sha256"], trained["weights_sha256"]);
+        assert_eq!(device["epochs"][1]["train_cost"], trained["epochs"][1]["train_cost"]);
+    }
+    assert_eq!(compared["epochs"][1]["max_relative_weight_difference"], 0.0);
+}
+
+fn the_text_says_what_agrees() {
+    let text = stdout(&["compare", "--devices", "cpu,cpu:primitive", "--epochs", "1", "--lockstep", "1"]);
+    for part in ["A   ", "B   ", "lockstep ", " 1/1 ", "steps/s", "A and B agree within rounding"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    // Rounding that grows without bound is neither an error nor passed over.
+    let flags = ["compare", "--devices", "cpu,cpu:primitive", "--epochs", "4", "--eta", "30", "--init", "large"];
+    let output = run(&flags);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("amplifies rounding"), "{output:?}");
+}
+
+trials! {
+    once:
+        each_planted_fault_is_named,
+        a_wrong_part_of_a_fused_step_is_named,
+        a_fault_between_steps_is_found_in_the_whole,
+        a_wrong_count_is_found_in_the_evaluation,
+        the_cpu_agrees_with_the_twins_step_by_step,
+        training_with_a_fault_is_beyond_the_tolerance,
+        kernels_of_the_cpu_round_within_their_bounds,
+        compare_json_has_every_field_of_the_contract,
+        both_train_as_train_does,
+        the_text_says_what_agrees;
+    on_each_adapter:
+        each_planted_fault_is_named_on_an_adapter,
+        correct_devices_agree_step_by_step_and_after_training,
+        kernels_round_within_their_bounds,
+        compare_json_of_an_adapter_has_every_field_of_the_contract;
+}

@@ -1,0 +1,281 @@
+//! Fused plans, by every variant of the matrix product, against the primitive kernels they replace.
+
+use crate::closeness::{assert_close, sum_tolerance, wide};
+use crate::harness::{self, ADAPTERS, AdapterUnderTest, Ignored};
+use crate::numbers::random;
+use crate::primitive;
+use gpu_backprop::backprop::{self, Matrices};
+use gpu_backprop::cpu::Cpu;
+use gpu_backprop::gpu::{Adapter, GpuOptions};
+use gpu_backprop::kernel::product::{Precision, REGISTERS_4X4, VARIANTS, Variant};
+use gpu_backprop::kernel::{MiniBatch, Specification};
+use gpu_backprop::network::Topology;
+use gpu_backprop::network::activation::{LINEAR, SIGMOID};
+use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::plan::{Matrix, Plan, Recorder};
+use gpu_backprop::rewrite::fuse::fuse;
+use libtest_mimic::Trial;
+
+/// Extents around every tile, multiples of 4 (read as vec4) and not, 1, and never square.
+const NETWORKS: [(&[usize], usize); 14] = [
+    (&[1, 1], 1),
+    (&[1, 3, 1, 2], 5),
+    (&[3, 5], 2),
+    (&[7, 5, 3], 10),
+    (&[8, 12, 4], 8),
+    (&[4, 20, 16, 8], 9),
+    (&[15, 17, 33], 31),
+    (&[65, 31, 63], 33),
+    (&[64, 68, 60, 4], 65),
+    (&[16, 128, 36], 64),
+    (&[130, 127, 129], 131),
+    (&[132, 260, 124], 128),
+    (&[301, 9, 10], 10),
+    (&[784, 30, 10], 10),
+];
+
+/// Feedforward, BP1 to BP4 and descent, or only feedforward and BP1.
+fn plan(topology: &Topology, net: &Matrices, descend: bool) -> Plan {
+    let mut plan = Recorder::new("a step");
+    backprop::feedforward(&mut plan, topology, net);
+    backprop::bp1_output_error(&mut plan, topology, net);
+    if descend {
+        backprop::bp2_backpropagate(&mut plan, topology, net);
+        backprop::bp3_nabla_b(&mut plan, topology, net);
+        backprop::bp4_nabla_w(&mut plan, topology, net);
+        backprop::descend(&mut plan, topology, net);
+    }
+    plan.finish().expect("the shapes fit")
+}
+
+fn topology(widths: &[usize]) -> Topology {
+    Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network")
+}
+
+/// What a matrix that is to be written holds beforehand, and what follows its last entry.
+const POISON: f32 = -12_345.678;
+const SENTINELS: usize = 70;
+
+/// Runs the plan; every activation, error, weight and bias, by name, each with its sentinels.
+fn run(executor: &mut dyn Executor, topology: &Topology, m: usize, descend: bool) -> Vec<(Matrix, Vec<f32>)> {
+    let net = Matrices::new(topology, m);
+    let layers = 2..=topology.last();
+    let weights: Vec<Matrix> = layers.clone().flat_map(|l| [net.w[l].clone(), net.b[l].clone()]).collect();
+    let results: Vec<Matrix> = layers.flat_map(|l| [net.a[l].clone(), net.delta[l].clone()]).collect();
+    let results =
+        if descend { results } else { vec![net.a[topology.last()].clone(), net.delta[topology.last()].clone()] };
+
+    let storage = |matrix: &Matrix| Matrix::new(matrix.name.clone(), 1, matrix.len() + SENTINELS);
+    let mut naming = Recorder::new("names the storage");
+    for matrix in weights.iter().chain(&results) {
+        naming.activate(&SIGMOID, &Matrix::new("other", 1, storage(matrix).len()), &storage(matrix));
+    }
+    executor.load(&[plan(topology, &net, descend), naming.finish().expect("rows")]).expect("load");
+    executor.write(&net.a[1], &random(1, net.a[1].len())).expect("write");
+    executor.write(&net.y, &random(2, net.y.len())).expect("write");
+    for (seed, matrix) in (3..).zip(&weights) {
+        // Weighted inputs of the order of 1, where σ′ matters.
+        let scale = (matrix.cols as f32).sqrt().recip();
+        let values = random(seed, matrix.len()).into_iter().map(|value| scale * value);
+        executor.write(&storage(matrix), &values.chain([POISON; SENTINELS]).collect::<Vec<_>>()).expect("write");
+    }
+    for matrix in &results {
+        executor.write(&storage(matrix), &vec![POISON; storage(matrix).len()]).expect("write");
+    }
+    executor.run(0, &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+    let read = |matrix: Matrix| {
+        let values = executor.read(&storage(&matrix)).expect("read");
+        (matrix, values)
+    };
+    weights.into_iter().chain(results).map(read).collect()
+}
+
+/// Activations and weights of the order of 1: each layer, forward and back, adds the roundings of
+/// a sum as long as the layer is wide, and an update those of a sum over the mini-batch.
+fn tolerance(topology: &Topology, m: usize) -> f64 {
+    let widest = topology.widths().iter().copied().max().unwrap_or(1);
+    2.0 * topology.last() as f64 * (sum_tolerance(widest, (widest as f64).sqrt()) + sum_tolerance(m, 1.0) + 1e-6)
+}
+
+fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
+    for ((matrix, found), (_, expected)) in found.iter().zip(expected) {
+        let (entries, sentinels) = found.split_at(matrix.len());
+        let what = format!("{}, {what}", matrix.name);
+        assert_close(&what, matrix.cols, entries, &wide(&expected[..matrix.len()]), tolerance);
+        assert!(sentinels.iter().all(|&value| value == POISON), "{what}: wrote past its end");
+    }
+}
+
+/// The same where products read factors rounded to 16 bits, on top: each term of a sum is off by up to
+/// twice what one rounding makes, independently, and the squares of the terms add up to about 1; four
+/// standard deviations of that, doubled for what is rounded in one direction only, in each layer.
+fn mixed_tolerance(topology: &Topology, m: usize) -> f64 {
+    tolerance(topology, m) + 8.0 * Precision::Mixed.factor_roundoff() * topology.last() as f64
+}
+
+/// Two strategies of mixed precision: rounding makes the last bits differ, and by chance one of the
+/// numbers that are rounded to 16 bits goes the other way.
+fn tolerance_among_mixed(topology: &Topology, m: usize) -> f64 {
+    tolerance(topology, m) + 2.0 * Precision::Mixed.factor_roundoff()
+}
+
+/// A strategy, and what it reads of the factors.
+type Way = (Option<&'static Variant>, Precision);
+
+fn options((variant, precision): Way) -> GpuOptions {
+    GpuOptions { variant, precision, ..GpuOptions::default() }
+}
+
+fn name((variant, precision): Way) -> String {
+    format!("{}, {} precision", variant.map_or("the suitable one", |variant| variant.name), precision.name())
+}
+
+/// The ways to compute products that an adapter supports, or those that it does not.
+fn ways(adapter: &Adapter, supported: bool) -> impl Iterator<Item = Way> {
+    let all = VARIANTS.into_iter().flat_map(|variant| PRECISIONS.map(|precision| (variant, precision)));
+    let ways = all.filter(move |&(variant, precision)| adapter.supports(variant, precision) == supported);
+    ways.map(|(variant, precision)| (Some(variant), precision))
+}
+
+/// A trial for each way that an adapter does not support: it is refused, and what it computes is not tested.
+fn variants_that_are_not_supported() -> impl Iterator<Item = Trial> {
+    ADAPTERS.iter().flat_map(|adapter| {
+        ways(adapter, false).map(move |way| {
+            let refused = move |()| {
+                assert!(adapter.open(options(way)).is_err());
+                Err(Ignored("the adapter does not support it".into()))
+            };
+            let test = concat!(module_path!(), "::every_variant_agrees_with_the_primitives");
+            harness::trial(format!("{test} by {} on {adapter}", name(way)), || Ok(()), refused)
+        })
+    })
+}
+
+const PRECISIONS: [Precision; 2] = [Precision::Full, Precision::Mixed];
+
+/// What a way is compared with, besides the primitives.
+const PLAINEST_MIXED: Way = (Some(&REGISTERS_4X4), Precision::Mixed);
+
+fn every_variant_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
+    let mut reference = adapter.open(primitive()).expect("the adapter opens");
+    let mut mixed = adapter.has(Precision::Mixed).then(|| adapter.open(options(PLAINEST_MIXED)).expect("it opens"));
+    let suitable = PRECISIONS.into_iter().filter(|&precision| adapter.has(precision)).map(|p| (None, p));
+    let ways: Vec<Way> = ways(adapter, true).chain(suitable).collect();
+    let open = |&way| adapter.open(options(way)).expect("the adapter opens");
+    let mut gpus: Vec<_> = ways.iter().map(open).collect();
+    let linear = NETWORKS.into_iter().step_by(3).map(|(widths, m)| (topology(widths).with_output(&LINEAR), m));
+    for (topology, m) in NETWORKS.into_iter().map(|(widths, m)| (topology(widths), m)).chain(linear) {
+        let expected = run(&mut reference, &topology, m, true);
+        let of_mixed = mixed.as_mut().map(|mixed| run(mixed, &topology, m, true));
+        for (gpu, &way) in gpus.iter_mut().zip(&ways) {
+            let what = format!("{topology}, m = {m}, {} on {}", name(way), adapter.description());
+            let found = run(gpu, &topology, m, true);
+            let (_, precision) = way;
+            if let Some(of_mixed) = of_mixed.as_ref().filter(|_| precision == Precision::Mixed) {
+                compare(&what, &found, &expected, mixed_tolerance(&topology, m));
+                compare(&what, &found, of_mixed, tolerance_among_mixed(&topology, m));
+            } else {
+                compare(&what, &found, &expected, tolerance(&topology, m));
+            }
+        }
+    }
+}
+
+/// More rows than 65,535 work groups reach in one dimension, for the variant with the lowest tile.
+fn tall_products_agree_with_the_primitives(adapter: &AdapterUnderTest) {
+    let (topology, m) = (topology(&[2, 3]), 4 * 65_535 + 6);
+    let expected = run(&mut Cpu::new(1), &topology, m, false);
+    for way in ways(adapter, true) {
+        let mut gpu = adapter.open(options(way)).expect("the adapter opens");
+        let what = format!("{} on {}", name(way), adapter.description());
+        let tolerance = if way.1 == Precision::Mixed { mixed_tolerance } else { tolerance };
+        compare(&what, &run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, 1));
+    }
+}
+
+/// Sums so long that loops within loops pass the 65,535 iterations after which some drivers end
+/// loops silently: only those that are unrolled may do so, or the device must refuse the plan.
+fn long_sums_are_right_or_refused(adapter: &AdapterUnderTest) {
+    for inputs in [30_001, 30_004] {
+        let (topology, m) = (topology(&[inputs, 5]), 9);
+        let expected = run(&mut Cpu::new(1), &topology, m, false);
+        for way in ways(adapter, true) {
+            let mut gpu = adapter.open(options(way)).expect("the adapter opens");
+            let net = Matrices::new(&topology, m);
+            if let Err(refused) = gpu.load(&[plan(&topology, &net, false)]) {
+                assert!(format!("{refused:#}").contains("ends loops after"), "{refused:#}");
+                continue;
+            }
+            let what = format!("{inputs} inputs, {} on {}", name(way), adapter.description());
+            let tolerance = if way.1 == Precision::Mixed { mixed_tolerance } else { tolerance };
+            compare(&what, &run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, m));
+        }
+    }
+}
+
+fn a_fused_plan_replaces_each_primitive_once() {
+    for (widths, m) in NETWORKS {
+        let topology = topology(widths);
+        let net = Matrices::new(&topology, m);
+        let primitive = plan(&topology, &net, true);
+        let fused = fuse(&primitive);
+        let mut names: Vec<String> = primitive.steps.iter().map(ToString::to_string).collect();
+        let mut replaced: Vec<String> =
+            fused.steps.iter().flat_map(|step| step.primitives()).map(ToString::to_string).collect();
+        names.sort();
+        replaced.sort();
+        assert_eq!(names, replaced, "{topology}");
+        for step in fused.steps.iter().filter(|step| !step.replaces.is_empty()) {
+            let Specification::Primitives(specified) = step.kernel.specification else { panic!("{step} has a twin") };
+            let kernels: Vec<&str> = step.replaces.iter().map(|step| step.kernel.name).collect();
+            assert_eq!(kernels, specified, "{step}");
+        }
+        // One forward and one update a layer, one BP2 between layers, and nothing else; only where
+        // all extents are 1 can BP2 not be told from another product.
+        if widths.iter().all(|&n| n > 1) {
+            let layers = topology.last() - 1;
+            assert_eq!(fused.steps.len(), 3 * layers - 1, "{fused}");
+        }
+    }
+}
+
+fn a_matrix_that_something_else_reads_is_still_computed() {
+    let topology = topology(&[5, 4, 3]);
+    let net = Matrices::new(&topology, 2);
+    let mut recorder = Recorder::new("looks at z");
+    backprop::feedforward(&mut recorder, &topology, &net);
+    recorder.hadamard(&net.z[2], &net.a[2], &Matrix::new("both", 2, 4));
+    let fused = fuse(&recorder.finish().expect("the shapes fit"));
+    let kernels: Vec<&str> = fused.steps.iter().map(|step| step.kernel.name).collect();
+    assert_eq!(kernels, ["matmul", "add_bias", "activate", "dense_forward", "hadamard"]);
+}
+
+/// The CPU executor runs fused plans, whoever fused them.
+fn the_cpu_runs_fused_plans() {
+    let topology = topology(&[5, 4, 3]);
+    let net = Matrices::new(&topology, 2);
+    let primitive = plan(&topology, &net, true);
+    let trained = |plan: Plan| {
+        let mut cpu = Cpu::new(1);
+        let executor: &mut dyn Executor = &mut cpu;
+        executor.load(&[plan]).expect("load");
+        executor.write(&net.a[1], &random(1, 10)).expect("write");
+        executor.write(&net.y, &random(2, 6)).expect("write");
+        executor.run(0, &[MiniBatch { eta: 1.0, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+        executor.read::<f32>(&net.b[2]).expect("read")
+    };
+    assert_eq!(trained(fuse(&primitive)), trained(primitive.clone()));
+}
+
+trials! {
+    once:
+        a_fused_plan_replaces_each_primitive_once,
+        a_matrix_that_something_else_reads_is_still_computed,
+        the_cpu_runs_fused_plans;
+    on_each_adapter:
+        every_variant_agrees_with_the_primitives,
+        tall_products_agree_with_the_primitives,
+        long_sums_are_right_or_refused;
+    also: variants_that_are_not_supported();
+}

@@ -1,0 +1,207 @@
+//! Every kernel on every adapter, and every faster step of the CPU executor, against its twin.
+
+use crate::cases::{self, Case};
+use crate::closeness::{assert_close, wide};
+use crate::harness::{AdapterUnderTest, Ignored};
+use crate::primitive;
+use gpu_backprop::cpu::Cpu;
+use gpu_backprop::kernel::{Call, MiniBatch, Operand, Specification};
+use gpu_backprop::kernels;
+use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
+
+/// What an output holds before the kernel runs, and must still hold where it has no business.
+const POISON: f32 = -12_345.678;
+
+/// How many entries after the output are watched.
+const SENTINELS: usize = 77;
+
+fn gpu_kernels_agree_with_their_twins(adapter: &AdapterUnderTest) {
+    let mut gpu = adapter.open(primitive()).expect("the adapter opens");
+    for case in cases::all() {
+        check(&mut gpu, &case);
+    }
+}
+
+fn the_cpu_executor_agrees_with_the_twins() {
+    for threads in [1, 3] {
+        for case in cases::all() {
+            check(&mut Cpu::new(threads), &case);
+        }
+    }
+}
+
+/// Some of the products are large enough to be shared among threads.
+fn the_number_of_threads_changes_no_bit() {
+    for case in cases::all().iter().filter(|case| case.before.is_none()) {
+        let step = &case.plan.steps[0];
+        let computed = |threads| {
+            let mut cpu = Cpu::new(threads);
+            cpu.load(std::slice::from_ref(&case.plan)).expect("load");
+            for (matrix, bytes) in &case.inputs {
+                cpu.write_bytes(matrix, bytes).expect("write");
+            }
+            cpu.run(0, &[case.mini_batch], &mut |_| ()).expect("run");
+            cpu.read_bytes(step.output()).expect("read")
+        };
+        let one = computed(1);
+        for threads in [2, 3, 7] {
+            assert_eq!(one, computed(threads), "{} with {threads} threads", case.plan.name);
+        }
+    }
+}
+
+fn the_cases_cover_every_kernel() {
+    let cases = cases::all();
+    for kernel in kernels::PRIMITIVE {
+        assert!(cases.iter().any(|case| case.plan.steps[0].kernel.name == kernel.name), "{} has no case", kernel.name);
+    }
+}
+
+/// Runs a case on an executor, in storage larger than the output, and compares all of it.
+fn check(executor: &mut dyn Executor, case: &Case) {
+    let step = &case.plan.steps[0];
+    let output = step.output();
+    let what = format!("{} on {}", case.plan.name, executor.device());
+
+    let storage = Matrix::of(output.element, output.name.clone(), output.len() + SENTINELS, 1);
+    executor.load(&[case.plan.clone(), naming(&storage)]).expect(&what);
+    for (matrix, bytes) in &case.inputs {
+        executor.write_bytes(matrix, bytes).expect(&what);
+    }
+    // As f32 bits for every element: a poisoned count is as wrong as a poisoned float.
+    let mut before = vec![POISON; storage.len()];
+    if let Some(values) = &case.before {
+        before[..output.len()].copy_from_slice(values);
+    }
+    executor.write(&storage, &before).expect(&what);
+    executor.run(0, &[case.mini_batch], &mut |_| ()).expect(&what);
+    let found: Vec<f32> = executor.read(&storage).expect(&what);
+
+    let expected = run_twin(case, before.clone());
+    if output.element == Element::U32 {
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&found), bits(&expected), "{what}");
+    } else {
+        let (entries, sentinels) = found.split_at(output.len());
+        assert_close(&what, output.cols, entries, &wide(&expected[..output.len()]), case.tolerance);
+        assert!(sentinels.iter().all(|&value| value == POISON), "{what}: wrote past its output");
+        // Entries that the kernel leaves alone, such as the other slots, are exactly as before.
+        for (i, ((found, expected), before)) in entries.iter().zip(&expected).zip(&before).enumerate() {
+            assert!(before.to_bits() != expected.to_bits() || found == expected, "{what}: entry {i} was touched");
+        }
+    }
+}
+
+/// A plan that names `storage`, so that executors make room for all of it.
+fn naming(storage: &Matrix) -> Plan {
+    let mut plan = Recorder::new("names the storage");
+    let other = Matrix::new("other", storage.rows, 1);
+    match storage.element {
+        Element::U32 => plan.number_correct(&other, &Matrix::new("another", storage.rows, 1), storage),
+        Element::F32 | Element::Byte => plan.activate(&SIGMOID, &other, storage),
+    }
+    plan.finish().expect("the storage is a plain column")
+}
+
+fn run_twin(case: &Case, mut output: Vec<f32>) -> Vec<f32> {
+    let step = &case.plan.steps[0];
+    let len = step.output().len();
+    let floats: Vec<Vec<f32>> = case.inputs.iter().map(|(_, bytes)| lossy(bytes)).collect();
+    let integers: Vec<Vec<u32>> = case.inputs.iter().map(|(_, bytes)| lossy(bytes)).collect();
+    let mut operands: Vec<Operand<'_>> = case
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(i, (matrix, bytes))| match matrix.element {
+            Element::F32 => Operand::F32(&floats[i]),
+            Element::U32 => Operand::U32(&integers[i]),
+            Element::Byte => Operand::Bytes(bytes),
+        })
+        .collect();
+    operands.push(match step.output().element {
+        Element::U32 => Operand::U32Mut(bytemuck::cast_slice_mut(&mut output[..len])),
+        Element::F32 | Element::Byte => Operand::F32Mut(&mut output[..len]),
+    });
+    let (mini_batch, snippets) = (case.mini_batch, step.snippets);
+    let Specification::Twin(twin) = step.kernel.specification else { panic!("a primitive kernel has a twin") };
+    twin(&mut Call { params: &step.params, mini_batch, snippets, threads: 1, operands });
+    output
+}
+
+/// The whole 4-byte entries of `bytes`.
+fn lossy<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
+    bytemuck::pod_collect_to_vec(&bytes[..bytes.len() - bytes.len() % 4])
+}
+
+/// llvmpipe of Mesa 22 ends loops after 65,535 iterations without an error: such a device must
+/// refuse the plan, any other must get the sum right.
+fn long_loops_are_right_or_refused(adapter: &AdapterUnderTest) {
+    let rows = 70_001;
+    let (delta, nabla_b) = (Matrix::new("delta", rows, 1), Matrix::new("nabla_b", 1, 1));
+    let mut plan = Recorder::new("long sum");
+    plan.column_sum(&delta, &nabla_b);
+    let plan = plan.finish().expect("the shapes fit");
+    let mut gpu = adapter.open(primitive()).expect("the adapter opens");
+    match gpu.load(std::slice::from_ref(&plan)) {
+        Err(error) => {
+            let message = format!("{error:#}");
+            assert!(message.contains("ends loops after 65535 iterations"), "{message}");
+            assert!(message.contains("--batch") && message.contains("--device cpu"), "{message}");
+        }
+        Ok(()) => {
+            let executor: &mut dyn Executor = &mut gpu;
+            executor.write(&delta, &vec![1.0f32; rows]).expect("write");
+            executor.run(0, &[MiniBatch::default()], &mut |_| ()).expect("run");
+            // Whole numbers below 2²⁴ add up without rounding.
+            assert_eq!(executor.read::<f32>(&nabla_b).expect("read"), [rows as f32]);
+        }
+    }
+}
+
+fn wrong_shapes_are_refused_by_name() {
+    let mut plan = Recorder::new("wrong");
+    plan.add_bias(&Matrix::new("b2", 1, 4), &Matrix::new("z2", 10, 5));
+    let message = format!("{:#}", plan.finish().expect_err("the bias is too short"));
+    assert!(message.contains("add_bias: b2 (1, 4) where (1, 5) is needed"), "{message}");
+
+    let mut plan = Recorder::new("aliased");
+    let x = Matrix::new("x", 3, 3);
+    plan.hadamard(&x, &Matrix::new("y", 3, 3), &x);
+    let message = format!("{:#}", plan.finish().expect_err("the output is an input"));
+    assert!(message.contains("both written and bound a second time"), "{message}");
+
+    let mut plan = Recorder::new("of bytes");
+    let bytes = Matrix::of(Element::Byte, "bytes", 2, 2);
+    plan.hadamard(&bytes, &Matrix::new("y", 2, 2), &Matrix::new("z", 2, 2));
+    let message = format!("{:#}", plan.finish().expect_err("bytes are no floats"));
+    assert!(message.contains("holds Byte where F32 is needed"), "{message}");
+}
+
+fn a_matrix_too_large_for_the_adapter_is_refused(adapter: &AdapterUnderTest) -> Result<(), Ignored> {
+    let side = ((adapter.largest_matrix() / 4) as f64).sqrt() as usize + 2;
+    if u32::try_from(side * side).is_err() {
+        return Err(Ignored("it holds more than any shader can address: the recorder refuses earlier".into()));
+    }
+    let (z, a) = (Matrix::new("z", side, side), Matrix::new("a", side, side));
+    let mut plan = Recorder::new("too large");
+    plan.activate(&SIGMOID, &z, &a);
+    let plan = plan.finish().expect("the shapes fit");
+    let mut gpu = adapter.open(primitive()).expect("the adapter opens");
+    let message = format!("{:#}", gpu.load(&[plan]).expect_err("more than the adapter holds"));
+    assert!(message.contains("z (") && message.contains("use --device cpu"), "{message}");
+    Ok(())
+}
+
+trials! {
+    once:
+        the_cpu_executor_agrees_with_the_twins,
+        the_number_of_threads_changes_no_bit,
+        the_cases_cover_every_kernel,
+        wrong_shapes_are_refused_by_name;
+    on_each_adapter:
+        long_loops_are_right_or_refused,
+        gpu_kernels_agree_with_their_twins,
+        a_matrix_too_large_for_the_adapter_is_refused;
+}
