@@ -12,7 +12,7 @@ fn main() -> anyhow::Result<()> {
     let widths = [data.dataset.features(), 30, data.dataset.output_width()];
     let topology = Topology::new(&widths, &activation::SIGMOID, &cost::QUADRATIC)?;
     let parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
-    let hyperparameters = Hyperparameters { batch: 10, eta: 3.0, seed: 0 };
+    let hyperparameters = Hyperparameters::sgd(10, 3.0, 0);
 
     let mut cpu = Cpu::new(1);
     let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters)?;

@@ -26,7 +26,7 @@ fn train(path: &std::path::Path) -> anyhow::Result<()> {
     let data = open_data(&Source::default())?;
     let topology = Topology::new(&[64, 30, 10], &activation::SIGMOID, &cost::QUADRATIC)?;
     let parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
-    let hyperparameters = Hyperparameters { batch: 10, eta: 3.0, seed: 0 };
+    let hyperparameters = Hyperparameters::sgd(10, 3.0, 0);
     let mut cpu = Cpu::new(1);
     let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters)?;
     for _ in 0..10 {

@@ -16,7 +16,7 @@ fn main() -> anyhow::Result<()> {
 
     let topology = Topology::new(&[2, 16, 2], &activation::SIGMOID, &cost::QUADRATIC)?;
     let parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
-    let hyperparameters = Hyperparameters { batch: 10, eta: 3.0, seed: 0 };
+    let hyperparameters = Hyperparameters::sgd(10, 3.0, 0);
 
     let mut cpu = Cpu::new(1); // or a GPU: gpu_backprop::adapters()[0].open(GpuOptions::default())?
     let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters)?;

@@ -212,6 +212,7 @@ mod tests {
     use crate::network::Topology;
     use crate::network::activation::SIGMOID;
     use crate::network::cost::QUADRATIC;
+    use crate::network::optimizer::SGD;
     use crate::plan::Element;
 
     /// Every activation, error, weight and bias after two steps, by the vectors of `arch`.
@@ -227,7 +228,7 @@ mod tests {
         let mixed = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
         let net = Matrices::new(&topology, m);
         let executor: &mut dyn Executor = &mut cpu;
-        executor.load(&[training_plan(&topology, &examples, m).expect("the shapes fit")]).expect("load");
+        executor.load(&[training_plan(&topology, &examples, m, &SGD).expect("the shapes fit")]).expect("load");
         let bytes = (0..examples.inputs.len()).map(mixed).map(|i| if sparse && i % 8 > 0 { 0 } else { (i >> 8) as u8 });
         executor.write(&examples.inputs, &bytes.collect::<Vec<u8>>()).expect("write");
         executor.write(&examples.order, &(0..2 * m as u32).rev().collect::<Vec<_>>()).expect("write");

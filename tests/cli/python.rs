@@ -15,7 +15,7 @@ use gpu_backprop::model::{Model, load, save};
 use gpu_backprop::network::activation;
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::training::trainer::{Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 
 /// Names the interpreter; `tests/run.sh` makes a virtual environment for it in the target folder.
 const PYTHON: &str = "GPU_BACKPROP_PYTHON";
@@ -110,7 +110,7 @@ fn every_activation_and_output(python: PathBuf) {
         let topology = Topology::new(&[64, 30, 20, 10], activation, &QUADRATIC).expect("a network").with_output(output);
         let parameters = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
         let mut cpu = Cpu::new(1);
-        let hyperparameters = Hyperparameters { batch: 10, eta: 0.01, seed: 1 };
+        let hyperparameters = Hyperparameters::sgd(10, 0.01, 1);
         let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters).expect("a trainer");
         let cost = |trainer: &mut Trainer<'_, '_>| {
             trainer.evaluate(PartOfData::Training).expect("it runs").expect("a part").cost

@@ -9,10 +9,11 @@ use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::network::activation::{LINEAR, SIGMOID};
 use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
-use gpu_backprop::training::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer};
 
 /// 1, primes, and the widths of vectors and panels with their neighbours; mini-batches with every
 /// rest that tiles leave, more than a mask has bits, and more than a panel has rows.
@@ -79,7 +80,7 @@ impl Case {
     }
 
     fn plan(&self) -> Plan {
-        training_plan(&self.topology, &self.examples(), self.m).expect("the shapes fit")
+        training_plan(&self.topology, &self.examples(), self.m, &SGD).expect("the shapes fit")
     }
 
     /// Every input is 0 or of the order of 1; of sparse ones nine in ten are 0.
@@ -187,7 +188,7 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
         backprop::bp2_backpropagate(&mut plan, &case.topology, &net);
         backprop::bp3_nabla_b(&mut plan, &case.topology, &net);
         backprop::bp4_nabla_w(&mut plan, &case.topology, &net);
-        backprop::descend(&mut plan, &case.topology, &net);
+        backprop::descend(&mut plan, &case.topology, &SGD, &net);
         let plan = plan.finish().expect("the shapes fit");
         let mut reading = Recorder::new("reads the weights");
         reading.activate(&SIGMOID, &net.w[2], &Matrix::new("other", net.w[2].rows, net.w[2].cols));
@@ -216,7 +217,7 @@ fn skipping_zeros_changes_no_bit() {
         let (net, n) = (Matrices::new(&case.topology, case.m), &case.topology.n);
         let skipping = case.step(&mut Cpu::new(1), case.plan());
         // The same activations of layer 1, which the executor has not gathered and looked through.
-        let whole = Plan { name: "whole".into(), steps: case.plan().steps.split_off(2) };
+        let whole = Plan::of("whole", case.plan().steps.split_off(2));
         let mut cpu = Cpu::new(1);
         let executor: &mut dyn Executor = &mut cpu;
         executor.load(&[whole]).expect("load");
@@ -289,7 +290,7 @@ fn a_weight_that_overflows_is_noticed() {
 fn train(executor: &mut dyn Executor, widths: &[usize], data: &Data, batch: usize) -> (Parameters, Evaluation) {
     let topology = topology(widths);
     let initial = Parameters::random(&topology, Initialization::Scaled, 3).expect("memory");
-    let hyperparameters = Hyperparameters { batch, eta: 1.0, seed: 3 };
+    let hyperparameters = Hyperparameters::sgd(batch, 1.0, 3);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     trainer.train_epoch(&mut |_| ()).expect("an epoch");
     let measured = trainer.evaluate(PartOfData::Training).expect("evaluate").expect("a part");

@@ -10,7 +10,7 @@ use gpu_backprop::network::activation::{LINEAR, SIGMOID};
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
-use gpu_backprop::training::trainer::{Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 
 const SEED: u64 = 6;
 
@@ -97,7 +97,7 @@ fn train(executor: &mut dyn Executor, data: &Data, widths: &[usize], m: usize, e
     let widest = widths[1..].iter().copied().max().unwrap_or(1);
     // Linear outputs do not damp a step; their inputs are activations, or the numbers of the examples.
     let eta = if numbers { 0.3 / widths[widths.len() - 2] as f32 } else { 1.5f32.min(60.0 / widest as f32) };
-    let hyperparameters = Hyperparameters { batch: m, eta, seed: SEED };
+    let hyperparameters = Hyperparameters::sgd(m, eta, SEED);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
         trainer.train_epoch(&mut |_| ()).expect("an epoch");
