@@ -9,13 +9,15 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar};
 
-use super::training_flags::{Factors, Kernels, Tune, check_precision};
+use super::training_flags::{Factors, Kernels, Tune, activations, check_precision, optimizers};
 use super::{print, print_json};
 use crate::commands::bench::{self, Comparison, Measurement, Options, What};
 use crate::cpu::Cpu;
 use crate::device::{DeviceChoice, all_threads, check_threads, open_named};
 use crate::gpu::{Adapter, GpuOptions, adapters};
 use crate::kernel::product::Precision;
+use crate::network::activation::{Activation, SIGMOID};
+use crate::network::optimizer::{Optimizer, SGD};
 use crate::plan::executor::Executor;
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::WrongUsage;
@@ -54,6 +56,12 @@ pub struct Arguments {
     /// Precision of matrix products on a GPU: f32, or f16 inputs with f32 accumulation.
     #[arg(long, value_enum, default_value = "full")]
     precision: Factors,
+    /// Activation function of the hidden layers.
+    #[arg(long, value_parser = activations(), default_value = SIGMOID.name, value_name = "NAME")]
+    activation: &'static Activation,
+    /// Optimizer.
+    #[arg(long, value_parser = optimizers(), default_value = SGD.name, value_name = "NAME")]
+    optimizer: &'static Optimizer,
     /// Measure training steps only, not single kernels.
     #[arg(long)]
     only_training: bool,
@@ -89,6 +97,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let threads = check_threads(arguments.threads.unwrap_or_else(all_threads))?;
     let options = Options {
+        activation: arguments.activation,
+        optimizer: arguments.optimizer,
         networks: networks(&arguments.layers)?,
         batches: arguments.batches.clone(),
         budget: Duration::from_secs_f64(arguments.seconds),

@@ -11,9 +11,9 @@ use crate::backprop::training_plan;
 use crate::data::{Data, Dataset, Inputs, Split};
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Precision;
-use crate::network::activation::SIGMOID;
+use crate::network::activation::{Activation, SIGMOID};
 use crate::network::cost::QUADRATIC;
-use crate::network::optimizer::SGD;
+use crate::network::optimizer::Optimizer;
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::plan::{Element, Matrix, Plan, Recorder, Step};
@@ -43,6 +43,10 @@ const MOST_CALLS: usize = 1 << 16;
 /// Options of a benchmark.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Options {
+    /// Activation function of the hidden layers.
+    pub activation: &'static Activation,
+    /// Optimizer.
+    pub optimizer: &'static Optimizer,
     /// The networks, each by the widths of its layers.
     pub networks: Vec<Vec<usize>>,
     /// The sizes of mini-batches.
@@ -122,6 +126,8 @@ pub fn measure(
         measurement.fraction_of_peak = (peak > 0.0).then(|| measurement.gflops / peak);
         measurement.threads = threads;
         measurement.precision = precision.name().to_string();
+        measurement.activation = options.activation.name.to_string();
+        measurement.optimizer = options.optimizer.name.to_string();
     }
     measured
 }
@@ -138,14 +144,14 @@ fn measure_all(
     }
     for widths in &options.networks {
         for &m in &options.batches {
-            let topology = Topology::new(widths, &SIGMOID, &QUADRATIC)?;
+            let topology = Topology::new(widths, options.activation, &QUADRATIC)?.with_output(&SIGMOID);
             let data = made_up(widths, m)?;
             watch(&format!("{topology}, batch {m}"));
             found.push(measure_training(executor, &topology, &data, m, options)?);
             if !options.each_kernel {
                 continue;
             }
-            for step in distinct_steps(&topology, &data, m, options.kernels)? {
+            for step in distinct_steps(&topology, &data, m, options)? {
                 watch(&format!("{topology}, batch {m}: {}", step.kernel.name));
                 found.push(measure_step(executor, &step, Some((widths, m)), options.budget)?);
             }
@@ -175,8 +181,8 @@ fn measure_training(
     options: &Options,
 ) -> Result<Measurement> {
     let parameters = Parameters::random(topology, Initialization::Scaled, 0)?;
-    let hyperparameters = Hyperparameters::sgd(m, 0.1, 0);
-    let plan = training_plan(topology, &examples(data, topology), m, &SGD)?;
+    let hyperparameters = Hyperparameters { optimizer: options.optimizer, ..Hyperparameters::sgd(m, 0.1, 0) };
+    let plan = training_plan(topology, &examples(data, topology), m, options.optimizer)?;
     let device = executor.device().clone();
     let training = Training { data, topology, initial: &parameters, hyperparameters };
     if options.precision_on(&device) == Precision::Mixed {
@@ -203,9 +209,9 @@ fn examples(data: &Data, topology: &Topology) -> crate::backprop::Examples {
 }
 
 /// Returns the steps of a training plan without repetitions: each kernel once for each set of shapes.
-fn distinct_steps(topology: &Topology, data: &Data, m: usize, kernels: KernelSet) -> Result<Vec<Step>> {
-    let plan = training_plan(topology, &examples(data, topology), m, &SGD)?;
-    let plan = if kernels == KernelSet::Fused { fuse(&plan) } else { plan };
+fn distinct_steps(topology: &Topology, data: &Data, m: usize, options: &Options) -> Result<Vec<Step>> {
+    let plan = training_plan(topology, &examples(data, topology), m, options.optimizer)?;
+    let plan = if options.kernels == KernelSet::Fused { fuse(&plan) } else { plan };
     let mut seen = Vec::new();
     let mut is_new = |step: &Step| {
         let subject = (step.kernel.name, step.operands.iter().map(Matrix::shape).collect::<Vec<_>>());
@@ -335,6 +341,8 @@ fn measurement(device: &crate::plan::executor::DeviceDescription, subject: Subje
         what: subject.what,
         name: subject.name,
         precision: measurement::full(),
+        activation: measurement::sigmoid(),
+        optimizer: measurement::sgd(),
         layers: subject.network.map(|(widths, _)| widths.to_vec()),
         batch,
         rows,

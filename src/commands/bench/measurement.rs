@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::product::Precision;
+use crate::network::activation::SIGMOID;
+use crate::network::optimizer::SGD;
 
 /// One measurement, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -24,6 +26,12 @@ pub struct Measurement {
     /// `full`, or `mixed`: products with f16 inputs and f32 accumulation.
     #[serde(default = "full")]
     pub precision: String,
+    /// Activation function of the hidden layers.
+    #[serde(default = "sigmoid")]
+    pub activation: String,
+    /// Optimizer.
+    #[serde(default = "sgd")]
+    pub optimizer: String,
     /// `n[1], n[2], ..., n[L]`; `None` for the products that the peak is found with.
     pub layers: Option<Vec<usize>>,
     /// m; `None` for the products that the peak is found with.
@@ -65,13 +73,23 @@ pub(super) fn full() -> String {
     Precision::Full.name().to_string()
 }
 
+/// The activation function of results without one.
+pub(super) fn sigmoid() -> String {
+    SIGMOID.name.to_string()
+}
+
+/// The optimizer of results without one.
+pub(super) fn sgd() -> String {
+    SGD.name.to_string()
+}
+
 impl Measurement {
     /// Returns the identity of a measurement, whenever it was made.
     pub(super) fn subject(&self) -> String {
-        let Measurement { device, adapter, threads, backend, what, name, precision, .. } = self;
+        let Measurement { device, adapter, threads, backend, what, name, precision, activation, optimizer, .. } = self;
         let Measurement { layers, batch, rows, cols, inner, .. } = self;
         format!(
-            "{device} {adapter:?} {threads:?} {backend:?} {what:?} {name} {precision} {layers:?} {batch:?} {rows:?} {cols:?} {inner:?}"
+            "{device} {adapter:?} {threads:?} {backend:?} {what:?} {name} {precision} {activation} {optimizer} {layers:?} {batch:?} {rows:?} {cols:?} {inner:?}"
         )
     }
 }
