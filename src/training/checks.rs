@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::Hyperparameters;
+use super::hyperparameters::Hyperparameters;
 use crate::data::{Data, Dataset, Task};
 use crate::network::Topology;
 use crate::system::error::WrongUsage;

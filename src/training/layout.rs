@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use anyhow::Result;
 
+use super::evaluation::PartOfData;
+use super::hyperparameters::Hyperparameters;
 use super::streaming::Streaming;
-use super::trainer::{Hyperparameters, PartOfData, evaluation_batch};
+use super::trainer::evaluation_batch;
 use super::upload::examples_of;
 use crate::backprop::{Examples, Measures, evaluation_plan, training_plan};
 use crate::data::Data;

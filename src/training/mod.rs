@@ -2,6 +2,8 @@
 
 mod checks;
 pub mod classifier;
+mod evaluation;
+mod hyperparameters;
 mod layout;
 pub mod regression;
 mod streaming;
@@ -10,8 +12,10 @@ pub mod trainer;
 mod upload;
 
 pub use checks::check;
+pub use evaluation::{Evaluation, PartOfData};
+pub use hyperparameters::Hyperparameters;
 pub(crate) use streaming::Streaming;
 pub use task::Training;
-pub use trainer::{Evaluation, Hyperparameters, PartOfData, Snapshot, Trainer};
+pub use trainer::{Snapshot, Trainer};
 pub use upload::examples_of;
 pub(crate) use upload::{states, write_examples, write_parameters};

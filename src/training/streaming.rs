@@ -8,8 +8,9 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
+use super::hyperparameters::Hyperparameters;
 use super::layout::Layout;
-use super::trainer::{Hyperparameters, evaluation_batch};
+use super::trainer::evaluation_batch;
 use super::upload::examples_of;
 use crate::backprop::Examples;
 use crate::data::{Data, Dataset, Picked};

@@ -4,7 +4,8 @@ use std::fmt;
 
 use anyhow::Result;
 
-use super::trainer::{Hyperparameters, Trainer};
+use super::hyperparameters::Hyperparameters;
+use super::trainer::Trainer;
 use crate::data::{Data, Task};
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::Executor;

@@ -6,15 +6,16 @@ use anyhow::{Result, bail};
 use rand::seq::SliceRandom;
 
 use super::checks::check;
+use super::evaluation::{Evaluation, PartOfData};
+use super::hyperparameters::Hyperparameters;
 use super::layout::{Layout, Measured, PlansOfPart};
-use super::regression::{Moments, Score};
+use super::regression::Moments;
 use super::streaming::{Chunk, Streaming, each_chunk};
 use super::upload::{read_layers, states, write_class_weights, write_examples, write_parameters};
 use crate::backprop::{Fit, Matrices};
 use crate::data::Data;
 use crate::kernel::MiniBatch;
 use crate::kernels::state_of;
-use crate::network::optimizer::{Optimizer, SGD, Settings};
 use crate::network::{Layers, Parameters, Topology};
 use crate::plan::Matrix;
 use crate::plan::executor::{Executor, Progress};
@@ -32,70 +33,6 @@ const EVALUATION_ENTRIES: usize = 4 << 20;
 pub(super) fn evaluation_batch(topology: &Topology) -> usize {
     let widest = topology.widths().iter().copied().max().unwrap_or(1);
     (EVALUATION_ENTRIES / widest).clamp(1, MAX_EVALUATION_BATCH)
-}
-
-/// Hyperparameters of a training.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Hyperparameters {
-    /// m, examples in a mini-batch.
-    pub batch: usize,
-    /// η, the learning rate.
-    pub eta: f32,
-    /// Seed of the order of the examples in each epoch.
-    pub seed: u64,
-    /// The optimizer.
-    pub optimizer: &'static Optimizer,
-    /// Its own hyperparameters.
-    pub settings: Settings,
-}
-
-impl Hyperparameters {
-    /// Stochastic gradient descent, as in the book.
-    pub const fn sgd(batch: usize, eta: f32, seed: u64) -> Self {
-        Hyperparameters { batch, eta, seed, optimizer: &SGD, settings: Settings::DEFAULT }
-    }
-
-    /// The first of a step's mini-batches at `first`, with results in `slot`.
-    pub(crate) fn mini_batch(&self, first: usize, slot: usize) -> MiniBatch {
-        let coefficients = (self.optimizer.coefficients)(&self.settings);
-        MiniBatch { first: first as u32, slot: slot as u32, count: 1, eta: self.eta, coefficients }
-    }
-}
-
-/// The results of a network on a split of the data.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Evaluation {
-    /// C, the average over the examples.
-    pub cost: f64,
-    /// Number of examples classified correctly; `None` where numbers are learned.
-    pub correct: Option<usize>,
-    /// The fit of numbers; `None` where classes are learned.
-    pub score: Option<Score>,
-    /// Number of examples.
-    pub examples: usize,
-}
-
-impl Evaluation {
-    /// The fraction of examples classified correctly; `None` where numbers are learned.
-    pub fn accuracy(&self) -> Option<f64> {
-        self.correct.map(|correct| correct as f64 / self.examples as f64)
-    }
-
-    /// R², averaged over the numbers that are learned.
-    pub fn r2(&self) -> Option<f64> {
-        self.score.and_then(|score| score.r2)
-    }
-}
-
-/// A split of the data.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PartOfData {
-    /// The examples that the network learns from.
-    Training,
-    /// The examples that hyperparameters are judged by.
-    Validation,
-    /// The examples that the finished network is judged by.
-    Test,
 }
 
 /// Trains one network on one executor.

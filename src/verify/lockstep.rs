@@ -5,6 +5,9 @@
 //! late, shows as NaN. After its steps a mini-batch runs as a whole, as in training: steps that are
 //! right one by one may still be wrong together, where one does not wait for another.
 
+mod entries;
+mod units;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -12,14 +15,17 @@ use anyhow::{Context, Result, ensure};
 use serde::{Serialize, Serializer};
 
 use super::rounding::Knowledge;
+use entries::{Entry, compared};
+use units::{Phase, Unit, changed_in_place};
+
 use crate::backprop::{Matrices, Measures, evaluation_plan, training_plan};
 use crate::data::{Data, Split};
+use crate::kernel::MiniBatch;
 use crate::kernel::product::Precision;
 use crate::kernel::rounding::Numbers;
-use crate::kernel::{Access, MiniBatch};
 use crate::plan::executor::Executor;
-use crate::plan::{Element, Matrix, Plan, Step};
-use crate::rewrite::fuse::{KernelSet, fuse};
+use crate::plan::{Element, Matrix, Step};
+use crate::rewrite::fuse::KernelSet;
 use crate::system::error::WrongUsage;
 use crate::training::trainer::epoch_order;
 use crate::training::{Streaming, Training, examples_of, states, write_examples, write_parameters};
@@ -27,15 +33,15 @@ use crate::training::{Streaming, Training, examples_of, states, write_examples, 
 /// One of the devices that are compared.
 #[derive(Debug)]
 pub struct Side<'e> {
-    /// Runs the plans.
+    /// The executor of the plans.
     pub executor: &'e mut dyn Executor,
     /// The kernels that it runs them with.
     pub kernels: KernelSet,
-    /// What their products read of their factors.
+    /// The precision of their products.
     pub precision: Precision,
 }
 
-/// What came of running in lockstep.
+/// The result of a lockstep run, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Lockstep {
     /// Mini-batches that were run.
@@ -44,7 +50,7 @@ pub struct Lockstep {
     pub steps: usize,
     /// The largest difference, as a fraction of the tolerance of its entry.
     pub largest_fraction_of_tolerance: f64,
-    /// Where the devices differ by more than that.
+    /// The first difference beyond its tolerance.
     #[serde(skip)]
     pub first_difference: Option<Difference>,
 }
@@ -92,109 +98,6 @@ fn numbers_or_text<S: Serializer>(values: &[f64; 2], serializer: S) -> Result<S:
     }
     let entry = |value: f64| if value.is_finite() { Entry::Number(value) } else { Entry::Text(value.to_string()) };
     values.map(entry).serialize(serializer)
-}
-
-/// What is run on both devices and then compared: a step, or the whole plan.
-#[derive(Debug)]
-struct Unit {
-    /// The step of the plan, counted from 1; `None` for all of them together.
-    number: Option<usize>,
-    equation: String,
-    kernel: String,
-    formula: String,
-    replaces: Vec<&'static str>,
-    /// Its number among the plans of both devices.
-    plan: usize,
-    /// The steps that each device runs.
-    runs: [Vec<Step>; 2],
-    /// The same as primitive steps.
-    primitives: Vec<Step>,
-    /// What is compared.
-    outputs: Vec<Matrix>,
-    /// The primitive steps one by one, where one device runs them and the other a fused one.
-    parts: Vec<Unit>,
-}
-
-impl Unit {
-    /// A step as each device runs it; its plans go to `plans`.
-    fn step(number: usize, step: &Step, kernels: [KernelSet; 2], plans: &mut [Vec<Plan>; 2]) -> Self {
-        let parts = if step.replaces.is_empty() || kernels[0] == kernels[1] { &[] } else { &step.replaces[..] };
-        let parts = parts.iter().map(|part| Unit::step(number, part, kernels, plans)).collect();
-        let runs = kernels.map(|kernels| match kernels {
-            KernelSet::Fused => vec![step.clone()],
-            KernelSet::Primitive => step.primitives().to_vec(),
-        });
-        Unit {
-            number: Some(number),
-            equation: step.equation.to_string(),
-            kernel: step.kernel.name.to_string(),
-            formula: step.formula.clone(),
-            replaces: step.replaces.iter().map(|step| step.kernel.name).collect(),
-            plan: add(plans, [0, 1].map(|side| Plan::of(step.formula.clone(), runs[side].clone()))),
-            runs,
-            primitives: step.primitives().to_vec(),
-            outputs: step.outputs().cloned().collect(),
-            parts,
-        }
-    }
-
-    /// A whole plan, of which the parameters are compared.
-    fn whole(plan: &Plan, kernels: [KernelSet; 2], plans: &mut [Vec<Plan>; 2]) -> Self {
-        let changed = changed_in_place(&plan.steps);
-        let outputs = plan.steps.iter().flat_map(Step::outputs).filter(|matrix| changed.contains(&matrix.name));
-        Unit {
-            number: None,
-            equation: "all".to_string(),
-            kernel: "all steps together".to_string(),
-            formula: plan.name.clone(),
-            replaces: Vec::new(),
-            plan: add(plans, [plan.clone(), plan.clone()]),
-            runs: kernels.map(|kernels| match kernels {
-                KernelSet::Fused => fuse(plan).steps,
-                KernelSet::Primitive => plan.steps.clone(),
-            }),
-            primitives: plan.steps.clone(),
-            outputs: outputs.cloned().collect(),
-            parts: Vec::new(),
-        }
-    }
-}
-
-/// Adds a plan for each device; its number.
-fn add(plans: &mut [Vec<Plan>; 2], [one, other]: [Plan; 2]) -> usize {
-    plans[0].push(one);
-    plans[1].push(other);
-    plans[0].len() - 1
-}
-
-/// The matrices that primitive steps change, and so read before any of them writes them whole.
-fn changed_in_place(primitives: &[Step]) -> HashSet<Arc<str>> {
-    let (mut written, mut changed) = (HashSet::new(), HashSet::new());
-    for step in primitives {
-        for (matrix, binding) in step.bound().filter(|(_, binding)| binding.access.writes()) {
-            if binding.access == Access::Update && !written.contains(&matrix.name) {
-                changed.insert(Arc::clone(&matrix.name));
-            }
-            written.insert(Arc::clone(&matrix.name));
-        }
-    }
-    changed
-}
-
-/// A plan for mini-batches of one size.
-struct Phase {
-    m: usize,
-    units: Vec<Unit>,
-    whole: Option<Unit>,
-}
-
-impl Phase {
-    fn new(m: usize, plan: &Plan, kernels: [KernelSet; 2], plans: &mut [Vec<Plan>; 2]) -> Self {
-        let steps = if kernels.contains(&KernelSet::Fused) { fuse(plan).steps } else { plan.steps.clone() };
-        let units = (1..).zip(&steps).map(|(number, step)| Unit::step(number, step, kernels, plans)).collect();
-        let trains = !changed_in_place(&plan.steps).is_empty();
-        Phase { m, units, whole: trains.then(|| Unit::whole(plan, kernels, plans)) }
-    }
 }
 
 /// Both devices, and what has been seen of them.
@@ -350,7 +253,7 @@ impl Pair<'_, '_> {
             let compared = compared(matrix, &found, knowledge.computed(matrix));
             if let Some(entry) = &compared.first {
                 let part = self.first_part(unit, before, mini_batch)?;
-                return Ok(Some(part.unwrap_or_else(|| unit.difference(matrix, entry, compared.entries))));
+                return Ok(Some(part.unwrap_or_else(|| difference(unit, matrix, entry, compared.entries))));
             }
             self.largest = self.largest.max(compared.largest);
             let [_, reference] = found;
@@ -406,73 +309,27 @@ fn ready(
     Ok(())
 }
 
-/// An entry that two devices disagree about.
-struct Entry {
-    at: usize,
-    values: [f64; 2],
-    expected: Option<(f64, f64)>,
-}
-
-/// What came of comparing a matrix.
-struct Compared {
-    first: Option<Entry>,
-    /// How many entries are beyond their tolerance.
-    entries: usize,
-    /// The largest difference of the others, as a fraction of the tolerance.
-    largest: f64,
-}
-
-/// Compares a matrix on two devices, entry by entry: each may be as far from what was computed in 64
-/// bits as rounding takes it. Whole numbers must be equal.
-fn compared(matrix: &Matrix, found: &[Vec<u8>; 2], computed: Option<&Numbers>) -> Compared {
-    let mut compared = Compared { first: None, entries: 0, largest: 0.0 };
-    let entries = |bytes: &[u8]| -> Vec<f64> {
-        match matrix.element {
-            Element::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(bytes).into_iter().map(f64::from).collect(),
-            Element::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(bytes).into_iter().map(f64::from).collect(),
-            Element::Byte => bytes.iter().map(|&byte| f64::from(byte)).collect(),
-        }
-    };
-    let [one, other] = [entries(&found[0]), entries(&found[1])];
-    for (at, (&a, &b)) in one.iter().zip(&other).enumerate() {
-        let expected = computed.map(|numbers| (numbers.values[at], numbers.errors[at]));
-        let tolerance = expected.map_or(0.0, |(_, error)| 2.0 * error);
-        let difference = (a - b).abs();
-        // Written so that NaN on one side is a difference.
-        if a == b || (a.is_nan() && b.is_nan()) {
-            continue;
-        } else if difference <= tolerance {
-            compared.largest = compared.largest.max(difference / tolerance);
-        } else {
-            compared.entries += 1;
-            compared.first.get_or_insert(Entry { at, values: [a, b], expected });
-        }
-    }
-    compared
-}
-
-impl Unit {
-    fn difference(&self, matrix: &Matrix, entry: &Entry, entries: usize) -> Difference {
-        let &Entry { at, values, expected } = entry;
-        let wrong_device = expected.map(|(expected, _)| {
-            let off = values.map(|value| if value.is_nan() { f64::INFINITY } else { (value - expected).abs() });
-            usize::from(off[1] > off[0])
-        });
-        Difference {
-            mini_batch: None,
-            step: self.number,
-            equation: self.equation.clone(),
-            kernel: self.kernel.clone(),
-            formula: self.formula.clone(),
-            replaces: self.replaces.clone(),
-            matrix: matrix.name.to_string(),
-            row: at / matrix.cols,
-            column: at % matrix.cols,
-            values,
-            expected: expected.map(|(value, _)| value),
-            tolerance: expected.map_or(0.0, |(_, error)| 2.0 * error),
-            entries,
-            wrong_device,
-        }
+/// The difference that an entry of a unit is.
+fn difference(unit: &Unit, matrix: &Matrix, entry: &Entry, entries: usize) -> Difference {
+    let &Entry { at, values, expected } = entry;
+    let wrong_device = expected.map(|(expected, _)| {
+        let off = values.map(|value| if value.is_nan() { f64::INFINITY } else { (value - expected).abs() });
+        usize::from(off[1] > off[0])
+    });
+    Difference {
+        mini_batch: None,
+        step: unit.number,
+        equation: unit.equation.clone(),
+        kernel: unit.kernel.clone(),
+        formula: unit.formula.clone(),
+        replaces: unit.replaces.clone(),
+        matrix: matrix.name.to_string(),
+        row: at / matrix.cols,
+        column: at % matrix.cols,
+        values,
+        expected: expected.map(|(value, _)| value),
+        tolerance: expected.map_or(0.0, |(_, error)| 2.0 * error),
+        entries,
+        wrong_device,
     }
 }

@@ -1,0 +1,49 @@
+//! The entries of a matrix on two devices.
+
+use crate::kernel::rounding::Numbers;
+use crate::kernel::{Element, Matrix};
+
+/// An entry that two devices disagree about.
+pub struct Entry {
+    pub at: usize,
+    pub values: [f64; 2],
+    pub expected: Option<(f64, f64)>,
+}
+
+/// What came of comparing a matrix.
+pub struct Compared {
+    pub first: Option<Entry>,
+    /// How many entries are beyond their tolerance.
+    pub entries: usize,
+    /// The largest difference of the others, as a fraction of the tolerance.
+    pub largest: f64,
+}
+
+/// Compares a matrix on two devices, entry by entry: each may be as far from what was computed in 64
+/// bits as rounding takes it. Whole numbers must be equal.
+pub fn compared(matrix: &Matrix, found: &[Vec<u8>; 2], computed: Option<&Numbers>) -> Compared {
+    let mut compared = Compared { first: None, entries: 0, largest: 0.0 };
+    let entries = |bytes: &[u8]| -> Vec<f64> {
+        match matrix.element {
+            Element::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(bytes).into_iter().map(f64::from).collect(),
+            Element::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(bytes).into_iter().map(f64::from).collect(),
+            Element::Byte => bytes.iter().map(|&byte| f64::from(byte)).collect(),
+        }
+    };
+    let [one, other] = [entries(&found[0]), entries(&found[1])];
+    for (at, (&a, &b)) in one.iter().zip(&other).enumerate() {
+        let expected = computed.map(|numbers| (numbers.values[at], numbers.errors[at]));
+        let tolerance = expected.map_or(0.0, |(_, error)| 2.0 * error);
+        let difference = (a - b).abs();
+        // Written so that NaN on one side is a difference.
+        if a == b || (a.is_nan() && b.is_nan()) {
+            continue;
+        } else if difference <= tolerance {
+            compared.largest = compared.largest.max(difference / tolerance);
+        } else {
+            compared.entries += 1;
+            compared.first.get_or_insert(Entry { at, values: [a, b], expected });
+        }
+    }
+    compared
+}
