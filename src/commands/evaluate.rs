@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::data::{ExampleFile, ExampleReader, Outputs, Quantity, Targets};
-use crate::device::DeviceChoice;
+use crate::device::{self, DeviceChoice};
 use crate::model::{self, Model};
-use crate::training::classifier::{self, Classifier, decide};
+use crate::training::classifier::{Classifier, decide};
 use crate::training::regression::{Comparison, TargetReport};
 
 /// The most classes whose confusion matrix is written out: a million entries.
@@ -90,7 +90,7 @@ pub struct Report {
 pub fn run(options: &Options) -> Result<Report> {
     let model = model::load(&options.model)?;
     let mut reader = ExampleReader::open(&options.data, model.interface(), true)?;
-    let mut chosen = classifier::open(&model, &reader, &options.device, options.threads)?;
+    let mut chosen = device::open_for_outputs(&model, &reader, &options.device, options.threads)?;
     let device = chosen.executor.device().clone();
     let mut network = Classifier::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, cost) = (network.width(), model.topology.cost.cost);

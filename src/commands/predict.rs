@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use crate::data::{Chunk, ExampleFile, ExampleReader, Inputs, Outputs, Picked, Quantity};
-use crate::device::DeviceChoice;
+use crate::device::{self, DeviceChoice};
 use crate::model::{self, Model};
 use crate::plan::executor::Executor;
 use crate::system::error::WrongUsage;
-use crate::training::classifier::{self, Classifier, decide};
+use crate::training::classifier::{Classifier, decide};
 
 /// What to predict, and with what.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Predicted {
 pub fn run(options: &Options, out: &mut dyn Write) -> Result<Predicted> {
     let model = model::load(&options.model)?;
     let mut reader = ExampleReader::open(&options.data, model.interface(), false)?;
-    let mut chosen = classifier::open(&model, &reader, &options.device, options.threads)?;
+    let mut chosen = device::open_for_outputs(&model, &reader, &options.device, options.threads)?;
     let mut network = Classifier::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, names) = (network.width(), model.output_names());
     let quantities: &[Quantity] = if let Outputs::Numbers(quantities) = &model.outputs { quantities } else { &[] };

@@ -4,9 +4,9 @@ use pulp::{Simd, WithSimd};
 
 use super::epilogue::{Activate, ActivateAndCompare, Backpropagate, Epilogue, Keep, Update};
 use super::product::{BLOCK, Layout, Product, X, Y, pack_left};
+use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
 use super::sparse_update::SparseUpdate;
-use super::steps::{Run, Workshop};
 use super::store::{Numbers, Store};
 use super::tile::{MAX_WIDTH, vectors};
 use crate::kernel::MiniBatch;

@@ -2,8 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::run::{Run, Workshop};
 use super::sparse::Nonzeros;
-use super::steps::{Run, Workshop};
 use super::store::{Numbers, Store};
 use crate::kernel::MiniBatch;
 

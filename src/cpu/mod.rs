@@ -10,6 +10,7 @@ mod epilogue;
 mod examples;
 mod panels;
 mod product;
+mod run;
 mod sparse;
 mod sparse_update;
 mod steps;
@@ -25,8 +26,9 @@ use anyhow::Result;
 use pulp::Arch;
 
 use self::panels::{Line, Width};
+use self::run::{Run, Workshop};
 use self::sparse::Nonzeros;
-use self::steps::{Loader, Run, Workshop};
+use self::steps::Loader;
 use self::store::Store;
 use self::threads::Team;
 use self::times::Times;

@@ -1,59 +1,24 @@
 //! The table of steps that this executor runs without their twins: a row for each kernel. Everything is looked up
 //! once, when a plan is loaded.
 
-use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use pulp::Arch;
 
 use super::dense::{BackpropagateError, Forward, Matmul, OuterProduct, OuterProductUpdate};
 use super::examples::{Gather, OneHot};
-use super::panels::{Line, Width};
-use super::product::BLOCK;
+use super::panels::Width;
+use super::run::Run;
 use super::sparse::Nonzeros;
 use super::store::Store;
-use super::threads::Team;
 use super::twin::Twin;
 use crate::kernel::product::Extents;
-use crate::kernel::{Kernel, Matrix, MiniBatch, Specification};
+use crate::kernel::{Kernel, Matrix, Specification};
 use crate::kernels::{
     BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, GATHER, GATHER_BYTES, GatherBytesParams, MATMUL, ONE_HOT,
     OUTER_PRODUCT, OUTER_PRODUCT_UPDATE,
 };
 use crate::plan::{Plan, Step};
-
-/// A step that is ready to run, with the indices of its matrices in the store.
-pub trait Run: fmt::Debug {
-    /// Runs the step.
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch);
-
-    /// The product that the step is, if it is one.
-    fn extents(&self) -> Option<Extents> {
-        None
-    }
-
-    /// Entries of the left factor, if the step packs it.
-    fn packed(&self) -> usize {
-        0
-    }
-
-    /// The largest number of rows of a panel that the step packs.
-    fn block(&self) -> usize {
-        self.extents().map_or(0, |extents| extents.inner.min(BLOCK))
-    }
-}
-
-/// Memory and threads of all steps.
-#[derive(Debug)]
-pub struct Workshop {
-    pub arch: Arch,
-    pub team: Team,
-    /// A left factor in the order in which tiles read it.
-    pub packed: Vec<Line>,
-    /// The entries that are not 0, of the matrices that are gathered for a sparse product.
-    pub nonzeros: Vec<Nonzeros>,
-}
 
 /// One kernel that this executor runs by itself.
 pub struct Row {

@@ -1,6 +1,6 @@
 //! A step by the twin of its kernel.
 
-use super::steps::{Run, Workshop};
+use super::run::{Run, Workshop};
 use super::store::{Numbers, Store};
 use crate::kernel::{Access, Call, Invocation, MiniBatch, Snippets};
 use crate::plan::Step;

@@ -1,6 +1,7 @@
 //! The choice of the device that runs the plans.
 
 mod auto;
+mod outputs;
 mod speeds;
 
 use std::str::FromStr;
@@ -8,6 +9,7 @@ use std::str::FromStr;
 use anyhow::{Result, anyhow, bail};
 
 pub use auto::{Trial, why_only_cpu};
+pub use outputs::open_for_outputs;
 pub use speeds::{Speeds, SpeedsByWork};
 
 use crate::cpu::Cpu;

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::backprop::{Desired, Examples, Matrices, feedforward_plan};
-use crate::data::{Chunk, ExampleReader, Inputs, Preprocessing};
-use crate::device::{self, Chosen, DeviceChoice};
-use crate::gpu::GpuOptions;
+use crate::data::{Chunk, Inputs, Preprocessing};
 use crate::kernel::MiniBatch;
 use crate::model::Model;
 use crate::network::Topology;
@@ -20,18 +18,6 @@ const MAX_CHUNK: usize = 1000;
 
 /// The most entries of the widest activations of a chunk: 16 MB.
 const CHUNK_ENTRIES: usize = 4 << 20;
-
-/// Opens the device that is to run a network on the examples of `reader`.
-///
-/// # Errors
-/// As [`device::open`], and a device that cannot hold the network.
-pub fn open(model: &Model, reader: &ExampleReader<'_>, choice: &DeviceChoice, threads: usize) -> Result<Chosen> {
-    let inputs = if reader.gives_bytes() { "bytes" } else { "floats" };
-    let work = format!("classifying by {} on {inputs}", model.topology);
-    device::open(choice, threads, GpuOptions::default(), &work, &mut |executor, time| {
-        Classifier::new(executor, model, reader.gives_bytes())?.measure_speed(time)
-    })
-}
 
 /// A network on a device.
 #[derive(Debug)]

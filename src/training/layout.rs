@@ -6,8 +6,6 @@ use anyhow::Result;
 
 use super::evaluation::PartOfData;
 use super::hyperparameters::Hyperparameters;
-use super::streaming::Streaming;
-use super::trainer::evaluation_batch;
 use super::upload::examples_of;
 use crate::backprop::{Examples, Measures, evaluation_plan, training_plan};
 use crate::data::Data;
@@ -91,6 +89,28 @@ pub struct Measured {
     pub plans: PlansOfPart,
 }
 
+/// The most examples measured at a time: enough to fill a GPU.
+const MAX_EVALUATION_BATCH: usize = 1000;
+
+/// The most entries of the widest activations measured at a time: 16 MB, so that measuring a
+/// network takes no more memory than training it.
+const EVALUATION_ENTRIES: usize = 4 << 20;
+
+/// Examples measured at a time.
+pub fn evaluation_batch(topology: &Topology) -> usize {
+    let widest = topology.widths().iter().copied().max().unwrap_or(1);
+    (EVALUATION_ENTRIES / widest).clamp(1, MAX_EVALUATION_BATCH)
+}
+
+/// Sizes of the chunks of data that a device does not hold whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunks {
+    /// The largest number of examples of a chunk: a whole mini-batch at least.
+    pub chunk: usize,
+    /// Examples that are measured at a time.
+    pub evaluation_batch: usize,
+}
+
 /// Everything that is loaded for a training.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -115,17 +135,17 @@ impl Layout {
         topology: &Topology,
         data: &Data,
         hyperparameters: Hyperparameters,
-        streaming: Option<&Streaming>,
+        chunks: Option<Chunks>,
     ) -> Result<Self> {
         let Hyperparameters { batch, optimizer, .. } = hyperparameters;
         let Data { dataset, split, .. } = data;
-        let examples_in = |name: &str, len: usize| match streaming {
+        let examples_in = |name: &str, len: usize| match chunks {
             // All parts come the same way, one after the other.
-            Some(streaming) => {
-                let order = Matrix::of(Element::U32, "chunk_order", streaming.chunk, 1);
+            Some(Chunks { chunk, .. }) => {
+                let order = Matrix::of(Element::U32, "chunk_order", chunk, 1);
                 let mut examples = examples_of(dataset, topology, &order);
-                examples.inputs.rows = streaming.chunk;
-                Examples { desired: examples.desired.with_rows(streaming.chunk), ..examples }
+                examples.inputs.rows = chunk;
+                Examples { desired: examples.desired.with_rows(chunk), ..examples }
             }
             None => examples_of(dataset, topology, &Matrix::of(Element::U32, name, len, 1)),
         };
@@ -141,7 +161,7 @@ impl Layout {
             (PartOfData::Validation, "validation_examples", split.validation.len()),
             (PartOfData::Test, "test_examples", split.test.len()),
         ];
-        let at_once = streaming.map_or_else(|| evaluation_batch(topology), |streaming| streaming.evaluation_batch);
+        let at_once = chunks.map_or_else(|| evaluation_batch(topology), |chunks| chunks.evaluation_batch);
         let slots = parts.iter().map(|(_, _, len)| len.div_ceil(at_once)).max().unwrap_or(1);
         let measures = Measures::of(&examples, topology, slots);
         let mut measured = Vec::new();

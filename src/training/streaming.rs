@@ -9,8 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 
 use super::hyperparameters::Hyperparameters;
-use super::layout::Layout;
-use super::trainer::evaluation_batch;
+use super::layout::{Chunks, Layout, evaluation_batch};
 use super::upload::examples_of;
 use crate::backprop::Examples;
 use crate::data::{Data, Dataset, Picked};
@@ -29,10 +28,8 @@ const OVERHEAD: u64 = 32 << 20;
 /// Streaming of data that a device does not hold whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Streaming {
-    /// The most examples of a chunk: a whole mini-batch at least.
-    pub chunk: usize,
-    /// Examples that are measured at a time.
-    pub evaluation_batch: usize,
+    /// The sizes of its chunks.
+    pub chunks: Chunks,
     /// Bytes that the inputs of a chunk take.
     bytes: u64,
     /// The reason, for people.
@@ -41,7 +38,7 @@ pub struct Streaming {
 
 impl fmt::Display for Streaming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Streaming { chunk, bytes, why, .. } = self;
+        let Streaming { chunks: Chunks { chunk, .. }, bytes, why } = self;
         write!(f, "data: streamed in chunks of {chunk} examples ({:.1} MB of inputs): {why}", *bytes as f64 / 1e6)
     }
 }
@@ -111,8 +108,8 @@ impl Streaming {
         let largest_part = parts.into_iter().map(Vec::len).max().unwrap_or(0);
         let fits = |evaluation_batch: usize| {
             let smallest = batch.max(evaluation_batch.min(largest_part));
-            let streaming = Streaming { chunk: smallest, evaluation_batch, bytes: 0, why: String::new() };
-            let layout = Layout::new(topology, data, hyperparameters, Some(&streaming))?;
+            let chunks = Chunks { chunk: smallest, evaluation_batch };
+            let layout = Layout::new(topology, data, hyperparameters, Some(chunks))?;
             let of_chunk = layout.examples_size();
             let others = executor.size_of(&layout.plans).saturating_sub(of_chunk);
             anyhow::Ok((smallest as u64, memory.of_all.saturating_sub(others) / of_example, others))
@@ -135,7 +132,8 @@ impl Streaming {
         let countable = (memory.of_matrix / row).min(u64::from(u32::MAX) / dataset.features() as u64);
         let chunk = worth.max(smallest).min(most.max(smallest)).min(countable.max(smallest)).min(largest_part as u64);
         let chunk = chunk.max(batch as u64);
-        Ok(Streaming { chunk: chunk as usize, evaluation_batch, bytes: chunk * row, why })
+        let chunks = Chunks { chunk: chunk as usize, evaluation_batch };
+        Ok(Streaming { chunks, bytes: chunk * row, why })
     }
 }
 

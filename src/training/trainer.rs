@@ -22,19 +22,6 @@ use crate::plan::executor::{Executor, Progress};
 use crate::system::error::OutOfMemory;
 use crate::system::random::{Stream, rng};
 
-/// The most examples measured at a time: enough to fill a GPU.
-const MAX_EVALUATION_BATCH: usize = 1000;
-
-/// The most entries of the widest activations measured at a time: 16 MB, so that measuring a
-/// network takes no more memory than training it.
-const EVALUATION_ENTRIES: usize = 4 << 20;
-
-/// Examples measured at a time.
-pub(super) fn evaluation_batch(topology: &Topology) -> usize {
-    let widest = topology.widths().iter().copied().max().unwrap_or(1);
-    (EVALUATION_ENTRIES / widest).clamp(1, MAX_EVALUATION_BATCH)
-}
-
 /// Trains one network on one executor.
 #[derive(Debug)]
 pub struct Trainer<'e, 'd> {
@@ -69,7 +56,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         check(topology, data, hyperparameters)?;
         let batch = hyperparameters.batch;
         let load = |executor: &mut dyn Executor, streaming: Option<&Streaming>| {
-            let layout = Layout::new(topology, data, hyperparameters, streaming)?;
+            let layout = Layout::new(topology, data, hyperparameters, streaming.map(|streaming| streaming.chunks))?;
             load(executor, &layout, data, streaming).map(|()| layout)
         };
         let mut streaming = Streaming::needed(executor, topology, data, hyperparameters)?;
@@ -144,7 +131,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             None => plans.start(executor, 0..order.len(), hyperparameters, progress)?,
             Some(streaming) => {
                 self.holds_first = false;
-                let whole = streaming.chunk / plans.batch * plans.batch;
+                let whole = streaming.chunks.chunk / plans.batch * plans.batch;
                 // A split smaller than one batch is uploaded as a single chunk.
                 let most = whole.max(plans.batch.min(order.len()));
                 each_chunk(&self.data.dataset, order, most, |span, chunk| {
@@ -255,7 +242,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
     pub fn time_steps(&mut self, steps: usize) -> Result<Duration> {
         let PlansOfPart { batch, whole, examples, .. } = self.layout.training;
         let Some(plan) = whole else { bail!("no whole mini-batch to measure") };
-        let held = self.streaming.as_ref().map_or(examples, |streaming| streaming.chunk.min(examples));
+        let held = self.streaming.as_ref().map_or(examples, |streaming| streaming.chunks.chunk.min(examples));
         if !self.holds_first {
             let mut chunk = Chunk::default();
             chunk.pick(&self.data.dataset, &self.data.split.training[..held])?;
@@ -341,7 +328,7 @@ fn numbers_of(data: &Data, part: PartOfData) -> &[u32] {
 
 /// Loads the plans of a training, and uploads what does not change.
 fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Option<&Streaming>) -> Result<()> {
-    let chunk = streaming.map_or(usize::MAX, |streaming| streaming.chunk);
+    let chunk = streaming.map_or(usize::MAX, |streaming| streaming.chunks.chunk);
     executor.load(&layout.plans)?;
     layout.training.prepare(executor, chunk)?;
     for Measured { plans, .. } in &layout.measured {
