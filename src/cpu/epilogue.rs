@@ -1,14 +1,31 @@
 //! Epilogues: the rest of an equation, for the finished sums of a product that are still in the nearest cache.
 //!
-//! The rows of the network decide what is computed; each is called once for a block of up to 64 numbers.
+//! The rows of the network decide what is computed; each is called once for a block of numbers: all rows of a tile
+//! where they adjoin in memory, else one row of a panel.
 
 use pulp::{Arch, Simd};
 
-use super::tile::MAX_WIDTH;
+use super::tile::{MAX_WIDTH, ROWS};
 use crate::network::activation::Activation;
 use crate::network::cost::Cost;
 use crate::network::lanes::{load, store};
 use crate::network::optimizer::{Block, Coefficients, MAX_STATES, Optimizer};
+
+/// The most numbers of a block.
+pub const BLOCK_LEN: usize = ROWS * MAX_WIDTH;
+
+/// The place of a block of finished sums.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// The first row.
+    pub row: usize,
+    /// Number of rows: several only where they are whole rows of the outputs, or where the outputs lie in panels.
+    pub rows: usize,
+    /// The first column.
+    pub col: usize,
+    /// Entries of a row of the sums, in whole vectors; rows of the outputs may be shorter.
+    pub width: usize,
+}
 
 /// The epilogue of a product with N outputs, each of the shape of the product.
 pub trait Epilogue<const N: usize>: Sync {
@@ -21,9 +38,8 @@ pub trait Epilogue<const N: usize>: Sync {
         false
     }
 
-    /// Finishes the sums of row `row` from column `col`, in whole vectors; `outputs` are the entries that
-    /// they belong to and may be shorter.
-    fn finish<S: Simd>(&self, simd: S, row: usize, col: usize, sums: &[f32], outputs: [&mut [f32]; N]);
+    /// Finishes a block of sums; `outputs` are the entries that they belong to.
+    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], outputs: [&mut [f32]; N]);
 }
 
 /// The product as it is.
@@ -31,8 +47,17 @@ pub struct Keep;
 
 impl Epilogue<1> for Keep {
     #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, _: usize, _: usize, sums: &[f32], [z]: [&mut [f32]; 1]) {
-        z.copy_from_slice(&sums[..z.len()]);
+    fn finish<S: Simd>(&self, _: S, place: Place, sums: &[f32], [z]: [&mut [f32]; 1]) {
+        copy_rows(place, sums, z);
+    }
+}
+
+/// Copies rows of sums without what pads them.
+#[inline(always)]
+fn copy_rows(Place { rows, width, .. }: Place, sums: &[f32], values: &mut [f32]) {
+    let cols = values.len() / rows;
+    for (values, sums) in values.chunks_exact_mut(cols).zip(sums.chunks_exact(width)) {
+        values.copy_from_slice(&sums[..cols]);
     }
 }
 
@@ -45,11 +70,14 @@ pub struct Activate<'a> {
 
 impl Epilogue<1> for Activate<'_> {
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, _: usize, col: usize, sums: &[f32], [a]: [&mut [f32]; 1]) {
-        let b = &self.b[col..][..a.len()];
-        let lanes = S::F32_LANES;
-        for ((a, b), &sum) in a.chunks_mut(lanes).zip(b.chunks(lanes)).zip(S::as_simd_f32s(sums).0) {
-            store(simd, a, simd.add_f32s(sum, load(simd, b)));
+    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [a]: [&mut [f32]; 1]) {
+        let Place { rows, col, width, .. } = place;
+        let cols = a.len() / rows;
+        let (b, lanes) = (&self.b[col..][..cols], S::F32_LANES);
+        for (a, sums) in a.chunks_exact_mut(cols).zip(sums.chunks_exact(width)) {
+            for ((a, b), &sum) in a.chunks_mut(lanes).zip(b.chunks(lanes)).zip(S::as_simd_f32s(sums).0) {
+                store(simd, a, simd.add_f32s(sum, load(simd, b)));
+            }
         }
         self.activation.sigma_block(self.arch, a);
     }
@@ -66,9 +94,9 @@ pub struct ActivateAndCompare<'a> {
 
 impl Epilogue<2> for ActivateAndCompare<'_> {
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, row: usize, col: usize, sums: &[f32], [a, delta]: [&mut [f32]; 2]) {
-        self.forward.finish(simd, row, col, sums, [&mut *a]);
-        let desired = &self.desired[row * self.cols + col..][..a.len()];
+    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [a, delta]: [&mut [f32]; 2]) {
+        self.forward.finish(simd, place, sums, [&mut *a]);
+        let desired = &self.desired[place.row * self.cols + place.col..][..a.len()];
         delta.copy_from_slice(a);
         self.forward.activation.prime_block(self.forward.arch, delta);
         self.cost.output_error_block(self.forward.arch, a, desired, delta);
@@ -86,11 +114,14 @@ pub struct Backpropagate<'a> {
 
 impl Epilogue<1> for Backpropagate<'_> {
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, row: usize, col: usize, sums: &[f32], [delta]: [&mut [f32]; 1]) {
-        delta.copy_from_slice(&self.a[row * self.cols + col..][..delta.len()]);
+    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [delta]: [&mut [f32]; 1]) {
+        let cols = delta.len() / place.rows;
+        delta.copy_from_slice(&self.a[place.row * self.cols + place.col..][..delta.len()]);
         self.activation.prime_block(self.arch, delta);
-        for (delta, &sum) in delta.chunks_mut(S::F32_LANES).zip(S::as_simd_f32s(sums).0) {
-            store(simd, delta, simd.mul_f32s(sum, load(simd, delta)));
+        for (delta, sums) in delta.chunks_exact_mut(cols).zip(sums.chunks_exact(place.width)) {
+            for (delta, &sum) in delta.chunks_mut(S::F32_LANES).zip(S::as_simd_f32s(sums).0) {
+                store(simd, delta, simd.mul_f32s(sum, load(simd, delta)));
+            }
         }
     }
 }
@@ -126,8 +157,13 @@ impl<const N: usize> Epilogue<N> for Update {
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, _: usize, _: usize, sums: &[f32], outputs: [&mut [f32]; N]) {
-        debug_assert!(sums.len() <= MAX_WIDTH, "a block is a row of a panel");
-        self.apply(sums, outputs);
+    fn finish<S: Simd>(&self, _: S, place: Place, sums: &[f32], outputs: [&mut [f32]; N]) {
+        if outputs[0].len() == place.rows * place.width || place.rows == 1 {
+            self.apply(sums, outputs);
+        } else {
+            let mut gradient = [0.0; BLOCK_LEN];
+            copy_rows(place, sums, &mut gradient[..outputs[0].len()]);
+            self.apply(&gradient, outputs);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, Keep, Place};
 use super::panels::{Width, pack_columns, pack_rows};
 use super::threads::{Shared, Team};
 use super::tile::{self, MAX_WIDTH, ROWS, tile, tile_rows};
@@ -40,16 +40,16 @@ pub enum Layout {
     Panels,
 }
 
-/// Where an output of a product has the entries of a row in a panel.
+/// The layout of the outputs of a product.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct Outputs {
     pub layout: Layout,
     pub extents: Extents,
     pub width: Width,
 }
 
-impl Place {
-    /// The first entry and the number of entries.
+impl Outputs {
+    /// The first entry and the number of entries of a row in a panel.
     #[inline(always)]
     pub fn segment(self, row: usize, panel: usize) -> (usize, usize) {
         let (first, cols, padded) = self.width.of_panel(panel, self.extents.cols);
@@ -57,6 +57,12 @@ impl Place {
             Layout::Rows => (row * self.extents.cols + first, cols),
             Layout::Panels => (first * self.extents.rows + row * padded, padded),
         }
+    }
+
+    /// True where the rows of a panel adjoin.
+    #[inline(always)]
+    pub fn rows_adjoin(self) -> bool {
+        self.layout == Layout::Panels || self.width.panels(self.extents.cols) == 1
     }
 }
 
@@ -104,19 +110,19 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for Product<'_, E, N> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Product { extents, x, y, layout, outputs, epilogue, team } = self;
         let width = Width::with::<S>();
-        let place = Place { layout, extents, width };
+        let layout = Outputs { layout, extents, width };
         let outputs = outputs.map(Shared::new);
         let threads = team.worth(extents.multiplications());
         let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
         team.run(tasks.len(), threads, |task, scratch| {
             let (panel, rows) = tasks.get(task);
-            simd.vectorize(Task { place, x, y, outputs: &outputs, epilogue: &epilogue, panel, rows, scratch });
+            simd.vectorize(Task { layout, x, y, outputs: &outputs, epilogue: &epilogue, panel, rows, scratch });
         });
     }
 }
 
 struct Task<'a, E, const N: usize> {
-    place: Place,
+    layout: Outputs,
     x: X<'a>,
     y: Y<'a>,
     outputs: &'a [Shared<'a>; N],
@@ -132,15 +138,16 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for Task<'_, E, N> {
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Task { place, x, y, outputs, epilogue, panel, rows, scratch } = self;
-        let inner = place.extents.inner;
-        let (first_col, cols, width) = place.width.of_panel(panel, place.extents.cols);
+        let Task { layout, x, y, outputs, epilogue, panel, rows, scratch } = self;
+        let inner = layout.extents.inner;
+        let (first_col, cols, width) = layout.width.of_panel(panel, layout.extents.cols);
         // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
         // common, and this task uses one part of each output at a time.
-        let part = |output: usize, row: usize| unsafe {
-            let (at, len) = place.segment(row, panel);
-            outputs[output].part(at, len)
+        let part = |output: usize, row: usize, rows: usize| unsafe {
+            let (at, len) = layout.segment(row, panel);
+            outputs[output].part(at, rows * len)
         };
+        let adjoin = layout.rows_adjoin();
         let mut sums = Sums([0.0; ROWS * MAX_WIDTH]);
         let sums = &mut sums.0;
         // A sum that cannot be applied in parts, and whose output is no place for it, takes one block.
@@ -166,7 +173,7 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for Task<'_, E, N> {
                 let high = tile_rows(rows.end - row);
                 if !fresh {
                     for (r, sums) in sums.chunks_exact_mut(width).take(high).enumerate() {
-                        sums[..cols].copy_from_slice(part(0, row + r));
+                        sums[..cols].copy_from_slice(part(0, row + r, 1));
                     }
                 }
                 let left = match x {
@@ -174,12 +181,14 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for Task<'_, E, N> {
                     X::Packed(values) => tile::Left::Packed(&values[row * inner + first * high..][..len * high]),
                 };
                 tile(simd, (high, width, len), left, packed, sums, fresh);
-                for (r, sums) in sums.chunks_exact(width).take(high).enumerate() {
+                let together = if adjoin { high } else { 1 };
+                for (r, sums) in (0..high).step_by(together).zip(sums.chunks_exact(together * width)) {
+                    let place = Place { row: row + r, rows: together, col: first_col, width };
                     if whole || by_block {
-                        let outputs = std::array::from_fn(|output| part(output, row + r));
-                        epilogue.finish(simd, row + r, first_col, sums, outputs);
+                        let outputs = std::array::from_fn(|output| part(output, place.row, together));
+                        epilogue.finish(simd, place, sums, outputs);
                     } else {
-                        part(0, row + r).copy_from_slice(&sums[..cols]);
+                        Keep.finish(simd, place, sums, [part(0, place.row, together)]);
                     }
                 }
                 row += high;

@@ -9,11 +9,11 @@ use std::ops::Range;
 use anyhow::Result;
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, Place};
 use super::panels::Width;
-use super::product::{Layout, Place, Tasks};
+use super::product::{Layout, Outputs, Tasks};
 use super::threads::{Shared, Team};
-use super::tile::panel;
+use super::tile::{ROWS, panel};
 use crate::kernel::product::Extents;
 use crate::network::lanes::load;
 use crate::network::reserve;
@@ -138,19 +138,19 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for SparseProduct<'_, E, N> {
     fn with_simd<S: Simd>(self, simd: S) {
         let SparseProduct { extents, x, y, outputs, epilogue, team } = self;
         let width = Width::with::<S>();
-        let place = Place { layout: Layout::Rows, extents, width };
+        let layout = Outputs { layout: Layout::Rows, extents, width };
         let outputs = outputs.map(Shared::new);
         let threads = team.worth(x.len() * extents.cols);
         let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
         team.run(tasks.len(), threads, |task, _| {
             let (panel, rows) = tasks.get(task);
-            simd.vectorize(ProductTask { place, x, y, outputs: &outputs, epilogue: &epilogue, panel, rows });
+            simd.vectorize(ProductTask { layout, x, y, outputs: &outputs, epilogue: &epilogue, panel, rows });
         });
     }
 }
 
 struct ProductTask<'a, E, const N: usize> {
-    place: Place,
+    layout: Outputs,
     x: &'a Nonzeros,
     y: &'a [f32],
     outputs: &'a [Shared<'a>; N],
@@ -163,24 +163,35 @@ impl<E: Epilogue<N>, const N: usize> ProductTask<'_, E, N> {
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
     fn run<S: Simd, const V: usize>(self, simd: S, first_col: usize) {
-        let ProductTask { place, x, y, outputs, epilogue, panel: index, rows } = self;
-        let y = &panel::<S, V>(&y[first_col * place.extents.inner..])[..place.extents.inner];
-        for row in rows {
-            let mut acc = [simd.splat_f32s(0.0); V];
-            for &Nonzero { column, value } in x.row(row) {
-                let value = simd.splat_f32s(value);
-                let y = &y[column as usize];
-                for v in 0..V {
-                    acc[v] = simd.mul_add_e_f32s(value, y[v], acc[v]);
+        let ProductTask { layout, x, y, outputs, epilogue, panel: index, rows } = self;
+        let y = &panel::<S, V>(&y[first_col * layout.extents.inner..])[..layout.extents.inner];
+        let width = V * S::F32_LANES;
+        let most = if layout.rows_adjoin() { ROWS } else { 1 };
+        let mut row = rows.start;
+        while row < rows.end {
+            let together = most.min(rows.end - row);
+            let mut sums = [[simd.splat_f32s(0.0); V]; ROWS];
+            for (sums, row) in sums.iter_mut().zip(row..row + together) {
+                // In registers until the row is complete.
+                let mut acc = [simd.splat_f32s(0.0); V];
+                for &Nonzero { column, value } in x.row(row) {
+                    let value = simd.splat_f32s(value);
+                    let y = &y[column as usize];
+                    for v in 0..V {
+                        acc[v] = simd.mul_add_e_f32s(value, y[v], acc[v]);
+                    }
                 }
+                *sums = acc;
             }
             // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
             // common, and this task uses one part of each output at a time.
             let outputs = std::array::from_fn(|output| unsafe {
-                let (at, len) = place.segment(row, index);
-                outputs[output].part(at, len)
+                let (at, len) = layout.segment(row, index);
+                outputs[output].part(at, together * len)
             });
-            epilogue.finish(simd, row, first_col, bytemuck::cast_slice(&acc), outputs);
+            let place = Place { row, rows: together, col: first_col, width };
+            epilogue.finish(simd, place, bytemuck::cast_slice(&sums[..together]), outputs);
+            row += together;
         }
     }
 }
@@ -190,7 +201,7 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for ProductTask<'_, E, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (first_col, _, width) = self.place.width.of_panel(self.panel, self.place.extents.cols);
+        let (first_col, _, width) = self.layout.width.of_panel(self.panel, self.layout.extents.cols);
         match width / S::F32_LANES {
             1 => self.run::<S, 1>(simd, first_col),
             2 => self.run::<S, 2>(simd, first_col),

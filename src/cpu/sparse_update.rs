@@ -151,7 +151,6 @@ impl UpdateTask<'_> {
                 }
             }
             finite &= update_runs(update, touched, width, w, sums);
-            sums.fill(0.0);
         }
         finite
     }
@@ -171,15 +170,18 @@ impl UpdateTask<'_> {
     }
 }
 
-/// Updates the rows that are touched, a run of neighbours at a time; whether all of them are finite.
+/// Updates the rows that are touched, a run of neighbours at a time, and clears their sums; whether all of the rows
+/// are finite.
 #[inline(always)]
-fn update_runs(update: Update, mut touched: u64, width: usize, w: &mut [f32], sums: &[f32]) -> bool {
+fn update_runs(update: Update, mut touched: u64, width: usize, w: &mut [f32], sums: &mut [f32]) -> bool {
     let mut finite = true;
     while touched != 0 {
         let start = touched.trailing_zeros();
         let run = (touched >> start).trailing_ones();
         let (at, len) = (start as usize * width, run as usize * width);
-        finite &= update.apply(&sums[at..][..len], [&mut w[at..][..len]]);
+        let sums = &mut sums[at..][..len];
+        finite &= update.apply(sums, [&mut w[at..][..len]]);
+        sums.fill(0.0);
         touched &= u64::MAX.checked_shl(start + run).unwrap_or(0);
     }
     finite
