@@ -20,9 +20,6 @@ use crate::rewrite::fuse::KernelSet;
 use crate::system::error::WrongUsage;
 use crate::training::Hyperparameters;
 
-/// The book's learning rate.
-const CLASSIFICATION_ETA: f64 = 3.0;
-
 /// The default for regression. Linear outputs do not damp their errors: with 30 hidden neurons, much larger
 /// steps diverge.
 const REGRESSION_ETA: f64 = 0.1;
@@ -93,7 +90,7 @@ pub struct TrainingFlags {
     /// Batch size: examples per mini-batch.
     #[arg(long, default_value_t = 10, value_name = "M", allow_negative_numbers = true)]
     batch: usize,
-    /// Learning rate η [default: 3; 0.1 for regression].
+    /// Learning rate η [default: 3; 0.5 for cross-entropy; 0.1 for regression; with momentum 1 - µ of that].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     eta: Option<f64>,
     /// Random seed for initial weights, splits and shuffling.
@@ -223,10 +220,18 @@ impl TrainingFlags {
     pub fn options(self, device: DeviceChoice, output: Option<PathBuf>) -> Result<Options> {
         let TrainingFlags { hidden, layers, batch, eta, seed, .. } = self;
         let task = self.data.task();
-        let eta = eta.unwrap_or(match task {
-            Task::Classification => CLASSIFICATION_ETA,
+        if self.momentum.is_some() && self.optimizer != &MOMENTUM {
+            bail!(WrongUsage::new(format!(
+                "--momentum is for --optimizer momentum, not {}: add it, or leave --momentum out",
+                self.optimizer.name
+            )));
+        }
+        let settings = Settings { momentum: self.momentum.unwrap_or(Settings::DEFAULT.momentum) };
+        let of_sgd = match task {
+            Task::Classification => self.cost.eta,
             Task::Regression => REGRESSION_ETA,
-        });
+        };
+        let eta = eta.unwrap_or(of_sgd * (self.optimizer.eta_share)(&settings));
         let narrow = eta as f32;
         if !(eta.is_finite() && eta >= 0.0) {
             bail!(WrongUsage::new(format!("--eta {eta}: the learning rate must be a finite number, 0 or greater")));
@@ -242,13 +247,6 @@ impl TrainingFlags {
         });
         // Numbers that are learned must be values of σ.
         let target_scale = (!output_activation.any_number).then_some(Scale::Unit);
-        if self.momentum.is_some() && self.optimizer != &MOMENTUM {
-            bail!(WrongUsage::new(format!(
-                "--momentum is for --optimizer momentum, not {}: add it, or leave --momentum out",
-                self.optimizer.name
-            )));
-        }
-        let settings = Settings { momentum: self.momentum.unwrap_or(Settings::DEFAULT.momentum) };
         Ok(Options {
             source: self.data.source(self.seed, target_scale)?,
             activation: self.activation,

@@ -30,6 +30,8 @@ pub struct Cost {
     pub suits: &'static [&'static Activation],
     /// The cost, for classes alone: the desired outputs must lie between 0 and 1.
     pub needs_classes: bool,
+    /// The learning rate of the book for classes.
+    pub eta: f64,
     /// The largest rounding error of `cost`: `(output, cost)`.
     pub cost_error: fn(f64, f64) -> f64,
     /// The largest rounding error of `output_error`: `(a, δ)`.
@@ -91,6 +93,7 @@ pub static QUADRATIC: Cost = Cost {
     measured: MeasuredFrom::Activation,
     suits: &activation::ALL,
     needs_classes: false,
+    eta: 3.0,
     cost_error: |_, cost| 4.0 * EPSILON * cost.abs(),
     output_error_error: |_, delta| EPSILON * delta.abs() + SMALLEST,
     lanes: Some(output_error::<Quadratic>),
@@ -106,6 +109,7 @@ pub static CROSS_ENTROPY: Cost = Cost {
     measured: MeasuredFrom::WeightedInput,
     suits: &[&activation::SIGMOID],
     needs_classes: true,
+    eta: 0.5,
     // WGSL allows ln an absolute error of 2⁻²¹ near 1, which is 4 ε.
     cost_error: |z, cost| EPSILON * (8.0 + 2.0 * z.abs() + 4.0 * cost.abs()),
     output_error_error: |_, delta| EPSILON * delta.abs() + SMALLEST,

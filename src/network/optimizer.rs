@@ -31,6 +31,8 @@ pub struct Optimizer {
     pub update: fn(Entry, f32, f32, Coefficients) -> Entry,
     /// The coefficients of a step.
     pub coefficients: fn(&Settings) -> Coefficients,
+    /// The share of the learning rate of sgd with which it goes as far in the long run.
+    pub eta_share: fn(&Settings) -> f64,
     /// The update is linear in the gradient and has no state: a sum may be applied in parts, and a gradient
     /// of 0 changes nothing, so that its computation may be skipped.
     pub linear: bool,
@@ -127,6 +129,7 @@ pub static SGD: Optimizer = Optimizer {
     shader: include_str!("../../shaders/optimizer/sgd.wgsl"),
     update: |[w, ..], gradient, rate, _| [w - rate * gradient, 0.0, 0.0],
     coefficients: |_| [0.0; 4],
+    eta_share: |_| 1.0,
     linear: true,
     error: follows,
     lanes: Some(lanes::update::<lanes::Sgd>),
@@ -143,6 +146,7 @@ pub static MOMENTUM: Optimizer = Optimizer {
         [w + velocity, velocity, 0.0]
     },
     coefficients: |settings| [settings.momentum, 0.0, 0.0, 0.0],
+    eta_share: |settings| 1.0 - f64::from(settings.momentum),
     linear: false,
     error: follows,
     lanes: Some(lanes::update::<lanes::Momentum>),
@@ -156,6 +160,7 @@ pub static GRADIENT: Optimizer = Optimizer {
     shader: include_str!("../../shaders/optimizer/gradient.wgsl"),
     update: |[w, ..], gradient, _, _| [w, gradient, 0.0],
     coefficients: |_| [0.0; 4],
+    eta_share: |_| 1.0,
     linear: false,
     error: |_, _| 0.0,
     lanes: None,
