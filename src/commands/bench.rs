@@ -15,7 +15,7 @@ use crate::network::activation::{Activation, SIGMOID};
 use crate::network::cost::QUADRATIC;
 use crate::network::optimizer::Optimizer;
 use crate::network::{Initialization, Parameters, Topology};
-use crate::plan::executor::{DeviceDescription, Executor};
+use crate::plan::executor::{DeviceDescription, Executor, PlanId};
 use crate::plan::{Element, Matrix, Plan, Recorder, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::system::error::WrongUsage;
@@ -233,7 +233,7 @@ pub fn measure_step(
     budget: Duration,
 ) -> Result<Measurement> {
     executor.load(&[Plan::of(step.kernel.name, vec![step.clone()])])?;
-    executor.prepare(0, TURNS)?;
+    executor.prepare(PlanId(0), TURNS)?;
     for matrix in &step.operands {
         fill(executor, matrix)?;
     }
@@ -257,7 +257,7 @@ pub fn measure_step(
     let turns = take_turns(budget, &mut |count| {
         let mini_batches = vec![still; count];
         let start = Instant::now();
-        executor.run(0, &mini_batches, &mut |_| ())?;
+        executor.run(PlanId(0), &mini_batches, &mut |_| ())?;
         Ok(start.elapsed())
     })?;
     Ok(measurement(executor.device(), subject, &turns))

@@ -35,7 +35,7 @@ use self::times::Times;
 use crate::kernel::product::Extents;
 use crate::kernel::{Matrix, MiniBatch};
 use crate::network::reserve;
-use crate::plan::executor::{DeviceDescription, Executor, Memory, PROGRESS_INTERVAL, Progress, sizes};
+use crate::plan::executor::{DeviceDescription, Executor, Memory, PROGRESS_INTERVAL, PlanId, Progress, sizes};
 use crate::plan::profile::Profile;
 use crate::plan::{Plan, Step};
 use crate::rewrite::fuse::fuse;
@@ -184,15 +184,15 @@ impl Executor for Cpu {
         self.store.read(matrix)
     }
 
-    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+    fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         let mut reported = Instant::now();
         let mut finished = 0;
         for &mini_batch in mini_batches {
-            for (number, step) in self.plans[plan].iter().enumerate() {
+            for (number, step) in self.plans[plan.0].iter().enumerate() {
                 let workshop = self.workshop.as_mut().expect("plans are loaded with a workshop");
                 let mut run = || step.run(&mut self.store, workshop, mini_batch);
                 match &mut self.times {
-                    Some(times) => times.time(plan, number, run),
+                    Some(times) => times.time(plan.0, number, run),
                     None => run(),
                 }
             }
@@ -243,7 +243,7 @@ mod tests {
             }
         }
         let steps = [0, m as u32].map(|first| MiniBatch { first, eta: 0.5, ..MiniBatch::default() });
-        executor.run(0, &steps, &mut |_| ()).expect("run");
+        executor.run(PlanId(0), &steps, &mut |_| ()).expect("run");
         let layers = 2..=topology.last();
         let results = layers.flat_map(|l| [&net.a[l], &net.delta[l], &net.w[l], &net.b[l]]);
         results.flat_map(|matrix| executor.read::<f32>(matrix).expect("read")).collect()

@@ -78,7 +78,7 @@ pub fn open(
     work: &str,
     trial: &mut Trial<'_>,
 ) -> Result<Chosen> {
-    // The CPU has no mixed precision, so there is nothing to compare.
+    // `auto` measures the CPU too, which has no mixed precision.
     let mixed = options.precision == Precision::Mixed;
     if mixed && *choice == DeviceChoice::Auto {
         return open_named("--device", &DeviceChoice::Gpu, threads, options);

@@ -20,6 +20,7 @@ use super::options::GpuOptions;
 use super::{limits, probe, workgroup_loop};
 use crate::kernel::Realization;
 use crate::kernel::product::{self, Precision, VARIANTS};
+use crate::plan::executor::PlanId;
 use crate::plan::{Equation, Plan, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::rewrite::training_loop::TrainingLoop;
@@ -113,7 +114,7 @@ impl Chooser {
         &mut self,
         plans: &mut LoadedPlans,
         memory: &DeviceMemory,
-        plan: usize,
+        plan: PlanId,
         mini_batches: usize,
     ) -> Result<()> {
         let Some(training) = plans[plan].looping.clone() else { return Ok(()) };
@@ -170,7 +171,7 @@ impl Chooser {
         &mut self,
         plans: &mut LoadedPlans,
         memory: &DeviceMemory,
-        plan: usize,
+        plan: PlanId,
         mini_batches: usize,
     ) -> Result<()> {
         let LoadedPlan { plan: of, in_workgroup, .. } = &plans[plan];
@@ -267,7 +268,7 @@ fn time_way(
     context: &GpuContext,
     plans: &LoadedPlans,
     memory: &DeviceMemory,
-    plan: usize,
+    plan: PlanId,
     way: &Way,
     most: usize,
 ) -> Result<f64> {

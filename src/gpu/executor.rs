@@ -14,7 +14,7 @@ use super::pipeline_cache::PipelineCache;
 use super::profiling::Profiler;
 use super::{limits, probe};
 use crate::kernel::MiniBatch;
-use crate::plan::executor::{DeviceDescription, Executor, Memory, Progress, sizes};
+use crate::plan::executor::{DeviceDescription, Executor, Memory, PlanId, Progress, sizes};
 use crate::plan::profile::Profile;
 use crate::plan::{Matrix, Plan};
 use crate::rewrite::training_loop::TrainingLoop;
@@ -84,7 +84,7 @@ impl Executor for Gpu {
         self.context.check()
     }
 
-    fn prepare(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+    fn prepare(&mut self, plan: PlanId, mini_batches: usize) -> Result<()> {
         self.chooser.choose_loop(&mut self.plans, &self.memory, plan, mini_batches)?;
         self.chooser.choose_products(&mut self.plans, &self.memory, plan, mini_batches)?;
         self.plans.warm_up(plan)?;
@@ -126,12 +126,12 @@ impl Executor for Gpu {
         self.memory.read(matrix)
     }
 
-    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+    fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         self.start(plan, mini_batches, progress)?;
         self.finish(progress)
     }
 
-    fn start(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+    fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         match &mut self.profiler {
             Some(profiler) => profiler.run(&mut self.plans, plan, mini_batches, progress),
             None => self.plans.start(plan, mini_batches, progress),
@@ -171,7 +171,7 @@ mod tests {
         for mut gpu in opened() {
             gpu.load(std::slice::from_ref(&plan)).expect("load");
             gpu.context.device().destroy();
-            let ran = gpu.run(0, &[MiniBatch::default()], &mut |_| ());
+            let ran = gpu.run(PlanId(0), &[MiniBatch::default()], &mut |_| ());
             let read = gpu.read_bytes(&a);
             // wgpu takes submissions to a destroyed device in silence; what they computed cannot be had.
             drop(ran);
@@ -188,7 +188,7 @@ mod tests {
             let error = gpu.context.read(&buffer, 1 << 20).expect_err("more than the buffer holds");
             assert!(format!("{error:#}").contains("cannot read a matrix back"), "{error:#}");
             gpu.context.write(&buffer, 1 << 20, &[0; 4]);
-            let error = gpu.run(0, &[MiniBatch::default()], &mut |_| ()).expect_err("the fault is remembered");
+            let error = gpu.run(PlanId(0), &[MiniBatch::default()], &mut |_| ()).expect_err("the fault is remembered");
             assert!(format!("{error:#}").contains("the GPU failed"), "{error:#}");
         }
     }

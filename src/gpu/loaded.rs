@@ -12,7 +12,7 @@ use super::memory::DeviceMemory;
 use super::submission::{Flight, SubmissionLength};
 use super::workgroup_loop::WorkgroupLoop;
 use crate::kernel::{MiniBatch, Realization};
-use crate::plan::executor::Progress;
+use crate::plan::executor::{PlanId, Progress};
 use crate::plan::{Plan, Step};
 use crate::rewrite::training_loop::TrainingLoop;
 
@@ -78,9 +78,9 @@ impl LoadedPlans {
     ///
     /// # Errors
     /// Realizations that the device refuses.
-    pub fn rebind(&mut self, memory: &DeviceMemory, plan: usize, realizations: &[Option<Realization>]) -> Result<()> {
-        let Plan { name, steps, .. } = self.plans[plan].plan.clone();
-        self.plans[plan].dispatches = self.bind(memory, &steps, realizations, &name)?;
+    pub fn rebind(&mut self, memory: &DeviceMemory, plan: PlanId, realizations: &[Option<Realization>]) -> Result<()> {
+        let Plan { name, steps, .. } = self[plan].plan.clone();
+        self[plan].dispatches = self.bind(memory, &steps, realizations, &name)?;
         Ok(())
     }
 
@@ -100,8 +100,8 @@ impl LoadedPlans {
     ///
     /// # Errors
     /// A failing device.
-    pub fn warm_up(&self, plan: usize) -> Result<()> {
-        let name = &self.plans[plan].plan.name;
+    pub fn warm_up(&self, plan: PlanId) -> Result<()> {
+        let name = &self[plan].plan.name;
         let nothing = MiniBatch { count: 1, ..MiniBatch::default() };
         let scope = self.context.scope();
         let submission = self.submit(plan, &[nothing]);
@@ -109,8 +109,8 @@ impl LoadedPlans {
         self.context.wait(Some(submission))
     }
 
-    fn submit(&self, plan: usize, mini_batches: &[MiniBatch]) -> wgpu::SubmissionIndex {
-        let LoadedPlan { dispatches, in_workgroup, .. } = &self.plans[plan];
+    fn submit(&self, plan: PlanId, mini_batches: &[MiniBatch]) -> wgpu::SubmissionIndex {
+        let LoadedPlan { dispatches, in_workgroup, .. } = &self[plan];
         match in_workgroup {
             Some(looped) => self.dispatcher.submit_loop(looped, mini_batches),
             None => self.dispatcher.submit(dispatches, mini_batches),
@@ -126,7 +126,7 @@ impl LoadedPlans {
     ///
     /// # Errors
     /// A failing device.
-    pub fn start(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+    pub fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         if self.is_idle() {
             self.flight = Flight::default();
         }
@@ -135,7 +135,7 @@ impl LoadedPlans {
             while self.flight.len() >= MAX_IN_FLIGHT {
                 self.land(progress)?;
             }
-            let (now, later) = rest.split_at(self.plans[plan].length.mini_batches().min(rest.len()));
+            let (now, later) = rest.split_at(self[plan].length.mini_batches().min(rest.len()));
             let submission = self.submit(plan, now);
             self.flight.push(submission, plan, now.len());
             rest = later;
@@ -160,21 +160,21 @@ impl LoadedPlans {
         let Some((submission, plan, count)) = self.flight.pop() else { return Ok(()) };
         self.context.wait(Some(submission))?;
         let time = self.flight.landed(count, progress);
-        self.plans[plan].length.learn(count, time);
+        self[plan].length.learn(count, time);
         Ok(())
     }
 }
 
-impl Index<usize> for LoadedPlans {
+impl Index<PlanId> for LoadedPlans {
     type Output = LoadedPlan;
 
-    fn index(&self, plan: usize) -> &LoadedPlan {
-        &self.plans[plan]
+    fn index(&self, plan: PlanId) -> &LoadedPlan {
+        &self.plans[plan.0]
     }
 }
 
-impl IndexMut<usize> for LoadedPlans {
-    fn index_mut(&mut self, plan: usize) -> &mut LoadedPlan {
-        &mut self.plans[plan]
+impl IndexMut<PlanId> for LoadedPlans {
+    fn index_mut(&mut self, plan: PlanId) -> &mut LoadedPlan {
+        &mut self.plans[plan.0]
     }
 }

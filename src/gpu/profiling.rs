@@ -11,7 +11,7 @@ use super::dispatch::Dispatch;
 use super::dispatcher::Dispatcher;
 use super::loaded::{LoadedPlan, LoadedPlans};
 use crate::kernel::MiniBatch;
-use crate::plan::executor::Progress;
+use crate::plan::executor::{PlanId, Progress};
 use crate::plan::profile::{Clock, KernelProfile, Profile};
 
 /// Timestamps in one submission at most, a pair for each kernel.
@@ -24,7 +24,7 @@ pub struct Profiler {
     timestamps: Option<Timestamps>,
     kernels: Vec<KernelProfile>,
     /// Index in `kernels` of each step of a plan.
-    index: HashMap<(usize, usize), usize>,
+    index: HashMap<(PlanId, usize), usize>,
     gaps_seconds: f64,
 }
 
@@ -93,7 +93,7 @@ impl Profiler {
     pub fn run(
         &mut self,
         plans: &mut LoadedPlans,
-        plan: usize,
+        plan: PlanId,
         mini_batches: &[MiniBatch],
         progress: &mut Progress<'_>,
     ) -> Result<()> {
@@ -172,7 +172,7 @@ impl Profiler {
         Ok(calls.iter().zip(seconds).map(|(call, seconds)| (call.step, call.operations, seconds)).collect())
     }
 
-    fn add_times(&mut self, plan: usize, loaded: &LoadedPlan, times: Vec<(usize, f64, f64)>) {
+    fn add_times(&mut self, plan: PlanId, loaded: &LoadedPlan, times: Vec<(usize, f64, f64)>) {
         let name = &loaded.plan.name;
         let described: Vec<KernelProfile> = if loaded.in_workgroup.is_some() {
             let kernel = &crate::kernels::TRAIN_IN_WORKGROUP;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::plan::executor::{PROGRESS_INTERVAL, Progress};
+use crate::plan::executor::{PROGRESS_INTERVAL, PlanId, Progress};
 
 /// Capacity of a submission in mini-batches.
 pub const MAX_MINI_BATCHES: usize = 1024;
@@ -44,7 +44,7 @@ impl SubmissionLength {
 #[derive(Debug)]
 pub struct Flight {
     /// Each with its plan and the number of its mini-batches.
-    submissions: VecDeque<(wgpu::SubmissionIndex, usize, usize)>,
+    submissions: VecDeque<(wgpu::SubmissionIndex, PlanId, usize)>,
     /// The end of the submission before the first of them, as far as it is known.
     last_end: Instant,
     /// Time of the last report of progress.
@@ -71,12 +71,12 @@ impl Flight {
     }
 
     /// Adds a submission of `count` mini-batches of a plan.
-    pub fn push(&mut self, submission: wgpu::SubmissionIndex, plan: usize, count: usize) {
+    pub fn push(&mut self, submission: wgpu::SubmissionIndex, plan: PlanId, count: usize) {
         self.submissions.push_back((submission, plan, count));
     }
 
     /// Removes the first submission, to be waited for.
-    pub fn pop(&mut self) -> Option<(wgpu::SubmissionIndex, usize, usize)> {
+    pub fn pop(&mut self) -> Option<(wgpu::SubmissionIndex, PlanId, usize)> {
         self.submissions.pop_front()
     }
 

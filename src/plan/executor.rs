@@ -61,6 +61,10 @@ pub struct Memory {
     pub chunk: u64,
 }
 
+/// A loaded plan: its index among those of [`Executor::load`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PlanId(pub usize);
+
 /// Told how many mini-batches have finished since it was last called.
 pub type Progress<'a> = dyn FnMut(usize) + 'a;
 
@@ -69,7 +73,7 @@ pub trait Executor {
     /// What the plans run on.
     fn device(&self) -> &DeviceDescription;
 
-    /// Makes `plans` ready to run: a plan is called by its index from now on. A matrix that
+    /// Makes `plans` ready to run: a plan is called by its [`PlanId`] from now on. A matrix that
     /// several plans name is one storage, as large as the largest needs. Whatever was loaded
     /// before is forgotten, its numbers too.
     ///
@@ -83,7 +87,7 @@ pub trait Executor {
     ///
     /// # Errors
     /// A failing device.
-    fn prepare(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+    fn prepare(&mut self, plan: PlanId, mini_batches: usize) -> Result<()> {
         let _ = (plan, mini_batches);
         Ok(())
     }
@@ -137,14 +141,14 @@ pub trait Executor {
     ///
     /// # Errors
     /// A failing device.
-    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()>;
+    fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()>;
 
     /// As [`Executor::run`], but may return while the last mini-batches still run, so that the host can
     /// get ready what comes next: until [`Executor::finish`], or until something is read.
     ///
     /// # Errors
     /// A failing device.
-    fn start(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+    fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         self.run(plan, mini_batches, progress)
     }
 

@@ -10,7 +10,7 @@ use crate::kernel::MiniBatch;
 use crate::model::Model;
 use crate::network::Topology;
 use crate::network::cost::MeasuredFrom;
-use crate::plan::executor::Executor;
+use crate::plan::executor::{Executor, PlanId};
 use crate::plan::{Element, Matrix, Plan};
 
 /// The most examples of a chunk: enough to fill a GPU.
@@ -53,7 +53,7 @@ impl<'e> Classifier<'e> {
         let wanted = Some(&measured).filter(|measured| **measured != outputs);
         let (plan, examples) = plan(topology, element, scale, chunk, wanted)?;
         executor.load(&[plan])?;
-        executor.prepare(0, 1)?;
+        executor.prepare(PlanId(0), 1)?;
         for l in 2..=topology.last() {
             executor.write(&net.w[l], &model.parameters.w[l])?;
             executor.write(&net.b[l], &model.parameters.b[l])?;
@@ -108,7 +108,7 @@ impl<'e> Classifier<'e> {
     }
 
     fn run(&mut self) -> Result<()> {
-        self.executor.run(0, &[MiniBatch::evaluating(0, 0)], &mut |_| ())
+        self.executor.run(PlanId(0), &[MiniBatch::evaluating(0, 0)], &mut |_| ())
     }
 
     /// Chunks per second, measured for about `budget` after a warm-up.

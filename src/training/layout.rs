@@ -11,7 +11,7 @@ use crate::backprop::{Examples, Measures, evaluation_plan, training_plan};
 use crate::data::Data;
 use crate::kernel::MiniBatch;
 use crate::network::Topology;
-use crate::plan::executor::{Executor, Progress};
+use crate::plan::executor::{Executor, PlanId, Progress};
 use crate::plan::{Element, Matrix, Plan};
 
 /// The loaded plans that go through a part of the data: one for whole mini-batches and, where the
@@ -23,16 +23,16 @@ pub struct PlansOfPart {
     /// Examples in a whole mini-batch.
     pub batch: usize,
     /// The plan of whole mini-batches.
-    pub whole: Option<usize>,
-    ragged: Option<usize>,
+    pub whole: Option<PlanId>,
+    ragged: Option<PlanId>,
 }
 
 impl PlansOfPart {
     /// Appends the plans that `make(m)` makes to `plans`.
     fn new(examples: usize, batch: usize, plans: &mut Vec<Plan>, make: impl Fn(usize) -> Result<Plan>) -> Result<Self> {
-        let mut add = |m: usize| -> Result<usize> {
+        let mut add = |m: usize| -> Result<PlanId> {
             plans.push(make(m)?);
-            Ok(plans.len() - 1)
+            Ok(PlanId(plans.len() - 1))
         };
         let rest = examples % batch;
         let whole = if examples >= batch { Some(add(batch)?) } else { None };

@@ -1,4 +1,5 @@
-//! Is this device right? Gradients, steps in lockstep, strategies, and how far rounding explains a difference.
+//! Checks of a device: gradients, steps in lockstep, strategies; and the distance between results, with the rounding
+//! that explains it.
 
 pub mod distance;
 pub mod gradients;

@@ -7,7 +7,7 @@ use gpu_backprop::commands::compare::{EpochComparison, Observer, Opening};
 use gpu_backprop::commands::train::EpochReport;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::kernel::MiniBatch;
-use gpu_backprop::plan::executor::{DeviceDescription, Executor, Memory, Progress};
+use gpu_backprop::plan::executor::{DeviceDescription, Executor, Memory, PlanId, Progress};
 use gpu_backprop::plan::{Matrix, Plan, Step};
 use gpu_backprop::system::error::OutOfMemory;
 use gpu_backprop::verify::lockstep::Lockstep;
@@ -62,7 +62,7 @@ impl Executor for Scarce {
         self.inner.read_bytes(matrix)
     }
 
-    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+    fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         self.inner.run(plan, mini_batches, progress)
     }
 }
@@ -94,7 +94,7 @@ struct Wrong {
     /// What the step writes.
     matrix: Matrix,
     /// The plans of the steps before it, of itself, and of those after it.
-    parts: [Option<usize>; 3],
+    parts: [Option<PlanId>; 3],
 }
 
 /// A device on which one step is wrong.
@@ -107,7 +107,7 @@ pub struct Faulty<E> {
     /// Only where it runs together with other steps.
     pub only_together: bool,
     /// By the number of a plan, where the step is.
-    wrong: HashMap<usize, Wrong>,
+    wrong: HashMap<PlanId, Wrong>,
     /// What the output was after the last run.
     pub last: Option<Vec<u8>>,
 }
@@ -134,16 +134,16 @@ impl<E: Executor> Executor for Faulty<E> {
             };
             let matrix = output(&plan.steps[at]).expect("it has been found");
             let parts = [&plan.steps[..at], &plan.steps[at..=at], &plan.steps[at + 1..]].map(|steps| {
-                let number = (!steps.is_empty()).then_some(all.len());
+                let number = (!steps.is_empty()).then_some(PlanId(all.len()));
                 all.extend(number.map(|_| Plan::of(plan.name.clone(), steps.to_vec())));
                 number
             });
-            self.wrong.insert(number, Wrong { matrix, parts });
+            self.wrong.insert(PlanId(number), Wrong { matrix, parts });
         }
         self.inner.load(&all)
     }
 
-    fn prepare(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+    fn prepare(&mut self, plan: PlanId, mini_batches: usize) -> Result<()> {
         self.inner.prepare(plan, mini_batches)
     }
 
@@ -163,7 +163,7 @@ impl<E: Executor> Executor for Faulty<E> {
         self.inner.read_bytes(matrix)
     }
 
-    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+    fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         let Some(Wrong { matrix, parts: [earlier, step, later] }) = self.wrong.get(&plan).cloned() else {
             return self.inner.run(plan, mini_batches, progress);
         };

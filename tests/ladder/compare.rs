@@ -17,7 +17,7 @@ use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Element, Equation, Matrix, Step};
 use gpu_backprop::rewrite::fuse::{KernelSet, fuse};
 use gpu_backprop::system::error::Diverged;
@@ -274,7 +274,7 @@ fn check_bounds(executors: &mut [&mut dyn Executor]) {
             for (matrix, bytes) in given() {
                 executor.write_bytes(matrix, bytes).expect(&what);
             }
-            executor.run(0, &[case.mini_batch], &mut |_| ()).expect(&what);
+            executor.run(PlanId(0), &[case.mini_batch], &mut |_| ()).expect(&what);
             for output in step.outputs() {
                 let Some(computed) = knowledge.computed(output) else { continue };
                 let found: Vec<f32> = executor.read(output).expect(&what);

@@ -11,7 +11,7 @@ use gpu_backprop::network::activation::{LINEAR, SIGMOID};
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
 use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer};
 
@@ -126,7 +126,7 @@ impl Case {
     fn step(&self, executor: &mut dyn Executor, plan: Plan) -> Vec<(Matrix, Vec<f32>)> {
         executor.load(&[plan]).expect("load");
         self.write(executor);
-        executor.run(0, &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+        executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
         self.results(executor)
     }
 
@@ -199,7 +199,7 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
             executor.write(&net.a[1], &random(1, net.a[1].len())).expect("write");
             executor.write(&net.y, &random(2, net.y.len())).expect("write");
             case.write_parameters(executor);
-            executor.run(0, &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+            executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
             case.results(executor)
         };
         let expected = run(&mut Cpu::of_twins(), std::slice::from_ref(&plan));
@@ -224,7 +224,7 @@ fn skipping_zeros_changes_no_bit() {
         executor.write(&net.a[1], &skipping[0].1).expect("write");
         executor.write(&net.y, &skipping[1].1).expect("write");
         case.write_parameters(executor);
-        executor.run(0, &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+        executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
         assert_eq!(bits(&skipping), bits(&case.results(executor)), "{}, m = {}, {n:?}", case.topology, case.m);
     }
 }
@@ -257,7 +257,7 @@ fn skipping_zeros_hides_no_divergence() {
                 weights[17] = value;
                 executor.write(poisoned, &weights).expect("write");
                 let steps = [MiniBatch { eta: 0.7, ..MiniBatch::default() }; 2];
-                executor.run(0, &steps, &mut |_| ()).expect("run");
+                executor.run(PlanId(0), &steps, &mut |_| ()).expect("run");
                 case.results(executor)
             };
             let expected = run(&mut Cpu::of_twins());
@@ -276,8 +276,8 @@ fn a_weight_that_overflows_is_noticed() {
         executor.load(&[case.plan()]).expect("load");
         case.write(executor);
         let steps = [f32::MAX, 0.0].map(|eta| MiniBatch { eta, ..MiniBatch::default() });
-        executor.run(0, &steps, &mut |_| ()).expect("run");
-        executor.run(0, &steps, &mut |_| ()).expect("run");
+        executor.run(PlanId(0), &steps, &mut |_| ()).expect("run");
+        executor.run(PlanId(0), &steps, &mut |_| ()).expect("run");
         case.results(executor)
     };
     let (expected, found) = (run(&mut Cpu::of_twins()), run(&mut Cpu::new(1)));

@@ -11,7 +11,7 @@ use gpu_backprop::network::activation::{LINEAR, SIGMOID};
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Equation, Matrix, Recorder};
 use gpu_backprop::system::random::{Stream, rng};
 use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
@@ -116,7 +116,7 @@ fn check_equations(executor: &mut dyn Executor, topology: &Topology, m: usize, m
         executor.write(&net.w[l], &parameters.w[l]).expect("write");
         executor.write(&net.b[l], &parameters.b[l]).expect("write");
     }
-    executor.run(0, &[MiniBatch { eta, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+    executor.run(PlanId(0), &[MiniBatch { eta, ..MiniBatch::default() }], &mut |_| ()).expect("run");
 
     let mut network = oracle(topology, &parameters);
     let mini_batch: Vec<(Vector, Vector)> =

@@ -13,7 +13,7 @@ use gpu_backprop::network::Topology;
 use gpu_backprop::network::activation::{LINEAR, SIGMOID};
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::optimizer::SGD;
-use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
 use gpu_backprop::rewrite::fuse::fuse;
 use libtest_mimic::Trial;
@@ -84,7 +84,7 @@ fn run(executor: &mut dyn Executor, topology: &Topology, m: usize, descend: bool
     for matrix in &results {
         executor.write(&storage(matrix), &vec![POISON; storage(matrix).len()]).expect("write");
     }
-    executor.run(0, &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+    executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
     let read = |matrix: Matrix| {
         let values = executor.read(&storage(&matrix)).expect("read");
         (matrix, values)
@@ -264,7 +264,7 @@ fn the_cpu_runs_fused_plans() {
         executor.load(&[plan]).expect("load");
         executor.write(&net.a[1], &random(1, 10)).expect("write");
         executor.write(&net.y, &random(2, 6)).expect("write");
-        executor.run(0, &[MiniBatch { eta: 1.0, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+        executor.run(PlanId(0), &[MiniBatch { eta: 1.0, ..MiniBatch::default() }], &mut |_| ()).expect("run");
         executor.read::<f32>(&net.b[2]).expect("read")
     };
     assert_eq!(trained(fuse(&primitive)), trained(primitive.clone()));

@@ -8,7 +8,7 @@ use gpu_backprop::cpu::Cpu;
 use gpu_backprop::kernel::{Binding, Call, MiniBatch, Operand, Specification};
 use gpu_backprop::kernels;
 use gpu_backprop::network::activation::SIGMOID;
-use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
 
 /// What an output holds before the kernel runs, and must still hold where it has no business.
@@ -42,7 +42,7 @@ fn the_number_of_threads_changes_no_bit() {
             for (matrix, bytes) in &case.inputs {
                 cpu.write_bytes(matrix, bytes).expect("write");
             }
-            cpu.run(0, &[case.mini_batch], &mut |_| ()).expect("run");
+            cpu.run(PlanId(0), &[case.mini_batch], &mut |_| ()).expect("run");
             cpu.read_bytes(step.output()).expect("read")
         };
         let one = computed(1);
@@ -83,7 +83,7 @@ fn check(executor: &mut dyn Executor, case: &Case) {
         executor.write(storage, &values).expect(&what);
         before.push(values);
     }
-    executor.run(0, &[case.mini_batch], &mut |_| ()).expect(&what);
+    executor.run(PlanId(0), &[case.mini_batch], &mut |_| ()).expect(&what);
     let expected = run_twin(case, before.clone());
     for (((output, storage), before), expected) in outputs.into_iter().zip(&storages).zip(&before).zip(&expected) {
         let what = format!("{} of {what}", output.name);
@@ -164,7 +164,7 @@ fn long_loops_are_right_or_refused(adapter: &AdapterUnderTest) {
         Ok(()) => {
             let executor: &mut dyn Executor = &mut gpu;
             executor.write(&delta, &vec![1.0f32; rows]).expect("write");
-            executor.run(0, &[MiniBatch::default()], &mut |_| ()).expect("run");
+            executor.run(PlanId(0), &[MiniBatch::default()], &mut |_| ()).expect("run");
             // Whole numbers below 2²⁴ add up without rounding.
             assert_eq!(executor.read::<f32>(&nabla_b).expect("read"), [rows as f32]);
         }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::kernel::{Access, Matrix};
+use crate::plan::executor::PlanId;
 use crate::plan::{Plan, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 
@@ -17,7 +18,7 @@ pub struct Unit {
     pub formula: String,
     pub replaces: Vec<&'static str>,
     /// Its number among the plans of both devices.
-    pub plan: usize,
+    pub plan: PlanId,
     /// The steps that each device runs.
     pub runs: [Vec<Step>; 2],
     /// The same as primitive steps.
@@ -74,10 +75,10 @@ impl Unit {
 }
 
 /// Adds a plan for each device; its number.
-fn add(plans: &mut [Vec<Plan>; 2], [one, other]: [Plan; 2]) -> usize {
+fn add(plans: &mut [Vec<Plan>; 2], [one, other]: [Plan; 2]) -> PlanId {
     plans[0].push(one);
     plans[1].push(other);
-    plans[0].len() - 1
+    PlanId(plans[0].len() - 1)
 }
 
 /// The matrices that primitive steps change, and so read before any of them writes them whole.
