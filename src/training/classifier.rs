@@ -1,4 +1,4 @@
-//! A trained network on a device: outputs of the network for examples, a chunk at a time.
+//! A trained network on a device: the outputs for examples, one chunk at a time.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ use crate::network::Topology;
 use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix, Plan};
 
-/// The most examples of a chunk: enough to fill a GPU.
+/// The maximum number of examples in a chunk: enough to saturate a GPU.
 const MAX_CHUNK: usize = 1000;
 
-/// The most entries of the widest activations of a chunk: 16 MB.
+/// The maximum number of entries in the widest activations of a chunk: 16 MB.
 const CHUNK_ENTRIES: usize = 4 << 20;
 
-/// Opens the device that is to run a network on the examples of `reader`.
+/// Opens the device that runs a network on the examples of `reader`.
 ///
 /// # Errors
-/// As [`device::open`], and a device that cannot hold the network.
+/// Those of [`device::open`], and a network that does not fit on the device.
 pub fn open(model: &Model, reader: &ExampleReader<'_>, choice: &DeviceChoice, threads: usize) -> Result<Chosen> {
     let inputs = if reader.gives_bytes() { "bytes" } else { "floats" };
     let work = format!("classifying by {} on {inputs}", model.topology);
@@ -32,7 +32,7 @@ pub fn open(model: &Model, reader: &ExampleReader<'_>, choice: &DeviceChoice, th
     })
 }
 
-/// A network on a device.
+/// A network loaded on a device.
 #[derive(Debug)]
 pub struct Classifier<'e> {
     executor: &'e mut (dyn Executor + 'e),
@@ -43,10 +43,10 @@ pub struct Classifier<'e> {
 }
 
 impl<'e> Classifier<'e> {
-    /// Brings a network to a device; it takes bytes where `bytes` says so, and floats otherwise.
+    /// Uploads a network to a device. Its inputs are bytes if `bytes`, otherwise floats.
     ///
     /// # Errors
-    /// A device that cannot hold it.
+    /// A network that does not fit on the device.
     pub fn new(executor: &'e mut (dyn Executor + 'e), model: &Model, bytes: bool) -> Result<Self> {
         let topology = &model.topology;
         let (element, scale) = match model.preprocessing {
@@ -68,7 +68,7 @@ impl<'e> Classifier<'e> {
         Ok(Classifier { executor, inputs: examples.inputs, outputs, features, chunk })
     }
 
-    /// The most examples that [`Classifier::outputs`] takes.
+    /// The maximum number of examples that [`Classifier::outputs`] accepts.
     pub fn chunk(&self) -> usize {
         self.chunk
     }
@@ -76,11 +76,10 @@ impl<'e> Classifier<'e> {
     /// The activations of the output layer, `(examples, n[L])`.
     ///
     /// # Errors
-    /// More examples than a chunk, inputs of another type than the network was opened for, or a failing
-    /// device.
+    /// More examples than a chunk, inputs of another type than those of [`Classifier::new`], or a failing device.
     pub fn outputs(&mut self, chunk: Chunk) -> Result<Vec<f32>> {
         ensure!(chunk.examples <= self.chunk, "{} examples in a chunk of {}", chunk.examples, self.chunk);
-        // The device always works on a whole chunk: what is missing of the last one is 0.
+        // The device always runs a whole chunk: the last one is padded with zeros.
         let entries = self.chunk * self.features;
         match (chunk.inputs, self.inputs.element) {
             (Inputs::Bytes { mut values, .. }, Element::Byte) => {
@@ -100,7 +99,7 @@ impl<'e> Classifier<'e> {
         Ok(outputs)
     }
 
-    /// `n[L]`, outputs of each example.
+    /// `n[L]`, the number of outputs per example.
     pub fn width(&self) -> usize {
         self.outputs.cols
     }
@@ -146,7 +145,7 @@ fn plan(topology: &Topology, element: Element, scale: f32, chunk: usize) -> Resu
     Ok((feedforward_plan(topology, &examples, chunk).context("the network does not fit")?, examples))
 }
 
-/// The class of an example: where its largest output is (of equal ones the first).
+/// The class of an example: the index of its largest output, the first of equal ones.
 pub fn decide(outputs: &[f32]) -> usize {
     let mut best = 0;
     for (j, output) in outputs.iter().enumerate() {

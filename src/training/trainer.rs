@@ -1,5 +1,4 @@
-//! Training: epochs of shuffled mini-batches, and measuring what came of them. Knows no executor
-//! by name.
+//! The trainer: epochs of shuffled mini-batches, and evaluation, on any executor.
 
 mod layout;
 mod streaming;
@@ -25,15 +24,15 @@ use streaming::{Chunk, each_chunk};
 pub(crate) use streaming::Streaming;
 pub use training::Training;
 
-/// The most examples measured at a time: enough to fill a GPU.
+/// The maximum evaluation batch: enough to saturate a GPU.
 const MAX_EVALUATION_BATCH: usize = 1000;
 
-/// The most entries of the widest activations measured at a time: 16 MB, so that measuring a
-/// network takes no more memory than training it.
+/// The maximum number of entries in the widest activations of an evaluation batch: 16 MB, so that evaluation takes
+/// no more memory than training.
 const EVALUATION_ENTRIES: usize = 4 << 20;
 
-/// η/m for a step that is taken for its gradients: they are so much larger than the parameters that these
-/// do not blur them. A power of two, to divide by again.
+/// η/m of a step that serves to read off gradients: large enough that rounding of the parameters does not blur them,
+/// and a power of two, so that dividing by it is exact.
 const STEEP: f32 = (1u32 << 20) as f32;
 
 fn evaluation_batch(topology: &Topology) -> usize {
@@ -41,54 +40,54 @@ fn evaluation_batch(topology: &Topology) -> usize {
     (EVALUATION_ENTRIES / widest).clamp(1, MAX_EVALUATION_BATCH)
 }
 
-/// How the network learns.
+/// The hyperparameters of gradient descent.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Hyperparameters {
-    /// m, examples in a mini-batch.
+    /// m, the batch size.
     pub batch: usize,
     /// η, the learning rate.
     pub eta: f32,
-    /// Decides the order of the examples in each epoch.
+    /// The seed of shuffling.
     pub seed: u64,
 }
 
-/// What a network achieves on a part of the data.
+/// Metrics of a network on a split of the data.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Evaluation {
-    /// C, the average over the examples.
+    /// C, averaged over the examples.
     pub cost: f64,
-    /// Number of examples classified correctly; `None` where numbers are learned.
+    /// The number of examples classified correctly; `None` for regression.
     pub correct: Option<usize>,
-    /// How well numbers are learned; `None` where classes are.
+    /// The metrics of regression; `None` for classification.
     pub score: Option<Score>,
-    /// Number of examples.
+    /// The number of examples.
     pub examples: usize,
 }
 
 impl Evaluation {
-    /// The fraction of examples classified correctly; `None` where numbers are learned.
+    /// The fraction of examples classified correctly; `None` for regression.
     pub fn accuracy(&self) -> Option<f64> {
         self.correct.map(|correct| correct as f64 / self.examples as f64)
     }
 
-    /// R², averaged over the numbers that are learned.
+    /// R², averaged over the targets; `None` for classification.
     pub fn r2(&self) -> Option<f64> {
         self.score.and_then(|score| score.r2)
     }
 }
 
-/// A part of the data.
+/// A split of the data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PartOfData {
-    /// What the network learns from.
+    /// The examples that the network learns from.
     Training,
-    /// What the settings of training are judged by.
+    /// The examples by which hyperparameters are judged.
     Validation,
-    /// What the finished network is judged by.
+    /// The examples by which the trained network is judged.
     Test,
 }
 
-/// Trains one network on one executor.
+/// The training of a network on an executor.
 #[derive(Debug)]
 pub struct Trainer<'e, 'd> {
     executor: &'e mut (dyn Executor + 'e),
@@ -96,22 +95,21 @@ pub struct Trainer<'e, 'd> {
     hyperparameters: Hyperparameters,
     data: &'d Data,
     layout: Layout,
-    /// How the data comes to the device, where that does not hold all of it.
+    /// The streaming of the data; `None` if all of it is on the device.
     streaming: Option<Streaming>,
-    /// Whether the device holds the first examples of the training part.
+    /// True if the device holds the first examples of the training split.
     holds_first: bool,
-    /// What is known of the targets of each part that is measured.
+    /// The moments of the targets of each evaluated split.
     moments: Vec<Moments>,
     matrices: Matrices,
     epoch: usize,
 }
 
 impl<'e, 'd> Trainer<'e, 'd> {
-    /// Brings a network and its data to a device.
+    /// Uploads a network and its data to a device.
     ///
     /// # Errors
-    /// A mini-batch of 0 examples or larger than the training part, a learning rate that is not a
-    /// number, data that does not fit the network, or a device that cannot hold them.
+    /// Those of [`check`], and a network or mini-batch that does not fit on the device.
     pub fn new(
         executor: &'e mut (dyn Executor + 'e),
         topology: &Topology,
@@ -153,24 +151,24 @@ impl<'e, 'd> Trainer<'e, 'd> {
         })
     }
 
-    /// The device that trains.
+    /// The executor.
     pub fn executor(&self) -> &(dyn Executor + 'e) {
         self.executor
     }
 
-    /// What was chosen where there was a choice, and why: lines for people.
+    /// Descriptions of the choices made, such as streaming and kernel variants, with their reasons.
     pub fn choices(&self) -> Vec<String> {
         let streaming = self.streaming.iter().map(Streaming::to_string);
         streaming.chain(self.executor.choices()).collect()
     }
 
-    /// Number of mini-batches in an epoch: steps of gradient descent.
+    /// The number of mini-batches in an epoch, each a step of gradient descent.
     pub fn steps_per_epoch(&self) -> usize {
         self.layout.training.mini_batches()
     }
 
-    /// Trains for one epoch: every training example once, in an order of this epoch's own.
-    /// Returns the time that the steps took.
+    /// Trains for one epoch: every training example once, in random order. Returns the time the steps took;
+    /// `progress` is called with the number of steps done since its last call.
     ///
     /// # Errors
     /// A failing device.
@@ -186,8 +184,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(start.elapsed())
     }
 
-    /// Runs plans on the examples of an order. Streamed examples are brought along; the order of others
-    /// is on the device.
+    /// Runs plans on the examples of `order`. Streamed examples are uploaded on the way; otherwise the device already
+    /// has the order.
     fn go_through(&mut self, plans: PlansOfPart, order: &[u32], eta: f32, progress: &mut Progress<'_>) -> Result<()> {
         let executor = &mut *self.executor;
         match &self.streaming {
@@ -195,7 +193,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             Some(streaming) => {
                 self.holds_first = false;
                 let whole = streaming.chunk / plans.batch * plans.batch;
-                // A part of less than one mini-batch fits into a chunk.
+                // A split smaller than one batch is uploaded as a single chunk.
                 let most = whole.max(plans.batch.min(order.len()));
                 each_chunk(&self.data.dataset, order, most, |span, chunk| {
                     chunk.write(executor, &self.layout.examples)?;
@@ -206,8 +204,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
         executor.finish(progress)
     }
 
-    /// ∂C/∂w and ∂C/∂b of the first mini-batch of the first epoch, summed over its examples: what a step
-    /// changes the parameters by. They are then what they were.
+    /// Computes ∂C/∂w and ∂C/∂b of the first mini-batch of the first epoch, summed over its examples. The parameters
+    /// are left unchanged.
     ///
     /// # Errors
     /// A failing device.
@@ -231,10 +229,10 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(Parameters { w: gradients(&before.w, &after.w), b: gradients(&before.b, &after.b) })
     }
 
-    /// What the last epoch makes of other parameters; the training itself stays where it is.
+    /// Repeats the last epoch from other parameters and returns the result. The training itself is left unchanged.
     ///
     /// # Errors
-    /// A failing device, or no epoch yet.
+    /// A failing device, or no epoch so far.
     pub fn last_epoch_from(&mut self, start: &Parameters) -> Result<Parameters> {
         let reached = self.parameters()?;
         let Some(last) = self.epoch.checked_sub(1) else { bail!("no epoch has been trained yet") };
@@ -246,8 +244,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(other)
     }
 
-    /// Steps of gradient descent per second, measured on the first mini-batches of the training
-    /// part for about `budget`, after a warm-up. Changes the weights: for trials.
+    /// Measures steps of gradient descent per second on the first mini-batches of the training split, for about
+    /// `budget` after a warm-up. Changes the parameters.
     ///
     /// # Errors
     /// A failing device.
@@ -257,7 +255,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         let trial = Instant::now();
         loop {
             let seconds = self.time_steps(steps)?.as_secs_f64();
-            // The last and longest run took about half of what has passed.
+            // The last run, the longest, took about half of the elapsed time.
             if trial.elapsed() >= budget / 2 {
                 return Ok(steps as f64 / seconds);
             }
@@ -265,11 +263,11 @@ impl<'e, 'd> Trainer<'e, 'd> {
         }
     }
 
-    /// The time that so many steps of gradient descent take, on whole mini-batches from the start of
-    /// the training part, around and around. Changes the weights: for measuring.
+    /// Times `steps` steps of gradient descent on whole mini-batches, cycling from the start of the training split.
+    /// Changes the parameters.
     ///
     /// # Errors
-    /// A failing device, or a training part smaller than a mini-batch.
+    /// A failing device, or a training split smaller than a batch.
     pub fn time_steps(&mut self, steps: usize) -> Result<Duration> {
         let PlansOfPart { batch, whole, examples, .. } = self.layout.training;
         let Some(plan) = whole else { bail!("no whole mini-batch to measure") };
@@ -289,7 +287,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(start.elapsed())
     }
 
-    /// Measures the network on a part of the data; `None` where the part is empty.
+    /// Evaluates the network on a split of the data; `None` if the split is empty.
     ///
     /// # Errors
     /// A failing device.
@@ -317,7 +315,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
     }
 
-    /// The weights and biases as they are now.
+    /// Downloads the current weights and biases.
     ///
     /// # Errors
     /// A failing device.
@@ -332,14 +330,14 @@ impl<'e, 'd> Trainer<'e, 'd> {
     }
 }
 
-/// The order in which an epoch, counted from 0, goes through the training part.
+/// The permutation of the training split in an epoch, counted from 0.
 pub(crate) fn epoch_order(training: &[u32], seed: u64, epoch: usize) -> Vec<u32> {
     let mut order = training.to_vec();
     order.shuffle(&mut rng(seed, Stream::Shuffle { epoch }));
     order
 }
 
-/// The numbers of the examples of a part.
+/// The indices of the examples of a split.
 fn numbers_of(data: &Data, part: PartOfData) -> &[u32] {
     match part {
         PartOfData::Training => &data.split.training,
@@ -348,7 +346,7 @@ fn numbers_of(data: &Data, part: PartOfData) -> &[u32] {
     }
 }
 
-/// Loads the plans of a training, and brings what does not change to the device.
+/// Loads the plans and uploads the data that training does not change.
 fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Option<&Streaming>) -> Result<()> {
     let chunk = streaming.map_or(usize::MAX, |streaming| streaming.chunk);
     executor.load(&layout.plans)?;
@@ -358,7 +356,7 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
     }
     if streaming.is_some() {
         write_class_weights(executor, &layout.examples, &data.dataset)?;
-        // Chunks come in the order in which they are used.
+        // Chunks are uploaded in the order of use.
         return executor.write(&layout.examples.order, &(0..chunk as u32).collect::<Vec<_>>());
     }
     write_examples(executor, &layout.examples, &data.dataset)?;
@@ -369,7 +367,7 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
     Ok(())
 }
 
-/// Brings the inputs and the desired outputs of a data set to a device.
+/// Uploads the inputs and desired outputs of a data set.
 pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
     match dataset.inputs() {
         Inputs::Bytes { values, .. } => executor.write(&examples.inputs, values)?,
@@ -388,20 +386,20 @@ pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, d
     write_class_weights(executor, examples, dataset)
 }
 
-/// Brings what an example of each class counts to a device, where not all count alike.
+/// Uploads the class weights, if there are any.
 fn write_class_weights(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
     if let Desired::Classes { weights: Some(matrix), .. } = &examples.desired
         && let Some(weights) = dataset.class_weights()
     {
         let mut weights = weights.to_vec();
-        // A network may have more outputs than there are classes.
+        // A network may have more outputs than the data has classes.
         weights.resize(matrix.len(), 1.0);
         executor.write(matrix, &weights)?;
     }
     Ok(())
 }
 
-/// Brings weights and biases to a device.
+/// Uploads weights and biases.
 pub(crate) fn write_parameters(
     executor: &mut dyn Executor,
     matrices: &Matrices,
@@ -414,7 +412,7 @@ pub(crate) fn write_parameters(
     Ok(())
 }
 
-/// Where plans find the examples of a data set, picked by `order`.
+/// The matrices of the data set on the device, and the permutation `order` that selects from it.
 pub fn examples_of(dataset: &Dataset, topology: &Topology, order: &Matrix) -> Examples {
     let (element, scale) = match dataset.inputs().byte_scale() {
         Some(scale) => (Element::Byte, scale),
@@ -432,11 +430,11 @@ pub fn examples_of(dataset: &Dataset, topology: &Topology, order: &Matrix) -> Ex
     Examples { order: order.clone(), inputs, scale, desired }
 }
 
-/// Makes sure that a network can be trained on data as wished, before anything large is made.
+/// Checks that a network can be trained on the data, before anything large is allocated.
 ///
 /// # Errors
-/// [`WrongUsage`]: a mini-batch of 0 examples or larger than the training part, a learning rate
-/// that is not a number, or data that does not fit the network.
+/// [`WrongUsage`]: a batch size of 0 or larger than the training split, a learning rate that is negative or not
+/// finite, or data whose width does not match the network.
 pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters) -> Result<()> {
     check_hyperparameters(hyperparameters, data.split.training.len())?;
     check_fit(topology, &data.dataset)

@@ -1,4 +1,4 @@
-//! The plans of a training, and the matrices in which they find their examples.
+//! The plans of a training run, and the matrices that hold their examples.
 
 use std::ops::Range;
 
@@ -13,15 +13,15 @@ use crate::network::Topology;
 use crate::plan::executor::{Executor, Progress};
 use crate::plan::{Element, Matrix, Plan};
 
-/// The loaded plans that go through a part of the data: one for whole mini-batches and, where the
-/// examples do not divide evenly, one for the ragged last.
+/// The loaded plans for a split of the data: one for whole mini-batches and, if the batch size does not divide the
+/// number of examples, one for the last, smaller mini-batch.
 #[derive(Clone, Copy, Debug)]
 pub struct PlansOfPart {
-    /// Number of examples.
+    /// The number of examples.
     pub examples: usize,
-    /// Examples in a whole mini-batch.
+    /// The batch size.
     pub batch: usize,
-    /// The plan of whole mini-batches.
+    /// The plan for whole mini-batches.
     pub whole: Option<usize>,
     ragged: Option<usize>,
 }
@@ -39,12 +39,12 @@ impl PlansOfPart {
         Ok(PlansOfPart { examples, batch, whole, ragged })
     }
 
-    /// Number of mini-batches in the whole part.
+    /// The number of mini-batches in the split.
     pub fn mini_batches(&self) -> usize {
         self.examples.div_ceil(self.batch)
     }
 
-    /// Lets the executor get ready for runs over the whole part, at most `chunk` examples at a time.
+    /// Prepares the executor for runs over the split, at most `chunk` examples at a time.
     pub fn prepare(&self, executor: &mut dyn Executor, chunk: usize) -> Result<()> {
         if let Some(plan) = self.whole {
             executor.prepare(plan, self.examples.min(chunk) / self.batch)?;
@@ -55,8 +55,8 @@ impl PlansOfPart {
         Ok(())
     }
 
-    /// Starts the plans on a span of the part, in order, whose examples the order on the device begins
-    /// with: whole mini-batches, or what is left to the end of the part.
+    /// Starts the plans on a span of the split: whole mini-batches, or the rest of the split. The order on the device
+    /// begins with the examples of the span.
     pub fn start(
         &self,
         executor: &mut dyn Executor,
@@ -77,41 +77,41 @@ impl PlansOfPart {
     }
 }
 
-/// A part of the data that is measured.
+/// An evaluated split of the data.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Which part.
+    /// The split.
     pub part: PartOfData,
-    /// Where the plans find the numbers of its examples.
+    /// The matrix with the indices of its examples.
     pub order: Matrix,
     /// The plans.
     pub plans: PlansOfPart,
 }
 
-/// Everything that is loaded for a training.
+/// Everything that is loaded for a training run.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// All plans, by their numbers.
+    /// All plans, by index.
     pub plans: Vec<Plan>,
-    /// Those that train.
+    /// The plans that train.
     pub training: PlansOfPart,
-    /// Those that measure the parts that are not empty.
+    /// The plans that evaluate each split that is not empty.
     pub measured: Vec<Measured>,
-    /// Where training finds its examples.
+    /// The matrices that hold the training examples.
     pub examples: Examples,
-    /// What is measured.
+    /// The matrices that receive the metrics.
     pub measures: Measures,
 }
 
 impl Layout {
-    /// Lays out a training: with all examples on the device, or with a chunk of them.
+    /// Lays out a training run with all examples on the device, or with a chunk of them if streamed.
     ///
     /// # Errors
-    /// Data that does not fit the network, or is too large for kernels.
+    /// Data that does not match the network, or is too large for kernels.
     pub fn new(topology: &Topology, data: &Data, batch: usize, streaming: Option<&Streaming>) -> Result<Self> {
         let Data { dataset, split, .. } = data;
         let examples_in = |name: &str, len: usize| match streaming {
-            // All parts come the same way, one after the other.
+            // All splits share one chunk, one after the other.
             Some(streaming) => {
                 let order = Matrix::of(Element::U32, "chunk_order", streaming.chunk, 1);
                 let mut examples = examples_of(dataset, topology, &order);
@@ -125,7 +125,7 @@ impl Layout {
         let training =
             PlansOfPart::new(split.training.len(), batch, &mut plans, |m| training_plan(topology, &examples, m))?;
 
-        // Training shuffles; what is measured stays in order, so that the same weights have the same cost.
+        // Evaluation keeps the order, so that the same weights give the same cost.
         let parts = [
             (PartOfData::Training, "training_examples", split.training.len()),
             (PartOfData::Validation, "validation_examples", split.validation.len()),
@@ -144,7 +144,7 @@ impl Layout {
         Ok(Layout { plans, training, measured, examples, measures })
     }
 
-    /// Bytes that the examples of training take.
+    /// The size of the training examples in bytes.
     pub fn examples_size(&self) -> u64 {
         let Examples { order, inputs, desired, .. } = &self.examples;
         [order, inputs, desired.of_examples()].into_iter().map(|matrix| matrix.size() as u64).sum()

@@ -1,5 +1,5 @@
-//! Data that a device does not hold whole: it is brought in chunks of whole mini-batches, and while one
-//! chunk is trained on, the next is picked.
+//! Streaming of data that does not fit on the device: chunks of whole mini-batches, the next one gathered while the
+//! device trains on the current one.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,23 +17,22 @@ use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix};
 use crate::system::error::WrongUsage;
 
-/// So many mini-batches of a chunk are enough to be worth the way, where they are large.
+/// A chunk of this many mini-batches amortises the upload.
 const MINI_BATCHES: u64 = 256;
 
-/// Data that is mapped takes no more memory than its files, and so many bytes, where that is the memory in
-/// which the files are: otherwise it may stay in them.
+/// The number of bytes by which mapped data may exceed its files in host memory; beyond that it is streamed.
 const OVERHEAD: u64 = 32 << 20;
 
-/// How data is streamed.
+/// The sizes of a streamed run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Streaming {
-    /// The most examples of a chunk: a whole mini-batch at least.
+    /// The maximum number of examples in a chunk, at least a whole mini-batch.
     pub chunk: usize,
-    /// Examples that are measured at a time.
+    /// The evaluation batch size.
     pub evaluation_batch: usize,
-    /// Bytes that the inputs of a chunk take.
+    /// The size of the inputs of a chunk in bytes.
     bytes: u64,
-    /// Why it is.
+    /// The reason for streaming.
     why: String,
 }
 
@@ -49,19 +48,23 @@ fn megabytes(bytes: u64) -> String {
 }
 
 impl Streaming {
-    /// Whether data has to be streamed to train on it in mini-batches of `batch`, and how.
+    /// Returns the streaming that training in mini-batches of `batch` needs; `None` if all data fits.
     ///
     /// # Errors
-    /// Memory that does not even hold the network and a mini-batch.
+    /// A memory budget smaller than the network and a mini-batch.
     pub fn needed(executor: &dyn Executor, topology: &Topology, data: &Data, batch: usize) -> Result<Option<Self>> {
         let (memory, dataset) = (executor.memory(), &data.dataset);
         let entries = dataset.len() as u64 * dataset.features() as u64;
         let bytes = dataset.inputs().byte_scale().is_some();
         let size = if bytes { entries } else { size_of::<f32>() as u64 * entries };
         let why = if u32::try_from(entries).is_err() {
-            format!("{entries} inputs are more than kernels can count")
+            format!("{entries} inputs exceed the 32-bit indices of kernels")
         } else if size > memory.of_matrix {
-            format!("its inputs take {}, the device holds {} at once", megabytes(size), megabytes(memory.of_matrix))
+            format!(
+                "its inputs take {}, the largest buffer of the device is {}",
+                megabytes(size),
+                megabytes(memory.of_matrix)
+            )
         } else if let Some(mapped) = dataset.inputs().mapped_size()
             && memory.is_of_host
             && !memory.is_limit
@@ -71,7 +74,7 @@ impl Streaming {
         } else {
             let layout = Layout::new(topology, data, batch, None)?;
             let whole = executor.size_of(&layout.plans);
-            // Little data is not worth guessing how much memory there is.
+            // Small data is never streamed: the free memory is only an estimate.
             if whole <= memory.of_all || (!memory.is_limit && size <= memory.chunk) {
                 return Ok(None);
             }
@@ -80,10 +83,10 @@ impl Streaming {
         Self::because(why, executor, topology, data, batch).map(Some)
     }
 
-    /// How data is streamed, whatever the reason is.
+    /// Returns the streaming for a given reason.
     ///
     /// # Errors
-    /// As [`Streaming::needed`].
+    /// Those of [`Streaming::needed`].
     pub fn because(
         why: String,
         executor: &dyn Executor,
@@ -95,7 +98,7 @@ impl Streaming {
         let examples = examples_of(dataset, topology, &Matrix::of(Element::U32, "order", 1, 1));
         let size_of_row = |matrix: &Matrix| (matrix.cols * matrix.element.size()) as u64;
         let row = size_of_row(&examples.inputs);
-        // What a chunk takes, and what the next one takes on its way.
+        // The chunk on the device, and the next one in flight.
         let of_example = 2 * (row + size_of_row(examples.desired.of_examples())) + size_of_row(&examples.order);
         let mut evaluation_batch = evaluation_batch(topology);
         let split = &data.split;
@@ -117,8 +120,8 @@ impl Streaming {
         ensure!(
             most >= smallest || !memory.is_limit,
             WrongUsage::new(format!(
-                "mini-batches of {batch} examples take {} with the network, but {} are to be used: allow more by \
-                 --device-memory, or use a smaller --batch or narrower layers",
+                "mini-batches of {batch} examples take {} with the network, but the budget is {}: raise --device-memory, \
+                 or use a smaller --batch or narrower layers",
                 megabytes(others + smallest * of_example),
                 megabytes(memory.of_all)
             ))
@@ -131,20 +134,20 @@ impl Streaming {
     }
 }
 
-/// Some examples, as a device takes them.
+/// A chunk of examples in the layout of the device.
 #[derive(Default, Debug)]
 pub struct Chunk {
     inputs: Picked,
-    /// Words of 32 bits.
+    /// Desired outputs as 32-bit words.
     desired: Vec<u32>,
     examples: usize,
 }
 
 impl Chunk {
-    /// Takes the examples of these numbers, in this order.
+    /// Gathers the examples with these indices, in this order.
     ///
     /// # Errors
-    /// A file that is no longer what it was.
+    /// A mapped file that has changed.
     pub fn pick(&mut self, dataset: &Dataset, examples: &[u32]) -> Result<()> {
         dataset.inputs().pick(examples, dataset.features(), &mut self.inputs)?;
         dataset.pick_desired(examples, &mut self.desired);
@@ -152,12 +155,12 @@ impl Chunk {
         Ok(())
     }
 
-    /// Number of examples.
+    /// The number of examples.
     pub fn len(&self) -> usize {
         self.examples
     }
 
-    /// Brings the chunk to the beginning of the examples of a device.
+    /// Uploads the chunk to the start of the examples on the device.
     ///
     /// # Errors
     /// A failing device.
@@ -168,11 +171,11 @@ impl Chunk {
     }
 }
 
-/// Calls `each` with chunks of `most` examples, in the order of `order`, and with where they are in it.
-/// While it works on one, a thread picks the next: there are never more than two.
+/// Calls `each` with chunks of `most` examples in the order of `order`, and with their range in it. A thread gathers the
+/// next chunk meanwhile, so that there are never more than two.
 ///
 /// # Errors
-/// As [`Chunk::pick`], and errors of `each`.
+/// Those of [`Chunk::pick`] and of `each`.
 pub fn each_chunk(
     dataset: &Dataset,
     order: &[u32],
@@ -180,7 +183,7 @@ pub fn each_chunk(
     mut each: impl FnMut(Range<usize>, &Chunk) -> Result<()>,
 ) -> Result<()> {
     thread::scope(|scope| {
-        // Without room for any: a chunk is handed over when the one before is done with.
+        // Capacity 0: a chunk is handed over once the previous one is done.
         let (full, chunks) = mpsc::sync_channel(0);
         let (empty, used) = mpsc::channel::<Chunk>();
         let picking = move || {
@@ -200,7 +203,7 @@ pub fn each_chunk(
             let end = first + chunk.len();
             each(first..end, &chunk)?;
             first = end;
-            // Nobody waits for it after the last.
+            // After the last chunk nobody receives it.
             empty.send(chunk).unwrap_or(());
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What is trained, on whatever device.
+//! A training run, independent of the device.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use crate::data::{Data, Task};
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::Executor;
 
-/// What is trained, and how: the same on every device.
+/// The data, network and hyperparameters of a training run, the same on every device.
 #[derive(Clone, Copy, Debug)]
 pub struct Training<'a> {
-    /// What to learn from.
+    /// The data.
     pub data: &'a Data,
     /// The network.
     pub topology: &'a Topology,
-    /// The weights and biases to begin with.
+    /// The initial weights and biases.
     pub initial: &'a Parameters,
     /// m, η and the seed.
     pub hyperparameters: Hyperparameters,
@@ -34,10 +34,10 @@ impl fmt::Display for Training<'_> {
 }
 
 impl Training<'_> {
-    /// Brings the training to a device.
+    /// Uploads network and data to a device.
     ///
     /// # Errors
-    /// As [`Trainer::new`].
+    /// Those of [`Trainer::new`].
     pub fn trainer<'e>(&self, executor: &'e mut (dyn Executor + 'e)) -> Result<Trainer<'e, '_>> {
         Trainer::new(executor, self.topology, self.initial, self.data, self.hyperparameters)
     }
