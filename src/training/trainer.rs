@@ -109,7 +109,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// Uploads a network and its data to a device.
     ///
     /// # Errors
-    /// Those of [`check`], and a network or mini-batch that does not fit on the device.
+    /// A batch size of 0 or larger than the training split, a learning rate that is negative or not finite, data whose
+    /// width does not match the network, or a network and mini-batch that do not fit on the device.
     pub fn new(
         executor: &'e mut (dyn Executor + 'e),
         topology: &Topology,
