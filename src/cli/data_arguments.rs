@@ -81,7 +81,7 @@ pub(super) fn note_unknown_categories(count: u64) {
         // A note that cannot be shown is no reason to fail.
         let _ = writeln!(
             io::stderr(),
-            "note: {count} fields hold categories that were not in the training data; they are encoded as none"
+            "note: {count} fields hold text that was not in the training data; they are encoded as no category"
         );
     }
 }

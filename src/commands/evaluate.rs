@@ -1,4 +1,4 @@
-//! Measuring a trained network on examples whose targets are known: what `gpu-backprop evaluate` does.
+//! `gpu-backprop evaluate`: metrics of a trained network on examples with targets.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::model::{self, Model};
 use crate::training::classifier::{Classifier, decide};
 use crate::training::regression::{Comparison, TargetReport};
 
-/// The most classes whose confusion matrix is written out: a million entries.
+/// The maximum number of classes with a confusion matrix in the report: a million entries.
 const MAX_CONFUSION: usize = 1000;
 
-/// What to measure, and on what.
+/// The options of an evaluation.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The model.
@@ -24,28 +24,28 @@ pub struct Options {
     pub data: ExampleFile,
     /// The device.
     pub device: DeviceChoice,
-    /// The most threads of the CPU executor.
+    /// The maximum number of CPU threads.
     pub threads: usize,
 }
 
-/// How well a network does on one class.
+/// The metrics of a class.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct ClassReport {
-    /// Its name.
+    /// The name of the class.
     pub class: String,
     /// Number of examples of the class.
     pub examples: u64,
-    /// Number of examples that the network takes for the class.
+    /// The number of examples predicted as the class.
     pub predicted: u64,
-    /// The fraction of those it takes for the class that are; `None` where there are none.
+    /// The fraction of predictions of the class that are correct; `None` if there are none.
     pub precision: Option<f64>,
-    /// The fraction of the class that it recognises; `None` where there are no examples.
+    /// The fraction of examples of the class predicted correctly; `None` if there are none.
     pub recall: Option<f64>,
-    /// The harmonic mean of both; `None` where there are neither examples nor predictions.
+    /// F1, the harmonic mean of precision and recall; `None` if there are neither examples nor predictions.
     pub f1: Option<f64>,
 }
 
-/// How well a network does, as in `--json`.
+/// The report of an evaluation, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Report {
     /// `cpu` or `gpu`.
@@ -56,34 +56,34 @@ pub struct Report {
     pub task: &'static str,
     /// `n[1], n[2], ..., n[L]`.
     pub layers: Vec<usize>,
-    /// What was measured on.
+    /// The data.
     pub data: String,
     /// Number of examples.
     pub examples: u64,
-    /// C, the average over the examples; where numbers were learned, of them as activations.
+    /// C, averaged over the examples; for regression computed from scaled targets.
     pub cost: f64,
     /// Number of examples classified correctly; `None` for regression.
     pub correct: Option<u64>,
     /// The fraction of the examples classified correctly.
     pub accuracy: Option<f64>,
-    /// Each class; empty for regression.
+    /// The metrics of each class; empty for regression.
     pub classes: Vec<ClassReport>,
-    /// Number of examples of each class (a row) that the network takes for each class (a column);
-    /// `None` for more than 1000 classes, and for regression.
+    /// The confusion matrix: rows are true classes, columns predicted ones; `None` for more than 1000 classes, and for
+    /// regression.
     pub confusion_matrix: Option<Vec<Vec<u64>>>,
     /// Mean squared error, averaged over the targets, in their units; `None` for classification.
     pub mse: Option<f64>,
-    /// Mean absolute error, likewise.
+    /// Mean absolute error, averaged likewise.
     pub mae: Option<f64>,
-    /// R², averaged over the targets; `None` where one does not vary.
+    /// R², averaged over the targets; `None` if one is constant.
     pub r2: Option<f64>,
-    /// Each target; empty for classification.
+    /// The metrics of each target; empty for classification.
     pub targets: Vec<TargetReport>,
-    /// Number of fields with a category that the network was not trained on.
+    /// The number of fields with a category that the training data did not have.
     pub unknown_categories: u64,
 }
 
-/// Measures a network.
+/// Evaluates a network.
 ///
 /// # Errors
 /// Files that cannot be read or do not belong together, or a failing device.
@@ -128,11 +128,11 @@ pub fn run(options: &Options) -> Result<Report> {
     Ok(tally.finish(report))
 }
 
-/// What adds up while example after example is compared.
+/// Running counts or sums over the examples.
 enum Tally<'a> {
     Classes {
         names: Vec<String>,
-        /// Of class, taken for class: how often.
+        /// The number of examples by true and predicted class.
         confusion: HashMap<(usize, usize), u64>,
     },
     Numbers(Vec<(&'a Quantity, Comparison)>),

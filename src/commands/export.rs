@@ -1,4 +1,4 @@
-//! A trained network in the formats of other programs: what `gpu-backprop export` does.
+//! `gpu-backprop export`: a trained network in the formats of other programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,21 +15,21 @@ use crate::model::{self, onnx};
 use crate::system::error::WrongUsage;
 use crate::system::output_file::{OutputFile, cannot_write};
 
-/// A format to export to.
+/// An output format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// ONNX, with preprocessing and what the outputs stand for.
+    /// ONNX, with the preprocessing and the meaning of the outputs.
     Onnx,
 }
 
-/// What to export, and where to.
+/// The options of an export.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The model.
     pub model: PathBuf,
     /// The format.
     pub format: Format,
-    /// The file to write; `-` for stdout.
+    /// The output file; `-` for stdout.
     pub output: PathBuf,
 }
 
@@ -37,9 +37,9 @@ pub struct Options {
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 #[serde(untagged)]
 pub enum Dimension {
-    /// As long as what is given: `N`, the number of examples.
+    /// `N`, the number of examples.
     Any(String),
-    /// Always as long.
+    /// A fixed extent.
     Fixed(i64),
 }
 
@@ -55,45 +55,48 @@ impl fmt::Display for Dimension {
 /// An input or an output of an exported network, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Port {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The type of its entries: `uint8`, `float`, `double`, `string`.
     pub r#type: &'static str,
-    /// Its shape.
+    /// The shape.
     pub shape: Vec<Dimension>,
-    /// What it is.
+    /// The meaning, for people.
     pub meaning: String,
 }
 
-/// What was written, as in `--json`.
+/// The report of an export, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Report {
-    /// `onnx`.
+    /// The format: `onnx`.
     pub format: &'static str,
     /// The file; `-` for stdout.
     pub file: String,
-    /// Its length.
+    /// The size of the file in bytes.
     pub bytes: usize,
-    /// What the network is.
+    /// A description of the network.
     pub network: String,
-    /// The sets of operators in use, each with its version.
+    /// The operator sets in use, with their versions.
     pub opsets: BTreeMap<String, i64>,
     /// The version of the file format.
     pub ir_version: i64,
-    /// What the network takes.
+    /// The inputs of the network.
     pub inputs: Vec<Port>,
-    /// What it gives.
+    /// The outputs of the network.
     pub outputs: Vec<Port>,
 }
 
 /// Exports a network.
 ///
 /// # Errors
-/// A file that is no model or cannot be written, or a network that the format has no room for.
+/// A file that is not a model or cannot be written, or a network too large for the format.
 pub fn run(options: &Options) -> Result<Report> {
     let Options { model: path, format: Format::Onnx, output } = options;
     if is_same_file(path, output) {
-        bail!(WrongUsage::new(format!("-o {}: this is the model that is to be exported", output.display())));
+        bail!(WrongUsage::new(format!(
+            "-o {}: this is the model that is to be exported; name another file",
+            output.display()
+        )));
     }
     let model = model::load(path)?;
     let file = if output == Path::new("-") { None } else { Some(OutputFile::new(output)?) };

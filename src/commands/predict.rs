@@ -1,4 +1,4 @@
-//! The classes (or numbers) of examples, by a trained network: what `gpu-backprop predict` does.
+//! `gpu-backprop predict`: the classes or values that a trained network predicts.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,36 +12,35 @@ use crate::plan::executor::Executor;
 use crate::system::error::WrongUsage;
 use crate::training::classifier::{Classifier, decide};
 
-/// What to predict, and with what.
+/// The options of a prediction.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The model.
     pub model: PathBuf,
     /// The examples.
     pub data: ExampleFile,
-    /// Also the output of the network for every class.
+    /// True for the output of every class as well.
     pub probabilities: bool,
     /// The device.
     pub device: DeviceChoice,
-    /// The most threads of the CPU executor.
+    /// The maximum number of CPU threads.
     pub threads: usize,
 }
 
-/// What came of it.
+/// The counts of a prediction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Predicted {
-    /// Number of examples.
+    /// The number of examples.
     pub examples: u64,
-    /// Number of fields with a category that the network was not trained on.
+    /// The number of fields with a category that the training data did not have.
     pub unknown_categories: u64,
 }
 
-/// Writes a table: a header, then one row for each example, in their order. The memory it takes does
-/// not grow with the number of rows of a table.
+/// Writes a CSV table: a header, then one row for each example, in order. Tables are read in constant memory.
 ///
 /// # Errors
-/// Files that cannot be read or do not belong together, a failing device, or `out` that cannot be
-/// written to. The rows before an error have been written.
+/// Files that cannot be read or do not match, a failing device, or a failing `out`. The rows before an error have
+/// been written.
 pub fn run(options: &Options, out: &mut dyn Write) -> Result<Predicted> {
     let model = model::load(&options.model)?;
     let mut reader = ExampleReader::open(&options.data, model.interface(), false)?;
@@ -51,7 +50,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Predicted> {
     let quantities: &[Quantity] = if let Outputs::Numbers(quantities) = &model.outputs { quantities } else { &[] };
     ensure!(
         quantities.is_empty() || !options.probabilities,
-        WrongUsage::new("--probabilities: the model gives numbers, which have none")
+        WrongUsage::new("--probabilities: the model predicts numbers, not classes; leave the flag out")
     );
     let mut table = csv::Writer::from_writer(out);
     let write_error = "cannot write predictions";
@@ -73,14 +72,14 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Predicted> {
             };
             table.write_record(fields).map_err(unwrapped).context(write_error)?;
         }
-        // Whoever waits at the other end of a pipe gets each chunk when it is done.
+        // The reader of a pipe gets each chunk as soon as it is done.
         table.flush().context(write_error)?;
     }
     table.flush().context(write_error)?;
     Ok(Predicted { examples, unknown_categories: reader.unknown_categories() })
 }
 
-/// The error of writing that is behind an error of the `csv` crate, so that a closed pipe is seen.
+/// Unwraps the I/O error inside an error of the `csv` crate, so that a closed pipe is recognised.
 fn unwrapped(error: csv::Error) -> anyhow::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error.into(),

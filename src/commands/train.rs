@@ -1,4 +1,4 @@
-//! A whole training run, from files to a model and a report: what `gpu-backprop train` does.
+//! `gpu-backprop train`: a whole training run, from files to a model and a report.
 
 mod report;
 
@@ -29,22 +29,22 @@ use report::measured;
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
 
-/// Shortest training that is recorded as a speed of the device.
+/// Runs shorter than this are not recorded as a speed.
 const MIN_TIMED_RUN: Duration = Duration::from_millis(20);
 
-/// Widths of the layers.
+/// The widths of the layers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Architecture {
-    /// Hidden layers only; input and output come from the data.
+    /// Hidden layers only; the data sets the input and output widths.
     Hidden(Vec<usize>),
-    /// All layers, input first.
+    /// All layers, input layer first.
     Layers(Vec<usize>),
 }
 
-/// Everything that decides a training run.
+/// The options of a training run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What to learn from.
+    /// The data.
     pub source: Source,
     /// The layers.
     pub architecture: Architecture,
@@ -54,56 +54,56 @@ pub struct Options {
     pub output_activation: &'static Activation,
     /// The cost.
     pub cost: &'static Cost,
-    /// How weights and biases begin.
+    /// The initial weights and biases.
     pub initialization: Initialization,
-    /// Number of epochs; with 0 the initial network is measured and written.
+    /// The number of epochs; 0 evaluates and saves the initial network.
     pub epochs: usize,
     /// m, η and the seed.
     pub hyperparameters: Hyperparameters,
-    /// What to train on.
+    /// The device.
     pub device: DeviceChoice,
-    /// How a GPU runs the plans.
+    /// The options of a GPU.
     pub gpu: GpuOptions,
-    /// The most threads of the CPU executor.
+    /// The maximum number of CPU threads.
     pub threads: usize,
-    /// The most bytes that data and network take on the device; `None` for what it has.
+    /// The memory budget on the device in bytes; `None` for all available.
     pub device_memory: Option<u64>,
-    /// Where to write the model.
+    /// The file for the trained network.
     pub output: Option<PathBuf>,
 }
 
-/// What is known when training begins.
+/// The facts known when training begins.
 #[derive(Debug)]
 pub struct Opening<'a> {
-    /// The data and its parts.
+    /// The data and its splits.
     pub data: &'a Data,
     /// The network.
     pub topology: &'a Topology,
     /// The device.
     pub device: &'a DeviceDescription,
-    /// Why it was chosen.
+    /// The reason for choosing it.
     pub reason: &'a str,
-    /// What it chose itself, and why.
+    /// The choices it made, with their reasons.
     pub choices: &'a [String],
-    /// What mixed precision does to gradients; `None` in full precision.
+    /// The effect of mixed precision on gradients; `None` in full precision.
     pub gradient_check: Option<&'a GradientCheck>,
-    /// Number of epochs.
+    /// The number of epochs.
     pub epochs: usize,
-    /// Steps of gradient descent in an epoch.
+    /// The number of steps of gradient descent in an epoch.
     pub steps_per_epoch: usize,
-    /// m.
+    /// m, the batch size.
     pub batch: usize,
 }
 
-/// Watches a run.
+/// An observer of a training run.
 pub trait Observer {
-    /// Training begins.
+    /// Called when training begins.
     fn begin(&mut self, opening: &Opening<'_>);
-    /// So many more steps are done.
+    /// Called when `steps` more steps are done.
     fn steps(&mut self, steps: usize);
-    /// An epoch is done and measured.
+    /// Called when an epoch is done and evaluated.
     fn epoch(&mut self, report: &EpochReport);
-    /// Training is over, well or not.
+    /// Called when training ends, successfully or not.
     fn end(&mut self);
 }
 
@@ -120,17 +120,17 @@ pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology)> {
     Ok((data, topology))
 }
 
-/// The plans of a run, to be printed: one step of training, and one evaluation.
+/// The plans of a run for printing: one training step and one evaluation.
 ///
 /// # Errors
-/// As [`run`], as far as the data and the network are concerned.
+/// Those of [`run`] that concern the data and the network.
 pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     let (data, topology) = prepare(options)?;
     check(&topology, &data, options.hyperparameters)?;
     let m = options.hyperparameters.batch;
     let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
     let mut training = examples_of(&data.dataset, &topology, &order("training", data.split.training.len()));
-    // Of more data a device holds chunks.
+    // Larger data is streamed in chunks.
     training.inputs.rows = training.inputs.rows.min(u32::MAX as usize / training.inputs.cols);
     let measures = Measures::of(&training, &topology, 1);
     let plans = [
@@ -203,14 +203,14 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     Ok(report)
 }
 
-/// Says what a device may hold, if that was asked for.
+/// Limits the memory of a device, if a budget is given.
 pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
     if let Some(bytes) = bytes {
         executor.limit_memory(bytes);
     }
 }
 
-/// An observer that also takes the time of the first steps.
+/// An observer that records the time to the first step.
 struct FirstStep<'a> {
     observer: &'a mut dyn Observer,
     began: Instant,
@@ -251,7 +251,7 @@ fn train_epochs(
     Ok(reports)
 }
 
-/// Trains for an epoch, counted from 1, and measures what came of it.
+/// Trains for an epoch, counted from 1, and evaluates the network.
 pub(crate) fn train_epoch(
     trainer: &mut Trainer<'_, '_>,
     epoch: usize,
@@ -260,10 +260,10 @@ pub(crate) fn train_epoch(
 ) -> Result<EpochReport> {
     let hyperparameters = training.hyperparameters;
     let seconds = trainer.train_epoch(progress)?.as_secs_f64();
-    // Some GPUs hide NaN behind a sigmoid: the weights themselves are looked at too.
+    // On some GPUs a sigmoid hides NaN, so the weights are checked too.
     ensure!(trainer.parameters()?.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
     let learned = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
-    let learned = learned.context("a training part is never empty")?;
+    let learned = learned.context("a training split is never empty")?;
     let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
     Ok(EpochReport {
         epoch,
@@ -295,7 +295,7 @@ mod tests {
         fn end(&mut self) {}
     }
 
-    /// What comes of training a network one of whose weights is this.
+    /// Trains a network with the given value for one of its weights.
     fn trained_with(weight: f32, epochs: usize) -> Result<()> {
         let data = data::open(&Source::default())?;
         let topology = Topology::new(&[64, 5, 10], &SIGMOID, &QUADRATIC)?;
@@ -309,7 +309,7 @@ mod tests {
         measured(&mut trainer, PartOfData::Test, reports.len(), hyperparameters).map(|_| ())
     }
 
-    /// A run that ends so writes no model: it returns before it comes to that.
+    /// A diverged run returns before it writes a model.
     #[test]
     fn weights_or_costs_that_are_no_numbers_are_divergence() {
         let told = |weight, epochs| {

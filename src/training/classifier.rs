@@ -1,4 +1,4 @@
-//! A trained network on a device: outputs of the network for examples, a chunk at a time.
+//! A trained network on a device: the outputs for examples, one chunk at a time.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::network::cost::MeasuredFrom;
 use crate::plan::executor::{Executor, PlanId};
 use crate::plan::{Element, Matrix, Plan};
 
-/// The most examples of a chunk: enough to fill a GPU.
+/// The maximum number of examples in a chunk: enough to saturate a GPU.
 const MAX_CHUNK: usize = 1000;
 
-/// The most entries of the widest activations of a chunk: 16 MB.
+/// The maximum number of entries in the widest activations of a chunk: 16 MB.
 const CHUNK_ENTRIES: usize = 4 << 20;
 
 /// A network on a device.
@@ -32,10 +32,10 @@ pub struct Classifier<'e> {
 }
 
 impl<'e> Classifier<'e> {
-    /// Brings a network to a device; it takes bytes where `bytes` says so, and floats otherwise.
+    /// Uploads a network to a device. Its inputs are bytes if `bytes`, otherwise floats.
     ///
     /// # Errors
-    /// A device that cannot hold it.
+    /// A network that does not fit on the device.
     pub fn new(executor: &'e mut (dyn Executor + 'e), model: &Model, bytes: bool) -> Result<Self> {
         let topology = &model.topology;
         let (element, scale) = match model.preprocessing {
@@ -62,7 +62,7 @@ impl<'e> Classifier<'e> {
         Ok(Classifier { executor, inputs: examples.inputs, outputs, measured, features, chunk })
     }
 
-    /// The most examples that [`Classifier::outputs`] takes.
+    /// The maximum number of examples that [`Classifier::outputs`] accepts.
     pub fn chunk(&self) -> usize {
         self.chunk
     }
@@ -70,11 +70,10 @@ impl<'e> Classifier<'e> {
     /// The activations of the output layer, `(examples, n[L])`.
     ///
     /// # Errors
-    /// More examples than a chunk, inputs of another type than the network was opened for, or a failing
-    /// device.
+    /// More examples than a chunk, inputs of another type than those of [`Classifier::new`], or a failing device.
     pub fn outputs(&mut self, chunk: Chunk) -> Result<Vec<f32>> {
         ensure!(chunk.examples <= self.chunk, "{} examples in a chunk of {}", chunk.examples, self.chunk);
-        // The device always works on a whole chunk: what is missing of the last one is 0.
+        // The device always runs a whole chunk: the last one is padded with zeros.
         let entries = self.chunk * self.features;
         match (chunk.inputs, self.inputs.element) {
             (Inputs::Bytes { mut values, .. }, Element::Byte) => {
@@ -154,7 +153,7 @@ fn plan(
     Ok((feedforward_plan(topology, &examples, chunk, weighted_inputs).context("the network does not fit")?, examples))
 }
 
-/// The class of an example: where its largest output is (of equal ones the first).
+/// The class of an example: the index of its largest output, the first of equal ones.
 pub fn decide(outputs: &[f32]) -> usize {
     let mut best = 0;
     for (j, output) in outputs.iter().enumerate() {

@@ -1,34 +1,33 @@
-//! How well a network learns numbers: mean squared and absolute error and R², by their definitions.
+//! Metrics of regression: mean squared error, mean absolute error and R², by their definitions.
 
 use serde::Serialize;
 
 use crate::data::{Dataset, Quantity, Targets};
 
-/// How well numbers are learned: averages over all of them, as scikit-learn's `r2_score` and
-/// `mean_squared_error` take them.
+/// Metrics averaged over all targets, as scikit-learn's `r2_score` and `mean_squared_error` average them.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Score {
     /// Mean squared error, in the units of the data.
     pub mse: f64,
-    /// R², 1 for numbers that are learned perfectly and 0 for the mean; `None` where a number does not vary.
+    /// R²: 1 for perfect predictions, 0 for predicting the mean; `None` if a target is constant.
     pub r2: Option<f64>,
 }
 
-/// R² from the sum of squared errors and the sum of squared distances from the mean.
+/// R² from the sum of squared errors and the sum of squared deviations from the mean.
 pub fn r2(squared_errors: f64, squared_distances: f64) -> Option<f64> {
     (squared_distances > 0.0).then(|| 1.0 - squared_errors / squared_distances)
 }
 
-/// What must be known of the numbers of a part of the data to measure a network by them.
+/// The statistics of the targets of a split that its metrics need.
 #[derive(Clone, Debug)]
 pub(crate) struct Moments {
     examples: usize,
-    /// Of each number, its scale and the sum of squared distances from the mean, both in units of the data.
+    /// The scale and the sum of squared deviations from the mean of each target, both in units of the data.
     of_targets: Vec<(f64, f64)>,
 }
 
 impl Moments {
-    /// Of the examples of these numbers.
+    /// The moments of the targets of `examples`.
     pub(crate) fn of(dataset: &Dataset, examples: &[u32]) -> Self {
         let Targets::Numbers { values, width } = dataset.targets() else {
             return Moments { examples: examples.len(), of_targets: Vec::new() };
@@ -41,8 +40,7 @@ impl Moments {
         Moments { examples: examples.len(), of_targets: (0..*width).map(of_target).collect() }
     }
 
-    /// The score of a network with these sums of squared errors of its outputs: rows of as many as there are
-    /// numbers, which add up.
+    /// The score for sums of squared errors of the outputs, shape `(batches, targets)`; the batches are added up.
     pub(crate) fn score(&self, squared_errors: &[f32]) -> Score {
         let width = self.of_targets.len();
         let (mut mse, mut total) = (0.0, Some(0.0));
@@ -56,20 +54,20 @@ impl Moments {
     }
 }
 
-/// How well a network learns one number, as in `evaluate --json`; errors in the units of the data.
+/// Metrics of one target, as in `evaluate --json`, in the units of the data.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct TargetReport {
-    /// Its name.
+    /// The name of the target.
     pub target: String,
     /// Mean squared error.
     pub mse: f64,
     /// Mean absolute error.
     pub mae: f64,
-    /// R²; `None` where the number does not vary.
+    /// R²; `None` if the target is constant.
     pub r2: Option<f64>,
 }
 
-/// What adds up while one number of example after example is compared.
+/// Running sums over the examples for one target.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Comparison {
     examples: f64,
@@ -80,7 +78,7 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// One more example.
+    /// Adds an example.
     pub(crate) fn add(&mut self, found: f64, desired: f64) {
         self.examples += 1.0;
         let distance = desired - self.mean;

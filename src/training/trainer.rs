@@ -22,7 +22,7 @@ use crate::plan::executor::{Executor, Progress};
 use crate::system::error::OutOfMemory;
 use crate::system::random::{Stream, rng};
 
-/// Trains one network on one executor.
+/// The training of a network on an executor.
 #[derive(Debug)]
 pub struct Trainer<'e, 'd> {
     executor: &'e mut (dyn Executor + 'e),
@@ -44,8 +44,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// Uploads a network and its data to a device.
     ///
     /// # Errors
-    /// A mini-batch of 0 examples or larger than the training part, a learning rate that is not a
-    /// number, data that does not fit the network, or a device that cannot hold them.
+    /// A batch size of 0 or larger than the training split, a learning rate that is negative or not finite, data whose
+    /// width does not match the network, or a network and mini-batch that do not fit on the device.
     pub fn new(
         executor: &'e mut (dyn Executor + 'e),
         topology: &Topology,
@@ -90,24 +90,24 @@ impl<'e, 'd> Trainer<'e, 'd> {
         })
     }
 
-    /// The device that trains.
+    /// The executor.
     pub fn executor(&self) -> &(dyn Executor + 'e) {
         self.executor
     }
 
-    /// The choices that were made, with their reasons: lines for people.
+    /// Descriptions of the choices made, such as streaming and kernel variants, with their reasons.
     pub fn choices(&self) -> Vec<String> {
         let streaming = self.streaming.iter().map(Streaming::to_string);
         streaming.chain(self.executor.choices()).collect()
     }
 
-    /// Number of mini-batches in an epoch: steps of gradient descent.
+    /// The number of mini-batches in an epoch, each a step of gradient descent.
     pub fn steps_per_epoch(&self) -> usize {
         self.layout.training.mini_batches()
     }
 
-    /// Trains for one epoch: every training example once, in an order of this epoch's own.
-    /// Returns the time that the steps took.
+    /// Trains for one epoch: every training example once, in random order. Returns the time the steps took;
+    /// `progress` is called with the number of steps done since its last call.
     ///
     /// # Errors
     /// A failing device.
@@ -215,8 +215,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(other)
     }
 
-    /// Steps of gradient descent per second, measured on the first mini-batches of the training
-    /// part for about `budget`, after a warm-up. Changes the weights: for trials.
+    /// Measures steps of gradient descent per second on the first mini-batches of the training split, for about
+    /// `budget` after a warm-up. Changes the parameters.
     ///
     /// # Errors
     /// A failing device.
@@ -226,7 +226,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         let trial = Instant::now();
         loop {
             let seconds = self.time_steps(steps)?.as_secs_f64();
-            // The last and longest run took about half of what has passed.
+            // The last run, the longest, took about half of the elapsed time.
             if trial.elapsed() >= budget / 2 {
                 return Ok(steps as f64 / seconds);
             }
@@ -234,11 +234,11 @@ impl<'e, 'd> Trainer<'e, 'd> {
         }
     }
 
-    /// The time that so many steps of gradient descent take, on whole mini-batches from the start of
-    /// the training part, around and around. Changes the weights: for measuring.
+    /// Times `steps` steps of gradient descent on whole mini-batches, cycling from the start of the training split.
+    /// Changes the parameters.
     ///
     /// # Errors
-    /// A failing device, or a training part smaller than a mini-batch.
+    /// A failing device, or a training split smaller than a batch.
     pub fn time_steps(&mut self, steps: usize) -> Result<Duration> {
         let PlansOfPart { batch, whole, examples, .. } = self.layout.training;
         let Some(plan) = whole else { bail!("no whole mini-batch to measure") };
@@ -256,7 +256,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(start.elapsed())
     }
 
-    /// Measures the network on a part of the data; `None` where the part is empty.
+    /// Evaluates the network on a split of the data; `None` if the split is empty.
     ///
     /// # Errors
     /// A failing device.
@@ -284,7 +284,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
     }
 
-    /// The weights and biases as they are now.
+    /// Downloads the current weights and biases.
     ///
     /// # Errors
     /// A failing device.
@@ -326,7 +326,7 @@ fn numbers_of(data: &Data, part: PartOfData) -> &[u32] {
     }
 }
 
-/// Loads the plans of a training, and uploads what does not change.
+/// Loads the plans and uploads the data that training does not change.
 fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Option<&Streaming>) -> Result<()> {
     let chunk = streaming.map_or(usize::MAX, |streaming| streaming.chunks.chunk);
     executor.load(&layout.plans)?;
@@ -336,7 +336,7 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
     }
     if streaming.is_some() {
         write_class_weights(executor, &layout.examples, &data.dataset)?;
-        // Chunks come in the order in which they are used.
+        // Chunks are uploaded in the order of use.
         return executor.write(&layout.examples.order, &(0..chunk as u32).collect::<Vec<_>>());
     }
     write_examples(executor, &layout.examples, &data.dataset)?;

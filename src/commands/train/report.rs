@@ -1,4 +1,4 @@
-//! What a training run reports: each epoch, and the whole.
+//! The report of a training run and of each epoch.
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -9,30 +9,30 @@ use crate::system::error::Diverged;
 use crate::training::{Evaluation, Hyperparameters, PartOfData, Trainer, Training};
 use crate::verify::gradients::GradientCheck;
 
-/// One epoch, as in `--json`.
+/// The report of an epoch, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct EpochReport {
-    /// Counted from 1.
+    /// The epoch, counted from 1.
     pub epoch: usize,
-    /// C on the training part after the epoch.
+    /// C on the training split after the epoch.
     pub train_cost: f64,
-    /// Fraction of the training part classified correctly after the epoch; `None` for regression.
+    /// Fraction of the training split classified correctly after the epoch; `None` for regression.
     pub train_accuracy: Option<f64>,
-    /// R² on the training part after the epoch; `None` for classification.
+    /// R² on the training split after the epoch; `None` for classification.
     pub train_r2: Option<f64>,
-    /// C on the validation part.
+    /// C on the validation split.
     pub validation_cost: Option<f64>,
-    /// Fraction of the validation part classified correctly.
+    /// Fraction of the validation split classified correctly.
     pub validation_accuracy: Option<f64>,
-    /// R² on the validation part.
+    /// R² on the validation split.
     pub validation_r2: Option<f64>,
-    /// Time the steps took.
+    /// The duration of the training steps in seconds.
     pub seconds: f64,
-    /// Examples trained on per second.
+    /// The number of training examples per second.
     pub samples_per_second: f64,
 }
 
-/// A whole run, as in `--json`.
+/// The report of a training run, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Report {
     /// `cpu` or `gpu`.
@@ -63,51 +63,51 @@ pub struct Report {
     pub eta: f32,
     /// Each epoch.
     pub epochs: Vec<EpochReport>,
-    /// C on the training part, with the final weights.
+    /// C on the training split, with the final weights.
     pub train_cost: Option<f64>,
-    /// Fraction of the training part classified correctly, with the final weights.
+    /// Fraction of the training split classified correctly, with the final weights.
     pub train_accuracy: Option<f64>,
-    /// R² on the training part, with the final weights; `None` for classification.
+    /// R² on the training split, with the final weights; `None` for classification.
     pub train_r2: Option<f64>,
-    /// C on the validation part, with the final weights.
+    /// C on the validation split, with the final weights.
     pub validation_cost: Option<f64>,
-    /// Fraction of the validation part classified correctly, with the final weights.
+    /// Fraction of the validation split classified correctly, with the final weights.
     pub validation_accuracy: Option<f64>,
-    /// R² on the validation part, with the final weights.
+    /// R² on the validation split, with the final weights.
     pub validation_r2: Option<f64>,
-    /// C on the test part.
+    /// C on the test split.
     pub test_cost: Option<f64>,
-    /// Fraction of the test part classified correctly.
+    /// Fraction of the test split classified correctly.
     pub test_accuracy: Option<f64>,
     /// Number of test examples classified correctly.
     pub test_correct: Option<usize>,
-    /// R² on the test part.
+    /// R² on the test split.
     pub test_r2: Option<f64>,
-    /// Mean squared error on the test part, in the units of the data.
+    /// Mean squared error on the test split, in the units of the data.
     pub test_mse: Option<f64>,
     /// Number of test examples.
     pub test_examples: usize,
-    /// Time all training steps took, without loading, pipeline creation and evaluation.
+    /// The duration of all training steps in seconds, without loading, pipeline creation and evaluation.
     pub training_seconds: f64,
     /// Examples trained on per second.
     pub samples_per_second: Option<f64>,
     /// Steps of gradient descent per second.
     pub steps_per_second: Option<f64>,
-    /// Time from opening the device to the end of the first steps: with compiling and choosing.
+    /// The time from opening the device to the end of the first steps, with compilation and auto-tuning.
     pub seconds_to_first_step: Option<f64>,
-    /// `full`, or `mixed` where products read factors rounded to 16 bits.
+    /// The precision of matrix products: `full` (f32), or `mixed` (f16 inputs, f32 accumulation).
     pub precision: &'static str,
-    /// What that does to gradients; `None` in full precision.
+    /// The effect of mixed precision on gradients; `None` in full precision.
     pub gradient_check: Option<GradientCheck>,
-    /// What the device chose where there was a choice, and why.
+    /// The choices the device made, with their reasons.
     pub choices: Vec<String>,
-    /// Where the time of the device went, if that was asked for.
+    /// The time spent in each kernel, if profiling was requested.
     pub profile: Option<Profile>,
     /// SHA-256 of the final weights and biases.
     pub weights_sha256: String,
 }
 
-/// What came of a training in full precision, with the epochs it took.
+/// Returns the report of a run in full precision.
 pub(crate) fn report(
     trainer: &mut Trainer<'_, '_>,
     training: &Training<'_>,
@@ -116,7 +116,7 @@ pub(crate) fn report(
 ) -> Result<Report> {
     let Training { data, topology, hyperparameters, .. } = *training;
     let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
-    // What the last epoch measured is measured again only where there was none.
+    // The last epoch has been evaluated already, if there was one.
     let (learned, validation) = match epochs.last() {
         Some(_) => (None, None),
         None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
@@ -169,7 +169,7 @@ pub(crate) fn report(
     })
 }
 
-/// Measures the network on a part of the data; a cost that is no number is divergence.
+/// Evaluates the network on a split; a cost that is not finite is divergence.
 pub(super) fn measured(
     trainer: &mut Trainer<'_, '_>,
     part: PartOfData,
