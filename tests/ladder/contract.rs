@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use gpu_backprop::backprop::{Desired, Examples, training_plan};
+use crate::networks::{Learned, networks};
+
+use gpu_backprop::backprop::training_plan;
 use gpu_backprop::kernel::product::{Precision, VARIANTS, Variant};
 use gpu_backprop::kernel::{Access, Field, Grid, Kernel, MiniBatch, Params, Realization, Specification};
 use gpu_backprop::kernels::{self, TRAIN_IN_WORKGROUP};
-use gpu_backprop::network::Topology;
 use gpu_backprop::network::{activation, cost};
-use gpu_backprop::plan::{Element, Matrix, Snippets};
+use gpu_backprop::plan::{Element, Snippets};
 use gpu_backprop::rewrite::fuse::fuse;
 use gpu_backprop::rewrite::training_loop::TrainingLoop;
 use naga::valid::Capabilities;
@@ -25,31 +26,14 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
         .collect()
 }
 
-/// The training loop, with the constants of several networks: bytes and floats, aligned or not.
+/// The training loop with the constants of every network, whatever it learns.
 fn training_loops() -> impl Iterator<Item = TrainingLoop> {
-    let labels = || Matrix::of(Element::U32, "labels", 30, 1);
-    let weighted = |classes| Some(Matrix::new("class_weights", 1, classes));
-    let networks: [(&[usize], usize, Element, Desired); 6] = [
-        (&[784, 30, 10], 10, Element::Byte, Desired::classes(labels())),
-        (&[20, 9, 2], 17, Element::Byte, Desired::classes(labels())),
-        (&[5, 3], 1, Element::Byte, Desired::Classes { labels: labels(), weights: weighted(3) }),
-        (&[4, 7, 6, 2], 9, Element::F32, Desired::Numbers(Matrix::new("targets", 30, 2))),
-        (&[3, 8, 9], 4, Element::F32, Desired::Classes { labels: labels(), weights: weighted(9) }),
-        (&[3, 1], 4, Element::F32, Desired::Numbers(Matrix::new("targets", 30, 1))),
-    ];
-    networks.into_iter().map(|(widths, m, element, desired)| {
-        let output = if matches!(desired, Desired::Numbers(_)) { &activation::LINEAR } else { &activation::SIGMOID };
-        let topology = Topology::new(widths, &activation::SIGMOID, &cost::QUADRATIC).expect("a network");
-        let topology = topology.with_output(output);
-        let examples = Examples {
-            order: Matrix::of(Element::U32, "order", 20, 1),
-            inputs: Matrix::of(element, "inputs", 30, widths[0]),
-            scale: if element == Element::Byte { 1.0 / 255.0 } else { 1.0 },
-            desired,
-        };
-        let plan = training_plan(&topology, &examples, m).expect("the shapes fit");
+    let networks = networks().filter(|network| network.m <= 17);
+    let networks = networks.flat_map(|network| Learned::ALL.map(|learned| network.learning(learned)));
+    networks.filter_map(|network| {
+        let plan = training_plan(&network.topology(), &network.examples(20, 30), network.m).expect("the shapes fit");
         assert!(TrainingLoop::of(&fuse(&plan)).is_none(), "only of the primitive plan");
-        TrainingLoop::of(&plan).expect("a training plan")
+        TrainingLoop::of(&plan)
     })
 }
 
@@ -124,7 +108,7 @@ fn bound(module: &Module, group: u32, binding: u32) -> Option<(&str, AddressSpac
         .global_variables
         .iter()
         .find(|(_, variable)| variable.binding.is_some_and(|at| (at.group, at.binding) == (group, binding)))?;
-    Some((variable.name.as_deref()?, variable.space, module.types[variable.ty].inner))
+    Some((variable.name.as_deref()?, variable.space, &module.types[variable.ty].inner))
 }
 
 fn assert_struct(module: &Module, what: &str, inner: &TypeInner, fields: &[Field]) {
@@ -133,7 +117,7 @@ fn assert_struct(module: &Module, what: &str, inner: &TypeInner, fields: &[Field
         .iter()
         .map(|member| Field {
             name: Box::leak(member.name.clone().expect("members have names").into_boxed_str()),
-            wgsl: scalar(module.types[member.ty].inner),
+            wgsl: scalar(&module.types[member.ty].inner),
             offset: member.offset as usize,
         })
         .collect();

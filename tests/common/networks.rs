@@ -1,0 +1,220 @@
+//! One list of networks, with the rows that each is made of, the mini-batch and the examples it learns from.
+
+use gpu_backprop::backprop::{Desired, Examples};
+use gpu_backprop::data::{Dataset, Inputs, Targets};
+use gpu_backprop::network::Topology;
+use gpu_backprop::network::activation::{Activation, LINEAR, SIGMOID};
+use gpu_backprop::network::cost::{Cost, QUADRATIC};
+use gpu_backprop::plan::{Element, Matrix};
+
+use crate::numbers::{random, random_below};
+
+/// The inputs of examples: all different from 0, or nine in ten of them 0.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Kind {
+    Bytes,
+    SparseBytes,
+    Floats,
+    SparseFloats,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Floats, Kind::SparseFloats, Kind::Bytes, Kind::SparseBytes];
+
+    pub fn is_bytes(self) -> bool {
+        matches!(self, Kind::Bytes | Kind::SparseBytes)
+    }
+
+    pub fn is_sparse(self) -> bool {
+        matches!(self, Kind::SparseBytes | Kind::SparseFloats)
+    }
+
+    /// `len` inputs: floats of the order of 1, or bytes.
+    pub fn inputs(self, len: usize) -> Inputs {
+        let kept = random_below(7, len, 10);
+        let keep = |i: usize| !self.is_sparse() || kept[i] == 0;
+        if self.is_bytes() {
+            let bytes = random_below(8, len, 255).into_iter().enumerate();
+            let values = bytes.map(|(i, byte)| if keep(i) { byte as u8 + 1 } else { 0 }).collect();
+            Inputs::Bytes { values, scale: SCALE }
+        } else {
+            let floats = random(9, len).into_iter().enumerate();
+            Inputs::Floats(floats.map(|(i, value)| if keep(i) { value } else { 0.0 }).collect())
+        }
+    }
+}
+
+const SCALE: f32 = 1.0 / 255.0;
+
+/// The targets of examples.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Learned {
+    Classes,
+    WeightedClasses,
+    Numbers,
+}
+
+impl Learned {
+    pub const ALL: [Learned; 3] = [Learned::Numbers, Learned::WeightedClasses, Learned::Classes];
+}
+
+/// A network, the size of its mini-batches, and what it learns.
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    pub widths: &'static [usize],
+    pub m: usize,
+    pub kind: Kind,
+    pub learned: Learned,
+    pub hidden: &'static Activation,
+    pub output: &'static Activation,
+    pub cost: &'static Cost,
+}
+
+impl Network {
+    /// The network that is usual for what it learns.
+    pub const fn new(widths: &'static [usize], m: usize, kind: Kind, learned: Learned) -> Self {
+        let output = if matches!(learned, Learned::Numbers) { &LINEAR } else { &SIGMOID };
+        Network { widths, m, kind, learned, hidden: &SIGMOID, output, cost: &QUADRATIC }
+    }
+
+    pub fn learning(self, learned: Learned) -> Self {
+        Network::new(self.widths, self.m, self.kind, learned)
+    }
+
+    pub fn of_kind(self, kind: Kind) -> Self {
+        Network { kind, ..self }
+    }
+
+    pub fn topology(&self) -> Topology {
+        Topology::new(self.widths, self.hidden, self.cost).expect("a network").with_output(self.output)
+    }
+
+    pub fn features(&self) -> usize {
+        self.widths[0]
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.widths[self.widths.len() - 1]
+    }
+
+    pub fn widest(&self) -> usize {
+        self.widths.iter().copied().max().unwrap_or(1)
+    }
+
+    /// The matrices that hold `examples` examples, and the `picked` numbers of those to look at.
+    pub fn examples(&self, picked: usize, examples: usize) -> Examples {
+        let element = if self.kind.is_bytes() { Element::Byte } else { Element::F32 };
+        let labels = Matrix::of(Element::U32, "labels", examples, 1);
+        let outputs = self.outputs();
+        Examples {
+            order: Matrix::of(Element::U32, "order", picked, 1),
+            inputs: Matrix::of(element, "inputs", examples, self.features()),
+            scale: if self.kind.is_bytes() { SCALE } else { 1.0 },
+            desired: match self.learned {
+                Learned::Classes => Desired::classes(labels),
+                Learned::WeightedClasses => {
+                    Desired::Classes { labels, weights: Some(Matrix::new("class_weights", 1, outputs)) }
+                }
+                Learned::Numbers => Desired::Numbers(Matrix::new("targets", examples, outputs)),
+            },
+        }
+    }
+
+    /// Random examples.
+    pub fn dataset(&self, examples: usize) -> Dataset {
+        let (features, outputs) = (self.features(), self.outputs());
+        let inputs = self.kind.inputs(examples * features);
+        let labels = [vec![outputs as u32 - 1], random_below(2, examples - 1, outputs as u32)].concat();
+        match self.learned {
+            Learned::Classes => Dataset::new(inputs, features, labels),
+            Learned::WeightedClasses => {
+                let weights = random(3, outputs).into_iter().map(f32::abs).collect();
+                Dataset::new(inputs, features, labels).and_then(|dataset| dataset.weighted(weights))
+            }
+            Learned::Numbers => {
+                let values = random(4, examples * outputs).into_iter().map(f64::from).collect();
+                Dataset::with_targets(inputs, features, Targets::Numbers { values, width: outputs })
+            }
+        }
+        .expect("a data set")
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Network { m, kind, learned, .. } = self;
+        write!(formatter, "{learned:?} of {kind:?} by {}, m = {m}", self.topology())
+    }
+}
+
+/// Extents around every tile, vector, panel and group of invocations: multiples of 4 and 16 with their neighbours, 1 and
+/// primes, no two neighbours alike, with and without hidden layers; more neurons than invocations; mini-batches
+/// with every remainder of a tile, more examples than a mask has bits and than a panel has rows.
+///
+/// Dense inputs mark the networks that GPUs are tested on: each of them costs seconds on a software adapter.
+const SHAPES: [(&[usize], usize, Kind); 47] = [
+    (&[1, 1], 1, Kind::Bytes),
+    (&[4, 3], 2, Kind::SparseFloats),
+    (&[3, 2], 4, Kind::Floats),
+    (&[1, 4, 1], 3, Kind::SparseBytes),
+    (&[1, 3, 1, 2], 5, Kind::Floats),
+    (&[2, 1, 3], 2, Kind::SparseFloats),
+    (&[3, 5], 2, Kind::Floats),
+    (&[3, 5], 3, Kind::SparseBytes),
+    (&[3, 5, 2], 1, Kind::SparseFloats),
+    (&[5, 4, 3], 3, Kind::Bytes),
+    (&[5, 4, 3], 3, Kind::Floats),
+    (&[6, 1, 5, 2], 5, Kind::Bytes),
+    (&[5, 7, 3, 2], 4, Kind::SparseBytes),
+    (&[6, 2, 5, 3, 4], 3, Kind::SparseFloats),
+    (&[7, 5, 3], 10, Kind::Floats),
+    (&[7, 8, 9], 4, Kind::SparseFloats),
+    (&[8, 12, 4], 8, Kind::Floats),
+    (&[7, 9, 6, 5, 3], 7, Kind::Floats),
+    (&[4, 20, 16, 8], 9, Kind::Floats),
+    (&[20, 6, 3], 17, Kind::Bytes),
+    (&[15, 16, 17], 5, Kind::SparseBytes),
+    (&[17, 15, 16, 2], 6, Kind::SparseFloats),
+    (&[15, 17, 33], 31, Kind::Floats),
+    (&[31, 33, 32], 7, Kind::SparseBytes),
+    (&[32, 270, 3], 2, Kind::Bytes),
+    (&[64, 30, 10], 10, Kind::Floats),
+    (&[64, 63, 65], 11, Kind::SparseFloats),
+    (&[65, 31, 63], 33, Kind::Floats),
+    (&[130, 17, 33], 9, Kind::Bytes),
+    (&[301, 9, 10], 10, Kind::Floats),
+    (&[784, 30, 10], 10, Kind::Bytes),
+    (&[65, 64, 63, 10], 24, Kind::SparseBytes),
+    (&[61, 127, 10], 25, Kind::SparseFloats),
+    (&[100, 49, 10], 65, Kind::SparseBytes),
+    (&[700, 20, 515, 10], 13, Kind::SparseFloats),
+    (&[16, 128, 36], 64, Kind::Floats),
+    (&[64, 68, 60, 4], 65, Kind::Floats),
+    (&[23, 19, 7], 1031, Kind::SparseBytes),
+    (&[129, 128, 130, 3], 63, Kind::SparseFloats),
+    (&[513, 70, 5], 130, Kind::SparseBytes),
+    (&[130, 127, 129], 131, Kind::Floats),
+    (&[132, 260, 124], 128, Kind::Floats),
+    // The training loop's own: aligned and unaligned inputs with every way to say what is desired.
+    (&[20, 9, 2], 17, Kind::SparseBytes),
+    (&[4, 7, 6, 2], 9, Kind::SparseFloats),
+    (&[3, 8, 9], 4, Kind::SparseFloats),
+    (&[5, 3], 1, Kind::SparseBytes),
+    (&[3, 1], 4, Kind::SparseFloats),
+];
+
+/// All networks, each with one of the targets.
+pub fn networks() -> impl Iterator<Item = Network> + Clone {
+    let learned = Learned::ALL.into_iter().cycle();
+    SHAPES.into_iter().zip(learned).map(|((widths, m, kind), learned)| Network::new(widths, m, kind, learned))
+}
+
+/// The networks that GPUs are tested on.
+pub fn networks_for_gpus() -> impl Iterator<Item = Network> + Clone {
+    networks().filter(|network| !network.kind.is_sparse())
+}
+
+/// The networks that one work group can train.
+pub fn networks_for_the_loop() -> impl Iterator<Item = Network> + Clone {
+    networks_for_gpus().filter(|network| network.m <= 17)
+}
