@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use crate::networks::{Learned, networks};
+use crate::networks::networks;
 
 use gpu_backprop::backprop::training_plan;
 use gpu_backprop::kernel::product::{Precision, VARIANTS, Variant};
@@ -26,16 +26,17 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
         .collect()
 }
 
-/// The training loop with the constants of every network, whatever it learns.
-fn training_loops() -> impl Iterator<Item = TrainingLoop> {
-    let networks = networks().filter(|network| network.m <= 17);
-    let networks = networks.flat_map(|network| Learned::ALL.map(|learned| network.learning(learned)));
-    networks.filter_map(|network| {
+/// The training loop with the constants of every network that it may be for, and its parsed shader.
+static LOOPS: LazyLock<Vec<(TrainingLoop, Module)>> = LazyLock::new(|| {
+    let loops = networks().filter(|network| network.m <= 17).map(|network| {
         let plan = training_plan(&network.topology(), &network.examples(20, 30), network.m).expect("the shapes fit");
         assert!(TrainingLoop::of(&fuse(&plan)).is_none(), "only of the primitive plan");
-        TrainingLoop::of(&plan)
-    })
-}
+        let training = TrainingLoop::of(&plan).expect("a training plan");
+        let module = parse_text(TRAIN_IN_WORKGROUP.name, &training.source());
+        (training, module)
+    });
+    loops.collect()
+});
 
 /// Every way to compute a kernel.
 fn realizations(kernel: &Kernel) -> Vec<Option<Realization>> {
@@ -83,12 +84,8 @@ static MODULES: LazyLock<Vec<Parsed>> = LazyLock::new(|| {
             })
         })
     });
-    each.chain(training_loops().map(|training| (&TRAIN_IN_WORKGROUP, None, parse_loop(&training)))).collect()
+    each.chain(LOOPS.iter().map(|(_, module)| (&TRAIN_IN_WORKGROUP, None, module.clone()))).collect()
 });
-
-fn parse_loop(training: &TrainingLoop) -> Module {
-    parse_text(TRAIN_IN_WORKGROUP.name, &training.source())
-}
 
 /// Bytes of work group memory, where an array may be as long as the work group is wide.
 fn shared_memory(module: &Module, width: u32) -> u32 {
@@ -212,8 +209,8 @@ fn shared_memory_is_what_the_variant_says() {
 }
 
 fn shared_memory_is_what_the_loop_says() {
-    for training in training_loops() {
-        let bytes = shared_memory(&parse_loop(&training), TRAIN_IN_WORKGROUP.grid.size()[0]);
+    for (training, module) in &*LOOPS {
+        let bytes = shared_memory(module, TRAIN_IN_WORKGROUP.grid.size()[0]);
         assert_eq!(bytes as usize, training.shared_memory());
     }
 }
