@@ -147,74 +147,70 @@ impl std::fmt::Display for Network {
     }
 }
 
+/// The highest rung of the ladder that a network climbs: each network costs a GPU in software seconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rung {
+    Cpu,
+    Fused,
+    Loop,
+}
+
 /// Extents around every tile, vector, panel and group of invocations: multiples of 4 and 16 with their neighbours, 1 and
 /// primes, no two neighbours alike, with and without hidden layers; more neurons than invocations; mini-batches
 /// with every remainder of a tile, more examples than a mask has bits and than a panel has rows.
-///
-/// Dense inputs mark the networks that GPUs are tested on: each of them costs seconds on a software adapter.
-const SHAPES: [(&[usize], usize, Kind); 47] = [
-    (&[1, 1], 1, Kind::Bytes),
-    (&[4, 3], 2, Kind::SparseFloats),
-    (&[3, 2], 4, Kind::Floats),
-    (&[1, 4, 1], 3, Kind::SparseBytes),
-    (&[1, 3, 1, 2], 5, Kind::Floats),
-    (&[2, 1, 3], 2, Kind::SparseFloats),
-    (&[3, 5], 2, Kind::Floats),
-    (&[3, 5], 3, Kind::SparseBytes),
-    (&[3, 5, 2], 1, Kind::SparseFloats),
-    (&[5, 4, 3], 3, Kind::Bytes),
-    (&[5, 4, 3], 3, Kind::Floats),
-    (&[6, 1, 5, 2], 5, Kind::Bytes),
-    (&[5, 7, 3, 2], 4, Kind::SparseBytes),
-    (&[6, 2, 5, 3, 4], 3, Kind::SparseFloats),
-    (&[7, 5, 3], 10, Kind::Floats),
-    (&[7, 8, 9], 4, Kind::SparseFloats),
-    (&[8, 12, 4], 8, Kind::Floats),
-    (&[7, 9, 6, 5, 3], 7, Kind::Floats),
-    (&[4, 20, 16, 8], 9, Kind::Floats),
-    (&[20, 6, 3], 17, Kind::Bytes),
-    (&[15, 16, 17], 5, Kind::SparseBytes),
-    (&[17, 15, 16, 2], 6, Kind::SparseFloats),
-    (&[15, 17, 33], 31, Kind::Floats),
-    (&[31, 33, 32], 7, Kind::SparseBytes),
-    (&[32, 270, 3], 2, Kind::Bytes),
-    (&[64, 30, 10], 10, Kind::Floats),
-    (&[64, 63, 65], 11, Kind::SparseFloats),
-    (&[65, 31, 63], 33, Kind::Floats),
-    (&[130, 17, 33], 9, Kind::Bytes),
-    (&[301, 9, 10], 10, Kind::Floats),
-    (&[784, 30, 10], 10, Kind::Bytes),
-    (&[65, 64, 63, 10], 24, Kind::SparseBytes),
-    (&[61, 127, 10], 25, Kind::SparseFloats),
-    (&[100, 49, 10], 65, Kind::SparseBytes),
-    (&[700, 20, 515, 10], 13, Kind::SparseFloats),
-    (&[16, 128, 36], 64, Kind::Floats),
-    (&[64, 68, 60, 4], 65, Kind::Floats),
-    (&[23, 19, 7], 1031, Kind::SparseBytes),
-    (&[129, 128, 130, 3], 63, Kind::SparseFloats),
-    (&[513, 70, 5], 130, Kind::SparseBytes),
-    (&[130, 127, 129], 131, Kind::Floats),
-    (&[132, 260, 124], 128, Kind::Floats),
-    // The training loop's own: aligned and unaligned inputs with every way to say what is desired.
-    (&[20, 9, 2], 17, Kind::SparseBytes),
-    (&[4, 7, 6, 2], 9, Kind::SparseFloats),
-    (&[3, 8, 9], 4, Kind::SparseFloats),
-    (&[5, 3], 1, Kind::SparseBytes),
-    (&[3, 1], 4, Kind::SparseFloats),
+const SHAPES: [(&[usize], usize, Kind, Rung); 47] = [
+    (&[1, 1], 1, Kind::Bytes, Rung::Loop),
+    (&[4, 3], 2, Kind::SparseFloats, Rung::Cpu),
+    (&[3, 2], 4, Kind::Floats, Rung::Loop),
+    (&[1, 4, 1], 3, Kind::SparseBytes, Rung::Cpu),
+    (&[1, 3, 1, 2], 5, Kind::Floats, Rung::Fused),
+    (&[2, 1, 3], 2, Kind::SparseFloats, Rung::Cpu),
+    (&[3, 5], 2, Kind::Floats, Rung::Fused),
+    (&[3, 5], 3, Kind::SparseBytes, Rung::Cpu),
+    (&[3, 5, 2], 1, Kind::SparseFloats, Rung::Cpu),
+    (&[5, 4, 3], 3, Kind::Bytes, Rung::Loop),
+    (&[5, 4, 3], 3, Kind::Floats, Rung::Loop),
+    (&[6, 1, 5, 2], 5, Kind::Bytes, Rung::Loop),
+    (&[5, 7, 3, 2], 4, Kind::SparseBytes, Rung::Cpu),
+    (&[6, 2, 5, 3, 4], 3, Kind::SparseFloats, Rung::Cpu),
+    (&[7, 5, 3], 10, Kind::Floats, Rung::Fused),
+    (&[7, 8, 9], 4, Kind::SparseFloats, Rung::Cpu),
+    (&[8, 12, 4], 8, Kind::Floats, Rung::Loop),
+    (&[7, 9, 6, 5, 3], 7, Kind::Floats, Rung::Loop),
+    (&[4, 20, 16, 8], 9, Kind::Floats, Rung::Fused),
+    (&[20, 6, 3], 17, Kind::Bytes, Rung::Loop),
+    (&[15, 16, 17], 5, Kind::SparseBytes, Rung::Cpu),
+    (&[17, 15, 16, 2], 6, Kind::SparseFloats, Rung::Cpu),
+    (&[15, 17, 33], 31, Kind::Floats, Rung::Fused),
+    (&[31, 33, 32], 7, Kind::SparseBytes, Rung::Cpu),
+    (&[32, 270, 3], 2, Kind::Bytes, Rung::Loop),
+    (&[64, 30, 10], 10, Kind::Floats, Rung::Loop),
+    (&[64, 63, 65], 11, Kind::SparseFloats, Rung::Cpu),
+    (&[65, 31, 63], 33, Kind::Floats, Rung::Fused),
+    (&[130, 17, 33], 9, Kind::Bytes, Rung::Loop),
+    (&[301, 9, 10], 10, Kind::Floats, Rung::Fused),
+    (&[784, 30, 10], 10, Kind::Bytes, Rung::Loop),
+    (&[65, 64, 63, 10], 24, Kind::SparseBytes, Rung::Cpu),
+    (&[61, 127, 10], 25, Kind::SparseFloats, Rung::Cpu),
+    (&[100, 49, 10], 65, Kind::SparseBytes, Rung::Cpu),
+    (&[700, 20, 515, 10], 13, Kind::SparseFloats, Rung::Cpu),
+    (&[16, 128, 36], 64, Kind::Floats, Rung::Fused),
+    (&[64, 68, 60, 4], 65, Kind::Floats, Rung::Fused),
+    (&[23, 19, 7], 1031, Kind::SparseBytes, Rung::Cpu),
+    (&[129, 128, 130, 3], 63, Kind::SparseFloats, Rung::Cpu),
+    (&[513, 70, 5], 130, Kind::SparseBytes, Rung::Cpu),
+    (&[130, 127, 129], 131, Kind::Floats, Rung::Fused),
+    (&[132, 260, 124], 128, Kind::Floats, Rung::Fused),
+    (&[20, 9, 2], 17, Kind::SparseBytes, Rung::Cpu),
+    (&[4, 7, 6, 2], 9, Kind::SparseFloats, Rung::Cpu),
+    (&[3, 8, 9], 4, Kind::SparseFloats, Rung::Cpu),
+    (&[5, 3], 1, Kind::SparseBytes, Rung::Cpu),
+    (&[3, 1], 4, Kind::SparseFloats, Rung::Cpu),
 ];
 
-/// All networks, each with one of the targets.
-pub fn networks() -> impl Iterator<Item = Network> + Clone {
-    let learned = Learned::ALL.into_iter().cycle();
-    SHAPES.into_iter().zip(learned).map(|((widths, m, kind), learned)| Network::new(widths, m, kind, learned))
-}
-
-/// The networks that GPUs are tested on.
-pub fn networks_for_gpus() -> impl Iterator<Item = Network> + Clone {
-    networks().filter(|network| !network.kind.is_sparse())
-}
-
-/// The networks that one work group can train.
-pub fn networks_for_the_loop() -> impl Iterator<Item = Network> + Clone {
-    networks_for_gpus().filter(|network| network.m <= 17)
+/// Every network that climbs to a rung, each with one of the targets.
+pub fn networks(rung: Rung) -> impl Iterator<Item = Network> + Clone {
+    let shapes = SHAPES.into_iter().zip(Learned::ALL.into_iter().cycle());
+    let climbing = shapes.filter(move |((.., highest), _)| *highest >= rung);
+    climbing.map(|((widths, m, kind, _), learned)| Network::new(widths, m, kind, learned))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use crate::networks::networks;
+use crate::networks::{Rung, networks};
 
 use gpu_backprop::backprop::training_plan;
 use gpu_backprop::kernel::product::{Precision, VARIANTS, Variant};
@@ -28,7 +28,7 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
 
 /// The training loop with the constants of every network that it may be for, and its parsed shader.
 static LOOPS: LazyLock<Vec<(TrainingLoop, Module)>> = LazyLock::new(|| {
-    let loops = networks().filter(|network| network.m <= 17).map(|network| {
+    let loops = networks(Rung::Cpu).filter(|network| network.m <= 17).map(|network| {
         let plan = training_plan(&network.topology(), &network.examples(20, 30), network.m).expect("the shapes fit");
         assert!(TrainingLoop::of(&fuse(&plan)).is_none(), "only of the primitive plan");
         let training = TrainingLoop::of(&plan).expect("a training plan");

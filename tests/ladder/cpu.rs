@@ -2,7 +2,7 @@
 //! against the twins, and the same bits whatever the number of threads.
 
 use crate::closeness::{assert_close, sum_tolerance, wide};
-use crate::networks::{Kind, Learned, Network, networks};
+use crate::networks::{Kind, Learned, Network, Rung, networks};
 use crate::numbers::{random, random_below};
 use gpu_backprop::backprop::{self, Desired, Examples, Matrices, training_plan};
 use gpu_backprop::cpu::Cpu;
@@ -102,7 +102,7 @@ impl Case {
 
 /// Every network, on inputs of every kind.
 fn cases() -> impl Iterator<Item = Case> {
-    networks().flat_map(|network| Kind::ALL.map(|kind| Case::new(network.of_kind(kind))))
+    networks(Rung::Cpu).flat_map(|network| Kind::ALL.map(|kind| Case::new(network.of_kind(kind))))
 }
 
 fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {

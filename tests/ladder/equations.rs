@@ -1,7 +1,7 @@
 //! Chapter 2 against a port of the book's own algorithm, and that port against finite differences.
 
 use crate::closeness::{assert_close, sum_tolerance, wide};
-use crate::networks::{Kind, Learned, Network, networks};
+use crate::networks::{Kind, Learned, Network, Rung, networks};
 use crate::nielsen::{Network as Oracle, Rows, Vector};
 use crate::numbers::{random, random_below};
 use gpu_backprop::backprop::{self, Matrices};
@@ -18,7 +18,7 @@ use rand::seq::SliceRandom;
 
 /// Every small network, with sigmoid and with linear outputs.
 fn topologies() -> impl Iterator<Item = Topology> {
-    let small = networks().filter(|network| network.widest() <= 9);
+    let small = networks(Rung::Cpu).filter(|network| network.widest() <= 9);
     small.flat_map(|network| [Learned::Classes, Learned::Numbers].map(|learned| network.learning(learned).topology()))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::closeness::{assert_close, sum_tolerance, wide};
 use crate::harness::{self, ADAPTERS, AdapterUnderTest, Ignored};
-use crate::networks::{networks, networks_for_gpus};
+use crate::networks::{Rung, networks};
 use crate::numbers::random;
 use crate::{primitive, sentinels};
 use gpu_backprop::backprop::{self, Matrices};
@@ -138,7 +138,7 @@ fn every_variant_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     let ways: Vec<Way> = ways(adapter, true).chain(suitable).collect();
     let open = |&way| adapter.open(options(way)).expect("the adapter opens");
     let mut gpus: Vec<_> = ways.iter().map(open).collect();
-    for network in networks_for_gpus() {
+    for network in networks(Rung::Fused) {
         let (topology, m) = (network.topology(), network.m);
         let expected = run(&mut reference, &topology, m, true);
         let of_mixed = mixed.as_mut().map(|mixed| run(mixed, &topology, m, true));
@@ -189,7 +189,7 @@ fn long_sums_are_right_or_refused(adapter: &AdapterUnderTest) {
 }
 
 fn a_fused_plan_replaces_each_primitive_once() {
-    for network in networks() {
+    for network in networks(Rung::Cpu) {
         let topology = network.topology();
         let net = Matrices::new(&topology, network.m);
         let primitive = plan(&topology, &net, true);

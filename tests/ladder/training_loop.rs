@@ -2,7 +2,7 @@
 
 use crate::closeness::{assert_close, wide};
 use crate::harness::AdapterUnderTest;
-use crate::networks::{Kind, Learned, Network, networks_for_the_loop};
+use crate::networks::{Kind, Learned, Network, Rung, networks};
 use crate::primitive;
 use gpu_backprop::data::{Data, Split};
 use gpu_backprop::gpu::GpuOptions;
@@ -59,7 +59,7 @@ fn the_loop_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     let mut checked = open(looping);
     let mut unchecked = open(GpuOptions { shader_checks: false, ..looping });
     let mut wider = open(GpuOptions { loop_lanes: Some(256), ..looping });
-    for network in networks_for_the_loop() {
+    for network in networks(Rung::Loop) {
         let (widths, m, features) = (network.widths, network.m, network.features());
         let what = format!("{network}, on {adapter}");
         // Every fourth size of a mini-batch leaves no ragged one.
