@@ -13,7 +13,7 @@ use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::rewrite::fuse::KernelSet;
-use gpu_backprop::training::trainer::{Hyperparameters, Trainer};
+use gpu_backprop::training::{Hyperparameters, Trainer};
 
 const NETWORKS: [(&[usize], usize); 3] = [(&[784, 30, 10], 10), (&[784, 128, 10], 64), (&[784, 1024, 1024, 10], 256)];
 /// Multiplications of a step above which the primitive kernels are left out on software adapters: a
@@ -63,7 +63,7 @@ fn main() {
     for (widths, batch) in NETWORKS {
         let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
         let parameters = Parameters::random(&topology, Initialization::Scaled, 0).expect("memory");
-        let hyperparameters = Hyperparameters { batch, eta: 0.5, seed: 0 };
+        let hyperparameters = Hyperparameters::sgd(batch, 0.5, 0);
         let multiplications = 3 * batch * widths.windows(2).map(|pair| pair[0] * pair[1]).sum::<usize>();
         let mut fast_enough: Vec<_> = candidates
             .iter_mut()

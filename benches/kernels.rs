@@ -12,6 +12,7 @@ use gpu_backprop::kernel::product::{Precision, VARIANTS, Variant};
 use gpu_backprop::network::Topology;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Element, Matrix, Step};
 use gpu_backprop::rewrite::fuse::{KernelSet, fuse};
@@ -33,7 +34,7 @@ fn steps() -> Vec<Step> {
                 desired: Desired::classes(Matrix::of(Element::U32, "labels", 4 * m, 1)),
             };
             let measures = Measures::of(&examples, &topology, 1);
-            let training = training_plan(&topology, &examples, m).expect("the shapes fit");
+            let training = training_plan(&topology, &examples, m, &SGD).expect("the shapes fit");
             let evaluation = evaluation_plan(&topology, &examples, m, &measures).expect("the shapes fit");
             let fused = fuse(&training);
             steps.extend([training, fused, evaluation].into_iter().flat_map(|plan| plan.steps));

@@ -12,15 +12,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> inputs: array<f32>;         // (all examples, cols)
 @group(0) @binding(3) var<storage, read_write> a: array<f32>;        // (rows, cols)
 
-struct MiniBatch {
-    first: u32,
-    slot: u32,
-    eta: f32,
-    count: u32,
-}
-
-@group(1) @binding(0) var<uniform> mini_batch: MiniBatch;
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn gather(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = id.x + id.y * groups.x * WORKGROUP_SIZE;

@@ -13,15 +13,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> y: array<f32>;              // (rows, cols)
 @group(0) @binding(3) var<storage, read_write> counts: array<u32>;
 
-struct MiniBatch {
-    first: u32,
-    slot: u32,
-    eta: f32,
-    count: u32,
-}
-
-@group(1) @binding(0) var<uniform> mini_batch: MiniBatch;
-
 var<workgroup> partial: array<u32, WORKGROUP_SIZE>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -1,5 +1,5 @@
 // totals[slot] = Σ_x C_x: the cost of a mini-batch, summed over its examples and outputs by one
-// work group, always in the same order; cost comes from shaders/cost/
+// work group, always in the same order; cost comes from shaders/cost/, and says whether its outputs are a or z
 
 override WORKGROUP_SIZE: u32; // a power of two
 
@@ -8,18 +8,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> outputs: array<f32>;
 @group(0) @binding(2) var<storage, read> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> totals: array<f32>;
-
-struct MiniBatch {
-    first: u32,
-    slot: u32,
-    eta: f32,
-    count: u32,
-}
-
-@group(1) @binding(0) var<uniform> mini_batch: MiniBatch;
 
 var<workgroup> partial: array<f32, WORKGROUP_SIZE>;
 
@@ -27,7 +18,7 @@ var<workgroup> partial: array<f32, WORKGROUP_SIZE>;
 fn total_cost(@builtin(local_invocation_index) lane: u32) {
     var sum = 0.0;
     for (var i = lane; i < params.len; i += WORKGROUP_SIZE) {
-        sum += cost(a[i], y[i]);
+        sum += cost(outputs[i], y[i]);
     }
     partial[lane] = sum;
     workgroupBarrier();

@@ -6,9 +6,162 @@
 
 use anyhow::Result;
 
-use crate::kernels::Form;
+pub use crate::plan::examples::{Desired, Examples};
+
+use crate::kernel::product::Form;
+use crate::network::activation::LINEAR;
+use crate::network::cost::MeasuredFrom;
+use crate::network::optimizer::Optimizer;
 use crate::network::{Layers, Topology};
-use crate::plan::{Element, Equation, Matrix, Plan, Recorder};
+use crate::plan::{Element, Equation, Matrix, Origin, Plan, Recorder};
+
+/// zˡ = wˡ aˡ⁻¹ + bˡ, aˡ = σ(zˡ), equation (25), for l = 2, 3, ..., L.
+pub fn feedforward(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Feedforward);
+    for l in 2..=topology.last() {
+        plan.matmul(Form::Nt, &net.a[l - 1], &net.w[l], &net.z[l]);
+        plan.add_bias(&net.b[l], &net.z[l]);
+        plan.activate(topology.sigma(l), &net.z[l], &net.a[l]);
+    }
+}
+
+/// BP1: δᴸ = ∇ₐC ⊙ σ′(zᴸ), as the cost's function of aᴸ, y and σ′(zᴸ): of some, σ′ cancels.
+pub fn bp1_output_error(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Bp1);
+    let l = topology.last();
+    plan.activate_prime(topology.output, &net.a[l], &net.sigma_prime[l]);
+    plan.output_error(topology.cost, &net.a[l], &net.y, &net.sigma_prime[l], &net.delta[l]);
+}
+
+/// The weight of an example's class multiplies its cost, and so its error; the other equations carry that on.
+pub fn weigh_examples(plan: &mut Recorder, topology: &Topology, examples: &Examples, net: &Matrices) {
+    if let Desired::Classes { labels, weights: Some(weights) } = &examples.desired {
+        plan.weigh(&examples.order, labels, weights, &net.delta[topology.last()]);
+    }
+}
+
+/// BP2: δˡ = ((wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), for l = L−1, L−2, ..., 2.
+pub fn bp2_backpropagate(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Bp2);
+    for l in (2..topology.last()).rev() {
+        plan.matmul(Form::Nn, &net.delta[l + 1], &net.w[l + 1], &net.nabla_a[l]);
+        plan.activate_prime(topology.sigma(l), &net.a[l], &net.sigma_prime[l]);
+        plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
+    }
+}
+
+/// BP3: ∂C/∂bˡ = δˡ, summed over the mini-batch.
+pub fn bp3_nabla_b(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Bp3);
+    for l in 2..=topology.last() {
+        plan.column_sum(&net.delta[l], &net.nabla_b[l]);
+    }
+}
+
+/// BP4: ∂C/∂wˡ = δˡ (aˡ⁻¹)ᵀ, summed over the mini-batch.
+pub fn bp4_nabla_w(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+    plan.equation(Equation::Bp4);
+    for l in 2..=topology.last() {
+        plan.outer_product(&net.delta[l], &net.a[l - 1], &net.nabla_w[l]);
+    }
+}
+
+/// The step of the optimizer, for sgd wˡ ← wˡ − (η/m) Σ ∂C/∂wˡ, bˡ ← bˡ − (η/m) Σ ∂C/∂bˡ. Every δ has been
+/// computed by now, so no equation sees a weight of the next step.
+pub fn descend(plan: &mut Recorder, topology: &Topology, optimizer: &'static Optimizer, net: &Matrices) {
+    plan.equation(Equation::Descent);
+    for l in 2..=topology.last() {
+        plan.update(optimizer, net.m, &net.nabla_w[l], &net.w[l]);
+        plan.update(optimizer, net.m, &net.nabla_b[l], &net.b[l]);
+    }
+}
+
+/// The plan of one step of `optimizer` on a mini-batch of `m` examples.
+///
+/// # Errors
+/// Shapes that do not fit together, such as inputs that are not `n[1]` wide.
+pub fn training_plan(
+    topology: &Topology,
+    examples: &Examples,
+    m: usize,
+    optimizer: &'static Optimizer,
+) -> Result<Plan> {
+    let net = Matrices::new(topology, m);
+    let mut plan = Recorder::new(format!("one step of gradient descent on a mini-batch of {m} ({topology})"));
+    plan.written_from(Origin { topology: topology.clone(), examples: examples.clone(), m, optimizer });
+    pick_examples(&mut plan, examples, &net);
+    feedforward(&mut plan, topology, &net);
+    bp1_output_error(&mut plan, topology, &net);
+    weigh_examples(&mut plan, topology, examples, &net);
+    bp2_backpropagate(&mut plan, topology, &net);
+    bp3_nabla_b(&mut plan, topology, &net);
+    bp4_nabla_w(&mut plan, topology, &net);
+    descend(&mut plan, topology, optimizer, &net);
+    plan.finish()
+}
+
+/// The plan that measures the network on `m` examples, without class weights: the cost is that of the book.
+///
+/// # Errors
+/// As [`training_plan`].
+pub fn evaluation_plan(topology: &Topology, examples: &Examples, m: usize, measures: &Measures) -> Result<Plan> {
+    let net = Matrices::new(topology, m);
+    let (z, a) = (&net.z[topology.last()], &net.a[topology.last()]);
+    let mut plan = Recorder::new(format!("evaluation of {m} examples ({topology})"));
+    pick_examples(&mut plan, examples, &net);
+    feedforward(&mut plan, topology, &net);
+    plan.equation(Equation::Evaluation);
+    let outputs = match topology.cost.measured {
+        MeasuredFrom::Activation => a,
+        MeasuredFrom::WeightedInput => z,
+    };
+    plan.total_cost(topology.cost, outputs, &net.y, &measures.totals);
+    match &measures.fit {
+        Fit::Correct(counts) => plan.number_correct(a, &net.y, counts),
+        Fit::SquaredErrors(sums) => plan.squared_errors(a, &net.y, sums),
+    }
+    plan.finish()
+}
+
+/// The plan that computes the activations of the output layer for `m` examples, whose desired outputs it does
+/// not need, and `weighted_inputs`, zᴸ, if they are asked for.
+///
+/// # Errors
+/// As [`training_plan`].
+pub fn feedforward_plan(
+    topology: &Topology,
+    examples: &Examples,
+    m: usize,
+    weighted_inputs: Option<&Matrix>,
+) -> Result<Plan> {
+    let net = Matrices::new(topology, m);
+    let mut plan = Recorder::new(format!("outputs of {m} examples ({topology})"));
+    plan.equation(Equation::Examples);
+    pick_inputs(&mut plan, examples, &net);
+    feedforward(&mut plan, topology, &net);
+    if let Some(matrix) = weighted_inputs {
+        plan.activate(&LINEAR, &net.z[topology.last()], matrix);
+    }
+    plan.finish()
+}
+
+/// a¹ and y of the examples that the permutation selects.
+pub fn pick_examples(plan: &mut Recorder, examples: &Examples, net: &Matrices) {
+    plan.equation(Equation::Examples);
+    pick_inputs(plan, examples, net);
+    match &examples.desired {
+        Desired::Classes { labels, .. } => plan.one_hot(&examples.order, labels, &net.y),
+        Desired::Numbers(desired) => plan.gather(&examples.order, desired, &net.y),
+    }
+}
+
+/// a¹ of the examples that the permutation selects.
+fn pick_inputs(plan: &mut Recorder, examples: &Examples, net: &Matrices) {
+    match examples.inputs.element {
+        Element::Byte => plan.gather_bytes(examples.scale, &examples.order, &examples.inputs, &net.a[1]),
+        Element::F32 | Element::U32 => plan.gather(&examples.order, &examples.inputs, &net.a[1]),
+    }
+}
 
 /// The matrices of one mini-batch of m examples, by their names in the book.
 #[derive(Clone, Debug)]
@@ -27,7 +180,7 @@ pub struct Matrices {
     pub y: Matrix,
     /// σ′(`z[l]`), `(m, n[l])`, from layer 2.
     pub sigma_prime: Layers<Matrix>,
-    /// ∂C/∂`a[l]`, `(m, n[l])`, from layer 2: ∇ₐC in BP1, (wˡ⁺¹)ᵀ δˡ⁺¹ in BP2.
+    /// (wˡ⁺¹)ᵀ δˡ⁺¹ = ∂C/∂`a[l]`, `(m, n[l])`, from layer 2.
     pub nabla_a: Layers<Matrix>,
     /// `δ[l]`, errors ∂C/∂z, `(m, n[l])`, from layer 2.
     pub delta: Layers<Matrix>,
@@ -62,94 +215,16 @@ impl Matrices {
     }
 }
 
-/// Where a plan finds its examples: those that are on the device, all of them or a chunk, from which an order
-/// picks.
-#[derive(Clone, Debug)]
-pub struct Examples {
-    /// Numbers of examples, (examples in use, 1): a permutation of the training set, say.
-    pub order: Matrix,
-    /// The inputs of all examples, `(all examples, n[1])`, floats or bytes.
-    pub inputs: Matrix,
-    /// What a byte is multiplied with to become an activation; 1 for floats.
-    pub scale: f32,
-    /// Where the desired outputs are.
-    pub desired: Desired,
-}
-
-/// Where a plan finds the desired outputs of its examples.
-#[derive(Clone, Debug)]
-pub enum Desired {
-    /// The class of each example, (all examples, 1): y is 1 for the class and 0 for the others. With
-    /// weights, `(1, n[L])`, the cost of an example counts as often as its class says.
-    Classes {
-        /// The classes.
-        labels: Matrix,
-        /// What an example of each class counts.
-        weights: Option<Matrix>,
-    },
-    /// y of all examples, `(all examples, n[L])`.
-    Numbers(Matrix),
-}
-
-impl Desired {
-    /// Classes that count alike.
-    pub fn classes(labels: Matrix) -> Self {
-        Desired::Classes { labels, weights: None }
-    }
-
-    /// The matrix that has a row for each example.
-    pub fn of_examples(&self) -> &Matrix {
-        match self {
-            Desired::Classes { labels, .. } => labels,
-            Desired::Numbers(y) => y,
-        }
-    }
-
-    /// The same of so many examples.
-    pub fn with_rows(mut self, rows: usize) -> Self {
-        match &mut self {
-            Desired::Classes { labels: matrix, .. } | Desired::Numbers(matrix) => matrix.rows = rows,
-        }
-        self
-    }
-
-    /// Every matrix.
-    pub fn matrices(&self) -> Vec<&Matrix> {
-        match self {
-            Desired::Classes { labels, weights } => std::iter::once(labels).chain(weights).collect(),
-            Desired::Numbers(y) => vec![y],
-        }
-    }
-}
-
-/// The plan of one step of stochastic gradient descent, on a mini-batch of `m` examples.
-///
-/// # Errors
-/// Shapes that do not fit together, such as inputs that are not `n[1]` wide.
-pub fn training_plan(topology: &Topology, examples: &Examples, m: usize) -> Result<Plan> {
-    let net = Matrices::new(topology, m);
-    let mut plan = Recorder::new(format!("one step of gradient descent on a mini-batch of {m} ({topology})"));
-    pick_examples(&mut plan, examples, &net);
-    feedforward(&mut plan, topology, &net);
-    bp1_output_error(&mut plan, topology, &net);
-    weigh_examples(&mut plan, examples, &net, topology);
-    bp2_backpropagate(&mut plan, topology, &net);
-    bp3_nabla_b(&mut plan, topology, &net);
-    bp4_nabla_w(&mut plan, topology, &net);
-    descend(&mut plan, topology, &net);
-    plan.finish()
-}
-
-/// Where a plan puts what it measures; each mini-batch has a slot of its own.
+/// The results of measuring; each mini-batch has a slot of its own.
 #[derive(Clone, Debug)]
 pub struct Measures {
     /// The total cost of the examples of each slot, (slots, 1).
     pub totals: Matrix,
-    /// How well the outputs fit.
+    /// The fit of the outputs.
     pub fit: Fit,
 }
 
-/// Where a plan puts how well the outputs of the network fit.
+/// The fit of the outputs of the network.
 #[derive(Clone, Debug)]
 pub enum Fit {
     /// The number of examples classified correctly, (slots, 1).
@@ -159,7 +234,7 @@ pub enum Fit {
 }
 
 impl Measures {
-    /// What there is to measure where `examples` have these desired outputs.
+    /// The measures that the desired outputs of `examples` allow.
     pub fn of(examples: &Examples, topology: &Topology, slots: usize) -> Self {
         let fit = match examples.desired {
             Desired::Classes { .. } => Fit::Correct(Matrix::of(Element::U32, "counts", slots, 1)),
@@ -168,120 +243,5 @@ impl Measures {
             }
         };
         Measures { totals: Matrix::new("totals", slots, 1), fit }
-    }
-}
-
-/// The plan that measures the network on `m` examples. Class weights do not count: the cost is that of
-/// the book.
-///
-/// # Errors
-/// As [`training_plan`].
-pub fn evaluation_plan(topology: &Topology, examples: &Examples, m: usize, measures: &Measures) -> Result<Plan> {
-    let net = Matrices::new(topology, m);
-    let output = &net.a[topology.last()];
-    let mut plan = Recorder::new(format!("evaluation of {m} examples ({topology})"));
-    pick_examples(&mut plan, examples, &net);
-    feedforward(&mut plan, topology, &net);
-    plan.equation(Equation::Evaluation);
-    plan.total_cost(topology.cost, output, &net.y, &measures.totals);
-    match &measures.fit {
-        Fit::Correct(counts) => plan.number_correct(output, &net.y, counts),
-        Fit::SquaredErrors(sums) => plan.squared_errors(output, &net.y, sums),
-    }
-    plan.finish()
-}
-
-/// The plan that computes the activations of the output layer for `m` examples, whose classes it does
-/// not need.
-///
-/// # Errors
-/// As [`training_plan`].
-pub fn feedforward_plan(topology: &Topology, examples: &Examples, m: usize) -> Result<Plan> {
-    let net = Matrices::new(topology, m);
-    let mut plan = Recorder::new(format!("outputs of {m} examples ({topology})"));
-    plan.equation(Equation::Examples);
-    pick_inputs(&mut plan, examples, &net);
-    feedforward(&mut plan, topology, &net);
-    plan.finish()
-}
-
-/// a¹ and y of the examples that the order names.
-pub fn pick_examples(plan: &mut Recorder, examples: &Examples, net: &Matrices) {
-    plan.equation(Equation::Examples);
-    pick_inputs(plan, examples, net);
-    match &examples.desired {
-        Desired::Classes { labels, .. } => plan.one_hot(&examples.order, labels, &net.y),
-        Desired::Numbers(desired) => plan.gather(&examples.order, desired, &net.y),
-    }
-}
-
-/// a¹ of the examples that the order names.
-fn pick_inputs(plan: &mut Recorder, examples: &Examples, net: &Matrices) {
-    match examples.inputs.element {
-        Element::Byte => plan.gather_bytes(examples.scale, &examples.order, &examples.inputs, &net.a[1]),
-        Element::F32 | Element::U32 => plan.gather(&examples.order, &examples.inputs, &net.a[1]),
-    }
-}
-
-/// zˡ = wˡ aˡ⁻¹ + bˡ, aˡ = σ(zˡ), equation (25), for l = 2, 3, ..., L.
-pub fn feedforward(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
-    plan.equation(Equation::Feedforward);
-    for l in 2..=topology.last() {
-        plan.matmul(Form::Nt, &net.a[l - 1], &net.w[l], &net.z[l]);
-        plan.add_bias(&net.b[l], &net.z[l]);
-        plan.activate(topology.sigma(l), &net.z[l], &net.a[l]);
-    }
-}
-
-/// BP1: δᴸ = ∇ₐC ⊙ σ′(zᴸ).
-pub fn bp1_output_error(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
-    plan.equation(Equation::Bp1);
-    let l = topology.last();
-    plan.cost_gradient(topology.cost, &net.a[l], &net.y, &net.nabla_a[l]);
-    plan.activate_prime(topology.output, &net.z[l], &net.sigma_prime[l]);
-    plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
-}
-
-/// The cost of an example counts as often as its class says, and so does its error; the other equations
-/// carry that on.
-pub fn weigh_examples(plan: &mut Recorder, examples: &Examples, net: &Matrices, topology: &Topology) {
-    if let Desired::Classes { labels, weights: Some(weights) } = &examples.desired {
-        plan.weigh(&examples.order, labels, weights, &net.delta[topology.last()]);
-    }
-}
-
-/// BP2: δˡ = ((wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), for l = L−1, L−2, ..., 2.
-pub fn bp2_backpropagate(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
-    plan.equation(Equation::Bp2);
-    for l in (2..topology.last()).rev() {
-        plan.matmul(Form::Nn, &net.delta[l + 1], &net.w[l + 1], &net.nabla_a[l]);
-        plan.activate_prime(topology.sigma(l), &net.z[l], &net.sigma_prime[l]);
-        plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
-    }
-}
-
-/// BP3: ∂C/∂bˡ = δˡ, summed over the mini-batch.
-pub fn bp3_nabla_b(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
-    plan.equation(Equation::Bp3);
-    for l in 2..=topology.last() {
-        plan.column_sum(&net.delta[l], &net.nabla_b[l]);
-    }
-}
-
-/// BP4: ∂C/∂wˡ = δˡ (aˡ⁻¹)ᵀ, summed over the mini-batch.
-pub fn bp4_nabla_w(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
-    plan.equation(Equation::Bp4);
-    for l in 2..=topology.last() {
-        plan.outer_product(&net.delta[l], &net.a[l - 1], &net.nabla_w[l]);
-    }
-}
-
-/// wˡ ← wˡ − (η/m) Σ ∂C/∂wˡ, bˡ ← bˡ − (η/m) Σ ∂C/∂bˡ. Every δ has been computed by now, so no
-/// equation sees a weight of the next step.
-pub fn descend(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
-    plan.equation(Equation::Descent);
-    for l in 2..=topology.last() {
-        plan.sgd(net.m, &net.nabla_w[l], &net.w[l]);
-        plan.sgd(net.m, &net.nabla_b[l], &net.b[l]);
     }
 }

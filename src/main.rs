@@ -1,7 +1,7 @@
-//! The `gpu-backprop` program: parse, run, print the error, exit.
+//! The `gpu-backprop` program.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    gpu_backprop::cli::main()
+    gpu_backprop::main()
 }

@@ -112,7 +112,10 @@ if [ $# -eq 0 ]; then
     done
     # The same inputs each time: what fails belongs to the change.
     FUZZ_SEED=1 phase "fuzzing" bash fuzz/run.sh 10
-    RUSTDOCFLAGS="-D warnings" phase "documentation" cargo doc --no-deps --quiet
+    for features in "" internals; do
+        RUSTDOCFLAGS="-D warnings" phase "documentation${features:+ of $features}" \
+            cargo doc --no-deps --quiet --features "$features"
+    done
     # The README's one command, as built in the test profile.
     phase "the command of the README" cargo run --quiet -- train
 fi

@@ -14,6 +14,6 @@ struct Params {
 fn finish(row: u32, col: u32, sum: vec4<f32>) {
     for (var c = 0u; c < min(4u, params.cols - col); c++) {
         let at = row * params.cols + col + c;
-        delta[at] = sum[c] * sigma_prime_from_a(a[at]);
+        delta[at] = sum[c] * sigma_prime(a[at]);
     }
 }

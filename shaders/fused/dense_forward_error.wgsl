@@ -17,6 +17,6 @@ fn finish(row: u32, col: u32, sum: vec4<f32>) {
         let at = row * params.cols + col + c;
         let output = sigma(sum[c] + b[col + c]);
         a[at] = output;
-        delta[at] = cost_derivative(output, desired[at]) * sigma_prime_from_a(output);
+        delta[at] = error_of_output(output, desired[at], sigma_prime(output));
     }
 }

@@ -1,4 +1,4 @@
-// w -= (η/m) xᵀ y and b -= (η/m) Σ x: BP3, BP4 and descent of a layer, x being its error and y the
+// w and b follow xᵀ y and Σ x: BP3, BP4 and the step of the optimizer for a layer, x being its error and y the
 // activations of the layer before. The last column of the product is that of the biases: BP3 is
 // BP4 for an activation that is always 1.
 
@@ -12,23 +12,19 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> w: array<f32>;         // (rows, cols - 1)
 @group(0) @binding(4) var<storage, read_write> b: array<f32>;         // (rows)
 
-struct MiniBatch {
-    first: u32,
-    slot: u32,
-    eta: f32,
-    count: u32,
-}
-
-@group(1) @binding(0) var<uniform> mini_batch: MiniBatch;
-
 fn finish(row: u32, col: u32, sum: vec4<f32>) {
-    let change = mini_batch.eta / f32(params.inner) * sum;
+    let rate = mini_batch.eta / f32(params.inner);
     let weights = params.cols - 1u;
     for (var c = 0u; c < min(4u, params.cols - col); c++) {
         if col + c < weights {
-            w[row * weights + col + c] -= change[c];
+            let at = row * weights + col + c;
+            let entry = step_entry(vec4(w[at], w_state(at)), sum[c], rate, mini_batch.coefficients);
+            w[at] = entry.x;
+            set_w_state(at, entry.yzw);
         } else {
-            b[row] -= change[c];
+            let entry = step_entry(vec4(b[row], b_state(row)), sum[c], rate, mini_batch.coefficients);
+            b[row] = entry.x;
+            set_b_state(row, entry.yzw);
         }
     }
 }

@@ -1,5 +1,5 @@
 // Mini-batches of gradient descent, one after the other, each as a whole in one work group: feedforward,
-// BP1 to BP4 and descent, with barriers in the place of dispatches. For networks of the book's size.
+// BP1 to BP4 and the step of the optimizer, with barriers in the place of dispatches. For networks of the book's size.
 //
 // Everything is read and computed in blocks of 4 x 4: rows of activations, errors and weights are
 // padded to whole vec4s, and to whole blocks of rows. What pads activations and errors is kept at 0,
@@ -18,8 +18,11 @@
 // of the files input_*.wgsl follows too: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an
 // example of the data set, and inputs_4 of that and of c are inputs 16k + 4c to 16k + 4c + 3, to be
 // multiplied by INPUT_SCALE; 0 past the last. So does one of the files desired_*.wgsl: desired_4(example, j)
-// are desired outputs 4j to 4j + 3, weight_of(example) is how often its cost counts; and output_sigma, which
-// is σ of the output layer.
+// are desired outputs 4j to 4j + 3, weight_of(example) is the weight of its cost. Then the snippets: sigma of the
+// hidden layers, output_sigma, error_of_output, and step_entry of the optimizer.
+//
+// The optimizer has STATES numbers of state beside each parameter, PACKED vec4s apart. Where it is not LINEAR, and
+// the examples of a mini-batch take several GROUPS of BLOCKS, the gradient of the first layer adds up behind them.
 
 override WORKGROUP_SIZE: u32;
 
@@ -30,15 +33,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> order: array<u32>;
 @group(0) @binding(5) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
-
-struct MiniBatch {
-    first: u32,
-    slot: u32,
-    eta: f32,
-    count: u32,
-}
-
-@group(1) @binding(0) var<uniform> mini_batch: MiniBatch;
 
 var<workgroup> activations: array<vec4<f32>, ROWS>;
 var<workgroup> errors: array<vec4<f32>, ROWS>;
@@ -89,11 +83,49 @@ fn weight_block(at: u32, stride: u32) -> mat4x4<f32> {
     return mat4x4(parameters[at], parameters[at + stride], parameters[at + 2u * stride], parameters[at + 3u * stride]);
 }
 
-fn change_block(at: u32, stride: u32, change: mat4x4<f32>) {
-    parameters[at] -= change[0];
-    parameters[at + stride] -= change[1];
-    parameters[at + 2u * stride] -= change[2];
-    parameters[at + 3u * stride] -= change[3];
+// The step of the optimizer for four parameters and their state.
+fn update_4(at: u32, gradient: vec4<f32>, rate: f32) {
+    let w = parameters[at];
+    var first = vec4<f32>();
+    var second = vec4<f32>();
+    if STATES > 0u { first = parameters[at + PACKED]; }
+    if STATES > 1u { second = parameters[at + 2u * PACKED]; }
+    let c = mini_batch.coefficients;
+    let e0 = step_entry(vec4(w.x, first.x, second.x, 0.0), gradient.x, rate, c);
+    let e1 = step_entry(vec4(w.y, first.y, second.y, 0.0), gradient.y, rate, c);
+    let e2 = step_entry(vec4(w.z, first.z, second.z, 0.0), gradient.z, rate, c);
+    let e3 = step_entry(vec4(w.w, first.w, second.w, 0.0), gradient.w, rate, c);
+    parameters[at] = vec4(e0.x, e1.x, e2.x, e3.x);
+    if STATES > 0u { parameters[at + PACKED] = vec4(e0.y, e1.y, e2.y, e3.y); }
+    if STATES > 1u { parameters[at + 2u * PACKED] = vec4(e0.z, e1.z, e2.z, e3.z); }
+}
+
+fn update_block(at: u32, stride: u32, gradient: mat4x4<f32>, rate: f32) {
+    update_4(at, gradient[0], rate);
+    update_4(at + stride, gradient[1], rate);
+    update_4(at + 2u * stride, gradient[2], rate);
+    update_4(at + 3u * stride, gradient[3], rate);
+}
+
+// The same for the share of one of the GROUPS of examples in a gradient.
+fn update_block_by_groups(at: u32, stride: u32, share: mat4x4<f32>, rate: f32, group: u32) {
+    if LINEAR || GROUPS == 1u {
+        update_block(at, stride, share, rate);
+        return;
+    }
+    var gradient = share;
+    let sums = at + (1u + STATES) * PACKED;
+    if group > 0u {
+        gradient += weight_block(sums, stride);
+    }
+    if group + 1u == GROUPS {
+        update_block(at, stride, gradient, rate);
+        return;
+    }
+    parameters[sums] = gradient[0];
+    parameters[sums + stride] = gradient[1];
+    parameters[sums + 2u * stride] = gradient[2];
+    parameters[sums + 3u * stride] = gradient[3];
 }
 
 fn sigma_4(z: vec4<f32>) -> vec4<f32> {
@@ -101,20 +133,22 @@ fn sigma_4(z: vec4<f32>) -> vec4<f32> {
 }
 
 fn sigma_prime_4(a: vec4<f32>) -> vec4<f32> {
-    return vec4(sigma_prime_from_a(a.x), sigma_prime_from_a(a.y), sigma_prime_from_a(a.z), sigma_prime_from_a(a.w));
+    return vec4(sigma_prime(a.x), sigma_prime(a.y), sigma_prime(a.z), sigma_prime(a.w));
 }
 
 fn output_sigma_4(z: vec4<f32>) -> vec4<f32> {
     return vec4(output_sigma(z.x), output_sigma(z.y), output_sigma(z.z), output_sigma(z.w));
 }
 
-fn output_sigma_prime_4(a: vec4<f32>) -> vec4<f32> {
-    return vec4(output_sigma_prime_from_a(a.x), output_sigma_prime_from_a(a.y), output_sigma_prime_from_a(a.z), output_sigma_prime_from_a(a.w));
+fn error_of_output_1(a: f32, y: f32) -> f32 {
+    return error_of_output(a, y, output_sigma_prime(a));
 }
 
-// ∂C/∂a of outputs 4j to 4j + 3 of an example (BP1).
-fn nabla_a_4(a: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
-    return vec4(cost_derivative(a.x, y.x), cost_derivative(a.y, y.y), cost_derivative(a.z, y.z), cost_derivative(a.w, y.w));
+// Errors of outputs 4j to 4j + 3 of an example (BP1).
+fn error_of_output_4(a: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+    return vec4(
+        error_of_output_1(a.x, y.x), error_of_output_1(a.y, y.y), error_of_output_1(a.z, y.z), error_of_output_1(a.w, y.w)
+    );
 }
 
 // One row of a layer's activations from its weighted inputs, and for the output layer its error.
@@ -127,7 +161,7 @@ fn finish_forward(layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
         let a = select(vec4(0.0), output_sigma_4(z), there);
         activations[at] = a;
         let example = order[first + min(row, EXAMPLES - 1u)];
-        let delta = weight_of(example) * (nabla_a_4(a, desired_4(example, j)) * output_sigma_prime_4(a));
+        let delta = weight_of(example) * error_of_output_4(a, desired_4(example, j));
         errors[at] = select(vec4(0.0), delta, there & vec4(row < EXAMPLES));
     }
 }
@@ -227,7 +261,7 @@ fn backpropagate(network: u32, layer: u32, lane: u32) {
     workgroupBarrier();
 }
 
-// BP4 and descent of the first layer of neurons: w -= rate Σ δ aᵀ, of the same weights as in
+// BP4 and the step for the first layer of neurons: ∇w = Σ δ aᵀ, of the same weights as in
 // feedforward_inputs.
 fn descend_inputs(network: u32, first: u32, rate: f32, lane: u32) {
     let blocks = N_4[1];
@@ -238,7 +272,7 @@ fn descend_inputs(network: u32, first: u32, rate: f32, lane: u32) {
             var delta: array<mat4x4<f32>, BLOCKS>;
             for (var i = 0u; i < BLOCKS; i++) {
                 examples[i] = examples_4(first, r + i);
-                delta[i] = rate * INPUT_SCALE * transpose(error_block(1u, r + i, j));
+                delta[i] = INPUT_SCALE * transpose(error_block(1u, r + i, j));
             }
             for (var k = lane % shares; k < INPUTS_16; k += shares) {
                 var x: array<array<Inputs, 4>, BLOCKS>;
@@ -250,14 +284,15 @@ fn descend_inputs(network: u32, first: u32, rate: f32, lane: u32) {
                     for (var i = 0u; i < BLOCKS; i++) {
                         sum += input_block(x[i], k, c) * delta[i];
                     }
-                    change_block(weights_at(network, 1u, j, 4u * k + c), N_4[0], sum);
+                    let at = weights_at(network, 1u, j, 4u * k + c);
+                    update_block_by_groups(at, N_4[0], sum, rate, r / BLOCKS);
                 }
             }
         }
     }
 }
 
-// BP4 and descent of a later layer: w -= rate Σ δ aᵀ. An invocation keeps the errors of its
+// BP4 and the step for a later layer: ∇w = Σ δ aᵀ. An invocation keeps the errors of its
 // neurons while it goes through the neurons before them.
 fn descend(network: u32, layer: u32, rate: f32, lane: u32) {
     let across = N_4[layer - 1u];
@@ -270,19 +305,19 @@ fn descend(network: u32, layer: u32, rate: f32, lane: u32) {
             for (var r = 0u; r < EXAMPLES_4; r++) {
                 sum += activation_block(layer - 1u, r, k) * transpose(error_block(layer, r, j));
             }
-            change_block(weights_at(network, layer, j, k), N_4[layer - 1u], rate * sum);
+            update_block(weights_at(network, layer, j, k), N_4[layer - 1u], sum, rate);
         }
     }
 }
 
-// BP3 and descent: b -= rate Σ δ
+// BP3 and the step for biases: ∇b = Σ δ
 fn descend_biases(network: u32, layer: u32, rate: f32, lane: u32) {
     for (var j = lane; j < N_4[layer]; j += WORKGROUP_SIZE) {
         var sum = vec4<f32>();
         for (var row = 0u; row < EXAMPLES; row++) {
             sum += errors[ROWS_AT[layer] + row * N_4[layer] + j];
         }
-        parameters[network + BIASES_AT[layer] + j] -= rate * sum;
+        update_4(network + BIASES_AT[layer] + j, sum, rate);
     }
 }
 

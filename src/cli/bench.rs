@@ -20,14 +20,14 @@ use crate::plan::executor::Executor;
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::WrongUsage;
 
-/// The flags of `bench`. Four in five of the inputs that are made up are 0, as in images of digits.
+/// The flags of `bench`. The inputs are synthetic: four in five are 0, as in images of digits.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Neurons in every layer of a network, the input layer first; several networks by several flags
-    /// [default: 784,30,10 and 784,128,10].
+    /// Neurons in every layer, input layer first; repeat the flag for several networks [default: 784,30,10 and
+    /// 784,128,10].
     #[arg(long, value_name = "N,N,...", allow_negative_numbers = true)]
     layers: Vec<String>,
-    /// Sizes of mini-batches.
+    /// Batch sizes.
     #[arg(
         long,
         value_delimiter = ',',
@@ -36,7 +36,7 @@ pub struct Arguments {
         allow_negative_numbers = true
     )]
     batches: Vec<usize>,
-    /// Devices, each as in `train --device`, or `all`.
+    /// Devices to measure, each as in `train --device`, or `all`.
     #[arg(
         long,
         value_delimiter = ',',
@@ -45,31 +45,31 @@ pub struct Arguments {
         allow_negative_numbers = true
     )]
     devices: Vec<String>,
-    /// The kernels a GPU runs.
+    /// Set of GPU kernels.
     #[arg(long, value_enum, default_value = "fused")]
     kernels: Kernels,
-    /// Whether a GPU chooses between strategies by measuring them.
+    /// Auto-tuning of GPU kernel variants, as in `train --tune`.
     #[arg(long, value_enum, default_value = "on")]
     tune: Tune,
-    /// What matrix products on a GPU read of their factors: all 32 bits, or 16 of them.
+    /// Precision of matrix products on a GPU: f32, or f16 inputs with f32 accumulation.
     #[arg(long, value_enum, default_value = "full")]
     precision: Factors,
-    /// Measure whole training steps only, and not each kernel.
+    /// Measure training steps only, not single kernels.
     #[arg(long)]
     only_training: bool,
-    /// Seconds that each measurement takes after its warm-up.
+    /// Duration of each measurement in seconds, after the warm-up.
     #[arg(long, default_value_t = 0.5, value_name = "S", allow_negative_numbers = true)]
     seconds: f64,
-    /// Compare with an earlier run, as `bench --json` wrote it.
+    /// Earlier results to compare with, from `bench --json`.
     #[arg(long, value_name = "FILE.jsonl")]
     against: Option<PathBuf>,
-    /// The most threads to use on the CPU [default: all].
+    /// Maximum number of CPU threads [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
-    /// Print one JSON object for each measurement.
+    /// Print one JSON object per measurement.
     #[arg(long)]
     json: bool,
-    /// Show no progress.
+    /// Hide progress.
     #[arg(short, long)]
     quiet: bool,
 }
@@ -78,7 +78,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     ensure!(
         arguments.seconds > 0.0 && arguments.seconds <= 3600.0,
-        WrongUsage::new(format!("--seconds {}: more than 0 and at most 3600 are needed", arguments.seconds))
+        WrongUsage::new(format!("--seconds {}: expected more than 0 and at most 3600", arguments.seconds))
     );
     let earlier = match &arguments.against {
         Some(path) => {
@@ -107,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let mut watch = Watch::new(arguments.quiet, &device);
             let measured = bench::measure(executor.as_mut(), &options, &mut all, &mut |next| watch.next(next));
             watch.end();
-            // What was measured before a failure is told.
+            // Print what was measured before a failure.
             let found = &all[first..];
             if arguments.json {
                 found.iter().try_for_each(|found| print_json(&line(found, earlier.as_deref())?))?;
@@ -116,7 +116,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             }
             measured.with_context(|| device)
         });
-        // One device that fails is no reason not to measure the others.
+        // The other devices are still measured.
         failures.extend(measured.err());
     }
     if !arguments.json {
@@ -132,7 +132,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// A measurement as a line of JSON, with its ratio to that of an earlier run.
+/// Returns a measurement as a line of JSON, with its ratio to the earlier run.
 fn line(found: &Measurement, earlier: Option<&[Measurement]>) -> Result<serde_json::Value> {
     let mut line = serde_json::to_value(found)?;
     if let Some(earlier) = earlier {
@@ -143,21 +143,19 @@ fn line(found: &Measurement, earlier: Option<&[Measurement]>) -> Result<serde_js
     Ok(line)
 }
 
-/// What `--layers` says.
+/// Parses `--layers`.
 fn networks(layers: &[String]) -> Result<Vec<Vec<usize>>> {
     if layers.is_empty() {
         return Ok(vec![vec![784, 30, 10], vec![784, 128, 10]]);
     }
     let network = |text: &String| {
         let widths: Result<Vec<usize>, _> = text.split(',').map(|width| width.trim().parse()).collect();
-        widths.map_err(|_| {
-            WrongUsage::new(format!("--layers {text}: whole numbers are needed, such as 784,30,10")).into()
-        })
+        widths.map_err(|_| WrongUsage::new(format!("--layers {text}: expected whole numbers such as 784,30,10")).into())
     };
     layers.iter().map(network).collect()
 }
 
-/// Opens a device when its turn comes.
+/// A device that is opened when its turn comes.
 type Opening = Box<dyn FnOnce() -> Result<Box<dyn Executor>>>;
 
 /// The devices to measure.
@@ -168,7 +166,7 @@ fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
     let cpu = move || -> Result<Box<dyn Executor>> {
         Ok(Box::new(match kernels {
             KernelSet::Fused => Cpu::new(threads),
-            // One thread, and plain Rust.
+            // The twins: plain Rust on one thread.
             KernelSet::Primitive => Cpu::of_twins(),
         }))
     };
@@ -184,18 +182,18 @@ fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
             }
             ensure!(
                 !devices.is_empty(),
-                "--precision mixed: no GPU adapter found that has 16-bit floats in shaders: use --precision full"
+                "--precision mixed: no GPU adapter found that supports f16 in shaders; use --precision full"
             );
             continue;
         }
         let choice: DeviceChoice = device.parse().map_err(|error| WrongUsage::new(format!("--devices: {error}")))?;
         devices.push(match choice {
             DeviceChoice::Auto => {
-                bail!(WrongUsage::new("--devices auto: name the devices to be measured, or `all`"))
+                bail!(WrongUsage::new("--devices auto: name the devices to measure, or `all`"))
             }
             DeviceChoice::Cpu if precision == Precision::Full => Box::new(cpu),
             _ => {
-                // What there is not is said before anything is measured.
+                // A missing device is an error before anything is measured.
                 let chosen = open_named("--devices", &choice, threads, gpu)?;
                 Box::new(move || Ok(chosen.executor))
             }
@@ -204,7 +202,7 @@ fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
     Ok(devices)
 }
 
-/// Says on stderr what is measured.
+/// The progress display of a measurement, on stderr.
 struct Watch {
     quiet: bool,
     bar: Option<ProgressBar>,
@@ -215,7 +213,7 @@ impl Watch {
     fn new(quiet: bool, device: &str) -> Self {
         let bar = (!quiet && io::stderr().is_terminal()).then(ProgressBar::new_spinner);
         if !quiet && bar.is_none() {
-            // Progress that cannot be shown is no reason not to measure.
+            // Measuring goes on when stderr is closed.
             let _ = writeln!(io::stderr(), "measuring {device}");
         }
         Watch { quiet, bar, device: device.to_string() }
@@ -281,7 +279,7 @@ fn table(device: &str, found: &[Measurement], earlier: Option<&[Measurement]>) -
         text.push('\n');
     }
     if earlier.is_some() {
-        text.push_str("\n  x: speed against the earlier run; !: beyond the spread of both\n");
+        text.push_str("\n  x: speedup over the earlier run; !: beyond the spread of both\n");
     }
     text.push('\n');
     Ok(text)
@@ -302,8 +300,8 @@ fn crossovers(found: &[Measurement]) -> Result<String> {
         let [adapter, backend] = [&crossover.adapter, &crossover.backend].map(|name| name.as_deref().unwrap_or("gpu"));
         write!(text, "{}: {adapter} ({backend}) ", layers.join("-"))?;
         match crossover.batch {
-            Some(batch) => writeln!(text, "is faster than the CPU from batch {batch} on")?,
-            None => writeln!(text, "is nowhere faster than the CPU")?,
+            Some(batch) => writeln!(text, "is faster than the CPU from batch size {batch}")?,
+            None => writeln!(text, "is not faster than the CPU at any batch size")?,
         }
     }
     Ok(text)

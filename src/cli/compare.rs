@@ -23,13 +23,12 @@ use crate::verify::lockstep::{Difference, Lockstep};
 pub struct Arguments {
     #[command(flatten)]
     training: TrainingFlags,
-    /// The two devices, each cpu, gpu, or the number or a part of the name of an adapter, with :fused or
-    /// :primitive after it for its kernels (the CPU's primitive ones are the reference of the tests).
-    /// What the first computes is held against the second.
+    /// The two devices, A and its reference B: cpu, gpu, or an adapter's number or part of its name, with
+    /// :fused or :primitive appended to select the kernels (cpu:primitive is the tests' reference).
     #[arg(long, value_delimiter = ',', default_value = "gpu,cpu", value_name = "A,B", allow_negative_numbers = true)]
     devices: Vec<String>,
-    /// Run so many mini-batches step by step first, each step on both devices from the same numbers, and
-    /// name the first entry that differs by more than rounding (--epochs 0 for nothing else).
+    /// First run N mini-batches in lockstep: each step on both devices from the same inputs, stopping at the
+    /// first entry that differs by more than rounding. Combine with --epochs 0 to do only this.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     lockstep: Option<usize>,
 }
@@ -40,7 +39,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let mut progress = Progress { json: training.json, quiet: training.quiet, ..Progress::default() };
     let [one, other] = &devices[..] else {
         bail!(WrongUsage::new(format!(
-            "--devices {}: two devices are compared, such as gpu,cpu or 0:fused,0:primitive",
+            "--devices {}: expected two devices, such as gpu,cpu or 0:fused,0:primitive",
             devices.join(",")
         )));
     };
@@ -61,7 +60,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Shows a comparison: what is compared on stderr, each result on stdout.
+/// The display of a comparison: introduction on stderr, results on stdout.
 #[derive(Default)]
 struct Progress {
     json: bool,
@@ -73,7 +72,7 @@ impl Observer for Progress {
     fn begin(&mut self, opening: &Opening<'_>) -> Result<()> {
         self.epochs = opening.epochs;
         if !self.quiet {
-            // An introduction that cannot be shown is no reason not to compare.
+            // Comparing goes on when stderr is closed.
             let _ = writeln!(io::stderr(), "{}", described(opening.data, opening.topology));
         }
         if self.json {
@@ -139,36 +138,36 @@ impl Observer for Progress {
     }
 }
 
-/// A difference in a sentence.
+/// Describes a difference in one sentence.
 fn told(difference: &Difference) -> String {
     let Difference { step, equation, kernel, formula, matrix, row, column, values: [a, b], .. } = difference;
-    // As 32 bits, which have fewer digits to show.
+    // f32, for fewer digits.
     let [a, b] = [*a as f32, *b as f32];
     let where_in = match (difference.mini_batch, step) {
         (Some(mini_batch), Some(step)) => format!("mini-batch {mini_batch}, step {step}"),
-        (Some(mini_batch), None) => format!("mini-batch {mini_batch} as a whole, whose steps agree one by one"),
+        (Some(mini_batch), None) => format!("mini-batch {mini_batch} as a whole (its single steps agree)"),
         (None, Some(step)) => format!("evaluation, step {step}"),
         (None, None) => "evaluation".to_string(),
     };
     let what = if step.is_some() { format!(" ({equation}, {kernel}: {formula})") } else { String::new() };
     let judged = match (difference.expected, difference.wrong_device) {
         (Some(expected), Some(wrong)) => {
-            format!("; {:e} is right, {} is wrong", expected as f32, ["A", "B"][wrong])
+            format!("; expected {:e}, {} is wrong", expected as f32, ["A", "B"][wrong])
         }
         _ => String::new(),
     };
     let tolerance = difference.tolerance;
     let entries = match difference.entries {
-        1 => "the only such entry".to_string(),
-        entries => format!("{} such entries", HumanCount(entries as u64)),
+        1 => "1 entry differs".to_string(),
+        entries => format!("{} entries differ", HumanCount(entries as u64)),
     };
     format!(
         "{where_in}{what}: {matrix}, row {row}, column {column} (from 0) is {a:e} on A and {b:e} on B{judged}; \
-         they may be {tolerance:.1e} apart; {entries}"
+         tolerance {tolerance:.1e}; {entries}"
     )
 }
 
-/// What differs by more than its tolerance, if anything does.
+/// Describes what differs by more than its tolerance, if anything does.
 fn what_is_beyond(comparison: &Comparison) -> Option<String> {
     if comparison.within_tolerance {
         return None;
@@ -177,12 +176,14 @@ fn what_is_beyond(comparison: &Comparison) -> Option<String> {
         return Some(told(difference));
     }
     if let Some(device) = comparison.diverged_device {
-        return Some(format!("training diverged on {} alone", ["A", "B"][device]));
+        return Some(format!("training diverged on {} only", ["A", "B"][device]));
     }
     let epoch = comparison.epochs.iter().find(|epoch| !epoch.within_tolerance)?;
     let EpochComparison { epoch, matrix, max_relative_weight_difference: difference, tolerance, .. } = epoch;
-    let hint = if comparison.lockstep.is_none() { "; --lockstep 3 finds the step" } else { "" };
-    Some(format!("{matrix} by {difference:.1e} of its layer after epoch {epoch}, tolerance {tolerance:.1e}{hint}"))
+    let hint = if comparison.lockstep.is_none() { "; use --lockstep 3 to find the step" } else { "" };
+    Some(format!(
+        "{matrix} differs by {difference:.1e} relative to its layer after epoch {epoch}, tolerance {tolerance:.1e}{hint}"
+    ))
 }
 
 fn summary(comparison: &Comparison) -> Result<String> {
@@ -202,7 +203,7 @@ fn summary(comparison: &Comparison) -> Result<String> {
             let (faster, slower, factor) = if ratio >= 1.0 { ("A", "B", ratio) } else { ("B", "A", 1.0 / ratio) };
             writeln!(
                 text,
-                "speed          A {} steps/s, B {} steps/s: {faster} is {factor:.2} times as fast as {slower}",
+                "speed          A {} steps/s, B {} steps/s: {faster} is {factor:.2}x as fast as {slower}",
                 HumanCount(one as u64),
                 HumanCount(other as u64)
             )?;
@@ -221,8 +222,8 @@ fn summary(comparison: &Comparison) -> Result<String> {
     if let Some(epoch) = comparison.epochs.last().filter(|_| comparison.amplifies_rounding) {
         writeln!(
             text,
-            "note           this training amplifies rounding: one that begins with other last bits ends {:.1e} away, so \
-             equal weights prove little here; --lockstep compares step by step",
+            "note           this run amplifies rounding: changing the last bits of the initial parameters moves the result by \
+             {:.1e}, so final weights prove little; use --lockstep to compare step by step",
             epoch.last_bit_difference.unwrap_or(f64::INFINITY)
         )?;
     }
@@ -281,13 +282,13 @@ mod tests {
             beyond.as_deref(),
             Some(
                 "mini-batch 2, step 14 (BP1, hadamard: delta3 = nabla_a3 ⊙ sigma_prime3): delta3, row 4, column 7 \
-                 (from 0) is -2.5e-1 on A and 2.5e-1 on B; 2.5e-1 is right, A is wrong; they may be 1.0e-7 apart; \
-                 300 such entries"
+                 (from 0) is -2.5e-1 on A and 2.5e-1 on B; expected 2.5e-1, A is wrong; tolerance 1.0e-7; \
+                 300 entries differ"
             )
         );
         let whole = Difference { step: None, values: [f64::NAN, 0.5], ..difference() };
         let text = told(&whole);
-        assert!(text.contains("mini-batch 2 as a whole, whose steps agree one by one: delta3"), "{text}");
+        assert!(text.contains("mini-batch 2 as a whole (its single steps agree): delta3"), "{text}");
         assert!(text.contains("NaN on A"), "{text}");
         let json = serde_json::to_value(&whole).expect("JSON");
         assert_eq!(json["values"], serde_json::json!(["NaN", 0.5]));
@@ -305,11 +306,11 @@ mod tests {
             speed_ratio: 2.0,
         };
         let beyond = what_is_beyond(&Comparison { epochs: vec![epoch], ..comparison() }).expect("beyond");
-        for part in ["w2 by 5.0e-1", "after epoch 3", "tolerance 1.0e-4", "--lockstep"] {
+        for part in ["w2 differs by 5.0e-1", "after epoch 3", "tolerance 1.0e-4", "--lockstep"] {
             assert!(beyond.contains(part), "{part} is not in {beyond}");
         }
         let beyond = what_is_beyond(&Comparison { diverged_device: Some(1), ..comparison() });
-        assert_eq!(beyond.as_deref(), Some("training diverged on B alone"));
+        assert_eq!(beyond.as_deref(), Some("training diverged on B only"));
         assert_eq!(what_is_beyond(&Comparison { within_tolerance: true, ..comparison() }), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The flags that say what the data is.
+//! The flags that describe the data.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,60 +10,60 @@ use crate::data::table::TableOptions;
 use crate::data::{ExampleFile, Part, Scale, Source, Task};
 use crate::system::error::WrongUsage;
 
-/// Data to learn from.
+/// Training data.
 #[derive(Args, Debug)]
 pub(super) struct DataArguments {
-    /// A table such as FILE.csv or FILE.csv.gz (with --target); an array: IDX, plain or .gz, or FILE.npy (with
-    /// --labels), or FILE.npz (of x and y, or of x_train, y_train, x_test, y_test); a folder with the four files of MNIST; or `digits`, the built-in
-    /// handwritten digits.
+    /// Training data: a table with --target (CSV, .csv.gz), an array with --labels (IDX, IDX .gz, NPY), an NPZ
+    /// archive (x and y, or x_train, y_train, x_test and y_test), a folder with the four MNIST files, or `digits`
+    /// for the built-in digits [default: digits].
     data: Option<PathBuf>,
-    /// The labels of an array: IDX, or NPY, where they may be text.
+    /// Labels of an array: IDX, or NPY (numbers or text).
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// What is learned: which class an example belongs to, or numbers.
+    /// What to learn: classes or numbers.
     #[arg(long, value_enum, default_value = "classification")]
     task: TaskArgument,
-    /// What an example counts in training: the same each, or such that all classes count alike.
+    /// Weight of each example in training.
     #[arg(long, value_enum, default_value = "none")]
     class_weight: ClassWeight,
     #[command(flatten)]
     table: TableArguments,
-    /// Columns of a table that are categories although they look like numbers.
+    /// Numeric columns to treat as categories.
     #[arg(long, value_name = "COLUMN,COLUMN,...")]
     categorical: Vec<String>,
-    /// Columns of a table not to learn from.
+    /// Columns to leave out.
     #[arg(long, value_name = "COLUMN,COLUMN,...")]
     ignore: Vec<String>,
-    /// What a missing value of a table is.
+    /// Treatment of missing values in a table.
     #[arg(long, value_enum, default_value = "error")]
     missing: Missing,
-    /// How inputs become activations, decided by the training part alone and kept in the model
-    /// [default: unit for bytes, zscore for tables, none for other arrays].
+    /// Scaling of inputs, fitted on the training split and saved in the model [default: unit for bytes,
+    /// zscore for tables, none for other arrays].
     #[arg(long, value_enum)]
     scale: Option<ScaleArgument>,
-    /// Use at most so many examples of DATA, as large a part of each class.
+    /// Maximum number of examples to use from DATA, stratified by class.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     limit: Option<usize>,
-    /// Validation set: a fraction of the training data, or a file of the same kind.
+    /// Validation split: a fraction of the training data, or a file of the same format.
     #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
     validation: Option<String>,
-    /// The labels of --validation FILE.
+    /// Labels for --validation FILE.
     #[arg(long, value_name = "FILE")]
     validation_labels: Option<PathBuf>,
-    /// Test set: a fraction of the training data (0 for none), or a file of the same kind. The
-    /// built-in digits keep 0.2, an MNIST folder and an NPZ with x_test test on what they bring along.
+    /// Test split: a fraction of the training data (0 for none), or a file of the same format [default: 0.2 of
+    /// the built-in digits; the test set of an MNIST folder or of an NPZ with x_test; otherwise none].
     #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
     test: Option<String>,
-    /// The labels of --test FILE.
+    /// Labels for --test FILE.
     #[arg(long, value_name = "FILE")]
     test_labels: Option<PathBuf>,
 }
 
-/// Examples for a network that has been trained.
+/// Examples for a trained network.
 #[derive(Args, Debug)]
 pub(super) struct FileArguments {
-    /// A table with the columns that the network was trained on, in any order, plain or .gz, `-` for one on
-    /// stdin; an array: IDX, plain or .gz, NPY, or NPZ (of x_test, or x); a folder with the test files of MNIST; or `digits`.
+    /// Examples: a table with the columns of the training data in any order (`-` for stdin), an array (IDX,
+    /// IDX .gz, NPY, or NPZ with x_test or x), a folder with the MNIST test files, or `digits`.
     data: PathBuf,
     #[command(flatten)]
     table: TableArguments,
@@ -75,63 +75,63 @@ impl FileArguments {
     }
 }
 
-/// Says on stderr that a table had text that means nothing to the network.
+/// Prints a note about categories that were not in the training data.
 pub(super) fn note_unknown_categories(count: u64) {
     if count > 0 {
         // A note that cannot be shown is no reason to fail.
         let _ = writeln!(
             io::stderr(),
-            "note: {count} fields hold text that was not in the training data: they count as no category"
+            "note: {count} fields hold categories that were not in the training data; they are encoded as none"
         );
     }
 }
 
-/// How a table is written.
+/// The layout of a table.
 #[derive(Args, Debug)]
 pub(super) struct TableArguments {
-    /// The column of the classes of a table: its name, or its number from 1 where there is no header. With
-    /// --task regression the column of the numbers, or several with commas between.
+    /// Target column of a table: its name, or its number (from 1) with --no-header. --task regression takes
+    /// several, separated by commas.
     #[arg(long, value_name = "COLUMN")]
     target: Vec<String>,
-    /// The first row of the table is an example, not a header.
+    /// The table has no header row.
     #[arg(long)]
     no_header: bool,
-    /// What separates the fields of a table: one character, or `tab` [default: found out].
+    /// Field delimiter of a table: one character, or `tab` [default: detected].
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum TaskArgument {
-    /// The class of an example.
+    /// The class of each example.
     Classification,
-    /// One number or several.
+    /// One or more numbers for each example.
     Regression,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum ClassWeight {
-    /// Every example counts the same.
+    /// Every example has the same weight.
     None,
-    /// An example counts the more, the fewer its class has.
+    /// Every class has the same total weight.
     Balanced,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum Missing {
-    /// An error.
+    /// Stop with an error.
     Error,
-    /// The mean of its column in the training part; for text, no category.
+    /// Use the mean of the column in the training split; no category for text.
     Mean,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum ScaleArgument {
-    /// Inputs stay as they are.
+    /// Leave inputs as they are.
     None,
-    /// Inputs run from 0 to 1.
+    /// Scale inputs to the range 0 to 1.
     Unit,
-    /// Inputs have mean 0 and standard deviation 1.
+    /// Scale inputs to mean 0 and standard deviation 1.
     Zscore,
 }
 
@@ -139,7 +139,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         _ if matches!(text, "tab" | "\\t") => Ok(b'\t'),
         [byte] if !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
-        _ => Err("one ASCII character is needed, or `tab`".to_string()),
+        _ => Err("expected one ASCII character, or `tab`".to_string()),
     }
 }
 
@@ -151,7 +151,7 @@ impl TableArguments {
 }
 
 impl DataArguments {
-    /// Whether classes are learned or numbers.
+    /// The task: classes or numbers.
     pub(super) fn task(&self) -> Task {
         match self.task {
             TaskArgument::Classification => Task::Classification,
@@ -159,11 +159,11 @@ impl DataArguments {
         }
     }
 
-    /// What is to be opened; `seed` decides what a fraction picks, and numbers that are learned are brought to
-    /// `target_scale`.
+    /// Returns the data to open. `seed` selects the examples of a fractional split; `target_scale` is the scaling
+    /// of regression targets.
     ///
     /// # Errors
-    /// Labels without the file they belong to ([`WrongUsage`]).
+    /// Labels without their file ([`WrongUsage`]).
     pub(super) fn source(self, seed: u64, target_scale: Option<Scale>) -> Result<Source> {
         let task = self.task();
         let validation = part("validation", self.validation.as_deref(), self.validation_labels)?;
@@ -195,7 +195,7 @@ impl DataArguments {
     }
 }
 
-/// What a fraction or a file for `--validation` or `--test` is, with the labels of the file.
+/// Parses the value of `--validation` or `--test`: a fraction, or a file with its labels.
 fn part(flag: &str, value: Option<&str>, labels: Option<PathBuf>) -> Result<Option<Part>> {
     let Some(value) = value else {
         if labels.is_some() {

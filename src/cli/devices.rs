@@ -18,8 +18,8 @@ use crate::verify::strategies::{self, Finding};
 /// The flags of `devices`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Train small networks on each adapter with each set of kernels and each strategy, and compare with
-    /// the host: finds faults of drivers that nothing else reports.
+    /// Self-test: train small networks on each adapter with every kernel variant and compare with the CPU.
+    /// Detects driver bugs that nothing else reports.
     #[arg(long)]
     check: bool,
     /// Print the result as one JSON object.
@@ -37,7 +37,7 @@ struct Devices {
 #[derive(Serialize)]
 struct CpuDevice {
     threads: usize,
-    /// Steps per second of earlier runs, by what they trained.
+    /// Steps per second in earlier runs, by network and batch size.
     speeds: SpeedsByWork,
 }
 
@@ -53,9 +53,9 @@ struct GpuDevice {
     max_matrix_bytes: u64,
     max_work_group_invocations: u32,
     capabilities: Vec<String>,
-    /// What earlier runs chose by measuring.
+    /// Kernel variants chosen by auto-tuning in earlier runs.
     choices: Vec<String>,
-    /// Steps per second of earlier runs, by what they trained.
+    /// Steps per second in earlier runs, by network and batch size.
     speeds: SpeedsByWork,
     /// Null without --check.
     check: Option<Vec<Finding>>,
@@ -63,7 +63,7 @@ struct GpuDevice {
 
 #[derive(Serialize)]
 struct Auto {
-    /// `cpu`, or null where only a measurement of the network can tell.
+    /// `cpu`, or null if the choice needs a measurement of the network.
     device: Option<&'static str>,
     reason: String,
 }
@@ -83,14 +83,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Some(reason) => Auto { device: Some("cpu"), reason },
             None => Auto {
                 device: None,
-                reason: "the faster of the CPU and the hardware adapters, measured on the network to be trained".into(),
+                reason: "the faster of the CPU and the hardware adapters, measured on the network to train".into(),
             },
         },
     };
     if arguments.json { print_json(&devices) } else { print(&table(&devices)?) }?;
     let findings = devices.adapters.iter().filter_map(|device| device.check.as_ref()).flatten();
     let failed = findings.filter(|finding| !finding.passed).count();
-    ensure!(failed == 0, "{failed} of the checks failed: the adapters concerned cannot be trusted to train");
+    ensure!(failed == 0, "{failed} of the checks failed: do not train on the adapters concerned");
     Ok(())
 }
 
@@ -120,7 +120,7 @@ fn described(index: usize, adapter: &Adapter, speeds: &Speeds, check: bool) -> G
 
 fn write_speeds(text: &mut String, speeds: &SpeedsByWork) -> Result<()> {
     for (work, speed) in speeds {
-        writeln!(text, "     {work}: {} steps/s when last measured", HumanCount(*speed as u64))?;
+        writeln!(text, "     {work}: {} steps/s at the last measurement", HumanCount(*speed as u64))?;
     }
     Ok(())
 }
@@ -142,36 +142,36 @@ fn table(devices: &Devices) -> Result<String> {
         if device.usable {
             writeln!(
                 text,
-                "     runs every kernel; matrices of up to {}, work groups of up to {}",
+                "     runs every kernel; matrices up to {}, workgroup size up to {}",
                 indicatif::BinaryBytes(device.max_matrix_bytes),
                 device.max_work_group_invocations
             )?;
             if !device.capabilities.is_empty() {
-                writeln!(text, "     has {}", device.capabilities.join(", "))?;
+                writeln!(text, "     supports {}", device.capabilities.join(", "))?;
             }
             for choice in &device.choices {
-                writeln!(text, "     chosen for {choice}")?;
+                writeln!(text, "     tuned for {choice}")?;
             }
             write_speeds(&mut text, &device.speeds)?;
             for Finding { what, passed, detail } in device.check.iter().flatten() {
                 writeln!(text, "     {} {what}: {detail}", if *passed { "ok    " } else { "FAILED" })?;
             }
         } else {
-            writeln!(text, "     cannot be used: {}", device.shortcomings.join(", "))?;
+            writeln!(text, "     unusable: {}", device.shortcomings.join(", "))?;
         }
     }
     writeln!(
         text,
-        "\n--device auto takes {}: {}",
-        devices.auto.device.unwrap_or("what is fastest"),
+        "\n--device auto selects {}: {}",
+        devices.auto.device.unwrap_or("the fastest device"),
         devices.auto.reason
     )?;
     if let Some(restriction) = restriction() {
-        writeln!(text, "Only adapters allowed by {restriction} are listed.")?;
+        writeln!(text, "Only the adapters allowed by {restriction} are listed.")?;
     } else if devices.adapters.is_empty() {
         writeln!(
             text,
-            "To use a GPU install its Vulkan driver (a software one on Debian and Ubuntu: apt install mesa-vulkan-drivers)."
+            "To use a GPU, install its Vulkan driver (software rendering on Debian and Ubuntu: apt install mesa-vulkan-drivers)."
         )?;
     }
     Ok(text)

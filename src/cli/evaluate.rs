@@ -15,17 +15,17 @@ use crate::device::{DeviceChoice, all_threads, check_threads};
 /// The flags of `evaluate`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The trained network.
+    /// Trained network (.safetensors).
     model: PathBuf,
     #[command(flatten)]
     data: FileArguments,
-    /// The labels of an array: IDX or NPY.
+    /// Labels of an array: IDX or NPY.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// What to run on, as in `train --device`.
+    /// Device to run on, as in `train --device`.
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
-    /// The most threads to use on the CPU [default: all].
+    /// Maximum number of CPU threads [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
     /// Print the result as one JSON object.
@@ -46,7 +46,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if arguments.json { print_json(&report) } else { print(&text(&report)?) }
 }
 
-/// The most classes whose confusion matrix fits a page.
+/// The largest confusion matrix that is printed, in classes.
 const MAX_MATRIX: usize = 20;
 
 fn text(report: &Report) -> Result<String> {
@@ -68,11 +68,7 @@ fn targets(text: &mut String, report: &Report) -> Result<()> {
     let name = |target: &str| -> String { target.chars().take(24).collect() };
     let width = report.targets.iter().map(|target| name(&target.target).chars().count()).max().unwrap_or(0).max(6);
     let r2 = |r2: Option<f64>| r2.map_or("-".to_string(), |r2| format!("{r2:.4}"));
-    writeln!(
-        text,
-        "\n{:<width$}  {:>12}  {:>12}  {:>12}  {:>8}",
-        "target", "mean sq. err", "root of it", "mean |error|", "R²"
-    )?;
+    writeln!(text, "\n{:<width$}  {:>12}  {:>12}  {:>12}  {:>8}", "target", "MSE", "RMSE", "MAE", "R²")?;
     for target in &report.targets {
         let (name, root) = (name(&target.target), target.mse.sqrt());
         writeln!(
@@ -84,7 +80,7 @@ fn targets(text: &mut String, report: &Report) -> Result<()> {
         )?;
     }
     if report.targets.len() > 1 {
-        writeln!(text, "R², averaged: {}", r2(report.r2))?;
+        writeln!(text, "mean R²: {}", r2(report.r2))?;
     }
     Ok(())
 }
@@ -106,11 +102,7 @@ fn classes(text: &mut String, report: &Report) -> Result<()> {
         let columns = report.classes.iter().map(|class| name(&class.class).chars().count());
         let cell = entries.chain(columns).max().unwrap_or(1).min(12);
         let cut = |text: &str| text.chars().take(cell).collect::<String>();
-        write!(
-            text,
-            "\nconfusion matrix: examples of the class of a row that are taken for the class of a column\n{:width$}",
-            ""
-        )?;
+        write!(text, "\nconfusion matrix: rows are true classes, columns predicted ones\n{:width$}", "")?;
         for class in &report.classes {
             write!(text, "  {:>cell$}", cut(&class.class))?;
         }
@@ -124,7 +116,7 @@ fn classes(text: &mut String, report: &Report) -> Result<()> {
     } else {
         writeln!(
             text,
-            "\nThe confusion matrix of {} classes fits no page: --json has it up to 1000.",
+            "\nThe confusion matrix of {} classes is too large to print; --json includes up to 1000 classes.",
             report.classes.len()
         )?;
     }

@@ -13,22 +13,22 @@ use crate::system::error::WrongUsage;
 /// The flags of `export`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The trained network.
+    /// Trained network (.safetensors).
     model: PathBuf,
-    /// The format.
+    /// Output format.
     #[arg(long, value_enum, value_name = "FORMAT")]
     to: FormatArgument,
-    /// Write the network to this file; `-` for stdout.
+    /// Output file; `-` for stdout.
     #[arg(short, value_name = "FILE")]
     output: PathBuf,
-    /// Print what was written as one JSON object.
+    /// Print a description of the exported model as one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum FormatArgument {
-    /// ONNX: the network with its preprocessing, and the names of its classes or the units of its numbers.
+    /// ONNX: the network with its preprocessing, and its class names or the units of its targets.
     Onnx,
 }
 
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let to_stdout = arguments.output == Path::new("-");
     ensure!(
         !(to_stdout && arguments.json),
-        WrongUsage::new("-o - writes the network to stdout, which --json needs for itself: name a file")
+        WrongUsage::new("-o - and --json both write to stdout: name a file for -o")
     );
     let options = Options {
         model: arguments.model.clone(),
@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// The most inputs that are listed.
+/// The number of inputs listed before the rest is summarised.
 const MAX_INPUTS: usize = 20;
 
 fn text(report: &Report) -> Result<String> {

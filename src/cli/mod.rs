@@ -1,5 +1,5 @@
-//! The command line. No arithmetic here: each subcommand is one file that turns flags into options
-//! and results into text.
+//! The command line: one file per command, which turns flags into options and results into text.
+//! The commands themselves are in `commands`, in files of the same names.
 
 mod bench;
 mod compare;
@@ -20,8 +20,9 @@ use clap::{Parser, Subcommand};
 
 use crate::system::error::{Diverged, WrongUsage};
 
-/// Trains fully-connected neural networks on any Vulkan, Metal or DX12 GPU: backpropagation as in
-/// chapter 2 of Nielsen's "Neural Networks and Deep Learning".
+/// Train fully-connected neural networks on any Vulkan, Metal or DX12 GPU, or on the CPU.
+///
+/// Backpropagation as in chapter 2 of Michael Nielsen's "Neural Networks and Deep Learning".
 #[derive(Parser, Debug)]
 #[command(name = "gpu-backprop", version, about, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
@@ -31,24 +32,23 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Train a network; with no DATA, on the built-in handwritten digits.
+    /// Train a network, by default on the built-in handwritten digits.
     Train(Box<train::Arguments>),
-    /// Train the same network on two devices, side by side, and hold them against each other.
+    /// Train the same network on two devices and compare the results.
     Compare(Box<compare::Arguments>),
-    /// Measure a trained network: accuracy, cost, confusion matrix; precision, recall and F1 of each class.
+    /// Evaluate a trained network: accuracy, cost and confusion matrix, or errors and R².
     Evaluate(evaluate::Arguments),
-    /// Write the class of each example, by a trained network.
+    /// Predict the class or the values of each example with a trained network.
     Predict(predict::Arguments),
-    /// Write a trained network in a format that other programs run.
+    /// Export a trained network to ONNX.
     Export(export::Arguments),
-    /// Measure training steps and kernels on every device.
+    /// Benchmark training steps and kernels on every device.
     Bench(bench::Arguments),
-    /// List the GPU adapters found, what each can do, and what `--device auto` would take.
+    /// List GPU adapters, their capabilities, and the choice of `--device auto`.
     Devices(devices::Arguments),
 }
 
-/// Runs the program; the exit code is 0 when done, 1 when failed, 2 for wrong usage and 4 when
-/// training diverged.
+/// Runs the program. Exit codes: 0 success, 1 failure, 2 wrong usage, 4 training diverged.
 pub fn main() -> ExitCode {
     silence_mesa();
     let result = match Cli::parse().command {
@@ -62,18 +62,18 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has seen enough: `gpu-backprop ... | head`.
+        // The reader closed the pipe: `gpu-backprop ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to be told where even this cannot be printed.
+            // If stderr is closed too, the exit code is all that is left.
             let _ = writeln!(io::stderr(), "gpu-backprop: {}", one_line(&error));
             ExitCode::from(exit_code(&error))
         }
     }
 }
 
-/// Mesa's device-select layer complains on stderr where there is no desktop session. It only sorts
-/// the list of adapters, which this program does itself.
+/// Disables Mesa's device-select layer, which prints a warning without a desktop session. It only
+/// sorts the list of adapters, and this program sorts them itself.
 fn silence_mesa() {
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         #[allow(unsafe_code, reason = "sound while no other thread runs: this is the first thing main does")]

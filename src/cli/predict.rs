@@ -14,21 +14,20 @@ use crate::system::output_file::OutputFile;
 /// The flags of `predict`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The trained network.
+    /// Trained network (.safetensors).
     model: PathBuf,
     #[command(flatten)]
     data: FileArguments,
-    /// Also write the output of the network for every class, from 0 to 1; the outputs of sigmoid neurons do
-    /// not add up to 1.
+    /// Add a column with the network's output for each class, from 0 to 1. Sigmoid outputs do not sum to 1.
     #[arg(long)]
     probabilities: bool,
-    /// Write the predictions to this file; `-` for stdout.
+    /// Output file; `-` for stdout.
     #[arg(short, default_value = "-", value_name = "FILE.csv")]
     output: PathBuf,
-    /// What to run on, as in `train --device`.
+    /// Device to run on, as in `train --device`.
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
-    /// The most threads to use on the CPU [default: all].
+    /// Maximum number of CPU threads [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
 }

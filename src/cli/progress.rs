@@ -1,4 +1,4 @@
-//! What a person sees of a run while it runs, on stderr: a bar on a terminal, plain lines elsewhere.
+//! Progress of a run on stderr: a bar on a terminal, plain lines elsewhere.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -9,7 +9,7 @@ use crate::commands::train::{EpochReport, Observer, Opening};
 use crate::data::Data;
 use crate::network::Topology;
 
-/// Shows a run.
+/// The progress display of a run.
 pub struct Progress {
     quiet: bool,
     verbose: bool,
@@ -19,7 +19,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows a run; nothing if `quiet`, and if `verbose` what the device chose.
+    /// Returns a display that prints nothing if `quiet`, and the choices of the device if `verbose`.
     pub fn new(quiet: bool, verbose: bool) -> Self {
         Progress { quiet, verbose, bar: None, epochs: 0, batch: 0 }
     }
@@ -27,7 +27,7 @@ impl Progress {
     fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            // Progress that cannot be shown is no reason not to train.
+            // Training goes on when stderr is closed.
             None => drop(writeln!(io::stderr(), "{text}")),
         }
     }
@@ -94,26 +94,26 @@ fn introduction(opening: &Opening<'_>) -> String {
     format!("{}\ndevice         {device}: {reason}", described(data, topology))
 }
 
-/// The data and the network, for people.
+/// Returns a two-line description of the data and the network.
 pub fn described(data: &Data, topology: &Topology) -> String {
     let split = &data.split;
-    let mut parts = format!("{} to train on", HumanCount(split.training.len() as u64));
-    for (part, name) in [(&split.validation, "to validate"), (&split.test, "to test")] {
+    let mut parts = format!("{} training", HumanCount(split.training.len() as u64));
+    for (part, name) in [(&split.validation, "validation"), (&split.test, "test")] {
         if !part.is_empty() {
             let _ = write!(parts, ", {} {name}", HumanCount(part.len() as u64));
         }
     }
     let targets = match data.dataset.quantities() {
         [] => format!("{} classes", data.dataset.classes()),
-        [one] => format!("learning `{}`", one.name),
-        several => format!("learning {} numbers", several.len()),
+        [one] => format!("target `{}`", one.name),
+        several => format!("{} targets", several.len()),
     };
     let outputs = match topology.output.name {
         same if same == topology.activation.name => String::new(),
         other => format!(" with {other} outputs"),
     };
     format!(
-        "data           {}: {parts}; {} inputs, {targets}\n\
+        "data           {}: {parts} examples; {} inputs, {targets}\n\
          network        {topology}, {} weights and biases, {}{outputs}, {} cost",
         data.name,
         HumanCount(data.dataset.features() as u64),
@@ -123,7 +123,7 @@ pub fn described(data: &Data, topology: &Topology) -> String {
     )
 }
 
-/// How well the outputs fit: accuracy where classes are learned, R² where numbers are.
+/// Formats accuracy for classification, R² for regression.
 pub fn fit(accuracy: Option<f64>, r2: Option<f64>) -> String {
     match (accuracy, r2) {
         (Some(accuracy), _) => format!("{:>6.2}%", 100.0 * accuracy),

@@ -18,14 +18,14 @@ use crate::device::DeviceChoice;
 pub struct Arguments {
     #[command(flatten)]
     training: TrainingFlags,
-    /// What to train on: auto, cpu, gpu, or the number or a part of the name of an adapter in
-    /// `gpu-backprop devices`.
+    /// Device to train on: auto, cpu, gpu, or an adapter listed by `gpu-backprop devices` (its number or part
+    /// of its name).
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
-    /// Write the trained network to this file.
+    /// File for the trained network.
     #[arg(short, value_name = "MODEL.safetensors")]
     output_file: Option<PathBuf>,
-    /// Print the plan of one mini-batch, equation by equation, instead of training.
+    /// Print the plan of one mini-batch, equation by equation, and exit.
     #[arg(long, conflicts_with = "json")]
     print_plan: bool,
 }
@@ -53,7 +53,7 @@ fn summary(report: &Report, options: &Options, verbose: bool) -> Result<String> 
         ("training", report.train_cost, fit(report.train_accuracy, report.train_r2)),
         ("validation", report.validation_cost, fit(report.validation_accuracy, report.validation_r2)),
     ];
-    // The epochs have said so already, where there were any.
+    // Each epoch has already printed these.
     for (part, cost, fit) in parts.into_iter().filter(|_| report.epochs.is_empty()) {
         if let Some(cost) = cost {
             writeln!(text, "{part:<14} {}  (cost {cost:.4})", fit.trim_start())?;
@@ -73,7 +73,7 @@ fn summary(report: &Report, options: &Options, verbose: bool) -> Result<String> 
         let (examples, root) = (HumanCount(report.test_examples as u64), mse.sqrt());
         writeln!(
             text,
-            "test           {r2}  (root of the mean squared error {root:.4}, {examples} examples, cost {cost:.4})"
+            "test           {r2}  (root mean squared error {root:.4}, {examples} examples, cost {cost:.4})"
         )?;
     }
     if let (Some(samples), Some(steps)) = (report.samples_per_second, report.steps_per_second) {

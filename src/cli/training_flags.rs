@@ -1,8 +1,9 @@
-//! The flags of every command that trains.
+//! The flags shared by the commands that train.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::data_arguments::DataArguments;
@@ -12,27 +13,53 @@ use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::gpu::{GpuOptions, Tuning};
 use crate::kernel::product::Precision;
 use crate::network::Initialization;
-use crate::network::activation;
+use crate::network::activation::{self, Activation, LINEAR, SIGMOID};
+use crate::network::cost::{self, Cost, QUADRATIC};
+use crate::network::optimizer::{self, MOMENTUM, Optimizer, SGD, Settings};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::WrongUsage;
-use crate::training::trainer::Hyperparameters;
+use crate::training::Hyperparameters;
 
-/// The learning rate of the book.
+/// The book's learning rate.
 const CLASSIFICATION_ETA: f64 = 3.0;
 
-/// Linear outputs pass their errors on undamped: with 30 hidden neurons steps much larger than this diverge.
+/// The default for regression. Linear outputs do not damp their errors: with 30 hidden neurons, much larger
+/// steps diverge.
 const REGRESSION_ETA: f64 = 0.1;
 
-/// What is trained, and how it is shown.
+/// The names of a table, each with its help, parsed to the row.
+fn names<T: Copy + Send + Sync + 'static>(
+    rows: impl IntoIterator<Item = (&'static str, String)>,
+    named: fn(&str) -> Result<T>,
+) -> impl TypedValueParser<Value = T> {
+    let values = rows.into_iter().map(|(name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).try_map(move |name| named(&name).map_err(|error| error.to_string()))
+}
+
+/// The activation functions by their names.
+pub fn activations() -> impl TypedValueParser<Value = &'static Activation> {
+    names(activation::ALL.map(|row| (row.name, row.formula.to_string())), activation::named)
+}
+
+fn costs() -> impl TypedValueParser<Value = &'static Cost> {
+    names(cost::ALL.map(|row| (row.name, row.formula.to_string())), cost::named)
+}
+
+/// The optimizers by their names.
+pub fn optimizers() -> impl TypedValueParser<Value = &'static Optimizer> {
+    names(optimizer::CHOICES.map(|row| (row.name, (row.formula)("w", "∂C/∂w", "m"))), optimizer::named)
+}
+
+/// The network, the training run and its output.
 #[derive(Args, Debug)]
 pub struct TrainingFlags {
     #[command(flatten)]
     data: DataArguments,
 
-    /// Neurons in each hidden layer; input and output widths come from the data.
+    /// Neurons in each hidden layer. The data sets the input and output widths.
     #[arg(long, value_delimiter = ',', default_value = "30", value_name = "N,N,...", allow_negative_numbers = true)]
     hidden: Vec<usize>,
-    /// Neurons in every layer, the input layer first, such as 784,30,10.
+    /// Neurons in every layer, input layer first, e.g. 784,30,10.
     #[arg(
         long,
         value_delimiter = ',',
@@ -41,98 +68,101 @@ pub struct TrainingFlags {
         allow_negative_numbers = true
     )]
     layers: Option<Vec<usize>>,
-    /// The activation function of the output layer [default: sigmoid, and linear for regression].
-    #[arg(long, value_enum)]
-    output: Option<Output>,
-    /// How weights and biases begin.
+    /// Activation function of the hidden layers.
+    #[arg(long, value_parser = activations(), default_value = SIGMOID.name, value_name = "NAME")]
+    activation: &'static Activation,
+    /// Activation function of the output layer [default: sigmoid; linear for regression].
+    #[arg(long, value_parser = activations(), value_name = "NAME")]
+    output: Option<&'static Activation>,
+    /// Cost function.
+    #[arg(long, value_parser = costs(), default_value = QUADRATIC.name, value_name = "NAME")]
+    cost: &'static Cost,
+    /// Optimizer.
+    #[arg(long, value_parser = optimizers(), default_value = SGD.name, value_name = "NAME")]
+    optimizer: &'static Optimizer,
+    /// Momentum coefficient µ of --optimizer momentum [default: 0.9].
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    momentum: Option<f32>,
+    /// Initial weights and biases.
     #[arg(long, value_enum, default_value = "scaled")]
     init: Init,
 
-    /// Epochs to train; 0 measures the initial network.
+    /// Number of epochs; 0 evaluates the initial network.
     #[arg(long, default_value_t = 30, value_name = "N", allow_negative_numbers = true)]
     epochs: usize,
-    /// Examples in a mini-batch.
+    /// Batch size: examples per mini-batch.
     #[arg(long, default_value_t = 10, value_name = "M", allow_negative_numbers = true)]
     batch: usize,
-    /// The learning rate η [default: 3, and 0.1 for regression, where outputs do not saturate].
+    /// Learning rate η [default: 3; 0.1 for regression].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     eta: Option<f64>,
-    /// One seed for the first weights, the splits and the order of the examples.
+    /// Random seed for initial weights, splits and shuffling.
     #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
     seed: u64,
 
-    /// The kernels a GPU runs.
+    /// Set of GPU kernels.
     #[arg(long, value_enum, default_value = "fused")]
     kernels: Kernels,
-    /// Whether a GPU chooses between strategies by measuring them, once for each adapter and network.
+    /// Auto-tuning: time the kernel variants once per GPU and network, and remember the fastest.
     #[arg(long, value_enum, default_value = "on")]
     tune: Tune,
-    /// What matrix products on a GPU read of their factors: all 32 bits, or 16 of them, which some GPUs
-    /// multiply several times as fast. Sums, weights, activations and errors keep 32; gradients are checked
-    /// before training begins.
+    /// Precision of matrix products on a GPU: f32, or f16 inputs with f32 accumulation, which is several times
+    /// as fast on some GPUs. Weights, activations and errors stay f32; gradients are checked before training.
     #[arg(long, value_enum, default_value = "full")]
     precision: Factors,
-    /// The most threads to use on the CPU [default: all].
+    /// Maximum number of CPU threads [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
-    /// The most memory of the device that data and network take, in MB of a million bytes: where all data
-    /// does not fit, it is streamed [default: what there is].
+    /// Memory budget on the device for data and network, in MB (10^6 bytes); a larger data set is streamed
+    /// [default: all available].
     #[arg(long, value_name = "MB", allow_negative_numbers = true)]
     device_memory: Option<f64>,
 
-    /// Print a table of where the time went, kernel by kernel; training is slower for it.
+    /// Print the time spent in each kernel; profiling slows training down.
     #[arg(long)]
     pub profile: bool,
-    /// Say what was chosen where there was a choice, and why.
+    /// Report which kernels and settings were chosen, and why.
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Show no progress.
+    /// Hide progress.
     #[arg(short, long)]
     pub quiet: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
-enum Output {
-    /// σ(z) = 1 / (1 + exp(-z)), between 0 and 1.
-    Sigmoid,
-    /// σ(z) = z.
-    Linear,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
 enum Init {
-    /// N(0, 1), as in chapter 1 of the book.
+    /// N(0, 1): chapter 1 of the book.
     Large,
-    /// N(0, 1/fan-in) for weights, N(0, 1) for biases: the default of the book's network2.py.
+    /// N(0, 1/fan-in) weights, N(0, 1) biases: the default of the book's network2.py.
     Scaled,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 pub enum Kernels {
-    /// Whole equations at once.
+    /// One kernel for each equation or more: fast.
     Fused,
-    /// Each kernel of the chapter separately.
+    /// One kernel for each operation of the chapter: readable.
     Primitive,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 pub enum Tune {
-    /// Measure what is not remembered from an earlier run.
+    /// Measure what earlier runs have not.
     On,
-    /// Choose by fixed rules.
+    /// Use fixed rules: no measurement.
     Off,
-    /// Forget what is remembered, and measure again.
+    /// Discard earlier measurements and measure again.
     Again,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 pub enum Factors {
-    /// As they are.
+    /// f32.
     Full,
-    /// Rounded to 16 bits.
+    /// f16 inputs, f32 accumulation.
     Mixed,
 }
 
@@ -145,14 +175,14 @@ impl From<Factors> for Precision {
     }
 }
 
-/// Makes sure that kernels can have a precision.
+/// Checks that the kernels support a precision.
 ///
 /// # Errors
 /// Primitive kernels in mixed precision ([`WrongUsage`]).
 pub fn check_precision(precision: Precision, kernels: KernelSet) -> Result<()> {
     if (precision, kernels) == (Precision::Mixed, KernelSet::Primitive) {
         bail!(WrongUsage::new(
-            "--precision mixed: primitive kernels have full precision only: use --kernels fused or --precision full"
+            "--precision mixed: primitive kernels run in full precision only; use --kernels fused or --precision full"
         ));
     }
     Ok(())
@@ -177,19 +207,19 @@ impl From<Tune> for Tuning {
     }
 }
 
-/// What `--device-memory` says, in bytes.
+/// Returns `--device-memory` in bytes.
 fn bytes_of(megabytes: f64) -> Result<u64> {
     if !(megabytes.is_finite() && megabytes > 0.0) {
-        bail!(WrongUsage::new(format!("--device-memory {megabytes}: a number of MB above 0 is needed")));
+        bail!(WrongUsage::new(format!("--device-memory {megabytes}: expected a number of MB above 0")));
     }
     Ok((1e6 * megabytes) as u64)
 }
 
 impl TrainingFlags {
-    /// The options of a run on a device.
+    /// Returns the options of a run on `device`.
     ///
     /// # Errors
-    /// Flags that make no sense.
+    /// Values out of range, and flags that contradict each other ([`WrongUsage`]).
     pub fn options(self, device: DeviceChoice, output: Option<PathBuf>) -> Result<Options> {
         let TrainingFlags { hidden, layers, batch, eta, seed, .. } = self;
         let task = self.data.task();
@@ -199,21 +229,31 @@ impl TrainingFlags {
         });
         let narrow = eta as f32;
         if !(eta.is_finite() && eta >= 0.0) {
-            bail!(WrongUsage::new(format!("--eta {eta}: the learning rate must be a number, 0 or larger")));
+            bail!(WrongUsage::new(format!("--eta {eta}: the learning rate must be a finite number, 0 or greater")));
         }
         if !narrow.is_finite() || (narrow == 0.0 && eta != 0.0) {
-            bail!(WrongUsage::new(format!("--eta {eta:e}: beyond what a 32-bit float holds")));
+            bail!(WrongUsage::new(format!("--eta {eta:e}: outside the range of a 32-bit float")));
         }
         let (kernels, precision) = (self.kernels.into(), self.precision.into());
         check_precision(precision, kernels)?;
-        let (output_activation, target_scale) = match (self.output, task) {
-            (Some(Output::Linear), _) | (None, Task::Regression) => (&activation::LINEAR, None),
-            // Numbers that are learned must lie where the sigmoid does.
-            (Some(Output::Sigmoid), _) | (None, Task::Classification) => (&activation::SIGMOID, Some(Scale::Unit)),
-        };
+        let output_activation = self.output.unwrap_or(match task {
+            Task::Classification => &SIGMOID,
+            Task::Regression => &LINEAR,
+        });
+        // Numbers that are learned must be values of σ.
+        let target_scale = (!output_activation.any_number).then_some(Scale::Unit);
+        if self.momentum.is_some() && self.optimizer != &MOMENTUM {
+            bail!(WrongUsage::new(format!(
+                "--momentum is for --optimizer momentum, not {}: add it, or leave --momentum out",
+                self.optimizer.name
+            )));
+        }
+        let settings = Settings { momentum: self.momentum.unwrap_or(Settings::DEFAULT.momentum) };
         Ok(Options {
             source: self.data.source(self.seed, target_scale)?,
+            activation: self.activation,
             output_activation,
+            cost: self.cost,
             architecture: match layers {
                 Some(layers) => Architecture::Layers(layers),
                 None => Architecture::Hidden(hidden),
@@ -223,7 +263,7 @@ impl TrainingFlags {
                 Init::Scaled => Initialization::Scaled,
             },
             epochs: self.epochs,
-            hyperparameters: Hyperparameters { batch, eta: narrow, seed },
+            hyperparameters: Hyperparameters { batch, eta: narrow, seed, optimizer: self.optimizer, settings },
             device,
             gpu: GpuOptions {
                 kernels,

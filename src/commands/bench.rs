@@ -1,11 +1,11 @@
 //! Throughput of training steps and of each kernel, device by device.
 
+mod measurement;
 mod results;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
 
 use crate::backprop::training_plan;
 use crate::data::{Data, Dataset, Inputs, Split};
@@ -13,127 +13,57 @@ use crate::kernel::MiniBatch;
 use crate::kernel::product::Precision;
 use crate::network::activation::SIGMOID;
 use crate::network::cost::QUADRATIC;
+use crate::network::optimizer::SGD;
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::plan::{Element, Matrix, Plan, Recorder, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::system::error::WrongUsage;
-use crate::training::trainer::{Hyperparameters, Training, examples_of};
+use crate::training::{Hyperparameters, Training, examples_of};
 use crate::verify::gradients;
 
+pub use measurement::{Measurement, What};
 pub use results::{Comparison, Crossover, compare, crossovers, parse};
 
-/// Turns of a measurement, whose median is told: odd.
+/// Repetitions of a measurement, whose median is reported: odd.
 const TURNS: usize = 5;
 
-/// The most examples that are made up: their number matters little, the memory they take does.
+/// Capacity of the synthetic data set in examples: their number hardly affects speed, their memory does.
 const MAX_EXAMPLES: usize = 4096;
 
-/// The most bytes that the examples take, unless one mini-batch takes more.
+/// Size limit of the synthetic data set, unless one mini-batch is larger.
 const MAX_BYTES: usize = 64 << 20;
 
-/// The most bytes of one mini-batch.
+/// Size limit of one mini-batch in bytes.
 const MOST_BYTES: usize = 1 << 30;
 
-/// The most calls that are asked for at once: their mini-batches are listed.
+/// Calls in one run at most: their mini-batches are listed in memory.
 const MOST_CALLS: usize = 1 << 16;
 
-/// One measurement, as in `--json`.
-#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
-pub struct Measurement {
-    /// `cpu` or `gpu`.
-    pub device: String,
-    /// Name of the adapter; `None` on the CPU.
-    pub adapter: Option<String>,
-    /// The most threads of the CPU; `None` on a GPU.
-    pub threads: Option<usize>,
-    /// `vulkan`, `metal`, `dx12`, `gl`; `None` on the CPU.
-    pub backend: Option<String>,
-    /// Name and version of the driver; `None` on the CPU.
-    pub driver: Option<String>,
-    /// Training steps or one kernel.
-    pub what: What,
-    /// The kernel, or the set of kernels that trains.
-    pub name: String,
-    /// `full`, or `mixed` where products read factors rounded to 16 bits.
-    #[serde(default = "full")]
-    pub precision: String,
-    /// `n[1], n[2], ..., n[L]`; `None` for the products that the peak is found with.
-    pub layers: Option<Vec<usize>>,
-    /// m; `None` for the products that the peak is found with.
-    pub batch: Option<usize>,
-    /// Rows of what a kernel computes.
-    pub rows: Option<usize>,
-    /// Columns of what a kernel computes.
-    pub cols: Option<usize>,
-    /// Terms in each sum of a matrix product.
-    pub inner: Option<usize>,
-    /// Time of one step or one call.
-    pub median_seconds: f64,
-    /// The shortest of the turns.
-    pub min_seconds: f64,
-    /// The longest of the turns.
-    pub max_seconds: f64,
-    /// Examples trained on per second.
-    pub samples_per_second: Option<f64>,
-    /// Steps of gradient descent per second.
-    pub steps_per_second: Option<f64>,
-    /// Floating-point operations per second, in 10⁹, those with a 0 counted too where they are skipped.
-    pub gflops: f64,
-    /// Against the best matrix product measured on this device in this run.
-    pub fraction_of_peak: Option<f64>,
-}
-
-/// What was measured.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Debug)]
-#[serde(rename_all = "lowercase")]
-pub enum What {
-    /// Whole steps of gradient descent.
-    Train,
-    /// One kernel.
-    Kernel,
-}
-
-/// What there was before there was a choice.
-fn full() -> String {
-    Precision::Full.name().to_string()
-}
-
-impl Measurement {
-    /// What tells measurements apart, whenever they were made.
-    fn subject(&self) -> String {
-        let Measurement { device, adapter, threads, backend, what, name, precision, .. } = self;
-        let Measurement { layers, batch, rows, cols, inner, .. } = self;
-        format!(
-            "{device} {adapter:?} {threads:?} {backend:?} {what:?} {name} {precision} {layers:?} {batch:?} {rows:?} {cols:?} {inner:?}"
-        )
-    }
-}
-
-/// What to measure.
+/// Options of a benchmark.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Options {
     /// The networks, each by the widths of its layers.
     pub networks: Vec<Vec<usize>>,
     /// The sizes of mini-batches.
     pub batches: Vec<usize>,
-    /// How long a measurement takes, after its warm-up.
+    /// Duration of a measurement, after its warm-up.
     pub budget: Duration,
     /// The kernels that plans are fused to.
     pub kernels: KernelSet,
-    /// What products on a GPU read of their factors, to be told with its measurements.
+    /// Precision of matrix products on a GPU, reported with its measurements.
     pub precision: Precision,
-    /// Whether each kernel is measured by itself, too.
+    /// Measurement of each kernel by itself, too.
     pub each_kernel: bool,
-    /// The most threads of the CPU, to be told with its measurements.
+    /// Thread limit of the CPU, reported with its measurements.
     pub threads: usize,
 }
 
 impl Options {
-    /// Makes sure that everything can be measured, before anything is.
+    /// Checks that everything can be measured, before anything is.
     ///
     /// # Errors
-    /// Layers or mini-batches that cannot be ([`WrongUsage`]).
+    /// Invalid layers or mini-batches ([`WrongUsage`]).
     pub fn check(&self) -> Result<()> {
         for widths in &self.networks {
             Topology::new(widths, &SIGMOID, &QUADRATIC)?;
@@ -153,13 +83,13 @@ impl Options {
         Ok(())
     }
 
-    /// What products read of their factors there: the CPU has full precision only.
+    /// Returns the precision of products on a device: the CPU has full precision only.
     fn precision_on(&self, device: &DeviceDescription) -> Precision {
         if device.kind == "cpu" { Precision::Full } else { self.precision }
     }
 }
 
-/// What a measurement needs to be told of.
+/// Facts about a measurement that are known before it.
 struct Subject<'a> {
     what: What,
     name: String,
@@ -169,8 +99,8 @@ struct Subject<'a> {
     threads: Option<usize>,
 }
 
-/// Measures everything on one device into `found`, which keeps what was measured before a failure;
-/// `watch` is told what is measured next.
+/// Measures everything on one device. `found` keeps the measurements made before a failure; `watch` is called
+/// with the name of the next one.
 ///
 /// # Errors
 /// As [`Options::check`], a failing device, or gradients in mixed precision that rounding does not explain.
@@ -224,7 +154,7 @@ fn measure_all(
     Ok(())
 }
 
-/// Data of which only the amount matters.
+/// Returns synthetic data: only its size matters.
 fn made_up(widths: &[usize], m: usize) -> Result<Data> {
     let (features, classes) = (widths[0].max(1), widths[widths.len() - 1].max(1));
     let examples = (MAX_EXAMPLES.min(MAX_BYTES / features) / m).max(1) * m;
@@ -245,14 +175,14 @@ fn measure_training(
     options: &Options,
 ) -> Result<Measurement> {
     let parameters = Parameters::random(topology, Initialization::Scaled, 0)?;
-    let hyperparameters = Hyperparameters { batch: m, eta: 0.1, seed: 0 };
-    let plan = training_plan(topology, &examples(data, topology), m)?;
+    let hyperparameters = Hyperparameters::sgd(m, 0.1, 0);
+    let plan = training_plan(topology, &examples(data, topology), m, &SGD)?;
     let device = executor.device().clone();
     let training = Training { data, topology, initial: &parameters, hyperparameters };
-    let mut trainer = training.trainer(executor)?;
     if options.precision_on(&device) == Precision::Mixed {
-        gradients::check(&mut trainer, &training, options.threads)?;
+        gradients::check(executor, &training, options.threads)?;
     }
+    let mut trainer = training.trainer(executor)?;
     let subject = Subject {
         what: What::Train,
         name: match options.kernels {
@@ -272,9 +202,9 @@ fn examples(data: &Data, topology: &Topology) -> crate::backprop::Examples {
     examples_of(&data.dataset, topology, &Matrix::of(Element::U32, "order", data.split.training.len(), 1))
 }
 
-/// The steps of a training plan, without those that do the same on the same shapes.
+/// Returns the steps of a training plan without repetitions: each kernel once for each set of shapes.
 fn distinct_steps(topology: &Topology, data: &Data, m: usize, kernels: KernelSet) -> Result<Vec<Step>> {
-    let plan = training_plan(topology, &examples(data, topology), m)?;
+    let plan = training_plan(topology, &examples(data, topology), m, &SGD)?;
     let plan = if kernels == KernelSet::Fused { fuse(&plan) } else { plan };
     let mut seen = Vec::new();
     let mut is_new = |step: &Step| {
@@ -296,7 +226,7 @@ pub fn measure_step(
     network: Option<(&[usize], usize)>,
     budget: Duration,
 ) -> Result<Measurement> {
-    executor.load(&[Plan { name: step.kernel.name.to_string(), steps: vec![step.clone()] }])?;
+    executor.load(&[Plan::of(step.kernel.name, vec![step.clone()])])?;
     executor.prepare(0, TURNS)?;
     for matrix in &step.operands {
         fill(executor, matrix)?;
@@ -305,7 +235,7 @@ pub fn measure_step(
         Some((_, extents)) => [extents.rows, extents.cols, extents.inner].map(Some),
         None => {
             let (rows, cols) = step.output().shape();
-            let summed = matches!(step.kernel.name, "matmul" | "outer_product").then_some(step.iterations);
+            let summed = step.multiplies.map(|(_, extents)| extents.inner);
             [Some(rows), Some(cols), summed]
         }
     };
@@ -327,8 +257,8 @@ pub fn measure_step(
     Ok(measurement(executor.device(), subject, &turns))
 }
 
-/// Gives a matrix numbers of the order of 1, of which four in five bytes are 0; examples are picked in
-/// their order.
+/// Fills a matrix: floats of the order of 1, bytes of which four in five are 0, and the identity as the
+/// permutation of examples.
 fn fill(executor: &mut dyn Executor, matrix: &Matrix) -> Result<()> {
     let len = matrix.len();
     match matrix.element {
@@ -341,24 +271,24 @@ fn fill(executor: &mut dyn Executor, matrix: &Matrix) -> Result<()> {
     }
 }
 
-/// 24 bits that look random.
+/// Hashes a number to 24 bits.
 fn mixed(i: usize) -> u32 {
     (i as u32).wrapping_mul(2_654_435_761) >> 8
 }
 
-/// Four in five are 0, as in images of digits.
+/// Returns a byte that is 0 in four of five places, as in images of digits.
 fn sparse_byte(i: usize) -> u8 {
     if mixed(i).is_multiple_of(5) { (mixed(i) >> 8) as u8 } else { 0 }
 }
 
-/// A square product, large for the device: what its products are measured against.
+/// Measures a large square product, the reference for the other products of the device.
 fn peak(executor: &mut dyn Executor, budget: Duration) -> Result<Measurement> {
     let software = executor.device().software;
     let n = if software { 512 } else { 2048 };
     let mut plan = Recorder::new("a large product");
     let (x, w, b) = (Matrix::new("x", n, n), Matrix::new("w", n, n), Matrix::new("b", 1, n));
     let (z, a) = (Matrix::new("z", n, n), Matrix::new("a", n, n));
-    plan.matmul(crate::kernels::Form::Nt, &x, &w, &z);
+    plan.matmul(crate::kernel::product::Form::Nt, &x, &w, &z);
     plan.add_bias(&b, &z);
     plan.activate(&SIGMOID, &z, &a);
     let plan = fuse(&plan.finish()?);
@@ -366,7 +296,7 @@ fn peak(executor: &mut dyn Executor, budget: Duration) -> Result<Measurement> {
     measure_step(executor, step, None, budget)
 }
 
-/// Seconds of one call in each turn, shortest first, after a warm-up.
+/// Returns the seconds of one call in each repetition, shortest first, after a warm-up.
 fn take_turns(budget: Duration, run: &mut dyn FnMut(usize) -> Result<Duration>) -> Result<Vec<f64>> {
     let turn = budget.as_secs_f64() / TURNS as f64;
     let mut run = |count: usize| {
@@ -404,7 +334,7 @@ fn measurement(device: &crate::plan::executor::DeviceDescription, subject: Subje
         driver: device.driver.clone(),
         what: subject.what,
         name: subject.name,
-        precision: full(),
+        precision: measurement::full(),
         layers: subject.network.map(|(widths, _)| widths.to_vec()),
         batch,
         rows,

@@ -1,16 +1,17 @@
 //! The same training on two devices, side by side: what `gpu-backprop compare` does.
 //!
 //! Both devices begin with the same parameters and go through the same examples in the same order;
-//! after each epoch their parameters are held against each other. Two correct devices differ by
-//! rounding, and training may damp that or amplify it, so the tolerance is the larger of two:
+//! after each epoch their parameters are compared. Two correct devices differ by rounding, and training may
+//! damp or amplify that, so the tolerance is the larger of two:
 //!
-//! - what rounding adds up to where training does neither: each step rounds sums as long as the widest
+//! - accumulated rounding where training does neither: each step rounds sums as long as the widest
 //!   layer or the mini-batch, independently, a random walk of `steps` times `terms` roundings of ε/2;
 //!   four standard deviations for each of the two devices.
-//! - ten times what the second device differs from itself when it begins with parameters whose last bit
-//!   is changed (in mixed precision, the last that rounding to 16 bits leaves): a fair sample of two correct devices, whatever the training makes of it.
+//! - ten times the difference of the second device from itself when it begins with parameters whose last bit
+//!   is flipped (in mixed precision, the last that rounding to 16 bits leaves): a sample of the difference
+//!   between two correct devices in this training.
 //!
-//! Where the second is large, equal parameters prove little; [`lockstep`] compares each step by itself.
+//! A large second tolerance makes equal parameters prove little; [`lockstep`] compares each step by itself.
 
 use std::str::FromStr;
 
@@ -27,17 +28,18 @@ use crate::network::{Layers, Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{Diverged, WrongUsage};
-use crate::training::trainer::{Training, check};
+use crate::training::{Snapshot, Training, check};
+use crate::verify::distance::{self, Distance, Scale};
 use crate::verify::gradients::{self, GradientCheck};
 use crate::verify::lockstep::{self, Difference, Lockstep, Side};
 
-/// How much larger than one sample of them differences between correct devices may be.
+/// Factor by which the difference of correct devices may exceed one sample of it.
 const SAMPLE_FACTOR: f64 = 10.0;
 
-/// Where the tolerance is larger than this, equal parameters prove little.
-const TELLING: f64 = 0.01;
+/// Tolerance above which equal parameters prove little.
+const MEANINGFUL_TOLERANCE: f64 = 0.01;
 
-/// A device, and the kernels it runs if those are said.
+/// A device, with its kernels if they are named.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spec {
     /// The device.
@@ -49,7 +51,7 @@ pub struct Spec {
 impl FromStr for Spec {
     type Err = String;
 
-    /// What `--device` takes, and `:fused` or `:primitive` after it.
+    /// Parses a value of `--device`, with `:fused` or `:primitive` after it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (device, kernels) = match text.rsplit_once(':') {
             None => (text, None),
@@ -65,27 +67,27 @@ impl FromStr for Spec {
     }
 }
 
-/// Everything that decides a comparison.
+/// Options of a comparison.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What is trained; its device and its output are not used.
+    /// The training; its device and its output are not used.
     pub training: train::Options,
     /// The devices.
     pub devices: [Spec; 2],
-    /// How many mini-batches are run step by step before training.
+    /// Number of mini-batches run step by step before training.
     pub lockstep: Option<usize>,
 }
 
-/// What is known when a comparison begins.
+/// Facts that are known when a comparison begins.
 #[derive(Debug)]
 pub struct Opening<'a> {
-    /// The data and its parts.
+    /// The data and its splits.
     pub data: &'a Data,
     /// The network.
     pub topology: &'a Topology,
     /// The devices, and the kernels of each.
     pub devices: [(&'a DeviceDescription, KernelSet); 2],
-    /// What the products of each device read of their factors.
+    /// Precision of the matrix products on each device.
     pub precisions: [Precision; 2],
     /// Number of epochs.
     pub epochs: usize,
@@ -93,34 +95,34 @@ pub struct Opening<'a> {
 
 /// Watches a comparison.
 pub trait Observer {
-    /// It begins.
+    /// Called when the comparison begins.
     fn begin(&mut self, opening: &Opening<'_>) -> Result<()>;
-    /// Mini-batches have been run step by step.
+    /// Called when mini-batches have been run step by step.
     fn lockstep(&mut self, lockstep: &Lockstep) -> Result<()>;
-    /// An epoch is done on both devices.
+    /// Called after each epoch on both devices.
     fn epoch(&mut self, reports: [&EpochReport; 2], comparison: &EpochComparison) -> Result<()>;
 }
 
-/// How the devices compare after an epoch.
+/// Comparison of the devices after an epoch.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct EpochComparison {
-    /// Counted from 1.
+    /// Number of the epoch, from 1.
     pub epoch: usize,
     /// The largest difference of two weights or biases, relative to the largest of their layer.
     pub max_relative_weight_difference: f64,
-    /// The weights or biases in which it is.
+    /// The weights or biases where it is found.
     pub matrix: String,
-    /// The most that it may be.
+    /// The largest difference that passes.
     pub tolerance: f64,
-    /// The same difference of the second device from itself, begun with the last bits changed.
+    /// The same difference of the second device from itself when it begins with the last bits flipped.
     pub last_bit_difference: Option<f64>,
-    /// Whether the difference is within the tolerance.
+    /// Set if the difference is within the tolerance.
     pub within_tolerance: bool,
-    /// How many times as fast as the second device the first one is.
+    /// Speed of the first device relative to the second.
     pub speed_ratio: f64,
 }
 
-/// What came of a comparison, as in `--json`.
+/// The result of a comparison, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Comparison {
     /// Each device, as in `train --json`.
@@ -129,17 +131,17 @@ pub struct Comparison {
     pub kernels: Vec<&'static str>,
     /// Each epoch.
     pub epochs: Vec<EpochComparison>,
-    /// Mini-batches run step by step, if that was asked for.
+    /// Result of the step-by-step comparison, if that was asked for.
     pub lockstep: Option<Lockstep>,
-    /// Where the devices differ step by step.
+    /// First difference in the step-by-step comparison.
     pub first_difference: Option<Difference>,
-    /// The device on which alone training diverged, counted from 0.
+    /// Index of the device, from 0, if training diverged on that one alone.
     pub diverged_device: Option<usize>,
-    /// Whether everything that was compared is within its tolerance.
+    /// Set if every difference is within its tolerance.
     pub within_tolerance: bool,
-    /// Whether training amplifies rounding so much that equal parameters prove little.
+    /// Set if training amplifies rounding so much that equal parameters prove little.
     pub amplifies_rounding: bool,
-    /// How many times as fast as the second device the first one is, in training alone.
+    /// Speed of the first device relative to the second, in training alone.
     pub speed_ratio: Option<f64>,
 }
 
@@ -187,8 +189,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison>
     compare(sides, &training, epochs, options.lockstep, observer)
 }
 
-/// Opens a device with its kernels and the precision it has with them. On the CPU the primitive ones are
-/// their twins.
+/// Opens a device with its kernels and their precision. The primitive kernels on the CPU are their twins.
 fn open(spec: &Spec, threads: usize, gpu: GpuOptions) -> Result<(Box<dyn Executor>, KernelSet, Precision)> {
     let full = Precision::Full;
     Ok(match (&spec.device, spec.kernels) {
@@ -228,17 +229,17 @@ pub fn compare(
     });
     let precisions = sides.each_ref().map(|side| side.precision);
     let mixed = precisions.contains(&Precision::Mixed);
-    let [one, other] = sides;
-    let (mut one, mut other) = (training.trainer(one.executor)?, training.trainer(other.executor)?);
     let first_difference = lockstep.as_ref().and_then(|lockstep| lockstep.first_difference.clone());
     let mut gradient_checks = [None, None];
-    for ((trainer, precision), found) in [&mut one, &mut other].into_iter().zip(precisions).zip(&mut gradient_checks) {
-        // A step that is known to be wrong says more.
-        if precision == Precision::Mixed && first_difference.is_none() {
-            *found = Some(gradients::check(trainer, training, device::all_threads())?);
+    for (side, found) in sides.iter_mut().zip(&mut gradient_checks) {
+        // A step that is known to be wrong is the better diagnosis.
+        if side.precision == Precision::Mixed && first_difference.is_none() {
+            *found = Some(gradients::check(side.executor, training, device::all_threads())?);
         }
     }
-    let mut changed = last_bits_changed(training.initial, mixed);
+    let [one, other] = sides;
+    let (mut one, mut other) = (training.trainer(one.executor)?, training.trainer(other.executor)?);
+    let mut changed = Snapshot::from(last_bits_changed(training.initial, mixed));
     let (mut reports, mut compared) = ([Vec::new(), Vec::new()], Vec::new());
     let (mut diverged_device, mut largest_sample) = (None, 0f64);
     for epoch in 1..=epochs {
@@ -257,15 +258,16 @@ pub fn compare(
         };
         let (found, expected) = (one.parameters()?, other.parameters()?);
         changed = other.last_epoch_from(&changed)?;
-        let (_, sample) = relative_difference(&changed, &expected);
+        let sample = distance::between(&changed.parameters, &expected, Scale::LargestOfLayer).value;
         largest_sample = largest_sample.max(sample);
         let steps = epoch * one.steps_per_epoch();
         let tolerance = rounding_of(training, steps).max(SAMPLE_FACTOR * largest_sample);
-        let (matrix, difference) = relative_difference(&found, &expected);
+        let Distance { value: difference, matrix, .. } = distance::between(&found, &expected, Scale::LargestOfLayer);
         let comparison = EpochComparison {
             epoch,
             max_relative_weight_difference: difference,
-            matrix,
+            // Equal parameters differ nowhere.
+            matrix: if difference > 0.0 { matrix } else { String::new() },
             tolerance,
             last_bit_difference: sample.is_finite().then_some(sample),
             within_tolerance: difference <= tolerance,
@@ -303,7 +305,7 @@ pub fn compare(
         within_tolerance: first_difference.is_none()
             && diverged_device.is_none()
             && compared.iter().all(|epoch| epoch.within_tolerance),
-        amplifies_rounding: compared.iter().any(|epoch: &EpochComparison| epoch.tolerance > TELLING),
+        amplifies_rounding: compared.iter().any(|epoch: &EpochComparison| epoch.tolerance > MEANINGFUL_TOLERANCE),
         epochs: compared,
         lockstep,
         first_difference,
@@ -311,16 +313,15 @@ pub fn compare(
     })
 }
 
-/// What rounding adds up to over so many steps, relative to the parameters, where training neither
-/// damps nor amplifies it: on two devices.
+/// Returns the rounding of two devices that accumulates over `steps` steps, relative to the parameters, where
+/// training neither damps nor amplifies it.
 fn rounding_of(training: &Training<'_>, steps: usize) -> f64 {
     let widest = training.topology.widths().iter().copied().max().unwrap_or(1);
     let terms = widest.max(training.hyperparameters.batch);
     2.0 * 4.0 * f64::from(f32::EPSILON) / 2.0 * (steps as f64 * terms as f64).sqrt()
 }
 
-/// The same parameters, but for the last bit of each; for `mixed` precision, the last that rounding to 16
-/// bits leaves.
+/// Flips the last bit of each parameter; for `mixed` precision, the last that rounding to 16 bits leaves.
 fn last_bits_changed(parameters: &Parameters, mixed: bool) -> Parameters {
     let last_bit = if mixed { 1 << 13 } else { 1 };
     let changed = |layers: &Layers<Vec<f32>>| {
@@ -332,24 +333,4 @@ fn last_bits_changed(parameters: &Parameters, mixed: bool) -> Parameters {
         layers
     };
     Parameters { w: changed(&parameters.w), b: changed(&parameters.b) }
-}
-
-/// The largest difference, relative to the largest parameter of the layer, and where it is. NaN
-/// is a difference without bound.
-fn relative_difference(found: &Parameters, expected: &Parameters) -> (String, f64) {
-    let mut largest = (String::new(), 0.0);
-    for (l, w) in expected.w.iter() {
-        let b = &expected.b[l];
-        let scale = w.iter().chain(b).fold(0f64, |scale, &value| scale.max(f64::from(value.abs())));
-        for (name, found, expected) in [("w", &found.w[l], w), ("b", &found.b[l], b)] {
-            for (&found, &expected) in found.iter().zip(expected).filter(|(found, expected)| found != expected) {
-                let difference = (f64::from(found) - f64::from(expected)).abs() / scale;
-                let difference = if difference.is_nan() { f64::INFINITY } else { difference };
-                if largest.0.is_empty() || difference > largest.1 {
-                    largest = (format!("{name}{l}"), difference);
-                }
-            }
-        }
-    }
-    largest
 }

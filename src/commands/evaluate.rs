@@ -100,9 +100,10 @@ pub fn run(options: &Options) -> Result<Report> {
         let targets = chunk.targets.take().context("targets were asked for")?;
         examples += chunk.examples as u64;
         let outputs = network.outputs(chunk)?;
-        for (i, outputs) in outputs.chunks_exact(width).enumerate() {
+        let measured = network.measured()?;
+        for (i, (outputs, measured)) in outputs.chunks_exact(width).zip(measured.chunks_exact(width)).enumerate() {
             let desired = tally.add(outputs, &targets, i);
-            total += outputs.iter().zip(desired).map(|(&a, y)| f64::from(cost(a, y))).sum::<f64>();
+            total += measured.iter().zip(desired).map(|(&output, y)| f64::from(cost(output, y))).sum::<f64>();
         }
     }
     ensure!(examples > 0, "{}: no rows", reader.name());

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::data::{ExampleFile, ExampleReader, Outputs, Quantity};
+use crate::data::{Chunk, ExampleFile, ExampleReader, Inputs, Outputs, Picked, Quantity};
 use crate::device::DeviceChoice;
-use crate::model;
+use crate::model::{self, Model};
+use crate::plan::executor::Executor;
 use crate::system::error::WrongUsage;
 use crate::training::classifier::{self, Classifier, decide};
 
@@ -85,4 +86,35 @@ fn unwrapped(error: csv::Error) -> anyhow::Error {
         csv::ErrorKind::Io(error) => error.into(),
         other => anyhow::anyhow!("{other:?}"),
     }
+}
+
+/// Returns the outputs of a trained network, shape `(examples, n[L])`: for classes the activations of the output
+/// layer, for numbers predictions in the units of the data. `inputs` has shape `(examples, n[1])` and is raw: the
+/// preprocessing of the model is applied.
+///
+/// # Errors
+/// Inputs that the preprocessing does not accept, such as floats for a model trained on bytes, or a failing device.
+pub fn predict(model: &Model, executor: &mut dyn Executor, inputs: Inputs) -> Result<Vec<f32>> {
+    let features = model.topology.n[1];
+    ensure!(
+        inputs.len().is_multiple_of(features),
+        "{} inputs: expected a multiple of the {features} inputs of the network",
+        inputs.len()
+    );
+    let inputs = model.preprocessing.apply(inputs, features)?;
+    let mut network = Classifier::new(executor, model, inputs.byte_scale().is_some())?;
+    let (examples, mut predictions) = (inputs.len() / features, Vec::new());
+    for first in (0..examples).step_by(network.chunk()) {
+        let picked: Vec<u32> = (first..examples.min(first + network.chunk())).map(|example| example as u32).collect();
+        let mut chunk = Picked::default();
+        inputs.pick(&picked, features, &mut chunk)?;
+        let chunk = Chunk { inputs: inputs.of_picked(chunk), targets: None, examples: picked.len() };
+        predictions.extend(network.outputs(chunk)?);
+    }
+    if let Outputs::Numbers(quantities) = &model.outputs {
+        for (prediction, quantity) in predictions.iter_mut().zip(quantities.iter().cycle()) {
+            *prediction = quantity.value(*prediction) as f32;
+        }
+    }
+    Ok(predictions)
 }

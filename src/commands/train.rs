@@ -13,24 +13,24 @@ use crate::device::{self, DeviceChoice};
 use crate::gpu::GpuOptions;
 use crate::kernel::product::Precision;
 use crate::model::{self, Model};
-use crate::network::activation::{self, Activation};
-use crate::network::cost;
+use crate::network::activation::Activation;
+use crate::network::cost::Cost;
 use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor, Progress};
 use crate::plan::{Element, Matrix, Plan};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::system::error::Diverged;
 use crate::system::output_file::check_writable;
-use crate::training::trainer::{Hyperparameters, PartOfData, Trainer, check, examples_of};
+use crate::training::{Hyperparameters, PartOfData, Trainer, check, examples_of};
 use crate::verify::gradients::{self, GradientCheck};
 
-pub use crate::training::trainer::Training;
+pub use crate::training::Training;
 use report::measured;
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
 
-/// Training that took less tells little of how fast a device is.
-const TELLING: Duration = Duration::from_millis(20);
+/// Shortest training that is recorded as a speed of the device.
+const MIN_TIMED_RUN: Duration = Duration::from_millis(20);
 
 /// Widths of the layers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,8 +48,12 @@ pub struct Options {
     pub source: Source,
     /// The layers.
     pub architecture: Architecture,
+    /// σ of the hidden layers.
+    pub activation: &'static Activation,
     /// σ of the output layer.
     pub output_activation: &'static Activation,
+    /// The cost.
+    pub cost: &'static Cost,
     /// How weights and biases begin.
     pub initialization: Initialization,
     /// Number of epochs; with 0 the initial network is measured and written.
@@ -112,8 +116,7 @@ pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology)> {
             [&[data.dataset.features()], &hidden[..], &[data.dataset.output_width()]].concat()
         }
     };
-    let topology =
-        Topology::new(&widths, &activation::SIGMOID, &cost::QUADRATIC)?.with_output(options.output_activation);
+    let topology = Topology::new(&widths, options.activation, options.cost)?.with_output(options.output_activation);
     Ok((data, topology))
 }
 
@@ -130,7 +133,10 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     // Of more data a device holds chunks.
     training.inputs.rows = training.inputs.rows.min(u32::MAX as usize / training.inputs.cols);
     let measures = Measures::of(&training, &topology, 1);
-    let plans = [training_plan(&topology, &training, m)?, evaluation_plan(&topology, &training, m, &measures)?];
+    let plans = [
+        training_plan(&topology, &training, m, options.hyperparameters.optimizer)?,
+        evaluation_plan(&topology, &training, m, &measures)?,
+    ];
     Ok(match options.gpu.kernels {
         KernelSet::Primitive => plans.to_vec(),
         KernelSet::Fused => plans.iter().map(fuse).collect(),
@@ -159,11 +165,11 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     })?;
     limit_memory(chosen.executor.as_mut(), options.device_memory);
     let device = chosen.executor.device().clone();
-    let mut trainer = training.trainer(chosen.executor.as_mut())?;
     let gradient_check = match options.gpu.precision {
         Precision::Full => None,
-        Precision::Mixed => Some(gradients::check(&mut trainer, &training, options.threads)?),
+        Precision::Mixed => Some(gradients::check(chosen.executor.as_mut(), &training, options.threads)?),
     };
+    let mut trainer = training.trainer(chosen.executor.as_mut())?;
     let choices = trainer.choices();
     observer.begin(&Opening {
         data: &data,
@@ -183,7 +189,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let report = report(&mut trainer, &training, epochs?, first_step)?;
     let report = Report { precision: options.gpu.precision.name(), gradient_check, ..report };
     if let Some(speed) = report.steps_per_second
-        && report.training_seconds >= TELLING.as_secs_f64()
+        && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
         && !options.gpu.profile
     {
         device::remember(&device, options.gpu, &work, speed);
@@ -277,6 +283,8 @@ mod tests {
     use super::*;
     use crate::cpu::Cpu;
     use crate::network::Initialization;
+    use crate::network::activation::SIGMOID;
+    use crate::network::cost::QUADRATIC;
 
     struct Nobody;
 
@@ -290,10 +298,10 @@ mod tests {
     /// What comes of training a network one of whose weights is this.
     fn trained_with(weight: f32, epochs: usize) -> Result<()> {
         let data = data::open(&Source::default())?;
-        let topology = Topology::new(&[64, 5, 10], &activation::SIGMOID, &cost::QUADRATIC)?;
+        let topology = Topology::new(&[64, 5, 10], &SIGMOID, &QUADRATIC)?;
         let mut parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
         parameters.w[3][7] = weight;
-        let hyperparameters = Hyperparameters { batch: 10, eta: 1.0, seed: 0 };
+        let hyperparameters = Hyperparameters::sgd(10, 1.0, 0);
         let mut cpu = Cpu::new(1);
         let training = Training { data: &data, topology: &topology, initial: &parameters, hyperparameters };
         let mut trainer = training.trainer(&mut cpu)?;

@@ -1,16 +1,21 @@
-//! The steps that are matrix products, each with what is done to every entry.
+//! The steps that are matrix products, each with its epilogue.
 
 use pulp::{Simd, WithSimd};
 
-use super::finish::{Activate, ActivateAndCompare, Finish, Keep, Sigma, load, store};
-use super::product::{Extents, Layout, Product, X, Y, pack_left};
+use super::epilogue::{Activate, ActivateAndCompare, Backpropagate, Epilogue, Keep, Update};
+use super::product::{BLOCK, Layout, Product, X, Y, pack_left};
 use super::sparse::{AllFinite, SparseProduct};
-use super::sparse_descent::SparseDescent;
-use super::steps::Workshop;
+use super::sparse_update::SparseUpdate;
+use super::steps::{Run, Workshop};
 use super::store::{Numbers, Store};
-use super::{finish, tile};
+use super::tile::{MAX_WIDTH, vectors};
+use crate::kernel::MiniBatch;
+use crate::kernel::product::Extents;
 use crate::kernels::MatmulParams;
+use crate::network::activation::Activation;
 use crate::network::cost::Cost;
+use crate::network::lanes::{load, store};
+use crate::network::optimizer::Optimizer;
 
 /// `dense_forward`, and with an error `dense_forward_error`.
 #[derive(Debug)]
@@ -19,39 +24,47 @@ pub struct Forward {
     pub w: usize,
     pub b: usize,
     pub a: usize,
-    pub sigma: Sigma,
+    pub activation: &'static Activation,
     /// y, δ and the cost.
     pub error: Option<(usize, usize, &'static Cost)>,
     pub extents: Extents,
-    /// Where x was looked through for zeros.
+    /// The list of x's entries that are not 0.
     pub nonzeros: Option<usize>,
 }
 
-impl Forward {
-    pub fn run(&self, store: &mut Store, workshop: &Workshop) {
-        let (Extents { rows, cols, inner }, sigma) = (self.extents, self.sigma);
+impl Run for Forward {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
+        let Extents { rows, cols, inner } = self.extents;
+        let (arch, activation) = (workshop.arch, self.activation);
         match self.error {
             None => {
                 let [x, w, b, a] = store.get([self.x, self.w, self.b, self.a]);
-                let finish = Activate { b: b.f32s(cols), sigma };
-                self.product(x.f32s(rows * inner), w, [a.f32s(rows * cols)], finish, workshop);
+                let epilogue = Activate { arch, b: b.f32s(cols), activation };
+                self.product(x.f32s(rows * inner), w, [a.f32s(rows * cols)], epilogue, workshop);
             }
             Some((desired, delta, cost)) => {
                 let [x, w, b, desired, a, delta] = store.get([self.x, self.w, self.b, desired, self.a, delta]);
                 let desired = desired.f32s(rows * cols);
-                let finish = ActivateAndCompare { b: b.f32s(cols), desired, cols, sigma, cost };
+                let forward = Activate { arch, b: b.f32s(cols), activation };
                 let outputs = [a.f32s(rows * cols), delta.f32s(rows * cols)];
-                self.product(x.f32s(rows * inner), w, outputs, finish, workshop);
+                let epilogue = ActivateAndCompare { forward, desired, cols, cost };
+                self.product(x.f32s(rows * inner), w, outputs, epilogue, workshop);
             }
         }
     }
 
-    fn product<F: Finish<N>, const N: usize>(
+    fn extents(&self) -> Option<Extents> {
+        Some(self.extents)
+    }
+}
+
+impl Forward {
+    fn product<E: Epilogue<N>, const N: usize>(
         &self,
         x: &[f32],
         w: &mut Numbers,
         outputs: [&mut [f32]; N],
-        finish: F,
+        epilogue: E,
         workshop: &Workshop,
     ) {
         let Workshop { arch, team, .. } = workshop;
@@ -64,7 +77,7 @@ impl Forward {
             }
             if w.finite == Some(true) {
                 let (x, y) = (&workshop.nonzeros[at], w.values());
-                return arch.dispatch(SparseProduct { extents: self.extents, x, y, outputs, finish, team });
+                return arch.dispatch(SparseProduct { extents: self.extents, x, y, outputs, epilogue, team });
             }
         }
         let y = match w {
@@ -72,22 +85,23 @@ impl Forward {
             rows => Y::Columns { values: rows.f32s(cols * inner), stride: inner },
         };
         let x = X::Rows { values: x, stride: inner };
-        arch.dispatch(Product { extents: self.extents, x, y, layout: Layout::Rows, outputs, finish, team });
+        arch.dispatch(Product { extents: self.extents, x, y, layout: Layout::Rows, outputs, epilogue, team });
     }
 }
 
 /// `backpropagate_error`.
 #[derive(Debug)]
-pub struct Backpropagate {
+pub struct BackpropagateError {
     pub next: usize,
     pub w: usize,
     pub a: usize,
     pub delta: usize,
+    pub activation: &'static Activation,
     pub extents: Extents,
 }
 
-impl Backpropagate {
-    pub fn run(&self, store: &mut Store, workshop: &Workshop) {
+impl Run for BackpropagateError {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
         let Workshop { arch, team, .. } = workshop;
         let extents @ Extents { rows, cols, inner } = self.extents;
         let [next, w, a, delta] = store.get([self.next, self.w, self.a, self.delta]);
@@ -97,99 +111,146 @@ impl Backpropagate {
             y: Y::Rows { values: w.f32s(inner * cols), stride: cols },
             layout: Layout::Rows,
             outputs: [delta.f32s(rows * cols)],
-            finish: finish::Backpropagate { a: a.f32s(rows * cols), cols },
+            epilogue: Backpropagate { arch: *arch, a: a.f32s(rows * cols), cols, activation: self.activation },
             team,
         });
     }
+
+    fn extents(&self) -> Option<Extents> {
+        Some(self.extents)
+    }
 }
 
-/// `outer_product_update`.
+/// `outer_product_update`; w and b each with the optimizer's state.
 #[derive(Debug)]
-pub struct Descend {
+pub struct OuterProductUpdate {
     pub delta: usize,
     pub a: usize,
-    pub w: usize,
-    pub b: usize,
+    pub w: Vec<usize>,
+    pub b: Vec<usize>,
+    pub optimizer: &'static Optimizer,
     /// m
     pub examples: usize,
     /// n\[l\] and n\[l-1\].
     pub layer: (usize, usize),
-    /// Where a was looked through for zeros.
+    /// The list of a's entries that are not 0.
     pub nonzeros: Option<usize>,
 }
 
-impl Descend {
-    pub fn extents(&self) -> Extents {
-        Extents { rows: self.layer.0, cols: self.layer.1, inner: self.examples }
-    }
-
-    pub fn run(&self, store: &mut Store, workshop: &mut Workshop, eta: f32) {
-        let Workshop { arch, team, packed, nonzeros } = workshop;
-        let (examples, (neurons, before)) = (self.examples, self.layer);
-        let rate = eta / examples as f32;
-        let [delta, a, w, b] = store.get([self.delta, self.a, self.w, self.b]);
-        let (delta, a, b) = (delta.f32s(examples * neurons), a.f32s(examples * before), b.f32s(neurons));
-        arch.dispatch(DescendBiases { delta, b, rate });
-        let packed = bytemuck::cast_slice_mut(packed);
-        let finish = finish::Descend { rate };
-        match w {
-            Numbers::Panels(w) => {
-                let extents = Extents { rows: before, cols: neurons, inner: examples };
-                if let Some(x) = self.nonzeros.map(|at| &mut nonzeros[at])
-                    && x.few()
-                    && arch.dispatch(AllFinite(delta))
-                {
-                    let known = w.finite;
-                    let finite =
-                        arch.dispatch(SparseDescent { extents, x, values: a, delta, w: w.values_mut(), rate, team });
-                    w.finite = if finite { known } else { Some(false) };
-                    return;
-                }
-                pack_left(a, before, (before, examples), packed, team);
-                let (x, y) = (X::Packed(packed), Y::Rows { values: delta, stride: neurons });
-                w.finite = None;
-                let outputs = [w.values_mut()];
-                arch.dispatch(Product { extents, x, y, layout: Layout::Panels, outputs, finish, team });
-            }
-            rows => {
-                let extents = self.extents();
-                pack_left(delta, neurons, (neurons, examples), packed, team);
-                let (x, y) = (X::Packed(packed), Y::Rows { values: a, stride: before });
-                let outputs = [rows.f32s(neurons * before)];
-                arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, finish, team });
-            }
+impl Run for OuterProductUpdate {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
+        let update = Update {
+            arch: workshop.arch,
+            optimizer: self.optimizer,
+            rate: mini_batch.eta / self.examples as f32,
+            coefficients: mini_batch.coefficients,
+        };
+        match (&self.w[..], &self.b[..]) {
+            (&[w], &[b]) => self.update([w], [b], update, store, workshop),
+            (&[w, w1], &[b, b1]) => self.update([w, w1], [b, b1], update, store, workshop),
+            (&[w, w1, w2], &[b, b1, b2]) => self.update([w, w1, w2], [b, b1, b2], update, store, workshop),
+            other => unreachable!("an optimizer has at most two states: {other:?}"),
         }
     }
+
+    fn extents(&self) -> Option<Extents> {
+        let (neurons, before) = self.layer;
+        Some(Extents { rows: neurons, cols: before, inner: self.examples })
+    }
+
+    fn packed(&self) -> usize {
+        self.examples * self.layer.0.max(self.layer.1)
+    }
+
+    fn block(&self) -> usize {
+        if self.optimizer.linear { self.examples.min(BLOCK) } else { self.examples }
+    }
 }
 
-/// b ← b − rate Σ δ.
-struct DescendBiases<'a> {
+impl OuterProductUpdate {
+    fn update<const N: usize>(
+        &self,
+        w: [usize; N],
+        b: [usize; N],
+        update: Update,
+        store: &mut Store,
+        workshop: &mut Workshop,
+    ) {
+        let (examples, (neurons, before)) = (self.examples, self.layer);
+        store.lend([self.delta, self.a], |store, [delta, a]| {
+            let (delta, a) = (delta.f32s(examples * neurons), a.f32s(examples * before));
+            let biases = store.get(b).map(|b| b.f32s(neurons));
+            workshop.arch.dispatch(UpdateBiases { delta, b: biases, update });
+            self.update_weights(store.get(w), delta, a, update, workshop);
+        });
+    }
+
+    fn update_weights<const N: usize>(
+        &self,
+        weights: [&mut Numbers; N],
+        delta: &[f32],
+        a: &[f32],
+        update: Update,
+        workshop: &mut Workshop,
+    ) {
+        let Workshop { arch, team, packed, nonzeros } = workshop;
+        let (examples, (neurons, before)) = (self.examples, self.layer);
+        let packed = bytemuck::cast_slice_mut(packed);
+        let Numbers::Panels(w) = &mut *weights[0] else {
+            let extents = Extents { rows: neurons, cols: before, inner: examples };
+            pack_left(delta, neurons, (neurons, examples), packed, team);
+            let (x, y) = (X::Packed(packed), Y::Rows { values: a, stride: before });
+            let outputs = weights.map(|numbers| numbers.f32s(neurons * before));
+            return arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: update, team });
+        };
+        let extents = Extents { rows: before, cols: neurons, inner: examples };
+        if let Some(x) = self.nonzeros.map(|at| &mut nonzeros[at])
+            && update.optimizer.linear
+            && x.few()
+            && arch.dispatch(AllFinite(delta))
+        {
+            let known = w.finite;
+            let finite = arch.dispatch(SparseUpdate { extents, x, values: a, delta, w: w.values_mut(), update, team });
+            w.finite = if finite { known } else { Some(false) };
+            return;
+        }
+        w.finite = None;
+        pack_left(a, before, (before, examples), packed, team);
+        let (x, y) = (X::Packed(packed), Y::Rows { values: delta, stride: neurons });
+        let outputs = weights.map(|numbers| numbers.panels());
+        arch.dispatch(Product { extents, x, y, layout: Layout::Panels, outputs, epilogue: update, team });
+    }
+}
+
+/// The step of an optimizer for biases and their state, whose gradient is Σ δ.
+struct UpdateBiases<'a, const N: usize> {
     /// (examples, neurons)
     delta: &'a [f32],
-    b: &'a mut [f32],
-    rate: f32,
+    b: [&'a mut [f32]; N],
+    update: Update,
 }
 
-impl WithSimd for DescendBiases<'_> {
+impl<const N: usize> WithSimd for UpdateBiases<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let neurons = self.b.len();
-        let width = tile::vectors::<S>() * S::F32_LANES;
-        let rate = simd.splat_f32s(-self.rate);
-        for (block, b) in self.b.chunks_mut(width).enumerate() {
+        let UpdateBiases { delta, mut b, update } = self;
+        let neurons = b[0].len();
+        let width = vectors::<S>() * S::F32_LANES;
+        let mut gradient = [0.0; MAX_WIDTH];
+        for first in (0..neurons).step_by(width) {
+            let len = width.min(neurons - first);
             let mut sums = [simd.splat_f32s(0.0); 4];
-            for delta in self.delta.chunks_exact(neurons) {
-                let delta = &delta[block * width..][..b.len()];
-                for (sum, delta) in sums.iter_mut().zip(delta.chunks(S::F32_LANES)) {
+            for delta in delta.chunks_exact(neurons) {
+                for (sum, delta) in sums.iter_mut().zip(delta[first..][..len].chunks(S::F32_LANES)) {
                     *sum = simd.add_f32s(*sum, load(simd, delta));
                 }
             }
-            for (b, sum) in b.chunks_mut(S::F32_LANES).zip(sums) {
-                let changed = simd.mul_add_e_f32s(rate, sum, load(simd, b));
-                store(simd, b, changed);
+            for (gradient, sum) in gradient[..len].chunks_mut(S::F32_LANES).zip(sums) {
+                store(simd, gradient, sum);
             }
+            update.apply(&gradient[..len], b.each_mut().map(|b| &mut b[first..][..len]));
         }
     }
 }
@@ -197,22 +258,17 @@ impl WithSimd for DescendBiases<'_> {
 /// `matmul`.
 #[derive(Debug)]
 pub struct Matmul {
-    x: usize,
-    y: usize,
-    z: usize,
+    pub x: usize,
+    pub y: usize,
+    pub z: usize,
     pub extents: Extents,
-    p: MatmulParams,
+    pub params: MatmulParams,
 }
 
-impl Matmul {
-    pub fn new(x: usize, y: usize, z: usize, p: MatmulParams) -> Self {
-        let extents = Extents { rows: p.rows as usize, cols: p.cols as usize, inner: p.inner as usize };
-        Matmul { x, y, z, extents, p }
-    }
-
-    pub fn run(&self, store: &mut Store, workshop: &mut Workshop) {
+impl Run for Matmul {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
         let Workshop { arch, team, packed, .. } = workshop;
-        let (extents @ Extents { rows, cols, inner }, p) = (self.extents, &self.p);
+        let (extents @ Extents { rows, cols, inner }, p) = (self.extents, &self.params);
         let [x, y, z] = store.get([self.x, self.y, self.z]);
         let (x, y) = (&*x.f32s(rows * inner), &*y.f32s(inner * cols));
         let x = match p.x_inner_stride {
@@ -228,7 +284,15 @@ impl Matmul {
             stride => Y::Columns { values: y, stride: stride as usize },
         };
         let outputs = [z.f32s(rows * cols)];
-        arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, finish: Keep, team });
+        arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: Keep, team });
+    }
+
+    fn extents(&self) -> Option<Extents> {
+        Some(self.extents)
+    }
+
+    fn packed(&self) -> usize {
+        self.extents.rows * self.extents.inner
     }
 }
 
@@ -241,8 +305,8 @@ pub struct OuterProduct {
     pub extents: Extents,
 }
 
-impl OuterProduct {
-    pub fn run(&self, store: &mut Store, workshop: &mut Workshop) {
+impl Run for OuterProduct {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
         let Workshop { arch, team, packed, .. } = workshop;
         let extents @ Extents { rows, cols, inner } = self.extents;
         let [delta, a, nabla_w] = store.get([self.delta, self.a, self.nabla_w]);
@@ -250,6 +314,14 @@ impl OuterProduct {
         pack_left(delta.f32s(rows * inner), rows, (rows, inner), packed, team);
         let (x, y) = (X::Packed(packed), Y::Rows { values: a.f32s(inner * cols), stride: cols });
         let outputs = [nabla_w.f32s(rows * cols)];
-        arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, finish: Keep, team });
+        arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: Keep, team });
+    }
+
+    fn extents(&self) -> Option<Extents> {
+        Some(self.extents)
+    }
+
+    fn packed(&self) -> usize {
+        self.extents.rows * self.extents.inner
     }
 }

@@ -3,28 +3,80 @@
 use pulp::{Simd, WithSimd};
 
 use super::sparse::Nonzeros;
+use super::steps::{Run, Workshop};
+use super::store::{Numbers, Store};
+use crate::kernel::MiniBatch;
+
+/// `gather` and `gather_bytes`.
+#[derive(Debug)]
+pub struct Gather {
+    pub order: usize,
+    pub inputs: usize,
+    pub a: usize,
+    pub shape: (usize, usize),
+    /// The activation of a byte of 1.
+    pub scale: f32,
+    /// The list of a's entries that are not 0.
+    pub nonzeros: Option<usize>,
+}
+
+impl Run for Gather {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
+        let (rows, cols) = self.shape;
+        let [order, inputs, a] = store.get([self.order, self.inputs, self.a]);
+        let inputs = match inputs {
+            Numbers::F32(values) => Inputs::Floats(values),
+            Numbers::Bytes(values) => Inputs::Bytes { values, scale: self.scale },
+            other => panic!("inputs expected in {other:?}"),
+        };
+        let nonzeros = self.nonzeros.map(|at| &mut workshop.nonzeros[at]);
+        let (order, a) = (&order.u32s()[mini_batch.first as usize..], a.f32s(rows * cols));
+        workshop.arch.dispatch(Picking { order, inputs, a, cols, nonzeros });
+    }
+}
+
+/// `one_hot`.
+#[derive(Debug)]
+pub struct OneHot {
+    pub order: usize,
+    pub labels: usize,
+    pub y: usize,
+    pub shape: (usize, usize),
+}
+
+impl Run for OneHot {
+    fn run(&self, store: &mut Store, _: &mut Workshop, mini_batch: MiniBatch) {
+        let (rows, cols) = self.shape;
+        let [order, labels, y] = store.get([self.order, self.labels, self.y]);
+        let (order, labels, y) = (&order.u32s()[mini_batch.first as usize..], labels.u32s(), y.f32s(rows * cols));
+        y.fill(0.0);
+        for (row, &example) in y.chunks_exact_mut(cols).zip(order) {
+            row[labels[example as usize] as usize] = 1.0;
+        }
+    }
+}
 
 /// The inputs of all examples.
-pub enum Inputs<'a> {
+enum Inputs<'a> {
     Floats(&'a [f32]),
     Bytes { values: &'a [u8], scale: f32 },
 }
 
-/// a = the inputs of the examples that `order` names, and where they are not 0.
-pub struct Gather<'a> {
-    pub order: &'a [u32],
-    pub inputs: Inputs<'a>,
-    pub a: &'a mut [f32],
-    pub cols: usize,
-    pub nonzeros: Option<&'a mut Nonzeros>,
+/// a = the inputs of the examples that `order` selects, and the list of those that are not 0.
+struct Picking<'a> {
+    order: &'a [u32],
+    inputs: Inputs<'a>,
+    a: &'a mut [f32],
+    cols: usize,
+    nonzeros: Option<&'a mut Nonzeros>,
 }
 
-impl WithSimd for Gather<'_> {
+impl WithSimd for Picking<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Gather { order, inputs, a, cols, mut nonzeros } = self;
+        let Picking { order, inputs, a, cols, mut nonzeros } = self;
         let rows = a.len() / cols;
         if let Some(nonzeros) = &mut nonzeros {
             nonzeros.begin(rows, cols);
@@ -106,12 +158,4 @@ fn nonzero_bytes(bytes: &[u8]) -> u64 {
         mask |= of_eight(eight) << (8 * eights.len());
     }
     mask
-}
-
-/// y = 1 for the class of each example, 0 for the others.
-pub fn one_hot(order: &[u32], labels: &[u32], y: &mut [f32], cols: usize) {
-    y.fill(0.0);
-    for (row, &example) in y.chunks_exact_mut(cols).zip(order) {
-        row[labels[example as usize] as usize] = 1.0;
-    }
 }

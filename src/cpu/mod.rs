@@ -6,13 +6,12 @@
 //! inputs are 0, as in images of handwriting, zeros are skipped.
 
 mod dense;
+mod epilogue;
 mod examples;
-mod finish;
 mod panels;
 mod product;
-mod sigmoid;
 mod sparse;
-mod sparse_descent;
+mod sparse_update;
 mod steps;
 mod store;
 mod threads;
@@ -26,16 +25,17 @@ use anyhow::Result;
 use pulp::Arch;
 
 use self::panels::{Line, Width};
-use self::steps::{LoadedStep, Sparse, Workshop};
+use self::sparse::Nonzeros;
+use self::steps::{Loader, Run, Workshop};
 use self::store::Store;
 use self::threads::Team;
 use self::times::Times;
-use self::twin::Twin;
-use crate::kernel::{MiniBatch, Specification};
+use crate::kernel::product::Extents;
+use crate::kernel::{Matrix, MiniBatch};
 use crate::network::reserve;
 use crate::plan::executor::{DeviceDescription, Executor, Memory, PROGRESS_INTERVAL, Progress, sizes};
 use crate::plan::profile::Profile;
-use crate::plan::{Matrix, Plan, Step};
+use crate::plan::{Plan, Step};
 use crate::rewrite::fuse::fuse;
 use crate::system::host_memory;
 
@@ -52,7 +52,7 @@ pub struct Cpu {
     threads: usize,
     only_twins: bool,
     store: Store,
-    plans: Vec<Vec<LoadedStep>>,
+    plans: Vec<Vec<Box<dyn Run>>>,
     workshop: Option<Workshop>,
     times: Option<Times>,
     most_memory: Option<u64>,
@@ -98,52 +98,42 @@ impl Cpu {
                 times.begin(plan, plan.steps.iter().flat_map(Step::primitives));
             }
             for step in plan.steps.iter().flat_map(Step::primitives) {
-                let at = step
-                    .operands
-                    .iter()
-                    .map(|matrix| self.store.make_room(matrix, None))
-                    .collect::<Result<Vec<_>>>()?;
-                let Specification::Twin(compute) = step.kernel.specification else {
-                    anyhow::bail!("{} is fused, but does not say what it replaces", step.kernel.name);
-                };
-                steps.push(LoadedStep::Twin(Twin::new(compute, step, &at)));
+                let room = |matrix| self.store.make_room(matrix, None);
+                let at = step.operands.iter().map(room).collect::<Result<Vec<_>>>()?;
+                steps.push(steps::twin(step, &at)?);
             }
             self.plans.push(steps);
         }
-        self.workshop = Some(workshop(self.arch, 1, &self.plans, Sparse::default())?);
+        self.workshop = Some(workshop(self.arch, 1, &self.plans, Vec::new())?);
         Ok(())
     }
 
     fn load_fused(&mut self, plans: &[Plan]) -> Result<()> {
         let plans: Vec<Plan> = plans.iter().map(fuse).collect();
-        let arch = self.arch;
-        let mut sparse = Sparse::default();
-        sparse.find(&plans)?;
+        let (mut loader, nonzeros) = Loader::new(&plans, Width::of(self.arch))?;
         for plan in &plans {
             if let Some(times) = &mut self.times {
                 times.begin(plan, steps::known(plan));
             }
-            let steps = steps::known(plan)
-                .map(|step| steps::load(&plans, plan, step, &mut self.store, &sparse, Width::of(arch)))
-                .collect::<Result<_>>()?;
-            self.plans.push(steps);
+            let steps = steps::known(plan).map(|step| loader.load(plan, step, &mut self.store));
+            self.plans.push(steps.collect::<Result<_>>()?);
         }
-        self.workshop = Some(workshop(arch, self.threads, &self.plans, sparse)?);
+        self.workshop = Some(workshop(self.arch, self.threads, &self.plans, nonzeros)?);
         Ok(())
     }
 }
 
 /// Memory and threads for the largest of the loaded steps.
-fn workshop(arch: Arch, threads: usize, plans: &[Vec<LoadedStep>], sparse: Sparse) -> Result<Workshop> {
-    let largest = |of: fn(&LoadedStep) -> usize| plans.iter().flatten().map(of).max().unwrap_or(0);
-    let multiplications = largest(|step| step.extents().map_or(0, product::Extents::multiplications));
-    let scratch = Width::of(arch).lines(largest(LoadedStep::block).max(sparse_descent::SCRATCH_ROWS));
+fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: Vec<Nonzeros>) -> Result<Workshop> {
+    let largest = |of: fn(&dyn Run) -> usize| plans.iter().flatten().map(|step| of(&**step)).max().unwrap_or(0);
+    let multiplications = largest(|step| step.extents().map_or(0, Extents::multiplications));
+    let scratch = Width::of(arch).lines(sparse_update::scratch_rows(largest(|step| step.block())));
     let team = Team::new(threads, multiplications, scratch)?;
-    let lines = largest(LoadedStep::packed).div_ceil(Line::LEN);
+    let lines = largest(|step| step.packed()).div_ceil(Line::LEN);
     let mut packed = Vec::new();
     reserve(&mut packed, lines)?;
     packed.resize(lines, Line::default());
-    Ok(Workshop { arch, team, packed, nonzeros: sparse.nonzeros })
+    Ok(Workshop { arch, team, packed, nonzeros })
 }
 
 impl Executor for Cpu {
@@ -179,7 +169,7 @@ impl Executor for Cpu {
         if self.only_twins {
             return sizes(plans).values().sum();
         }
-        let known = |plan: &Plan| Plan { name: plan.name.clone(), steps: steps::known(&fuse(plan)).cloned().collect() };
+        let known = |plan: &Plan| Plan::of(plan.name.clone(), steps::known(&fuse(plan)).cloned().collect());
         let plans: Vec<Plan> = plans.iter().map(known).collect();
         sizes(&plans).values().sum()
     }
@@ -222,6 +212,7 @@ mod tests {
     use crate::network::Topology;
     use crate::network::activation::SIGMOID;
     use crate::network::cost::QUADRATIC;
+    use crate::network::optimizer::SGD;
     use crate::plan::Element;
 
     /// Every activation, error, weight and bias after two steps, by the vectors of `arch`.
@@ -237,7 +228,7 @@ mod tests {
         let mixed = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
         let net = Matrices::new(&topology, m);
         let executor: &mut dyn Executor = &mut cpu;
-        executor.load(&[training_plan(&topology, &examples, m).expect("the shapes fit")]).expect("load");
+        executor.load(&[training_plan(&topology, &examples, m, &SGD).expect("the shapes fit")]).expect("load");
         let bytes = (0..examples.inputs.len()).map(mixed).map(|i| if sparse && i % 8 > 0 { 0 } else { (i >> 8) as u8 });
         executor.write(&examples.inputs, &bytes.collect::<Vec<u8>>()).expect("write");
         executor.write(&examples.order, &(0..2 * m as u32).rev().collect::<Vec<_>>()).expect("write");

@@ -2,27 +2,14 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::finish::Finish;
+use super::epilogue::Epilogue;
 use super::panels::{Width, pack_columns, pack_rows};
 use super::threads::{Shared, Team};
 use super::tile::{self, MAX_WIDTH, ROWS, tile, tile_rows};
+use crate::kernel::product::Extents;
 
 /// Terms of a sum that a panel holds at a time, so that it stays in the second cache.
 pub const BLOCK: usize = 512;
-
-/// The three extents of a product.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Extents {
-    pub rows: usize,
-    pub cols: usize,
-    pub inner: usize,
-}
-
-impl Extents {
-    pub fn multiplications(self) -> usize {
-        self.rows.saturating_mul(self.cols).saturating_mul(self.inner)
-    }
-}
 
 /// The left factor, (rows, inner).
 #[derive(Clone, Copy)]
@@ -100,22 +87,22 @@ impl Tasks {
 }
 
 /// One product, for [`pulp::Arch::dispatch`].
-pub struct Product<'a, F, const N: usize> {
+pub struct Product<'a, E, const N: usize> {
     pub extents: Extents,
     pub x: X<'a>,
     pub y: Y<'a>,
     pub layout: Layout,
     pub outputs: [&'a mut [f32]; N],
-    pub finish: F,
+    pub epilogue: E,
     pub team: &'a Team,
 }
 
-impl<F: Finish<N>, const N: usize> WithSimd for Product<'_, F, N> {
+impl<E: Epilogue<N>, const N: usize> WithSimd for Product<'_, E, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Product { extents, x, y, layout, outputs, finish, team } = self;
+        let Product { extents, x, y, layout, outputs, epilogue, team } = self;
         let width = Width::with::<S>();
         let place = Place { layout, extents, width };
         let outputs = outputs.map(Shared::new);
@@ -123,29 +110,29 @@ impl<F: Finish<N>, const N: usize> WithSimd for Product<'_, F, N> {
         let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
         team.run(tasks.len(), threads, |task, scratch| {
             let (panel, rows) = tasks.get(task);
-            simd.vectorize(Task { place, x, y, outputs: &outputs, finish: &finish, panel, rows, scratch });
+            simd.vectorize(Task { place, x, y, outputs: &outputs, epilogue: &epilogue, panel, rows, scratch });
         });
     }
 }
 
-struct Task<'a, F, const N: usize> {
+struct Task<'a, E, const N: usize> {
     place: Place,
     x: X<'a>,
     y: Y<'a>,
     outputs: &'a [Shared<'a>; N],
-    finish: &'a F,
+    epilogue: &'a E,
     panel: usize,
     rows: std::ops::Range<usize>,
     scratch: &'a mut [f32],
 }
 
-impl<F: Finish<N>, const N: usize> WithSimd for Task<'_, F, N> {
+impl<E: Epilogue<N>, const N: usize> WithSimd for Task<'_, E, N> {
     type Output = ();
 
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Task { place, x, y, outputs, finish, panel, rows, scratch } = self;
+        let Task { place, x, y, outputs, epilogue, panel, rows, scratch } = self;
         let inner = place.extents.inner;
         let (first_col, cols, width) = place.width.of_panel(panel, place.extents.cols);
         // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
@@ -156,8 +143,11 @@ impl<F: Finish<N>, const N: usize> WithSimd for Task<'_, F, N> {
         };
         let mut sums = Sums([0.0; ROWS * MAX_WIDTH]);
         let sums = &mut sums.0;
-        for first in (0..inner).step_by(BLOCK) {
-            let len = BLOCK.min(inner - first);
+        // A sum that cannot be applied in parts, and whose output is no place for it, takes one block.
+        let by_block = epilogue.by_block();
+        let block = if by_block || E::SUMS_IN_OUTPUT { BLOCK } else { inner };
+        for first in (0..inner).step_by(block) {
+            let len = block.min(inner - first);
             let whole = first + len == inner;
             let packed = match y {
                 Y::Panels(values) => &values[first_col * inner + first * width..][..len * width],
@@ -170,7 +160,7 @@ impl<F: Finish<N>, const N: usize> WithSimd for Task<'_, F, N> {
                     &*scratch
                 }
             };
-            let fresh = first == 0 || F::BY_BLOCK;
+            let fresh = first == 0 || by_block;
             let mut row = rows.start;
             while row < rows.end {
                 let high = tile_rows(rows.end - row);
@@ -185,9 +175,9 @@ impl<F: Finish<N>, const N: usize> WithSimd for Task<'_, F, N> {
                 };
                 tile(simd, (high, width, len), left, packed, sums, fresh);
                 for (r, sums) in sums.chunks_exact(width).take(high).enumerate() {
-                    if whole || F::BY_BLOCK {
+                    if whole || by_block {
                         let outputs = std::array::from_fn(|output| part(output, row + r));
-                        finish.finish(simd, row + r, first_col, sums, outputs);
+                        epilogue.finish(simd, row + r, first_col, sums, outputs);
                     } else {
                         part(0, row + r).copy_from_slice(&sums[..cols]);
                     }

@@ -9,11 +9,13 @@ use std::ops::Range;
 use anyhow::Result;
 use pulp::{Simd, WithSimd};
 
-use super::finish::{Finish, load};
+use super::epilogue::Epilogue;
 use super::panels::Width;
-use super::product::{Extents, Layout, Place, Tasks};
+use super::product::{Layout, Place, Tasks};
 use super::threads::{Shared, Team};
 use super::tile::panel;
+use crate::kernel::product::Extents;
+use crate::network::lanes::load;
 use crate::network::reserve;
 
 /// Zeros are skipped where they are at least two thirds: finding and skipping one costs about as
@@ -120,21 +122,21 @@ impl Nonzeros {
 }
 
 /// x y, y in panels, as [`Product`](super::product::Product).
-pub struct SparseProduct<'a, F, const N: usize> {
+pub struct SparseProduct<'a, E, const N: usize> {
     pub extents: Extents,
     pub x: &'a Nonzeros,
     pub y: &'a [f32],
     pub outputs: [&'a mut [f32]; N],
-    pub finish: F,
+    pub epilogue: E,
     pub team: &'a Team,
 }
 
-impl<F: Finish<N>, const N: usize> WithSimd for SparseProduct<'_, F, N> {
+impl<E: Epilogue<N>, const N: usize> WithSimd for SparseProduct<'_, E, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let SparseProduct { extents, x, y, outputs, finish, team } = self;
+        let SparseProduct { extents, x, y, outputs, epilogue, team } = self;
         let width = Width::with::<S>();
         let place = Place { layout: Layout::Rows, extents, width };
         let outputs = outputs.map(Shared::new);
@@ -142,26 +144,26 @@ impl<F: Finish<N>, const N: usize> WithSimd for SparseProduct<'_, F, N> {
         let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
         team.run(tasks.len(), threads, |task, _| {
             let (panel, rows) = tasks.get(task);
-            simd.vectorize(ProductTask { place, x, y, outputs: &outputs, finish: &finish, panel, rows });
+            simd.vectorize(ProductTask { place, x, y, outputs: &outputs, epilogue: &epilogue, panel, rows });
         });
     }
 }
 
-struct ProductTask<'a, F, const N: usize> {
+struct ProductTask<'a, E, const N: usize> {
     place: Place,
     x: &'a Nonzeros,
     y: &'a [f32],
     outputs: &'a [Shared<'a>; N],
-    finish: &'a F,
+    epilogue: &'a E,
     panel: usize,
     rows: Range<usize>,
 }
 
-impl<F: Finish<N>, const N: usize> ProductTask<'_, F, N> {
+impl<E: Epilogue<N>, const N: usize> ProductTask<'_, E, N> {
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
     fn run<S: Simd, const V: usize>(self, simd: S, first_col: usize) {
-        let ProductTask { place, x, y, outputs, finish, panel: index, rows } = self;
+        let ProductTask { place, x, y, outputs, epilogue, panel: index, rows } = self;
         let y = &panel::<S, V>(&y[first_col * place.extents.inner..])[..place.extents.inner];
         for row in rows {
             let mut acc = [simd.splat_f32s(0.0); V];
@@ -178,12 +180,12 @@ impl<F: Finish<N>, const N: usize> ProductTask<'_, F, N> {
                 let (at, len) = place.segment(row, index);
                 outputs[output].part(at, len)
             });
-            finish.finish(simd, row, first_col, bytemuck::cast_slice(&acc), outputs);
+            epilogue.finish(simd, row, first_col, bytemuck::cast_slice(&acc), outputs);
         }
     }
 }
 
-impl<F: Finish<N>, const N: usize> WithSimd for ProductTask<'_, F, N> {
+impl<E: Epilogue<N>, const N: usize> WithSimd for ProductTask<'_, E, N> {
     type Output = ();
 
     #[inline(always)]
@@ -198,7 +200,7 @@ impl<F: Finish<N>, const N: usize> WithSimd for ProductTask<'_, F, N> {
     }
 }
 
-/// Whether all of a slice is finite, for [`pulp::Arch::dispatch`].
+/// True where all of a slice is finite, for [`pulp::Arch::dispatch`].
 pub struct AllFinite<'a>(pub &'a [f32]);
 
 impl WithSimd for AllFinite<'_> {
@@ -215,16 +217,7 @@ impl WithSimd for AllFinite<'_> {
                 *zeros = simd.mul_add_e_f32s(load(simd, values), zero, *zeros);
             }
         }
-        all_zero(simd, zeros)
+        let sum = zeros.into_iter().fold(zero, |sum, zeros| simd.add_f32s(sum, zeros));
+        simd.reduce_sum_f32s(sum) == 0.0
     }
-}
-
-/// Whether the sums of 0 times some numbers are all 0: none of the numbers is infinite or NaN.
-#[inline(always)]
-pub fn all_zero<S: Simd, const V: usize>(simd: S, zeros: [S::f32s; V]) -> bool {
-    let mut sum = simd.splat_f32s(0.0);
-    for zeros in zeros {
-        sum = simd.add_f32s(sum, zeros);
-    }
-    simd.reduce_sum_f32s(sum) == 0.0
 }

@@ -1,280 +1,270 @@
-//! The steps of a plan as this executor runs them: everything is looked up once, when a plan is
-//! loaded.
+//! The table of steps that this executor runs without their twins: a row for each kernel. Everything is looked up
+//! once, when a plan is loaded.
 
+use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use pulp::Arch;
 
-use super::dense::{Backpropagate, Descend, Forward, Matmul, OuterProduct};
-use super::examples::{Gather, Inputs, one_hot};
-use super::finish::Sigma;
+use super::dense::{BackpropagateError, Forward, Matmul, OuterProduct, OuterProductUpdate};
+use super::examples::{Gather, OneHot};
 use super::panels::{Line, Width};
-use super::product::{BLOCK, Extents};
+use super::product::BLOCK;
 use super::sparse::Nonzeros;
-use super::store::{Numbers, Store};
+use super::store::Store;
 use super::threads::Team;
 use super::twin::Twin;
-use crate::kernel::{Kernel, MiniBatch, Specification};
+use crate::kernel::product::Extents;
+use crate::kernel::{Kernel, Matrix, MiniBatch, Specification};
 use crate::kernels::{
-    BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, GATHER, GATHER_BYTES, MATMUL, MatmulParams, ONE_HOT,
-    OUTER_PRODUCT, OUTER_PRODUCT_UPDATE, OuterProductParams,
+    BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, GATHER, GATHER_BYTES, GatherBytesParams, MATMUL, ONE_HOT,
+    OUTER_PRODUCT, OUTER_PRODUCT_UPDATE,
 };
-use crate::plan::{Matrix, Plan, Step};
+use crate::plan::{Plan, Step};
 
-/// One step, with the indices of its matrices in the store.
-#[derive(Debug)]
-pub enum LoadedStep {
-    Gather { order: usize, inputs: usize, a: usize, shape: (usize, usize), scale: f32, nonzeros: Option<usize> },
-    OneHot { order: usize, labels: usize, y: usize, shape: (usize, usize) },
-    Forward(Forward),
-    Backpropagate(Backpropagate),
-    Descend(Descend),
-    Matmul(Matmul),
-    OuterProduct(OuterProduct),
-    Twin(Twin),
+/// A step that is ready to run, with the indices of its matrices in the store.
+pub trait Run: fmt::Debug {
+    /// Runs the step.
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch);
+
+    /// The product that the step is, if it is one.
+    fn extents(&self) -> Option<Extents> {
+        None
+    }
+
+    /// Entries of the left factor, if the step packs it.
+    fn packed(&self) -> usize {
+        0
+    }
+
+    /// The largest number of rows of a panel that the step packs.
+    fn block(&self) -> usize {
+        self.extents().map_or(0, |extents| extents.inner.min(BLOCK))
+    }
 }
 
-/// What steps work with, apart from the numbers.
+/// Memory and threads of all steps.
 #[derive(Debug)]
 pub struct Workshop {
     pub arch: Arch,
     pub team: Team,
-    /// For a left factor in the order in which tiles read it.
+    /// A left factor in the order in which tiles read it.
     pub packed: Vec<Line>,
-    /// The entries that are not 0, of the matrices that are looked through.
+    /// The entries that are not 0, of the matrices that are gathered for a sparse product.
     pub nonzeros: Vec<Nonzeros>,
 }
 
-/// The steps that run a plan: a fused one by itself where this executor knows how, otherwise by the
+/// One kernel that this executor runs by itself.
+pub struct Row {
+    kernel: &'static Kernel,
+    /// Makes a step ready: its operands by index.
+    load: fn(&Loader<'_>, &Step, &[usize]) -> Box<dyn Run>,
+    /// The operand that is a layer's weights, and may lie in panels.
+    weights: Option<usize>,
+    role: Role,
+}
+
+/// The part of a kernel in what the first layer allows: weights in panels, and zeros left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Gathers,
+    Forward,
+    Other,
+}
+
+/// Every kernel that has a step of its own; the others run by their twins or by the primitives they replace.
+pub static STEPS: [Row; 9] = [
+    Row { kernel: &GATHER, load: gather, weights: None, role: Role::Gathers },
+    Row { kernel: &GATHER_BYTES, load: gather_bytes, weights: None, role: Role::Gathers },
+    Row { kernel: &ONE_HOT, load: one_hot, weights: None, role: Role::Other },
+    Row { kernel: &MATMUL, load: matmul, weights: None, role: Role::Other },
+    Row { kernel: &OUTER_PRODUCT, load: outer_product, weights: None, role: Role::Other },
+    Row { kernel: &DENSE_FORWARD, load: forward, weights: Some(1), role: Role::Forward },
+    Row { kernel: &DENSE_FORWARD_ERROR, load: forward, weights: Some(1), role: Role::Forward },
+    Row { kernel: &BACKPROPAGATE_ERROR, load: backpropagate_error, weights: None, role: Role::Other },
+    Row { kernel: &OUTER_PRODUCT_UPDATE, load: outer_product_update, weights: Some(2), role: Role::Other },
+];
+
+/// The row of a step, unless a matrix stands twice among its operands.
+fn row(step: &Step) -> Option<&'static Row> {
+    let different = step.operands.iter().enumerate().all(|(i, a)| step.operands[..i].iter().all(|b| a.name != b.name));
+    STEPS.iter().find(|row| different && row.kernel.is(step.kernel))
+}
+
+fn has_role(step: &Step, role: Role) -> bool {
+    row(step).is_some_and(|row| row.role == role)
+}
+
+/// The steps that run a plan: a fused one by itself where it has a row, otherwise by the
 /// primitives that it replaces.
 pub fn known(plan: &Plan) -> impl Iterator<Item = &Step> {
-    plan.steps.iter().flat_map(|step| if is_known(step) { std::slice::from_ref(step) } else { step.primitives() })
+    plan.steps.iter().flat_map(|step| if row(step).is_some() { std::slice::from_ref(step) } else { step.primitives() })
 }
 
-fn is(step: &Step, kernel: &Kernel) -> bool {
-    step.kernel.name == kernel.name
-}
-
-fn is_forward(step: &Step) -> bool {
-    is(step, &DENSE_FORWARD) || is(step, &DENSE_FORWARD_ERROR)
-}
-
-/// Whether a step is run without its twin or its primitives.
-fn is_known(step: &Step) -> bool {
-    let different = step.operands.iter().enumerate().all(|(i, a)| step.operands[..i].iter().all(|b| a.name != b.name));
-    let sigma = step.snippets.activation.map(Sigma::of);
-    let sigma_is_known = match sigma {
-        None => true,
-        Some(sigma) => sigma.is_some() && (is_forward(step) || sigma == Some(Sigma::Sigmoid)),
-    };
-    let known = [
-        &GATHER,
-        &GATHER_BYTES,
-        &ONE_HOT,
-        &MATMUL,
-        &OUTER_PRODUCT,
-        &DENSE_FORWARD,
-        &DENSE_FORWARD_ERROR,
-        &BACKPROPAGATE_ERROR,
-        &OUTER_PRODUCT_UPDATE,
-    ];
-    different && sigma_is_known && known.into_iter().any(|kernel| is(step, kernel))
-}
-
-/// Whether weights may lie in panels: only layers forward and their descent use them. So it is for
-/// the first layer, whose weights are those that no error is propagated through.
-pub fn fits_panels(plans: &[Plan], matrix: &Matrix) -> bool {
-    let mut forward = false;
-    let fits = plans.iter().flat_map(known).all(|step| {
-        step.operands.iter().enumerate().filter(|(_, other)| other.name == matrix.name).all(|(i, other)| {
-            let is_weight =
-                is_known(step) && ((is_forward(step) && i == 1) || (is(step, &OUTER_PRODUCT_UPDATE) && i == 2));
-            forward |= is_weight && is_forward(step);
-            is_weight && other.shape() == matrix.shape()
-        })
-    });
-    forward && fits
-}
-
-/// Matrices that are looked through for zeros: inputs that a plan gathers and a layer with its
-/// weights in panels reads.
-#[derive(Default, Debug)]
-pub struct Sparse {
+/// Makes the steps of several plans ready.
+pub struct Loader<'p> {
+    plans: &'p [Plan],
+    width: Width,
+    /// Names of the matrices whose nonzero entries are listed: inputs that a plan gathers and a layer with its
+    /// weights in panels reads.
     names: Vec<Arc<str>>,
-    pub nonzeros: Vec<Nonzeros>,
+    plan: Option<&'p Plan>,
 }
 
-impl Sparse {
-    pub fn find(&mut self, plans: &[Plan]) -> Result<()> {
+impl<'p> Loader<'p> {
+    /// A loader of plans, and the lists of nonzero entries.
+    pub fn new(plans: &'p [Plan], width: Width) -> Result<(Self, Vec<Nonzeros>)> {
+        let mut loader = Loader { plans, width, names: Vec::new(), plan: None };
+        let mut nonzeros: Vec<Nonzeros> = Vec::new();
         for plan in plans {
-            for step in known(plan).filter(|step| is_forward(step) && fits_panels(plans, &step.operands[1])) {
+            for step in known(plan).filter(|step| has_role(step, Role::Forward)) {
                 let x = &step.operands[0];
-                let gathered = |step: &Step| is(step, &GATHER) || is(step, &GATHER_BYTES);
                 let mut writers =
                     plans.iter().flat_map(known).filter(|step| step.outputs().any(|out| out.name == x.name));
-                if !known(plan).any(|step| gathered(step) && step.output().name == x.name) || !writers.all(gathered) {
+                let gathered = known(plan).any(|step| gathers(step, x));
+                if !loader.fits_panels(&step.operands[1]) || !gathered || !writers.all(|step| gathers(step, x)) {
                     continue;
                 }
-                let at = self.names.iter().position(|name| *name == x.name).unwrap_or_else(|| {
-                    self.names.push(Arc::clone(&x.name));
-                    self.nonzeros.push(Nonzeros::default());
-                    self.names.len() - 1
+                let at = loader.names.iter().position(|name| *name == x.name).unwrap_or_else(|| {
+                    loader.names.push(Arc::clone(&x.name));
+                    nonzeros.push(Nonzeros::default());
+                    loader.names.len() - 1
                 });
-                self.nonzeros[at].make_room(x.rows, x.cols)?;
+                nonzeros[at].make_room(x.rows, x.cols)?;
             }
         }
-        Ok(())
+        Ok((loader, nonzeros))
     }
 
-    /// Where `matrix`, which `plan` reads or gathers, is looked through.
-    fn of(&self, plan: &Plan, matrix: &Matrix) -> Option<usize> {
-        let gathered =
-            known(plan).any(|step| (is(step, &GATHER) || is(step, &GATHER_BYTES)) && step.output().name == matrix.name);
+    /// True where weights may lie in panels: only layers forward and their update use them. So it is for
+    /// the first layer, whose weights are those that no error is propagated through.
+    fn fits_panels(&self, matrix: &Matrix) -> bool {
+        let mut forward = false;
+        let fits = self.plans.iter().flat_map(known).all(|step| {
+            let uses = step.operands.iter().enumerate().filter(|(_, other)| other.name == matrix.name);
+            uses.into_iter().all(|(i, other)| {
+                let is_weight = row(step).is_some_and(|row| row.weights == Some(i));
+                forward |= is_weight && has_role(step, Role::Forward);
+                is_weight && other.shape() == matrix.shape()
+            })
+        });
+        forward && fits
+    }
+
+    /// The weights that decide the layout of an operand: its own for weights, those that it is the state of, or none.
+    fn weights_of<'s>(step: &'s Step, operand: usize) -> Option<&'s Matrix> {
+        let weights = row(step)?.weights?;
+        let fixed = step.kernel.bindings.len();
+        // State stands beside each stateful parameter in turn, w first.
+        let is_state = operand >= fixed && (operand - fixed).is_multiple_of(step.kernel.stateful.len().max(1));
+        (operand == weights || is_state).then(|| &step.operands[weights])
+    }
+
+    /// Makes one step of a plan ready.
+    pub fn load(&mut self, plan: &'p Plan, step: &Step, store: &mut Store) -> Result<Box<dyn Run>> {
+        self.plan = Some(plan);
+        let mut at = Vec::with_capacity(step.operands.len());
+        for (i, matrix) in step.operands.iter().enumerate() {
+            let in_panels = Self::weights_of(step, i).is_some_and(|weights| self.fits_panels(weights));
+            at.push(store.make_room(matrix, in_panels.then_some(self.width))?);
+        }
+        match row(step) {
+            Some(row) => Ok((row.load)(self, step, &at)),
+            None => twin(step, &at),
+        }
+    }
+
+    /// The list of the nonzero entries of a matrix, which the plan in hand reads or gathers.
+    fn nonzeros(&self, matrix: &Matrix) -> Option<usize> {
+        let gathered = self.plan.is_some_and(|plan| known(plan).any(|step| gathers(step, matrix)));
         self.names.iter().position(|name| gathered && *name == matrix.name)
     }
 }
 
-/// Makes one step of `plan` ready.
-pub fn load(
-    plans: &[Plan],
-    plan: &Plan,
-    step: &Step,
-    store: &mut Store,
-    sparse: &Sparse,
-    width: Width,
-) -> Result<LoadedStep> {
-    let mut at = [0; 6];
-    for (at, matrix) in at.iter_mut().zip(&step.operands) {
-        *at = store.make_room(matrix, fits_panels(plans, matrix).then_some(width))?;
+fn gathers(step: &Step, matrix: &Matrix) -> bool {
+    has_role(step, Role::Gathers) && step.output().name == matrix.name
+}
+
+/// A primitive step by its twin.
+///
+/// # Errors
+/// A fused step, which has none.
+pub fn twin(step: &Step, at: &[usize]) -> Result<Box<dyn Run>> {
+    match step.kernel.specification {
+        Specification::Twin { compute, .. } => Ok(Box::new(Twin::new(compute, step, at))),
+        _ => bail!("{} is fused, but does not say what it replaces", step.kernel.name),
     }
-    let extents = || {
-        let (_, extents) = step.product().expect("fused kernels are products");
-        Extents { rows: extents.rows, cols: extents.cols, inner: extents.inner }
+}
+
+/// A step of this kernel has what its row in the kernel table names: the recorder and the fuser made sure of it.
+const RECORDED: &str = "a recorded step has what its kernel needs";
+
+fn extents(step: &Step) -> Extents {
+    step.multiplies.expect(RECORDED).1
+}
+
+fn gather(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    gathering(loader, step, at, 1.0)
+}
+
+fn gather_bytes(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    gathering(loader, step, at, step.params::<GatherBytesParams>().scale)
+}
+
+fn gathering(loader: &Loader<'_>, step: &Step, at: &[usize], scale: f32) -> Box<dyn Run> {
+    let nonzeros = loader.nonzeros(step.output());
+    Box::new(Gather { order: at[0], inputs: at[1], a: at[2], shape: step.output().shape(), scale, nonzeros })
+}
+
+fn one_hot(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    Box::new(OneHot { order: at[0], labels: at[1], y: at[2], shape: step.output().shape() })
+}
+
+fn matmul(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    Box::new(Matmul { x: at[0], y: at[1], z: at[2], extents: extents(step), params: step.params() })
+}
+
+fn outer_product(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    Box::new(OuterProduct { delta: at[0], a: at[1], nabla_w: at[2], extents: extents(step) })
+}
+
+fn forward(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    let nonzeros = loader.nonzeros(&step.operands[0]);
+    // y, a and δ, where the layer is the output layer.
+    let (a, error) = match at[3..] {
+        [a] => (a, None),
+        [desired, a, delta] => (a, Some((desired, delta, step.snippets.cost.expect(RECORDED)))),
+        _ => unreachable!("a layer forward has four operands, or six"),
     };
-    let shape = step.output().shape();
-    if !is_known(step) {
-        let Specification::Twin(compute) = step.kernel.specification else {
-            bail!("{} is fused, but does not say what it replaces", step.kernel.name);
-        };
-        return Ok(LoadedStep::Twin(Twin::new(compute, step, &at)));
-    }
-    Ok(match at {
-        [order, inputs, a, ..] if is(step, &GATHER) || is(step, &GATHER_BYTES) => {
-            let scale = if is(step, &GATHER_BYTES) { float_parameter(step, "scale") } else { 1.0 };
-            let nonzeros = sparse.of(plan, step.output());
-            LoadedStep::Gather { order, inputs, a, shape, scale, nonzeros }
-        }
-        [order, labels, y, ..] if is(step, &ONE_HOT) => LoadedStep::OneHot { order, labels, y, shape },
-        [x, y, z, ..] if is(step, &MATMUL) => {
-            let p: MatmulParams = bytemuck::pod_read_unaligned(&step.params);
-            LoadedStep::Matmul(Matmul::new(x, y, z, p))
-        }
-        [delta, a, nabla_w, ..] if is(step, &OUTER_PRODUCT) => {
-            let p: OuterProductParams = bytemuck::pod_read_unaligned(&step.params);
-            let (rows, cols, inner) = (p.delta_cols as usize, p.a_cols as usize, p.examples as usize);
-            LoadedStep::OuterProduct(OuterProduct { delta, a, nabla_w, extents: Extents { rows, cols, inner } })
-        }
-        [x, w, b, a, ..] if is(step, &DENSE_FORWARD) => {
-            let nonzeros = sparse.of(plan, &step.operands[0]);
-            LoadedStep::Forward(Forward { x, w, b, a, sigma: sigma(step)?, error: None, extents: extents(), nonzeros })
-        }
-        [x, w, b, desired, a, delta] if is(step, &DENSE_FORWARD_ERROR) => {
-            let cost = step.snippets.cost.expect("a step of this kernel has a cost");
-            let nonzeros = sparse.of(plan, &step.operands[0]);
-            LoadedStep::Forward(Forward {
-                x,
-                w,
-                b,
-                a,
-                sigma: sigma(step)?,
-                error: Some((desired, delta, cost)),
-                extents: extents(),
-                nonzeros,
-            })
-        }
-        [next, w, a, delta, ..] if is(step, &BACKPROPAGATE_ERROR) => {
-            LoadedStep::Backpropagate(Backpropagate { next, w, a, delta, extents: extents() })
-        }
-        [delta, a, w, b, ..] => {
-            let examples = step.operands[0].rows;
-            let layer = (step.operands[0].cols, step.operands[1].cols);
-            LoadedStep::Descend(Descend {
-                delta,
-                a,
-                w,
-                b,
-                examples,
-                layer,
-                nonzeros: sparse.of(plan, &step.operands[1]),
-            })
-        }
+    Box::new(Forward {
+        x: at[0],
+        w: at[1],
+        b: at[2],
+        a,
+        activation: step.snippets.activation.expect(RECORDED),
+        error,
+        extents: extents(step),
+        nonzeros,
     })
 }
 
-fn sigma(step: &Step) -> Result<Sigma> {
-    step.snippets.activation.and_then(Sigma::of).context("a layer without a σ that is known")
+fn backpropagate_error(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    let activation = step.snippets.activation.expect(RECORDED);
+    Box::new(BackpropagateError { next: at[0], w: at[1], a: at[2], delta: at[3], activation, extents: extents(step) })
 }
 
-/// A parameter of a kernel, by its name.
-fn float_parameter(step: &Step, name: &str) -> f32 {
-    let field = step.kernel.params.iter().find(|field| field.name == name).expect("a parameter of this kernel");
-    bytemuck::pod_read_unaligned(&step.params[field.offset..][..size_of::<f32>()])
-}
-
-impl LoadedStep {
-    /// The product that the step is, if it is one.
-    pub fn extents(&self) -> Option<Extents> {
-        match self {
-            LoadedStep::Gather { .. } | LoadedStep::OneHot { .. } | LoadedStep::Twin(_) => None,
-            LoadedStep::Forward(step) => Some(step.extents),
-            LoadedStep::Backpropagate(step) => Some(step.extents),
-            LoadedStep::Descend(step) => Some(step.extents()),
-            LoadedStep::Matmul(step) => Some(step.extents),
-            LoadedStep::OuterProduct(step) => Some(step.extents),
-        }
-    }
-
-    /// Entries of the left factor, if the step packs it.
-    pub fn packed(&self) -> usize {
-        match self {
-            LoadedStep::Descend(step) => step.examples * step.layer.0.max(step.layer.1),
-            LoadedStep::Matmul(step) => step.extents.rows * step.extents.inner,
-            LoadedStep::OuterProduct(step) => step.extents.rows * step.extents.inner,
-            _ => 0,
-        }
-    }
-
-    /// Rows of a panel that the step packs, at most.
-    pub fn block(&self) -> usize {
-        self.extents().map_or(0, |extents| extents.inner.min(BLOCK))
-    }
-
-    #[inline]
-    pub fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
-        let first = mini_batch.first as usize;
-        match self {
-            &LoadedStep::Gather { order, inputs, a, shape: (rows, cols), scale, nonzeros } => {
-                let [order, inputs, a] = store.get([order, inputs, a]);
-                let inputs = match inputs {
-                    Numbers::F32(values) => Inputs::Floats(values),
-                    Numbers::Bytes(values) => Inputs::Bytes { values, scale },
-                    other => panic!("inputs expected in {other:?}"),
-                };
-                let nonzeros = nonzeros.map(|at| &mut workshop.nonzeros[at]);
-                let (order, a) = (&order.u32s()[first..], a.f32s(rows * cols));
-                workshop.arch.dispatch(Gather { order, inputs, a, cols, nonzeros });
-            }
-            &LoadedStep::OneHot { order, labels, y, shape: (rows, cols) } => {
-                let [order, labels, y] = store.get([order, labels, y]);
-                one_hot(&order.u32s()[first..], labels.u32s(), y.f32s(rows * cols), cols);
-            }
-            LoadedStep::Forward(step) => step.run(store, workshop),
-            LoadedStep::Backpropagate(step) => step.run(store, workshop),
-            LoadedStep::Descend(step) => step.run(store, workshop, mini_batch.eta),
-            LoadedStep::Matmul(step) => step.run(store, workshop),
-            LoadedStep::OuterProduct(step) => step.run(store, workshop),
-            LoadedStep::Twin(step) => step.run(store, mini_batch),
-        }
-    }
+fn outer_product_update(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    // The parameters, then their states in turn.
+    let of = |parameter: usize| at[2..].iter().copied().skip(parameter).step_by(2).collect();
+    Box::new(OuterProductUpdate {
+        delta: at[0],
+        a: at[1],
+        w: of(0),
+        b: of(1),
+        optimizer: step.snippets.optimizer.expect(RECORDED),
+        examples: step.operands[0].rows,
+        layer: (step.operands[0].cols, step.operands[1].cols),
+        nonzeros: loader.nonzeros(&step.operands[1]),
+    })
 }

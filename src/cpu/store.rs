@@ -7,10 +7,9 @@ use anyhow::{Context, Result};
 use bytemuck::Pod;
 
 use super::panels::{Line, Width, from_columns, to_columns};
-use crate::kernel::Operand;
+use crate::kernel::{Element, Matrix, Operand};
 use crate::network::reserve;
 use crate::plan::executor::check_place;
-use crate::plan::{Element, Matrix};
 
 /// The matrices, by index.
 #[derive(Default, Debug)]
@@ -35,7 +34,7 @@ pub struct Panels {
     shape: (usize, usize),
     width: Width,
     lines: Vec<Line>,
-    /// Whether all weights are known to be finite, or known not to be.
+    /// True where all weights are known to be finite, false where they are known not to be.
     pub finite: Option<bool>,
 }
 
@@ -136,7 +135,27 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Takes two matrices out for the time of `with`, so that others can be written beside them.
+    pub fn lend<T>(&mut self, indices: [usize; 2], with: impl FnOnce(&mut Store, [&mut Numbers; 2]) -> T) -> T {
+        let mut lent = indices.map(|index| std::mem::replace(&mut self.numbers[index], Numbers::Bytes(Vec::new())));
+        let result = with(self, lent.each_mut());
+        for (index, numbers) in indices.into_iter().zip(lent) {
+            self.numbers[index] = numbers;
+        }
+        result
+    }
+}
+
 impl Numbers {
+    /// The entries in panels, those of the padding included.
+    pub fn panels(&mut self) -> &mut [f32] {
+        match self {
+            Numbers::Panels(panels) => panels.values_mut(),
+            other => panic!("panels expected in {other:?}"),
+        }
+    }
+
     /// The first `len` entries, row by row.
     pub fn f32s(&mut self, len: usize) -> &mut [f32] {
         match self {
@@ -152,7 +171,7 @@ impl Numbers {
         }
     }
 
-    pub fn lend(&self, len: usize) -> Operand<'_> {
+    pub fn read(&self, len: usize) -> Operand<'_> {
         match self {
             Numbers::F32(values) => Operand::F32(&values[..len]),
             Numbers::U32(values) => Operand::U32(&values[..len]),
@@ -161,7 +180,7 @@ impl Numbers {
         }
     }
 
-    pub fn lend_mut(&mut self, len: usize) -> Operand<'_> {
+    pub fn write(&mut self, len: usize) -> Operand<'_> {
         match self {
             Numbers::F32(values) => Operand::F32Mut(&mut values[..len]),
             Numbers::U32(values) => Operand::U32Mut(&mut values[..len]),

@@ -1,10 +1,11 @@
 //! A step by the twin of its kernel.
 
+use super::steps::{Run, Workshop};
 use super::store::{Numbers, Store};
-use crate::kernel::{Access, Call, MiniBatch};
-use crate::plan::{Snippets, Step};
+use crate::kernel::{Access, Call, Invocation, MiniBatch, Snippets};
+use crate::plan::Step;
 
-/// A twin and what it is called with.
+/// A twin and its arguments.
 #[derive(Debug)]
 pub struct Twin {
     compute: fn(&mut Call<'_>),
@@ -24,32 +25,33 @@ struct Operand {
 impl Twin {
     /// `at` are the indices of the operands in the store.
     pub fn new(compute: fn(&mut Call<'_>), step: &Step, at: &[usize]) -> Self {
-        let operands = step.operands.iter().zip(step.kernel.bindings).zip(at);
-        let operands =
-            operands.map(|((matrix, binding), &at)| Operand { matrix: at, len: matrix.len(), access: binding.access });
-        Twin { compute, params: step.params.clone(), snippets: step.snippets, operands: operands.collect() }
+        let operand = |((matrix, binding), &at): ((&crate::kernel::Matrix, crate::kernel::Binding), &usize)| Operand {
+            matrix: at,
+            len: matrix.len(),
+            access: binding.access,
+        };
+        let operands = step.bound().zip(at).map(operand).collect();
+        Twin { compute, params: step.params.clone(), snippets: step.snippets, operands }
     }
+}
 
-    pub fn run(&self, store: &mut Store, mini_batch: MiniBatch) {
+impl Run for Twin {
+    fn run(&self, store: &mut Store, _: &mut Workshop, mini_batch: MiniBatch) {
         let numbers = &mut store.numbers;
         // What is written leaves the store for the time of the call, so that the rest can be lent.
         let mut written: Vec<Numbers> = Vec::with_capacity(1);
-        for operand in self.operands.iter().filter(|o| o.access == Access::ReadWrite) {
+        for operand in self.operands.iter().filter(|operand| operand.access.writes()) {
             written.push(std::mem::replace(&mut numbers[operand.matrix], Numbers::Bytes(Vec::new())));
         }
         let mut outputs = written.iter_mut();
         let operands = self.operands.iter().map(|operand| match operand.access {
-            Access::Read => numbers[operand.matrix].lend(operand.len),
-            Access::ReadWrite => outputs.next().expect("one for each written operand").lend_mut(operand.len),
+            Access::Read => numbers[operand.matrix].read(operand.len),
+            Access::Write | Access::Update => outputs.next().expect("one for each written operand").write(operand.len),
         });
-        (self.compute)(&mut Call {
-            params: &self.params,
-            mini_batch,
-            snippets: self.snippets,
-            threads: 1,
-            operands: operands.collect(),
-        });
-        for operand in self.operands.iter().filter(|o| o.access == Access::ReadWrite).rev() {
+        let operands = operands.collect();
+        let invocation = Invocation { params: &self.params, mini_batch, snippets: self.snippets };
+        (self.compute)(&mut Call { invocation, operands });
+        for operand in self.operands.iter().filter(|operand| operand.access.writes()).rev() {
             numbers[operand.matrix] = written.pop().expect("one for each written operand");
         }
     }

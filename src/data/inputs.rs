@@ -70,7 +70,7 @@ impl Default for Picked {
 
 impl Inputs {
     /// Number of inputs of all examples together.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Inputs::Bytes { values, .. } => values.len(),
             Inputs::Floats(values) => values.len(),
@@ -115,7 +115,7 @@ impl Inputs {
     }
 
     /// Inputs in memory, of what was picked from these.
-    pub(super) fn of_picked(&self, picked: Picked) -> Inputs {
+    pub(crate) fn of_picked(&self, picked: Picked) -> Inputs {
         match picked {
             Picked::Bytes(values) => Inputs::Bytes { values, scale: self.byte_scale().unwrap_or(1.0) },
             Picked::Floats(values) => Inputs::Floats(values),

@@ -53,7 +53,7 @@ impl Dataset {
     ///
     /// # Errors
     /// No examples, no features, as many inputs as the product of both not given, an input that is
-    /// NaN or infinite, or a label past [`MAX_CLASSES`].
+    /// NaN or infinite, or a label of 65,536 or more.
     pub fn new(inputs: Inputs, features: usize, labels: Vec<u32>) -> Result<Self> {
         Self::with_targets(inputs, features, Targets::Classes(labels))
     }

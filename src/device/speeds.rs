@@ -1,137 +1,68 @@
-//! How fast each device trained each network, remembered on disk: a cache that may be deleted at any
-//! time, and is ignored where it makes no sense.
+//! Speeds: how fast each device trained each network, remembered on disk.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
 
 use crate::gpu::Tuning;
 use crate::plan::executor::DeviceDescription;
-use crate::system::cache::{cache_folder, change, device_key, read};
+use crate::system::remembered::Remembered;
 
 /// Steps of gradient descent per second, by what was trained.
 pub type SpeedsByWork = BTreeMap<String, f64>;
 
-/// Every device's speeds, as the file holds them.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize, Debug)]
-struct Contents {
-    devices: BTreeMap<String, SpeedsByWork>,
-}
+/// The name of the table in its file.
+const TABLE: &str = "devices";
 
 /// The speeds that are remembered.
 #[derive(Debug)]
-pub struct Speeds {
-    /// `None` where nothing is to be remembered.
-    path: Option<PathBuf>,
-    known: Contents,
-}
+pub struct Speeds(Remembered<f64>);
 
 impl Speeds {
-    /// What is remembered: nothing without tuning or where it is done again, or where there is no
-    /// folder for caches or its file is damaged.
+    /// Opens the file in the cache folder.
     pub fn open(tuning: Tuning) -> Self {
-        match tuning {
-            Tuning::Off => Speeds { path: None, known: Contents::default() },
-            Tuning::Again => Speeds { path: file(), known: Contents::default() },
-            Tuning::Remembered => Speeds::at(file()),
-        }
+        Speeds(Remembered::open(tuning, "speeds.json", TABLE))
     }
 
-    pub(super) fn at(path: Option<PathBuf>) -> Self {
-        Speeds { known: path.as_deref().map(read).unwrap_or_default(), path }
+    #[cfg(test)]
+    pub(super) fn at(path: std::path::PathBuf) -> Self {
+        Speeds(Remembered::at(Some(path), TABLE))
     }
 
-    /// Everything that is remembered of a device.
+    /// Returns everything that is remembered of a device.
     pub fn of(&self, device: &DeviceDescription) -> SpeedsByWork {
-        self.known.devices.get(&device_key(device)).cloned().unwrap_or_default()
+        self.0.of(&device.cache_key())
     }
 
-    /// How fast a device does some work, if that is remembered.
+    /// Returns the speed of a device at some work, if that is remembered.
     pub fn get(&self, device: &DeviceDescription, work: &str) -> Option<f64> {
-        let speed = self.known.devices.get(&device_key(device))?.get(work).copied();
-        speed.filter(|speed| speed.is_finite() && *speed > 0.0)
+        self.0.get(&device.cache_key(), work).copied().filter(|speed| speed.is_finite() && *speed > 0.0)
     }
 
-    /// Remembers how fast a device does some work, beside what other runs have remembered since. What
-    /// cannot be written is measured again another time.
+    /// Remembers the speed of a device at some work. What cannot be written is measured again another time.
     pub fn remember(&mut self, device: &DeviceDescription, work: &str, steps_per_second: f64) {
-        let Some(path) = &self.path else { return };
-        let remember = |known: &mut Contents| {
-            known.devices.entry(device_key(device)).or_default().insert(work.to_string(), steps_per_second);
-        };
-        remember(&mut self.known);
-        let _ = change(path, remember);
+        let _ = self.0.remember(&device.cache_key(), &[(work.to_string(), steps_per_second)].into());
     }
-}
-
-fn file() -> Option<PathBuf> {
-    Some(cache_folder()?.join("speeds.json"))
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    fn device(driver: &str) -> DeviceDescription {
-        let (backend, driver) = (Some("vulkan".into()), Some(driver.into()));
-        DeviceDescription { kind: "gpu", name: "adapter".into(), backend, driver, software: false }
-    }
-
     #[test]
-    fn speeds_are_remembered_by_device_driver_and_work() {
+    fn speeds_are_remembered_by_driver_and_impossible_ones_are_not_believed() {
+        let device = |driver: &str| DeviceDescription {
+            kind: "gpu",
+            name: "adapter".into(),
+            backend: Some("vulkan".into()),
+            driver: Some(driver.into()),
+            software: false,
+        };
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("deep").join("speeds.json");
-        let mut speeds = Speeds::at(Some(path.clone()));
-        assert_eq!(speeds.get(&device("1"), "64-10"), None);
+        let mut speeds = Speeds::at(folder.path().join("speeds.json"));
         speeds.remember(&device("1"), "64-10", 100.0);
-        // Another run, which began when there was nothing yet.
-        let mut other = Speeds { path: Some(path.clone()), known: Contents::default() };
-        other.remember(&device("2"), "64-10", 200.0);
-        let again = Speeds::at(Some(path));
+        speeds.remember(&device("1"), "64-30-10", -1.0);
+        let again = Speeds::at(folder.path().join("speeds.json"));
         assert_eq!(again.get(&device("1"), "64-10"), Some(100.0));
-        assert_eq!(again.get(&device("2"), "64-10"), Some(200.0));
-        assert_eq!(again.get(&device("2"), "64-30-10"), None);
-    }
-
-    #[test]
-    fn a_damaged_or_hopeless_file_is_as_good_as_none() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("speeds.json");
-        for damaged in ["", "{", "[]", "{\"devices\": 7}", "\u{0}"] {
-            std::fs::write(&path, damaged).expect("written");
-            let mut speeds = Speeds::at(Some(path.clone()));
-            assert_eq!(speeds.of(&device("1")), SpeedsByWork::new(), "{damaged:?}");
-            speeds.remember(&device("1"), "64-10", 100.0);
-            assert_eq!(Speeds::at(Some(path.clone())).get(&device("1"), "64-10"), Some(100.0));
-        }
-        // A folder that cannot be made: a file is in the way.
-        let mut speeds = Speeds::at(Some(path.join("below a file").join("speeds.json")));
-        speeds.remember(&device("1"), "64-10", 100.0);
-        assert_eq!(speeds.get(&device("1"), "64-10"), Some(100.0));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// Whatever is in the file, what is remembered after it comes back.
-        #[test]
-        fn any_file_can_be_read_and_replaced(
-            bytes in prop::collection::vec(any::<u8>(), 0..60),
-            text in "[{}\\[\\]\",:a-z0-9.-]{0,40}",
-            speed in 1e-3f64..1e12,
-        ) {
-            let folder = tempfile::tempdir().expect("a folder");
-            let path = folder.path().join("speeds.json");
-            for contents in [bytes, format!("{{\"devices\": {text}}}").into(), format!("{{\"devices\": {{{text}}}}}").into()] {
-                std::fs::write(&path, contents).expect("written");
-                let mut speeds = Speeds::at(Some(path.clone()));
-                let _ = (speeds.of(&device("1")), speeds.get(&device("1"), "64-10"));
-                speeds.remember(&device("1"), "64-10", speed);
-                prop_assert_eq!(Speeds::at(Some(path.clone())).get(&device("1"), "64-10"), Some(speed));
-            }
-        }
+        assert_eq!(again.get(&device("1"), "64-30-10"), None);
+        assert_eq!(again.get(&device("2"), "64-10"), None);
     }
 }

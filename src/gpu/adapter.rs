@@ -1,36 +1,38 @@
-//! The adapters of this machine, and what each can do.
+//! The adapters of this machine, and their capabilities.
 
 use std::collections::HashMap;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::abilities::Abilities;
-use super::tuning_file::TuningFile;
-use super::{Gpu, GpuOptions, Tuning};
+use super::capabilities::Capabilities;
+use super::choices::Choices;
+use super::context::GpuContext;
+use super::executor::Gpu;
+use super::options::{GpuOptions, Tuning};
 use crate::kernel::product::{ALWAYS, Precision, Variant};
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
 use crate::plan::executor::DeviceDescription;
 use crate::rewrite::fuse::KernelSet;
 
-/// A GPU, or a program that stands in for one.
+/// A GPU, or a software implementation of one.
 #[derive(Debug)]
 pub struct Adapter {
     adapter: wgpu::Adapter,
     description: DeviceDescription,
     device_type: wgpu::DeviceType,
-    abilities: Abilities,
+    capabilities: Capabilities,
 }
 
-/// Every adapter of this machine, hardware before software, and of each kind in the order in
-/// which the drivers name them. Of several with one name, the second is `NAME (2)`.
+/// Returns every adapter of this machine, hardware before software, and within each kind in the order of
+/// the drivers. Of several with one name, the second is `NAME (2)`.
 ///
 /// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`, `gl`) and
-/// `WGPU_ADAPTER_NAME` (a part of a name) restrict the list.
+/// `WGPU_ADAPTER_NAME` (part of a name) restrict the list.
 pub fn adapters() -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY | wgpu::Backends::GL;
-    // An empty variable is as good as none.
+    // An empty variable counts as unset.
     let restricted = std::env::var_os("WGPU_BACKEND").is_some_and(|backend| !backend.is_empty());
     let descriptor = if restricted { descriptor.with_env() } else { descriptor };
     let backends = descriptor.backends;
@@ -78,16 +80,16 @@ impl Adapter {
             driver: Some(driver.trim().to_string()),
             software: info.device_type == wgpu::DeviceType::Cpu || is_software(&info.name),
         };
-        let abilities = Abilities::of(&adapter);
-        Adapter { adapter, description, device_type: info.device_type, abilities }
+        let capabilities = Capabilities::of(&adapter);
+        Adapter { adapter, description, device_type: info.device_type, capabilities }
     }
 
-    /// Name, backend and driver.
+    /// Returns name, backend and driver.
     pub fn description(&self) -> &DeviceDescription {
         &self.description
     }
 
-    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    /// Returns `discrete`, `integrated`, `virtual`, `software` or `other`.
     pub fn kind(&self) -> &'static str {
         match self.device_type {
             _ if self.description.software => "software",
@@ -99,34 +101,34 @@ impl Adapter {
         }
     }
 
-    /// The largest matrix the adapter holds, in bytes.
+    /// Returns the size of the largest matrix that the adapter holds, in bytes.
     pub fn largest_matrix(&self) -> u64 {
         let limits = self.adapter.limits();
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
-    /// The most invocations in a work group.
+    /// Returns the limit on invocations in a work group.
     pub fn largest_work_group(&self) -> u32 {
         self.adapter.limits().max_compute_invocations_per_workgroup
     }
 
-    /// Whether products can be computed by this strategy from factors of this precision.
+    /// Returns whether the adapter can run a product strategy in this precision.
     pub fn supports(&self, variant: &Variant, precision: Precision) -> bool {
-        self.abilities.supports(variant, precision)
+        self.capabilities.supports(variant, precision)
     }
 
-    /// Whether the factors of products can have this precision.
+    /// Returns whether the adapter supports this precision of products.
     pub fn has(&self, precision: Precision) -> bool {
-        self.abilities.has(precision)
+        self.capabilities.has(precision)
     }
 
-    /// How many invocations a loop in one work group may have here.
+    /// Returns the work group sizes that a training loop in one work group may have here.
     pub fn loop_lanes(&self) -> Vec<usize> {
         let most = self.largest_work_group() as usize;
         super::workgroup_loop::lanes(self.description.software).into_iter().filter(|&lanes| lanes <= most).collect()
     }
 
-    /// What the adapter has of what some kernels and options can use, for people.
+    /// Returns the optional capabilities that some kernels and options use, for people.
     pub fn capabilities(&self) -> Vec<String> {
         let named = [
             (wgpu::Features::SUBGROUP, "subgroups"),
@@ -135,21 +137,20 @@ impl Adapter {
         ];
         let features = self.adapter.features();
         let named = named.into_iter().filter(|(feature, _)| features.contains(*feature));
-        named.map(|(_, name)| name.to_string()).chain(self.abilities.describe()).collect()
+        named.map(|(_, name)| name.to_string()).chain(self.capabilities.describe()).collect()
     }
 
-    /// What earlier runs chose on this adapter by measuring, and why: lines for people.
+    /// Returns the choices that earlier runs made on this adapter by measurement: lines for people.
     pub fn remembered(&self) -> Vec<String> {
-        let choices = TuningFile::of(&self.description).map(|file| file.read()).unwrap_or_default();
-        choices.iter().map(|(name, choice)| format!("{name}: {choice}")).collect()
+        Choices::open(Tuning::Remembered, &self.description).remembered_lines()
     }
 
-    /// Whether `part` occurs in the adapter's name, in any case.
+    /// Returns whether `part` occurs in the adapter's name, ignoring case.
     pub fn is_named(&self, part: &str) -> bool {
         self.description.name.to_lowercase().contains(&part.to_lowercase())
     }
 
-    /// What the adapter lacks to run every kernel; empty if it can.
+    /// Returns the requirements of the kernels that the adapter does not meet; empty if it can run all.
     pub fn shortcomings(&self) -> Vec<String> {
         let flags = self.adapter.get_downlevel_capabilities().flags;
         shortcomings(&self.adapter.limits(), flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
@@ -186,25 +187,26 @@ impl Adapter {
         let wanted = wanted & self.adapter.features();
         let open = |features| self.request(features, &required_limits);
         let info = self.adapter.get_info();
-        let make =
-            |abilities, (device, queue)| Gpu::new(self.description.clone(), &info, abilities, options, device, queue);
-        let plain = || self.abilities.clone().without_cooperative();
-        if options.kernels == KernelSet::Primitive || !self.abilities.has_cooperative(precision) {
+        let make = |capabilities, (device, queue)| {
+            Gpu::new(GpuContext::new(device, queue, self.description.clone(), capabilities), &info, options)
+        };
+        let plain = || self.capabilities.clone().without_cooperative();
+        if options.kernels == KernelSet::Primitive || !self.capabilities.has_cooperative(precision) {
             return make(plain(), open(wanted)?);
         }
         match open(wanted | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
-            Ok(opened) => make(self.abilities.clone(), opened),
+            Ok(opened) => make(self.capabilities.clone(), opened),
             Err(error) if options.variant.is_some_and(|variant| variant.cooperative.is_some()) => Err(error),
-            // They are experimental: where they cannot be had, everything else still can.
+            // They are experimental: a device that fails to open with them works without.
             Err(error) => {
                 let mut gpu = make(plain(), open(wanted)?)?;
-                gpu.choices.note(format!("cooperative matrices are not used: {error:#}"));
+                gpu.note(format!("cooperative matrices are not used: {error:#}"));
                 Ok(gpu)
             }
         }
     }
 
-    /// A device with these features.
+    /// Requests a device with these features.
     fn request(&self, features: wgpu::Features, limits: &wgpu::Limits) -> Result<(wgpu::Device, wgpu::Queue)> {
         let experimental = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         #[allow(unsafe_code, reason = "the price of cooperative matrices")]
@@ -223,7 +225,7 @@ impl Adapter {
     }
 }
 
-/// The most work group memory that a kernel takes, in bytes.
+/// Returns the work group memory that a kernel needs at most, in bytes.
 fn shared_memory(kernel: &Kernel) -> u32 {
     match kernel.grid {
         _ if kernel.product.is_some() => ALWAYS.iter().map(|variant| variant.shared_memory).max().unwrap_or(0),
@@ -232,13 +234,13 @@ fn shared_memory(kernel: &Kernel) -> u32 {
     }
 }
 
-/// Software adapters that do not all say so themselves.
+/// Recognises software adapters by name: not all of them report their type.
 fn is_software(name: &str) -> bool {
     let name = name.to_lowercase();
     ["llvmpipe", "lavapipe", "swiftshader", "softpipe", "microsoft basic render"].iter().any(|part| name.contains(part))
 }
 
-/// What limits fall short of what the table of kernels needs.
+/// Returns the limits that are below the needs of the kernel table.
 fn shortcomings(limits: &wgpu::Limits, compute_shaders: bool) -> Vec<String> {
     if !compute_shaders {
         return vec!["it has no compute shaders".to_string()];
@@ -312,13 +314,13 @@ mod tests {
         );
     }
 
-    /// As a driver would have it that offers cooperative matrices and then makes no device with them.
+    /// Stands for a driver that offers cooperative matrices and then fails to open a device with them.
     #[test]
     fn cooperative_matrices_that_cannot_be_had_are_done_without() {
         let lacking =
             |adapter: &Adapter| !adapter.adapter.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         for mut adapter in adapters().into_iter().filter(lacking) {
-            adapter.abilities = adapter.abilities.clone().with_cooperative(8, Precision::Full);
+            adapter.capabilities = adapter.capabilities.clone().with_cooperative(8, Precision::Full);
             assert!(adapter.supports(&COOPERATIVE_8X8, Precision::Full));
             let gpu = adapter.open(GpuOptions::default()).expect("the adapter opens without");
             let told = gpu.choices();

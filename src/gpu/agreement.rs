@@ -1,54 +1,67 @@
-//! Whether a strategy that rests on experimental features computes what a plain one computes: without that
-//! it is never chosen.
+//! A check of strategies that rest on experimental features: one that computes something else than a plain
+//! strategy is never chosen.
 
 use anyhow::{Result, ensure};
 
-use super::Gpu;
+use super::context::GpuContext;
+use super::dispatcher::Dispatcher;
+use super::memory::DeviceMemory;
 use crate::kernel::{MiniBatch, Realization};
 use crate::plan::Step;
-use crate::plan::executor::Executor;
+use crate::verify::distance::count_beyond;
 
-impl Gpu {
-    /// Computes a product in two ways from the same numbers and compares what comes of it. What its matrices
-    /// held is lost.
-    ///
-    /// # Errors
-    /// Results that differ by more than the order of the terms explains, or a failing device.
-    pub(super) fn agree(&mut self, step: &Step, way: Realization, plain: Realization) -> Result<()> {
-        let (found, expected) = (self.results(step, way)?, self.results(step, plain)?);
-        let terms = step.product().map_or(1, |(_, extents)| extents.inner) as f64;
-        // Sums whose terms have magnitudes that add up to √inner at most, of results of the order of 1.
-        let tolerance = 8.0 * f64::from(f32::EPSILON) / 2.0 * (terms + 8.0);
-        // Written so that NaN is a difference.
-        let differ = |(found, expected): (&f32, &f32)| !matches!(f64::from(found - expected).abs(), difference if difference <= tolerance);
-        let wrong = found.iter().zip(&expected).filter(|&pair| differ(pair)).count();
-        ensure!(wrong == 0, "{wrong} of {} results are not those of {plain}", expected.len());
-        Ok(())
-    }
+/// Computes a product in two ways from the same numbers and compares the results. The contents of its
+/// matrices are lost.
+///
+/// # Errors
+/// Results that differ by more than the order of the terms explains, or a failing device.
+pub fn agree(
+    context: &GpuContext,
+    dispatcher: &mut Dispatcher,
+    memory: &DeviceMemory,
+    step: &Step,
+    way: Realization,
+    plain: Realization,
+) -> Result<()> {
+    let mut results = |way| results(context, dispatcher, memory, step, way);
+    let (found, expected) = (results(way)?, results(plain)?);
+    let terms = step.product().map_or(1, |(_, extents)| extents.inner) as f64;
+    // Sums whose terms have magnitudes that add up to √inner at most, of results of the order of 1.
+    let tolerance = 8.0 * f64::from(f32::EPSILON) / 2.0 * (terms + 8.0);
+    let wrong = count_beyond(&found, &expected, tolerance);
+    ensure!(wrong == 0, "{wrong} of {} results are not those of {plain}", expected.len());
+    Ok(())
+}
 
-    /// What a product writes when it is computed once, from numbers that are made up.
-    fn results(&mut self, step: &Step, realization: Realization) -> Result<Vec<f32>> {
-        let inner = step.product().map_or(1, |(_, extents)| extents.inner);
-        // A power of two: what is made up is the same in 16 bits, or nearly, and sums are of the order of 1.
-        let scales = [1.0, (-(inner as f32).log2() / 2.0).round().exp2()];
-        for (operand, matrix) in step.operands.iter().enumerate() {
-            let scale = scales.get(operand).copied().unwrap_or(1.0);
-            let values: Vec<f32> = (0..matrix.len()).map(|entry| scale * made_up(entry, operand)).collect();
-            self.write_bytes(matrix, bytemuck::cast_slice(&values))?;
-        }
-        let scope = self.faults.scope(&self.device);
-        let dispatches = self.dispatches(std::slice::from_ref(step), &[Some(realization)])?;
-        // A learning rate at which an update is the whole sum.
-        let mini_batch = MiniBatch { eta: inner as f32, count: 1, ..MiniBatch::default() };
-        let submission = self.submit_dispatches(&dispatches, &[mini_batch]);
-        scope.end()?;
-        self.wait(Some(submission))?;
-        let mut results = Vec::new();
-        for matrix in step.outputs() {
-            results.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&self.read_bytes(matrix)?));
-        }
-        Ok(results)
+/// Returns the results of a product that is computed once, from made-up numbers.
+fn results(
+    context: &GpuContext,
+    dispatcher: &mut Dispatcher,
+    memory: &DeviceMemory,
+    step: &Step,
+    realization: Realization,
+) -> Result<Vec<f32>> {
+    let inner = step.product().map_or(1, |(_, extents)| extents.inner);
+    // A power of two: the numbers are exact in 16 bits, or nearly, and sums are of the order of 1.
+    let scales = [1.0, (-(inner as f32).log2() / 2.0).round().exp2()];
+    for (operand, matrix) in step.operands.iter().enumerate() {
+        let scale = scales.get(operand).copied().unwrap_or(1.0);
+        let values: Vec<f32> = (0..matrix.len()).map(|entry| scale * made_up(entry, operand)).collect();
+        memory.write(matrix, 0, bytemuck::cast_slice(&values))?;
+        context.bound_staged()?;
     }
+    let dispatches = dispatcher.bind(memory, std::slice::from_ref(step), &[Some(realization)])?;
+    // A learning rate at which an update is the whole sum.
+    let mini_batch = MiniBatch { eta: inner as f32, count: 1, ..MiniBatch::default() };
+    let scope = context.scope();
+    let submission = dispatcher.submit(&dispatches, &[mini_batch]);
+    scope.end()?;
+    context.wait(Some(submission))?;
+    let mut results = Vec::new();
+    for matrix in step.outputs() {
+        results.extend(bytemuck::pod_collect_to_vec::<u8, f32>(&memory.read(matrix)?));
+    }
+    Ok(results)
 }
 
 /// A multiple of 1/64 between -1 and 1 that looks random: exact in 16 bits.

@@ -1,4 +1,4 @@
-//! Errors of the device, caught instead of left to panic.
+//! Errors of the device, caught before wgpu panics.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use crate::system::error::OutOfMemory;
 use crate::system::panics;
 
-/// What went wrong on a device outside of any scope: the first error counts.
+/// The first error on a device outside of any scope.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Option<String>>>);
 
@@ -19,7 +19,7 @@ impl Faults {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured.note(one_line(&error))));
         let lost = faults.clone();
         device.set_device_lost_callback(move |reason, message| {
-            // The device is also "lost" when it is dropped in good order.
+            // A device that is dropped is reported as lost, too.
             if reason != wgpu::DeviceLostReason::Destroyed {
                 lost.note(format!("the device was lost: {message}"));
             }
@@ -31,7 +31,10 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
     }
 
-    /// Fails if anything has gone wrong.
+    /// Checks that nothing has failed.
+    ///
+    /// # Errors
+    /// The first fault.
     pub fn check(&self) -> Result<()> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(fault) => bail!("the GPU failed: {fault}"),
@@ -39,7 +42,7 @@ impl Faults {
         }
     }
 
-    /// Catches every error that calls of this thread cause until [`Scope::end`].
+    /// Catches the errors that calls of this thread cause until [`Scope::end`].
     pub fn scope(&self, device: &wgpu::Device) -> Scope {
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -48,8 +51,8 @@ impl Faults {
     }
 }
 
-/// See [`Faults::scope`]. The fields are dropped in the order in which they are declared, and wgpu
-/// wants the scope that began last to end first.
+/// An error scope, see [`Faults::scope`]. Fields are dropped in the order of their declaration, and wgpu
+/// requires that the scope that began last ends first.
 #[derive(Debug)]
 pub struct Scope {
     memory: wgpu::ErrorScopeGuard,
@@ -58,7 +61,10 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Fails if a call failed.
+    /// Ends the scope.
+    ///
+    /// # Errors
+    /// The first error of a call within the scope.
     pub fn end(self) -> Result<()> {
         // The reverse of the order in which they began.
         let errors = [self.memory, self.internal, self.validation].map(|scope| pollster::block_on(scope.pop()));
@@ -72,15 +78,15 @@ impl Scope {
     }
 }
 
-/// wgpu explains over many lines; ours is one.
+/// Joins the lines of an error of wgpu.
 fn one_line(error: &wgpu::Error) -> String {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("; ")
 }
 
-/// Calls a function of wgpu that panics where it should fail: waiting for a device that is lost
-/// while we wait (a driver's watchdog, an unplugged GPU) is fatal to wgpu 30.
+/// Calls a function of wgpu that panics where it should return an error: losing a device while waiting
+/// for it (a driver's watchdog, an unplugged GPU) is fatal to wgpu 30.
 ///
 /// # Errors
 /// The message of the panic, which is not printed.

@@ -1,16 +1,16 @@
-//! Compute pipelines, made from rows of the kernel table and kept.
+//! Compute pipelines, made from rows of the kernel table and cached.
 
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use super::faults::Faults;
+use super::context::GpuContext;
 use super::pipeline_cache::PipelineCache;
-use crate::kernel::{Access, Grid, Kernel, MiniBatch, Realization};
+use crate::kernel::{Access, Binding, Grid, Kernel, MiniBatch, Realization};
 use crate::plan::Step;
 
-/// A kernel ready to be dispatched.
+/// A compiled kernel.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// The pipeline.
@@ -19,7 +19,7 @@ pub struct Pipeline {
     pub operands_layout: wgpu::BindGroupLayout,
 }
 
-/// Every pipeline of a device, each made once.
+/// The pipelines of a device, each made once.
 #[derive(Debug)]
 pub struct Pipelines {
     made: HashMap<String, Pipeline>,
@@ -27,7 +27,7 @@ pub struct Pipelines {
     cache: Option<PipelineCache>,
 }
 
-/// What pipelines are made with.
+/// Compiles pipelines.
 #[derive(Clone, Debug)]
 struct Maker {
     device: wgpu::Device,
@@ -37,7 +37,7 @@ struct Maker {
 }
 
 impl Pipelines {
-    /// No pipelines yet; `shader_checks` as in [`GpuOptions`](super::GpuOptions).
+    /// Makes an empty cache; `shader_checks` as in [`GpuOptions`](super::GpuOptions).
     pub fn new(device: &wgpu::Device, shader_checks: bool, cache: Option<PipelineCache>) -> Self {
         let mini_batch_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label: Some("mini-batch"),
@@ -53,22 +53,27 @@ impl Pipelines {
         Pipelines { made: HashMap::new(), maker, cache }
     }
 
-    /// The layout of group 1: the mini-batch, at a dynamic offset.
+    /// Returns the layout of group 1: the mini-batch, at a dynamic offset.
     pub fn mini_batch_layout(&self) -> &wgpu::BindGroupLayout {
         &self.maker.mini_batch_layout
     }
 
-    /// The pipeline of a kernel whose complete text is `source`; not kept. Errors go to the error
+    /// Compiles a kernel whose complete text is `source`; the pipeline is not cached. Errors go to the error
     /// scope of the caller.
     pub fn make_from(&self, kernel: &Kernel, grid: Grid, source: String) -> Pipeline {
-        self.maker.make(kernel, grid, source, kernel.name)
+        self.maker.make(kernel, kernel.bindings, grid, source, kernel.name)
     }
 
-    /// Makes the pipelines that steps lack, several at a time: drivers that compile at once take long.
+    /// Compiles the pipelines that steps lack, in parallel: some drivers take long for each.
     ///
     /// # Errors
     /// A pipeline that the device refuses.
-    pub fn prepare(&mut self, faults: &Faults, steps: &[Step], realizations: &[Option<Realization>]) -> Result<()> {
+    pub fn prepare(
+        &mut self,
+        context: &GpuContext,
+        steps: &[Step],
+        realizations: &[Option<Realization>],
+    ) -> Result<()> {
         let mut missing: BTreeMap<String, (&Step, Option<Realization>)> = BTreeMap::new();
         for (step, &realization) in steps.iter().zip(realizations) {
             let label = label(step, realization);
@@ -79,9 +84,10 @@ impl Pipelines {
         let maker = &self.maker;
         let make = |(label, (step, realization)): (String, (&Step, Option<Realization>))| {
             // An error scope sees the errors of its own thread alone.
-            let scope = faults.scope(&maker.device);
+            let scope = context.scope();
             let source = step.kernel.source(step.snippets, realization);
-            let pipeline = maker.make(step.kernel, step.kernel.grid(realization), source, &label);
+            let bindings = step.kernel.all_bindings(step.snippets);
+            let pipeline = maker.make(step.kernel, &bindings, step.kernel.grid(realization), source, &label);
             scope.end().with_context(|| format!("cannot compile {label}"))?;
             anyhow::Ok((label, pipeline))
         };
@@ -90,12 +96,12 @@ impl Pipelines {
         Ok(())
     }
 
-    /// The pipeline of a step that is prepared.
+    /// Returns the pipeline of a step that is prepared.
     pub fn get(&self, step: &Step, realization: Option<Realization>) -> Option<&Pipeline> {
         self.made.get(&label(step, realization))
     }
 
-    /// Keeps what was compiled for later runs.
+    /// Saves compiled pipelines for later runs.
     pub fn save(&mut self) {
         if let Some(cache) = &mut self.cache {
             cache.save();
@@ -103,17 +109,17 @@ impl Pipelines {
     }
 }
 
-/// The kernel, its snippets and its variant: what tells pipelines apart.
+/// Returns the key of a pipeline: the kernel, its snippets and its variant.
 fn label(step: &Step, realization: Option<Realization>) -> String {
     let kernel = step.kernel;
-    let activation = step.snippets.activation.filter(|_| kernel.uses_activation).map(|a| a.name);
-    let cost = step.snippets.cost.filter(|_| kernel.uses_cost).map(|c| c.name);
-    let realization = realization.map(|realization| realization.to_string());
-    [Some(kernel.name), activation, cost, realization.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    let mut parts = vec![kernel.name.to_string()];
+    parts.extend(step.snippets.only(kernel.snippets).names().map(ToString::to_string));
+    parts.extend(realization.map(|realization| realization.to_string()));
+    parts.join(" ")
 }
 
 impl Maker {
-    /// A shader module, with or without checks.
+    /// Compiles a shader module, with or without checks.
     fn compile(&self, source: String, label: &str) -> wgpu::ShaderModule {
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(source.into()) };
@@ -131,11 +137,11 @@ impl Maker {
         }
     }
 
-    fn make(&self, kernel: &Kernel, grid: Grid, source: String, label: &str) -> Pipeline {
+    fn make(&self, kernel: &Kernel, bindings: &[Binding], grid: Grid, source: String, label: &str) -> Pipeline {
         let device = &self.device;
         let module = self.compile(source, label);
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, false, None)];
-        for (number, binding) in (1..).zip(kernel.bindings) {
+        for (number, binding) in (1..).zip(bindings) {
             let ty = wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read };
             entries.push(entry(number, ty, false, None));
         }

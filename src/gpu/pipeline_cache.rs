@@ -1,4 +1,4 @@
-//! Compiled pipelines kept on disk, where the backend can.
+//! Compiled pipelines on disk, where the backend supports it.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::system::cache::{cache_folder, write_whole};
 
-/// The most bytes of a cache that is read.
+/// Size limit of a cache file; a larger one is ignored.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// The pipeline cache of an adapter, driver and version of this program.
@@ -14,15 +14,15 @@ const MAX_BYTES: u64 = 64 << 20;
 pub struct PipelineCache {
     cache: wgpu::PipelineCache,
     path: PathBuf,
-    /// The digest of what is on disk.
+    /// The digest of the file on disk.
     saved: Option<Digested>,
 }
 
 type Digested = [u8; 32];
 
 impl PipelineCache {
-    /// What is on disk for this adapter, or an empty cache; `None` where the device has no such cache,
-    /// or there is no folder for it.
+    /// Opens the cache of an adapter, empty if none is on disk; `None` where the device has no pipeline cache
+    /// or the system no cache folder.
     pub fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<Self> {
         if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
@@ -32,8 +32,8 @@ impl PipelineCache {
         let stored = read(&path);
         let saved = stored.as_ref().map(|data| digest(data));
         #[allow(unsafe_code, reason = "the price of a pipeline cache")]
-        // SAFETY: the bytes are what this function's counterpart got from the same driver: they begin
-        // with a digest of the rest, and wgpu checks adapter and driver besides.
+        // SAFETY: `save` got the bytes from the same driver: they begin with a digest of the rest, and wgpu
+        // checks adapter and driver as well.
         let cache = unsafe {
             device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
                 label: Some("pipelines"),
@@ -44,13 +44,12 @@ impl PipelineCache {
         Some(PipelineCache { cache, path, saved })
     }
 
-    /// What pipelines are made through.
+    /// Returns the cache that pipelines are compiled through.
     pub fn cache(&self) -> &wgpu::PipelineCache {
         &self.cache
     }
 
-    /// Writes the cache if it has grown. That it cannot be written is no failure: the next run compiles
-    /// again.
+    /// Writes the cache if it has changed. A failure is ignored: the next run compiles again.
     pub fn save(&mut self) {
         let Some(data) = self.cache.get_data() else { return };
         let digest = digest(&data);
@@ -67,7 +66,7 @@ fn digest(data: &[u8]) -> Digested {
     Sha256::digest(data).into()
 }
 
-/// The bytes of a cache, unless they are damaged.
+/// Reads the bytes of a cache, unless they are damaged.
 fn read(path: &std::path::Path) -> Option<Vec<u8>> {
     if std::fs::metadata(path).ok()?.len() > MAX_BYTES {
         return None;

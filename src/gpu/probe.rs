@@ -1,21 +1,21 @@
-//! Probes for faults of drivers that nothing reports.
+//! Probes for driver bugs that raise no error.
 
 use anyhow::{Context, Result};
 
-use super::Gpu;
+use super::context::GpuContext;
 
-/// Loops of this many iterations are right on every driver known. llvmpipe of Mesa 22 ends loops
+/// Iterations that a loop completes on every known driver. llvmpipe of Mesa 22 ends loops
 /// after 65,535 iterations, counted over all loops of an invocation, without an error.
 pub const LOOP_ITERATIONS_ALWAYS_RIGHT: usize = 65_535;
 
-/// Whether the device runs a loop of more iterations than that to its end.
+/// Returns whether the device runs a loop of more iterations than that to its end.
 ///
 /// # Errors
 /// A failing device.
-pub fn long_loops_are_right(gpu: &Gpu) -> Result<bool> {
+pub fn long_loops_are_right(context: &GpuContext) -> Result<bool> {
     let iterations = 2 * LOOP_ITERATIONS_ALWAYS_RIGHT as u32;
-    let device = &gpu.device;
-    let scope = gpu.faults.scope(device);
+    let device = context.device();
+    let scope = context.scope();
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("long_loop"),
         source: wgpu::ShaderSource::Wgsl(include_str!("../../shaders/probe/long_loop.wgsl").into()),
@@ -28,34 +28,30 @@ pub fn long_loops_are_right(gpu: &Gpu) -> Result<bool> {
         compilation_options: wgpu::PipelineCompilationOptions::default(),
         cache: None,
     });
-    let state = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("long_loop"),
-        size: 8,
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    gpu.queue.write_buffer(&state, 0, bytemuck::cast_slice(&[iterations, 1]));
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let state = context.buffer("long_loop", 8, usage);
+    context.write(&state, 0, bytemuck::cast_slice(&[iterations, 1]));
     let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some("long_loop"),
         layout: &pipeline.get_bind_group_layout(0),
         entries: &[wgpu::BindGroupEntry { binding: 0, resource: state.as_entire_binding() }],
     });
-    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut encoder = context.encoder();
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         pass.set_pipeline(&pipeline);
         pass.set_bind_group(0, &bind_group, &[]);
         pass.dispatch_workgroups(1, 1, 1);
     }
-    gpu.queue.submit([encoder.finish()]);
+    context.submit([encoder]);
     scope.end().context("cannot probe the device for long loops")?;
-    let bytes = gpu.read_buffer(&state, 8)?;
+    let bytes = context.read(&state, 8)?;
     let found: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
     let expected = (0..iterations).fold(1, scramble);
     Ok(found[1] == expected)
 }
 
-/// The same as in the shader: a step that no compiler can foresee the sum of.
+/// Computes one step of the shader's loop, which no compiler can replace by a closed form.
 fn scramble(value: u32, i: u32) -> u32 {
     (value ^ i).wrapping_mul(1_664_525).wrapping_add(1_013_904_223)
 }

@@ -1,22 +1,19 @@
-//! How many mini-batches go to the device at once, and what is on its way.
+//! Submissions: their length, and those in flight.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-
-use super::Gpu;
 use crate::plan::executor::{PROGRESS_INTERVAL, Progress};
 
-/// The most mini-batches in one submission.
+/// Capacity of a submission in mini-batches.
 pub const MAX_MINI_BATCHES: usize = 1024;
 
-/// What a submission should take: long enough to hide the cost of submitting, far below the
-/// seconds after which drivers take a device for hung.
+/// Time of a submission: long enough to hide the cost of submitting, far below the seconds after which
+/// drivers take a device for hung.
 const TARGET: Duration = Duration::from_millis(30);
 
-/// How much longer than the last one a submission may be: the first one also compiles kernels on
-/// some drivers, and says little about the next.
+/// Growth of a submission over the last one at most: the first one also compiles kernels on some drivers,
+/// and says little about the next.
 const MOST_GROWTH: f64 = 4.0;
 
 /// The number of mini-batches in the next submission, learned from the time the last ones took.
@@ -30,12 +27,12 @@ impl Default for SubmissionLength {
 }
 
 impl SubmissionLength {
-    /// Mini-batches in the next submission.
+    /// Returns the mini-batches in the next submission.
     pub fn mini_batches(self) -> usize {
         self.0
     }
 
-    /// Learns that a submission of `count` mini-batches took `time`.
+    /// Adapts the length to a submission of `count` mini-batches that took `time`.
     pub fn learn(&mut self, count: usize, time: Duration) {
         let ratio = TARGET.as_secs_f64() / time.as_secs_f64().max(1e-9);
         let right = (count as f64 * ratio.min(MOST_GROWTH)).round() as usize;
@@ -43,17 +40,17 @@ impl SubmissionLength {
     }
 }
 
-/// Submissions that were sent and not waited for.
+/// Submissions in flight: sent, and not waited for yet.
 #[derive(Debug)]
 pub struct Flight {
     /// Each with its plan and the number of its mini-batches.
-    pub submissions: VecDeque<(wgpu::SubmissionIndex, usize, usize)>,
-    /// When the one before the first of them ended, as far as is known.
+    submissions: VecDeque<(wgpu::SubmissionIndex, usize, usize)>,
+    /// The end of the submission before the first of them, as far as it is known.
     last_end: Instant,
-    /// When progress was last told.
+    /// Time of the last report of progress.
     reported: Option<Instant>,
     /// Mini-batches that ended since then.
-    pub finished: usize,
+    finished: usize,
 }
 
 impl Default for Flight {
@@ -62,20 +59,42 @@ impl Default for Flight {
     }
 }
 
-impl Gpu {
-    /// Waits for the first submission in flight.
-    pub(super) fn land(&mut self, progress: &mut Progress<'_>) -> Result<()> {
-        let Some((submission, plan, count)) = self.flight.submissions.pop_front() else { return Ok(()) };
-        self.wait(Some(submission))?;
-        self.plans[plan].length.learn(count, self.flight.last_end.elapsed());
-        let flight = &mut self.flight;
-        flight.last_end = Instant::now();
-        flight.finished += count;
-        if flight.reported.is_none_or(|reported| reported.elapsed() >= PROGRESS_INTERVAL) {
-            progress(std::mem::take(&mut flight.finished));
-            flight.reported = Some(Instant::now());
+impl Flight {
+    /// Returns the number of submissions.
+    pub fn len(&self) -> usize {
+        self.submissions.len()
+    }
+
+    /// Returns whether there are no submissions.
+    pub fn is_empty(&self) -> bool {
+        self.submissions.is_empty()
+    }
+
+    /// Adds a submission of `count` mini-batches of a plan.
+    pub fn push(&mut self, submission: wgpu::SubmissionIndex, plan: usize, count: usize) {
+        self.submissions.push_back((submission, plan, count));
+    }
+
+    /// Removes the first submission, to be waited for.
+    pub fn pop(&mut self) -> Option<(wgpu::SubmissionIndex, usize, usize)> {
+        self.submissions.pop_front()
+    }
+
+    /// Notes that the submission last removed has ended, and returns the time it took.
+    pub fn landed(&mut self, count: usize, progress: &mut Progress<'_>) -> Duration {
+        let time = self.last_end.elapsed();
+        self.last_end = Instant::now();
+        self.finished += count;
+        if self.reported.is_none_or(|reported| reported.elapsed() >= PROGRESS_INTERVAL) {
+            self.report(progress);
+            self.reported = Some(Instant::now());
         }
-        Ok(())
+        time
+    }
+
+    /// Reports the mini-batches that ended since the last report.
+    pub fn report(&mut self, progress: &mut Progress<'_>) {
+        progress(std::mem::take(&mut self.finished));
     }
 }
 

@@ -1,33 +1,36 @@
-//! A training plan as one kernel: many mini-batches a dispatch, in one work group.
+//! A training plan as one kernel: a dispatch of one work group trains on many mini-batches.
 
 use anyhow::Result;
 
-use super::loaded::Dispatch;
-use super::{Gpu, UNIFORM_GRANULE, probe};
+use super::context::{GpuContext, UNIFORM_ALIGNMENT};
+use super::dispatch::Dispatch;
+use super::memory::DeviceMemory;
+use super::pipeline::Pipelines;
+use super::probe;
 use crate::backprop::Desired;
 use crate::kernel::{Kernel, MiniBatch};
 use crate::kernels::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
 use crate::rewrite::training_loop::{PackedRow, TrainingLoop};
 
-/// The most multiplications of a step for which one work group is expected to be faster than the
-/// dispatches of a whole device.
+/// Multiplications of a training step up to which one work group is expected to be faster than dispatches
+/// to the whole device.
 const MOST_MULTIPLICATIONS: usize = 4_000_000;
 
-/// Runs of fewer mini-batches are not worth compiling a loop: the ragged last of an epoch above all.
+/// Mini-batches that amortise compiling a loop; the ragged last one of an epoch does not.
 pub const WORTH_A_LOOP: usize = 4;
 
-/// Whether a loop in one work group is expected to be faster than dispatches.
+/// Returns whether a loop in one work group is expected to be faster than dispatches.
 pub fn expected_to_be_faster(training: &TrainingLoop) -> bool {
     training.multiplications() <= MOST_MULTIPLICATIONS
 }
 
-/// Whether a loop may be faster at all: one work group is a small part of any device.
+/// Returns whether a loop can be faster at all: one work group uses a small part of any device.
 pub fn worth_measuring(training: &TrainingLoop) -> bool {
     training.multiplications() <= 8 * MOST_MULTIPLICATIONS
 }
 
-/// Invocations in the work group: few on software adapters, where a barrier costs by the invocation,
-/// and on GPUs enough to fill the part of the device that a work group runs on. The first is the rule.
+/// Returns work group sizes, the one by rule first: small on software adapters, where the cost of a barrier
+/// grows with the invocations; on GPUs enough to fill the compute unit that a work group runs on.
 pub fn lanes(software: bool) -> [usize; 2] {
     if software { [64, 128] } else { [256, 512] }
 }
@@ -35,39 +38,39 @@ pub fn lanes(software: bool) -> [usize; 2] {
 /// A training plan that runs as a loop.
 #[derive(Debug)]
 pub struct WorkgroupLoop {
-    /// One dispatch goes through as many mini-batches as its [`MiniBatch`] says.
+    /// Trains on as many mini-batches as its [`MiniBatch`] says.
     pub dispatch: Dispatch,
     /// Multiplications of one mini-batch.
     pub multiplications: usize,
     m: usize,
-    /// The most mini-batches of one dispatch.
+    /// Mini-batches in one dispatch at most.
     longest: usize,
     packed: wgpu::Buffer,
-    /// Each row of the packed parameters, with the buffer it comes from.
+    /// Rows of the packed parameters, each with the buffer it comes from.
     rows: Vec<(wgpu::Buffer, PackedRow)>,
 }
 
 impl WorkgroupLoop {
-    /// Prepares a loop on a device that holds the matrices of its plan. Errors of the device go to
-    /// the error scope of the caller.
-    pub fn new(gpu: &Gpu, training: &TrainingLoop) -> Result<Self> {
+    /// Compiles a loop over matrices that are in memory. Errors of the device go to the error scope of the
+    /// caller.
+    ///
+    /// # Errors
+    /// A matrix that no loaded plan names.
+    pub fn new(
+        context: &GpuContext,
+        pipelines: &Pipelines,
+        memory: &DeviceMemory,
+        training: &TrainingLoop,
+    ) -> Result<Self> {
         let kernel: &Kernel = &TRAIN_IN_WORKGROUP;
-        let pipeline = gpu.pipelines.make_from(kernel, training.grid(), training.source());
-        let packed = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("packed parameters"),
-            size: 16 * training.packed_len() as u64,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let params = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("params"),
-            size: UNIFORM_GRANULE as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let pipeline = pipelines.make_from(kernel, training.grid(), training.source());
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let packed = context.buffer("packed parameters", 16 * training.packed_len() as u64, usage);
         let values = TrainInWorkgroupParams { parameters: training.packed_len() as u32 };
-        gpu.queue.write_buffer(&params, 0, bytemuck::bytes_of(&values));
-        let examples = &training.examples;
+        let mut params = bytemuck::bytes_of(&values).to_vec();
+        params.resize(params.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
+        let params = context.uniforms("params", &params);
+        let examples = &training.origin.examples;
         let (desired, weights) = match &examples.desired {
             Desired::Classes { labels, weights } => (labels, weights.as_ref().unwrap_or(labels)),
             // Something must be bound where nothing is read.
@@ -75,22 +78,22 @@ impl WorkgroupLoop {
         };
         let buffers = [
             &params,
-            gpu.buffer(&examples.order)?,
-            gpu.buffer(&examples.inputs)?,
-            gpu.buffer(desired)?,
-            gpu.buffer(weights)?,
+            memory.buffer(&examples.order)?,
+            memory.buffer(&examples.inputs)?,
+            memory.buffer(desired)?,
+            memory.buffer(weights)?,
             &packed,
         ];
         let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
             .zip(buffers)
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
             .collect();
-        let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        let bind_group = context.device().create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(kernel.name),
             layout: &pipeline.operands_layout,
             entries: &entries,
         });
-        let rows = training.packed_rows().into_iter().map(|row| Ok((gpu.buffer(&row.matrix)?.clone(), row)));
+        let rows = training.packed_rows().into_iter().map(|row| Ok((memory.buffer(&row.matrix)?.clone(), row)));
         Ok(WorkgroupLoop {
             rows: rows.collect::<Result<_>>()?,
             dispatch: Dispatch {
@@ -98,16 +101,17 @@ impl WorkgroupLoop {
                 bind_group,
                 reads_mini_batch: kernel.reads_mini_batch,
                 work_groups: [1, 1, 1],
+                realization: None,
             },
             multiplications: training.multiplications(),
-            m: training.m,
-            // Some drivers end long loops silently; within a dispatch none is half as long as that.
+            m: training.origin.m,
+            // Some drivers end long loops silently: half of that length is a safe margin.
             longest: (probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2 / training.iterations()).max(1),
             packed,
         })
     }
 
-    /// The mini-batches as runs of neighbours of one learning rate, a dispatch for each.
+    /// Groups mini-batches into runs of neighbours with one learning rate, a dispatch for each.
     pub fn runs(&self, mini_batches: &[MiniBatch]) -> Vec<MiniBatch> {
         let follows = |one: &MiniBatch, next: &MiniBatch| {
             next.first == one.first + self.m as u32 && next.eta.to_bits() == one.eta.to_bits()
@@ -116,14 +120,14 @@ impl WorkgroupLoop {
         mini_batches.chunk_by(follows).flat_map(|neighbours| neighbours.chunks(self.longest)).map(run).collect()
     }
 
-    /// Copies the parameters to where the kernel reads them.
+    /// Copies the parameters into the packed buffer.
     pub fn pack(&self, encoder: &mut wgpu::CommandEncoder) {
         for (buffer, PackedRow { from, len, to, .. }) in &self.rows {
             encoder.copy_buffer_to_buffer(buffer, 4 * *from as u64, &self.packed, 4 * *to as u64, 4 * *len as u64);
         }
     }
 
-    /// Copies the parameters back.
+    /// Copies the parameters back from the packed buffer.
     pub fn unpack(&self, encoder: &mut wgpu::CommandEncoder) {
         for (buffer, PackedRow { from, len, to, .. }) in &self.rows {
             encoder.copy_buffer_to_buffer(&self.packed, 4 * *to as u64, buffer, 4 * *from as u64, 4 * *len as u64);

@@ -1,13 +1,48 @@
-//! Strategies for matrix products: one table of variants behind every fused kernel.
+//! Matrix products: their forms and extents, and one table of variants behind every fused kernel.
 //!
-//! A product kernel's own shader says what is done with each sum (`finish`); the form of the
-//! product says how blocks of 4 x 4 are read from the factors (`x_block`, `y_block`); a variant
-//! says how the work is laid out. The three texts are joined.
+//! A fused kernel's own shader is the epilogue of each sum (`finish`); the form of the
+//! product reads blocks of 4 x 4 from the factors (`x_block`, `y_block`); a variant
+//! lays out the work. The three texts are joined.
 
-use crate::kernel::{Grid, Realization};
-use crate::kernels::Form;
+use std::fmt;
 
-/// What products read of their factors; sums always have 32 bits.
+use super::grid::Grid;
+
+/// The transposition of the factors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// z = x y, for BP2: x (rows, inner), y (inner, cols).
+    Nn,
+    /// z = x yᵀ, for feedforward: x (rows, inner), y (cols, inner).
+    Nt,
+    /// z = xᵀ y, for BP4: x (inner, rows), y (inner, cols).
+    Tn,
+}
+
+impl Form {
+    /// All three.
+    pub const ALL: [Form; 3] = [Form::Nn, Form::Nt, Form::Tn];
+}
+
+/// Realization of a product: a strategy and its parameters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Realization {
+    /// The strategy.
+    pub variant: &'static Variant,
+    /// Reads four entries of a factor at a time, which the extents must allow.
+    pub vec4: bool,
+    /// The precision of the factors.
+    pub precision: Precision,
+}
+
+impl fmt::Display for Realization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mixed = if self.precision == Precision::Mixed { " f16" } else { "" };
+        write!(f, "{}{}{mixed}", self.variant.name, if self.vec4 { " vec4" } else { "" })
+    }
+}
+
+/// Precision of the factors of products; accumulation is always in 32 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Precision {
     /// All 32 bits.
@@ -26,7 +61,7 @@ impl Precision {
         }
     }
 
-    /// The most that one rounding of a factor changes it by, relative to it. WGSL leaves open which of
+    /// The largest relative error of rounding a factor. WGSL leaves open which of
     /// the two neighbours a number is rounded to.
     pub fn factor_roundoff(self) -> f64 {
         match self {
@@ -36,8 +71,8 @@ impl Precision {
     }
 }
 
-/// What errors are multiplied by before they are rounded to 16 bits, so that those down to 2⁻²² keep all
-/// of these, and those beyond 2⁸ are too large.
+/// Loss scale for f16: errors are multiplied by it before they are rounded, so that those down to 2⁻²² keep all
+/// of their digits, and those beyond 2⁸ are too large.
 pub const ERROR_SCALE: f32 = 256.0;
 
 /// A strategy for matrix products.
@@ -51,16 +86,16 @@ pub struct Variant {
     pub grid: Grid,
     /// Bytes of shared memory in a work group.
     pub shared_memory: u32,
-    /// Whether the device must have subgroup operations.
+    /// Needs subgroup operations.
     pub subgroups: bool,
-    /// Rows, columns and terms of the cooperative matrices that the device must have; `None` for none.
+    /// Rows, columns and terms of the cooperative matrices it needs; `None` for none.
     pub cooperative: Option<u32>,
     /// Terms of the sums that one iteration of the longest loop takes.
     pub terms_per_iteration: usize,
 }
 
 impl Variant {
-    /// The most loop iterations an invocation makes for sums of `inner` terms; generously counted,
+    /// The largest number of loop iterations of an invocation for sums of `inner` terms; generously counted,
     /// for a driver that ends long loops.
     pub fn iterations(&self, inner: usize) -> usize {
         // The loops of `finish` are bounded by the entries of a tile.
@@ -254,7 +289,14 @@ pub struct Extents {
     pub inner: usize,
 }
 
-/// Whether the factors of a product can be read four entries at a time.
+impl Extents {
+    /// Multiplications of the product.
+    pub fn multiplications(self) -> usize {
+        self.rows.saturating_mul(self.cols).saturating_mul(self.inner)
+    }
+}
+
+/// True where the factors of a product can be read four entries at a time.
 pub fn allows_vec4(form: Form, Extents { rows, cols, inner }: Extents) -> bool {
     let fours = |extents: [usize; 2]| extents.into_iter().all(|extent| extent > 0 && extent.is_multiple_of(4));
     match form {

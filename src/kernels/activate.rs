@@ -1,8 +1,11 @@
 //! σ, entry by entry.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, Numbers, change};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Slot, Specification};
 use crate::network::activation::Activation;
-use crate::plan::{Element, Matrix, Recorder};
+use crate::plan::Recorder;
 
 crate::shared_struct! {
     struct ActivateParams {
@@ -17,12 +20,9 @@ pub static ACTIVATE: Kernel = Kernel {
     shader: include_str!("../../shaders/activate.wgsl"),
     bindings: &[Binding::read("z", Element::F32), Binding::write("a", Element::F32)],
     params: ActivateParams::FIELDS,
-    reads_mini_batch: false,
-    uses_activation: true,
-    uses_cost: false,
-    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    product: None,
-    specification: Specification::Twin(twin),
+    snippets: &[Slot::Activation],
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
 };
 
 impl Recorder {
@@ -30,15 +30,24 @@ impl Recorder {
     pub fn activate(&mut self, activation: &'static Activation, z: &Matrix, a: &Matrix) {
         self.expect_shape(&ACTIVATE, a, z.shape());
         let params = ActivateParams { len: a.len() as u32 };
-        let formula = format!("{} = σ({})", a.name, z.name);
-        self.step(&ACTIVATE, formula, &[z, a], params, activation.into(), 0);
+        self.step(&ACTIVATE, format!("{} = σ({})", a.name, z.name), &[z, a], params, activation.into());
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let sigma = call.activation().sigma;
     let [z, a] = call.operands();
     for (a, z) in a.f32_mut().iter_mut().zip(z.f32()) {
         *a = sigma(*z);
     }
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let activation = analysis.invocation.activation();
+    let sigma = |z: f64| f64::from((activation.sigma)(z as f32));
+    let entry = |(z, off): (f64, f64)| {
+        let a = sigma(z);
+        (a, change(sigma, z, off, activation.kinks) + (activation.sigma_error)(z, a))
+    };
+    Ok(vec![Some(Numbers::from_entries(analysis.numbers(0)?.iter().map(entry)))])
 }

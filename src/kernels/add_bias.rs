@@ -1,7 +1,10 @@
 //! The bias of each neuron, added for every example.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, EPSILON, Numbers};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
     struct AddBiasParams {
@@ -15,14 +18,10 @@ pub static ADD_BIAS: Kernel = Kernel {
     name: "add_bias",
     formula: "z[x, j] += b[j]",
     shader: include_str!("../../shaders/add_bias.wgsl"),
-    bindings: &[Binding::read("b", Element::F32), Binding::write("z", Element::F32)],
+    bindings: &[Binding::read("b", Element::F32), Binding::update("z")],
     params: AddBiasParams::FIELDS,
-    reads_mini_batch: false,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    product: None,
-    specification: Specification::Twin(twin),
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
 };
 
 impl Recorder {
@@ -30,12 +29,11 @@ impl Recorder {
     pub fn add_bias(&mut self, b: &Matrix, z: &Matrix) {
         self.expect_shape(&ADD_BIAS, b, (1, z.cols));
         let params = AddBiasParams { rows: z.rows as u32, cols: z.cols as u32 };
-        let formula = format!("{} += {}", z.name, b.name);
-        self.step(&ADD_BIAS, formula, &[b, z], params, Snippets::default(), 0);
+        self.step(&ADD_BIAS, format!("{} += {}", z.name, b.name), &[b, z], params, Details::default());
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: AddBiasParams = call.params();
     let [b, z] = call.operands();
     for row in z.f32_mut().chunks_exact_mut(p.cols as usize) {
@@ -43,4 +41,11 @@ fn twin(call: &mut Call<'_>) {
             *z += b;
         }
     }
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let (b, z) = (analysis.numbers(0)?, analysis.numbers(1)?);
+    let biases = std::iter::repeat_with(|| b.iter()).flatten();
+    let entry = |((z, off), (b, b_off)): ((f64, f64), (f64, f64))| (z + b, off + b_off + EPSILON * (z + b).abs());
+    Ok(vec![Some(Numbers::from_entries(z.iter().zip(biases).map(entry)))])
 }

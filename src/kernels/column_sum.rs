@@ -1,7 +1,11 @@
 //! BP3: the errors, summed over the mini-batch.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::product::{Extents, Form};
+use crate::kernel::rounding::{Analysis, Numbers};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
     struct ColumnSumParams {
@@ -17,12 +21,10 @@ pub static COLUMN_SUM: Kernel = Kernel {
     shader: include_str!("../../shaders/column_sum.wgsl"),
     bindings: &[Binding::read("delta", Element::F32), Binding::write("nabla_b", Element::F32)],
     params: ColumnSumParams::FIELDS,
-    reads_mini_batch: false,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    product: None,
-    specification: Specification::Twin(twin),
+    operations: Some(1.0),
+    sums_examples: true,
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
 };
 
 impl Recorder {
@@ -31,11 +33,12 @@ impl Recorder {
         self.expect_shape(&COLUMN_SUM, nabla_b, (1, delta.cols));
         let params = ColumnSumParams { examples: delta.rows as u32, cols: delta.cols as u32 };
         let formula = format!("{} = Σₓ {}", nabla_b.name, delta.name);
-        self.step(&COLUMN_SUM, formula, &[delta, nabla_b], params, Snippets::default(), delta.rows);
+        let details = Details { iterations: delta.rows, ..Details::default() };
+        self.step(&COLUMN_SUM, formula, &[delta, nabla_b], params, details);
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: ColumnSumParams = call.params();
     let [delta, nabla_b] = call.operands();
     let nabla_b = nabla_b.f32_mut();
@@ -45,4 +48,12 @@ fn twin(call: &mut Call<'_>) {
             *sum += delta;
         }
     }
+}
+
+/// As a product with ones: that is how fused kernels sum.
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let (inner, cols) = analysis.matrices[0].shape();
+    let ones = Numbers::exact(vec![1.0; inner]);
+    let extents = Extents { rows: cols, cols: 1, inner };
+    Ok(vec![Some(analysis.product(Form::Tn, extents, [1, cols, 1, 0], &*analysis.numbers(0)?, &ones))])
 }

@@ -1,12 +1,11 @@
-//! Fused kernels: each is a matrix product with something done to every entry, and has no
+//! Fused kernels: each is a matrix product with an epilogue, and has no
 //! specification of its own but the primitives it replaces.
 //!
 //! Plans get them from [`fuse`](crate::rewrite::fuse::fuse), never from a recorder.
 
-use super::Form;
-use crate::kernel::product;
-use crate::kernel::{Binding, Kernel, Params, Specification};
-use crate::plan::Element;
+use super::{ACTIVATE, ACTIVATE_PRIME, ADD_BIAS, COLUMN_SUM, HADAMARD, MATMUL, OUTER_PRODUCT, OUTPUT_ERROR, UPDATE};
+use crate::kernel::product::{Form, REGISTERS_8X8};
+use crate::kernel::{Binding, Element, Kernel, Params, Part, Slot, Specification};
 
 crate::shared_struct! {
     /// The extents of a product.
@@ -20,25 +19,22 @@ crate::shared_struct! {
     }
 }
 
-/// What all fused kernels have in common.
-const PRODUCT: Kernel = Kernel {
-    name: "",
-    formula: "",
-    shader: "",
-    bindings: &[],
-    params: ProductParams::FIELDS,
-    reads_mini_batch: false,
-    uses_activation: true,
-    uses_cost: false,
-    grid: product::REGISTERS_8X8.grid,
-    product: None,
-    specification: Specification::Primitives(&[]),
-};
+/// The common part of all fused kernels.
+const PRODUCT: Kernel =
+    Kernel { params: ProductParams::FIELDS, grid: REGISTERS_8X8.grid, operations: Some(2.0), ..super::ENTRY_BY_ENTRY };
+
+const fn part(kernel: &'static Kernel, operands: &'static [&'static str]) -> Part {
+    Part { kernel, form: None, operands }
+}
+
+const fn product(form: Form, operands: &'static [&'static str]) -> Part {
+    Part { kernel: &MATMUL, form: Some(form), operands }
+}
 
 /// a = σ(x wᵀ + b): a layer forward.
 pub static DENSE_FORWARD: Kernel = Kernel {
     name: "dense_forward",
-    formula: "a = σ(x wᵀ + b)",
+    formula: "{a} = σ({x} {y}ᵀ + {b})",
     shader: include_str!("../../shaders/fused/dense_forward.wgsl"),
     bindings: &[
         Binding::read("x", Element::F32),
@@ -46,15 +42,20 @@ pub static DENSE_FORWARD: Kernel = Kernel {
         Binding::read("b", Element::F32),
         Binding::write("a", Element::F32),
     ],
+    snippets: &[Slot::Activation],
     product: Some(Form::Nt),
-    specification: Specification::Primitives(&["matmul", "add_bias", "activate"]),
+    specification: Specification::Pattern(&[
+        product(Form::Nt, &["x", "y", "z"]),
+        part(&ADD_BIAS, &["b", "z"]),
+        part(&ACTIVATE, &["z", "a"]),
+    ]),
     ..PRODUCT
 };
 
 /// a = σ(x wᵀ + b) and δ = ∂C/∂a ⊙ σ′: the output layer forward, and BP1.
 pub static DENSE_FORWARD_ERROR: Kernel = Kernel {
     name: "dense_forward_error",
-    formula: "a = σ(x wᵀ + b), delta = ∂C/∂a ⊙ σ′",
+    formula: "{a} = σ({x} {y}ᵀ + {b}), {delta} = ∂C/∂{a} ⊙ σ′",
     shader: include_str!("../../shaders/fused/dense_forward_error.wgsl"),
     bindings: &[
         Binding::read("x", Element::F32),
@@ -64,15 +65,14 @@ pub static DENSE_FORWARD_ERROR: Kernel = Kernel {
         Binding::write("a", Element::F32),
         Binding::write("delta", Element::F32),
     ],
-    uses_cost: true,
+    snippets: &[Slot::Activation, Slot::Cost],
     product: Some(Form::Nt),
-    specification: Specification::Primitives(&[
-        "matmul",
-        "add_bias",
-        "activate",
-        "cost_gradient",
-        "activate_prime",
-        "hadamard",
+    specification: Specification::Pattern(&[
+        product(Form::Nt, &["x", "y", "z"]),
+        part(&ADD_BIAS, &["b", "z"]),
+        part(&ACTIVATE, &["z", "a"]),
+        part(&ACTIVATE_PRIME, &["a", "prime"]),
+        part(&OUTPUT_ERROR, &["a", "desired", "prime", "delta"]),
     ]),
     ..PRODUCT
 };
@@ -80,7 +80,7 @@ pub static DENSE_FORWARD_ERROR: Kernel = Kernel {
 /// δ = (x w) ⊙ σ′: BP2.
 pub static BACKPROPAGATE_ERROR: Kernel = Kernel {
     name: "backpropagate_error",
-    formula: "delta = (x w) ⊙ σ′",
+    formula: "{delta} = ({x} {y}) ⊙ σ′({a})",
     shader: include_str!("../../shaders/fused/backpropagate_error.wgsl"),
     bindings: &[
         Binding::read("x", Element::F32),
@@ -88,25 +88,37 @@ pub static BACKPROPAGATE_ERROR: Kernel = Kernel {
         Binding::read("a", Element::F32),
         Binding::write("delta", Element::F32),
     ],
+    snippets: &[Slot::Activation],
     product: Some(Form::Nn),
-    specification: Specification::Primitives(&["matmul", "activate_prime", "hadamard"]),
+    specification: Specification::Pattern(&[
+        product(Form::Nn, &["x", "y", "nabla_a"]),
+        part(&ACTIVATE_PRIME, &["a", "prime"]),
+        part(&HADAMARD, &["nabla_a", "prime", "delta"]),
+    ]),
     ..PRODUCT
 };
 
-/// w ← w − (η/m) Σ δ aᵀ and b ← b − (η/m) Σ δ: BP3, BP4 and descent of a layer.
+/// w and b follow Σ δ aᵀ and Σ δ: BP3, BP4 and the step of the optimizer for a layer.
 pub static OUTER_PRODUCT_UPDATE: Kernel = Kernel {
     name: "outer_product_update",
-    formula: "w -= (η/m) xᵀ y, b -= (η/m) Σ x",
+    formula: "∇{w} = Σₓ {x} {y}ᵀ, ∇{b} = Σₓ {x}",
     shader: include_str!("../../shaders/fused/outer_product_update.wgsl"),
     bindings: &[
         Binding::read("x", Element::F32),
         Binding::read("y", Element::F32),
-        Binding::write("w", Element::F32),
-        Binding::write("b", Element::F32),
+        Binding::update("w"),
+        Binding::update("b"),
     ],
+    stateful: &["w", "b"],
     reads_mini_batch: true,
-    uses_activation: false,
+    snippets: &[Slot::Optimizer],
     product: Some(Form::Tn),
-    specification: Specification::Primitives(&["column_sum", "outer_product", "sgd", "sgd"]),
+    sums_examples: true,
+    specification: Specification::Pattern(&[
+        part(&COLUMN_SUM, &["x", "nabla_b"]),
+        part(&OUTER_PRODUCT, &["x", "y", "nabla_w"]),
+        part(&UPDATE, &["nabla_w", "w"]),
+        part(&UPDATE, &["nabla_b", "b"]),
+    ]),
     ..PRODUCT
 };

@@ -1,7 +1,10 @@
 //! The examples of a mini-batch, picked from the resident data set by a permutation.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, Numbers};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
     struct GatherParams {
@@ -22,11 +25,8 @@ pub static GATHER: Kernel = Kernel {
     ],
     params: GatherParams::FIELDS,
     reads_mini_batch: true,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    product: None,
-    specification: Specification::Twin(twin),
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
 };
 
 impl Recorder {
@@ -37,15 +37,23 @@ impl Recorder {
         self.expect_shape(&GATHER, inputs, (inputs.rows, a.cols));
         let params = GatherParams { rows: a.rows as u32, cols: a.cols as u32 };
         let formula = format!("{} = {}[{}]", a.name, inputs.name, order.name);
-        self.step(&GATHER, formula, &[order, inputs, a], params, Snippets::default(), 0);
+        self.step(&GATHER, formula, &[order, inputs, a], params, Details::default());
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: GatherParams = call.params();
     let (first, cols) = (call.mini_batch.first as usize, p.cols as usize);
     let [order, inputs, a] = call.operands();
     for (row, &example) in a.f32_mut().chunks_exact_mut(cols).zip(&order.u32()[first..]) {
         row.copy_from_slice(&inputs.f32()[example as usize * cols..][..cols]);
     }
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let inputs: Vec<f32> = analysis.list(1)?;
+    let (rows, cols) = analysis.matrices[2].shape();
+    let picked = analysis.picked(rows)?;
+    let floats = picked.iter().flat_map(|&example| &inputs[example * cols..][..cols]);
+    Ok(vec![Some(Numbers::exact(floats.map(|&value| f64::from(value)).collect()))])
 }

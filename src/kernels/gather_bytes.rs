@@ -1,12 +1,19 @@
 //! The examples of a mini-batch, picked by a permutation from a data set kept as bytes.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, EPSILON, Numbers};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
-    struct GatherBytesParams {
+    /// The extents of the activations, and the scale of a byte.
+    pub struct GatherBytesParams {
+        /// Examples in the mini-batch.
         rows: u32,
+        /// Inputs of an example.
         cols: u32,
+        /// The activation of a byte of 1.
         scale: f32,
     }
 }
@@ -23,11 +30,8 @@ pub static GATHER_BYTES: Kernel = Kernel {
     ],
     params: GatherBytesParams::FIELDS,
     reads_mini_batch: true,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    product: None,
-    specification: Specification::Twin(twin),
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
 };
 
 impl Recorder {
@@ -38,11 +42,11 @@ impl Recorder {
         self.expect_shape(&GATHER_BYTES, inputs, (inputs.rows, a.cols));
         let params = GatherBytesParams { rows: a.rows as u32, cols: a.cols as u32, scale };
         let formula = format!("{} = {scale:.3e} {}[{}]", a.name, inputs.name, order.name);
-        self.step(&GATHER_BYTES, formula, &[order, inputs, a], params, Snippets::default(), 0);
+        self.step(&GATHER_BYTES, formula, &[order, inputs, a], params, Details::default());
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: GatherBytesParams = call.params();
     let (first, cols) = (call.mini_batch.first as usize, p.cols as usize);
     let [order, inputs, a] = call.operands();
@@ -52,4 +56,14 @@ fn twin(call: &mut Call<'_>) {
             *a = p.scale * f32::from(*byte);
         }
     }
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let scale = f64::from(analysis.invocation.params::<GatherBytesParams>().scale);
+    let inputs: Vec<u8> = analysis.list(1)?;
+    let (rows, cols) = analysis.matrices[2].shape();
+    let picked = analysis.picked(rows)?;
+    let bytes = picked.iter().flat_map(|&example| &inputs[example * cols..][..cols]);
+    let entry = |&byte: &u8| (scale * f64::from(byte), EPSILON * scale.abs() * f64::from(byte));
+    Ok(vec![Some(Numbers::from_entries(bytes.map(entry)))])
 }

@@ -1,7 +1,10 @@
-//! The Hadamard product, entry by entry.
+//! The product of two matrices entry by entry.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, EPSILON, Numbers, SMALLEST};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
     struct HadamardParams {
@@ -16,28 +19,33 @@ pub static HADAMARD: Kernel = Kernel {
     shader: include_str!("../../shaders/hadamard.wgsl"),
     bindings: &[Binding::read("x", Element::F32), Binding::read("y", Element::F32), Binding::write("z", Element::F32)],
     params: HadamardParams::FIELDS,
-    reads_mini_batch: false,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    product: None,
-    specification: Specification::Twin(twin),
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
 };
 
 impl Recorder {
     /// z = x ⊙ y, entry by entry: all of one shape.
     pub fn hadamard(&mut self, x: &Matrix, y: &Matrix, z: &Matrix) {
-        self.expect_shape(&HADAMARD, x, z.shape());
-        self.expect_shape(&HADAMARD, y, z.shape());
+        self.expect_shape(&HADAMARD, y, x.shape());
+        self.expect_shape(&HADAMARD, z, x.shape());
         let params = HadamardParams { len: z.len() as u32 };
         let formula = format!("{} = {} ⊙ {}", z.name, x.name, y.name);
-        self.step(&HADAMARD, formula, &[x, y, z], params, Snippets::default(), 0);
+        self.step(&HADAMARD, formula, &[x, y, z], params, Details::default());
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let [x, y, z] = call.operands();
     for ((z, x), y) in z.f32_mut().iter_mut().zip(x.f32()).zip(y.f32()) {
         *z = x * y;
     }
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let (x, y) = (analysis.numbers(0)?, analysis.numbers(1)?);
+    let entries = x.iter().zip(y.iter()).map(|((x, x_off), (y, y_off))| {
+        let carried = x.abs() * y_off + y.abs() * x_off + x_off * y_off;
+        (x * y, carried + EPSILON * (x * y).abs() + SMALLEST)
+    });
+    Ok(vec![Some(Numbers::from_entries(entries))])
 }

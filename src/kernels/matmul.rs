@@ -1,26 +1,14 @@
 //! Matrix product, in the three forms of transposition that training needs.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
 
-/// Which factor is transposed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Form {
-    /// z = x y, for BP2: x (rows, inner), y (inner, cols).
-    Nn,
-    /// z = x yᵀ, for feedforward: x (rows, inner), y (cols, inner).
-    Nt,
-    /// z = xᵀ y, for BP4: x (inner, rows), y (inner, cols).
-    Tn,
-}
-
-impl Form {
-    /// All three.
-    pub const ALL: [Form; 3] = [Form::Nn, Form::Nt, Form::Tn];
-}
+use crate::kernel::product::{Extents, Form};
+use crate::kernel::rounding::{Analysis, Numbers};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
-    /// The extents of the product and how far apart neighbours stand in each factor.
+    /// The extents of the product and the strides of the factors.
     pub struct MatmulParams {
         /// Rows of z.
         rows: u32,
@@ -46,12 +34,8 @@ pub static MATMUL: Kernel = Kernel {
     shader: include_str!("../../shaders/matmul.wgsl"),
     bindings: &[Binding::read("x", Element::F32), Binding::read("y", Element::F32), Binding::write("z", Element::F32)],
     params: MatmulParams::FIELDS,
-    reads_mini_batch: false,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerRowAndColumn { rows: super::PRODUCT_TILE, cols: super::PRODUCT_TILE },
-    product: None,
-    specification: Specification::Twin(twin),
+    specification: Specification::Twin { compute, rounding },
+    ..super::PRODUCT
 };
 
 impl Recorder {
@@ -77,11 +61,13 @@ impl Recorder {
             Form::Nt => format!("{} = {} {}ᵀ", z.name, x.name, y.name),
             Form::Tn => format!("{} = {}ᵀ {}", z.name, x.name, y.name),
         };
-        self.step(&MATMUL, formula, &[x, y, z], params, Snippets::default(), inner);
+        let multiplies = Some((form, Extents { rows, cols, inner }));
+        let details = Details { multiplies, iterations: inner, ..Details::default() };
+        self.step(&MATMUL, formula, &[x, y, z], params, details);
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: MatmulParams = call.params();
     let [x, y, z] = call.operands();
     let (x, y, z) = (x.f32(), y.f32(), z.f32_mut());
@@ -95,4 +81,14 @@ fn twin(call: &mut Call<'_>) {
             z[(row * p.cols + col) as usize] = sum;
         }
     }
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let p: MatmulParams = analysis.invocation.params();
+    let extents = Extents { rows: p.rows as usize, cols: p.cols as usize, inner: p.inner as usize };
+    let strides = [p.x_row_stride, p.x_inner_stride, p.y_inner_stride, p.y_col_stride].map(|stride| stride as usize);
+    // An nt product is the way forward; with one column or one term, strides alone would not say so.
+    let form = if analysis.matrices[1].shape() == (extents.cols, extents.inner) { Form::Nt } else { Form::Nn };
+    let (x, y) = (analysis.numbers(0)?, analysis.numbers(1)?);
+    Ok(vec![Some(analysis.product(form, extents, strides, &x, &y))])
 }

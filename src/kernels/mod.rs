@@ -1,13 +1,12 @@
 //! The table of kernels.
 //!
 //! Each kernel is one file here (its params, its row, the [`Recorder`](crate::plan::Recorder)
-//! method that checks shapes, and its CPU twin) beside one shader of the same name.
+//! method that checks shapes, its CPU twin and the bounds of its rounding) beside one shader of the same name.
 
 mod activate;
 mod activate_prime;
 mod add_bias;
 mod column_sum;
-mod cost_gradient;
 mod fused;
 mod gather;
 mod gather_bytes;
@@ -16,32 +15,33 @@ mod matmul;
 mod number_correct;
 mod one_hot;
 mod outer_product;
-mod sgd;
+mod output_error;
 mod squared_errors;
 mod total_cost;
 mod train_in_workgroup;
+mod update;
 mod weigh;
 
 pub use activate::ACTIVATE;
 pub use activate_prime::ACTIVATE_PRIME;
 pub use add_bias::ADD_BIAS;
 pub use column_sum::COLUMN_SUM;
-pub use cost_gradient::COST_GRADIENT;
 pub use fused::{BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, OUTER_PRODUCT_UPDATE, ProductParams};
 pub use gather::GATHER;
-pub use gather_bytes::GATHER_BYTES;
+pub use gather_bytes::{GATHER_BYTES, GatherBytesParams};
 pub use hadamard::HADAMARD;
-pub use matmul::{Form, MATMUL, MatmulParams};
+pub use matmul::{MATMUL, MatmulParams};
 pub use number_correct::NUMBER_CORRECT;
 pub use one_hot::ONE_HOT;
-pub use outer_product::{OUTER_PRODUCT, OuterProductParams};
-pub use sgd::SGD;
+pub use outer_product::OUTER_PRODUCT;
+pub use output_error::OUTPUT_ERROR;
 pub use squared_errors::SQUARED_ERRORS;
 pub use total_cost::TOTAL_COST;
 pub use train_in_workgroup::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
+pub use update::{UPDATE, state_of};
 pub use weigh::WEIGH;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Grid, Kernel, Specification};
 
 /// Every primitive kernel, in the order in which training needs them.
 pub static PRIMITIVE: [&Kernel; 16] = [
@@ -51,32 +51,52 @@ pub static PRIMITIVE: [&Kernel; 16] = [
     &MATMUL,
     &ADD_BIAS,
     &ACTIVATE,
-    &COST_GRADIENT,
     &ACTIVATE_PRIME,
-    &HADAMARD,
+    &OUTPUT_ERROR,
     &WEIGH,
+    &HADAMARD,
     &COLUMN_SUM,
     &OUTER_PRODUCT,
-    &SGD,
+    &UPDATE,
     &TOTAL_COST,
     &NUMBER_CORRECT,
     &SQUARED_ERRORS,
 ];
 
-/// Every fused kernel.
-pub static FUSED: [&Kernel; 4] = [&DENSE_FORWARD, &DENSE_FORWARD_ERROR, &BACKPROPAGATE_ERROR, &OUTER_PRODUCT_UPDATE];
+/// Every fused kernel, in the order in which plans are rewritten with them: what the output layer leaves is a layer
+/// without an error.
+pub static FUSED: [&Kernel; 4] = [&DENSE_FORWARD_ERROR, &BACKPROPAGATE_ERROR, &OUTER_PRODUCT_UPDATE, &DENSE_FORWARD];
 
 /// Every kernel.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
     PRIMITIVE.into_iter().chain(FUSED).chain([&TRAIN_IN_WORKGROUP])
 }
 
-/// Invocations in a work group of the kernels that stand for one entry each: a multiple of every
+/// A kernel of one invocation an entry: work groups of a size that is a multiple of every
 /// GPU's subgroup, and small enough that a mini-batch of ten examples still fills several.
-const ENTRIES_PER_WORK_GROUP: u32 = 64;
+const ENTRY_BY_ENTRY: Kernel = Kernel {
+    name: "",
+    formula: "",
+    shader: "",
+    bindings: &[],
+    stateful: &[],
+    params: &[],
+    reads_mini_batch: false,
+    snippets: &[],
+    grid: Grid::PerEntry { size: 64 },
+    product: None,
+    operations: None,
+    sums_examples: false,
+    specification: Specification::TrainingPlan,
+};
 
 /// Invocations in the single work group of a reduction; a power of two.
 const REDUCTION_SIZE: u32 = 64;
 
-/// Rows and columns of the output in a work group of the simple matrix products.
-const PRODUCT_TILE: u32 = 8;
+/// A reduction in a single work group.
+const REDUCTION: Kernel =
+    Kernel { reads_mini_batch: true, grid: Grid::OneWorkGroup { size: REDUCTION_SIZE }, ..ENTRY_BY_ENTRY };
+
+/// A matrix product without an epilogue, one invocation an entry.
+const PRODUCT: Kernel =
+    Kernel { grid: Grid::PerRowAndColumn { rows: 8, cols: 8 }, operations: Some(2.0), ..ENTRY_BY_ENTRY };

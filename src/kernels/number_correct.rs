@@ -1,7 +1,10 @@
 //! How many examples of a mini-batch the network classifies correctly.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, Numbers};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
     struct NumberCorrectParams {
@@ -21,12 +24,8 @@ pub static NUMBER_CORRECT: Kernel = Kernel {
         Binding::write("counts", Element::U32),
     ],
     params: NumberCorrectParams::FIELDS,
-    reads_mini_batch: true,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::OneWorkGroup { size: super::REDUCTION_SIZE },
-    product: None,
-    specification: Specification::Twin(twin),
+    specification: Specification::Twin { compute, rounding },
+    ..super::REDUCTION
 };
 
 impl Recorder {
@@ -40,11 +39,11 @@ impl Recorder {
         let formula = format!("{} = Σₓ correct({}, {})", counts.name, a.name, y.name);
         let size = super::REDUCTION_SIZE as usize;
         let iterations = a.rows.div_ceil(size) * (a.cols + 1) + size;
-        self.step(&NUMBER_CORRECT, formula, &[a, y, counts], params, Snippets::default(), iterations);
+        self.step(&NUMBER_CORRECT, formula, &[a, y, counts], params, Details { iterations, ..Details::default() });
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: NumberCorrectParams = call.params();
     let slot = call.mini_batch.slot as usize;
     let [a, y, counts] = call.operands();
@@ -60,4 +59,9 @@ fn first_largest(row: &[f32]) -> usize {
         }
     }
     best
+}
+
+/// Whole numbers, which are equal or wrong.
+fn rounding(_: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    Ok(vec![None])
 }

@@ -1,7 +1,10 @@
 //! The desired outputs of a mini-batch: 1 for the class of the example, 0 for the others.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, Numbers};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
     struct OneHotParams {
@@ -22,11 +25,8 @@ pub static ONE_HOT: Kernel = Kernel {
     ],
     params: OneHotParams::FIELDS,
     reads_mini_batch: true,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    product: None,
-    specification: Specification::Twin(twin),
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
 };
 
 impl Recorder {
@@ -38,11 +38,11 @@ impl Recorder {
         self.expect_shape(&ONE_HOT, labels, (labels.rows, 1));
         let params = OneHotParams { rows: y.rows as u32, cols: y.cols as u32 };
         let formula = format!("{} = one_hot({}[{}])", y.name, labels.name, order.name);
-        self.step(&ONE_HOT, formula, &[order, labels, y], params, Snippets::default(), 0);
+        self.step(&ONE_HOT, formula, &[order, labels, y], params, Details::default());
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: OneHotParams = call.params();
     let first = call.mini_batch.first as usize;
     let [order, labels, y] = call.operands();
@@ -50,4 +50,13 @@ fn twin(call: &mut Call<'_>) {
         row.fill(0.0);
         row[labels.u32()[example as usize] as usize] = 1.0;
     }
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let labels: Vec<u32> = analysis.list(1)?;
+    let (rows, classes) = analysis.matrices[2].shape();
+    let picked = analysis.picked(rows)?;
+    let row = |&example: &usize| (0..classes).map(move |class| (example, class));
+    let entry = |(example, class): (usize, usize)| f64::from(u8::from(labels[example] as usize == class));
+    Ok(vec![Some(Numbers::exact(picked.iter().flat_map(row).map(entry).collect()))])
 }

@@ -1,16 +1,16 @@
 //! BP4: the outer product of errors and activations, summed over the mini-batch.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::product::{Extents, Form};
+use crate::kernel::rounding::{Analysis, Numbers};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
-    /// The extents of the sum of outer products.
-    pub struct OuterProductParams {
-        /// Examples in the mini-batch: terms in each sum.
+    struct OuterProductParams {
         examples: u32,
-        /// Neurons of the layer: rows of ∂C/∂w.
         delta_cols: u32,
-        /// Neurons of the layer before: columns of ∂C/∂w.
         a_cols: u32,
     }
 }
@@ -26,28 +26,26 @@ pub static OUTER_PRODUCT: Kernel = Kernel {
         Binding::write("nabla_w", Element::F32),
     ],
     params: OuterProductParams::FIELDS,
-    reads_mini_batch: false,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerRowAndColumn { rows: super::PRODUCT_TILE, cols: super::PRODUCT_TILE },
-    product: None,
-    specification: Specification::Twin(twin),
+    sums_examples: true,
+    specification: Specification::Twin { compute, rounding },
+    ..super::PRODUCT
 };
 
 impl Recorder {
     /// nabla_w = Σₓ δ aᵀ: delta `(m, n[l])`, a `(m, n[l-1])`, nabla_w `(n[l], n[l-1])`.
     pub fn outer_product(&mut self, delta: &Matrix, a: &Matrix, nabla_w: &Matrix) {
-        let examples = delta.rows;
-        self.expect_shape(&OUTER_PRODUCT, a, (examples, a.cols));
-        self.expect_shape(&OUTER_PRODUCT, nabla_w, (delta.cols, a.cols));
-        let params =
-            OuterProductParams { examples: examples as u32, delta_cols: delta.cols as u32, a_cols: a.cols as u32 };
+        let (inner, rows, cols) = (delta.rows, delta.cols, a.cols);
+        self.expect_shape(&OUTER_PRODUCT, a, (inner, cols));
+        self.expect_shape(&OUTER_PRODUCT, nabla_w, (rows, cols));
+        let params = OuterProductParams { examples: inner as u32, delta_cols: rows as u32, a_cols: cols as u32 };
         let formula = format!("{} = Σₓ {} {}ᵀ", nabla_w.name, delta.name, a.name);
-        self.step(&OUTER_PRODUCT, formula, &[delta, a, nabla_w], params, Snippets::default(), examples);
+        let multiplies = Some((Form::Tn, Extents { rows, cols, inner }));
+        let details = Details { multiplies, iterations: inner, ..Details::default() };
+        self.step(&OUTER_PRODUCT, formula, &[delta, a, nabla_w], params, details);
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: OuterProductParams = call.params();
     let [delta, a, nabla_w] = call.operands();
     let (delta, a, nabla_w) = (delta.f32(), a.f32(), nabla_w.f32_mut());
@@ -60,4 +58,11 @@ fn twin(call: &mut Call<'_>) {
             nabla_w[(j * p.a_cols + k) as usize] = sum;
         }
     }
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let ((inner, rows), (_, cols)) = (analysis.matrices[0].shape(), analysis.matrices[1].shape());
+    let (delta, a) = (analysis.numbers(0)?, analysis.numbers(1)?);
+    let extents = Extents { rows, cols, inner };
+    Ok(vec![Some(analysis.product(Form::Tn, extents, [1, rows, cols, 1], &delta, &a))])
 }

@@ -1,7 +1,10 @@
 //! How far each output is from the desired one, over a mini-batch.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, EPSILON, Numbers, sum_rounding};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
     struct SquaredErrorsParams {
@@ -22,11 +25,8 @@ pub static SQUARED_ERRORS: Kernel = Kernel {
     ],
     params: SquaredErrorsParams::FIELDS,
     reads_mini_batch: true,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    product: None,
-    specification: Specification::Twin(twin),
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
 };
 
 impl Recorder {
@@ -37,11 +37,12 @@ impl Recorder {
         self.expect_shape(&SQUARED_ERRORS, sums, (sums.rows, a.cols));
         let params = SquaredErrorsParams { rows: a.rows as u32, cols: a.cols as u32 };
         let formula = format!("{} = Σₓ ({} - {})²", sums.name, y.name, a.name);
-        self.step(&SQUARED_ERRORS, formula, &[a, y, sums], params, Snippets::default(), a.rows);
+        let details = Details { iterations: a.rows, ..Details::default() };
+        self.step(&SQUARED_ERRORS, formula, &[a, y, sums], params, details);
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: SquaredErrorsParams = call.params();
     let (slot, cols) = (call.mini_batch.slot as usize, p.cols as usize);
     let [a, y, sums] = call.operands();
@@ -53,4 +54,18 @@ fn twin(call: &mut Call<'_>) {
         }
     }
     sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum = total as f32);
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let (a, y) = (analysis.numbers(0)?, analysis.numbers(1)?);
+    let (rows, cols) = analysis.matrices[0].shape();
+    let mut sums = vec![(0.0, 0.0); cols];
+    for (i, ((a, off), (y, _))) in a.iter().zip(y.iter()).enumerate() {
+        let off = off + EPSILON * (a - y).abs();
+        let (sum, error) = &mut sums[i % cols];
+        *sum += (a - y).powi(2);
+        *error += 2.0 * (a - y).abs() * off + off * off + EPSILON * (a - y).powi(2);
+    }
+    sums.iter_mut().for_each(|(sum, error)| *error += sum_rounding(rows, *sum));
+    Ok(vec![Some(analysis.in_slot(analysis.matrices[2].len(), &sums))])
 }

@@ -1,8 +1,11 @@
 //! The cost of a mini-batch, summed over its examples.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, Numbers, change, sum_rounding};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Slot, Specification};
 use crate::network::cost::Cost;
-use crate::plan::{Element, Matrix, Recorder};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
     struct TotalCostParams {
@@ -16,36 +19,46 @@ pub static TOTAL_COST: Kernel = Kernel {
     formula: "totals[slot] = Σ_x C_x",
     shader: include_str!("../../shaders/total_cost.wgsl"),
     bindings: &[
-        Binding::read("a", Element::F32),
+        Binding::read("outputs", Element::F32),
         Binding::read("y", Element::F32),
         Binding::write("totals", Element::F32),
     ],
     params: TotalCostParams::FIELDS,
-    reads_mini_batch: true,
-    uses_activation: false,
-    uses_cost: true,
-    grid: Grid::OneWorkGroup { size: super::REDUCTION_SIZE },
-    product: None,
-    specification: Specification::Twin(twin),
+    snippets: &[Slot::Cost],
+    specification: Specification::Twin { compute, rounding },
+    ..super::REDUCTION
 };
 
 impl Recorder {
-    /// `totals[slot]` = Σₓ Cₓ: a and y `(m, n[L])`, totals (slots, 1); `slot` is that of the
+    /// `totals[slot]` = Σₓ Cₓ: outputs (a or z, as the cost is measured) and y `(m, n[L])`, totals (slots, 1); `slot` is that of the
     /// [`MiniBatch`](crate::kernel::MiniBatch).
-    pub fn total_cost(&mut self, cost: &'static Cost, a: &Matrix, y: &Matrix, totals: &Matrix) {
-        self.expect_shape(&TOTAL_COST, y, a.shape());
+    pub fn total_cost(&mut self, cost: &'static Cost, outputs: &Matrix, y: &Matrix, totals: &Matrix) {
+        self.expect_shape(&TOTAL_COST, y, outputs.shape());
         self.expect_shape(&TOTAL_COST, totals, (totals.rows, 1));
-        let params = TotalCostParams { len: a.len() as u32 };
-        let formula = format!("{} = Σₓ C({}, {})", totals.name, a.name, y.name);
-        let iterations = a.len().div_ceil(super::REDUCTION_SIZE as usize) + super::REDUCTION_SIZE as usize;
-        self.step(&TOTAL_COST, formula, &[a, y, totals], params, cost.into(), iterations);
+        let params = TotalCostParams { len: outputs.len() as u32 };
+        let formula = format!("{} = Σₓ C({}, {})", totals.name, outputs.name, y.name);
+        let iterations = outputs.len().div_ceil(super::REDUCTION_SIZE as usize) + super::REDUCTION_SIZE as usize;
+        self.step(&TOTAL_COST, formula, &[outputs, y, totals], params, Details { iterations, ..cost.into() });
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let slot = call.mini_batch.slot as usize;
     let cost = call.cost().cost;
-    let [a, y, totals] = call.operands();
-    let total: f64 = a.f32().iter().zip(y.f32()).map(|(a, y)| f64::from(cost(*a, *y))).sum();
+    let [outputs, y, totals] = call.operands();
+    let total: f64 = outputs.f32().iter().zip(y.f32()).map(|(output, y)| f64::from(cost(*output, *y))).sum();
     totals.f32_mut()[slot] = total as f32;
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let cost = analysis.invocation.cost();
+    let (outputs, y) = (analysis.numbers(0)?, analysis.numbers(1)?);
+    let (mut total, mut error) = (0.0, 0.0);
+    for ((output, off), (y, _)) in outputs.iter().zip(y.iter()) {
+        let of = |output: f64| f64::from((cost.cost)(output as f32, y as f32));
+        total += of(output);
+        error += change(of, output, off, &[]) + (cost.cost_error)(output, of(output));
+    }
+    error += sum_rounding(outputs.values.len(), total.abs());
+    Ok(vec![Some(analysis.in_slot(analysis.matrices[2].len(), &[(total, error)]))])
 }

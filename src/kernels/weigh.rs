@@ -1,7 +1,10 @@
 //! Class weights: the error of an example counts as often as its class says.
 
-use crate::kernel::{Binding, Call, Grid, Kernel, Params, Specification};
-use crate::plan::{Element, Matrix, Recorder, Snippets};
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, EPSILON, Numbers, SMALLEST};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
     struct WeighParams {
@@ -19,15 +22,12 @@ pub static WEIGH: Kernel = Kernel {
         Binding::read("order", Element::U32),
         Binding::read("labels", Element::U32),
         Binding::read("weights", Element::F32),
-        Binding::write("delta", Element::F32),
+        Binding::update("delta"),
     ],
     params: WeighParams::FIELDS,
     reads_mini_batch: true,
-    uses_activation: false,
-    uses_cost: false,
-    grid: Grid::PerEntry { size: super::ENTRIES_PER_WORK_GROUP },
-    product: None,
-    specification: Specification::Twin(twin),
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
 };
 
 impl Recorder {
@@ -40,11 +40,11 @@ impl Recorder {
         self.expect_shape(&WEIGH, weights, (1, delta.cols));
         let params = WeighParams { rows: delta.rows as u32, cols: delta.cols as u32 };
         let formula = format!("{} *= {}[{}[{}]]", delta.name, weights.name, labels.name, order.name);
-        self.step(&WEIGH, formula, &[order, labels, weights, delta], params, Snippets::default(), 0);
+        self.step(&WEIGH, formula, &[order, labels, weights, delta], params, Details::default());
     }
 }
 
-fn twin(call: &mut Call<'_>) {
+fn compute(call: &mut Call<'_>) {
     let p: WeighParams = call.params();
     let first = call.mini_batch.first as usize;
     let [order, labels, weights, delta] = call.operands();
@@ -52,4 +52,15 @@ fn twin(call: &mut Call<'_>) {
         let weight = weights.f32()[labels.u32()[example as usize] as usize];
         row.iter_mut().for_each(|delta| *delta *= weight);
     }
+}
+
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let (labels, weights): (Vec<u32>, Vec<f32>) = (analysis.list(1)?, analysis.list(2)?);
+    let (rows, cols) = analysis.matrices[3].shape();
+    let (picked, delta) = (analysis.picked(rows)?, analysis.numbers(3)?);
+    let entries = delta.iter().enumerate().map(|(i, (delta, off))| {
+        let weight = f64::from(weights[labels[picked[i / cols]] as usize]);
+        (weight * delta, weight.abs() * off + EPSILON * (weight * delta).abs() + SMALLEST)
+    });
+    Ok(vec![Some(Numbers::from_entries(entries))])
 }

@@ -1,25 +1,75 @@
-//! The table of activation functions.
+//! The table of activation functions σ.
+//!
+//! Every row has σ′ as a function of a = σ(z), not of z: that is what lets fused kernels forget z, and why
+//! functions without it are left out.
+
+mod lanes;
 
 use anyhow::{Context, Result};
+use pulp::Arch;
 
-/// σ and σ′, as a WGSL snippet and as their CPU twins.
+/// An activation function: a WGSL snippet, its CPU twin, and their rounding bounds.
 #[derive(Debug)]
 pub struct Activation {
     /// The name used on the command line and in model files.
     pub name: &'static str,
-    /// WGSL: `fn sigma(z: f32) -> f32`, `fn sigma_prime(z: f32) -> f32` and
-    /// `fn sigma_prime_from_a(a: f32) -> f32`.
+    /// σ as a formula.
+    pub formula: &'static str,
+    /// WGSL: `fn activation_NAME(z: f32) -> f32` and `fn activation_NAME_prime(a: f32) -> f32`.
     pub shader: &'static str,
     /// a = σ(z).
     pub sigma: fn(f32) -> f32,
-    /// σ′(z).
-    pub sigma_prime: fn(f32) -> f32,
-    /// The operator of ONNX that is σ.
+    /// σ′ at the z where σ(z) = a.
+    pub prime: fn(f32) -> f32,
+    /// The largest error of σ(z) = a on any device: `(z, a)`.
+    pub sigma_error: fn(f64, f64) -> f64,
+    /// The largest error of σ′ from an exact a: `(a, σ′)`.
+    pub prime_error: fn(f64, f64) -> f64,
+    /// Arguments, of σ and of σ′ alike, where the slope jumps.
+    pub kinks: &'static [f64],
+    /// Both functions for a block of numbers; `None` applies the twins.
+    pub lanes: Option<Lanes>,
+    /// Has any number as a value: numbers to learn need not be scaled.
+    pub any_number: bool,
+    /// The ONNX operator that computes σ.
     pub onnx: &'static str,
 }
 
+/// An activation function of a block of numbers, in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Lanes {
+    /// a = σ(z).
+    pub sigma: fn(Arch, &mut [f32]),
+    /// σ′ from a.
+    pub prime: fn(Arch, &mut [f32]),
+}
+
+impl Activation {
+    /// Replaces each z of a block by σ(z).
+    pub fn sigma_block(&self, arch: Arch, block: &mut [f32]) {
+        match &self.lanes {
+            Some(lanes) => (lanes.sigma)(arch, block),
+            None => block.iter_mut().for_each(|z| *z = (self.sigma)(*z)),
+        }
+    }
+
+    /// Replaces each a of a block by σ′.
+    pub fn prime_block(&self, arch: Arch, block: &mut [f32]) {
+        match &self.lanes {
+            Some(lanes) => (lanes.prime)(arch, block),
+            None => block.iter_mut().for_each(|a| *a = (self.prime)(*a)),
+        }
+    }
+}
+
+impl PartialEq for Activation {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
 /// Every activation function.
-pub static ALL: [&Activation; 2] = [&SIGMOID, &LINEAR];
+pub static ALL: [&Activation; 4] = [&SIGMOID, &TANH, &RELU, &LINEAR];
 
 /// The activation function of a name.
 ///
@@ -30,21 +80,73 @@ pub fn named(name: &str) -> Result<&'static Activation> {
     known.with_context(|| format!("activation `{name}` is unknown"))
 }
 
-/// The sigmoid neuron, equation (3) of the book.
+/// ε, twice the largest relative error of one operation.
+const EPSILON: f64 = f32::EPSILON as f64;
+
+/// The smallest normal number: devices may flush smaller ones to 0.
+const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+
+/// Error of σ in units of ε where it is a quotient of exponentials. WGSL allows exp(-|z|) an error of 3 + 2|z|
+/// units in the last place, and a division one of 2.5; (3 + 2|z|) e⁻ᶻ is at most 3.
+const QUOTIENT: f64 = 8.0;
+
+/// The sigmoid neuron, equation (3) of the book: σ(z) = 1 / (1 + e⁻ᶻ).
 pub static SIGMOID: Activation = Activation {
     name: "sigmoid",
+    formula: "σ(z) = 1 / (1 + exp(-z)), between 0 and 1",
     shader: include_str!("../../shaders/activation/sigmoid.wgsl"),
     sigma: sigmoid,
-    sigma_prime: sigmoid_prime,
+    prime: |a| a * (1.0 - a),
+    sigma_error: |z, a| EPSILON * QUOTIENT.min((QUOTIENT + 2.0 * z.abs()) * a.abs()) + SMALLEST,
+    prime_error: |_, prime| EPSILON * prime.abs() + SMALLEST,
+    kinks: &[],
+    lanes: Some(lanes::of::<lanes::Sigmoid>()),
+    any_number: false,
     onnx: "Sigmoid",
+};
+
+/// The tanh neuron, equation (109) of the book.
+pub static TANH: Activation = Activation {
+    name: "tanh",
+    formula: "σ(z) = tanh(z), between -1 and 1",
+    shader: include_str!("../../shaders/activation/tanh.wgsl"),
+    sigma: f32::tanh,
+    prime: |a| 1.0 - a * a,
+    sigma_error: |_, _| EPSILON * QUOTIENT + SMALLEST,
+    prime_error: |_, _| EPSILON,
+    kinks: &[],
+    lanes: Some(lanes::of::<lanes::Tanh>()),
+    any_number: false,
+    onnx: "Tanh",
+};
+
+/// The rectified linear unit of chapter 3: σ(z) = max(0, z). Written so that NaN stays NaN.
+pub static RELU: Activation = Activation {
+    name: "relu",
+    formula: "σ(z) = max(0, z)",
+    shader: include_str!("../../shaders/activation/relu.wgsl"),
+    sigma: |z| if z < 0.0 { 0.0 } else { z },
+    prime: |a| if a > 0.0 { 1.0 } else { 0.0 },
+    sigma_error: |_, a| if a == 0.0 { 0.0 } else { SMALLEST },
+    prime_error: |_, _| 0.0,
+    kinks: &[0.0],
+    lanes: Some(lanes::of::<lanes::Relu>()),
+    any_number: false,
+    onnx: "Relu",
 };
 
 /// The linear neuron, σ(z) = z: for the output layer of networks that learn numbers.
 pub static LINEAR: Activation = Activation {
     name: "linear",
+    formula: "σ(z) = z",
     shader: include_str!("../../shaders/activation/linear.wgsl"),
     sigma: |z| z,
-    sigma_prime: |_| 1.0,
+    prime: |_| 1.0,
+    sigma_error: |_, _| SMALLEST,
+    prime_error: |_, _| 0.0,
+    kinks: &[],
+    lanes: Some(lanes::of::<lanes::Linear>()),
+    any_number: true,
     onnx: "Identity",
 };
 
@@ -52,10 +154,4 @@ pub static LINEAR: Activation = Activation {
 fn sigmoid(z: f32) -> f32 {
     let e = (-z.abs()).exp();
     if z >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
-}
-
-/// σ′(z) = σ(z) (1 − σ(z)), written so that neither factor loses digits to cancellation.
-fn sigmoid_prime(z: f32) -> f32 {
-    let e = (-z.abs()).exp();
-    e / ((1.0 + e) * (1.0 + e))
 }

@@ -1,28 +1,131 @@
 //! The table of cost functions.
 //!
 //! The cost of a network is an average over examples, C = 1/n Σₓ Cₓ, and each Cₓ is a function of
-//! the outputs and the desired outputs: the two assumptions of chapter 2.
+//! the outputs and the desired outputs: the two assumptions of chapter 2. As in the book's `network2.py`, a cost
+//! is two functions: itself, and the output error δᴸ of BP1.
 
-/// A cost and its derivative, as a WGSL snippet and as their CPU twins.
+use anyhow::{Context, Result};
+use pulp::{Arch, Simd};
+
+use super::activation::{self, Activation};
+use super::lanes::{OutputError, output_error};
+
+/// A cost function: a WGSL snippet, its CPU twin, and their rounding bounds.
 #[derive(Debug)]
 pub struct Cost {
     /// The name used on the command line and in model files.
     pub name: &'static str,
-    /// WGSL: `fn cost(a: f32, y: f32) -> f32` and `fn cost_derivative(a: f32, y: f32) -> f32`.
+    /// The cost of an example as a formula.
+    pub formula: &'static str,
+    /// WGSL: `fn cost_NAME(output: f32, y: f32) -> f32` and
+    /// `fn cost_NAME_output_error(a: f32, y: f32, prime: f32) -> f32`.
     pub shader: &'static str,
-    /// What one output adds to Cₓ.
+    /// The share of one output in Cₓ: of a, or of z where [`measured`](Cost::measured) says so.
     pub cost: fn(f32, f32) -> f32,
-    /// ∂Cₓ/∂a of one output.
-    pub derivative: fn(f32, f32) -> f32,
+    /// δ of one output from a, y and σ′ (BP1).
+    pub output_error: fn(f32, f32, f32) -> f32,
+    /// The matrix that the cost is measured from.
+    pub measured: MeasuredFrom,
+    /// The activation functions of output layers that the cost is for.
+    pub suits: &'static [&'static Activation],
+    /// The cost, for classes alone: the desired outputs must lie between 0 and 1.
+    pub needs_classes: bool,
+    /// The largest rounding error of `cost`: `(output, cost)`.
+    pub cost_error: fn(f64, f64) -> f64,
+    /// The largest rounding error of `output_error`: `(a, δ)`.
+    pub output_error_error: fn(f64, f64) -> f64,
+    /// `output_error` for a block of numbers: δ in the place of σ′; `None` applies the twin.
+    pub lanes: Option<fn(Arch, &[f32], &[f32], &mut [f32])>,
+}
+
+/// The matrix of the output layer that a cost is a function of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MeasuredFrom {
+    /// a, the outputs.
+    Activation,
+    /// z, where a has no digits left: ln(1 − a) of an a that rounds to 1.
+    WeightedInput,
+}
+
+impl Cost {
+    /// Replaces each σ′ of a block by δ.
+    pub fn output_error_block(&self, arch: Arch, a: &[f32], y: &[f32], prime: &mut [f32]) {
+        match self.lanes {
+            Some(lanes) => lanes(arch, a, y, prime),
+            None => {
+                for ((prime, &a), &y) in prime.iter_mut().zip(a).zip(y) {
+                    *prime = (self.output_error)(a, y, *prime);
+                }
+            }
+        }
+    }
+}
+
+impl PartialEq for Cost {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
 }
 
 /// Every cost function.
-pub static ALL: [&Cost; 1] = [&QUADRATIC];
+pub static ALL: [&Cost; 2] = [&QUADRATIC, &CROSS_ENTROPY];
 
-/// Cₓ = ½ Σ (y − a)², equation (6) of the book.
+/// The cost function of a name.
+///
+/// # Errors
+/// A name that none has.
+pub fn named(name: &str) -> Result<&'static Cost> {
+    ALL.into_iter().find(|cost| cost.name == name).with_context(|| format!("cost `{name}` is unknown"))
+}
+
+const EPSILON: f64 = f32::EPSILON as f64;
+const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+
+/// Cₓ = ½ Σ (y − a)², equation (6) of the book; δ = (a − y) σ′.
 pub static QUADRATIC: Cost = Cost {
     name: "quadratic",
+    formula: "½ Σ (y - a)²",
     shader: include_str!("../../shaders/cost/quadratic.wgsl"),
     cost: |a, y| 0.5 * (y - a) * (y - a),
-    derivative: |a, y| a - y,
+    output_error: |a, y, prime| (a - y) * prime,
+    measured: MeasuredFrom::Activation,
+    suits: &activation::ALL,
+    needs_classes: false,
+    cost_error: |_, cost| 4.0 * EPSILON * cost.abs(),
+    output_error_error: |_, delta| EPSILON * delta.abs() + SMALLEST,
+    lanes: Some(output_error::<Quadratic>),
 };
+
+/// Cₓ = −Σ [y ln a + (1 − y) ln (1 − a)], equation (63) of the book, of sigmoid outputs: σ′ cancels, δ = a − y.
+pub static CROSS_ENTROPY: Cost = Cost {
+    name: "cross-entropy",
+    formula: "-Σ [y ln a + (1 - y) ln (1 - a)], for classes and sigmoid outputs",
+    shader: include_str!("../../shaders/cost/cross_entropy.wgsl"),
+    cost: |z, y| z.max(0.0) - z * y + (-z.abs()).exp().ln_1p(),
+    output_error: |a, y, _| a - y,
+    measured: MeasuredFrom::WeightedInput,
+    suits: &[&activation::SIGMOID],
+    needs_classes: true,
+    // WGSL allows ln an absolute error of 2⁻²¹ near 1, which is 4 ε.
+    cost_error: |z, cost| EPSILON * (8.0 + 2.0 * z.abs() + 4.0 * cost.abs()),
+    output_error_error: |_, delta| EPSILON * delta.abs() + SMALLEST,
+    lanes: Some(output_error::<CrossEntropy>),
+};
+
+struct Quadratic;
+
+impl OutputError for Quadratic {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, a: S::f32s, y: S::f32s, prime: S::f32s) -> S::f32s {
+        simd.mul_f32s(simd.sub_f32s(a, y), prime)
+    }
+}
+
+struct CrossEntropy;
+
+impl OutputError for CrossEntropy {
+    #[inline(always)]
+    fn apply<S: Simd>(simd: S, a: S::f32s, y: S::f32s, _: S::f32s) -> S::f32s {
+        simd.sub_f32s(a, y)
+    }
+}

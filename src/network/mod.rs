@@ -2,6 +2,8 @@
 
 pub mod activation;
 pub mod cost;
+pub(crate) mod lanes;
+pub mod optimizer;
 
 use std::ops::{Index, IndexMut};
 
@@ -57,8 +59,8 @@ impl<T> IndexMut<usize> for Layers<T> {
     }
 }
 
-/// What a network is, apart from its weights and biases.
-#[derive(Clone, Debug)]
+/// A network, apart from its weights and biases.
+#[derive(Clone, PartialEq, Debug)]
 pub struct Topology {
     /// `n[l]`, the number of neurons in layer l, from the input (layer 1) to the output (layer L).
     pub n: Layers<usize>,
@@ -106,6 +108,13 @@ impl Topology {
         if l == self.last() { self.output } else { self.activation }
     }
 
+    /// The rows of the network in words: `sigmoid, quadratic`, or `tanh, linear outputs, quadratic`.
+    pub fn rows(&self) -> String {
+        let Topology { activation, output, cost, .. } = self;
+        let output = if activation == output { String::new() } else { format!(", {} outputs", output.name) };
+        format!("{}{output}, {}", activation.name, cost.name)
+    }
+
     /// L, the number of layers and of the output layer.
     pub fn last(&self) -> usize {
         self.n.items.len()
@@ -119,15 +128,6 @@ impl Topology {
     /// Number of weights and biases.
     pub fn parameters(&self) -> usize {
         (2..=self.last()).map(|l| (self.n[l - 1] + 1) * self.n[l]).sum()
-    }
-}
-
-impl PartialEq for Topology {
-    fn eq(&self, other: &Self) -> bool {
-        self.n == other.n
-            && self.activation.name == other.activation.name
-            && self.output.name == other.output.name
-            && self.cost.name == other.cost.name
     }
 }
 

@@ -26,6 +26,15 @@ pub struct DeviceDescription {
     pub software: bool,
 }
 
+impl DeviceDescription {
+    /// Returns the name of the device in caches: a new driver or version of this program makes it another.
+    pub fn cache_key(&self) -> String {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let version = format!("gpu-backprop {}", env!("CARGO_PKG_VERSION"));
+        [self.name.clone(), part(&self.backend), part(&self.driver), version].join(" | ")
+    }
+}
+
 impl std::fmt::Display for DeviceDescription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.backend {
@@ -124,7 +133,7 @@ pub trait Executor {
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>>;
 
     /// Runs a loaded plan once for each mini-batch, in order, and returns when all are done.
-    /// `progress` is called about every [`PROGRESS_INTERVAL`], and on a GPU after the first submission.
+    /// `progress` is called about every 50 ms, and on a GPU after the first submission.
     ///
     /// # Errors
     /// A failing device.

@@ -4,8 +4,6 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use crate::plan::Step;
-
 /// What took the time.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
 #[serde(rename_all = "snake_case")]
@@ -41,7 +39,7 @@ pub struct KernelProfile {
     pub calls: u64,
     /// Time in all.
     pub seconds: f64,
-    /// Floating-point operations in all, see [`Step::operations`].
+    /// Floating-point operations in all, see [`Step::operations`](super::Step::operations).
     pub operations: f64,
 }
 
@@ -116,22 +114,6 @@ impl fmt::Display for Profile {
                 100.0 * gaps / (gaps + total)
             ),
             None => Ok(()),
-        }
-    }
-}
-
-impl Step {
-    /// Floating-point operations of this step: a multiplication and an addition for each term of a
-    /// sum of products, one for each term of another sum, and one for each entry otherwise.
-    pub fn operations(&self) -> f64 {
-        if let Some((_, extents)) = self.product() {
-            return 2.0 * extents.rows as f64 * extents.cols as f64 * extents.inner as f64;
-        }
-        let entries = self.output().len() as f64;
-        match self.kernel.name {
-            "matmul" | "outer_product" => 2.0 * entries * self.iterations as f64,
-            "column_sum" => entries * self.iterations as f64,
-            _ => entries,
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Fusion: a plan of primitive kernels, rewritten to one of fused kernels.
 //!
-//! A fused step keeps the primitive steps it replaces: they are its specification, what the tests
-//! hold it against, and what an executor without fused kernels runs instead.
+//! A fused step keeps the primitive steps it replaces: they are its specification, the reference of its tests,
+//! and the steps of an executor without fused kernels.
 
-use crate::kernel::{Kernel, Params};
-use crate::kernels::{
-    BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, Form, MATMUL, MatmulParams, OUTER_PRODUCT_UPDATE,
-    ProductParams,
-};
-use crate::plan::{Equation, Matrix, Plan, Snippets, Step};
+use std::collections::HashMap;
 
-/// Which kernels run a plan.
+use crate::kernel::product::{Extents, Form};
+use crate::kernel::{Access, Kernel, Matrix, Params, Part, Snippets, Specification};
+use crate::kernels::{FUSED, ProductParams};
+use crate::plan::{Plan, Step};
+
+/// The set of kernels that runs a plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KernelSet {
     /// Each kernel of the chapter separately.
@@ -21,226 +21,138 @@ pub enum KernelSet {
 
 /// The same plan with fused kernels, where its steps allow it.
 ///
-/// Matrices that only lead from one replaced step to the next (z, σ′, ∇ₐC, ∇w, ∇b) are no longer
+/// Matrices that only lead from one replaced step to the next (z, σ′, ∂C/∂a, ∇w, ∇b) are no longer
 /// computed; activations, errors and parameters are.
 pub fn fuse(plan: &Plan) -> Plan {
-    let mut rewriter = Rewriter { steps: plan.steps.iter().cloned().map(Some).collect() };
-    // The output layer first: what is left is a layer without an error.
-    while rewriter.output_layer().is_some() {}
-    while rewriter.backpropagation().is_some() {}
-    while rewriter.update().is_some() {}
-    while rewriter.layer().is_some() {}
-    Plan { name: plan.name.clone(), steps: rewriter.steps.into_iter().flatten().collect() }
+    let mut steps: Vec<Option<Step>> = plan.steps.iter().cloned().map(Some).collect();
+    for kernel in FUSED {
+        while let Some(Match { replaced, fused }) = find(kernel, &steps) {
+            let replaces = replaced.iter().filter_map(|&at| steps[at].take()).collect();
+            // A match has a part at least.
+            steps[replaced[replaced.len() - 1]] = Some(Step { replaces, ..fused });
+        }
+    }
+    Plan { name: plan.name.clone(), steps: steps.into_iter().flatten().collect(), origin: plan.origin.clone() }
 }
 
-/// The steps of a plan, some of them already replaced.
-struct Rewriter {
-    steps: Vec<Option<Step>>,
+/// Steps that a fused step can replace, in the order of the pattern.
+struct Match {
+    replaced: Vec<usize>,
+    fused: Step,
 }
 
-/// One layer forward: the positions of its three steps.
-struct Layer {
-    product: usize,
-    bias: usize,
-    activation: usize,
+/// A pattern that is matched so far.
+#[derive(Clone, Default)]
+struct Partial<'s> {
+    replaced: Vec<usize>,
+    /// The matrix of each name of the pattern.
+    matrices: HashMap<&'static str, &'s Matrix>,
+    /// The optimizer's state beside each parameter.
+    states: HashMap<&'static str, &'s [Matrix]>,
+    snippets: Snippets,
+    multiplies: Option<(Form, Extents)>,
 }
 
-impl Rewriter {
-    fn step(&self, at: usize) -> Option<&Step> {
-        self.steps.get(at)?.as_ref()
+/// The first match of a fused kernel's pattern.
+fn find(kernel: &'static Kernel, steps: &[Option<Step>]) -> Option<Match> {
+    let Specification::Pattern(parts) = kernel.specification else { return None };
+    search(kernel, steps, parts, &Partial::default())
+}
+
+fn search(kernel: &'static Kernel, steps: &[Option<Step>], parts: &[Part], so_far: &Partial<'_>) -> Option<Match> {
+    let Some((part, rest)) = parts.split_first() else { return so_far.complete(kernel, steps) };
+    let first = so_far.replaced.last().map_or(0, |at| at + 1);
+    steps.iter().enumerate().skip(first).find_map(|(at, step)| {
+        let with = so_far.with(part, at, step.as_ref()?)?;
+        search(kernel, steps, rest, &with)
+    })
+}
+
+impl<'s> Partial<'s> {
+    /// With one part more, if a step fits it.
+    fn with(&self, part: &Part, at: usize, step: &'s Step) -> Option<Self> {
+        let form = step.multiplies.map(|(form, _)| form);
+        if !step.kernel.is(part.kernel) || part.form.is_some_and(|wanted| form != Some(wanted)) {
+            return None;
+        }
+        let mut with = self.clone();
+        let (operands, states) = step.operands.split_at(part.operands.len());
+        for (&name, matrix) in part.operands.iter().zip(operands) {
+            if with.matrices.insert(name, matrix).is_some_and(|before| before != matrix) {
+                return None;
+            }
+        }
+        with.states.insert(part.operands.last()?, states);
+        with.snippets = self.snippets.joined(step.snippets)?;
+        with.multiplies = self.multiplies.or(step.multiplies);
+        with.replaced.push(at);
+        Some(with)
     }
 
-    /// The first step of a kernel that `fits`.
-    fn find(&self, kernel: &str, fits: impl Fn(&Step) -> bool) -> Option<usize> {
-        self.steps.iter().position(|step| step.as_ref().is_some_and(|step| step.kernel.name == kernel && fits(step)))
+    /// The fused step, unless it would change what other steps see.
+    fn complete(&self, kernel: &'static Kernel, steps: &[Option<Step>]) -> Option<Match> {
+        let binds = |name: &str| kernel.bindings.iter().any(|binding| binding.name == name);
+        let vanishing = self.matrices.iter().filter(|(name, _)| !binds(name)).map(|(_, matrix)| *matrix);
+        let others = steps.iter().enumerate().filter(|(at, _)| !self.replaced.contains(at));
+        let mut others = others.filter_map(|(_, step)| step.as_ref());
+        let missed = |matrix: &Matrix, step: &Step| uses(step, matrix, |access| access != Access::Write);
+        let vanishing: Vec<&Matrix> = vanishing.collect();
+        if others.any(|step| vanishing.iter().any(|matrix| missed(matrix, step))) || !self.can_move(steps) {
+            return None;
+        }
+        let (form, Extents { rows, cols, inner }) = self.multiplies?;
+        // In the form TN the product has one more column: the sums for the biases.
+        let cols = cols + usize::from(form == Form::Tn);
+        let params = ProductParams { rows: rows as u32, cols: cols as u32, inner: inner as u32 };
+        debug_assert_eq!(kernel.params, ProductParams::FIELDS);
+        let named = kernel.bindings.iter().map(|binding| self.matrices.get(binding.name).copied());
+        let mut operands = named.collect::<Option<Vec<_>>>()?;
+        for state in 0..self.snippets.optimizer.map_or(0, |optimizer| optimizer.states.len()) {
+            operands.extend(kernel.stateful.iter().map(|parameter| &self.states[parameter][state]));
+        }
+        let last = steps[*self.replaced.last()?].as_ref()?;
+        let fused = Step {
+            equation: last.equation,
+            kernel,
+            formula: self.formula(kernel, inner),
+            operands: operands.into_iter().cloned().collect(),
+            params: bytemuck::bytes_of(&params).to_vec(),
+            snippets: self.snippets,
+            multiplies: Some((form, Extents { rows, cols, inner })),
+            iterations: inner,
+            replaces: Vec::new(),
+        };
+        Some(Match { replaced: self.replaced.clone(), fused })
     }
 
-    /// Operand `i` of the step at a position.
-    fn operand(&self, at: usize, i: usize) -> Option<&Matrix> {
-        self.step(at)?.operands.get(i)
-    }
-
-    /// The step of a kernel whose output is `matrix`.
-    fn writing(&self, kernel: &str, matrix: &Matrix) -> Option<usize> {
-        self.find(kernel, |step| step.output().name == matrix.name)
-    }
-
-    /// The step of a kernel that has `matrix` among its inputs.
-    fn reading(&self, kernel: &str, matrix: &Matrix) -> Option<usize> {
-        self.find(kernel, |step| reads(step, matrix))
-    }
-
-    /// The layer whose activation stands at a position.
-    fn layer_of(&self, activation: usize) -> Option<Layer> {
-        let z = self.operand(activation, 0)?;
-        let (product, bias) = (self.writing(MATMUL.name, z)?, self.writing("add_bias", z)?);
-        (form_of(self.step(product)?) == Some(Form::Nt)).then_some(Layer { product, bias, activation })
-    }
-
-    /// The activation a = σ(z) of a weighted input z, replaced or not.
-    fn activation_of(&self, z: &Matrix) -> Option<Matrix> {
-        let mut originals = self.steps.iter().flatten().flat_map(Step::primitives);
-        let activate = originals.find(|step| step.kernel.name == "activate" && reads(step, z))?;
-        Some(activate.output().clone())
-    }
-
-    /// Whether the steps at `replaced` are the only ones left to read what lies `between` them,
-    /// so that nobody misses it.
-    fn only_read_by(&self, between: &[&Matrix], replaced: &[usize]) -> bool {
-        self.steps.iter().enumerate().all(|(at, step)| {
-            replaced.contains(&at) || step.as_ref().is_none_or(|step| !between.iter().any(|matrix| reads(step, matrix)))
-        })
-    }
-
-    /// Whether every step at `replaced` can move to the last of these positions: no step in
+    /// True where every step can move to the place of the last one: no other step in
     /// between writes what it uses, or uses what it writes.
-    fn can_move(&self, replaced: &[usize]) -> bool {
-        let last = replaced.iter().copied().max().unwrap_or(0);
-        replaced.iter().all(|&at| {
-            let Some(moved) = self.step(at) else { return false };
-            (at + 1..last).filter(|other| !replaced.contains(other)).filter_map(|other| self.step(other)).all(|other| {
-                !other.outputs().any(|written| moved.operands.iter().any(|matrix| matrix.name == written.name))
-                    && !moved.outputs().any(|written| other.operands.iter().any(|matrix| matrix.name == written.name))
+    fn can_move(&self, steps: &[Option<Step>]) -> bool {
+        let last = self.replaced.last().copied().unwrap_or(0);
+        self.replaced.iter().filter_map(|&at| Some((at, steps[at].as_ref()?))).all(|(at, moved)| {
+            let between = (at + 1..last).filter(|other| !self.replaced.contains(other));
+            between.filter_map(|other| steps[other].as_ref()).all(|other| {
+                !other.outputs().any(|written| uses(moved, written, |_| true))
+                    && !moved.outputs().any(|written| uses(other, written, |_| true))
             })
         })
     }
 
-    /// Puts a fused step in the place of the last of the `replaced` steps, which go by the order of
-    /// the kernel's specification.
-    fn replace(&mut self, replaced: &[usize], mut fused: Step) -> Option<()> {
-        if !self.can_move(replaced) {
-            return None;
+    /// The kernel's formula with the names of the matrices; a gradient in it with the formula of the optimizer.
+    fn formula(&self, kernel: &Kernel, m: usize) -> String {
+        let mut text = kernel.formula.to_string();
+        for (name, matrix) in &self.matrices {
+            text = text.replace(&format!("{{{name}}}"), &matrix.name);
         }
-        let last = replaced.iter().copied().max()?;
-        fused.replaces = replaced.iter().filter_map(|&at| self.steps[at].take()).collect();
-        self.steps[last] = Some(fused);
-        Some(())
-    }
-
-    /// matmul, add_bias, activate.
-    fn layer(&mut self) -> Option<()> {
-        (0..self.steps.len()).find_map(|at| {
-            self.step(at).filter(|step| step.kernel.name == "activate")?;
-            let Layer { product, bias, activation } = self.layer_of(at)?;
-            let replaced = [product, bias, activation];
-            let (x, w) = (self.operand(product, 0)?.clone(), self.operand(product, 1)?.clone());
-            let (b, a) = (self.operand(bias, 0)?.clone(), self.operand(activation, 1)?.clone());
-            self.only_read_by(&[self.operand(activation, 0)?], &replaced).then_some(())?;
-            let formula = format!("{} = σ({} {}ᵀ + {})", a.name, x.name, w.name, b.name);
-            let extents = params(a.rows, a.cols, w.cols);
-            let snippets = self.step(activation)?.snippets;
-            let fused = step(&DENSE_FORWARD, Equation::Feedforward, formula, vec![x, w, b, a], extents, snippets);
-            self.replace(&replaced, fused)
-        })
-    }
-
-    /// matmul, add_bias, activate, cost_gradient, activate_prime, hadamard.
-    fn output_layer(&mut self) -> Option<()> {
-        let gradient = self.find("cost_gradient", |_| true)?;
-        let (a, y, nabla_a) = (
-            self.operand(gradient, 0)?.clone(),
-            self.operand(gradient, 1)?.clone(),
-            self.operand(gradient, 2)?.clone(),
-        );
-        let Layer { product, bias, activation } = self.layer_of(self.writing("activate", &a)?)?;
-        let z = self.operand(activation, 0)?.clone();
-        let hadamard = self.reading("hadamard", &nabla_a)?;
-        let sigma_prime = self.operand(hadamard, 1)?.clone();
-        let prime = self.writing("activate_prime", &sigma_prime).filter(|&at| self.operand(at, 0) == Some(&z))?;
-        let replaced = [product, bias, activation, gradient, prime, hadamard];
-        self.only_read_by(&[&z, &nabla_a, &sigma_prime], &replaced).then_some(())?;
-        let (x, w) = (self.operand(product, 0)?.clone(), self.operand(product, 1)?.clone());
-        let (b, delta) = (self.operand(bias, 0)?.clone(), self.operand(hadamard, 2)?.clone());
-        let formula = format!("{} = σ({} {}ᵀ + {}), {} = ∂C/∂{0} ⊙ σ′", a.name, x.name, w.name, b.name, delta.name);
-        let snippets = Snippets {
-            activation: self.step(activation)?.snippets.activation,
-            cost: self.step(gradient)?.snippets.cost,
+        let Some(optimizer) = self.snippets.optimizer else { return text };
+        let update = |gradient: &str| match gradient.trim_start_matches('∇').split_once(" = ") {
+            Some((w, nabla)) => (optimizer.formula)(w, nabla, &m.to_string()),
+            None => gradient.to_string(),
         };
-        let extents = params(a.rows, a.cols, w.cols);
-        let operands = vec![x, w, b, y, a, delta];
-        let fused = step(&DENSE_FORWARD_ERROR, Equation::Bp1, formula, operands, extents, snippets);
-        self.replace(&replaced, fused)
-    }
-
-    /// matmul, activate_prime, hadamard.
-    fn backpropagation(&mut self) -> Option<()> {
-        let product = self.find(MATMUL.name, |step| form_of(step) == Some(Form::Nn))?;
-        let [next, w, nabla_a] = [0, 1, 2].map(|i| self.operand(product, i).cloned());
-        let (next, w, nabla_a) = (next?, w?, nabla_a?);
-        let hadamard = self.reading("hadamard", &nabla_a)?;
-        let sigma_prime = self.operand(hadamard, 1)?.clone();
-        let prime = self.writing("activate_prime", &sigma_prime)?;
-        let a = self.activation_of(self.operand(prime, 0)?)?;
-        let replaced = [product, prime, hadamard];
-        self.only_read_by(&[&nabla_a, &sigma_prime], &replaced).then_some(())?;
-        let delta = self.operand(hadamard, 2)?.clone();
-        let formula = format!("{} = ({} {}) ⊙ σ′({})", delta.name, next.name, w.name, a.name);
-        let snippets = self.step(prime)?.snippets;
-        let extents = params(delta.rows, delta.cols, next.cols);
-        let operands = vec![next, w, a, delta];
-        let fused = step(&BACKPROPAGATE_ERROR, Equation::Bp2, formula, operands, extents, snippets);
-        self.replace(&replaced, fused)
-    }
-
-    /// column_sum, outer_product, sgd of the weights, sgd of the biases.
-    fn update(&mut self) -> Option<()> {
-        let outer = self.find("outer_product", |_| true)?;
-        let [delta, a, nabla_w] = [0, 1, 2].map(|i| self.operand(outer, i).cloned());
-        let (delta, a, nabla_w) = (delta?, a?, nabla_w?);
-        let sum = self.reading("column_sum", &delta)?;
-        let nabla_b = self.operand(sum, 1)?.clone();
-        let (of_w, of_b) = (self.reading("sgd", &nabla_w)?, self.reading("sgd", &nabla_b)?);
-        let replaced = [sum, outer, of_w, of_b];
-        self.only_read_by(&[&nabla_w, &nabla_b], &replaced).then_some(())?;
-        let (w, b) = (self.operand(of_w, 1)?.clone(), self.operand(of_b, 1)?.clone());
-        let m = delta.rows;
-        let formula = format!("{} -= (η/{m}) Σₓ {} {}ᵀ, {} -= (η/{m}) Σₓ {1}", w.name, delta.name, a.name, b.name);
-        let extents = params(delta.cols, a.cols + 1, m);
-        let operands = vec![delta, a, w, b];
-        let fused = step(&OUTER_PRODUCT_UPDATE, Equation::Descent, formula, operands, extents, Snippets::default());
-        self.replace(&replaced, fused)
+        text.split(", ").map(update).collect::<Vec<_>>().join(", ")
     }
 }
 
-fn reads(step: &Step, matrix: &Matrix) -> bool {
-    let (output, inputs) = step.operands.split_last().expect("a step has operands");
-    inputs.iter().any(|input| input.name == matrix.name)
-        // What is changed in place is read too, but only by the steps that make up the same sum.
-        || (output.name == matrix.name && step.kernel.name == "sgd")
-}
-
-/// The form of a product, if its strides are those of `NN` or `NT`.
-fn form_of(step: &Step) -> Option<Form> {
-    let p: MatmulParams = bytemuck::pod_read_unaligned(&step.params);
-    let strides = (p.x_row_stride, p.x_inner_stride, p.y_inner_stride, p.y_col_stride);
-    match strides {
-        _ if strides == (p.inner, 1, 1, p.inner) => Some(Form::Nt),
-        _ if strides == (p.inner, 1, p.cols, 1) => Some(Form::Nn),
-        _ => None,
-    }
-}
-
-fn params(rows: usize, cols: usize, inner: usize) -> ProductParams {
-    ProductParams { rows: rows as u32, cols: cols as u32, inner: inner as u32 }
-}
-
-fn step(
-    kernel: &'static Kernel,
-    equation: Equation,
-    formula: String,
-    operands: Vec<Matrix>,
-    params: ProductParams,
-    snippets: Snippets,
-) -> Step {
-    debug_assert_eq!(kernel.params, ProductParams::FIELDS);
-    Step {
-        equation,
-        kernel,
-        formula,
-        operands,
-        params: bytemuck::bytes_of(&params).to_vec(),
-        snippets,
-        iterations: params.inner as usize,
-        replaces: Vec::new(),
-    }
+fn uses(step: &Step, matrix: &Matrix, how: impl Fn(Access) -> bool) -> bool {
+    step.bound().any(|(other, binding)| other.name == matrix.name && how(binding.access))
 }

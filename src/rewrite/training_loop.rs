@@ -1,38 +1,32 @@
-//! Training plans as a loop inside one work group: what replaces the dispatches of a plan for
+//! Training plans as a loop inside one work group, for
 //! networks of the book's size, whose cost is that of dispatches and barriers, not of arithmetic.
 
 use std::fmt::{self, Write};
 
-use crate::backprop::{Desired, Examples, training_plan};
-use crate::kernel::Grid;
-use crate::kernels::TRAIN_IN_WORKGROUP;
-use crate::network::Topology;
-use crate::network::activation::Activation;
-use crate::plan::{Element, Matrix, Plan, Snippets, Step};
+use crate::kernel::{Element, Grid, Matrix, Snippets};
+use crate::kernels::{TRAIN_IN_WORKGROUP, state_of};
+use crate::plan::examples::Desired;
+use crate::plan::{Origin, Plan};
 
 /// A training plan as the loop sees it.
 #[derive(Clone, Debug)]
 pub struct TrainingLoop {
-    topology: Topology,
-    /// Where the examples come from.
-    pub examples: Examples,
-    /// m.
-    pub m: usize,
+    /// The training plan that it replaces.
+    pub origin: Origin,
     /// Invocations in the work group.
     pub lanes: usize,
 }
 
 impl fmt::Display for TrainingLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inputs = if self.examples.inputs.element == Element::Byte { "bytes" } else { "floats" };
-        let desired = match &self.examples.desired {
+        let Origin { topology, examples, m, optimizer } = &self.origin;
+        let inputs = if examples.inputs.element == Element::Byte { "bytes" } else { "floats" };
+        let desired = match &examples.desired {
             Desired::Classes { weights: None, .. } => "",
             Desired::Classes { .. } => ", weighted classes",
             Desired::Numbers(_) => ", numbers",
         };
-        write!(f, "training {} on {inputs}{desired}, m = {}", self.topology, self.m)?;
-        let (hidden, output) = (self.topology.activation.name, self.topology.output.name);
-        if hidden == output { Ok(()) } else { write!(f, ", {output} outputs") }
+        write!(f, "training {topology} ({}, {}) on {inputs}{desired}, m = {m}", topology.rows(), optimizer.name)
     }
 }
 
@@ -59,10 +53,10 @@ impl InputReader {
         InputReader { shader: include_str!("../../shaders/loop/input_floats.wgsl"), iterations: 4 + 1 };
 }
 
-/// A row of numbers in the packed parameters: where it comes from and goes to.
+/// A row of numbers in the packed parameters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PackedRow {
-    /// `w[l]` or `b[l]`.
+    /// `w[l]` or `b[l]`, or state beside it.
     pub matrix: Matrix,
     /// The first of its entries in the matrix.
     pub from: usize,
@@ -73,52 +67,10 @@ pub struct PackedRow {
 }
 
 impl TrainingLoop {
-    /// What the loop needs to know of a plan, if the plan is the one that
-    /// [`training_plan`] writes for some network; it replaces no other.
+    /// The loop of a plan that [`training_plan`](crate::backprop::training_plan) has written; it replaces no other.
     pub fn of(plan: &Plan) -> Option<Self> {
-        let gather = plan.steps.first()?;
-        let desired = plan.steps.get(1)?;
-        let [order, inputs, a] = &gather.operands[..] else { return None };
-        let mut widths = vec![a.cols];
-        let mut activations: Vec<&'static Activation> = Vec::new();
-        let (mut cost, mut weights) = (None, None);
-        for step in &plan.steps {
-            match step.kernel.name {
-                "add_bias" => widths.push(step.output().cols),
-                "activate" => activations.push(step.snippets.activation?),
-                "cost_gradient" => cost = step.snippets.cost,
-                "weigh" => weights = step.operands.get(2).cloned(),
-                _ => {}
-            }
-        }
-        let scale = match inputs.element {
-            Element::Byte => f32::from_le_bytes(gather.params.get(8..12)?.try_into().ok()?),
-            Element::F32 | Element::U32 => 1.0,
-        };
-        // Without hidden layers any σ will do for them.
-        let (hidden, output) = (*activations.first()?, *activations.last()?);
-        let topology = Topology::new(&widths, hidden, cost?).ok()?.with_output(output);
-        let source = desired.operands.get(1)?.clone();
-        let desired = match desired.kernel.name {
-            "one_hot" => Desired::Classes { labels: source, weights },
-            "gather" => Desired::Numbers(source),
-            _ => return None,
-        };
-        let examples = Examples { order: order.clone(), inputs: inputs.clone(), scale, desired };
-        let expected = training_plan(&topology, &examples, a.rows).ok()?;
-        // What a formula does not say, σ and the cost of each step, is compared by name.
-        let same = |one: &Step, other: &Step| {
-            let name = |snippets: Snippets| (snippets.activation.map(|a| a.name), snippets.cost.map(|c| c.name));
-            one.to_string() == other.to_string() && name(one.snippets) == name(other.snippets)
-        };
-        let is_such = expected.steps.len() == plan.steps.len()
-            && expected.steps.iter().zip(&plan.steps).all(|(one, other)| same(one, other));
-        is_such.then_some(TrainingLoop {
-            topology,
-            examples,
-            m: a.rows,
-            lanes: TRAIN_IN_WORKGROUP.grid.invocations() as usize,
-        })
+        let origin = plan.origin.clone()?;
+        Some(TrainingLoop { origin, lanes: TRAIN_IN_WORKGROUP.grid.invocations() as usize })
     }
 
     /// The same by another number of invocations.
@@ -132,13 +84,13 @@ impl TrainingLoop {
     }
 
     fn widths(&self) -> &[usize] {
-        self.topology.widths()
+        self.origin.topology.widths()
     }
 
     /// How the inputs of an example are read.
     fn input(&self) -> &'static InputReader {
         let multiple_of = |count| self.widths()[0].is_multiple_of(count);
-        match self.examples.inputs.element {
+        match self.origin.examples.inputs.element {
             Element::Byte if multiple_of(16) => &InputReader::BYTES_16,
             Element::Byte if multiple_of(4) => &InputReader::BYTES_4,
             Element::Byte => &InputReader::BYTES,
@@ -149,13 +101,18 @@ impl TrainingLoop {
 
     /// Blocks of four examples that share what an invocation reads of the first weights.
     pub fn blocks_at_once(&self) -> usize {
-        let blocks = self.m.div_ceil(4);
+        let blocks = self.origin.m.div_ceil(4);
         blocks.div_ceil(blocks.div_ceil(MOST_BLOCKS_AT_ONCE))
     }
 
     /// Blocks of four examples in a mini-batch.
     fn example_blocks(&self) -> usize {
-        self.m.div_ceil(4).next_multiple_of(self.blocks_at_once())
+        self.origin.m.div_ceil(4).next_multiple_of(self.blocks_at_once())
+    }
+
+    /// Groups of blocks of examples that a mini-batch takes one after the other.
+    fn groups(&self) -> usize {
+        self.example_blocks() / self.blocks_at_once()
     }
 
     /// `vec4`s in a row of each layer.
@@ -188,13 +145,26 @@ impl TrainingLoop {
         (weights, biases, end)
     }
 
-    /// `vec4`s in the packed parameters.
+    /// `vec4`s in the packed parameters, with the optimizer's state and room for sums of gradients.
     pub fn packed_len(&self) -> usize {
-        self.layout().2
+        let optimizer = self.origin.optimizer;
+        let sums = usize::from(!optimizer.linear && self.groups() > 1);
+        self.layout().2 * (1 + optimizer.states.len() + sums)
     }
 
-    /// How weights and biases are packed: rows padded to whole `vec4`s.
+    /// The rows of weights, biases and their state, padded to whole `vec4`s.
     pub fn packed_rows(&self) -> Vec<PackedRow> {
+        let packed = 4 * self.layout().2;
+        let with_state = |row: PackedRow| {
+            let states = state_of(self.origin.optimizer, &row.matrix);
+            let beside = (1..).zip(states).map(|(i, matrix)| PackedRow { matrix, to: row.to + i * packed, ..row });
+            let beside: Vec<PackedRow> = beside.collect();
+            std::iter::once(row).chain(beside)
+        };
+        self.packed_parameters().into_iter().flat_map(with_state).collect()
+    }
+
+    fn packed_parameters(&self) -> Vec<PackedRow> {
         let (weights, biases, _) = self.layout();
         let (n, stride) = (self.widths(), self.row_sizes());
         let mut packed = Vec::new();
@@ -252,7 +222,7 @@ impl TrainingLoop {
             let descent = nested(rows[layer].div_ceil(lanes / width), sums);
             forward + backward + descent
         };
-        let biases = |layer: usize| nested(rows[layer].div_ceil(lanes), nested(self.m, 0));
+        let biases = |layer: usize| nested(rows[layer].div_ceil(lanes), nested(self.origin.m, 0));
         // And the trips of the loops over layers.
         first
             + (2..rows.len()).map(per_layer).sum::<usize>()
@@ -262,19 +232,25 @@ impl TrainingLoop {
 
     /// Multiplications of one mini-batch.
     pub fn multiplications(&self) -> usize {
-        3 * self.m * self.widths().windows(2).map(|pair| pair[0] * pair[1]).sum::<usize>()
+        3 * self.origin.m * self.widths().windows(2).map(|pair| pair[0] * pair[1]).sum::<usize>()
     }
 
     /// The complete WGSL text, with the constants of this network.
     pub fn source(&self) -> String {
-        let snippets = Snippets { activation: Some(self.topology.activation), cost: Some(self.topology.cost) };
-        let desired = match &self.examples.desired {
+        let Origin { topology, examples, optimizer, .. } = &self.origin;
+        let snippets = Snippets {
+            activation: Some(topology.activation),
+            output: Some(topology.output),
+            cost: Some(topology.cost),
+            optimizer: Some(optimizer),
+        };
+        let desired = match &examples.desired {
             Desired::Classes { weights: None, .. } => include_str!("../../shaders/loop/desired_classes.wgsl"),
             Desired::Classes { .. } => include_str!("../../shaders/loop/desired_weighted_classes.wgsl"),
             Desired::Numbers(_) => include_str!("../../shaders/loop/desired_numbers.wgsl"),
         };
         let (n, row_sizes) = (self.widths(), self.row_sizes());
-        let (weights, biases, _) = self.layout();
+        let (weights, biases, packed) = self.layout();
         let mut rows_at = vec![0; n.len()];
         for layer in 2..n.len() {
             rows_at[layer] = rows_at[layer - 1] + 4 * self.example_blocks() * row_sizes[layer - 1];
@@ -282,8 +258,6 @@ impl TrainingLoop {
         let mut text = TRAIN_IN_WORKGROUP.source(snippets, None);
         text += self.input().shader;
         text += desired;
-        // The text of a σ names nothing but its functions.
-        text += &self.topology.output.shader.replace("sigma", "output_sigma");
         let mut constant = |name: &str, value: String| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "const {name} = {value};");
@@ -293,7 +267,7 @@ impl TrainingLoop {
             format!("array<u32, {}>({})", values.len(), values.join(", "))
         };
         constant("LAYERS", format!("{}u", n.len()));
-        constant("EXAMPLES", format!("{}u", self.m));
+        constant("EXAMPLES", format!("{}u", self.origin.m));
         constant("EXAMPLES_4", format!("{}u", self.example_blocks()));
         constant("BLOCKS", format!("{}u", self.blocks_at_once()));
         constant("INPUTS_16", format!("{}u", n[0].div_ceil(16)));
@@ -304,7 +278,11 @@ impl TrainingLoop {
         constant("PARTS", format!("{}u", self.lanes));
         constant("WEIGHTS_AT", array(&weights));
         constant("BIASES_AT", array(&biases));
-        constant("INPUT_SCALE", format!("{:?}f", self.examples.scale));
+        constant("PACKED", format!("{packed}u"));
+        constant("STATES", format!("{}u", optimizer.states.len()));
+        constant("LINEAR", optimizer.linear.to_string());
+        constant("GROUPS", format!("{}u", self.groups()));
+        constant("INPUT_SCALE", format!("{:?}f", examples.scale));
         text
     }
 }

@@ -6,3 +6,4 @@ pub(crate) mod host_memory;
 pub mod output_file;
 pub(crate) mod panics;
 pub mod random;
+pub(crate) mod remembered;

@@ -11,6 +11,7 @@ use crate::gpu::GpuOptions;
 use crate::kernel::MiniBatch;
 use crate::model::Model;
 use crate::network::Topology;
+use crate::network::cost::MeasuredFrom;
 use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix, Plan};
 
@@ -38,6 +39,8 @@ pub struct Classifier<'e> {
     executor: &'e mut (dyn Executor + 'e),
     inputs: Matrix,
     outputs: Matrix,
+    /// The matrix of the output layer that the cost is measured from.
+    measured: Matrix,
     features: usize,
     chunk: usize,
 }
@@ -55,17 +58,22 @@ impl<'e> Classifier<'e> {
         };
         let chunk = chunk_of(topology);
         let features = topology.n[1];
-        let (plan, examples) = plan(topology, element, scale, chunk)?;
+        let net = Matrices::new(topology, chunk);
+        let outputs = net.a[topology.last()].clone();
+        let measured = match topology.cost.measured {
+            MeasuredFrom::Activation => outputs.clone(),
+            MeasuredFrom::WeightedInput => Matrix::new("weighted_inputs", outputs.rows, outputs.cols),
+        };
+        let wanted = Some(&measured).filter(|measured| **measured != outputs);
+        let (plan, examples) = plan(topology, element, scale, chunk, wanted)?;
         executor.load(&[plan])?;
         executor.prepare(0, 1)?;
-        let net = Matrices::new(topology, chunk);
         for l in 2..=topology.last() {
             executor.write(&net.w[l], &model.parameters.w[l])?;
             executor.write(&net.b[l], &model.parameters.b[l])?;
         }
         executor.write(&examples.order, &(0..chunk as u32).collect::<Vec<u32>>())?;
-        let outputs = net.a[topology.last()].clone();
-        Ok(Classifier { executor, inputs: examples.inputs, outputs, features, chunk })
+        Ok(Classifier { executor, inputs: examples.inputs, outputs, measured, features, chunk })
     }
 
     /// The most examples that [`Classifier::outputs`] takes.
@@ -98,6 +106,14 @@ impl<'e> Classifier<'e> {
         outputs.truncate(chunk.examples * self.outputs.cols);
         ensure!(outputs.iter().all(|output| output.is_finite()), "an output of the network is NaN or infinite");
         Ok(outputs)
+    }
+
+    /// The entries that the cost is a function of, for the examples of the last outputs.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn measured(&mut self) -> Result<Vec<f32>> {
+        self.executor.read(&self.measured)
     }
 
     /// `n[L]`, outputs of each example.
@@ -136,14 +152,20 @@ fn chunk_of(topology: &Topology) -> usize {
     (CHUNK_ENTRIES / widest).clamp(1, MAX_CHUNK)
 }
 
-fn plan(topology: &Topology, element: Element, scale: f32, chunk: usize) -> Result<(Plan, Examples)> {
+fn plan(
+    topology: &Topology,
+    element: Element,
+    scale: f32,
+    chunk: usize,
+    weighted_inputs: Option<&Matrix>,
+) -> Result<(Plan, Examples)> {
     let examples = Examples {
         order: Matrix::of(Element::U32, "order", chunk, 1),
         inputs: Matrix::of(element, "inputs", chunk, topology.n[1]),
         scale,
         desired: Desired::classes(Matrix::of(Element::U32, "labels", chunk, 1)),
     };
-    Ok((feedforward_plan(topology, &examples, chunk).context("the network does not fit")?, examples))
+    Ok((feedforward_plan(topology, &examples, chunk, weighted_inputs).context("the network does not fit")?, examples))
 }
 
 /// The class of an example: where its largest output is (of equal ones the first).

@@ -1,5 +1,17 @@
 //! Training: epochs, shuffling, evaluation and streaming, written once for every executor.
 
+mod checks;
 pub mod classifier;
+mod layout;
 pub mod regression;
+mod streaming;
+mod task;
 pub mod trainer;
+mod upload;
+
+pub use checks::check;
+pub(crate) use streaming::Streaming;
+pub use task::Training;
+pub use trainer::{Evaluation, Hyperparameters, PartOfData, Snapshot, Trainer};
+pub use upload::examples_of;
+pub(crate) use upload::{states, write_examples, write_parameters};

@@ -1,29 +1,25 @@
-//! Training: epochs of shuffled mini-batches, and measuring what came of them. Knows no executor
-//! by name.
-
-mod layout;
-mod streaming;
-mod training;
+//! The trainer: epochs of shuffled mini-batches, and their evaluation. Knows no executor by name.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use rand::seq::SliceRandom;
 
-use crate::backprop::{Desired, Examples, Fit, Matrices};
-use crate::data::{Data, Dataset, Inputs, Targets, Task};
+use super::checks::check;
+use super::layout::{Layout, Measured, PlansOfPart};
+use super::regression::{Moments, Score};
+use super::streaming::{Chunk, Streaming, each_chunk};
+use super::upload::{read_layers, states, write_class_weights, write_examples, write_parameters};
+use crate::backprop::{Fit, Matrices};
+use crate::data::Data;
 use crate::kernel::MiniBatch;
+use crate::kernels::state_of;
+use crate::network::optimizer::{Optimizer, SGD, Settings};
 use crate::network::{Layers, Parameters, Topology};
+use crate::plan::Matrix;
 use crate::plan::executor::{Executor, Progress};
-use crate::plan::{Element, Matrix};
-use crate::system::error::{OutOfMemory, WrongUsage};
+use crate::system::error::OutOfMemory;
 use crate::system::random::{Stream, rng};
-use crate::training::regression::{Moments, Score};
-use layout::{Layout, Measured, PlansOfPart};
-use streaming::{Chunk, each_chunk};
-
-pub(crate) use streaming::Streaming;
-pub use training::Training;
 
 /// The most examples measured at a time: enough to fill a GPU.
 const MAX_EVALUATION_BATCH: usize = 1000;
@@ -32,34 +28,48 @@ const MAX_EVALUATION_BATCH: usize = 1000;
 /// network takes no more memory than training it.
 const EVALUATION_ENTRIES: usize = 4 << 20;
 
-/// η/m for a step that is taken for its gradients: they are so much larger than the parameters that these
-/// do not blur them. A power of two, to divide by again.
-const STEEP: f32 = (1u32 << 20) as f32;
-
-fn evaluation_batch(topology: &Topology) -> usize {
+/// Examples measured at a time.
+pub(super) fn evaluation_batch(topology: &Topology) -> usize {
     let widest = topology.widths().iter().copied().max().unwrap_or(1);
     (EVALUATION_ENTRIES / widest).clamp(1, MAX_EVALUATION_BATCH)
 }
 
-/// How the network learns.
+/// Hyperparameters of a training.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Hyperparameters {
     /// m, examples in a mini-batch.
     pub batch: usize,
     /// η, the learning rate.
     pub eta: f32,
-    /// Decides the order of the examples in each epoch.
+    /// Seed of the order of the examples in each epoch.
     pub seed: u64,
+    /// The optimizer.
+    pub optimizer: &'static Optimizer,
+    /// Its own hyperparameters.
+    pub settings: Settings,
 }
 
-/// What a network achieves on a part of the data.
+impl Hyperparameters {
+    /// Stochastic gradient descent, as in the book.
+    pub const fn sgd(batch: usize, eta: f32, seed: u64) -> Self {
+        Hyperparameters { batch, eta, seed, optimizer: &SGD, settings: Settings::DEFAULT }
+    }
+
+    /// The first of a step's mini-batches at `first`, with results in `slot`.
+    pub(crate) fn mini_batch(&self, first: usize, slot: usize) -> MiniBatch {
+        let coefficients = (self.optimizer.coefficients)(&self.settings);
+        MiniBatch { first: first as u32, slot: slot as u32, count: 1, eta: self.eta, coefficients }
+    }
+}
+
+/// The results of a network on a split of the data.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Evaluation {
     /// C, the average over the examples.
     pub cost: f64,
     /// Number of examples classified correctly; `None` where numbers are learned.
     pub correct: Option<usize>,
-    /// How well numbers are learned; `None` where classes are.
+    /// The fit of numbers; `None` where classes are learned.
     pub score: Option<Score>,
     /// Number of examples.
     pub examples: usize,
@@ -77,14 +87,14 @@ impl Evaluation {
     }
 }
 
-/// A part of the data.
+/// A split of the data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PartOfData {
-    /// What the network learns from.
+    /// The examples that the network learns from.
     Training,
-    /// What the settings of training are judged by.
+    /// The examples that hyperparameters are judged by.
     Validation,
-    /// What the finished network is judged by.
+    /// The examples that the finished network is judged by.
     Test,
 }
 
@@ -96,18 +106,18 @@ pub struct Trainer<'e, 'd> {
     hyperparameters: Hyperparameters,
     data: &'d Data,
     layout: Layout,
-    /// How the data comes to the device, where that does not hold all of it.
+    /// The streaming of data of which the device holds a chunk.
     streaming: Option<Streaming>,
-    /// Whether the device holds the first examples of the training part.
+    /// True while the device holds the first examples of the training split.
     holds_first: bool,
-    /// What is known of the targets of each part that is measured.
+    /// The moments of the targets of each split that is measured.
     moments: Vec<Moments>,
     matrices: Matrices,
     epoch: usize,
 }
 
 impl<'e, 'd> Trainer<'e, 'd> {
-    /// Brings a network and its data to a device.
+    /// Uploads a network and its data to a device.
     ///
     /// # Errors
     /// A mini-batch of 0 examples or larger than the training part, a learning rate that is not a
@@ -122,14 +132,14 @@ impl<'e, 'd> Trainer<'e, 'd> {
         check(topology, data, hyperparameters)?;
         let batch = hyperparameters.batch;
         let load = |executor: &mut dyn Executor, streaming: Option<&Streaming>| {
-            let layout = Layout::new(topology, data, batch, streaming)?;
+            let layout = Layout::new(topology, data, hyperparameters, streaming)?;
             load(executor, &layout, data, streaming).map(|()| layout)
         };
-        let mut streaming = Streaming::needed(executor, topology, data, batch)?;
+        let mut streaming = Streaming::needed(executor, topology, data, hyperparameters)?;
         let layout = match load(executor, streaming.as_ref()) {
             Err(error) if error.is::<OutOfMemory>() && streaming.is_none() => {
                 let why = format!("the device does not hold all of it: {error:#}");
-                streaming = Some(Streaming::because(why, executor, topology, data, batch)?);
+                streaming = Some(Streaming::because(why, executor, topology, data, hyperparameters)?);
                 load(executor, streaming.as_ref())?
             }
             loaded => loaded?,
@@ -139,6 +149,9 @@ impl<'e, 'd> Trainer<'e, 'd> {
             layout.measured.iter().map(|measured| Moments::of(&data.dataset, numbers_of(data, measured.part)));
         let moments = moments.collect();
         write_parameters(executor, &matrices, parameters)?;
+        for state in states(&matrices, hyperparameters.optimizer) {
+            executor.write(&state, &vec![0f32; state.len()])?;
+        }
         Ok(Trainer {
             executor,
             topology: topology.clone(),
@@ -158,7 +171,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.executor
     }
 
-    /// What was chosen where there was a choice, and why: lines for people.
+    /// The choices that were made, with their reasons: lines for people.
     pub fn choices(&self) -> Vec<String> {
         let streaming = self.streaming.iter().map(Streaming::to_string);
         streaming.chain(self.executor.choices()).collect()
@@ -181,68 +194,100 @@ impl<'e, 'd> Trainer<'e, 'd> {
         if self.streaming.is_none() {
             self.executor.write(&self.layout.examples.order, &order)?;
         }
-        self.go_through(plans, &order, self.hyperparameters.eta, progress)?;
+        self.go_through(plans, &order, progress)?;
         self.epoch += 1;
         Ok(start.elapsed())
     }
 
-    /// Runs plans on the examples of an order. Streamed examples are brought along; the order of others
+    /// Runs plans on the examples of a permutation. Streamed examples are uploaded; the permutation of others
     /// is on the device.
-    fn go_through(&mut self, plans: PlansOfPart, order: &[u32], eta: f32, progress: &mut Progress<'_>) -> Result<()> {
-        let executor = &mut *self.executor;
+    fn go_through(&mut self, plans: PlansOfPart, order: &[u32], progress: &mut Progress<'_>) -> Result<()> {
+        let (executor, hyperparameters) = (&mut *self.executor, &self.hyperparameters);
         match &self.streaming {
-            None => plans.start(executor, 0..order.len(), eta, progress)?,
+            None => plans.start(executor, 0..order.len(), hyperparameters, progress)?,
             Some(streaming) => {
                 self.holds_first = false;
                 let whole = streaming.chunk / plans.batch * plans.batch;
-                // A part of less than one mini-batch fits into a chunk.
+                // A split smaller than one batch is uploaded as a single chunk.
                 let most = whole.max(plans.batch.min(order.len()));
                 each_chunk(&self.data.dataset, order, most, |span, chunk| {
                     chunk.write(executor, &self.layout.examples)?;
-                    plans.start(executor, span, eta, progress)
+                    plans.start(executor, span, hyperparameters, progress)
                 })?;
             }
         }
         executor.finish(progress)
     }
 
-    /// ∂C/∂w and ∂C/∂b of the first mini-batch of the first epoch, summed over its examples: what a step
-    /// changes the parameters by. They are then what they were.
+    /// Runs the first mini-batch of the first epoch.
     ///
     /// # Errors
     /// A failing device.
-    pub fn first_gradients(&mut self) -> Result<Parameters> {
+    pub fn first_mini_batch(&mut self) -> Result<()> {
         let plans = self.layout.training;
-        let before = self.parameters()?;
         let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, 0);
         if self.streaming.is_none() {
             self.executor.write(&self.layout.examples.order, &order)?;
         }
-        self.go_through(plans, &order[..plans.batch], STEEP * plans.batch as f32, &mut |_| ())?;
-        let after = self.parameters()?;
-        write_parameters(self.executor, &self.matrices, &before)?;
-        let gradients = |before: &Layers<Vec<f32>>, after: &Layers<Vec<f32>>| {
-            let mut gradients = before.clone();
-            for (l, after) in after.iter() {
-                gradients[l].iter_mut().zip(after).for_each(|(value, after)| *value = (*value - after) / STEEP);
-            }
-            gradients
-        };
-        Ok(Parameters { w: gradients(&before.w, &after.w), b: gradients(&before.b, &after.b) })
+        self.go_through(plans, &order[..plans.batch], &mut |_| ())
     }
 
-    /// What the last epoch makes of other parameters; the training itself stays where it is.
+    /// One of the numbers that the optimizer keeps beside each parameter, by its name.
+    ///
+    /// # Errors
+    /// A state that the optimizer does not have, or a failing device.
+    pub fn state(&mut self, name: &str) -> Result<Parameters> {
+        let optimizer = self.hyperparameters.optimizer;
+        let Some(at) = optimizer.states.iter().position(|state| *state == name) else {
+            bail!("{} keeps no {name}", optimizer.name)
+        };
+        let beside = |parameters: &Layers<Matrix>| {
+            Layers::new(2, self.topology.last(), |l| state_of(optimizer, &parameters[l]).swap_remove(at))
+        };
+        let (w, b) = (beside(&self.matrices.w), beside(&self.matrices.b));
+        Ok(Parameters { w: read_layers(self.executor, &w)?, b: read_layers(self.executor, &b)? })
+    }
+
+    /// The parameters and the state of the optimizer.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        let parameters = self.parameters()?;
+        let states = states(&self.matrices, self.hyperparameters.optimizer);
+        Ok(Snapshot {
+            parameters,
+            states: states.iter().map(|state| self.executor.read(state)).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Goes back to a snapshot; a state that it lacks is 0, as before training.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        write_parameters(self.executor, &self.matrices, &snapshot.parameters)?;
+        for (i, matrix) in states(&self.matrices, self.hyperparameters.optimizer).iter().enumerate() {
+            match snapshot.states.get(i) {
+                Some(state) => self.executor.write(matrix, state)?,
+                None => self.executor.write(matrix, &vec![0f32; matrix.len()])?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The last epoch once more, from another snapshot; the training itself stays where it is.
     ///
     /// # Errors
     /// A failing device, or no epoch yet.
-    pub fn last_epoch_from(&mut self, start: &Parameters) -> Result<Parameters> {
-        let reached = self.parameters()?;
+    pub fn last_epoch_from(&mut self, start: &Snapshot) -> Result<Snapshot> {
+        let reached = self.snapshot()?;
         let Some(last) = self.epoch.checked_sub(1) else { bail!("no epoch has been trained yet") };
-        write_parameters(self.executor, &self.matrices, start)?;
+        self.restore(start)?;
         self.epoch = last;
         self.train_epoch(&mut |_| ())?;
-        let other = self.parameters()?;
-        write_parameters(self.executor, &self.matrices, &reached)?;
+        let other = self.snapshot()?;
+        self.restore(&reached)?;
         Ok(other)
     }
 
@@ -280,10 +325,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
             chunk.write(self.executor, &self.layout.examples)?;
             self.holds_first = true;
         }
-        let eta = self.hyperparameters.eta;
-        let first = |i: usize| (i % (held / batch) * batch) as u32;
-        let mini_batches: Vec<MiniBatch> =
-            (0..steps).map(|i| MiniBatch { first: first(i), slot: 0, eta, count: 1 }).collect();
+        let first = |i: usize| i % (held / batch) * batch;
+        let mini_batches: Vec<MiniBatch> = (0..steps).map(|i| self.hyperparameters.mini_batch(first(i), 0)).collect();
         let start = Instant::now();
         self.executor.run(plan, &mini_batches, &mut |_| ())?;
         Ok(start.elapsed())
@@ -298,7 +341,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             return Ok(None);
         };
         let (plans, data) = (self.layout.measured[at].plans, self.data);
-        self.go_through(plans, numbers_of(data, part), 0.0, &mut |_| ())?;
+        self.go_through(plans, numbers_of(data, part), &mut |_| ())?;
         let measures = &self.layout.measures;
         let totals: Vec<f32> = self.executor.read(&measures.totals)?;
         let used = plans.mini_batches();
@@ -322,24 +365,35 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// # Errors
     /// A failing device.
     pub fn parameters(&mut self) -> Result<Parameters> {
-        let last = self.topology.last();
-        let mut read = |matrices: &Layers<Matrix>| {
-            let read: Result<Vec<Vec<f32>>> = (2..=last).map(|l| self.executor.read(&matrices[l])).collect();
-            let mut read = read?.into_iter();
-            anyhow::Ok(Layers::new(2, last, |_| read.next().unwrap_or_default()))
-        };
-        Ok(Parameters { w: read(&self.matrices.w)?, b: read(&self.matrices.b)? })
+        let (w, b) = (&self.matrices.w, &self.matrices.b);
+        Ok(Parameters { w: read_layers(self.executor, w)?, b: read_layers(self.executor, b)? })
     }
 }
 
-/// The order in which an epoch, counted from 0, goes through the training part.
+/// The parameters of a training and the state of its optimizer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Snapshot {
+    /// Weights and biases.
+    pub parameters: Parameters,
+    /// The state, matrix by matrix; empty before training.
+    states: Vec<Vec<f32>>,
+}
+
+impl From<Parameters> for Snapshot {
+    /// Parameters before training.
+    fn from(parameters: Parameters) -> Self {
+        Snapshot { parameters, states: Vec::new() }
+    }
+}
+
+/// The permutation of the training split in an epoch, counted from 0.
 pub(crate) fn epoch_order(training: &[u32], seed: u64, epoch: usize) -> Vec<u32> {
     let mut order = training.to_vec();
     order.shuffle(&mut rng(seed, Stream::Shuffle { epoch }));
     order
 }
 
-/// The numbers of the examples of a part.
+/// The indices of the examples of a split.
 fn numbers_of(data: &Data, part: PartOfData) -> &[u32] {
     match part {
         PartOfData::Training => &data.split.training,
@@ -348,7 +402,7 @@ fn numbers_of(data: &Data, part: PartOfData) -> &[u32] {
     }
 }
 
-/// Loads the plans of a training, and brings what does not change to the device.
+/// Loads the plans of a training, and uploads what does not change.
 fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Option<&Streaming>) -> Result<()> {
     let chunk = streaming.map_or(usize::MAX, |streaming| streaming.chunk);
     executor.load(&layout.plans)?;
@@ -365,120 +419,6 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
     executor.write(&layout.examples.order, &data.split.training)?;
     for Measured { part, order, .. } in &layout.measured {
         executor.write(order, numbers_of(data, *part))?;
-    }
-    Ok(())
-}
-
-/// Brings the inputs and the desired outputs of a data set to a device.
-pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
-    match dataset.inputs() {
-        Inputs::Bytes { values, .. } => executor.write(&examples.inputs, values)?,
-        Inputs::Floats(values) => executor.write(&examples.inputs, values)?,
-        mapped @ Inputs::Mapped(_) => {
-            let row = examples.inputs.cols * examples.inputs.element.size();
-            mapped.each_block(0..dataset.len() as u32, dataset.features(), |first, picked| {
-                executor.write_bytes_at(&examples.inputs, first * row, picked.bytes())
-            })?;
-        }
-    }
-    match &examples.desired {
-        Desired::Classes { labels, .. } => executor.write(labels, dataset.labels())?,
-        Desired::Numbers(desired) => executor.write(desired, &dataset.desired_numbers())?,
-    }
-    write_class_weights(executor, examples, dataset)
-}
-
-/// Brings what an example of each class counts to a device, where not all count alike.
-fn write_class_weights(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
-    if let Desired::Classes { weights: Some(matrix), .. } = &examples.desired
-        && let Some(weights) = dataset.class_weights()
-    {
-        let mut weights = weights.to_vec();
-        // A network may have more outputs than there are classes.
-        weights.resize(matrix.len(), 1.0);
-        executor.write(matrix, &weights)?;
-    }
-    Ok(())
-}
-
-/// Brings weights and biases to a device.
-pub(crate) fn write_parameters(
-    executor: &mut dyn Executor,
-    matrices: &Matrices,
-    parameters: &Parameters,
-) -> Result<()> {
-    for (l, w) in parameters.w.iter() {
-        executor.write(&matrices.w[l], w)?;
-        executor.write(&matrices.b[l], &parameters.b[l])?;
-    }
-    Ok(())
-}
-
-/// Where plans find the examples of a data set, picked by `order`.
-pub fn examples_of(dataset: &Dataset, topology: &Topology, order: &Matrix) -> Examples {
-    let (element, scale) = match dataset.inputs().byte_scale() {
-        Some(scale) => (Element::Byte, scale),
-        None => (Element::F32, 1.0),
-    };
-    let outputs = topology.n[topology.last()];
-    let desired = match dataset.targets() {
-        Targets::Classes(_) => Desired::Classes {
-            labels: Matrix::of(Element::U32, "labels", dataset.len(), 1),
-            weights: dataset.class_weights().map(|_| Matrix::new("class_weights", 1, outputs)),
-        },
-        Targets::Numbers { width, .. } => Desired::Numbers(Matrix::new("targets", dataset.len(), *width)),
-    };
-    let inputs = Matrix::of(element, "inputs", dataset.len(), dataset.features());
-    Examples { order: order.clone(), inputs, scale, desired }
-}
-
-/// Makes sure that a network can be trained on data as wished, before anything large is made.
-///
-/// # Errors
-/// [`WrongUsage`]: a mini-batch of 0 examples or larger than the training part, a learning rate
-/// that is not a number, or data that does not fit the network.
-pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters) -> Result<()> {
-    check_hyperparameters(hyperparameters, data.split.training.len())?;
-    check_fit(topology, &data.dataset)
-}
-
-fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> Result<()> {
-    let Hyperparameters { batch, eta, .. } = hyperparameters;
-    ensure!(batch > 0, WrongUsage::new("--batch 0: a mini-batch needs at least 1 example"));
-    ensure!(
-        batch <= examples,
-        WrongUsage::new(format!(
-            "--batch {batch} is larger than the training set of {examples} examples: use --batch {examples} or less"
-        ))
-    );
-    ensure!(
-        eta.is_finite() && eta >= 0.0,
-        WrongUsage::new(format!("--eta {eta}: the learning rate must be a number, 0 or larger"))
-    );
-    Ok(())
-}
-
-fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
-    let (inputs, outputs) = (topology.n[1], topology.n[topology.last()]);
-    ensure!(
-        inputs == dataset.features(),
-        WrongUsage::new(format!(
-            "the network {topology} has {inputs} inputs, but the examples have {}",
-            dataset.features()
-        ))
-    );
-    let needed = dataset.output_width();
-    match dataset.task() {
-        Task::Classification => ensure!(
-            outputs >= needed,
-            WrongUsage::new(format!("the network {topology} has {outputs} outputs, but the data has {needed} classes"))
-        ),
-        Task::Regression => ensure!(
-            outputs == needed,
-            WrongUsage::new(format!(
-                "the network {topology} has {outputs} outputs, but there are {needed} numbers to learn"
-            ))
-        ),
     }
     Ok(())
 }

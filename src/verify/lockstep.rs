@@ -11,17 +11,18 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde::{Serialize, Serializer};
 
-use super::rounding::{Analysis, Numbers};
+use super::rounding::Knowledge;
 use crate::backprop::{Matrices, Measures, evaluation_plan, training_plan};
 use crate::data::{Data, Split};
-use crate::kernel::MiniBatch;
 use crate::kernel::product::Precision;
+use crate::kernel::rounding::Numbers;
+use crate::kernel::{Access, MiniBatch};
 use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix, Plan, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::system::error::WrongUsage;
-use crate::training::trainer::Training;
-use crate::training::trainer::{Streaming, epoch_order, examples_of, write_examples, write_parameters};
+use crate::training::trainer::epoch_order;
+use crate::training::{Streaming, Training, examples_of, states, write_examples, write_parameters};
 
 /// One of the devices that are compared.
 #[derive(Debug)]
@@ -129,7 +130,7 @@ impl Unit {
             kernel: step.kernel.name.to_string(),
             formula: step.formula.clone(),
             replaces: step.replaces.iter().map(|step| step.kernel.name).collect(),
-            plan: add(plans, [0, 1].map(|side| Plan { name: step.formula.clone(), steps: runs[side].clone() })),
+            plan: add(plans, [0, 1].map(|side| Plan::of(step.formula.clone(), runs[side].clone()))),
             runs,
             primitives: step.primitives().to_vec(),
             outputs: step.outputs().cloned().collect(),
@@ -157,10 +158,6 @@ impl Unit {
             parts: Vec::new(),
         }
     }
-
-    fn is_fused(&self) -> bool {
-        self.runs.iter().flatten().any(|step| !step.replaces.is_empty())
-    }
 }
 
 /// Adds a plan for each device; its number.
@@ -174,11 +171,12 @@ fn add(plans: &mut [Vec<Plan>; 2], [one, other]: [Plan; 2]) -> usize {
 fn changed_in_place(primitives: &[Step]) -> HashSet<Arc<str>> {
     let (mut written, mut changed) = (HashSet::new(), HashSet::new());
     for step in primitives {
-        let output = &step.output().name;
-        if matches!(step.kernel.name, "add_bias" | "sgd") && !written.contains(output) {
-            changed.insert(Arc::clone(output));
+        for (matrix, binding) in step.bound().filter(|(_, binding)| binding.access.writes()) {
+            if binding.access == Access::Update && !written.contains(&matrix.name) {
+                changed.insert(Arc::clone(&matrix.name));
+            }
+            written.insert(Arc::clone(&matrix.name));
         }
-        written.insert(Arc::clone(output));
     }
     changed
 }
@@ -227,14 +225,19 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     let rest = numbers.len() % batch;
     let reached = mini_batches >= numbers.len().div_ceil(batch) && rest > 0;
     for m in [batch].into_iter().chain(reached.then_some(rest)) {
-        phases.push(Phase::new(m, &training_plan(topology, &examples, m)?, kernels, &mut plans));
+        phases.push(Phase::new(
+            m,
+            &training_plan(topology, &examples, m, hyperparameters.optimizer)?,
+            kernels,
+            &mut plans,
+        ));
     }
     let measures = Measures::of(&examples, topology, 1);
     let evaluation = evaluation_plan(topology, &examples, batch, &measures)?;
     let evaluation = Phase::new(batch, &evaluation, kernels, &mut plans);
 
     let mixed = sides.iter().any(|side| side.precision == Precision::Mixed);
-    let mut analysis = Analysis::of(if mixed { Precision::Mixed } else { Precision::Full });
+    let mut knowledge = Knowledge::of(if mixed { Precision::Mixed } else { Precision::Full });
     let given = || std::iter::once(&examples.inputs).chain(examples.desired.matrices());
     for (side, plans) in sides.iter_mut().zip(&plans) {
         let executor = &mut *side.executor;
@@ -248,10 +251,15 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
         let net = Matrices::new(topology, batch);
         write_parameters(executor, &net, initial)?;
         for matrix in given() {
-            analysis.give(matrix, executor.read_bytes(matrix)?);
+            knowledge.give(matrix, executor.read_bytes(matrix)?);
         }
-        for matrix in (2..=topology.last()).flat_map(|l| [&net.w[l], &net.b[l]]) {
-            analysis.give(matrix, executor.read_bytes(matrix)?);
+        let parameters = (2..=topology.last()).flat_map(|l| [&net.w[l], &net.b[l]]);
+        let states = states(&net, hyperparameters.optimizer);
+        for state in &states {
+            executor.write(state, &vec![0f32; state.len()])?;
+        }
+        for matrix in parameters.chain(&states) {
+            knowledge.give(matrix, executor.read_bytes(matrix)?);
         }
     }
     let fixed = given().chain([&examples.order]).map(|matrix| Arc::clone(&matrix.name));
@@ -269,20 +277,20 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
             for side in pair.sides.iter_mut() {
                 side.executor.write(&order, &shuffled)?;
             }
-            analysis.give(&order, bytemuck::cast_slice(&shuffled).to_vec());
+            knowledge.give(&order, bytemuck::cast_slice(&shuffled).to_vec());
         }
-        let (first, eta) = (slot * batch, hyperparameters.eta);
-        let mini_batch = MiniBatch { first: first as u32, slot: slot as u32, eta, count: 1 };
+        let first = slot * batch;
+        let mini_batch = hyperparameters.mini_batch(first, slot);
         let m = batch.min(numbers.len() - first);
         let phase = phases.iter().find(|phase| phase.m == m).context("a plan for each size of mini-batch")?;
-        let found = pair.run(phase, &mut analysis, mini_batch)?;
+        let found = pair.run(phase, &mut knowledge, mini_batch)?;
         if let Some(found) = found {
             first_difference = Some(Difference { mini_batch: Some(i + 1), ..found });
             break;
         }
     }
     if first_difference.is_none() {
-        first_difference = pair.run(&evaluation, &mut analysis, MiniBatch::evaluating(0, 0))?;
+        first_difference = pair.run(&evaluation, &mut knowledge, MiniBatch::evaluating(0, 0))?;
     }
     let Pair { steps, largest, .. } = pair;
     Ok(Lockstep { mini_batches, steps, largest_fraction_of_tolerance: largest, first_difference })
@@ -293,7 +301,7 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
 fn streamed(sides: &[Side<'_>; 2], training: &Training<'_>, mini_batches: usize) -> Result<Option<Data>> {
     let Training { data, topology, hyperparameters, .. } = *training;
     let batch = hyperparameters.batch;
-    let needed = |side: &Side<'_>| Streaming::needed(&*side.executor, topology, data, batch);
+    let needed = |side: &Side<'_>| Streaming::needed(&*side.executor, topology, data, hyperparameters);
     if needed(&sides[0])?.is_none() && needed(&sides[1])?.is_none() {
         return Ok(None);
     }
@@ -313,11 +321,11 @@ fn streamed(sides: &[Side<'_>; 2], training: &Training<'_>, mini_batches: usize)
 
 impl Pair<'_, '_> {
     /// Runs a mini-batch step by step and then as a whole; the first difference.
-    fn run(&mut self, phase: &Phase, analysis: &mut Analysis, mini_batch: MiniBatch) -> Result<Option<Difference>> {
-        let mut before = analysis.clone();
+    fn run(&mut self, phase: &Phase, knowledge: &mut Knowledge, mini_batch: MiniBatch) -> Result<Option<Difference>> {
+        let mut before = knowledge.clone();
         for unit in &phase.units {
             self.steps += 1;
-            if let Some(found) = self.check(unit, analysis, mini_batch)? {
+            if let Some(found) = self.check(unit, knowledge, mini_batch)? {
                 return Ok(Some(found));
             }
         }
@@ -328,40 +336,45 @@ impl Pair<'_, '_> {
     }
 
     /// Runs a unit on both devices from the same numbers, and compares what it writes.
-    fn check(&mut self, unit: &Unit, analysis: &mut Analysis, mini_batch: MiniBatch) -> Result<Option<Difference>> {
-        let before = analysis.clone();
+    fn check(&mut self, unit: &Unit, knowledge: &mut Knowledge, mini_batch: MiniBatch) -> Result<Option<Difference>> {
+        let before = knowledge.clone();
         for (side, steps) in self.sides.iter_mut().zip(&unit.runs) {
-            ready(side, steps, &self.fixed, &changed_in_place(&unit.primitives), analysis)?;
+            ready(side, steps, &self.fixed, &changed_in_place(&unit.primitives), knowledge)?;
             side.executor.run(unit.plan, &[mini_batch], &mut |_| ())?;
         }
         for step in &unit.primitives {
-            analysis.apply(step, mini_batch, unit.is_fused())?;
+            knowledge.apply(step, mini_batch)?;
         }
         for matrix in &unit.outputs {
             let found = [self.sides[0].executor.read_bytes(matrix)?, self.sides[1].executor.read_bytes(matrix)?];
-            let compared = compared(matrix, &found, analysis.computed(matrix));
+            let compared = compared(matrix, &found, knowledge.computed(matrix));
             if let Some(entry) = &compared.first {
                 let part = self.first_part(unit, before, mini_batch)?;
                 return Ok(Some(part.unwrap_or_else(|| unit.difference(matrix, entry, compared.entries))));
             }
             self.largest = self.largest.max(compared.largest);
             let [_, reference] = found;
-            analysis.give(matrix, reference);
+            knowledge.give(matrix, reference);
         }
         Ok(None)
     }
 
     /// Which of the primitive steps of a unit differs by itself.
-    fn first_part(&mut self, unit: &Unit, mut analysis: Analysis, mini_batch: MiniBatch) -> Result<Option<Difference>> {
+    fn first_part(
+        &mut self,
+        unit: &Unit,
+        mut knowledge: Knowledge,
+        mini_batch: MiniBatch,
+    ) -> Result<Option<Difference>> {
         for part in &unit.parts {
             // What only one of the devices has, both get.
             for matrix in part.primitives.iter().flat_map(|step| &step.operands) {
-                if let Some(Numbers { values, .. }) = analysis.computed(matrix) {
+                if let Some(Numbers { values, .. }) = knowledge.computed(matrix) {
                     let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-                    analysis.give(matrix, bytemuck::cast_slice(&values).to_vec());
+                    knowledge.give(matrix, bytemuck::cast_slice(&values).to_vec());
                 }
             }
-            if let Some(found) = self.check(part, &mut analysis, mini_batch)? {
+            if let Some(found) = self.check(part, &mut knowledge, mini_batch)? {
                 return Ok(Some(found));
             }
         }
@@ -375,7 +388,7 @@ fn ready(
     steps: &[Step],
     fixed: &HashSet<Arc<str>>,
     changed: &HashSet<Arc<str>>,
-    analysis: &Analysis,
+    knowledge: &Knowledge,
 ) -> Result<()> {
     let written: HashSet<&Arc<str>> = steps.iter().flat_map(Step::outputs).map(|matrix| &matrix.name).collect();
     let mut seen = HashSet::new();
@@ -386,7 +399,7 @@ fn ready(
         if written.contains(&matrix.name) && !changed.contains(&matrix.name) {
             // As an integer this is no count that any step arrives at.
             side.executor.write(matrix, &vec![f32::NAN; matrix.len()])?;
-        } else if let Some(bytes) = analysis.given(matrix) {
+        } else if let Some(bytes) = knowledge.given(matrix) {
             side.executor.write_bytes(matrix, bytes)?;
         }
     }

@@ -1,4 +1,4 @@
-//! Checks of an adapter: whether it computes what the host computes, whichever way it is asked.
+//! Checks of an adapter: every strategy against the twins on the CPU.
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
@@ -13,21 +13,22 @@ use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::Element;
 use crate::plan::executor::Executor;
 use crate::rewrite::fuse::KernelSet;
-use crate::training::trainer::{Hyperparameters, Trainer};
+use crate::training::{Hyperparameters, Trainer};
+use crate::verify::distance::{self, Scale};
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Finding {
-    /// What was checked.
+    /// Subject of the check.
     pub what: String,
-    /// Whether it is right, or wrong in a way that this program knows and avoids.
+    /// Set if the result is right, or wrong in a way that this program knows and avoids.
     pub passed: bool,
-    /// What was found.
+    /// Details, for people.
     pub detail: String,
 }
 
-/// Two networks: widths that are multiples of nothing on floats, and of all that shaders read at once on
-/// bytes; each beyond the largest tile of a product.
+/// Two networks, both wider than the largest tile of a product: on floats, with widths that are multiples of
+/// no block size; on bytes, with widths that are multiples of every vector length.
 const NETWORKS: [([usize; 3], Element); 2] = [([37, 131, 5], Element::F32), ([64, 132, 12], Element::Byte)];
 const M: usize = 6;
 const STEPS: usize = 8;
@@ -56,12 +57,13 @@ pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
     let expected = train_all(&mut Cpu::of_twins());
     for (what, options) in ways {
         watch(&what);
-        // As a run has them: without the checks that could hide a fault, or make one.
+        // As in a run: shader checks could hide a bug, or cause one.
         let options = GpuOptions { shader_checks: false, ..options };
         let compared = (|| {
             let found = train_all(&mut adapter.open(options)?)?;
             let expected = expected.as_ref().map_err(|error| anyhow!("{error:#}"))?;
-            anyhow::Ok(found.iter().zip(expected).map(|(found, expected)| difference(found, expected)).fold(0.0, worse))
+            let difference = |(found, expected)| distance::between(found, expected, Scale::LargestOfMatrix).value;
+            anyhow::Ok(found.iter().zip(expected).map(difference).fold(0.0, f64::max))
         })();
         findings.push(match compared {
             Ok(difference) => Finding {
@@ -114,30 +116,14 @@ fn train(executor: &mut dyn Executor, widths: [usize; 3], element: Element) -> R
         dataset: Dataset::new(inputs, widths[0], labels)?,
         split: Split::all_training(0..examples),
     };
-    let hyperparameters = Hyperparameters { batch: M, eta: ETA, seed: 1 };
+    let hyperparameters = Hyperparameters::sgd(M, ETA, 1);
     let mut trainer = Trainer::new(executor, &topology, &initial, &data, hyperparameters)?;
     trainer.train_epoch(&mut |_| ())?;
     trainer.parameters()
 }
 
-/// The larger of two; NaN is the largest of all, which `f64::max` would lose.
-fn worse(worst: f64, next: f64) -> f64 {
-    if next > worst || next.is_nan() { next } else { worst }
-}
-
-/// The largest difference, relative to the largest parameter of the matrix, or to 1 if that is larger.
-fn difference(found: &Parameters, expected: &Parameters) -> f64 {
-    let of_matrix = |(found, expected): (&[f32], &[f32])| {
-        let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
-        let differences = found.iter().zip(expected).map(|(found, expected)| f64::from(found - expected).abs());
-        differences.fold(0.0, worse) / f64::from(largest)
-    };
-    let pairs = found.iter().zip(expected.iter()).map(|((_, found), (_, expected))| (found, expected));
-    pairs.map(of_matrix).fold(0.0, worse)
-}
-
-/// Each step rounds sums as long as the widest layer: a random walk over all steps, of weights of the
-/// order of 1; four standard deviations for each of the two devices.
+/// Returns the tolerance. Each step rounds sums as long as the widest layer: a random walk over all steps, of
+/// weights of the order of 1; four standard deviations for each of the two devices.
 ///
 /// Factors rounded to 16 bits make each gradient wrong by as much as four standard deviations of a term's
 /// two roundings, either way; of errors δ, at most 1/4, and activations, at most 1, η times in each step.

@@ -173,7 +173,7 @@ fn devices_lists_adapters_and_what_auto_takes() {
         assert_eq!(adapter["usable"], adapter["shortcomings"].as_array().expect("a list").is_empty());
     }
     assert!(devices["auto"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()));
-    assert!(stdout(&["devices"]).contains("--device auto takes"));
+    assert!(stdout(&["devices"]).contains("--device auto selects"));
 }
 
 fn devices_check_trains_in_every_way() {

@@ -15,7 +15,7 @@ use gpu_backprop::model::{Model, load, save};
 use gpu_backprop::network::activation;
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
-use gpu_backprop::training::trainer::{Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 
 /// Names the interpreter; `tests/run.sh` makes a virtual environment for it in the target folder.
 const PYTHON: &str = "GPU_BACKPROP_PYTHON";
@@ -110,7 +110,7 @@ fn every_activation_and_output(python: PathBuf) {
         let topology = Topology::new(&[64, 30, 20, 10], activation, &QUADRATIC).expect("a network").with_output(output);
         let parameters = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
         let mut cpu = Cpu::new(1);
-        let hyperparameters = Hyperparameters { batch: 10, eta: 0.01, seed: 1 };
+        let hyperparameters = Hyperparameters::sgd(10, 0.01, 1);
         let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters).expect("a trainer");
         let cost = |trainer: &mut Trainer<'_, '_>| {
             trainer.evaluate(PartOfData::Training).expect("it runs").expect("a part").cost
@@ -268,10 +268,10 @@ fn another_network_is_caught(python: PathBuf) {
     cases.check();
 }
 
-/// The example of the README runs as it stands there.
-fn the_readme(python: PathBuf) {
-    let readme = fs::read_to_string("README.md").expect("README.md");
-    let example = readme.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+/// The Python example of docs/models.md runs as it stands there.
+fn the_documentation(python: PathBuf) {
+    let models = fs::read_to_string("docs/models.md").expect("docs/models.md");
+    let example = models.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     let folder = Folder::new();
     let [model, onnx] = [folder.text("digits.safetensors"), folder.text("digits.onnx")];
     stdout(&["train", "--epochs", "1", "--device", "cpu", "-q", "-o", &model]);
@@ -288,5 +288,5 @@ trials! {
         tables_with_text_and_missing_values,
         regression,
         another_network_is_caught,
-        the_readme;
+        the_documentation;
 }

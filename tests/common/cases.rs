@@ -1,9 +1,10 @@
 //! One list of cases: every kernel over awkward shapes, with inputs and a derived tolerance.
 
 use gpu_backprop::kernel::MiniBatch;
-use gpu_backprop::kernels::Form;
-use gpu_backprop::network::activation::{LINEAR, SIGMOID};
-use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::kernel::product::Form;
+use gpu_backprop::network::activation::{self, Activation};
+use gpu_backprop::network::cost::{self, Cost, MeasuredFrom};
+use gpu_backprop::network::optimizer::{self, Optimizer, Settings};
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
 
 use crate::closeness::{MEAN_MAGNITUDE, sum_tolerance};
@@ -13,13 +14,13 @@ use crate::numbers::{random, random_below};
 pub struct Case {
     /// A plan of one step.
     pub plan: Plan,
-    /// The numbers of each operand but the output, as bytes.
+    /// The numbers of each operand that is read, as bytes.
     pub inputs: Vec<(Matrix, Vec<u8>)>,
-    /// What the output holds beforehand, for kernels that change it in place.
-    pub before: Option<Vec<f32>>,
-    /// What the step is run with.
+    /// The entries of each operand that is changed in place, beforehand.
+    pub before: Vec<Vec<f32>>,
+    /// The mini-batch of the step.
     pub mini_batch: MiniBatch,
-    /// How far the output may be from the twin's; 0 for kernels that do not round, or round once.
+    /// The largest difference of an entry from the twin's; 0 for kernels that do not round, or round once.
     pub tolerance: f64,
 }
 
@@ -55,24 +56,26 @@ pub fn all() -> Vec<Case> {
         cases.extend(Form::ALL.map(|form| matmul(form, rows, cols, inner)));
         cases.push(outer_product(rows, cols, inner));
     }
-    for (rows, cols) in SHAPES.into_iter().chain([LONG_SHAPE]) {
+    for shape @ (rows, cols) in SHAPES.into_iter().chain([LONG_SHAPE]) {
         cases.extend([
             add_bias(rows, cols),
-            activate(rows, cols),
-            activate_prime(rows, cols),
             hadamard(rows, cols),
-            cost_gradient(rows, cols),
-            sgd(rows, cols),
             gather(rows, cols),
             gather_bytes(rows, cols),
             one_hot(rows, cols),
             weigh(rows, cols),
-            activate_linear(rows, cols),
         ]);
+        // Every row of the network; of the long shape, which takes long, the first.
+        let few = if shape == LONG_SHAPE { 1 } else { usize::MAX };
+        for row in activation::ALL.into_iter().take(few) {
+            cases.extend([activate(row, rows, cols), activate_prime(row, rows, cols)]);
+        }
+        cases.extend(cost::ALL.into_iter().take(few).map(|row| output_error(row, rows, cols)));
+        cases.extend(optimizer::ALL.into_iter().take(few).map(|row| update(row, rows, cols)));
     }
     for (rows, cols) in SHAPES {
-        cases.extend([column_sum(rows, cols), total_cost(rows, cols), number_correct(rows, cols)]);
-        cases.push(squared_errors(rows, cols));
+        cases.extend([column_sum(rows, cols), number_correct(rows, cols), squared_errors(rows, cols)]);
+        cases.extend(cost::ALL.map(|row| total_cost(row, rows, cols)));
     }
     cases
 }
@@ -88,7 +91,7 @@ fn values<T: bytemuck::Pod>(matrix: &Matrix, values: &[T]) -> (Matrix, Vec<u8>) 
 
 fn case(recorder: Recorder, inputs: Vec<(Matrix, Vec<u8>)>, tolerance: f64) -> Case {
     let plan = recorder.finish().expect("the shapes of a case fit");
-    Case { plan, inputs, before: None, mini_batch: MiniBatch::default(), tolerance }
+    Case { plan, inputs, before: Vec::new(), mini_batch: MiniBatch::default(), tolerance }
 }
 
 fn matmul(form: Form, rows: usize, cols: usize, inner: usize) -> Case {
@@ -117,7 +120,7 @@ fn add_bias(rows: usize, cols: usize) -> Case {
     let mut plan = Recorder::new(format!("add_bias {rows}x{cols}"));
     let [b, z] = [Matrix::new("b", 1, cols), Matrix::new("z", rows, cols)];
     plan.add_bias(&b, &z);
-    Case { before: Some(random(6, z.len())), ..case(plan, vec![floats(&b, 5)], 0.0) }
+    Case { before: vec![random(6, z.len())], ..case(plan, vec![floats(&b, 5)], 0.0) }
 }
 
 /// Weighted inputs, among them the ones where a careless σ overflows.
@@ -131,22 +134,27 @@ fn weighted_inputs(seed: u64, len: usize) -> Vec<f32> {
     z
 }
 
-/// WGSL allows exp(-|z|) to be off by 3 + 2|z| units in the last place, and a division by 2.5.
-/// (3 + 2|z|) e⁻ᶻ is at most 3, so σ and σ′ (at most 1 and 1/4) are off by less than 8 units of 1.
-const SIGMOID_TOLERANCE: f64 = 8.0 * EPSILON;
-
-fn activate(rows: usize, cols: usize) -> Case {
-    let mut plan = Recorder::new(format!("activate {rows}x{cols}"));
-    let [z, a] = [Matrix::new("z", rows, cols), Matrix::new("a", rows, cols)];
-    plan.activate(&SIGMOID, &z, &a);
-    case(plan, vec![values(&z, &weighted_inputs(7, z.len()))], SIGMOID_TOLERANCE)
+/// The larger of the bounds that a row gives for its function, over the arguments of a case.
+fn worst(bounds: impl Iterator<Item = f64>) -> f64 {
+    2.0 * bounds.fold(0.0, f64::max)
 }
 
-fn activate_prime(rows: usize, cols: usize) -> Case {
-    let mut plan = Recorder::new(format!("activate_prime {rows}x{cols}"));
-    let [z, prime] = [Matrix::new("z", rows, cols), Matrix::new("sigma_prime", rows, cols)];
-    plan.activate_prime(&SIGMOID, &z, &prime);
-    case(plan, vec![values(&z, &weighted_inputs(8, z.len()))], SIGMOID_TOLERANCE)
+fn activate(row: &'static Activation, rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("activate, {}, {rows}x{cols}", row.name));
+    let [z, a] = [Matrix::new("z", rows, cols), Matrix::new("a", rows, cols)];
+    plan.activate(row, &z, &a);
+    let numbers = weighted_inputs(7, z.len());
+    let bound = |&z: &f32| (row.sigma_error)(f64::from(z), f64::from((row.sigma)(z)));
+    case(plan, vec![values(&z, &numbers)], worst(numbers.iter().map(bound)))
+}
+
+fn activate_prime(row: &'static Activation, rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("activate_prime, {}, {rows}x{cols}", row.name));
+    let [a, prime] = [Matrix::new("a", rows, cols), Matrix::new("sigma_prime", rows, cols)];
+    plan.activate_prime(row, &a, &prime);
+    let numbers: Vec<f32> = weighted_inputs(8, a.len()).into_iter().map(row.sigma).collect();
+    let bound = |&a: &f32| (row.prime_error)(f64::from(a), f64::from((row.prime)(a)));
+    case(plan, vec![values(&a, &numbers)], worst(numbers.iter().map(bound)))
 }
 
 fn hadamard(rows: usize, cols: usize) -> Case {
@@ -156,11 +164,12 @@ fn hadamard(rows: usize, cols: usize) -> Case {
     case(plan, vec![floats(&x, 9), floats(&y, 10)], 0.0)
 }
 
-fn cost_gradient(rows: usize, cols: usize) -> Case {
-    let mut plan = Recorder::new(format!("cost_gradient {rows}x{cols}"));
-    let [a, y, nabla_a] = ["a", "y", "nabla_a"].map(|name| Matrix::new(name, rows, cols));
-    plan.cost_gradient(&QUADRATIC, &a, &y, &nabla_a);
-    case(plan, vec![floats(&a, 11), floats(&y, 12)], 0.0)
+fn output_error(row: &'static Cost, rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("output_error, {}, {rows}x{cols}", row.name));
+    let [a, y, prime, delta] = ["a", "y", "sigma_prime", "delta"].map(|name| Matrix::new(name, rows, cols));
+    plan.output_error(row, &a, &y, &prime, &delta);
+    // Numbers of -1 to 2: an error of 3, times 2.
+    case(plan, vec![floats(&a, 11), floats(&y, 12), floats(&prime, 13)], 2.0 * (row.output_error_error)(2.0, 6.0))
 }
 
 fn column_sum(rows: usize, cols: usize) -> Case {
@@ -170,15 +179,20 @@ fn column_sum(rows: usize, cols: usize) -> Case {
     case(plan, vec![floats(&delta, 13)], sum_tolerance(rows, rows as f64 * MEAN_MAGNITUDE))
 }
 
-fn sgd(rows: usize, cols: usize) -> Case {
-    let mut plan = Recorder::new(format!("sgd {rows}x{cols}"));
+fn update(row: &'static Optimizer, rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("update, {}, {rows}x{cols}", row.name));
     let [nabla_w, w] = [Matrix::new("nabla_w", rows, cols), Matrix::new("w", rows, cols)];
-    plan.sgd(7, &nabla_w, &w);
+    plan.update(row, 7, &nabla_w, &w);
+    let before = (0..=row.states.len() as u64).map(|state| random(15 + 100 * state, w.len()));
     Case {
-        before: Some(random(15, w.len())),
-        mini_batch: MiniBatch { eta: 3.0, ..MiniBatch::default() },
-        // η/m may be off by 2.5 units in the last place, then a product and a difference below 4.
-        ..case(plan, vec![floats(&nabla_w, 14)], 8.0 * EPSILON)
+        before: before.collect(),
+        mini_batch: MiniBatch {
+            eta: 3.0,
+            coefficients: (row.coefficients)(&Settings::default()),
+            ..MiniBatch::default()
+        },
+        // Gradients of up to 2, times 3/7; entries of less than 5.
+        ..case(plan, vec![floats(&nabla_w, 14)], 2.0 * (row.error)(6.0 / 7.0, 5.0))
     }
 }
 
@@ -230,14 +244,7 @@ fn weigh(rows: usize, cols: usize) -> Case {
     plan.weigh(&order.0, &labels, &weights, &delta);
     let classes = random_below(24, labels.len(), cols as u32);
     let inputs = vec![order, values(&labels, &classes), floats(&weights, 25)];
-    Case { before: Some(random(26, delta.len())), ..gathering(plan, inputs) }
-}
-
-fn activate_linear(rows: usize, cols: usize) -> Case {
-    let mut plan = Recorder::new(format!("activate, linear, {rows}x{cols}"));
-    let [z, a] = [Matrix::new("z", rows, cols), Matrix::new("a", rows, cols)];
-    plan.activate(&LINEAR, &z, &a);
-    case(plan, vec![values(&z, &weighted_inputs(27, z.len()))], 0.0)
+    Case { before: vec![random(26, delta.len())], ..gathering(plan, inputs) }
 }
 
 fn squared_errors(rows: usize, cols: usize) -> Case {
@@ -253,14 +260,23 @@ fn squared_errors(rows: usize, cols: usize) -> Case {
 const SLOTS: usize = 3;
 const SLOT: usize = 1;
 
-fn total_cost(rows: usize, cols: usize) -> Case {
-    let mut plan = Recorder::new(format!("total_cost {rows}x{cols}"));
-    let [a, y] = ["a", "y"].map(|name| Matrix::new(name, rows, cols));
+fn total_cost(row: &'static Cost, rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("total_cost, {}, {rows}x{cols}", row.name));
+    let [outputs, y] = ["outputs", "y"].map(|name| Matrix::new(name, rows, cols));
     let totals = Matrix::new("totals", SLOTS, 1);
-    plan.total_cost(&QUADRATIC, &a, &y, &totals);
-    // ½ (y − a)² of numbers in -1..2 is ¾ on average.
-    let tolerance = sum_tolerance(a.len(), 0.75 * a.len() as f64).max(8.0 * EPSILON);
-    Case { mini_batch: MiniBatch::evaluating(0, SLOT), ..case(plan, vec![floats(&a, 20), floats(&y, 21)], tolerance) }
+    plan.total_cost(row, &outputs, &y, &totals);
+    let numbers = match row.measured {
+        MeasuredFrom::Activation => random(20, outputs.len()),
+        MeasuredFrom::WeightedInput => random(20, outputs.len()).into_iter().map(|z| 20.0 * z).collect(),
+    };
+    let desired = random(21, y.len());
+    let costs: Vec<(f64, f64)> =
+        numbers.iter().zip(&desired).map(|(&z, &y)| (f64::from(z), f64::from((row.cost)(z, y)))).collect();
+    let magnitude = costs.iter().map(|(_, cost)| cost.abs()).sum::<f64>();
+    let rounding: f64 = costs.iter().map(|&(output, cost)| (row.cost_error)(output, cost)).sum();
+    let tolerance = sum_tolerance(outputs.len(), magnitude) + 2.0 * rounding;
+    let inputs = vec![values(&outputs, &numbers), values(&y, &desired)];
+    Case { mini_batch: MiniBatch::evaluating(0, SLOT), ..case(plan, inputs, tolerance) }
 }
 
 fn number_correct(rows: usize, cols: usize) -> Case {

@@ -135,7 +135,7 @@ impl<E: Executor> Executor for Faulty<E> {
             let matrix = output(&plan.steps[at]).expect("it has been found");
             let parts = [&plan.steps[..at], &plan.steps[at..=at], &plan.steps[at + 1..]].map(|steps| {
                 let number = (!steps.is_empty()).then_some(all.len());
-                all.extend(number.map(|_| Plan { name: plan.name.clone(), steps: steps.to_vec() }));
+                all.extend(number.map(|_| Plan::of(plan.name.clone(), steps.to_vec())));
                 number
             });
             self.wrong.insert(number, Wrong { matrix, parts });

@@ -3,8 +3,9 @@
 use gpu_backprop::backprop::{Desired, Examples};
 use gpu_backprop::data::{Dataset, Inputs, Targets};
 use gpu_backprop::network::Topology;
-use gpu_backprop::network::activation::{Activation, LINEAR, SIGMOID};
-use gpu_backprop::network::cost::{Cost, QUADRATIC};
+use gpu_backprop::network::activation::{self, Activation, LINEAR, SIGMOID};
+use gpu_backprop::network::cost::{self, Cost, QUADRATIC};
+use gpu_backprop::network::optimizer::{self, Optimizer, SGD};
 use gpu_backprop::plan::{Element, Matrix};
 
 use crate::numbers::{random, random_below};
@@ -68,13 +69,14 @@ pub struct Network {
     pub hidden: &'static Activation,
     pub output: &'static Activation,
     pub cost: &'static Cost,
+    pub optimizer: &'static Optimizer,
 }
 
 impl Network {
     /// The network that is usual for what it learns.
     pub const fn new(widths: &'static [usize], m: usize, kind: Kind, learned: Learned) -> Self {
         let output = if matches!(learned, Learned::Numbers) { &LINEAR } else { &SIGMOID };
-        Network { widths, m, kind, learned, hidden: &SIGMOID, output, cost: &QUADRATIC }
+        Network { widths, m, kind, learned, hidden: &SIGMOID, output, cost: &QUADRATIC, optimizer: &SGD }
     }
 
     pub fn learning(self, learned: Learned) -> Self {
@@ -83,6 +85,20 @@ impl Network {
 
     pub fn of_kind(self, kind: Kind) -> Self {
         Network { kind, ..self }
+    }
+
+    /// The same network with the `i`th combination of rows: each row has its turn.
+    pub fn with_rows_by_turns(self, i: usize) -> Self {
+        let turn = |rows: usize| (i + i / rows) % rows;
+        let cost = cost::ALL[turn(cost::ALL.len())];
+        let suiting: Vec<_> = activation::ALL.into_iter().filter(|row| cost.suits.contains(row)).collect();
+        Network {
+            hidden: activation::ALL[turn(activation::ALL.len())],
+            output: suiting[turn(suiting.len())],
+            cost,
+            optimizer: optimizer::ALL[turn(optimizer::ALL.len())],
+            ..self
+        }
     }
 
     pub fn topology(&self) -> Topology {

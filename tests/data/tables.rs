@@ -1,4 +1,4 @@
-//! Well-known tables are learned as well as others learn them: docs/tables.md says with what, and how well.
+//! Well-known tables are learned as well as others learn them: docs/data.md says with what, and how well.
 //! The least accuracy that is asked for is what chance could take away from the figures there: three
 //! standard errors of the mean over these seeds, from the deviation of ten splits.
 
@@ -16,7 +16,7 @@ fn mean(table: &str, flags: &[&str], field: &str) -> f64 {
     (0..5).map(of).sum::<f64>() / 5.0
 }
 
-/// 96.3% in docs/tables.md, with a standard deviation of 2.8%.
+/// 96.3% in docs/data.md, with a standard deviation of 2.8%.
 #[test]
 fn irises_are_told_apart() {
     let flags = ["--target", "species", "--epochs", "100", "--eta", "1"];
@@ -24,7 +24,7 @@ fn irises_are_told_apart() {
     assert!(accuracy >= 0.963 - 3.0 * 0.028 / 5f64.sqrt(), "{accuracy}");
 }
 
-/// 97.1% in docs/tables.md, with a standard deviation of 0.9%.
+/// 97.1% in docs/data.md, with a standard deviation of 0.9%.
 #[test]
 fn tumours_are_told_apart() {
     let flags = ["--target", "diagnosis", "--epochs", "30", "--eta", "0.5"];
@@ -32,7 +32,7 @@ fn tumours_are_told_apart() {
     assert!(accuracy >= 0.971 - 3.0 * 0.009 / 5f64.sqrt(), "{accuracy}");
 }
 
-/// R² 0.460 in docs/tables.md, with a standard deviation of 0.072.
+/// R² 0.460 in docs/data.md, with a standard deviation of 0.072.
 #[test]
 fn the_progression_of_diabetes_is_learned() {
     let flags =

@@ -11,18 +11,20 @@ use gpu_backprop::commands::train::Training;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::gpu::GpuOptions;
+use gpu_backprop::kernel::Access;
 use gpu_backprop::kernel::product::Precision;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Element, Equation, Matrix, Step};
 use gpu_backprop::rewrite::fuse::{KernelSet, fuse};
 use gpu_backprop::system::error::Diverged;
-use gpu_backprop::training::trainer::{Hyperparameters, examples_of};
+use gpu_backprop::training::{Hyperparameters, examples_of};
 use gpu_backprop::verify::lockstep::Side;
 use gpu_backprop::verify::lockstep::{self, Difference};
-use gpu_backprop::verify::rounding::Analysis;
+use gpu_backprop::verify::rounding::Knowledge;
 
 const WIDTHS: [usize; 4] = [6, 5, 4, 3];
 const BATCH: usize = 7;
@@ -43,7 +45,7 @@ fn with_training<T>(with: impl FnOnce(&Training<'_>) -> T) -> T {
     let data = data();
     let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
     let initial = Parameters::random(&topology, Initialization::Scaled, 5).expect("memory");
-    let hyperparameters = Hyperparameters { batch: BATCH, eta: 1.5, seed: 5 };
+    let hyperparameters = Hyperparameters::sgd(BATCH, 1.5, 5);
     with(&Training { data: &data, topology: &topology, initial: &initial, hyperparameters })
 }
 
@@ -52,7 +54,7 @@ fn step_number(kernels: KernelSet, kernel: &str, matrix: &str) -> usize {
     with_training(|training| {
         let order = Matrix::of(Element::U32, "training_order", EXAMPLES, 1);
         let examples = examples_of(&training.data.dataset, training.topology, &order);
-        let plan = training_plan(training.topology, &examples, BATCH).expect("the shapes fit");
+        let plan = training_plan(training.topology, &examples, BATCH, &SGD).expect("the shapes fit");
         let steps = if kernels == KernelSet::Fused { fuse(&plan).steps } else { plan.steps };
         let writes = |step: &Step| step.outputs().any(|output| &*output.name == matrix);
         1 + steps.iter().position(|step| step.kernel.name == kernel && writes(step)).expect("such a step")
@@ -84,13 +86,13 @@ struct Planted {
 }
 
 const PRIMITIVE_FAULTS: [Planted; 9] = [
-    planted(Fault::Sign, "hadamard", "delta4", Equation::Bp1, (0, 0)),
+    planted(Fault::Sign, "output_error", "delta4", Equation::Bp1, (0, 0)),
     planted(Fault::Sign, "column_sum", "nabla_b3", Equation::Bp3, (0, 0)),
     planted(Fault::SwappedIndex, "matmul", "nabla_a3", Equation::Bp2, (1, 2)),
     planted(Fault::SwappedIndex, "outer_product", "nabla_w2", Equation::Bp4, (1, 2)),
-    planted(Fault::MissingFactor(BATCH), "sgd", "w3", Equation::Descent, (0, 0)),
+    planted(Fault::MissingFactor(BATCH), "update", "w3", Equation::Descent, (0, 0)),
     planted(Fault::LastColumn, "activate", "a3", Equation::Feedforward, (0, 3)),
-    planted(Fault::NotWritten, "sgd", "b4", Equation::Descent, (0, 0)),
+    planted(Fault::NotWritten, "update", "b4", Equation::Descent, (0, 0)),
     Planted { mini_batch: 2, ..planted(Fault::StaleRead, "matmul", "z3", Equation::Feedforward, (0, 0)) },
     planted(Fault::Nan, "gather", "a1", Equation::Examples, (1, 0)),
 ];
@@ -186,7 +188,7 @@ fn a_wrong_part_of_a_fused_step_is_named() {
 
 /// A step that is right by itself, but not where others run before it: a barrier that is missing.
 fn a_fault_between_steps_is_found_in_the_whole() {
-    let mut faulty = Faulty::new(Cpu::of_twins(), "sgd", "w3", Fault::NotWritten);
+    let mut faulty = Faulty::new(Cpu::of_twins(), "update", "w3", Fault::NotWritten);
     faulty.only_together = true;
     let mut right = Cpu::of_twins();
     let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut right, KernelSet::Primitive), 2);
@@ -230,7 +232,7 @@ fn correct_devices_agree_step_by_step_and_after_training(adapter: &AdapterUnderT
 
 fn training_with_a_fault_is_beyond_the_tolerance() {
     let trained = |fault| {
-        let mut faulty = Faulty::new(Cpu::of_twins(), "sgd", "w3", fault);
+        let mut faulty = Faulty::new(Cpu::of_twins(), "update", "w3", fault);
         trained(side(&mut faulty, KernelSet::Primitive), side(&mut Cpu::new(1), KernelSet::Fused), 2)
     };
     let comparison = trained(Fault::MissingFactor(BATCH));
@@ -241,7 +243,7 @@ fn training_with_a_fault_is_beyond_the_tolerance() {
     let comparison = trained(Fault::Nan);
     assert_eq!((comparison.diverged_device, comparison.within_tolerance), (Some(0), false));
     // On both: no difference between them.
-    let mut faulty = [0, 1].map(|_| Faulty::new(Cpu::of_twins(), "sgd", "w3", Fault::Nan));
+    let mut faulty = [0, 1].map(|_| Faulty::new(Cpu::of_twins(), "update", "w3", Fault::Nan));
     let sides = faulty.each_mut().map(|faulty| side(faulty, KernelSet::Primitive));
     let error = with_training(|training| compare(sides, training, 1, None, &mut Silent).expect_err("NaN"));
     assert!(error.is::<Diverged>(), "{error:#}");
@@ -259,29 +261,28 @@ fn kernels_round_within_their_bounds(adapter: &AdapterUnderTest) {
 fn check_bounds(executors: &mut [&mut dyn Executor]) {
     for case in cases::all().iter().filter(|case| case.plan.steps[0].output().len() < 100_000) {
         let step = &case.plan.steps[0];
-        let output = step.output();
-        let mut analysis = Analysis::default();
-        case.inputs.iter().for_each(|(matrix, bytes)| analysis.give(matrix, bytes.clone()));
-        if let Some(before) = &case.before {
-            analysis.give(output, bytemuck::cast_slice(before).to_vec());
-        }
-        analysis.apply(step, case.mini_batch, false).expect("an analysis");
-        let Some(computed) = analysis.computed(output) else { continue };
+        let changed = step.bound().filter(|(_, binding)| binding.access == Access::Update).map(|(matrix, _)| matrix);
+        let before: Vec<(Matrix, Vec<u8>)> =
+            changed.cloned().zip(case.before.iter().map(|values| bytemuck::cast_slice(values).to_vec())).collect();
+        let given = || case.inputs.iter().chain(&before);
+        let mut knowledge = Knowledge::default();
+        given().for_each(|(matrix, bytes)| knowledge.give(matrix, bytes.clone()));
+        knowledge.apply(step, case.mini_batch).expect("an analysis");
         for executor in &mut *executors {
             let what = format!("{} on {}", case.plan.name, executor.device());
             executor.load(std::slice::from_ref(&case.plan)).expect(&what);
-            for (matrix, bytes) in &case.inputs {
+            for (matrix, bytes) in given() {
                 executor.write_bytes(matrix, bytes).expect(&what);
             }
-            if let Some(before) = &case.before {
-                executor.write(output, before).expect(&what);
-            }
             executor.run(0, &[case.mini_batch], &mut |_| ()).expect(&what);
-            let found: Vec<f32> = executor.read(output).expect(&what);
-            for (i, &found) in found.iter().enumerate() {
-                let (value, error) = (computed.values[i], computed.errors[i]);
-                let within = error == f64::INFINITY || (f64::from(found) - value).abs() <= error;
-                assert!(within, "{what}: entry {i} is {found:e}, not within {error:e} of {value:e}");
+            for output in step.outputs() {
+                let Some(computed) = knowledge.computed(output) else { continue };
+                let found: Vec<f32> = executor.read(output).expect(&what);
+                for (i, &found) in found.iter().enumerate() {
+                    let (value, error) = (computed.values[i], computed.errors[i]);
+                    let within = error == f64::INFINITY || (f64::from(found) - value).abs() <= error;
+                    assert!(within, "{what}: entry {i} is {found:e}, not within {error:e} of {value:e}");
+                }
             }
         }
     }

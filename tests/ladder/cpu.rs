@@ -9,10 +9,11 @@ use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
-use gpu_backprop::training::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer};
 
 const EXAMPLES: usize = 40;
 
@@ -32,7 +33,8 @@ impl Case {
     }
 
     fn plan(&self) -> Plan {
-        training_plan(&self.topology, &self.examples(), self.network.m).expect("the shapes fit")
+        let Network { m, optimizer, .. } = self.network;
+        training_plan(&self.topology, &self.examples(), m, optimizer).expect("the shapes fit")
     }
 
     fn write(&self, executor: &mut dyn Executor) {
@@ -135,7 +137,7 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
         backprop::bp2_backpropagate(&mut plan, &case.topology, &net);
         backprop::bp3_nabla_b(&mut plan, &case.topology, &net);
         backprop::bp4_nabla_w(&mut plan, &case.topology, &net);
-        backprop::descend(&mut plan, &case.topology, &net);
+        backprop::descend(&mut plan, &case.topology, &SGD, &net);
         let plan = plan.finish().expect("the shapes fit");
         let mut reading = Recorder::new("reads the weights");
         reading.activate(&SIGMOID, &net.w[2], &Matrix::new("other", net.w[2].rows, net.w[2].cols));
@@ -164,7 +166,7 @@ fn skipping_zeros_changes_no_bit() {
         let (net, n) = (Matrices::new(&case.topology, case.network.m), &case.topology.n);
         let skipping = case.step(&mut Cpu::new(1), case.plan());
         // The same activations of layer 1, which the executor has not gathered and looked through.
-        let whole = Plan { name: "whole".into(), steps: case.plan().steps.split_off(2) };
+        let whole = Plan::of("whole", case.plan().steps.split_off(2));
         let mut cpu = Cpu::new(1);
         let executor: &mut dyn Executor = &mut cpu;
         executor.load(&[whole]).expect("load");
@@ -240,7 +242,7 @@ fn a_weight_that_overflows_is_noticed() {
 fn train(executor: &mut dyn Executor, widths: &'static [usize], data: &Data, batch: usize) -> (Parameters, Evaluation) {
     let topology = Network::new(widths, batch, Kind::Bytes, Learned::Classes).topology();
     let initial = Parameters::random(&topology, Initialization::Scaled, 3).expect("memory");
-    let hyperparameters = Hyperparameters { batch, eta: 1.0, seed: 3 };
+    let hyperparameters = Hyperparameters::sgd(batch, 1.0, 3);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     trainer.train_epoch(&mut |_| ()).expect("an epoch");
     let measured = trainer.evaluate(PartOfData::Training).expect("evaluate").expect("a part");

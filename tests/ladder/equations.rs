@@ -9,11 +9,12 @@ use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Scale, Split, Targets};
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::network::activation::LINEAR;
+use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Equation, Matrix, Recorder};
 use gpu_backprop::system::random::{Stream, rng};
-use gpu_backprop::training::trainer::{Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 use rand::seq::SliceRandom;
 
 /// Every small network, with sigmoid and with linear outputs.
@@ -95,7 +96,7 @@ fn check_equations(executor: &mut dyn Executor, topology: &Topology, m: usize, m
     backprop::bp2_backpropagate(&mut plan, topology, &net);
     backprop::bp3_nabla_b(&mut plan, topology, &net);
     backprop::bp4_nabla_w(&mut plan, topology, &net);
-    backprop::descend(&mut plan, topology, &net);
+    backprop::descend(&mut plan, topology, &SGD, &net);
     let plan = plan.finish().expect("the shapes fit");
 
     let parameters = Parameters::random(topology, Initialization::Large, 5).expect("memory");
@@ -178,7 +179,7 @@ fn check_epoch(executor: &mut dyn Executor, learned: Learned) {
     let quantities = dataset.quantities().to_vec();
     let data = Data { name: "random".into(), dataset, split };
     let parameters = Parameters::random(&topology, Initialization::Scaled, seed).expect("memory");
-    let hyperparameters = Hyperparameters { batch: m, eta, seed };
+    let hyperparameters = Hyperparameters::sgd(m, eta, seed);
     let mut trainer = Trainer::new(executor, &topology, &parameters, &data, hyperparameters).expect("a trainer");
     let mut steps = 0;
     trainer.train_epoch(&mut |done| steps += done).expect("an epoch");
@@ -240,8 +241,8 @@ fn the_plan_follows_the_chapter() {
     let topology = Network::new(&[7, 5, 4, 3], 2, Kind::Floats, Learned::Classes).topology();
     let dataset = Dataset::new(Inputs::Floats(random(51, 14)), 7, vec![0, 2]).expect("a data set");
     let order = Matrix::of(gpu_backprop::plan::Element::U32, "order", 2, 1);
-    let examples = gpu_backprop::training::trainer::examples_of(&dataset, &topology, &order);
-    let plan = backprop::training_plan(&topology, &examples, 2).expect("the shapes fit");
+    let examples = gpu_backprop::training::examples_of(&dataset, &topology, &order);
+    let plan = backprop::training_plan(&topology, &examples, 2, &SGD).expect("the shapes fit");
     let mut equations: Vec<Equation> = plan.steps.iter().map(|step| step.equation).collect();
     equations.dedup();
     use Equation::{Bp1, Bp2, Bp3, Bp4, Descent, Examples, Feedforward};
@@ -250,8 +251,7 @@ fn the_plan_follows_the_chapter() {
     for formula in [
         "z2 = a1 w2ᵀ",
         "a4 = σ(z4)",
-        "nabla_a4 = ∂C/∂a4",
-        "delta4 = nabla_a4 ⊙ sigma_prime4",
+        "delta4 = ∂C/∂a4 ⊙ sigma_prime4",
         "nabla_a3 = delta4 w4",
         "nabla_b2 = Σₓ delta2",
         "nabla_w3 = Σₓ delta3 a2ᵀ",

@@ -13,6 +13,7 @@ use gpu_backprop::kernel::{MiniBatch, Specification};
 use gpu_backprop::network::Topology;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
 use gpu_backprop::rewrite::fuse::fuse;
@@ -27,7 +28,7 @@ fn plan(topology: &Topology, net: &Matrices, descend: bool) -> Plan {
         backprop::bp2_backpropagate(&mut plan, topology, net);
         backprop::bp3_nabla_b(&mut plan, topology, net);
         backprop::bp4_nabla_w(&mut plan, topology, net);
-        backprop::descend(&mut plan, topology, net);
+        backprop::descend(&mut plan, topology, &SGD, net);
     }
     plan.finish().expect("the shapes fit")
 }
@@ -201,7 +202,8 @@ fn a_fused_plan_replaces_each_primitive_once() {
         replaced.sort();
         assert_eq!(names, replaced, "{topology}");
         for step in fused.steps.iter().filter(|step| !step.replaces.is_empty()) {
-            let Specification::Primitives(specified) = step.kernel.specification else { panic!("{step} has a twin") };
+            let Specification::Pattern(parts) = step.kernel.specification else { panic!("{step} has a twin") };
+            let specified: Vec<&str> = parts.iter().map(|part| part.kernel.name).collect();
             let kernels: Vec<&str> = step.replaces.iter().map(|step| step.kernel.name).collect();
             assert_eq!(kernels, specified, "{step}");
         }

@@ -17,11 +17,11 @@ use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::rewrite::fuse::KernelSet;
-use gpu_backprop::training::trainer::Hyperparameters;
+use gpu_backprop::training::Hyperparameters;
 use gpu_backprop::verify::gradients;
 use gpu_backprop::verify::lockstep::Side;
 
-const HYPERPARAMETERS: Hyperparameters = Hyperparameters { batch: 12, eta: 3.0, seed: 5 };
+const HYPERPARAMETERS: Hyperparameters = Hyperparameters::sgd(12, 3.0, 5);
 
 /// An adapter without mixed precision must say so; nothing else can be tested on it.
 fn mixing(adapter: &AdapterUnderTest) -> Result<(), Ignored> {
@@ -56,10 +56,8 @@ fn checked(executor: &mut dyn Executor, inputs: f32, weights: f32) -> anyhow::Re
     let mut initial = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
     initial.w[2].iter_mut().for_each(|weight| *weight *= weights);
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters: HYPERPARAMETERS };
-    let mut trainer = training.trainer(executor)?;
-    let found = gradients::check(&mut trainer, &training, 1)?;
+    let found = gradients::check(executor, &training, 1)?;
     assert_eq!(found.examples, 12);
-    assert_eq!(trainer.parameters()?, initial, "the parameters are what they were");
     Ok(found.max_relative_difference)
 }
 
@@ -71,7 +69,7 @@ fn first_gradients_are_those_of_the_book() {
     let hyperparameters = Hyperparameters { batch: data.dataset.len(), ..HYPERPARAMETERS };
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let mut cpu = Cpu::new(1);
-    let found = training.trainer(&mut cpu).expect("a trainer").first_gradients().expect("gradients");
+    let found = gradients::of_first_mini_batch(&mut cpu, &training).expect("gradients");
     let rows = |l: usize| initial.w[l].chunks(topology.n[l - 1]).map(wide).collect();
     let network = Network {
         weights: (2..=3).map(rows).collect(),

@@ -12,7 +12,7 @@ use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Element, Matrix};
-use gpu_backprop::training::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, examples_of};
+use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer, examples_of};
 
 const WIDTHS: [usize; 3] = [37, 12, 5];
 const EXAMPLES: usize = 4001;
@@ -64,7 +64,7 @@ struct Trained {
 fn train(executor: &mut dyn Executor, data: &Data, batch: usize) -> Trained {
     let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
     let initial = Parameters::random(&topology, Initialization::Scaled, 3).expect("memory");
-    let hyperparameters = Hyperparameters { batch, eta: 1.0, seed: 4 };
+    let hyperparameters = Hyperparameters::sgd(batch, 1.0, 4);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     let mut steps = 0;
     for _ in 0..2 {
@@ -134,7 +134,7 @@ fn what_a_device_refuses_is_streamed() {
     // If a chunk is refused as well, it is an error.
     let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
     let initial = Parameters::random(&topology, Initialization::Scaled, 3).expect("memory");
-    let hyperparameters = Hyperparameters { batch: BATCH, eta: 1.0, seed: 4 };
+    let hyperparameters = Hyperparameters::sgd(BATCH, 1.0, 4);
     let mut nothing = Scarce { inner: Cpu::new(1), most: 0 };
     let error = Trainer::new(&mut nothing, &topology, &initial, &data, hyperparameters).expect_err("no memory");
     assert_eq!(format!("{error:#}"), "cannot load: no more memory");

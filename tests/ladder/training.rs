@@ -11,7 +11,7 @@ use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
-use gpu_backprop::training::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer};
 
 const SEED: u64 = 4;
 const BATCH: usize = 10;
@@ -44,7 +44,7 @@ fn topology() -> Topology {
 fn train(executor: &mut dyn Executor, data: &Data, epochs: usize) -> (Parameters, Evaluation) {
     let topology = topology();
     let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
-    let hyperparameters = Hyperparameters { batch: BATCH, eta: 3.0, seed: SEED };
+    let hyperparameters = Hyperparameters::sgd(BATCH, 3.0, SEED);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
         trainer.train_epoch(&mut |_| ()).expect("an epoch");
@@ -125,7 +125,7 @@ fn a_trial_measures_and_an_impossible_training_is_refused() {
     let topology = topology();
     let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
     let refused = |topology: &Topology, batch, eta| {
-        let hyperparameters = Hyperparameters { batch, eta, seed: SEED };
+        let hyperparameters = Hyperparameters::sgd(batch, eta, SEED);
         let initial = Parameters::random(topology, Initialization::Scaled, SEED).expect("memory");
         let error = Trainer::new(&mut Cpu::new(1), topology, &initial, &data, hyperparameters).map(|_| ());
         format!("{:#}", error.expect_err("refused"))
@@ -139,7 +139,7 @@ fn a_trial_measures_and_an_impossible_training_is_refused() {
     assert!(refused(&few, 10, 3.0).contains("9 outputs, but the data has 10 classes"));
 
     let mut cpu = Cpu::new(1);
-    let hyperparameters = Hyperparameters { batch: BATCH, eta: 3.0, seed: SEED };
+    let hyperparameters = Hyperparameters::sgd(BATCH, 3.0, SEED);
     let mut trainer = Trainer::new(&mut cpu, &topology, &initial, &data, hyperparameters).expect("a trainer");
     let speed = trainer.measure_speed(std::time::Duration::from_millis(20)).expect("a trial");
     assert!(speed.is_finite() && speed > 0.0, "{speed}");

@@ -8,7 +8,7 @@ use gpu_backprop::data::{Data, Split};
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::network::{Initialization, Parameters};
 use gpu_backprop::plan::executor::Executor;
-use gpu_backprop::training::trainer::{Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 
 const SEED: u64 = 6;
 
@@ -43,7 +43,7 @@ fn train(executor: &mut dyn Executor, data: &Data, network: &Network, epochs: us
     } else {
         1.5f32.min(60.0 / widest as f32)
     };
-    let hyperparameters = Hyperparameters { batch: network.m, eta, seed: SEED };
+    let hyperparameters = Hyperparameters::sgd(network.m, eta, SEED);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
         trainer.train_epoch(&mut |_| ()).expect("an epoch");

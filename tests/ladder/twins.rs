@@ -5,7 +5,7 @@ use crate::closeness::{assert_close, wide};
 use crate::harness::{AdapterUnderTest, Ignored};
 use crate::{primitive, sentinels};
 use gpu_backprop::cpu::Cpu;
-use gpu_backprop::kernel::{Call, MiniBatch, Operand, Specification};
+use gpu_backprop::kernel::{Binding, Call, MiniBatch, Operand, Specification};
 use gpu_backprop::kernels;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::plan::executor::Executor;
@@ -28,7 +28,7 @@ fn the_cpu_executor_agrees_with_the_twins() {
 
 /// Some of the products are large enough to be shared among threads.
 fn the_number_of_threads_changes_no_bit() {
-    for case in cases::all().iter().filter(|case| case.before.is_none()) {
+    for case in cases::all().iter().filter(|case| case.before.is_empty()) {
         let step = &case.plan.steps[0];
         let computed = |threads| {
             let mut cpu = Cpu::new(threads);
@@ -53,65 +53,71 @@ fn the_cases_cover_every_kernel() {
     }
 }
 
-/// Runs a case on an executor, in storage larger than the output, and compares all of it.
+/// Runs a case on an executor, in storage larger than what is written, and compares all of it.
 fn check(executor: &mut dyn Executor, case: &Case) {
     let step = &case.plan.steps[0];
-    let output = step.output();
     let what = format!("{} on {}", case.plan.name, executor.device());
-
-    let storage = sentinels::storage(output);
-    executor.load(&[case.plan.clone(), sentinels::naming([output])]).expect(&what);
+    let outputs: Vec<&Matrix> = step.outputs().collect();
+    executor.load(&[case.plan.clone(), sentinels::naming(step.outputs())]).expect(&what);
     for (matrix, bytes) in &case.inputs {
         executor.write_bytes(matrix, bytes).expect(&what);
     }
-    // As f32 bits for every element: a poisoned count is as wrong as a poisoned float.
-    let before = sentinels::poisoned(output, case.before.as_deref());
-    executor.write(&storage, &before).expect(&what);
+    let mut before = Vec::new();
+    for (i, output) in outputs.iter().enumerate() {
+        // As f32 bits for every element: a poisoned count is as wrong as a poisoned float.
+        let values = sentinels::poisoned(output, case.before.get(i).map(Vec::as_slice));
+        executor.write(&sentinels::storage(output), &values).expect(&what);
+        before.push(values);
+    }
     executor.run(0, &[case.mini_batch], &mut |_| ()).expect(&what);
-    let found: Vec<f32> = executor.read(&storage).expect(&what);
-
     let expected = run_twin(case, before.clone());
-    let entries = sentinels::entries(&what, output, &found);
-    if output.element == Element::U32 {
-        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(entries), bits(&expected[..output.len()]), "{what}");
-    } else {
+    for ((output, before), expected) in outputs.into_iter().zip(&before).zip(&expected) {
+        let what = format!("{} of {what}", output.name);
+        let found: Vec<f32> = executor.read(&sentinels::storage(output)).expect(&what);
+        let entries = sentinels::entries(&what, output, &found);
+        if output.element == Element::U32 {
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(entries), bits(&expected[..output.len()]), "{what}");
+            continue;
+        }
         assert_close(&what, output.cols, entries, &wide(&expected[..output.len()]), case.tolerance);
         // Entries that the kernel leaves alone, such as the other slots, are exactly as before.
-        for (i, ((found, expected), before)) in entries.iter().zip(&expected).zip(&before).enumerate() {
+        for (i, ((found, expected), before)) in entries.iter().zip(expected).zip(before).enumerate() {
             assert!(before.to_bits() != expected.to_bits() || found == expected, "{what}: entry {i} was touched");
         }
     }
 }
 
-fn run_twin(case: &Case, mut output: Vec<f32>) -> Vec<f32> {
+/// Everything that the twin of a case writes, from what was there before.
+fn run_twin(case: &Case, mut written: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
     let step = &case.plan.steps[0];
-    let len = step.output().len();
-    let floats: Vec<Vec<f32>> = case.inputs.iter().map(|(_, bytes)| lossy(bytes)).collect();
-    let integers: Vec<Vec<u32>> = case.inputs.iter().map(|(_, bytes)| lossy(bytes)).collect();
-    let mut operands: Vec<Operand<'_>> = case
-        .inputs
-        .iter()
-        .enumerate()
-        .map(|(i, (matrix, bytes))| match matrix.element {
-            Element::F32 => Operand::F32(&floats[i]),
-            Element::U32 => Operand::U32(&integers[i]),
-            Element::Byte => Operand::Bytes(bytes),
-        })
-        .collect();
-    operands.push(match step.output().element {
-        Element::U32 => Operand::U32Mut(bytemuck::cast_slice_mut(&mut output[..len])),
-        Element::F32 | Element::Byte => Operand::F32Mut(&mut output[..len]),
-    });
-    let (mini_batch, snippets) = (case.mini_batch, step.snippets);
-    let Specification::Twin(twin) = step.kernel.specification else { panic!("a primitive kernel has a twin") };
-    twin(&mut Call { params: &step.params, mini_batch, snippets, threads: 1, operands });
-    output
+    // Aligned to words.
+    let aligned: Vec<Vec<u32>> = case.inputs.iter().map(|(_, bytes)| padded(bytes)).collect();
+    let (mut inputs, mut outputs) = (case.inputs.iter().zip(&aligned), written.iter_mut());
+    let operand = |(matrix, binding): (&Matrix, Binding)| match (binding.access.writes(), matrix.element) {
+        (false, element) => {
+            let ((_, bytes), aligned) = inputs.next().expect("numbers of each operand that is read");
+            Operand::read(element, &bytemuck::cast_slice(aligned)[..bytes.len()])
+        }
+        (true, Element::U32) => {
+            let output = outputs.next().expect("one for each output");
+            Operand::U32Mut(bytemuck::cast_slice_mut(&mut output[..matrix.len()]))
+        }
+        (true, _) => Operand::F32Mut(&mut outputs.next().expect("one for each output")[..matrix.len()]),
+    };
+    let operands = step.bound().map(operand).collect();
+    let Specification::Twin { compute, .. } = step.kernel.specification else {
+        panic!("a primitive kernel has a twin")
+    };
+    compute(&mut Call { invocation: step.invocation(case.mini_batch), operands });
+    written
 }
 
-/// The whole 4-byte entries of `bytes`.
-fn lossy<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
-    bytemuck::pod_collect_to_vec(&bytes[..bytes.len() - bytes.len() % 4])
+/// Bytes as whole words, the last one padded with 0.
+fn padded(bytes: &[u8]) -> Vec<u32> {
+    let mut bytes = bytes.to_vec();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytemuck::pod_collect_to_vec(&bytes)
 }
 
 /// llvmpipe of Mesa 22 ends loops after 65,535 iterations without an error: such a device must

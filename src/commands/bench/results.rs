@@ -1,12 +1,12 @@
-//! What measurements say: beside each other, and beside those of an earlier run.
+//! Comparisons of measurements: CPU and GPU, and now and an earlier run.
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 
-use super::{Measurement, What};
+use super::measurement::{Measurement, What};
 
-/// From which mini-batch on a GPU trains a network faster than the CPU.
+/// The mini-batch from which on a GPU trains a network faster than the CPU.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Crossover {
     /// The network.
@@ -19,7 +19,7 @@ pub struct Crossover {
     pub batch: Option<usize>,
 }
 
-/// Every crossover that measurements show.
+/// Finds the crossovers in measurements.
 pub fn crossovers(found: &[Measurement]) -> Vec<Crossover> {
     let training =
         |device: &'static str| found.iter().filter(move |found| found.what == What::Train && found.device == device);
@@ -53,12 +53,12 @@ pub fn crossovers(found: &[Measurement]) -> Vec<Crossover> {
     crossovers.into_iter().map(|(of, mut batches)| Crossover { batch: from(&mut batches), ..of }).collect()
 }
 
-/// How a measurement compares with an earlier one.
+/// A measurement compared with an earlier one.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Comparison {
     /// The earlier median over this one: above 1 is faster now.
     pub speedup: f64,
-    /// Whether all turns of one lie beyond all turns of the other.
+    /// Set if the ranges of the two do not overlap.
     pub beyond_spread: bool,
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::kernel::product::Precision;
 use crate::plan::profile::Profile;
 use crate::system::error::Diverged;
-use crate::training::trainer::{Evaluation, Hyperparameters, PartOfData, Trainer, Training};
+use crate::training::{Evaluation, Hyperparameters, PartOfData, Trainer, Training};
 use crate::verify::gradients::GradientCheck;
 
 /// One epoch, as in `--json`.
@@ -51,6 +51,16 @@ pub struct Report {
     pub layers: Vec<usize>,
     /// Number of weights and biases.
     pub parameters: usize,
+    /// σ of the hidden layers.
+    pub activation: &'static str,
+    /// σ of the output layer.
+    pub output: &'static str,
+    /// The cost.
+    pub cost: &'static str,
+    /// The optimizer.
+    pub optimizer: &'static str,
+    /// The learning rate η.
+    pub eta: f32,
     /// Each epoch.
     pub epochs: Vec<EpochReport>,
     /// C on the training part, with the final weights.
@@ -127,6 +137,11 @@ pub(crate) fn report(
         task: data.dataset.task().name(),
         layers: topology.widths().to_vec(),
         parameters: topology.parameters(),
+        activation: topology.activation.name,
+        output: topology.output.name,
+        cost: topology.cost.name,
+        optimizer: hyperparameters.optimizer.name,
+        eta: hyperparameters.eta,
         train_cost: last.map(|last| last.train_cost).or(learned.map(|part| part.cost)),
         train_accuracy: last.map_or(learned.and_then(|part| part.accuracy()), |last| last.train_accuracy),
         train_r2: last.map_or(learned.and_then(|part| part.r2()), |last| last.train_r2),

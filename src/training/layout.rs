@@ -5,7 +5,8 @@ use std::ops::Range;
 use anyhow::Result;
 
 use super::streaming::Streaming;
-use super::{PartOfData, evaluation_batch, examples_of};
+use super::trainer::{Hyperparameters, PartOfData, evaluation_batch};
+use super::upload::examples_of;
 use crate::backprop::{Examples, Measures, evaluation_plan, training_plan};
 use crate::data::Data;
 use crate::kernel::MiniBatch;
@@ -61,11 +62,11 @@ impl PlansOfPart {
         &self,
         executor: &mut dyn Executor,
         span: Range<usize>,
-        eta: f32,
+        hyperparameters: &Hyperparameters,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
         let (first, batch) = (span.start / self.batch, self.batch);
-        let mini_batch = |i: usize| MiniBatch { first: ((i - first) * batch) as u32, slot: i as u32, eta, count: 1 };
+        let mini_batch = |i: usize| hyperparameters.mini_batch((i - first) * batch, i);
         let mini_batches: Vec<MiniBatch> = (first..span.end.div_ceil(batch)).map(mini_batch).collect();
         let (whole, ragged) = mini_batches.split_at(span.end / batch - first);
         for (plan, mini_batches) in [(self.whole, whole), (self.ragged, ragged)] {
@@ -108,7 +109,13 @@ impl Layout {
     ///
     /// # Errors
     /// Data that does not fit the network, or is too large for kernels.
-    pub fn new(topology: &Topology, data: &Data, batch: usize, streaming: Option<&Streaming>) -> Result<Self> {
+    pub fn new(
+        topology: &Topology,
+        data: &Data,
+        hyperparameters: Hyperparameters,
+        streaming: Option<&Streaming>,
+    ) -> Result<Self> {
+        let Hyperparameters { batch, optimizer, .. } = hyperparameters;
         let Data { dataset, split, .. } = data;
         let examples_in = |name: &str, len: usize| match streaming {
             // All parts come the same way, one after the other.
@@ -122,8 +129,9 @@ impl Layout {
         };
         let mut plans = Vec::new();
         let examples = examples_in("training_order", split.training.len());
-        let training =
-            PlansOfPart::new(split.training.len(), batch, &mut plans, |m| training_plan(topology, &examples, m))?;
+        let training = PlansOfPart::new(split.training.len(), batch, &mut plans, |m| {
+            training_plan(topology, &examples, m, optimizer)
+        })?;
 
         // Training shuffles; what is measured stays in order, so that the same weights have the same cost.
         let parts = [

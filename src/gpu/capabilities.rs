@@ -1,33 +1,27 @@
-//! What an adapter has of what only some strategies for products need.
+//! Capabilities of an adapter that only some product strategies need.
 
-use crate::kernel::MAX_WORK_GROUPS;
-use crate::kernel::Realization;
 use crate::kernel::product::{Precision, Variant};
-use crate::plan::Step;
 
-use super::probe;
-
-/// What strategies are chosen by.
+/// Capabilities that strategies are chosen by.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Abilities {
+pub struct Capabilities {
     shared_memory: u32,
     invocations: u32,
     subgroups: bool,
     f16: bool,
-    /// Cooperative matrices with sums of 32 bits: their rows, columns and terms, and what their factors
-    /// have.
+    /// Square cooperative matrices with f32 accumulation: size, and precision of the factors.
     cooperative: Vec<(u32, Precision)>,
 }
 
-impl Abilities {
-    /// What an adapter has.
+impl Capabilities {
+    /// Queries the capabilities of an adapter.
     pub fn of(adapter: &wgpu::Adapter) -> Self {
         let (limits, features) = (adapter.limits(), adapter.features());
         let offered = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         let configurations = if offered { adapter.cooperative_matrix_properties() } else { Vec::new() };
         let mut cooperative: Vec<(u32, Precision)> = configurations.iter().filter_map(square).collect();
         cooperative.dedup();
-        Abilities {
+        Capabilities {
             shared_memory: limits.max_compute_workgroup_storage_size,
             invocations: limits.max_compute_invocations_per_workgroup,
             subgroups: features.contains(wgpu::Features::SUBGROUP),
@@ -37,7 +31,7 @@ impl Abilities {
         }
     }
 
-    /// The same with cooperative matrices of this size, too.
+    /// Adds cooperative matrices of this size.
     #[cfg(test)]
     pub fn with_cooperative(mut self, size: u32, precision: Precision) -> Self {
         self.subgroups = true;
@@ -45,22 +39,22 @@ impl Abilities {
         self
     }
 
-    /// The same without cooperative matrices.
+    /// Removes the cooperative matrices.
     pub fn without_cooperative(self) -> Self {
-        Abilities { cooperative: Vec::new(), ..self }
+        Capabilities { cooperative: Vec::new(), ..self }
     }
 
-    /// Whether any cooperative matrices have factors of this precision.
+    /// Returns whether there are cooperative matrices with factors of this precision.
     pub fn has_cooperative(&self, precision: Precision) -> bool {
         self.cooperative.iter().any(|(_, factors)| *factors == precision)
     }
 
-    /// Whether factors of products can have this precision.
+    /// Returns whether factors of products can have this precision.
     pub fn has(&self, precision: Precision) -> bool {
         precision == Precision::Full || self.f16
     }
 
-    /// Whether products can be computed by this strategy.
+    /// Returns whether products can be computed by this strategy.
     pub fn supports(&self, variant: &Variant, precision: Precision) -> bool {
         variant.shared_memory <= self.shared_memory
             && variant.grid.invocations() <= self.invocations
@@ -69,14 +63,7 @@ impl Abilities {
             && self.has(precision)
     }
 
-    /// Whether a product can be computed in this way, by any driver.
-    pub fn can_run(&self, step: &Step, realization: Realization) -> bool {
-        self.supports(realization.variant, realization.precision)
-            && realization.variant.iterations(step.iterations) <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT
-            && step.work_groups(Some(realization)).iter().all(|&groups| groups <= MAX_WORK_GROUPS)
-    }
-
-    /// The same in words, for people.
+    /// Describes the capabilities, for people.
     pub fn describe(&self) -> Vec<String> {
         let matrices = |(size, factors): &(u32, Precision)| {
             let bits = if *factors == Precision::Mixed { 16 } else { 32 };
@@ -89,7 +76,7 @@ impl Abilities {
     }
 }
 
-/// The size of cooperative matrices that products can use, and the precision of their factors.
+/// Returns size and precision of a cooperative matrix configuration that products can use.
 fn square(found: &wgpu::CooperativeMatrixProperties) -> Option<(u32, Precision)> {
     use wgpu::CooperativeScalarType as Scalar;
     let precision = match (found.ab_type, found.cr_type) {
@@ -98,6 +85,6 @@ fn square(found: &wgpu::CooperativeMatrixProperties) -> Option<(u32, Precision)>
         _ => return None,
     };
     let size = found.m_size;
-    // Where sums saturate, nothing else is offered by the same row.
+    // A configuration with saturating accumulation offers no other kind.
     (size == found.n_size && size == found.k_size && !found.saturating_accumulation).then_some((size, precision))
 }

@@ -9,7 +9,8 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 
 use super::layout::Layout;
-use super::{evaluation_batch, examples_of};
+use super::trainer::{Hyperparameters, evaluation_batch};
+use super::upload::examples_of;
 use crate::backprop::Examples;
 use crate::data::{Data, Dataset, Picked};
 use crate::network::Topology;
@@ -17,14 +18,14 @@ use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix};
 use crate::system::error::WrongUsage;
 
-/// So many mini-batches of a chunk are enough to be worth the way, where they are large.
+/// A chunk of this many mini-batches amortises the upload, where they are large.
 const MINI_BATCHES: u64 = 256;
 
-/// Data that is mapped takes no more memory than its files, and so many bytes, where that is the memory in
-/// which the files are: otherwise it may stay in them.
+/// Memory that mapped data may take beyond its files before it is streamed, on a device that shares the memory
+/// of the host.
 const OVERHEAD: u64 = 32 << 20;
 
-/// How data is streamed.
+/// Streaming of data that a device does not hold whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Streaming {
     /// The most examples of a chunk: a whole mini-batch at least.
@@ -33,7 +34,7 @@ pub struct Streaming {
     pub evaluation_batch: usize,
     /// Bytes that the inputs of a chunk take.
     bytes: u64,
-    /// Why it is.
+    /// The reason, for people.
     why: String,
 }
 
@@ -49,11 +50,16 @@ fn megabytes(bytes: u64) -> String {
 }
 
 impl Streaming {
-    /// Whether data has to be streamed to train on it in mini-batches of `batch`, and how.
+    /// The streaming that a training needs; `None` where the device holds all of its data.
     ///
     /// # Errors
     /// Memory that does not even hold the network and a mini-batch.
-    pub fn needed(executor: &dyn Executor, topology: &Topology, data: &Data, batch: usize) -> Result<Option<Self>> {
+    pub fn needed(
+        executor: &dyn Executor,
+        topology: &Topology,
+        data: &Data,
+        hyperparameters: Hyperparameters,
+    ) -> Result<Option<Self>> {
         let (memory, dataset) = (executor.memory(), &data.dataset);
         let entries = dataset.len() as u64 * dataset.features() as u64;
         let bytes = dataset.inputs().byte_scale().is_some();
@@ -69,7 +75,7 @@ impl Streaming {
         {
             format!("its inputs take {} as activations, {} in files", megabytes(size), megabytes(mapped))
         } else {
-            let layout = Layout::new(topology, data, batch, None)?;
+            let layout = Layout::new(topology, data, hyperparameters, None)?;
             let whole = executor.size_of(&layout.plans);
             // Little data is not worth guessing how much memory there is.
             if whole <= memory.of_all || (!memory.is_limit && size <= memory.chunk) {
@@ -77,10 +83,10 @@ impl Streaming {
             }
             format!("with the network it takes {}, more than {}", megabytes(whole), megabytes(memory.of_all))
         };
-        Self::because(why, executor, topology, data, batch).map(Some)
+        Self::because(why, executor, topology, data, hyperparameters).map(Some)
     }
 
-    /// How data is streamed, whatever the reason is.
+    /// The streaming of a training, for a reason.
     ///
     /// # Errors
     /// As [`Streaming::needed`].
@@ -89,8 +95,9 @@ impl Streaming {
         executor: &dyn Executor,
         topology: &Topology,
         data: &Data,
-        batch: usize,
+        hyperparameters: Hyperparameters,
     ) -> Result<Self> {
+        let batch = hyperparameters.batch;
         let (memory, dataset) = (executor.memory(), &data.dataset);
         let examples = examples_of(dataset, topology, &Matrix::of(Element::U32, "order", 1, 1));
         let size_of_row = |matrix: &Matrix| (matrix.cols * matrix.element.size()) as u64;
@@ -104,7 +111,7 @@ impl Streaming {
         let fits = |evaluation_batch: usize| {
             let smallest = batch.max(evaluation_batch.min(largest_part));
             let streaming = Streaming { chunk: smallest, evaluation_batch, bytes: 0, why: String::new() };
-            let layout = Layout::new(topology, data, batch, Some(&streaming))?;
+            let layout = Layout::new(topology, data, hyperparameters, Some(&streaming))?;
             let of_chunk = layout.examples_size();
             let others = executor.size_of(&layout.plans).saturating_sub(of_chunk);
             anyhow::Ok((smallest as u64, memory.of_all.saturating_sub(others) / of_example, others))
@@ -131,7 +138,7 @@ impl Streaming {
     }
 }
 
-/// Some examples, as a device takes them.
+/// Examples, ready for upload.
 #[derive(Default, Debug)]
 pub struct Chunk {
     inputs: Picked,
@@ -141,7 +148,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Takes the examples of these numbers, in this order.
+    /// Picks examples by their indices, in this order.
     ///
     /// # Errors
     /// A file that is no longer what it was.
@@ -157,7 +164,7 @@ impl Chunk {
         self.examples
     }
 
-    /// Brings the chunk to the beginning of the examples of a device.
+    /// Uploads the chunk to the beginning of the examples of a device.
     ///
     /// # Errors
     /// A failing device.

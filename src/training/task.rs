@@ -1,24 +1,24 @@
-//! What is trained, on whatever device.
+//! A training, on whatever device.
 
 use std::fmt;
 
 use anyhow::Result;
 
-use super::{Hyperparameters, Trainer};
+use super::trainer::{Hyperparameters, Trainer};
 use crate::data::{Data, Task};
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::Executor;
 
-/// What is trained, and how: the same on every device.
+/// A training: the same on every device.
 #[derive(Clone, Copy, Debug)]
 pub struct Training<'a> {
-    /// What to learn from.
+    /// The data.
     pub data: &'a Data,
     /// The network.
     pub topology: &'a Topology,
     /// The weights and biases to begin with.
     pub initial: &'a Parameters,
-    /// m, η and the seed.
+    /// m, η, the seed and the optimizer.
     pub hyperparameters: Hyperparameters,
 }
 
@@ -29,12 +29,13 @@ impl fmt::Display for Training<'_> {
             Task::Classification => "",
             Task::Regression => ", numbers",
         };
-        write!(f, "training {} on {inputs}{task}, m = {}", self.topology, self.hyperparameters.batch)
+        let (topology, Hyperparameters { batch, optimizer, .. }) = (self.topology, self.hyperparameters);
+        write!(f, "training {topology} ({}, {}) on {inputs}{task}, m = {batch}", topology.rows(), optimizer.name)
     }
 }
 
 impl Training<'_> {
-    /// Brings the training to a device.
+    /// Uploads the training to a device.
     ///
     /// # Errors
     /// As [`Trainer::new`].

@@ -1,0 +1,24 @@
+// w follows its gradient, entry by entry: one step of the optimizer, m examples summed in nabla_w; step_entry and
+// the state beside w come from shaders/optimizer/ and its row
+
+override WORKGROUP_SIZE: u32;
+
+struct Params {
+    len: u32,
+    examples: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> nabla_w: array<f32>;
+@group(0) @binding(2) var<storage, read_write> w: array<f32>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = id.x + id.y * groups.x * WORKGROUP_SIZE;
+    if i < params.len {
+        let rate = mini_batch.eta / f32(params.examples);
+        let entry = step_entry(vec4(w[i], w_state(i)), nabla_w[i], rate, mini_batch.coefficients);
+        w[i] = entry.x;
+        set_w_state(i, entry.yzw);
+    }
+}

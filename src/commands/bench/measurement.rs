@@ -1,0 +1,77 @@
+//! A measurement, as it is written to files and read back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::product::Precision;
+
+/// One measurement, as in `--json`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Measurement {
+    /// `cpu` or `gpu`.
+    pub device: String,
+    /// Name of the adapter; `None` on the CPU.
+    pub adapter: Option<String>,
+    /// Thread limit of the CPU; `None` on a GPU.
+    pub threads: Option<usize>,
+    /// `vulkan`, `metal`, `dx12`, `gl`; `None` on the CPU.
+    pub backend: Option<String>,
+    /// Name and version of the driver; `None` on the CPU.
+    pub driver: Option<String>,
+    /// Training steps or one kernel.
+    pub what: What,
+    /// The kernel, or the set of kernels that trains.
+    pub name: String,
+    /// `full`, or `mixed`: products with f16 inputs and f32 accumulation.
+    #[serde(default = "full")]
+    pub precision: String,
+    /// `n[1], n[2], ..., n[L]`; `None` for the products that the peak is found with.
+    pub layers: Option<Vec<usize>>,
+    /// m; `None` for the products that the peak is found with.
+    pub batch: Option<usize>,
+    /// Rows of the result of a kernel.
+    pub rows: Option<usize>,
+    /// Columns of the result of a kernel.
+    pub cols: Option<usize>,
+    /// Terms in each sum of a matrix product.
+    pub inner: Option<usize>,
+    /// Time of one step or one call.
+    pub median_seconds: f64,
+    /// The shortest repetition.
+    pub min_seconds: f64,
+    /// The longest repetition.
+    pub max_seconds: f64,
+    /// Examples trained on per second.
+    pub samples_per_second: Option<f64>,
+    /// Steps of gradient descent per second.
+    pub steps_per_second: Option<f64>,
+    /// Floating-point operations per second, in 10⁹, including skipped operations with a factor of 0.
+    pub gflops: f64,
+    /// Fraction of the best matrix product measured on this device in this run.
+    pub fraction_of_peak: Option<f64>,
+}
+
+/// The subject of a measurement.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// Whole steps of gradient descent.
+    Train,
+    /// One kernel.
+    Kernel,
+}
+
+/// Returns the precision of measurements from before there was a choice.
+pub(super) fn full() -> String {
+    Precision::Full.name().to_string()
+}
+
+impl Measurement {
+    /// Returns the identity of a measurement, whenever it was made.
+    pub(super) fn subject(&self) -> String {
+        let Measurement { device, adapter, threads, backend, what, name, precision, .. } = self;
+        let Measurement { layers, batch, rows, cols, inner, .. } = self;
+        format!(
+            "{device} {adapter:?} {threads:?} {backend:?} {what:?} {name} {precision} {layers:?} {batch:?} {rows:?} {cols:?} {inner:?}"
+        )
+    }
+}

@@ -1,0 +1,163 @@
+//! An open device: the handles that the rest of the executor reaches wgpu through.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::capabilities::Capabilities;
+use super::faults::{self, Faults, Scope};
+use crate::plan::executor::DeviceDescription;
+
+/// Alignment of the size of a uniform: that of a `vec4`.
+pub const UNIFORM_ALIGNMENT: usize = 16;
+
+/// Bytes of writes that may wait in host memory for a submission.
+const MAX_STAGED: usize = 64 << 20;
+
+/// A device and its queue, with what is known of them.
+#[derive(Debug)]
+pub struct GpuContext {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    description: DeviceDescription,
+    capabilities: Capabilities,
+    faults: Faults,
+    /// Bytes written since the last submission.
+    staged: AtomicUsize,
+}
+
+impl GpuContext {
+    /// Takes over a device, and watches it for faults from now on.
+    pub fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        description: DeviceDescription,
+        capabilities: Capabilities,
+    ) -> Self {
+        let faults = Faults::watch(&device);
+        GpuContext { device, queue, description, capabilities, faults, staged: AtomicUsize::new(0) }
+    }
+
+    /// Returns the device, for resources that this interface does not make.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// Returns the description of the device.
+    pub fn description(&self) -> &DeviceDescription {
+        &self.description
+    }
+
+    /// Returns the capabilities that strategies are chosen by.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Returns the size of the largest buffer, in bytes.
+    pub fn largest_buffer(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// Returns the distance between uniforms of `size` bytes in one buffer.
+    pub fn uniform_stride(&self, size: usize) -> usize {
+        let alignment = self.device.limits().min_uniform_buffer_offset_alignment as usize;
+        size.next_multiple_of(UNIFORM_ALIGNMENT).next_multiple_of(alignment)
+    }
+
+    /// Returns the seconds of one tick of the device's timestamps.
+    pub fn timestamp_period(&self) -> f64 {
+        1e-9 * f64::from(self.queue.get_timestamp_period())
+    }
+
+    /// Catches the errors that calls of this thread cause until [`Scope::end`].
+    pub fn scope(&self) -> Scope {
+        self.faults.scope(&self.device)
+    }
+
+    /// Checks that nothing has failed outside of any scope.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn check(&self) -> Result<()> {
+        self.faults.check()
+    }
+
+    /// Makes a buffer. Errors go to the error scope of the caller.
+    pub fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        self.device.create_buffer(&descriptor)
+    }
+
+    /// Makes a buffer of uniforms that holds `contents`. Errors go to the error scope of the caller.
+    pub fn uniforms(&self, label: &str, contents: &[u8]) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.buffer(label, contents.len() as u64, usage);
+        self.write(&buffer, 0, contents);
+        buffer
+    }
+
+    /// Writes to a buffer before the next submission. Errors go to the error scope of the caller.
+    pub fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        self.queue.write_buffer(buffer, offset, bytes);
+        self.staged.fetch_add(bytes.len(), Ordering::Relaxed);
+    }
+
+    /// Uploads what was written, if it takes much host memory: without a submission it would stay there.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn bound_staged(&self) -> Result<()> {
+        if self.staged.load(Ordering::Relaxed) > MAX_STAGED {
+            let submission = self.submit([]);
+            self.wait(Some(submission))?;
+        }
+        Ok(())
+    }
+
+    /// Begins a list of commands.
+    pub fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    /// Submits lists of commands after all that was written. Errors go to the error scope of the caller.
+    pub fn submit(&self, encoders: impl IntoIterator<Item = wgpu::CommandEncoder>) -> wgpu::SubmissionIndex {
+        let submission = self.queue.submit(encoders.into_iter().map(wgpu::CommandEncoder::finish));
+        self.staged.store(0, Ordering::Relaxed);
+        submission
+    }
+
+    /// Waits for a submission, or for all of them.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let poll = wgpu::PollType::Wait { submission_index: submission, timeout: None };
+        let polled = faults::catching(|| self.device.poll(poll));
+        self.check()?;
+        polled?.map_err(|error| anyhow!("waiting for {}: {error}", self.description.name))?;
+        Ok(())
+    }
+
+    /// Reads the first `size` bytes of a buffer, after everything that was submitted.
+    ///
+    /// # Errors
+    /// A failing device, or a buffer of fewer bytes.
+    pub fn read(&self, buffer: &wgpu::Buffer, size: usize) -> Result<Vec<u8>> {
+        let padded = (size as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
+        let scope = self.scope();
+        let staging = self.buffer("staging", padded, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, padded);
+        let submission = self.submit([encoder]);
+        let (sender, receiver) = mpsc::channel();
+        // The receiver lives until the result has come: sending cannot fail.
+        staging.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result).unwrap_or(()));
+        scope.end().context("cannot read a matrix back")?;
+        self.wait(Some(submission))?;
+        receiver.recv().context("the device never answered")?.context("cannot map a matrix that was read back")?;
+        let view = staging.get_mapped_range(..).context("cannot see a matrix that was read back")?;
+        Ok(view[..size].to_vec())
+    }
+}

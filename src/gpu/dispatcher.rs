@@ -1,0 +1,148 @@
+//! The dispatcher: binds kernels to their matrices, and submits them for many mini-batches at a time.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::context::{GpuContext, UNIFORM_ALIGNMENT};
+use super::dispatch::Dispatch;
+use super::memory::DeviceMemory;
+use super::pipeline::Pipelines;
+use super::pipeline_cache::PipelineCache;
+use super::schedule::Schedule;
+use super::workgroup_loop::WorkgroupLoop;
+use crate::kernel::{MiniBatch, Realization};
+use crate::plan::Step;
+use crate::rewrite::training_loop::TrainingLoop;
+
+/// Makes dispatches and submits them.
+#[derive(Debug)]
+pub struct Dispatcher {
+    context: Arc<GpuContext>,
+    pipelines: Pipelines,
+    schedule: Schedule,
+}
+
+impl Dispatcher {
+    /// Makes a dispatcher without pipelines; `shader_checks` as in [`GpuOptions`](super::GpuOptions).
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn new(context: Arc<GpuContext>, shader_checks: bool, cache: Option<PipelineCache>) -> Result<Self> {
+        let scope = context.scope();
+        let pipelines = Pipelines::new(context.device(), shader_checks, cache);
+        let schedule = Schedule::new(Arc::clone(&context), pipelines.mini_batch_layout());
+        scope.end().context("cannot prepare the device")?;
+        Ok(Dispatcher { context, pipelines, schedule })
+    }
+
+    /// Keeps compiled pipelines for later runs.
+    pub fn save_pipelines(&mut self) {
+        self.pipelines.save();
+    }
+
+    /// Makes the dispatch of each step, with the realization beside it.
+    ///
+    /// # Errors
+    /// A matrix that no loaded plan names, or a dispatch that the device refuses.
+    pub fn bind(
+        &mut self,
+        memory: &DeviceMemory,
+        steps: &[Step],
+        realizations: &[Option<Realization>],
+    ) -> Result<Vec<Dispatch>> {
+        let scope = self.context.scope();
+        let mut params = Vec::new();
+        let mut offsets = Vec::with_capacity(steps.len());
+        let stride = self.context.uniform_stride(1);
+        for step in steps {
+            offsets.push(params.len() as u64);
+            params.extend_from_slice(&step.params);
+            params.resize(params.len().next_multiple_of(stride), 0);
+        }
+        let params = self.context.uniforms("params", &params);
+        self.pipelines.prepare(&self.context, steps, realizations)?;
+        let mut dispatches = Vec::with_capacity(steps.len());
+        for ((step, &realization), offset) in steps.iter().zip(realizations).zip(offsets) {
+            let pipeline = self.pipelines.get(step, realization).context("the pipeline was just made")?;
+            let size = step.params.len().next_multiple_of(UNIFORM_ALIGNMENT) as u64;
+            let mut entries = vec![wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &params,
+                    offset,
+                    size: wgpu::BufferSize::new(size),
+                }),
+            }];
+            for (binding, matrix) in (1..).zip(&step.operands) {
+                entries.push(wgpu::BindGroupEntry { binding, resource: memory.buffer(matrix)?.as_entire_binding() });
+            }
+            let bind_group = self.context.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(step.kernel.name),
+                layout: &pipeline.operands_layout,
+                entries: &entries,
+            });
+            dispatches.push(Dispatch {
+                pipeline: pipeline.compute.clone(),
+                bind_group,
+                reads_mini_batch: step.kernel.reads_mini_batch,
+                work_groups: step.work_groups(realization),
+                realization,
+            });
+        }
+        scope.end()?;
+        Ok(dispatches)
+    }
+
+    /// Compiles a training plan as a loop in one work group.
+    ///
+    /// # Errors
+    /// A matrix that no loaded plan names, or a loop that the device refuses.
+    pub fn make_loop(&self, memory: &DeviceMemory, training: &TrainingLoop) -> Result<WorkgroupLoop> {
+        let scope = self.context.scope();
+        let looped = WorkgroupLoop::new(&self.context, &self.pipelines, memory, training)?;
+        scope.end().with_context(|| format!("{} cannot loop in one work group", self.context.description()))?;
+        Ok(looped)
+    }
+
+    /// Writes the mini-batches of the next submission.
+    pub fn schedule(&self, mini_batches: &[MiniBatch]) {
+        self.schedule.write(mini_batches);
+    }
+
+    /// Encodes a dispatch for the mini-batch at a place of the schedule.
+    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch, place: usize) {
+        dispatch.encode(pass, &self.schedule, place);
+    }
+
+    /// Submits dispatches, all of them for each mini-batch. Errors go to the error scope of the caller.
+    pub fn submit(&self, dispatches: &[Dispatch], mini_batches: &[MiniBatch]) -> wgpu::SubmissionIndex {
+        self.schedule(mini_batches);
+        let mut encoder = self.context.encoder();
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for place in 0..mini_batches.len() {
+                for dispatch in dispatches {
+                    self.encode(&mut pass, dispatch, place);
+                }
+            }
+        }
+        self.context.submit([encoder])
+    }
+
+    /// Submits a loop over mini-batches. Errors go to the error scope of the caller.
+    pub fn submit_loop(&self, looped: &WorkgroupLoop, mini_batches: &[MiniBatch]) -> wgpu::SubmissionIndex {
+        let runs = looped.runs(mini_batches);
+        self.schedule(&runs);
+        let mut encoder = self.context.encoder();
+        looped.pack(&mut encoder);
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for place in 0..runs.len() {
+                self.encode(&mut pass, &looped.dispatch, place);
+            }
+        }
+        looped.unpack(&mut encoder);
+        self.context.submit([encoder])
+    }
+}

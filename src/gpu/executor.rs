@@ -1,0 +1,208 @@
+//! The executor: context, memory, plans and tuning put together.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::chooser::Chooser;
+use super::context::GpuContext;
+use super::dispatcher::Dispatcher;
+use super::loaded::LoadedPlans;
+use super::memory::DeviceMemory;
+use super::options::{GpuOptions, Tuning};
+use super::pipeline_cache::PipelineCache;
+use super::profiling::Profiler;
+use super::{limits, probe};
+use crate::kernel::MiniBatch;
+use crate::plan::executor::{DeviceDescription, Executor, Memory, Progress, sizes};
+use crate::plan::profile::Profile;
+use crate::plan::{Matrix, Plan};
+use crate::rewrite::training_loop::TrainingLoop;
+
+/// Runs plans on a GPU.
+#[derive(Debug)]
+pub struct Gpu {
+    context: Arc<GpuContext>,
+    memory: DeviceMemory,
+    plans: LoadedPlans,
+    chooser: Chooser,
+    profiler: Option<Profiler>,
+}
+
+impl Gpu {
+    /// Makes an executor on a device.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub(super) fn new(context: GpuContext, info: &wgpu::AdapterInfo, options: GpuOptions) -> Result<Self> {
+        let context = Arc::new(context);
+        let cache = (options.tuning != Tuning::Off).then(|| PipelineCache::open(context.device(), info)).flatten();
+        let dispatcher = Dispatcher::new(Arc::clone(&context), options.shader_checks, cache)?;
+        Ok(Gpu {
+            memory: DeviceMemory::new(Arc::clone(&context)),
+            plans: LoadedPlans::new(Arc::clone(&context), dispatcher),
+            chooser: Chooser::new(Arc::clone(&context), options),
+            profiler: options.profile.then(|| Profiler::new(Arc::clone(&context))).transpose()?,
+            context,
+        })
+    }
+
+    /// Adds a line to those that [`Executor::choices`] returns.
+    pub(super) fn note(&mut self, line: String) {
+        self.chooser.choices_mut().note(line);
+    }
+
+    /// Returns whether the device runs loops of more than
+    /// [`LOOP_ITERATIONS_ALWAYS_RIGHT`](super::LOOP_ITERATIONS_ALWAYS_RIGHT) iterations to their end.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn long_loops_are_right(&self) -> Result<bool> {
+        probe::long_loops_are_right(&self.context)
+    }
+}
+
+impl Executor for Gpu {
+    fn device(&self) -> &DeviceDescription {
+        self.context.description()
+    }
+
+    fn load(&mut self, plans: &[Plan]) -> Result<()> {
+        self.plans.clear();
+        self.memory.clear();
+        self.chooser.begin();
+        if let Some(profiler) = &mut self.profiler {
+            profiler.clear();
+        }
+        let rewritten = self.chooser.rewrite(plans);
+        self.memory.allocate(&rewritten)?;
+        for (original, plan) in plans.iter().zip(rewritten) {
+            let realizations = self.chooser.realizations(&plan.steps);
+            limits::check(&self.context, &plan, &realizations)?;
+            self.plans.add(&self.memory, plan, &realizations, TrainingLoop::of(original))?;
+        }
+        self.context.check()
+    }
+
+    fn prepare(&mut self, plan: usize, mini_batches: usize) -> Result<()> {
+        self.chooser.choose_loop(&mut self.plans, &self.memory, plan, mini_batches)?;
+        self.chooser.choose_products(&mut self.plans, &self.memory, plan, mini_batches)?;
+        self.plans.warm_up(plan)?;
+        self.chooser.choices_mut().save();
+        self.plans.dispatcher.save_pipelines();
+        self.context.check()
+    }
+
+    fn choices(&self) -> Vec<String> {
+        self.chooser.choices().lines()
+    }
+
+    fn profile(&self) -> Option<Profile> {
+        Some(self.profiler.as_ref()?.profile())
+    }
+
+    fn memory(&self) -> Memory {
+        self.memory.capacity()
+    }
+
+    fn limit_memory(&mut self, bytes: u64) {
+        self.memory.limit(bytes);
+    }
+
+    fn size_of(&self, plans: &[Plan]) -> u64 {
+        sizes(&self.chooser.rewrite(plans)).values().sum()
+    }
+
+    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.memory.write(matrix, offset, bytes)?;
+        // A submission in flight would have to be waited for first.
+        if self.plans.is_idle() {
+            self.context.bound_staged()?;
+        }
+        self.context.check()
+    }
+
+    fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
+        self.memory.read(matrix)
+    }
+
+    fn run(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        self.start(plan, mini_batches, progress)?;
+        self.finish(progress)
+    }
+
+    fn start(&mut self, plan: usize, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+        match &mut self.profiler {
+            Some(profiler) => profiler.run(&mut self.plans, plan, mini_batches, progress),
+            None => self.plans.start(plan, mini_batches, progress),
+        }
+    }
+
+    fn finish(&mut self, progress: &mut Progress<'_>) -> Result<()> {
+        self.plans.finish(progress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::adapter::adapters;
+    use super::*;
+    use crate::network::activation::SIGMOID;
+    use crate::plan::Recorder;
+
+    fn plan() -> (Matrix, Plan) {
+        let (z, a) = (Matrix::new("z", 3, 5), Matrix::new("a", 3, 5));
+        let mut plan = Recorder::new("one step");
+        plan.activate(&SIGMOID, &z, &a);
+        (a, plan.finish().expect("the shapes fit"))
+    }
+
+    fn opened() -> Vec<Gpu> {
+        let gpus: Vec<Gpu> =
+            adapters().iter().map(|adapter| adapter.open(GpuOptions::default()).expect("the adapter opens")).collect();
+        let skip = std::env::var_os("GPU_BACKPROP_SKIP_GPU_TESTS").is_some();
+        assert!(skip || !gpus.is_empty(), "no GPU adapter found: install a Vulkan driver");
+        gpus
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_and_no_panic() {
+        let (a, plan) = plan();
+        for mut gpu in opened() {
+            gpu.load(std::slice::from_ref(&plan)).expect("load");
+            gpu.context.device().destroy();
+            let ran = gpu.run(0, &[MiniBatch::default()], &mut |_| ());
+            let read = gpu.read_bytes(&a);
+            // wgpu takes submissions to a destroyed device in silence; what they computed cannot be had.
+            drop(ran);
+            assert!(read.is_err(), "{}: a destroyed device was read", gpu.device());
+        }
+    }
+
+    #[test]
+    fn a_validation_error_is_an_error_and_no_panic() {
+        let (a, plan) = plan();
+        for mut gpu in opened() {
+            gpu.load(std::slice::from_ref(&plan)).expect("load");
+            let buffer = gpu.memory.buffer(&a).expect("it is loaded").clone();
+            let error = gpu.context.read(&buffer, 1 << 20).expect_err("more than the buffer holds");
+            assert!(format!("{error:#}").contains("cannot read a matrix back"), "{error:#}");
+            gpu.context.write(&buffer, 1 << 20, &[0; 4]);
+            let error = gpu.run(0, &[MiniBatch::default()], &mut |_| ()).expect_err("the fault is remembered");
+            assert!(format!("{error:#}").contains("the GPU failed"), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_loaded_is_refused() {
+        let (_, plan) = plan();
+        let stranger = Matrix::new("stranger", 2, 2);
+        for mut gpu in opened() {
+            gpu.load(std::slice::from_ref(&plan)).expect("load");
+            let error = gpu.read_bytes(&stranger).expect_err("no plan names it");
+            assert!(error.to_string().contains("no loaded plan names stranger (2, 2)"), "{error:#}");
+            let error = gpu.write_bytes(&plan.steps[0].operands[0], &[0; 8]).expect_err("too few bytes");
+            assert!(error.to_string().contains("z (3, 5) takes 60 bytes, but 8 were given"), "{error:#}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Structs that shaders and the host share.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::network::optimizer::Coefficients;
+
+/// One member of a struct shared with a shader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// Its name, the same on both sides.
+    pub name: &'static str,
+    /// Its WGSL type.
+    pub wgsl: &'static str,
+    /// Its offset, in bytes.
+    pub offset: usize,
+}
+
+/// A type that WGSL has too.
+pub trait Shared {
+    /// Its name in WGSL.
+    const WGSL: &'static str;
+}
+
+impl Shared for u32 {
+    const WGSL: &'static str = "u32";
+}
+
+impl Shared for f32 {
+    const WGSL: &'static str = "f32";
+}
+
+impl Shared for [f32; 4] {
+    const WGSL: &'static str = "vec4<f32>";
+}
+
+/// A struct that a shader reads as a uniform; made by [`shared_struct!`](crate::shared_struct).
+pub trait Params: Pod {
+    /// Its members, for the contract with the shader.
+    const FIELDS: &'static [Field];
+}
+
+/// Declares a struct shared with a shader, and its table of members.
+#[macro_export]
+macro_rules! shared_struct {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+        $vis struct $name { $($(#[$doc])* pub $field: $type,)* }
+
+        impl $crate::kernel::Params for $name {
+            const FIELDS: &'static [$crate::kernel::Field] = &[$($crate::kernel::Field {
+                name: stringify!($field),
+                wgsl: <$type as $crate::kernel::params::Shared>::WGSL,
+                offset: std::mem::offset_of!($name, $field),
+            },)*];
+        }
+    };
+}
+
+shared_struct! {
+    /// Everything that changes from one mini-batch to the next.
+    #[derive(Default)]
+    pub struct MiniBatch {
+        /// Position of its first example in the permutation.
+        first: u32,
+        /// The slot of its results, where a plan evaluates.
+        slot: u32,
+        /// Number of consecutive mini-batches, for a kernel that loops.
+        count: u32,
+        /// The learning rate η.
+        eta: f32,
+        /// Coefficients of the optimizer.
+        coefficients: Coefficients,
+    }
+}
+
+impl MiniBatch {
+    /// A mini-batch for plans that do not update: it begins at `first`, its results go to `slot`.
+    pub fn evaluating(first: usize, slot: usize) -> Self {
+        MiniBatch { first: first as u32, slot: slot as u32, ..Self::zeroed() }
+    }
+}

@@ -1,0 +1,185 @@
+//! How far rounding may take the results of a kernel: a running error analysis.
+//!
+//! A kernel is computed once more in 64 bits, and with every entry goes a bound of how far a device that computes in
+//! 32 bits may be from it: the errors of its inputs, carried through the kernel, and its own roundings.
+//!
+//! A sum of `inner` terms rounds `inner` times, by at most u = ε/2 of a partial sum each, in an order
+//! that is the device's own. The roundings are independent, so they add up like a random walk: four
+//! standard deviations are 4 u √inner Σ|xᵢ yᵢ|, which for sums of up to 16 terms is the worst case too.
+//! In mixed precision, the factors of products carry a rounding to 16 bits besides.
+
+use std::borrow::Cow;
+
+use anyhow::Result;
+use bytemuck::Pod;
+use rayon::prelude::*;
+
+use super::call::Invocation;
+use super::matrix::Matrix;
+use super::product::{ERROR_SCALE, Extents, Form, Precision};
+
+/// ε, twice the largest relative error of one operation of 32 bits.
+pub const EPSILON: f64 = f32::EPSILON as f64;
+
+/// Standard deviations of a random walk within which a sum must be.
+const DEVIATIONS: f64 = 4.0;
+
+/// The smallest normal number of 32 bits: devices may flush smaller ones to 0.
+pub const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+
+/// The smallest normal number of 16 bits.
+const SMALLEST_OF_16_BITS: f64 = 1.0 / 16_384.0;
+
+/// The entries of a matrix in 64 bits, and their error bounds.
+#[derive(Clone, Default, Debug)]
+pub struct Numbers {
+    /// Row by row.
+    pub values: Vec<f64>,
+    /// A bound for each value.
+    pub errors: Vec<f64>,
+}
+
+impl Numbers {
+    /// Entries without error.
+    pub fn exact(values: Vec<f64>) -> Self {
+        Numbers { errors: vec![0.0; values.len()], values }
+    }
+
+    /// Entries with their errors.
+    pub fn from_entries(entries: impl Iterator<Item = (f64, f64)>) -> Self {
+        let (values, errors) = entries.unzip();
+        Numbers { values, errors }
+    }
+
+    /// Each value with its error.
+    pub fn iter(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.values.iter().copied().zip(self.errors.iter().copied())
+    }
+}
+
+/// The matrices of a step, as far as they are known.
+pub trait Known {
+    /// The entries of a float matrix.
+    ///
+    /// # Errors
+    /// A matrix of which nothing is known.
+    fn numbers(&self, matrix: &Matrix) -> Result<Cow<'_, Numbers>>;
+
+    /// The bytes of a matrix that every device was given.
+    ///
+    /// # Errors
+    /// A matrix of which nothing is known.
+    fn bytes(&self, matrix: &Matrix) -> Result<&[u8]>;
+}
+
+/// One call of a kernel's analysis.
+pub struct Analysis<'a> {
+    /// Everything but the matrices.
+    pub invocation: Invocation<'a>,
+    /// The operands, as in the step.
+    pub matrices: &'a [Matrix],
+    /// The precision of products.
+    pub precision: Precision,
+    /// The entries of the matrices.
+    pub known: &'a dyn Known,
+}
+
+/// The analysis of a kernel: the entries of each matrix that it writes, with their bounds; `None` for whole numbers,
+/// which do not round.
+pub type Rounding = fn(&Analysis<'_>) -> Result<Vec<Option<Numbers>>>;
+
+impl Analysis<'_> {
+    /// The entries of an operand.
+    ///
+    /// # Errors
+    /// As [`Known::numbers`].
+    pub fn numbers(&self, operand: usize) -> Result<Cow<'_, Numbers>> {
+        self.known.numbers(&self.matrices[operand])
+    }
+
+    /// The exact entries of an operand that was given.
+    ///
+    /// # Errors
+    /// As [`Known::bytes`].
+    pub fn list<T: Pod>(&self, operand: usize) -> Result<Vec<T>> {
+        Ok(bytemuck::pod_collect_to_vec(self.known.bytes(&self.matrices[operand])?))
+    }
+
+    /// The indices of `rows` examples, from the permutation in operand 0.
+    ///
+    /// # Errors
+    /// As [`Known::bytes`].
+    pub fn picked(&self, rows: usize) -> Result<Vec<usize>> {
+        let order: Vec<u32> = self.list(0)?;
+        let picked = order.iter().skip(self.invocation.mini_batch.first as usize).take(rows);
+        Ok(picked.map(|&example| example as usize).collect())
+    }
+
+    /// A factor of a product as the product reads it.
+    fn factor<'n>(&self, numbers: &'n Numbers, scale: f32) -> Cow<'n, Numbers> {
+        let roundoff = self.precision.factor_roundoff();
+        match self.precision {
+            Precision::Full => Cow::Borrowed(numbers),
+            Precision::Mixed => {
+                let smallest = SMALLEST_OF_16_BITS / f64::from(scale);
+                let entry = |(value, off): (f64, f64)| (value, off + roundoff * (value.abs() + off) + smallest);
+                Cow::Owned(Numbers::from_entries(numbers.iter().map(entry)))
+            }
+        }
+    }
+
+    /// The product of x and y of a form; `strides` are the distances of neighbours: from row to row of x, from
+    /// term to term of x and of y, from column to column of y.
+    pub fn product(&self, form: Form, extents: Extents, strides: [usize; 4], x: &Numbers, y: &Numbers) -> Numbers {
+        // Errors are scaled before they are rounded; x is one except on the way forward.
+        let scale = if form == Form::Nt { 1.0 } else { ERROR_SCALE };
+        let (x, y) = (self.factor(x, scale), self.factor(y, 1.0));
+        let Extents { rows, cols, inner } = extents;
+        let [x_row, x_inner, y_inner, y_col] = strides;
+        let mut z = Numbers::exact(vec![0.0; rows * cols]);
+        let each_row = z.values.par_chunks_mut(cols).zip(z.errors.par_chunks_mut(cols)).enumerate();
+        each_row.for_each(|(i, (values, errors))| {
+            for (j, (value, error)) in values.iter_mut().zip(errors).enumerate() {
+                let mut magnitude = 0.0;
+                for k in 0..inner {
+                    let (at_x, at_y) = (i * x_row + k * x_inner, k * y_inner + j * y_col);
+                    let (x, x_off, y, y_off) = (x.values[at_x], x.errors[at_x], y.values[at_y], y.errors[at_y]);
+                    *value += x * y;
+                    magnitude += (x * y).abs();
+                    *error += x.abs() * y_off + y.abs() * x_off + x_off * y_off;
+                }
+                *error += sum_rounding(inner, magnitude);
+            }
+        });
+        z
+    }
+
+    /// Numbers in the slot of the mini-batch; other slots keep their entries, which are none of the step's business.
+    pub fn in_slot(&self, len: usize, slot: &[(f64, f64)]) -> Numbers {
+        let at = self.invocation.mini_batch.slot as usize;
+        let entry = |i: usize| if i / slot.len() == at { slot[i % slot.len()] } else { (f64::NAN, f64::INFINITY) };
+        Numbers::from_entries((0..len).map(entry))
+    }
+}
+
+/// The rounding error of a sum of `inner` terms whose magnitudes add up to `magnitude`; without bound where the sum
+/// may not fit in 32 bits.
+pub fn sum_rounding(inner: usize, magnitude: f64) -> f64 {
+    if magnitude > f64::from(f32::MAX) {
+        return f64::INFINITY;
+    }
+    DEVIATIONS * EPSILON / 2.0 * (inner as f64).sqrt() * magnitude + inner as f64 * SMALLEST
+}
+
+/// The change of a function whose argument is off: by its steepest slope nearby, without crossing one of the `kinks`
+/// that is farther away than that.
+pub fn change(function: impl Fn(f64) -> f64, at: f64, off: f64, kinks: &[f64]) -> f64 {
+    if off == 0.0 || !off.is_finite() {
+        return off;
+    }
+    let to_kink = kinks.iter().map(|kink| (kink - at).abs()).fold(f64::INFINITY, f64::min);
+    // Not so close that the 32 bits of the function would show.
+    let reach = off.max(((1.0 + at.abs()) / 128.0).min(to_kink));
+    let [below, here, above] = [at - reach, at, at + reach].map(function);
+    (above - here).abs().max((here - below).abs()) * off / reach
+}

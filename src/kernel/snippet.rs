@@ -1,0 +1,192 @@
+//! Snippets: the functions of the network that are a choice, joined to the text of a kernel.
+//!
+//! A snippet defines functions of its own name. A kernel calls them by the name of their part in the network; the
+//! joiner adds one-line aliases. No text is ever replaced.
+
+use std::fmt::Write;
+
+use super::binding::Binding;
+use crate::network::activation::Activation;
+use crate::network::cost::Cost;
+use crate::network::optimizer::Optimizer;
+
+/// A part of the network that a kernel calls by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slot {
+    /// `sigma(z)` and `sigma_prime(a)`, of [`Snippets::activation`].
+    Activation,
+    /// `output_sigma(z)` and `output_sigma_prime(a)`, of [`Snippets::output`].
+    Output,
+    /// `cost(output, y)` and `error_of_output(a, y, prime)`, of [`Snippets::cost`].
+    Cost,
+    /// `step_entry(entry, gradient, rate, coefficients)`, of [`Snippets::optimizer`].
+    Optimizer,
+}
+
+/// The rows of the network that a step applies.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct Snippets {
+    /// σ and σ′ of the layer.
+    pub activation: Option<&'static Activation>,
+    /// σ and σ′ of the output layer, for a kernel that applies both.
+    pub output: Option<&'static Activation>,
+    /// The cost.
+    pub cost: Option<&'static Cost>,
+    /// The optimizer.
+    pub optimizer: Option<&'static Optimizer>,
+}
+
+impl From<&'static Activation> for Snippets {
+    fn from(activation: &'static Activation) -> Self {
+        Snippets { activation: Some(activation), ..Snippets::default() }
+    }
+}
+
+impl From<&'static Cost> for Snippets {
+    fn from(cost: &'static Cost) -> Self {
+        Snippets { cost: Some(cost), ..Snippets::default() }
+    }
+}
+
+impl From<&'static Optimizer> for Snippets {
+    fn from(optimizer: &'static Optimizer) -> Self {
+        Snippets { optimizer: Some(optimizer), ..Snippets::default() }
+    }
+}
+
+/// One choice: the text of a snippet, and the name that its functions begin with.
+struct Chosen {
+    identifier: String,
+    shader: &'static str,
+    /// Aliases: name, parameters, and the ending of the function that is meant.
+    aliases: &'static [(&'static str, &'static [&'static str], &'static str)],
+}
+
+const SIGMA: &[(&str, &[&str], &str)] = &[("sigma", &["z"], ""), ("sigma_prime", &["a"], "_prime")];
+const OUTPUT: &[(&str, &[&str], &str)] = &[("output_sigma", &["z"], ""), ("output_sigma_prime", &["a"], "_prime")];
+const COST: &[(&str, &[&str], &str)] =
+    &[("cost", &["output", "y"], ""), ("error_of_output", &["a", "y", "prime"], "_output_error")];
+
+impl Snippets {
+    /// The snippets of both; `None` where they contradict each other.
+    pub fn joined(self, other: Self) -> Option<Self> {
+        fn both<T: PartialEq>(one: Option<&'static T>, other: Option<&'static T>) -> Option<Option<&'static T>> {
+            match (one, other) {
+                (Some(one), Some(other)) => (one == other).then_some(Some(one)),
+                (one, other) => Some(one.or(other)),
+            }
+        }
+        Some(Snippets {
+            activation: both(self.activation, other.activation)?,
+            output: both(self.output, other.output)?,
+            cost: both(self.cost, other.cost)?,
+            optimizer: both(self.optimizer, other.optimizer)?,
+        })
+    }
+
+    /// The snippets of some slots alone.
+    pub fn only(self, slots: &[Slot]) -> Self {
+        let has = |slot| slots.contains(&slot);
+        Snippets {
+            activation: self.activation.filter(|_| has(Slot::Activation)),
+            output: self.output.filter(|_| has(Slot::Output)),
+            cost: self.cost.filter(|_| has(Slot::Cost)),
+            optimizer: self.optimizer.filter(|_| has(Slot::Optimizer)),
+        }
+    }
+
+    /// The names of the rows: what tells pipelines of one kernel apart.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let sigmas = self.activation.into_iter().chain(self.output).map(|row| row.name);
+        sigmas.chain(self.cost.map(|row| row.name)).chain(self.optimizer.map(|row| row.name))
+    }
+
+    fn chosen(self, slot: Slot) -> Chosen {
+        let missing = "a step has the snippets that its kernel uses";
+        let sigma = |row: &Activation, aliases| Chosen {
+            identifier: identifier("activation", row.name),
+            shader: row.shader,
+            aliases,
+        };
+        match slot {
+            Slot::Activation => sigma(self.activation.expect(missing), SIGMA),
+            Slot::Output => sigma(self.output.expect(missing), OUTPUT),
+            Slot::Cost => {
+                let row = self.cost.expect(missing);
+                Chosen { identifier: identifier("cost", row.name), shader: row.shader, aliases: COST }
+            }
+            Slot::Optimizer => {
+                let row = self.optimizer.expect(missing);
+                Chosen { identifier: identifier("optimizer", row.name), shader: row.shader, aliases: &[] }
+            }
+        }
+    }
+
+    /// The WGSL text of the snippets of `slots`, with the aliases that a kernel calls.
+    ///
+    /// # Panics
+    /// A slot without a row; recorded steps have them.
+    pub fn source(self, slots: &[Slot]) -> String {
+        let (mut text, mut joined) = (String::new(), Vec::new());
+        for &slot in slots {
+            let Chosen { identifier, shader, aliases } = self.chosen(slot);
+            if !joined.contains(&identifier) {
+                text += shader;
+            }
+            for (alias, parameters, ending) in aliases {
+                let declared: Vec<String> = parameters.iter().map(|name| format!("{name}: f32")).collect();
+                // Writing to a String cannot fail.
+                let _ = writeln!(
+                    text,
+                    "fn {alias}({}) -> f32 {{ return {identifier}{ending}({}); }}",
+                    declared.join(", "),
+                    parameters.join(", ")
+                );
+            }
+            if slot == Slot::Optimizer {
+                let _ = writeln!(
+                    text,
+                    "fn step_entry(entry: vec4<f32>, gradient: f32, rate: f32, coefficients: vec4<f32>) -> vec4<f32> {{ \
+                     return {identifier}(entry, gradient, rate, coefficients); }}"
+                );
+            }
+            joined.push(identifier);
+        }
+        text
+    }
+}
+
+/// The name that the functions of a snippet begin with.
+fn identifier(kind: &str, name: &str) -> String {
+    format!("{kind}_{}", name.replace('-', "_"))
+}
+
+/// The WGSL text that binds the state of an optimizer, from binding `first` on, and reads and writes it:
+/// `NAME_state(i)` and `set_NAME_state(i, state)` for each parameter NAME.
+pub fn states(optimizer: &Optimizer, parameters: &[&'static str], first: usize) -> String {
+    let mut text = String::from("\n");
+    let bindings = state_bindings(optimizer, parameters);
+    for (number, Binding { name, .. }) in (first..).zip(&bindings) {
+        let _ = writeln!(text, "@group(0) @binding({number}) var<storage, read_write> {name}: array<f32>;");
+    }
+    for (place, parameter) in parameters.iter().enumerate() {
+        let own: Vec<&str> =
+            bindings.iter().skip(place).step_by(parameters.len()).map(|binding| binding.name).collect();
+        let mut read: Vec<String> = own.iter().map(|name| format!("{name}[i]")).collect();
+        read.resize(3, "0.0".to_string());
+        let written: Vec<String> =
+            own.iter().zip(["x", "y"]).map(|(name, c)| format!("{name}[i] = state.{c};")).collect();
+        let _ = writeln!(text, "fn {parameter}_state(i: u32) -> vec3<f32> {{ return vec3({}); }}", read.join(", "));
+        let _ = writeln!(text, "fn set_{parameter}_state(i: u32, state: vec3<f32>) {{ {} }}", written.join(" "));
+    }
+    text
+}
+
+/// The bindings of the state of an optimizer beside each of the `parameters`: state by state.
+pub fn state_bindings(optimizer: &Optimizer, parameters: &[&'static str]) -> Vec<Binding> {
+    let each = (0..optimizer.states.len()).flat_map(|state| parameters.iter().map(move |parameter| (state, parameter)));
+    each.map(|(state, parameter)| Binding::update(STATE_NAMES[state][usize::from(*parameter == "b")])).collect()
+}
+
+/// Names of the state in shaders, by its number and by whether it stands beside w or b.
+const STATE_NAMES: [[&str; 2]; 2] = [["w_state_0", "b_state_0"], ["w_state_1", "b_state_1"]];

@@ -1,0 +1,98 @@
+//! One step of an optimizer.
+
+use anyhow::Result;
+
+use crate::kernel::rounding::{Analysis, Numbers, change};
+use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Slot, Specification};
+use crate::network::optimizer::{MAX_STATES, Optimizer};
+use crate::plan::Recorder;
+
+crate::shared_struct! {
+    struct UpdateParams {
+        len: u32,
+        examples: u32,
+    }
+}
+
+/// w and its state follow the gradient.
+pub static UPDATE: Kernel = Kernel {
+    name: "update",
+    formula: "w follows (1/m) nabla_w",
+    shader: include_str!("../../shaders/update.wgsl"),
+    bindings: &[Binding::read("nabla_w", Element::F32), Binding::update("w")],
+    stateful: &["w"],
+    params: UpdateParams::FIELDS,
+    reads_mini_batch: true,
+    snippets: &[Slot::Optimizer],
+    specification: Specification::Twin { compute, rounding },
+    ..super::ENTRY_BY_ENTRY
+};
+
+/// The state that an optimizer keeps beside a parameter: matrices of its shape, such as `w2.velocity`.
+pub fn state_of(optimizer: &Optimizer, parameter: &Matrix) -> Vec<Matrix> {
+    let beside = |state: &&str| Matrix::new(format!("{}.{state}", parameter.name), parameter.rows, parameter.cols);
+    optimizer.states.iter().map(beside).collect()
+}
+
+impl Recorder {
+    /// The step of `optimizer` for w, where nabla_w is summed over `examples` = m examples, and η and the
+    /// coefficients are those of the [`MiniBatch`](crate::kernel::MiniBatch); both of one shape. Biases likewise.
+    pub fn update(&mut self, optimizer: &'static Optimizer, examples: usize, nabla_w: &Matrix, w: &Matrix) {
+        self.expect_shape(&UPDATE, nabla_w, w.shape());
+        let params = UpdateParams { len: w.len() as u32, examples: examples as u32 };
+        let state = state_of(optimizer, w);
+        let operands: Vec<&Matrix> = [nabla_w, w].into_iter().chain(&state).collect();
+        let formula = (optimizer.formula)(&w.name, &nabla_w.name, &examples.to_string());
+        self.step(&UPDATE, formula, &operands, params, optimizer.into());
+    }
+}
+
+fn compute(call: &mut Call<'_>) {
+    let (optimizer, mini_batch) = (call.optimizer(), call.mini_batch);
+    let rate = mini_batch.eta / call.params::<UpdateParams>().examples as f32;
+    let [nabla_w, w, state @ ..] = &mut call.operands[..] else { panic!("update has two operands") };
+    for (i, (w, &gradient)) in w.f32_mut().iter_mut().zip(nabla_w.f32()).enumerate() {
+        let mut entry = [0.0; MAX_STATES + 1];
+        entry[0] = *w;
+        for (old, state) in entry[1..].iter_mut().zip(&*state) {
+            *old = state.f32()[i];
+        }
+        let entry = (optimizer.update)(entry, gradient, rate, mini_batch.coefficients);
+        *w = entry[0];
+        for (new, state) in entry[1..].iter().zip(state.iter_mut()) {
+            state.f32_mut()[i] = *new;
+        }
+    }
+}
+
+/// The change of each new entry with the gradient and with each old entry adds up.
+fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
+    let (optimizer, mini_batch) = (analysis.invocation.optimizer(), analysis.invocation.mini_batch);
+    let rate = mini_batch.eta / analysis.invocation.params::<UpdateParams>().examples as f32;
+    let states = optimizer.states.len();
+    // The gradient, the parameter and its states.
+    let old: Vec<_> = (0..states + 2).map(|operand| analysis.numbers(operand)).collect::<Result<_>>()?;
+    let mut new = vec![Numbers::default(); states + 1];
+    for i in 0..old[0].values.len() {
+        let exact: Vec<f64> = old.iter().map(|numbers| numbers.values[i]).collect();
+        let update = |numbers: &[f64]| {
+            let mut entry = [0.0; MAX_STATES + 1];
+            entry.iter_mut().zip(&numbers[1..]).for_each(|(entry, &number)| *entry = number as f32);
+            (optimizer.update)(entry, numbers[0] as f32, rate, mini_batch.coefficients).map(f64::from)
+        };
+        let entry = update(&exact);
+        for (s, new) in new.iter_mut().enumerate() {
+            let with = |operand: usize, value: f64| {
+                let mut numbers = exact.clone();
+                numbers[operand] = value;
+                update(&numbers)[s]
+            };
+            let carried =
+                |operand: usize| change(|value| with(operand, value), exact[operand], old[operand].errors[i], &[]);
+            let error = (optimizer.error)(f64::from(rate) * exact[0], entry[s]);
+            new.values.push(entry[s]);
+            new.errors.push((0..states + 2).map(carried).sum::<f64>() + error);
+        }
+    }
+    Ok(new.into_iter().map(Some).collect())
+}

@@ -1,0 +1,107 @@
+//! Blocks of numbers by the vectors of the machine: what the rows of this room offer the CPU executor.
+//!
+//! A row names a function of blocks, so the boundary of the vectors is the block: inside it everything is
+//! compiled for one kind of vector, outside it nothing depends on the row.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// The first entries of a vector; the others are 0.
+#[inline(always)]
+pub fn load<S: Simd>(simd: S, values: &[f32]) -> S::f32s {
+    match S::as_simd_f32s(values).0.first() {
+        Some(&whole) => whole,
+        None => simd.partial_load_f32s(values),
+    }
+}
+
+/// Stores the first entries of a vector.
+#[inline(always)]
+pub fn store<S: Simd>(simd: S, values: &mut [f32], vector: S::f32s) {
+    match S::as_mut_simd_f32s(values).0.first_mut() {
+        Some(whole) => *whole = vector,
+        None => simd.partial_store_f32s(values, vector),
+    }
+}
+
+/// A function of one vector.
+pub trait Function {
+    /// The function.
+    fn apply<S: Simd>(simd: S, x: S::f32s) -> S::f32s;
+}
+
+/// Replaces each number of a block by a function of it.
+pub fn map<F: Function>(arch: Arch, block: &mut [f32]) {
+    struct Map<'a, F>(&'a mut [f32], std::marker::PhantomData<F>);
+    impl<F: Function> WithSimd for Map<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for values in self.0.chunks_mut(S::F32_LANES) {
+                let mapped = F::apply(simd, load(simd, values));
+                store(simd, values, mapped);
+            }
+        }
+    }
+    arch.dispatch(Map::<F>(block, std::marker::PhantomData));
+}
+
+/// The output error of one vector.
+pub trait OutputError {
+    /// δ from a, y and σ′.
+    fn apply<S: Simd>(simd: S, a: S::f32s, y: S::f32s, prime: S::f32s) -> S::f32s;
+}
+
+/// Replaces each σ′ of a block by the output error δ.
+pub fn output_error<F: OutputError>(arch: Arch, a: &[f32], y: &[f32], prime: &mut [f32]) {
+    struct Errors<'a, F>(&'a [f32], &'a [f32], &'a mut [f32], std::marker::PhantomData<F>);
+    impl<F: OutputError> WithSimd for Errors<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Errors(a, y, prime, _) = self;
+            let lanes = S::F32_LANES;
+            for ((prime, a), y) in prime.chunks_mut(lanes).zip(a.chunks(lanes)).zip(y.chunks(lanes)) {
+                let delta = F::apply(simd, load(simd, a), load(simd, y), load(simd, prime));
+                store(simd, prime, delta);
+            }
+        }
+    }
+    arch.dispatch(Errors::<F>(a, y, prime, std::marker::PhantomData));
+}
+
+/// eˣ for x ≤ 0 or NaN, within 1 unit in the last place: 2ⁿ eʳ with x = n ln 2 + r, |r| ≤ ln 2 / 2.
+#[inline(always)]
+pub fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    // Below this e^x rounds to 0. A comparison, unlike max, keeps NaN on every machine.
+    let lowest = simd.splat_f32s(-104.0);
+    let x = simd.select_f32s(simd.less_than_f32s(x, lowest), lowest, x);
+
+    // Adding 1.5 · 2²³ rounds to a whole number, which the low bits then hold.
+    let round = simd.splat_f32s(12_582_912.0);
+    let rounded = simd.mul_add_e_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), round);
+    let n = simd.sub_f32s(rounded, round);
+
+    // ln 2 in two parts, the first so short that n times it is exact.
+    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-0.693_359_4), x);
+    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(2.121_944_4e-4), r);
+
+    // The minimax polynomial of Cephes' expf, (eʳ − 1 − r) / r².
+    let mut p = simd.splat_f32s(1.987_569_1e-4);
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
+        p = simd.mul_add_e_f32s(p, r, simd.splat_f32s(coefficient));
+    }
+    let p = simd.mul_add_e_f32s(simd.mul_add_e_f32s(p, r, simd.splat_f32s(1.0)), r, simd.splat_f32s(1.0));
+
+    // 2ⁿ as the product of two powers of about half of n: one would not reach below 2⁻¹²⁶.
+    let n = simd.sub_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(12_582_912f32.to_bits()));
+    let half = simd.wrapping_dyn_shr_u32s(simd.add_u32s(n, simd.splat_u32s(152)), simd.splat_u32s(1));
+    let first = power_of_two(simd, simd.add_u32s(half, simd.splat_u32s(127 - 76)));
+    let second = power_of_two(simd, simd.sub_u32s(simd.add_u32s(n, simd.splat_u32s(127 + 76)), half));
+    simd.mul_f32s(simd.mul_f32s(p, first), second)
+}
+
+/// 2 to the power of `biased` − 127.
+#[inline(always)]
+fn power_of_two<S: Simd>(simd: S, biased: S::u32s) -> S::f32s {
+    simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(biased, simd.splat_u32s(23)))
+}

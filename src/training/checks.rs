@@ -1,0 +1,87 @@
+//! Checks of a training, before anything large is made.
+
+use anyhow::{Result, ensure};
+
+use super::Hyperparameters;
+use crate::data::{Data, Dataset, Task};
+use crate::network::Topology;
+use crate::system::error::WrongUsage;
+
+/// Checks that a network can be trained on data with some hyperparameters.
+///
+/// # Errors
+/// [`WrongUsage`]: a mini-batch of 0 examples or larger than the training part, a learning rate
+/// that is not a number, or data that does not fit the network.
+pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters) -> Result<()> {
+    check_hyperparameters(hyperparameters, data.split.training.len())?;
+    check_fit(topology, &data.dataset)?;
+    check_cost(topology, data.dataset.task())
+}
+
+fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> Result<()> {
+    let Hyperparameters { batch, eta, settings, .. } = hyperparameters;
+    ensure!(batch > 0, WrongUsage::new("--batch 0: a mini-batch needs at least 1 example"));
+    ensure!(
+        batch <= examples,
+        WrongUsage::new(format!(
+            "--batch {batch} is larger than the training set of {examples} examples: use --batch {examples} or less"
+        ))
+    );
+    ensure!(
+        eta.is_finite() && eta >= 0.0,
+        WrongUsage::new(format!("--eta {eta}: the learning rate must be a number, 0 or larger"))
+    );
+    let momentum = settings.momentum;
+    ensure!(
+        (0.0..1.0).contains(&momentum),
+        WrongUsage::new(format!("--momentum {momentum}: the momentum coefficient must be 0 or larger, and below 1"))
+    );
+    Ok(())
+}
+
+fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
+    let (inputs, outputs) = (topology.n[1], topology.n[topology.last()]);
+    ensure!(
+        inputs == dataset.features(),
+        WrongUsage::new(format!(
+            "the network {topology} has {inputs} inputs, but the examples have {}",
+            dataset.features()
+        ))
+    );
+    let needed = dataset.output_width();
+    match dataset.task() {
+        Task::Classification => ensure!(
+            outputs >= needed,
+            WrongUsage::new(format!("the network {topology} has {outputs} outputs, but the data has {needed} classes"))
+        ),
+        Task::Regression => ensure!(
+            outputs == needed,
+            WrongUsage::new(format!(
+                "the network {topology} has {outputs} outputs, but there are {needed} numbers to learn"
+            ))
+        ),
+    }
+    Ok(())
+}
+
+/// Refuses a cost that the output layer or the task does not fit.
+fn check_cost(topology: &Topology, task: Task) -> Result<()> {
+    let (cost, output) = (topology.cost, topology.output);
+    ensure!(
+        cost.suits.contains(&output),
+        WrongUsage::new(
+            format!(
+                "--cost {} is for {} outputs, not {}: use --output {0}, or --cost quadratic",
+                cost.name,
+                cost.suits.iter().map(|output| output.name).collect::<Vec<_>>().join(" or "),
+                output.name
+            )
+            .replace("--output cross-entropy", &format!("--output {}", cost.suits[0].name))
+        )
+    );
+    ensure!(
+        !cost.needs_classes || task == Task::Classification,
+        WrongUsage::new(format!("--cost {} is for classes: use --cost quadratic with --task regression", cost.name))
+    );
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Uploads: the data set, the parameters and the state of the optimizer.
+
+use anyhow::Result;
+
+use crate::backprop::{Desired, Examples, Matrices};
+use crate::data::{Dataset, Inputs, Targets};
+use crate::kernels::state_of;
+use crate::network::optimizer::Optimizer;
+use crate::network::{Layers, Parameters, Topology};
+use crate::plan::executor::Executor;
+use crate::plan::{Element, Matrix};
+
+/// Uploads the inputs and the desired outputs of a data set.
+pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
+    match dataset.inputs() {
+        Inputs::Bytes { values, .. } => executor.write(&examples.inputs, values)?,
+        Inputs::Floats(values) => executor.write(&examples.inputs, values)?,
+        mapped @ Inputs::Mapped(_) => {
+            let row = examples.inputs.cols * examples.inputs.element.size();
+            mapped.each_block(0..dataset.len() as u32, dataset.features(), |first, picked| {
+                executor.write_bytes_at(&examples.inputs, first * row, picked.bytes())
+            })?;
+        }
+    }
+    match &examples.desired {
+        Desired::Classes { labels, .. } => executor.write(labels, dataset.labels())?,
+        Desired::Numbers(desired) => executor.write(desired, &dataset.desired_numbers())?,
+    }
+    write_class_weights(executor, examples, dataset)
+}
+
+/// Uploads the weights of the classes, if they have any.
+pub(crate) fn write_class_weights(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
+    if let Desired::Classes { weights: Some(matrix), .. } = &examples.desired
+        && let Some(weights) = dataset.class_weights()
+    {
+        let mut weights = weights.to_vec();
+        // A network may have more outputs than there are classes.
+        weights.resize(matrix.len(), 1.0);
+        executor.write(matrix, &weights)?;
+    }
+    Ok(())
+}
+
+/// Uploads weights and biases.
+pub(crate) fn write_parameters(
+    executor: &mut dyn Executor,
+    matrices: &Matrices,
+    parameters: &Parameters,
+) -> Result<()> {
+    for (l, w) in parameters.w.iter() {
+        executor.write(&matrices.w[l], w)?;
+        executor.write(&matrices.b[l], &parameters.b[l])?;
+    }
+    Ok(())
+}
+
+/// The examples of a data set as a plan reads them, selected by `order`.
+pub fn examples_of(dataset: &Dataset, topology: &Topology, order: &Matrix) -> Examples {
+    let (element, scale) = match dataset.inputs().byte_scale() {
+        Some(scale) => (Element::Byte, scale),
+        None => (Element::F32, 1.0),
+    };
+    let outputs = topology.n[topology.last()];
+    let desired = match dataset.targets() {
+        Targets::Classes(_) => Desired::Classes {
+            labels: Matrix::of(Element::U32, "labels", dataset.len(), 1),
+            weights: dataset.class_weights().map(|_| Matrix::new("class_weights", 1, outputs)),
+        },
+        Targets::Numbers { width, .. } => Desired::Numbers(Matrix::new("targets", dataset.len(), *width)),
+    };
+    let inputs = Matrix::of(element, "inputs", dataset.len(), dataset.features());
+    Examples { order: order.clone(), inputs, scale, desired }
+}
+
+/// Downloads weights and biases, or matrices of their shapes.
+pub(crate) fn read_layers(executor: &mut dyn Executor, matrices: &Layers<Matrix>) -> Result<Layers<Vec<f32>>> {
+    let read: Result<Vec<(usize, Vec<f32>)>> =
+        matrices.iter().map(|(l, matrix)| Ok((l, executor.read(matrix)?))).collect();
+    let mut read = read?.into_iter().map(|(_, values)| values);
+    let numbers: Vec<usize> = matrices.iter().map(|(l, _)| l).collect();
+    let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
+    Ok(Layers::new(first, last, |_| read.next().unwrap_or_default()))
+}
+
+/// The state of an optimizer: all matrices beside `w[l]` and `b[l]`, layer by layer.
+pub(crate) fn states(matrices: &Matrices, optimizer: &Optimizer) -> Vec<Matrix> {
+    let parameters = matrices.w.iter().zip(matrices.b.iter()).flat_map(|((_, w), (_, b))| [w, b]);
+    parameters.flat_map(|parameter| state_of(optimizer, parameter)).collect()
+}
