@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the whole test suite. The GPU tests need an adapter: where none is found, a software Vulkan
+# Runs all that a change must pass, as CI does: tests, examples, fuzz targets, and the documentation. `tests/run.sh
+# WORDS` runs only `cargo test WORDS`. The GPU tests need an adapter: where none is found, a software Vulkan
 # driver is installed on Debian and Ubuntu, if this user may. Model files are also checked from Python, with
 # packages of PyPI in a virtual environment in the target folder. With CI set, it is a failure where either
 # cannot be had.
@@ -7,6 +8,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf '\n== %s\n' "$*"; }
+
+# Runs a command, and tells what it took.
+phase() {
+    local name=$1 start=$SECONDS
+    shift
+    say "$name"
+    "$@"
+    costs+=("$(printf '%5d s  %s' $((SECONDS - start)) "$name")")
+}
+costs=()
 
 # Mesa's device-select layer complains on machines without a desktop session.
 [ -n "${XDG_RUNTIME_DIR:-}" ] || export NODEVICE_SELECT=1
@@ -59,8 +70,7 @@ prepare_python() {
     cp "$requirements" "$python_folder/requirements.txt"
 }
 
-say "building"
-cargo build --tests
+phase "building" cargo test --no-run --quiet
 
 if ! has_vulkan_driver && ! { install_software_vulkan && has_vulkan_driver; }; then
     cargo run --quiet -- devices
@@ -91,10 +101,29 @@ fi
 say "the adapters under test"
 cargo run --quiet -- devices
 
-say "testing"
-cargo test --quiet "$@"
+phase "testing" cargo test --quiet "$@"
+
+if [ $# -eq 0 ]; then
+    phase "testing tables in Parquet" cargo test --quiet --features parquet --test data parquet
+    for example in examples/*.rs; do
+        [ -e "$example" ] || continue
+        name=$(basename "$example" .rs)
+        phase "example $name" cargo run --quiet --example "$name"
+    done
+    # The same inputs each time: what fails belongs to the change.
+    FUZZ_SEED=1 phase "fuzzing" bash fuzz/run.sh 10
+    for features in "" internals; do
+        RUSTDOCFLAGS="-D warnings" phase "documentation${features:+ of $features}" \
+            cargo doc --no-deps --quiet --features "$features"
+    done
+    # The README's one command, as built in the test profile.
+    phase "the command of the README" cargo run --quiet -- train
+fi
+
+say "what each phase took"
+printf '%s\n' "${costs[@]}"
 
 if [ -n "${GPU_BACKPROP_SKIP_GPU_TESTS:-}" ]; then
-    skipped="THE GPU TESTS WERE SKIPPED: no adapter was found${skipped:+; $skipped}"
+    skipped="THE GPU TESTS WERE SKIPPED (shown as ignored): no adapter was found${skipped:+; $skipped}"
 fi
 say "passed${skipped:+, but $skipped}"

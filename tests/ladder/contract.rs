@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use gpu_backprop::backprop::{Desired, Examples, training_plan};
+use crate::networks::{Rung, networks};
+
+use gpu_backprop::backprop::training_plan;
 use gpu_backprop::kernel::product::{Precision, VARIANTS, Variant};
 use gpu_backprop::kernel::{Field, Grid, Kernel, MiniBatch, Params, Part, Realization, Slot, Snippets, Specification};
 use gpu_backprop::kernels::{self, TRAIN_IN_WORKGROUP};
-use gpu_backprop::network::Topology;
 use gpu_backprop::network::{activation, cost, optimizer};
-use gpu_backprop::plan::{Element, Matrix};
+use gpu_backprop::plan::Element;
 use gpu_backprop::rewrite::training_loop::TrainingLoop;
 use naga::valid::Capabilities;
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
@@ -31,36 +32,18 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
     combinations
 }
 
-/// The training loop, with the constants of several networks: bytes and floats, aligned or not.
-fn training_loops() -> impl Iterator<Item = TrainingLoop> {
-    let labels = || Matrix::of(Element::U32, "labels", 30, 1);
-    let weighted = |classes| Some(Matrix::new("class_weights", 1, classes));
-    let networks: [(&[usize], usize, Element, Desired); 6] = [
-        (&[784, 30, 10], 10, Element::Byte, Desired::classes(labels())),
-        (&[20, 9, 2], 17, Element::Byte, Desired::classes(labels())),
-        (&[5, 3], 1, Element::Byte, Desired::Classes { labels: labels(), weights: weighted(3) }),
-        (&[4, 7, 6, 2], 9, Element::F32, Desired::Numbers(Matrix::new("targets", 30, 2))),
-        (&[3, 8, 9], 4, Element::F32, Desired::Classes { labels: labels(), weights: weighted(9) }),
-        (&[3, 1], 4, Element::F32, Desired::Numbers(Matrix::new("targets", 30, 1))),
-    ];
-    // Rows by turns, each of them at least once.
-    let turn = |i: usize, rows: usize| (i + i / rows) % rows;
-    networks.into_iter().enumerate().map(move |(i, (widths, m, element, desired))| {
-        let cost = cost::ALL[turn(i, cost::ALL.len())];
-        let suiting: Vec<_> = activation::ALL.into_iter().filter(|row| cost.suits.contains(row)).collect();
-        let topology = Topology::new(widths, activation::ALL[turn(i, activation::ALL.len())], cost).expect("a network");
-        let topology = topology.with_output(suiting[turn(i, suiting.len())]);
-        let optimizer = optimizer::ALL[turn(i, optimizer::ALL.len())];
-        let examples = Examples {
-            order: Matrix::of(Element::U32, "order", 20, 1),
-            inputs: Matrix::of(element, "inputs", 30, widths[0]),
-            scale: if element == Element::Byte { 1.0 / 255.0 } else { 1.0 },
-            desired,
-        };
-        let plan = training_plan(&topology, &examples, m, optimizer).expect("the shapes fit");
-        TrainingLoop::of(&plan).expect("a training plan")
-    })
-}
+/// The training loop with the constants of every network that it may be for, and its parsed shader.
+static LOOPS: LazyLock<Vec<(TrainingLoop, Module)>> = LazyLock::new(|| {
+    let networks = networks(Rung::Cpu).filter(|network| network.m <= 17).enumerate();
+    let loops = networks.map(|(i, network)| {
+        let network = network.with_rows_by_turns(i);
+        let plan = training_plan(&network.topology(), &network.examples(20, 30), network.m, network.optimizer);
+        let training = TrainingLoop::of(&plan.expect("the shapes fit")).expect("a training plan");
+        let module = parse_text(TRAIN_IN_WORKGROUP.name, &training.source());
+        (training, module)
+    });
+    loops.collect()
+});
 
 /// Every way to compute a kernel.
 fn realizations(kernel: &Kernel) -> Vec<Option<Realization>> {
@@ -109,13 +92,10 @@ static MODULES: LazyLock<Vec<Parsed>> = LazyLock::new(|| {
             })
         })
     });
-    let of_loop = |training: TrainingLoop| (&TRAIN_IN_WORKGROUP, Snippets::default(), None, parse_loop(&training));
-    each.chain(training_loops().map(of_loop)).collect()
+    let of_loop =
+        |(_, module): &(TrainingLoop, Module)| (&TRAIN_IN_WORKGROUP, Snippets::default(), None, module.clone());
+    each.chain(LOOPS.iter().map(of_loop)).collect()
 });
-
-fn parse_loop(training: &TrainingLoop) -> Module {
-    parse_text(TRAIN_IN_WORKGROUP.name, &training.source())
-}
 
 /// Bytes of work group memory, where an array may be as long as the work group is wide.
 fn shared_memory(module: &Module, width: u32) -> u32 {
@@ -248,8 +228,8 @@ fn shared_memory_is_what_the_variant_says() {
 }
 
 fn shared_memory_is_what_the_loop_says() {
-    for training in training_loops() {
-        let bytes = shared_memory(&parse_loop(&training), TRAIN_IN_WORKGROUP.grid.size()[0]);
+    for (training, module) in &*LOOPS {
+        let bytes = shared_memory(module, TRAIN_IN_WORKGROUP.grid.size()[0]);
         assert_eq!(bytes as usize, training.shared_memory());
     }
 }
@@ -344,7 +324,7 @@ fn snippets_are_used_where_the_row_says_so() {
             // Of a vec4 or as an argument, too.
             let called =
                 |alias: &&str| calls(alias) || calls(&alias.replace(' ', "(")) || calls(&alias.replace(' ', "- "));
-            assert_eq!(aliases.iter().any(|alias| called(&alias)), uses, "{}: {slot:?} is called", kernel.name);
+            assert_eq!(aliases.iter().any(|alias| called(alias)), uses, "{}: {slot:?} is called", kernel.name);
             let defined = aliases.iter().all(|alias| functions.contains(alias.trim_start()));
             assert_eq!(defined, uses, "{}: {slot:?} is joined", kernel.name);
         }

@@ -2,117 +2,69 @@
 //! against the twins, and the same bits whatever the number of threads.
 
 use crate::closeness::{assert_close, sum_tolerance, wide};
+use crate::networks::{Kind, Learned, Network, Rung, networks};
 use crate::numbers::{random, random_below};
 use gpu_backprop::backprop::{self, Desired, Examples, Matrices, training_plan};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::kernel::MiniBatch;
-use gpu_backprop::network::activation::{LINEAR, SIGMOID};
-use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::{Executor, PlanId};
-use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
+use gpu_backprop::plan::{Matrix, Plan, Recorder};
 use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer};
-
-/// 1, primes, and the widths of vectors and panels with their neighbours; mini-batches with every
-/// rest that tiles leave, more than a mask has bits, and more than a panel has rows.
-const NETWORKS: [(&[usize], usize); 16] = [
-    (&[1, 1], 1),
-    (&[2, 1, 3], 2),
-    (&[3, 5], 3),
-    (&[7, 8, 9], 4),
-    (&[15, 16, 17], 5),
-    (&[17, 15, 16, 2], 6),
-    (&[31, 33, 32], 7),
-    (&[64, 63, 65], 11),
-    (&[65, 64, 63, 10], 24),
-    (&[61, 127, 10], 25),
-    (&[129, 128, 130, 3], 63),
-    (&[784, 30, 10], 10),
-    (&[100, 49, 10], 65),
-    (&[700, 20, 515, 10], 13),
-    (&[513, 70, 5], 130),
-    (&[23, 19, 7], 1031),
-];
-
-fn topology(widths: &[usize]) -> Topology {
-    Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network")
-}
-
-/// What inputs are: all different from 0, or mostly 0.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Kind {
-    Floats,
-    SparseFloats,
-    Bytes,
-    SparseBytes,
-}
-
-const KINDS: [Kind; 4] = [Kind::Floats, Kind::SparseFloats, Kind::Bytes, Kind::SparseBytes];
 
 const EXAMPLES: usize = 40;
 
 /// One step of gradient descent, with its examples gathered from a data set.
 struct Case {
+    network: Network,
     topology: Topology,
-    m: usize,
-    kind: Kind,
 }
 
 impl Case {
-    fn learns_numbers(&self) -> bool {
-        self.topology.output.name == LINEAR.name
+    fn new(network: Network) -> Self {
+        Case { network, topology: network.topology() }
     }
 
     fn examples(&self) -> Examples {
-        let element = if matches!(self.kind, Kind::Bytes | Kind::SparseBytes) { Element::Byte } else { Element::F32 };
-        Examples {
-            order: Matrix::of(Element::U32, "order", self.m, 1),
-            inputs: Matrix::of(element, "inputs", EXAMPLES, self.topology.n[1]),
-            scale: 1.0 / 255.0,
-            desired: if self.learns_numbers() {
-                Desired::Numbers(Matrix::new("targets", EXAMPLES, self.topology.n[self.topology.last()]))
-            } else {
-                Desired::classes(Matrix::of(Element::U32, "labels", EXAMPLES, 1))
-            },
-        }
+        self.network.examples(self.network.m, EXAMPLES)
     }
 
     fn plan(&self) -> Plan {
-        training_plan(&self.topology, &self.examples(), self.m, &SGD).expect("the shapes fit")
-    }
-
-    /// Every input is 0 or of the order of 1; of sparse ones nine in ten are 0.
-    fn inputs(&self) -> Vec<u8> {
-        let len = EXAMPLES * self.topology.n[1];
-        let kept = random_below(7, len, 10);
-        let sparse = matches!(self.kind, Kind::SparseBytes | Kind::SparseFloats);
-        let keep = |i: usize| !sparse || kept[i] == 0;
-        if matches!(self.kind, Kind::Bytes | Kind::SparseBytes) {
-            let bytes = random_below(8, len, 255).into_iter().enumerate();
-            bytes.map(|(i, byte)| if keep(i) { byte as u8 + 1 } else { 0 }).collect()
-        } else {
-            let floats = random(9, len).into_iter().enumerate();
-            let floats: Vec<f32> = floats.map(|(i, value)| if keep(i) { value } else { 0.0 }).collect();
-            bytemuck::cast_slice(&floats).to_vec()
-        }
+        let Network { m, optimizer, .. } = self.network;
+        training_plan(&self.topology, &self.examples(), m, optimizer).expect("the shapes fit")
     }
 
     fn write(&self, executor: &mut dyn Executor) {
-        let (examples, n, last) = (self.examples(), &self.topology.n, self.topology.last());
-        executor.write(&examples.order, &random_below(10, self.m, EXAMPLES as u32)).expect("write");
-        executor.write_bytes(&examples.inputs, &self.inputs()).expect("write");
-        match &examples.desired {
-            Desired::Classes { labels, .. } => executor.write(labels, &random_below(11, EXAMPLES, n[last] as u32)),
-            Desired::Numbers(numbers) => executor.write(numbers, &random(12, numbers.len())),
+        let inputs = self.examples().inputs;
+        match self.network.kind.inputs(inputs.len()) {
+            Inputs::Bytes { values, .. } => executor.write_bytes(&inputs, &values),
+            Inputs::Floats(values) => executor.write(&inputs, &values),
+            Inputs::Mapped(_) => unreachable!("the inputs are in memory"),
         }
         .expect("write");
+        self.write_desired(executor);
         self.write_parameters(executor);
     }
 
+    fn write_desired(&self, executor: &mut dyn Executor) {
+        let (examples, outputs) = (self.examples(), self.network.outputs() as u32);
+        executor.write(&examples.order, &random_below(10, self.network.m, EXAMPLES as u32)).expect("write");
+        match &examples.desired {
+            Desired::Classes { labels, weights } => {
+                executor.write(labels, &random_below(11, EXAMPLES, outputs)).expect("write");
+                if let Some(weights) = weights {
+                    executor.write(weights, &random(13, weights.len())).expect("write");
+                }
+            }
+            Desired::Numbers(numbers) => executor.write(numbers, &random(12, numbers.len())).expect("write"),
+        }
+    }
+
     fn write_parameters(&self, executor: &mut dyn Executor) {
-        let (net, n) = (Matrices::new(&self.topology, self.m), &self.topology.n);
+        let (net, n) = (Matrices::new(&self.topology, self.network.m), &self.topology.n);
         for l in 2..=self.topology.last() {
             // Weighted inputs of the order of 1, where σ′ matters.
             let scale = (n[l - 1] as f32).sqrt().recip();
@@ -131,7 +83,7 @@ impl Case {
     }
 
     fn results(&self, executor: &mut dyn Executor) -> Vec<(Matrix, Vec<f32>)> {
-        let net = Matrices::new(&self.topology, self.m);
+        let net = Matrices::new(&self.topology, self.network.m);
         let layers = 2..=self.topology.last();
         let of_layers = layers.flat_map(|l| [&net.a[l], &net.delta[l], &net.w[l], &net.b[l]].map(Matrix::clone));
         let read = |matrix: Matrix| {
@@ -146,16 +98,13 @@ impl Case {
     fn tolerance(&self) -> f64 {
         let widest = self.topology.widths().iter().copied().max().unwrap_or(1);
         let layers = self.topology.last() as f64;
-        2.0 * layers * (sum_tolerance(widest, (widest as f64).sqrt()) + sum_tolerance(self.m, 1.0) + 1e-6)
+        2.0 * layers * (sum_tolerance(widest, (widest as f64).sqrt()) + sum_tolerance(self.network.m, 1.0) + 1e-6)
     }
 }
 
+/// Every network, on inputs of every kind.
 fn cases() -> impl Iterator<Item = Case> {
-    let classes = NETWORKS.into_iter().flat_map(|(widths, m)| KINDS.map(|kind| (topology(widths), m, kind)));
-    let numbers = NETWORKS.into_iter().flat_map(|(widths, m)| {
-        [Kind::SparseFloats, Kind::Bytes].map(|kind| (topology(widths).with_output(&LINEAR), m, kind))
-    });
-    classes.chain(numbers).map(|(topology, m, kind)| Case { topology, m, kind })
+    networks(Rung::Cpu).flat_map(|network| Kind::ALL.map(|kind| Case::new(network.of_kind(kind))))
 }
 
 fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
@@ -172,7 +121,7 @@ fn fused_steps_agree_with_the_twins() {
     for case in cases() {
         let expected = case.step(&mut Cpu::of_twins(), case.plan());
         let found = case.step(&mut Cpu::new(1), case.plan());
-        let what = format!("{}, m = {}, {:?}", case.topology, case.m, case.kind);
+        let what = case.network.to_string();
         compare(&what, &found, &expected, case.tolerance());
     }
 }
@@ -180,8 +129,8 @@ fn fused_steps_agree_with_the_twins() {
 /// Where the activations of layer 1 are not gathered, and where every weight is read by something
 /// else too, and so lies row by row.
 fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
-    for case in cases().filter(|case| case.kind == Kind::SparseFloats) {
-        let net = Matrices::new(&case.topology, case.m);
+    for case in cases().filter(|case| case.network.kind == Kind::SparseFloats) {
+        let net = Matrices::new(&case.topology, case.network.m);
         let mut plan = Recorder::new("a step without gathering");
         backprop::feedforward(&mut plan, &case.topology, &net);
         backprop::bp1_output_error(&mut plan, &case.topology, &net);
@@ -205,7 +154,7 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
         let expected = run(&mut Cpu::of_twins(), std::slice::from_ref(&plan));
         let in_panels = run(&mut Cpu::new(1), std::slice::from_ref(&plan));
         let in_rows = run(&mut Cpu::new(1), &[plan, reading]);
-        let what = format!("{}, m = {}", case.topology, case.m);
+        let what = case.network.to_string();
         compare(&what, &in_panels, &expected, case.tolerance());
         assert_eq!(bits(&in_panels), bits(&in_rows), "{what}: the layout of weights changes bits");
     }
@@ -213,8 +162,8 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
 
 /// Each term that is left out is 0.
 fn skipping_zeros_changes_no_bit() {
-    for case in cases().filter(|case| matches!(case.kind, Kind::SparseFloats | Kind::SparseBytes)) {
-        let (net, n) = (Matrices::new(&case.topology, case.m), &case.topology.n);
+    for case in cases().filter(|case| case.network.kind.is_sparse()) {
+        let (net, n) = (Matrices::new(&case.topology, case.network.m), &case.topology.n);
         let skipping = case.step(&mut Cpu::new(1), case.plan());
         // The same activations of layer 1, which the executor has not gathered and looked through.
         let whole = Plan::of("whole", case.plan().steps.split_off(2));
@@ -223,17 +172,20 @@ fn skipping_zeros_changes_no_bit() {
         executor.load(&[whole]).expect("load");
         executor.write(&net.a[1], &skipping[0].1).expect("write");
         executor.write(&net.y, &skipping[1].1).expect("write");
+        if case.network.learned == Learned::WeightedClasses {
+            case.write_desired(executor);
+        }
         case.write_parameters(executor);
         executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
-        assert_eq!(bits(&skipping), bits(&case.results(executor)), "{}, m = {}, {n:?}", case.topology, case.m);
+        assert_eq!(bits(&skipping), bits(&case.results(executor)), "{}, {n:?}", case.network);
     }
 }
 
 /// Large enough that products of every step are shared among threads, also where zeros are skipped.
 fn the_number_of_threads_changes_no_bit() {
     for (widths, m) in [(&[1031, 617, 300, 310][..], 151), (&[300, 600, 2], 70), (&[2000, 130], 64)] {
-        for kind in KINDS {
-            let case = Case { topology: topology(widths), m, kind };
+        for kind in Kind::ALL {
+            let case = Case::new(Network::new(widths, m, kind, Learned::Classes));
             let one = case.step(&mut Cpu::new(1), case.plan());
             for threads in [2, 3, 5] {
                 let several = case.step(&mut Cpu::new(threads), case.plan());
@@ -246,8 +198,8 @@ fn the_number_of_threads_changes_no_bit() {
 /// 0 · ∞ and 0 · NaN are NaN: a step that skips zeros must not hide that training has diverged.
 fn skipping_zeros_hides_no_divergence() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let case = Case { topology: topology(&[100, 30, 10]), m: 10, kind: Kind::SparseBytes };
-        let net = Matrices::new(&case.topology, case.m);
+        let case = Case::new(Network::new(&[100, 30, 10], 10, Kind::SparseBytes, Learned::Classes));
+        let net = Matrices::new(&case.topology, case.network.m);
         // Once as a weight of the first layer, once as one that makes every δ of the first layer so.
         for poisoned in [&net.w[2], &net.w[3]] {
             let run = |executor: &mut dyn Executor| {
@@ -271,7 +223,7 @@ fn skipping_zeros_hides_no_divergence() {
 
 /// A weight that overflows while zeros are skipped is noticed by the next step.
 fn a_weight_that_overflows_is_noticed() {
-    let case = Case { topology: topology(&[100, 30, 10]), m: 10, kind: Kind::SparseBytes };
+    let case = Case::new(Network::new(&[100, 30, 10], 10, Kind::SparseBytes, Learned::Classes));
     let run = |executor: &mut dyn Executor| {
         executor.load(&[case.plan()]).expect("load");
         case.write(executor);
@@ -287,8 +239,8 @@ fn a_weight_that_overflows_is_noticed() {
     }
 }
 
-fn train(executor: &mut dyn Executor, widths: &[usize], data: &Data, batch: usize) -> (Parameters, Evaluation) {
-    let topology = topology(widths);
+fn train(executor: &mut dyn Executor, widths: &'static [usize], data: &Data, batch: usize) -> (Parameters, Evaluation) {
+    let topology = Network::new(widths, batch, Kind::Bytes, Learned::Classes).topology();
     let initial = Parameters::random(&topology, Initialization::Scaled, 3).expect("memory");
     let hyperparameters = Hyperparameters::sgd(batch, 1.0, 3);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");

@@ -1,14 +1,14 @@
 //! Chapter 2 against a port of the book's own algorithm, and that port against finite differences.
 
 use crate::closeness::{assert_close, sum_tolerance, wide};
-use crate::nielsen::{Network, Rows, Vector};
+use crate::networks::{Kind, Learned, Network, Rung, networks};
+use crate::nielsen::{Network as Oracle, Rows, Vector};
 use crate::numbers::{random, random_below};
 use gpu_backprop::backprop::{self, Matrices};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Scale, Split, Targets};
 use gpu_backprop::kernel::MiniBatch;
-use gpu_backprop::network::activation::{LINEAR, SIGMOID};
-use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::activation::LINEAR;
 use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::{Executor, PlanId};
@@ -17,23 +17,16 @@ use gpu_backprop::system::random::{Stream, rng};
 use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 use rand::seq::SliceRandom;
 
-/// No two neighbours alike, so that a swapped extent fails; with and without hidden layers, with
-/// single neurons, narrowing and widening.
-const NETWORKS: [&[usize]; 6] = [&[4, 3], &[3, 5, 2], &[2, 1, 3], &[1, 4, 1], &[5, 7, 3, 2], &[6, 2, 5, 3, 4]];
-
-fn topology(widths: &[usize]) -> Topology {
-    Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network")
-}
-
-/// Every network, with sigmoid and with linear outputs.
+/// Every small network, with sigmoid and with linear outputs.
 fn topologies() -> impl Iterator<Item = Topology> {
-    NETWORKS.into_iter().flat_map(|widths| [topology(widths), topology(widths).with_output(&LINEAR)])
+    let small = networks(Rung::Cpu).filter(|network| network.widest() <= 9);
+    small.flat_map(|network| [Learned::Classes, Learned::Numbers].map(|learned| network.learning(learned).topology()))
 }
 
 /// The oracle's copy of a network.
-fn oracle(topology: &Topology, parameters: &Parameters) -> Network {
+fn oracle(topology: &Topology, parameters: &Parameters) -> Oracle {
     let layers = 2..=topology.last();
-    Network {
+    Oracle {
         weights: layers.clone().map(|l| rows(&parameters.w[l], topology.n[l - 1])).collect(),
         biases: layers.map(|l| wide(&parameters.b[l])).collect(),
         linear_outputs: topology.output.name == LINEAR.name,
@@ -65,7 +58,7 @@ fn the_oracle_agrees_with_finite_differences() {
         for l in 0..widths.len() - 1 {
             let mut pairs = Vec::new();
             for j in 0..widths[l + 1] {
-                let moved = |change: &dyn Fn(&mut Network, f64), h: f64| {
+                let moved = |change: &dyn Fn(&mut Oracle, f64), h: f64| {
                     let mut network = oracle(&topology, &parameters);
                     change(&mut network, h);
                     network.cost(&x, &y)
@@ -153,17 +146,9 @@ fn check_equations(executor: &mut dyn Executor, topology: &Topology, m: usize, m
     }
 }
 
-/// What is learned of examples with random inputs.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Learned {
-    Classes,
-    WeightedClasses,
-    Numbers,
-}
-
 /// A whole epoch with a ragged last mini-batch, through the trainer.
 fn an_epoch_agrees_with_the_oracle() {
-    for learned in [Learned::Classes, Learned::WeightedClasses, Learned::Numbers] {
+    for learned in Learned::ALL {
         for mut executor in [Cpu::of_twins(), Cpu::new(1)] {
             check_epoch(&mut executor, learned);
         }
@@ -172,10 +157,8 @@ fn an_epoch_agrees_with_the_oracle() {
 
 fn check_epoch(executor: &mut dyn Executor, learned: Learned) {
     let (examples, m, seed) = (13, 5, 9);
-    let (topology, eta) = match learned {
-        Learned::Numbers => (topology(&[5, 4, 3]).with_output(&LINEAR), 0.1),
-        _ => (topology(&[5, 4, 3]), 3.0),
-    };
+    let topology = Network::new(&[5, 4, 3], m, Kind::Floats, learned).topology();
+    let eta = if learned == Learned::Numbers { 0.1 } else { 3.0 };
     let inputs = random(41, examples * 5);
     let labels = [vec![2], random_below(42, examples - 1, 3)].concat();
     let numbers: Vec<f64> = random(43, examples * 3).into_iter().map(|value| 100.0 + f64::from(value)).collect();
@@ -255,7 +238,7 @@ fn check_epoch(executor: &mut dyn Executor, learned: Learned) {
 
 /// The plan says which equation each step belongs to, in the order of the chapter.
 fn the_plan_follows_the_chapter() {
-    let topology = topology(&[7, 5, 4, 3]);
+    let topology = Network::new(&[7, 5, 4, 3], 2, Kind::Floats, Learned::Classes).topology();
     let dataset = Dataset::new(Inputs::Floats(random(51, 14)), 7, vec![0, 2]).expect("a data set");
     let order = Matrix::of(gpu_backprop::plan::Element::U32, "order", 2, 1);
     let examples = gpu_backprop::training::examples_of(&dataset, &topology, &order);

@@ -2,39 +2,22 @@
 
 use crate::closeness::{assert_close, sum_tolerance, wide};
 use crate::harness::{self, ADAPTERS, AdapterUnderTest, Ignored};
+use crate::networks::{Rung, networks};
 use crate::numbers::random;
-use crate::primitive;
+use crate::{primitive, sentinels};
 use gpu_backprop::backprop::{self, Matrices};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::gpu::{Adapter, GpuOptions};
 use gpu_backprop::kernel::product::{Precision, REGISTERS_4X4, VARIANTS, Variant};
 use gpu_backprop::kernel::{MiniBatch, Specification};
 use gpu_backprop::network::Topology;
-use gpu_backprop::network::activation::{LINEAR, SIGMOID};
+use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::cost::QUADRATIC;
 use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
 use gpu_backprop::rewrite::fuse::fuse;
 use libtest_mimic::Trial;
-
-/// Extents around every tile, multiples of 4 (read as vec4) and not, 1, and never square.
-const NETWORKS: [(&[usize], usize); 14] = [
-    (&[1, 1], 1),
-    (&[1, 3, 1, 2], 5),
-    (&[3, 5], 2),
-    (&[7, 5, 3], 10),
-    (&[8, 12, 4], 8),
-    (&[4, 20, 16, 8], 9),
-    (&[15, 17, 33], 31),
-    (&[65, 31, 63], 33),
-    (&[64, 68, 60, 4], 65),
-    (&[16, 128, 36], 64),
-    (&[130, 127, 129], 131),
-    (&[132, 260, 124], 128),
-    (&[301, 9, 10], 10),
-    (&[784, 30, 10], 10),
-];
 
 /// Feedforward, BP1 to BP4 and descent, or only feedforward and BP1.
 fn plan(topology: &Topology, net: &Matrices, descend: bool) -> Plan {
@@ -54,10 +37,6 @@ fn topology(widths: &[usize]) -> Topology {
     Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network")
 }
 
-/// What a matrix that is to be written holds beforehand, and what follows its last entry.
-const POISON: f32 = -12_345.678;
-const SENTINELS: usize = 70;
-
 /// Runs the plan; every activation, error, weight and bias, by name, each with its sentinels.
 fn run(executor: &mut dyn Executor, topology: &Topology, m: usize, descend: bool) -> Vec<(Matrix, Vec<f32>)> {
     let net = Matrices::new(topology, m);
@@ -67,26 +46,22 @@ fn run(executor: &mut dyn Executor, topology: &Topology, m: usize, descend: bool
     let results =
         if descend { results } else { vec![net.a[topology.last()].clone(), net.delta[topology.last()].clone()] };
 
-    let storage = |matrix: &Matrix| Matrix::new(matrix.name.clone(), 1, matrix.len() + SENTINELS);
-    let mut naming = Recorder::new("names the storage");
-    for matrix in weights.iter().chain(&results) {
-        naming.activate(&SIGMOID, &Matrix::new("other", 1, storage(matrix).len()), &storage(matrix));
-    }
-    executor.load(&[plan(topology, &net, descend), naming.finish().expect("rows")]).expect("load");
+    let naming = sentinels::naming(weights.iter().chain(&results));
+    executor.load(&[plan(topology, &net, descend), naming]).expect("load");
     executor.write(&net.a[1], &random(1, net.a[1].len())).expect("write");
     executor.write(&net.y, &random(2, net.y.len())).expect("write");
     for (seed, matrix) in (3..).zip(&weights) {
         // Weighted inputs of the order of 1, where σ′ matters.
         let scale = (matrix.cols as f32).sqrt().recip();
-        let values = random(seed, matrix.len()).into_iter().map(|value| scale * value);
-        executor.write(&storage(matrix), &values.chain([POISON; SENTINELS]).collect::<Vec<_>>()).expect("write");
+        let values: Vec<f32> = random(seed, matrix.len()).into_iter().map(|value| scale * value).collect();
+        executor.write(&sentinels::storage(matrix), &sentinels::poisoned(matrix, Some(&values))).expect("write");
     }
     for matrix in &results {
-        executor.write(&storage(matrix), &vec![POISON; storage(matrix).len()]).expect("write");
+        executor.write(&sentinels::storage(matrix), &sentinels::poisoned(matrix, None)).expect("write");
     }
     executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
     let read = |matrix: Matrix| {
-        let values = executor.read(&storage(&matrix)).expect("read");
+        let values = executor.read(&sentinels::storage(&matrix)).expect("read");
         (matrix, values)
     };
     weights.into_iter().chain(results).map(read).collect()
@@ -101,10 +76,9 @@ fn tolerance(topology: &Topology, m: usize) -> f64 {
 
 fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
     for ((matrix, found), (_, expected)) in found.iter().zip(expected) {
-        let (entries, sentinels) = found.split_at(matrix.len());
         let what = format!("{}, {what}", matrix.name);
+        let entries = sentinels::entries(&what, matrix, found);
         assert_close(&what, matrix.cols, entries, &wide(&expected[..matrix.len()]), tolerance);
-        assert!(sentinels.iter().all(|&value| value == POISON), "{what}: wrote past its end");
     }
 }
 
@@ -165,8 +139,8 @@ fn every_variant_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     let ways: Vec<Way> = ways(adapter, true).chain(suitable).collect();
     let open = |&way| adapter.open(options(way)).expect("the adapter opens");
     let mut gpus: Vec<_> = ways.iter().map(open).collect();
-    let linear = NETWORKS.into_iter().step_by(3).map(|(widths, m)| (topology(widths).with_output(&LINEAR), m));
-    for (topology, m) in NETWORKS.into_iter().map(|(widths, m)| (topology(widths), m)).chain(linear) {
+    for network in networks(Rung::Fused) {
+        let (topology, m) = (network.topology(), network.m);
         let expected = run(&mut reference, &topology, m, true);
         let of_mixed = mixed.as_mut().map(|mixed| run(mixed, &topology, m, true));
         for (gpu, &way) in gpus.iter_mut().zip(&ways) {
@@ -216,9 +190,9 @@ fn long_sums_are_right_or_refused(adapter: &AdapterUnderTest) {
 }
 
 fn a_fused_plan_replaces_each_primitive_once() {
-    for (widths, m) in NETWORKS {
-        let topology = topology(widths);
-        let net = Matrices::new(&topology, m);
+    for network in networks(Rung::Cpu) {
+        let topology = network.topology();
+        let net = Matrices::new(&topology, network.m);
         let primitive = plan(&topology, &net, true);
         let fused = fuse(&primitive);
         let mut names: Vec<String> = primitive.steps.iter().map(ToString::to_string).collect();
@@ -235,7 +209,7 @@ fn a_fused_plan_replaces_each_primitive_once() {
         }
         // One forward and one update a layer, one BP2 between layers, and nothing else; only where
         // all extents are 1 can BP2 not be told from another product.
-        if widths.iter().all(|&n| n > 1) {
+        if network.widths.iter().all(|&n| n > 1) {
             let layers = topology.last() - 1;
             assert_eq!(fused.steps.len(), 3 * layers - 1, "{fused}");
         }

@@ -13,12 +13,16 @@ mod cases;
 mod closeness;
 #[path = "../common/doubles.rs"]
 mod doubles;
+#[path = "../common/networks.rs"]
+mod networks;
 #[path = "../nielsen/mod.rs"]
 mod nielsen;
 #[path = "../common/numbers.rs"]
 mod numbers;
 #[path = "../common/program.rs"]
 mod program;
+#[path = "../common/sentinels.rs"]
+mod sentinels;
 
 mod compare;
 mod contract;

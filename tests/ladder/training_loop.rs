@@ -2,50 +2,19 @@
 
 use crate::closeness::{assert_close, wide};
 use crate::harness::AdapterUnderTest;
-use crate::numbers::{random, random_below};
+use crate::networks::{Kind, Learned, Network, Rung, networks};
 use crate::primitive;
-use gpu_backprop::data::{Data, Dataset, Inputs, Split, Targets, Task};
+use gpu_backprop::data::{Data, Split};
 use gpu_backprop::gpu::GpuOptions;
-use gpu_backprop::network::activation::{LINEAR, SIGMOID};
-use gpu_backprop::network::cost::QUADRATIC;
-use gpu_backprop::network::{Initialization, Parameters, Topology};
+use gpu_backprop::network::{Initialization, Parameters};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 
 const SEED: u64 = 6;
 
-/// Whether the inputs of a network are bytes or floats.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Kind {
-    Bytes,
-    Floats,
-}
-
-/// Widths around multiples of 4 and 16, with and without hidden layers, and more blocks of neurons
-/// than invocations; mini-batches likewise, some of which leave a ragged last one.
-const NETWORKS: [(&[usize], usize, usize, Kind); 12] = [
-    (&[1, 1], 1, 5, Kind::Bytes),
-    (&[3, 2], 4, 21, Kind::Floats),
-    (&[5, 4, 3], 3, 17, Kind::Bytes),
-    (&[5, 4, 3], 3, 17, Kind::Floats),
-    (&[6, 1, 5, 2], 5, 23, Kind::Bytes),
-    (&[8, 12, 4], 8, 40, Kind::Floats),
-    (&[7, 9, 6, 5, 3], 7, 30, Kind::Floats),
-    (&[20, 6, 3], 17, 74, Kind::Bytes),
-    (&[32, 270, 3], 2, 9, Kind::Bytes),
-    (&[130, 17, 33], 9, 40, Kind::Bytes),
-    (&[64, 30, 10], 10, 107, Kind::Floats),
-    (&[784, 30, 10], 10, 60, Kind::Bytes),
-];
-
-fn inputs(kind: Kind, len: usize) -> Inputs {
-    match kind {
-        Kind::Bytes => {
-            let values = random_below(1, len, 256).into_iter().map(|byte| byte as u8).collect();
-            Inputs::Bytes { values, scale: 1.0 / 255.0 }
-        }
-        Kind::Floats => Inputs::Floats(random(1, len)),
-    }
+fn data(network: &Network, examples: usize) -> Data {
+    let split = Split::all_training(0..examples);
+    Data { name: network.to_string(), dataset: network.dataset(examples), split }
 }
 
 /// As for whole runs: each step rounds sums as long as the widest layer or the mini-batch, a random
@@ -62,42 +31,19 @@ fn assert_agree(what: &str, found: &Parameters, expected: &Parameters, tolerance
     }
 }
 
-/// What a network learns.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Learned {
-    Classes,
-    WeightedClasses,
-    Numbers,
-}
-
-fn dataset(inputs: Inputs, features: usize, outputs: usize, examples: usize, learned: Learned) -> Dataset {
-    let labels = [vec![outputs as u32 - 1], random_below(2, examples - 1, outputs as u32)].concat();
-    match learned {
-        Learned::Classes => Dataset::new(inputs, features, labels).expect("a data set"),
-        Learned::WeightedClasses => {
-            let weights = random(3, outputs).into_iter().map(f32::abs).collect();
-            let dataset = Dataset::new(inputs, features, labels).expect("a data set");
-            dataset.weighted(weights).expect("a weight for each class")
-        }
-        Learned::Numbers => {
-            let values = random(4, examples * outputs).into_iter().map(f64::from).collect();
-            let targets = Targets::Numbers { values, width: outputs };
-            Dataset::with_targets(inputs, features, targets).expect("a data set")
-        }
-    }
-}
-
-fn train(executor: &mut dyn Executor, data: &Data, widths: &[usize], m: usize, epochs: usize) -> Parameters {
-    let numbers = data.dataset.task() == Task::Regression;
-    let output = if numbers { &LINEAR } else { &SIGMOID };
-    let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network").with_output(output);
+fn train(executor: &mut dyn Executor, data: &Data, network: &Network, epochs: usize) -> Parameters {
+    let (topology, widths) = (network.topology(), network.widths);
     let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
     // A step changes a weighted input by about η times the neurons that lead to it: more than a few
     // tens, and descent multiplies rounding errors instead of damping them.
     let widest = widths[1..].iter().copied().max().unwrap_or(1);
     // Linear outputs do not damp a step; their inputs are activations, or the numbers of the examples.
-    let eta = if numbers { 0.3 / widths[widths.len() - 2] as f32 } else { 1.5f32.min(60.0 / widest as f32) };
-    let hyperparameters = Hyperparameters::sgd(m, eta, SEED);
+    let eta = if network.learned == Learned::Numbers {
+        0.3 / widths[widths.len() - 2] as f32
+    } else {
+        1.5f32.min(60.0 / widest as f32)
+    };
+    let hyperparameters = Hyperparameters::sgd(network.m, eta, SEED);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
         trainer.train_epoch(&mut |_| ()).expect("an epoch");
@@ -113,27 +59,24 @@ fn the_loop_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     let mut checked = open(looping);
     let mut unchecked = open(GpuOptions { shader_checks: false, ..looping });
     let mut wider = open(GpuOptions { loop_lanes: Some(256), ..looping });
-    let learned = [Learned::Numbers, Learned::WeightedClasses, Learned::Classes].into_iter().cycle();
-    for ((widths, m, examples, kind), learned) in NETWORKS.into_iter().zip(learned) {
-        let (features, outputs) = (widths[0], widths[widths.len() - 1]);
-        let what = format!("{learned:?} by {widths:?} of {kind:?}, m = {m}, on {}", adapter.description());
-        let data = Data {
-            name: what.clone(),
-            dataset: dataset(inputs(kind, examples * features), features, outputs, examples, learned),
-            split: Split::all_training(0..examples),
-        };
+    for network in networks(Rung::Loop) {
+        let (widths, m, features) = (network.widths, network.m, network.features());
+        let what = format!("{network}, on {adapter}");
+        // Every fourth size of a mini-batch leaves no ragged one.
+        let examples = if m.is_multiple_of(4) { 5 * m } else { 5 * m + m / 2 };
+        let data = data(&network, examples);
         assert!(examples / m >= 4, "{what}: too few mini-batches for a loop");
-        let expected = train(&mut reference, &data, widths, m, 3);
-        let found = train(&mut checked, &data, widths, m, 3);
+        let expected = train(&mut reference, &data, &network, 3);
+        let found = train(&mut checked, &data, &network, 3);
         assert_agree(&what, &found, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));
         if features >= 64 {
-            let by_more = train(&mut wider, &data, widths, m, 3);
+            let by_more = train(&mut wider, &data, &network, 3);
             assert!(wider.choices().iter().any(|line| line.contains("of 256")), "{:?}", wider.choices());
             assert_agree(&what, &by_more, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));
-            assert_eq!(found, train(&mut checked, &data, widths, m, 3), "{what}: the same bits again");
+            assert_eq!(found, train(&mut checked, &data, &network, 3), "{what}: the same bits again");
             // Without checks it is another program to a compiler, which may fuse other multiplications with
             // additions: the same within rounding.
-            let unchecked = train(&mut unchecked, &data, widths, m, 3);
+            let unchecked = train(&mut unchecked, &data, &network, 3);
             assert_agree(&what, &unchecked, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));
         }
     }
@@ -141,19 +84,16 @@ fn the_loop_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
 
 /// More mini-batches than one dispatch may go through on a driver that ends long loops silently.
 fn long_runs_are_divided_and_right(adapter: &AdapterUnderTest) {
-    let (widths, m, examples) = (&[64, 30, 10][..], 1, 3000);
-    let data = Data {
-        name: "random".into(),
-        dataset: dataset(Inputs::Floats(random(1, examples * 64)), 64, 10, examples, Learned::Classes),
-        split: Split::all_training(0..examples),
-    };
+    let network = Network::new(&[64, 30, 10], 1, Kind::Floats, Learned::Classes);
+    let examples = 3000;
+    let data = data(&network, examples);
     let looping = GpuOptions { workgroup_loop: Some(true), ..GpuOptions::default() };
     let mut looping = adapter.open(looping).expect("the adapter opens");
     let mut dispatching =
         adapter.open(GpuOptions { workgroup_loop: Some(false), ..GpuOptions::default() }).expect("the adapter opens");
-    let expected = train(&mut dispatching, &data, widths, m, 1);
-    let found = train(&mut looping, &data, widths, m, 1);
-    assert_agree(&adapter.description().to_string(), &found, &expected, tolerance(widths, m, examples));
+    let expected = train(&mut dispatching, &data, &network, 1);
+    let found = train(&mut looping, &data, &network, 1);
+    assert_agree(&adapter.description().to_string(), &found, &expected, tolerance(network.widths, network.m, examples));
 }
 
 trials! {

@@ -3,19 +3,13 @@
 use crate::cases::{self, Case};
 use crate::closeness::{assert_close, wide};
 use crate::harness::{AdapterUnderTest, Ignored};
-use crate::primitive;
+use crate::{primitive, sentinels};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::kernel::{Binding, Call, MiniBatch, Operand, Specification};
 use gpu_backprop::kernels;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::plan::executor::{Executor, PlanId};
-use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
-
-/// What an output holds before the kernel runs, and must still hold where it has no business.
-const POISON: f32 = -12_345.678;
-
-/// How many entries after the output are watched.
-const SENTINELS: usize = 77;
+use gpu_backprop::plan::{Element, Matrix, Recorder};
 
 fn gpu_kernels_agree_with_their_twins(adapter: &AdapterUnderTest) {
     let mut gpu = adapter.open(primitive()).expect("the adapter opens");
@@ -64,54 +58,34 @@ fn check(executor: &mut dyn Executor, case: &Case) {
     let step = &case.plan.steps[0];
     let what = format!("{} on {}", case.plan.name, executor.device());
     let outputs: Vec<&Matrix> = step.outputs().collect();
-    let storages: Vec<Matrix> = outputs
-        .iter()
-        .map(|output| Matrix::of(output.element, output.name.clone(), output.len() + SENTINELS, 1))
-        .collect();
-    let plans: Vec<Plan> = std::iter::once(case.plan.clone()).chain(storages.iter().map(naming)).collect();
-    executor.load(&plans).expect(&what);
+    executor.load(&[case.plan.clone(), sentinels::naming(step.outputs())]).expect(&what);
     for (matrix, bytes) in &case.inputs {
         executor.write_bytes(matrix, bytes).expect(&what);
     }
     let mut before = Vec::new();
-    for (i, storage) in storages.iter().enumerate() {
+    for (i, output) in outputs.iter().enumerate() {
         // As f32 bits for every element: a poisoned count is as wrong as a poisoned float.
-        let mut values = vec![POISON; storage.len()];
-        if let Some(given) = case.before.get(i) {
-            values[..given.len()].copy_from_slice(given);
-        }
-        executor.write(storage, &values).expect(&what);
+        let values = sentinels::poisoned(output, case.before.get(i).map(Vec::as_slice));
+        executor.write(&sentinels::storage(output), &values).expect(&what);
         before.push(values);
     }
     executor.run(PlanId(0), &[case.mini_batch], &mut |_| ()).expect(&what);
     let expected = run_twin(case, before.clone());
-    for (((output, storage), before), expected) in outputs.into_iter().zip(&storages).zip(&before).zip(&expected) {
+    for ((output, before), expected) in outputs.into_iter().zip(&before).zip(&expected) {
         let what = format!("{} of {what}", output.name);
-        let found: Vec<f32> = executor.read(storage).expect(&what);
+        let found: Vec<f32> = executor.read(&sentinels::storage(output)).expect(&what);
+        let entries = sentinels::entries(&what, output, &found);
         if output.element == Element::U32 {
             let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&found), bits(expected), "{what}");
+            assert_eq!(bits(entries), bits(&expected[..output.len()]), "{what}");
             continue;
         }
-        let (entries, sentinels) = found.split_at(output.len());
         assert_close(&what, output.cols, entries, &wide(&expected[..output.len()]), case.tolerance);
-        assert!(sentinels.iter().all(|&value| value == POISON), "{what}: wrote past its output");
         // Entries that the kernel leaves alone, such as the other slots, are exactly as before.
         for (i, ((found, expected), before)) in entries.iter().zip(expected).zip(before).enumerate() {
             assert!(before.to_bits() != expected.to_bits() || found == expected, "{what}: entry {i} was touched");
         }
     }
-}
-
-/// A plan that names `storage`, so that executors make room for all of it.
-fn naming(storage: &Matrix) -> Plan {
-    let mut plan = Recorder::new("names the storage");
-    let other = Matrix::new("other", storage.rows, 1);
-    match storage.element {
-        Element::U32 => plan.number_correct(&other, &Matrix::new("another", storage.rows, 1), storage),
-        Element::F32 | Element::Byte => plan.activate(&SIGMOID, &other, storage),
-    }
-    plan.finish().expect("the storage is a plain column")
 }
 
 /// Everything that the twin of a case writes, from what was there before.

@@ -98,6 +98,8 @@ mod tests {
             what: What::Train,
             name: "fused".into(),
             precision: "full".into(),
+            activation: "sigmoid".into(),
+            optimizer: "sgd".into(),
             layers: Some(vec![3, 2]),
             batch: Some(batch),
             rows: None,
