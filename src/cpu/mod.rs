@@ -13,7 +13,7 @@ mod product;
 mod run;
 mod sparse;
 mod sparse_update;
-mod steps;
+pub mod steps;
 mod store;
 mod threads;
 mod tile;

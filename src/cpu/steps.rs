@@ -15,14 +15,16 @@ use super::twin::Twin;
 use crate::kernel::product::Extents;
 use crate::kernel::{Kernel, Matrix, Specification};
 use crate::kernels::{
-    BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, GATHER, GATHER_BYTES, GatherBytesParams, MATMUL, ONE_HOT,
-    OUTER_PRODUCT, OUTER_PRODUCT_UPDATE,
+    ACTIVATE, ACTIVATE_PRIME, ADD_BIAS, BACKPROPAGATE_ERROR, COLUMN_SUM, DENSE_FORWARD, DENSE_FORWARD_ERROR, GATHER,
+    GATHER_BYTES, GatherBytesParams, HADAMARD, MATMUL, NUMBER_CORRECT, ONE_HOT, OUTER_PRODUCT, OUTER_PRODUCT_UPDATE,
+    OUTPUT_ERROR, SQUARED_ERRORS, TOTAL_COST, UPDATE, WEIGH,
 };
 use crate::plan::{Plan, Step};
 
 /// One kernel that this executor runs by itself.
 pub struct Row {
-    kernel: &'static Kernel,
+    /// The kernel.
+    pub kernel: &'static Kernel,
     /// Makes a step ready: its operands by index.
     load: fn(&Loader<'_>, &Step, &[usize]) -> Box<dyn Run>,
     /// The operand that is a layer's weights, and may lie in panels.
@@ -49,6 +51,21 @@ pub static STEPS: [Row; 9] = [
     Row { kernel: &DENSE_FORWARD_ERROR, load: forward, weights: Some(1), role: Role::Forward },
     Row { kernel: &BACKPROPAGATE_ERROR, load: backpropagate_error, weights: None, role: Role::Other },
     Row { kernel: &OUTER_PRODUCT_UPDATE, load: outer_product_update, weights: Some(2), role: Role::Other },
+];
+
+/// Primitive kernels without a step of their own, and why.
+pub static RUN_BY_TWINS: [(&Kernel, &str); 11] = [
+    (&ADD_BIAS, "part of a layer forward"),
+    (&ACTIVATE, "part of a layer forward"),
+    (&ACTIVATE_PRIME, "part of the fused errors"),
+    (&OUTPUT_ERROR, "part of the output layer"),
+    (&HADAMARD, "part of the fused errors"),
+    (&WEIGH, "one number for each output"),
+    (&COLUMN_SUM, "part of the fused update"),
+    (&UPDATE, "part of the fused update"),
+    (&TOTAL_COST, "measures outputs once an epoch"),
+    (&NUMBER_CORRECT, "measures outputs once an epoch"),
+    (&SQUARED_ERRORS, "measures outputs once an epoch"),
 ];
 
 /// The row of a step, unless a matrix stands twice among its operands.

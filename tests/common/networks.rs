@@ -79,18 +79,16 @@ impl Network {
         Network { widths, m, kind, learned, hidden: &SIGMOID, output, cost: &QUADRATIC, optimizer: &SGD }
     }
 
-    pub fn learning(self, learned: Learned) -> Self {
-        Network::new(self.widths, self.m, self.kind, learned)
-    }
-
     pub fn of_kind(self, kind: Kind) -> Self {
         Network { kind, ..self }
     }
 
-    /// The same network with the `i`th combination of rows: each row has its turn.
+    /// The same network with the `i`th combination of rows that suits what it learns: each row has its turn.
     pub fn with_rows_by_turns(self, i: usize) -> Self {
         let turn = |rows: usize| (i + i / rows) % rows;
-        let cost = cost::ALL[turn(cost::ALL.len())];
+        let suits = |cost: &&'static Cost| !(cost.needs_classes && self.learned == Learned::Numbers);
+        let costs: Vec<_> = cost::ALL.into_iter().filter(suits).collect();
+        let cost = costs[turn(costs.len())];
         let suiting: Vec<_> = activation::ALL.into_iter().filter(|row| cost.suits.contains(row)).collect();
         Network {
             hidden: activation::ALL[turn(activation::ALL.len())],
@@ -158,13 +156,14 @@ impl Network {
 
 impl std::fmt::Display for Network {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Network { m, kind, learned, .. } = self;
-        write!(formatter, "{learned:?} of {kind:?} by {}, m = {m}", self.topology())
+        let Network { m, kind, learned, optimizer, .. } = self;
+        let topology = self.topology();
+        write!(formatter, "{learned:?} of {kind:?} by {topology} ({}, {}), m = {m}", topology.rows(), optimizer.name)
     }
 }
 
 /// The highest rung of the ladder that a network climbs: each network costs a GPU in software seconds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rung {
     Cpu,
     Fused,

@@ -8,8 +8,9 @@ use gpu_backprop::backprop::{self, Desired, Examples, Matrices, training_plan};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::kernel::MiniBatch;
+use gpu_backprop::kernels::state_of;
 use gpu_backprop::network::activation::SIGMOID;
-use gpu_backprop::network::optimizer::SGD;
+use gpu_backprop::network::optimizer::{SGD, Settings};
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
@@ -71,21 +72,37 @@ impl Case {
             let values = random(l as u64, net.w[l].len()).into_iter().map(|value| scale * value);
             executor.write(&net.w[l], &values.collect::<Vec<_>>()).expect("write");
             executor.write(&net.b[l], &random(100 + l as u64, net.b[l].len())).expect("write");
+            for state in
+                [&net.w[l], &net.b[l]].into_iter().flat_map(|parameter| state_of(self.network.optimizer, parameter))
+            {
+                executor.write(&state, &random(200 + l as u64, state.len())).expect("write");
+            }
         }
     }
 
-    /// Every activation, error, weight and bias after a step.
+    /// The mini-batch of a step.
+    fn mini_batch(&self) -> MiniBatch {
+        let coefficients = (self.network.optimizer.coefficients)(&Settings::default());
+        MiniBatch { eta: 0.7, coefficients, ..MiniBatch::default() }
+    }
+
+    /// Every activation, error, weight, bias and state of the optimizer after a step.
     fn step(&self, executor: &mut dyn Executor, plan: Plan) -> Vec<(Matrix, Vec<f32>)> {
         executor.load(&[plan]).expect("load");
         self.write(executor);
-        executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+        executor.run(PlanId(0), &[self.mini_batch()], &mut |_| ()).expect("run");
         self.results(executor)
     }
 
     fn results(&self, executor: &mut dyn Executor) -> Vec<(Matrix, Vec<f32>)> {
         let net = Matrices::new(&self.topology, self.network.m);
         let layers = 2..=self.topology.last();
-        let of_layers = layers.flat_map(|l| [&net.a[l], &net.delta[l], &net.w[l], &net.b[l]].map(Matrix::clone));
+        let states = |l: usize| {
+            [&net.w[l], &net.b[l]].into_iter().flat_map(|parameter| state_of(self.network.optimizer, parameter))
+        };
+        let of_layers = layers.flat_map(|l| {
+            [&net.a[l], &net.delta[l], &net.w[l], &net.b[l]].map(Matrix::clone).into_iter().chain(states(l))
+        });
         let read = |matrix: Matrix| {
             let values = executor.read(&matrix).expect("read");
             (matrix, values)
@@ -102,9 +119,11 @@ impl Case {
     }
 }
 
-/// Every network, on inputs of every kind.
+/// Every network, on inputs of every kind, and with other rows, which have their turns.
 fn cases() -> impl Iterator<Item = Case> {
-    networks(Rung::Cpu).flat_map(|network| Kind::ALL.map(|kind| Case::new(network.of_kind(kind))))
+    let of_every_kind = networks(Rung::Cpu).flat_map(|network| Kind::ALL.map(|kind| network.of_kind(kind)));
+    let with_rows = networks(Rung::Cpu).enumerate().map(|(i, network)| network.with_rows_by_turns(i + 1));
+    of_every_kind.chain(with_rows).map(Case::new)
 }
 
 fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
@@ -148,7 +167,7 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
             executor.write(&net.a[1], &random(1, net.a[1].len())).expect("write");
             executor.write(&net.y, &random(2, net.y.len())).expect("write");
             case.write_parameters(executor);
-            executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+            executor.run(PlanId(0), &[case.mini_batch()], &mut |_| ()).expect("run");
             case.results(executor)
         };
         let expected = run(&mut Cpu::of_twins(), std::slice::from_ref(&plan));
@@ -176,7 +195,7 @@ fn skipping_zeros_changes_no_bit() {
             case.write_desired(executor);
         }
         case.write_parameters(executor);
-        executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+        executor.run(PlanId(0), &[case.mini_batch()], &mut |_| ()).expect("run");
         assert_eq!(bits(&skipping), bits(&case.results(executor)), "{}, {n:?}", case.network);
     }
 }
@@ -208,7 +227,7 @@ fn skipping_zeros_hides_no_divergence() {
                 let mut weights: Vec<f32> = executor.read(poisoned).expect("read");
                 weights[17] = value;
                 executor.write(poisoned, &weights).expect("write");
-                let steps = [MiniBatch { eta: 0.7, ..MiniBatch::default() }; 2];
+                let steps = [case.mini_batch(); 2];
                 executor.run(PlanId(0), &steps, &mut |_| ()).expect("run");
                 case.results(executor)
             };

@@ -10,17 +10,18 @@ use gpu_backprop::cpu::Cpu;
 use gpu_backprop::gpu::{Adapter, GpuOptions};
 use gpu_backprop::kernel::product::{Precision, REGISTERS_4X4, VARIANTS, Variant};
 use gpu_backprop::kernel::{MiniBatch, Specification};
+use gpu_backprop::kernels::state_of;
 use gpu_backprop::network::Topology;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::cost::QUADRATIC;
-use gpu_backprop::network::optimizer::SGD;
+use gpu_backprop::network::optimizer::{Optimizer, SGD, Settings};
 use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
 use gpu_backprop::rewrite::fuse::fuse;
 use libtest_mimic::Trial;
 
 /// Feedforward, BP1 to BP4 and descent, or only feedforward and BP1.
-fn plan(topology: &Topology, net: &Matrices, descend: bool) -> Plan {
+fn plan(topology: &Topology, optimizer: &'static Optimizer, net: &Matrices, descend: bool) -> Plan {
     let mut plan = Recorder::new("a step");
     backprop::feedforward(&mut plan, topology, net);
     backprop::bp1_output_error(&mut plan, topology, net);
@@ -28,7 +29,7 @@ fn plan(topology: &Topology, net: &Matrices, descend: bool) -> Plan {
         backprop::bp2_backpropagate(&mut plan, topology, net);
         backprop::bp3_nabla_b(&mut plan, topology, net);
         backprop::bp4_nabla_w(&mut plan, topology, net);
-        backprop::descend(&mut plan, topology, &SGD, net);
+        backprop::descend(&mut plan, topology, optimizer, net);
     }
     plan.finish().expect("the shapes fit")
 }
@@ -37,17 +38,27 @@ fn topology(widths: &[usize]) -> Topology {
     Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network")
 }
 
-/// Runs the plan; every activation, error, weight and bias, by name, each with its sentinels.
-fn run(executor: &mut dyn Executor, topology: &Topology, m: usize, descend: bool) -> Vec<(Matrix, Vec<f32>)> {
+/// Runs the plan; every activation, error, weight, bias and state of the optimizer, each with its sentinels.
+fn run(
+    executor: &mut dyn Executor,
+    topology: &Topology,
+    optimizer: &'static Optimizer,
+    m: usize,
+    descend: bool,
+) -> Vec<(Matrix, Vec<f32>)> {
     let net = Matrices::new(topology, m);
     let layers = 2..=topology.last();
-    let weights: Vec<Matrix> = layers.clone().flat_map(|l| [net.w[l].clone(), net.b[l].clone()]).collect();
+    let mut weights: Vec<Matrix> = layers.clone().flat_map(|l| [net.w[l].clone(), net.b[l].clone()]).collect();
+    if descend {
+        let states: Vec<Matrix> = weights.iter().flat_map(|parameter| state_of(optimizer, parameter)).collect();
+        weights.extend(states);
+    }
     let results: Vec<Matrix> = layers.flat_map(|l| [net.a[l].clone(), net.delta[l].clone()]).collect();
     let results =
         if descend { results } else { vec![net.a[topology.last()].clone(), net.delta[topology.last()].clone()] };
 
     let naming = sentinels::naming(weights.iter().chain(&results));
-    executor.load(&[plan(topology, &net, descend), naming]).expect("load");
+    executor.load(&[plan(topology, optimizer, &net, descend), naming]).expect("load");
     executor.write(&net.a[1], &random(1, net.a[1].len())).expect("write");
     executor.write(&net.y, &random(2, net.y.len())).expect("write");
     for (seed, matrix) in (3..).zip(&weights) {
@@ -59,7 +70,9 @@ fn run(executor: &mut dyn Executor, topology: &Topology, m: usize, descend: bool
     for matrix in &results {
         executor.write(&sentinels::storage(matrix), &sentinels::poisoned(matrix, None)).expect("write");
     }
-    executor.run(PlanId(0), &[MiniBatch { eta: 0.7, ..MiniBatch::default() }], &mut |_| ()).expect("run");
+    let coefficients = (optimizer.coefficients)(&Settings::default());
+    let mini_batch = MiniBatch { eta: 0.7, coefficients, ..MiniBatch::default() };
+    executor.run(PlanId(0), &[mini_batch], &mut |_| ()).expect("run");
     let read = |matrix: Matrix| {
         let values = executor.read(&sentinels::storage(&matrix)).expect("read");
         (matrix, values)
@@ -139,14 +152,21 @@ fn every_variant_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     let ways: Vec<Way> = ways(adapter, true).chain(suitable).collect();
     let open = |&way| adapter.open(options(way)).expect("the adapter opens");
     let mut gpus: Vec<_> = ways.iter().map(open).collect();
-    for network in networks(Rung::Fused) {
-        let (topology, m) = (network.topology(), network.m);
-        let expected = run(&mut reference, &topology, m, true);
-        let of_mixed = mixed.as_mut().map(|mixed| run(mixed, &topology, m, true));
+    // Every network as it is, and each third one with other rows, which have their turns.
+    let with_rows = networks(Rung::Fused).step_by(3).enumerate().map(|(i, network)| network.with_rows_by_turns(i + 1));
+    for network in networks(Rung::Fused).chain(with_rows) {
+        let (topology, optimizer, m) = (network.topology(), network.optimizer, network.m);
+        // Rounding to 16 bits takes an activation across a kink of its function, where the error jumps.
+        let smooth = network.hidden.kinks.is_empty() && network.output.kinks.is_empty();
+        let expected = run(&mut reference, &topology, optimizer, m, true);
+        let of_mixed = mixed.as_mut().filter(|_| smooth).map(|mixed| run(mixed, &topology, optimizer, m, true));
         for (gpu, &way) in gpus.iter_mut().zip(&ways) {
-            let what = format!("{topology}, m = {m}, {} on {}", name(way), adapter.description());
-            let found = run(gpu, &topology, m, true);
+            let what = format!("{network}, {} on {}", name(way), adapter.description());
             let (_, precision) = way;
+            if precision == Precision::Mixed && !smooth {
+                continue;
+            }
+            let found = run(gpu, &topology, optimizer, m, true);
             if let Some(of_mixed) = of_mixed.as_ref().filter(|_| precision == Precision::Mixed) {
                 compare(&what, &found, &expected, mixed_tolerance(&topology, m));
                 compare(&what, &found, of_mixed, tolerance_among_mixed(&topology, m));
@@ -160,12 +180,12 @@ fn every_variant_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
 /// More rows than 65,535 work groups reach in one dimension, for the variant with the lowest tile.
 fn tall_products_agree_with_the_primitives(adapter: &AdapterUnderTest) {
     let (topology, m) = (topology(&[2, 3]), 4 * 65_535 + 6);
-    let expected = run(&mut Cpu::new(1), &topology, m, false);
+    let expected = run(&mut Cpu::new(1), &topology, &SGD, m, false);
     for way in ways(adapter, true) {
         let mut gpu = adapter.open(options(way)).expect("the adapter opens");
         let what = format!("{} on {}", name(way), adapter.description());
         let tolerance = if way.1 == Precision::Mixed { mixed_tolerance } else { tolerance };
-        compare(&what, &run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, 1));
+        compare(&what, &run(&mut gpu, &topology, &SGD, m, false), &expected, tolerance(&topology, 1));
     }
 }
 
@@ -174,26 +194,27 @@ fn tall_products_agree_with_the_primitives(adapter: &AdapterUnderTest) {
 fn long_sums_are_right_or_refused(adapter: &AdapterUnderTest) {
     for inputs in [30_001, 30_004] {
         let (topology, m) = (topology(&[inputs, 5]), 9);
-        let expected = run(&mut Cpu::new(1), &topology, m, false);
+        let expected = run(&mut Cpu::new(1), &topology, &SGD, m, false);
         for way in ways(adapter, true) {
             let mut gpu = adapter.open(options(way)).expect("the adapter opens");
             let net = Matrices::new(&topology, m);
-            if let Err(refused) = gpu.load(&[plan(&topology, &net, false)]) {
+            if let Err(refused) = gpu.load(&[plan(&topology, &SGD, &net, false)]) {
                 assert!(format!("{refused:#}").contains("ends loops after"), "{refused:#}");
                 continue;
             }
             let what = format!("{inputs} inputs, {} on {}", name(way), adapter.description());
             let tolerance = if way.1 == Precision::Mixed { mixed_tolerance } else { tolerance };
-            compare(&what, &run(&mut gpu, &topology, m, false), &expected, tolerance(&topology, m));
+            compare(&what, &run(&mut gpu, &topology, &SGD, m, false), &expected, tolerance(&topology, m));
         }
     }
 }
 
 fn a_fused_plan_replaces_each_primitive_once() {
-    for network in networks(Rung::Cpu) {
+    for (i, network) in networks(Rung::Cpu).enumerate() {
+        let network = network.with_rows_by_turns(i);
         let topology = network.topology();
         let net = Matrices::new(&topology, network.m);
-        let primitive = plan(&topology, &net, true);
+        let primitive = plan(&topology, network.optimizer, &net, true);
         let fused = fuse(&primitive);
         let mut names: Vec<String> = primitive.steps.iter().map(ToString::to_string).collect();
         let mut replaced: Vec<String> =
@@ -207,12 +228,9 @@ fn a_fused_plan_replaces_each_primitive_once() {
             let kernels: Vec<&str> = step.replaces.iter().map(|step| step.kernel.name).collect();
             assert_eq!(kernels, specified, "{step}");
         }
-        // One forward and one update a layer, one BP2 between layers, and nothing else; only where
-        // all extents are 1 can BP2 not be told from another product.
-        if network.widths.iter().all(|&n| n > 1) {
-            let layers = topology.last() - 1;
-            assert_eq!(fused.steps.len(), 3 * layers - 1, "{fused}");
-        }
+        // One forward and one update a layer, one BP2 between layers, and nothing else.
+        let layers = topology.last() - 1;
+        assert_eq!(fused.steps.len(), 3 * layers - 1, "{fused}");
     }
 }
 
@@ -231,7 +249,7 @@ fn a_matrix_that_something_else_reads_is_still_computed() {
 fn the_cpu_runs_fused_plans() {
     let topology = topology(&[5, 4, 3]);
     let net = Matrices::new(&topology, 2);
-    let primitive = plan(&topology, &net, true);
+    let primitive = plan(&topology, &SGD, &net, true);
     let trained = |plan: Plan| {
         let mut cpu = Cpu::new(1);
         let executor: &mut dyn Executor = &mut cpu;

@@ -30,6 +30,7 @@ mod cpu;
 mod equations;
 mod fused;
 mod mixed;
+mod rows;
 mod streaming;
 mod training;
 mod training_loop;
@@ -49,6 +50,7 @@ fn primitive() -> GpuOptions {
 fn main() -> ExitCode {
     harness::run([
         contract::trials(),
+        rows::trials(),
         equations::trials(),
         twins::trials(),
         cpu::trials(),

@@ -71,11 +71,9 @@ fn first_gradients_are_those_of_the_book() {
     let mut cpu = Cpu::new(1);
     let found = gradients::of_first_mini_batch(&mut cpu, &training).expect("gradients");
     let rows = |l: usize| initial.w[l].chunks(topology.n[l - 1]).map(wide).collect();
-    let network = Network {
-        weights: (2..=3).map(rows).collect(),
-        biases: (2..=3).map(|l| wide(&initial.b[l])).collect(),
-        linear_outputs: false,
-    };
+    let weights = (2..=3).map(rows).collect();
+    let biases = (2..=3).map(|l| wide(&initial.b[l])).collect();
+    let network = Network::new(weights, biases, "sigmoid", "sigmoid", "quadratic");
     let Inputs::Floats(inputs) = data.dataset.inputs() else { panic!("they are floats") };
     let mut expected: Vec<(Vec<f64>, Vec<f64>)> =
         (2..=3).map(|l| (vec![0.0; found.w[l].len()], vec![0.0; found.b[l].len()])).collect();

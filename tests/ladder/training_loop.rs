@@ -6,6 +6,8 @@ use crate::networks::{Kind, Learned, Network, Rung, networks};
 use crate::primitive;
 use gpu_backprop::data::{Data, Split};
 use gpu_backprop::gpu::GpuOptions;
+use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::optimizer::Settings;
 use gpu_backprop::network::{Initialization, Parameters};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
@@ -24,14 +26,16 @@ fn tolerance(widths: &[usize], m: usize, steps: usize) -> f64 {
     8.0 * f64::from(f32::EPSILON) / 2.0 * (terms as f64).sqrt()
 }
 
-fn assert_agree(what: &str, found: &Parameters, expected: &Parameters, tolerance: f64) {
-    for ((name, found), (_, expected)) in found.iter().zip(expected.iter()) {
+fn assert_agree(what: &str, found: &[Parameters], expected: &[Parameters], tolerance: f64) {
+    let pairs = found.iter().flat_map(Parameters::iter).zip(expected.iter().flat_map(Parameters::iter));
+    for ((name, found), (_, expected)) in pairs {
         let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
         assert_close(&format!("{name}, {what}"), 1, found, &wide(expected), tolerance * f64::from(largest));
     }
 }
 
-fn train(executor: &mut dyn Executor, data: &Data, network: &Network, epochs: usize) -> Parameters {
+/// The parameters after some epochs, and each state that the optimizer keeps beside them.
+fn train(executor: &mut dyn Executor, data: &Data, network: &Network, epochs: usize) -> Vec<Parameters> {
     let (topology, widths) = (network.topology(), network.widths);
     let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
     // A step changes a weighted input by about η times the neurons that lead to it: more than a few
@@ -43,13 +47,17 @@ fn train(executor: &mut dyn Executor, data: &Data, network: &Network, epochs: us
     } else {
         1.5f32.min(60.0 / widest as f32)
     };
-    let hyperparameters = Hyperparameters::sgd(network.m, eta, SEED);
+    let optimizer = network.optimizer;
+    // Steps of momentum add up; only the sigmoid damps errors.
+    let share = (optimizer.eta_share)(&Settings::default()) as f32 * if network.hidden == &SIGMOID { 1.0 } else { 0.1 };
+    let hyperparameters = Hyperparameters { optimizer, ..Hyperparameters::sgd(network.m, share * eta, SEED) };
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
         trainer.train_epoch(&mut |_| ()).expect("an epoch");
         trainer.evaluate(PartOfData::Training).expect("evaluate");
     }
-    trainer.parameters().expect("read")
+    let states = optimizer.states.iter().map(|state| trainer.state(state).expect("read")).collect::<Vec<_>>();
+    std::iter::once(trainer.parameters().expect("read")).chain(states).collect()
 }
 
 fn the_loop_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
@@ -59,8 +67,11 @@ fn the_loop_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     let mut checked = open(looping);
     let mut unchecked = open(GpuOptions { shader_checks: false, ..looping });
     let mut wider = open(GpuOptions { loop_lanes: Some(256), ..looping });
-    for network in networks(Rung::Loop) {
-        let (widths, m, features) = (network.widths, network.m, network.features());
+    // Large networks as they are, small ones and once more large ones with other rows, which have their turns.
+    let large = |network: &Network| network.features() >= 64;
+    let with_rows = networks(Rung::Loop).enumerate().map(|(i, network)| network.with_rows_by_turns(i));
+    for network in networks(Rung::Loop).filter(large).chain(with_rows) {
+        let (widths, m) = (network.widths, network.m);
         let what = format!("{network}, on {adapter}");
         // Every fourth size of a mini-batch leaves no ragged one.
         let examples = if m.is_multiple_of(4) { 5 * m } else { 5 * m + m / 2 };
@@ -69,7 +80,7 @@ fn the_loop_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
         let expected = train(&mut reference, &data, &network, 3);
         let found = train(&mut checked, &data, &network, 3);
         assert_agree(&what, &found, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));
-        if features >= 64 {
+        if large(&network) && network.hidden == &SIGMOID {
             let by_more = train(&mut wider, &data, &network, 3);
             assert!(wider.choices().iter().any(|line| line.contains("of 256")), "{:?}", wider.choices());
             assert_agree(&what, &by_more, &expected, tolerance(widths, m, 3 * examples.div_ceil(m)));

@@ -1,18 +1,72 @@
-//! The oracle: a plain f64 port of the book's `network.py`, one example at a time.
+//! The oracle: a plain f64 port of the book's `network.py` and `network2.py`, one example at a time.
 //!
 //! It shares nothing with the program: no plan, no kernel, no matrix type. Layers are numbered as
-//! the book's code does it, from 0 for the first weights.
+//! the book's code does it, from 0 for the first weights. Activations, costs and optimizers are found by their names.
 
 pub type Vector = Vec<f64>;
 /// Rows of a matrix.
 pub type Rows = Vec<Vector>;
 
+/// An activation function: its name, σ(z) and σ′(z).
+pub type Sigma = (&'static str, fn(f64) -> f64, fn(f64) -> f64);
+
+pub const SIGMAS: [Sigma; 4] = [
+    ("sigmoid", sigmoid, |z| sigmoid(z) * (1.0 - sigmoid(z))),
+    ("tanh", f64::tanh, |z| 1.0 - z.tanh().powi(2)),
+    ("relu", |z| z.max(0.0), |z| if z > 0.0 { 1.0 } else { 0.0 }),
+    ("linear", |z| z, |_| 1.0),
+];
+
+/// A cost: its name, C of one output, and ∂C/∂a.
+pub type Cost = (&'static str, fn(f64, f64) -> f64, fn(f64, f64) -> f64);
+
+pub const COSTS: [Cost; 2] = [
+    ("quadratic", |a, y| (y - a) * (y - a) / 2.0, |a, y| a - y),
+    ("cross-entropy", |a, y| -(y * a.ln() + (1.0 - y) * (1.0 - a).ln()), |a, y| (a - y) / (a * (1.0 - a))),
+];
+
+/// An optimizer: its name, and its step for a parameter and its state, from the mean gradient, η and µ.
+pub type Optimizer = (&'static str, fn(&mut f64, &mut f64, f64, f64, f64));
+
+pub const OPTIMIZERS: [Optimizer; 3] = [
+    ("sgd", |w, _, nabla, eta, _| *w -= eta * nabla),
+    ("momentum", |w, velocity, nabla, eta, mu| {
+        *velocity = mu * *velocity - eta * nabla;
+        *w += *velocity;
+    }),
+    ("gradient", |_, gradient, nabla, _, _| *gradient = nabla),
+];
+
+/// The row of a name.
+pub fn sigma(name: &str) -> Option<Sigma> {
+    SIGMAS.into_iter().find(|row| row.0 == name)
+}
+
+/// The row of a name.
+pub fn cost(name: &str) -> Option<Cost> {
+    COSTS.into_iter().find(|row| row.0 == name)
+}
+
+/// The row of a name.
+pub fn optimizer(name: &str) -> Option<Optimizer> {
+    OPTIMIZERS.into_iter().find(|row| row.0 == name)
+}
+
+fn sigmoid(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+#[derive(Clone)]
 pub struct Network {
     /// `weights[l][j][k]`, from neuron k to neuron j.
     pub weights: Vec<Rows>,
     pub biases: Vec<Vector>,
-    /// Whether the output layer is linear, not sigmoid.
-    pub linear_outputs: bool,
+    pub hidden: Sigma,
+    pub output: Sigma,
+    pub cost: Cost,
+    /// The state of the optimizer beside each parameter.
+    pub weights_state: Vec<Rows>,
+    pub biases_state: Vec<Vector>,
 }
 
 /// What `backprop` finds for one example.
@@ -23,36 +77,33 @@ pub struct Gradient {
     pub nabla_b: Vec<Vector>,
 }
 
-pub fn sigmoid(z: f64) -> f64 {
-    1.0 / (1.0 + (-z).exp())
-}
-
-pub fn sigmoid_prime(z: f64) -> f64 {
-    sigmoid(z) * (1.0 - sigmoid(z))
-}
-
 impl Network {
-    /// σ of layer `l` of the weights.
-    fn sigma(&self, l: usize, z: f64) -> f64 {
-        if self.linear_outputs && l + 1 == self.weights.len() { z } else { sigmoid(z) }
+    /// A network whose rows have these names.
+    pub fn new(weights: Vec<Rows>, biases: Vec<Vector>, hidden: &str, output: &str, cost: &str) -> Self {
+        let (hidden, output) = (sigma(hidden).expect("an oracle"), sigma(output).expect("an oracle"));
+        let zeros = |rows: &Rows| rows.iter().map(|row| vec![0.0; row.len()]).collect();
+        let weights_state = weights.iter().map(zeros).collect();
+        let biases_state = zeros(&biases);
+        let cost = self::cost(cost).expect("an oracle");
+        Network { weights, biases, hidden, output, cost, weights_state, biases_state }
     }
 
-    fn sigma_prime(&self, l: usize, z: f64) -> f64 {
-        if self.linear_outputs && l + 1 == self.weights.len() { 1.0 } else { sigmoid_prime(z) }
+    /// σ of layer `l` of the weights.
+    fn sigma(&self, l: usize) -> Sigma {
+        if l + 1 == self.weights.len() { self.output } else { self.hidden }
     }
 
     pub fn feedforward(&self, x: &[f64]) -> Vector {
         let mut a = x.to_vec();
         for (l, (w, b)) in self.weights.iter().zip(&self.biases).enumerate() {
-            a = weighted_input(w, b, &a).into_iter().map(|z| self.sigma(l, z)).collect();
+            a = weighted_input(w, b, &a).into_iter().map(self.sigma(l).1).collect();
         }
         a
     }
 
-    /// C_x = ½ ‖y − a‖², equation (6) for a single example.
+    /// C_x for a single example.
     pub fn cost(&self, x: &[f64], y: &[f64]) -> f64 {
-        let a = self.feedforward(x);
-        a.iter().zip(y).map(|(a, y)| (y - a) * (y - a)).sum::<f64>() / 2.0
+        self.feedforward(x).iter().zip(y).map(|(&a, &y)| (self.cost.1)(a, y)).sum()
     }
 
     /// The gradient of C_x.
@@ -61,19 +112,19 @@ impl Network {
         let mut zs = Vec::new();
         for (l, (w, b)) in self.weights.iter().zip(&self.biases).enumerate() {
             let z = weighted_input(w, b, activations.last().unwrap());
-            activations.push(z.iter().map(|&z| self.sigma(l, z)).collect());
+            activations.push(z.iter().copied().map(self.sigma(l).1).collect());
             zs.push(z);
         }
         let layers = self.weights.len();
         let mut delta = vec![Vec::new(); layers];
         delta[layers - 1] = (activations[layers].iter().zip(y).zip(&zs[layers - 1]))
-            .map(|((a, y), &z)| (a - y) * self.sigma_prime(layers - 1, z))
+            .map(|((&a, &y), &z)| (self.cost.2)(a, y) * (self.output.2)(z))
             .collect();
         for l in (0..layers - 1).rev() {
             delta[l] = (0..zs[l].len())
                 .map(|k| {
                     let back: f64 = (0..delta[l + 1].len()).map(|j| self.weights[l + 1][j][k] * delta[l + 1][j]).sum();
-                    back * self.sigma_prime(l, zs[l][k])
+                    back * (self.sigma(l).2)(zs[l][k])
                 })
                 .collect();
         }
@@ -83,23 +134,38 @@ impl Network {
         Gradient { nabla_b: delta.clone(), nabla_w, delta }
     }
 
-    /// One step of gradient descent.
-    pub fn update_mini_batch(&mut self, mini_batch: &[(Vector, Vector)], eta: f64) {
-        self.update_weighted_mini_batch(mini_batch, &vec![1.0; mini_batch.len()], eta);
+    /// The smallest distance of a weighted input from 0, where σ′ of some functions jumps.
+    pub fn smallest_weighted_input(&self, x: &[f64]) -> f64 {
+        let (mut a, mut smallest) = (x.to_vec(), f64::INFINITY);
+        for (l, (w, b)) in self.weights.iter().zip(&self.biases).enumerate() {
+            let z = weighted_input(w, b, &a);
+            smallest = z.iter().fold(smallest, |smallest, z| smallest.min(z.abs()));
+            a = z.into_iter().map(self.sigma(l).1).collect();
+        }
+        smallest
     }
 
-    /// One step of gradient descent, where C_x of each example counts as often as its weight says.
-    pub fn update_weighted_mini_batch(&mut self, mini_batch: &[(Vector, Vector)], weights: &[f64], eta: f64) {
-        let rate = eta / mini_batch.len() as f64;
+    /// One step of an optimizer, where C_x of each example counts as often as its weight says.
+    pub fn update_mini_batch(
+        &mut self,
+        mini_batch: &[(Vector, Vector)],
+        weights: &[f64],
+        (_, step): Optimizer,
+        eta: f64,
+        mu: f64,
+    ) {
         let gradients: Vec<Gradient> = mini_batch.iter().map(|(x, y)| self.backprop(x, y)).collect();
-        for (gradient, weight) in gradients.into_iter().zip(weights) {
-            let rate = rate * weight;
-            for l in 0..self.weights.len() {
-                for j in 0..self.biases[l].len() {
-                    self.biases[l][j] -= rate * gradient.nabla_b[l][j];
-                    for k in 0..self.weights[l][j].len() {
-                        self.weights[l][j][k] -= rate * gradient.nabla_w[l][j][k];
-                    }
+        let mean = |of: &dyn Fn(&Gradient) -> f64| {
+            let weighted = gradients.iter().zip(weights).map(|(gradient, weight)| weight * of(gradient));
+            weighted.sum::<f64>() / mini_batch.len() as f64
+        };
+        for l in 0..self.weights.len() {
+            for j in 0..self.biases[l].len() {
+                let nabla = mean(&|gradient| gradient.nabla_b[l][j]);
+                step(&mut self.biases[l][j], &mut self.biases_state[l][j], nabla, eta, mu);
+                for k in 0..self.weights[l][j].len() {
+                    let nabla = mean(&|gradient| gradient.nabla_w[l][j][k]);
+                    step(&mut self.weights[l][j][k], &mut self.weights_state[l][j][k], nabla, eta, mu);
                 }
             }
         }
