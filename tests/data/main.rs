@@ -1,4 +1,4 @@
-//! Data: every format, the memory that reading takes, and data that is larger than a device.
+//! Data: every format, and data that is larger than a device.
 
 #![deny(dead_code)]
 
@@ -13,9 +13,6 @@ mod program;
 
 mod csv;
 mod formats;
-#[cfg(target_os = "linux")]
-mod measured;
-mod memory;
 mod npy;
 mod parquet;
 mod streaming;
