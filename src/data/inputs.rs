@@ -23,6 +23,9 @@ pub enum Inputs {
     Mapped(Mapped),
 }
 
+/// Inputs of each example, all inputs, and the number of examples.
+pub type Images = (usize, Inputs, usize);
+
 /// The inputs of some examples, one after the other, as a device holds them.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Picked {

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::Path;
 
-use anyhow::{Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 
+use super::inputs::Images;
 use super::table::{is_missing, listed, number, whole_number};
-use super::{Dataset, Inputs, MAX_CLASSES, Outputs, Targets};
+use super::{Dataset, MAX_CLASSES, Outputs, Targets};
 
 /// The target of each example, from a file of labels.
 #[derive(Clone, PartialEq, Debug)]
@@ -36,19 +38,25 @@ impl Labels {
         self.len() == 0
     }
 
-    /// A data set of `features` inputs for each of these labels.
+    /// Makes a data set of these labels, from the file `own`, and the inputs of the file `path`.
     ///
     /// # Errors
-    /// As [`Dataset::with_targets`].
-    pub(super) fn of(self, inputs: Inputs, features: usize) -> Result<Dataset> {
-        match self {
+    /// As many labels as examples not given, and as [`Dataset::with_targets`]; each names the files.
+    pub(super) fn paired(self, own: &Path, (features, inputs, examples): Images, path: &Path) -> Result<Dataset> {
+        let (own, path) = (own.display(), path.display());
+        ensure!(
+            examples == self.len(),
+            "{path} has {examples} images, but {own} has {} labels: they must belong together",
+            self.len()
+        );
+        let dataset = match self {
             Labels::Known(targets) => Dataset::with_targets(inputs, features, targets),
-            Labels::Names { labels, names } => {
-                let dataset = Dataset::new(inputs, features, labels)?;
+            Labels::Names { labels, names } => Dataset::new(inputs, features, labels).and_then(|dataset| {
                 let preprocessing = dataset.preprocessing().clone();
                 dataset.described(preprocessing, Outputs::Classes(names))
-            }
-        }
+            }),
+        };
+        dataset.with_context(|| format!("{path} with {own}"))
     }
 }
 

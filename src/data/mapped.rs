@@ -2,35 +2,19 @@
 //! memory that the machine could not use for something else.
 
 use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use memmap2::Mmap;
 
-use super::inputs::{Inputs, Picked, scaled};
+use super::inputs::{Images, Inputs, Picked, scaled};
+use super::numbers::Element;
+use crate::system::host_memory;
 
-/// The type of the entries of an array in a file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry {
-    /// What an entry is.
-    pub number: Number,
-    /// Bytes of an entry: 1, 2, 4 or 8.
-    pub size: usize,
-    /// Whether the first byte is the highest.
-    pub big_endian: bool,
-}
-
-/// A kind of numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Number {
-    /// Whole numbers from 0.
-    Unsigned,
-    /// Whole numbers, in two's complement.
-    Signed,
-    /// Floats of IEEE 754, of 4 or 8 bytes.
-    Float,
-}
+/// Arrays of as many bytes stay in their files.
+const MAPPED_FROM: u64 = 8 << 20;
 
 /// Where a file holds an array, in C order: the last dimension fastest.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,8 +23,8 @@ pub struct Layout {
     pub start: usize,
     /// The extent of each dimension, the examples first.
     pub shape: Vec<usize>,
-    /// The type of the entries.
-    pub entry: Entry,
+    /// Element type.
+    pub element: Element,
     /// What a byte is multiplied with; for entries that stay bytes.
     pub byte_scale: Option<f32>,
 }
@@ -52,7 +36,7 @@ struct MappedArray {
     file: File,
     map: Mmap,
     start: usize,
-    entry: Entry,
+    element: Element,
     features: usize,
     /// Whether it is so large that most of it cannot stay in memory.
     is_scarce: bool,
@@ -97,14 +81,38 @@ impl PartialEq for Values {
     }
 }
 
-/// Maps the array that `layout` finds in a file of `stored` bytes, where about `memory` are free; `None` where that is not all there is
-/// to the file, or no examples with inputs.
+/// Maps the array of a file that is large; `None` for other files, and for those that `layout` does not find an array
+/// in: reading them tells what is wrong.
+///
+/// # Errors
+/// A file that cannot be opened or mapped; it names the file.
+pub(super) fn open_large(
+    path: &Path,
+    layout: impl FnOnce(&mut BufReader<&File>) -> Result<Option<Layout>>,
+) -> Result<Option<Images>> {
+    let context = || path.display().to_string();
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(path).with_context(context)?;
+    let stored = file.metadata().with_context(context)?.len();
+    if stored < MAPPED_FROM {
+        return Ok(None);
+    }
+    let Ok(Some(layout)) = layout(&mut BufReader::new(&file)) else { return Ok(None) };
+    let memory = host_memory::free().unwrap_or(u64::MAX);
+    let inputs = open(path, file, stored, &layout, memory)?;
+    Ok(inputs.map(|inputs| (layout.shape[1..].iter().product(), inputs, layout.shape[0])))
+}
+
+/// Maps the array that `layout` finds in a file of `stored` bytes, where about `memory` bytes are free; `None` where the
+/// array is not the rest of the file, or has no examples with inputs.
 ///
 /// # Errors
 /// A file that cannot be mapped; it names the file.
-pub(super) fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> Result<Option<Inputs>> {
-    let Layout { start, shape, entry, byte_scale } = layout;
-    let entries = shape.iter().try_fold(entry.size, |size, &extent| size.checked_mul(extent));
+fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> Result<Option<Inputs>> {
+    let Layout { start, shape, element, byte_scale } = layout;
+    let entries = shape.iter().try_fold(element.number.size(), |size, &extent| size.checked_mul(extent));
     let size = entries.and_then(|size| size.checked_add(*start));
     if shape.len() < 2 || shape.contains(&0) || size.is_none_or(|size| size as u64 != stored) {
         return Ok(None);
@@ -116,7 +124,7 @@ pub(super) fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory
     let features = shape[1..].iter().product();
     let is_scarce = stored > memory / 2;
     let path = path.to_path_buf();
-    let array = MappedArray { path, file, map, start: *start, entry: *entry, features, is_scarce };
+    let array = MappedArray { path, file, map, start: *start, element: *element, features, is_scarce };
     let values = Values::File(Arc::new(array));
     let part = Part { values, first: 0, examples: shape[0], kept: None, scaling: None };
     Ok(Some(Inputs::Mapped(Mapped { features, byte_scale: *byte_scale, parts: vec![part] })))
@@ -141,7 +149,7 @@ impl MappedArray {
     fn ask_for(&self, numbers: &[usize]) {
         #[cfg(unix)]
         for run in numbers.chunk_by(|one, next| one + 1 == *next) {
-            let size = self.features * self.entry.size;
+            let size = self.features * self.element.number.size();
             let offset = self.start + run[0] * size;
             // It is a hint: without it reading is slower, and just as right.
             let _ = self.map.advise_range(memmap2::Advice::WillNeed, offset, run.len() * size);
@@ -152,39 +160,8 @@ impl MappedArray {
 
     /// The bytes of an example.
     fn example(&self, number: usize) -> &[u8] {
-        let size = self.features * self.entry.size;
+        let size = self.features * self.element.number.size();
         &self.map[self.start + number * size..][..size]
-    }
-}
-
-impl Entry {
-    /// The numbers that bytes are, each as the nearest 32-bit float.
-    fn decode(self, bytes: &[u8], to: &mut [f32]) {
-        fn each<const N: usize>(bytes: &[u8], to: &mut [f32], big_endian: bool, number: impl Fn([u8; N]) -> f64) {
-            let entries = to.iter_mut().zip(bytes.as_chunks::<N>().0);
-            if big_endian {
-                entries.for_each(|(to, entry)| {
-                    let mut entry = *entry;
-                    entry.reverse();
-                    *to = number(entry) as f32;
-                });
-            } else {
-                entries.for_each(|(to, &entry)| *to = number(entry) as f32);
-            }
-        }
-        let Entry { number, size, big_endian } = self;
-        match (number, size) {
-            (Number::Unsigned, 1) => each(bytes, to, big_endian, |[byte]| f64::from(byte)),
-            (Number::Unsigned, 2) => each(bytes, to, big_endian, |bytes| f64::from(u16::from_le_bytes(bytes))),
-            (Number::Unsigned, 4) => each(bytes, to, big_endian, |bytes| f64::from(u32::from_le_bytes(bytes))),
-            (Number::Unsigned, _) => each(bytes, to, big_endian, |bytes| u64::from_le_bytes(bytes) as f64),
-            (Number::Signed, 1) => each(bytes, to, big_endian, |bytes| f64::from(i8::from_le_bytes(bytes))),
-            (Number::Signed, 2) => each(bytes, to, big_endian, |bytes| f64::from(i16::from_le_bytes(bytes))),
-            (Number::Signed, 4) => each(bytes, to, big_endian, |bytes| f64::from(i32::from_le_bytes(bytes))),
-            (Number::Signed, _) => each(bytes, to, big_endian, |bytes| i64::from_le_bytes(bytes) as f64),
-            (Number::Float, 4) => each(bytes, to, big_endian, |bytes| f64::from(f32::from_le_bytes(bytes))),
-            (Number::Float, _) => each(bytes, to, big_endian, f64::from_le_bytes),
-        }
     }
 }
 
@@ -203,7 +180,7 @@ impl Part {
     fn decode(&self, number: usize, to: &mut [f32]) {
         let (number, features) = (self.origin(number), to.len());
         match &self.values {
-            Values::File(array) => array.entry.decode(array.example(number), to),
+            Values::File(array) => array.element.decode(array.example(number), to, |x| x as f32),
             Values::Bytes(values) => {
                 let bytes = &values[number * features..][..features];
                 to.iter_mut().zip(bytes).for_each(|(to, &byte)| *to = f32::from(byte));
@@ -245,7 +222,7 @@ impl Mapped {
     /// Bytes that all examples take where they are.
     pub(super) fn size(&self) -> u64 {
         let of_input = |part: &Part| match &part.values {
-            Values::File(array) => array.entry.size,
+            Values::File(array) => array.element.number.size(),
             Values::Bytes(_) => 1,
             Values::Floats(_) => size_of::<f32>(),
         };
@@ -326,133 +303,4 @@ impl Mapped {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-    use crate::data::preprocessing::{Preprocessing, Scale};
-    use crate::data::{idx, npy};
-
-    const EXAMPLES: usize = 5;
-    const FEATURES: usize = 3;
-
-    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
-        let mut file = tempfile::NamedTempFile::new().expect("a file");
-        file.write_all(bytes).expect("write");
-        file
-    }
-
-    /// An NPY file of entries that look random.
-    fn npy_file(descr: &str, size: usize) -> tempfile::NamedTempFile {
-        let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({EXAMPLES}, {FEATURES}), }}");
-        text.push('\n');
-        let float = descr.contains('f');
-        let entry = |i: usize| {
-            let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            match (float, size) {
-                (true, 4) => (mixed as f32).to_le_bytes().to_vec(),
-                (true, _) => (-(mixed as f64) / 7.0).to_le_bytes().to_vec(),
-                _ => mixed.to_le_bytes()[8 - size..].to_vec(),
-            }
-        };
-        let entries: Vec<u8> = (0..EXAMPLES * FEATURES).flat_map(entry).collect();
-        file(&[b"\x93NUMPY\x01\x00", &(text.len() as u16).to_le_bytes()[..], text.as_bytes(), &entries].concat())
-    }
-
-    /// Mapped as if there were little memory.
-    fn mapped(file: &tempfile::NamedTempFile, layout: &Layout) -> Inputs {
-        let opened = File::open(file.path()).expect("open");
-        let stored = opened.metadata().expect("a length").len();
-        open(file.path(), opened, stored, layout, 0).expect("it is mapped").expect("it is as long as it should be")
-    }
-
-    /// The same array mapped and in memory.
-    fn both(file: &tempfile::NamedTempFile) -> [Inputs; 2] {
-        let layout = npy::layout(&mut File::open(file.path()).expect("open")).expect("a header").expect("C order");
-        let (_, in_memory, _) = npy::read(file.path()).expect("an array").into_images().expect("inputs");
-        [mapped(file, &layout), in_memory]
-    }
-
-    fn picked(inputs: &Inputs, examples: &[u32]) -> Picked {
-        let mut picked = Picked::default();
-        inputs.pick(examples, FEATURES, &mut picked).expect("they are there");
-        picked
-    }
-
-    fn assert_same(what: &str, [one, other]: &[Inputs; 2], examples: &[u32]) {
-        assert_eq!((one.len(), one.byte_scale()), (other.len(), other.byte_scale()), "{what}");
-        assert_eq!(picked(one, examples), picked(other, examples), "{what}");
-    }
-
-    #[test]
-    fn every_type_is_decoded_as_in_memory() {
-        for (kind, sizes) in [("u", &[1, 2, 4, 8][..]), ("i", &[1, 2, 4, 8]), ("f", &[4, 8]), ("b", &[1])] {
-            for (size, order) in sizes.iter().flat_map(|&size| [(size, "<"), (size, ">")]) {
-                let descr = format!("{order}{kind}{size}");
-                let file = npy_file(&descr, size);
-                let inputs = both(&file);
-                if inputs[1].check_finite(FEATURES).is_err() {
-                    // Reversed bytes of a float may be none.
-                    assert!(inputs[0].check_finite(FEATURES).is_err(), "{descr}");
-                    continue;
-                }
-                assert_same(&descr, &inputs, &[4, 0, 3, 3, 1]);
-                for scale in [Scale::Unit, Scale::Zscore, Scale::None] {
-                    let [one, other] = inputs.each_ref().map(|inputs| {
-                        Preprocessing::fit(inputs, FEATURES, &[0, 1, 3], scale).map_err(|error| error.to_string())
-                    });
-                    assert_eq!(one, other, "{descr}");
-                    if let Ok(preprocessing) = one {
-                        let applied = inputs.clone().map(|inputs| preprocessing.apply(inputs, FEATURES).expect("fits"));
-                        assert_same(&format!("{descr}, {scale:?}"), &applied, &[2, 4, 0]);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn idx_is_decoded_as_in_memory() {
-        for (code, size) in [(8, 1), (9, 1), (11, 2), (12, 4), (13, 4), (14, 8)] {
-            let entries: Vec<u8> = (0..EXAMPLES * FEATURES * size).map(|i| (i * 29 % 127) as u8).collect();
-            let header = [0, 0, code, 2, 0, 0, 0, EXAMPLES as u8, 0, 0, 0, FEATURES as u8];
-            let file = file(&[&header[..], &entries].concat());
-            let layout = idx::layout(&mut File::open(file.path()).expect("open")).expect("a header");
-            let (_, in_memory, _) = idx::read(file.path()).expect("an array").into_images().expect("images");
-            assert_same(&format!("code {code}"), &[mapped(&file, &layout), in_memory], &[1, 4, 4, 0]);
-        }
-    }
-
-    #[test]
-    fn examples_are_kept_and_added_as_in_memory() {
-        for (descr, size) in [("|u1", 1), ("<i4", 4)] {
-            let file = npy_file(descr, size);
-            let [mut one, mut other] = both(&file);
-            let [more_mapped, more] = both(&file);
-            one.append(more, FEATURES).expect("the same type");
-            other.append(both(&file)[1].clone(), FEATURES).expect("the same type");
-            let [mut both_mapped, _] = both(&file);
-            both_mapped.append(more_mapped, FEATURES).expect("the same type");
-            let all: Vec<u32> = (0..2 * EXAMPLES as u32).rev().collect();
-            assert_same(descr, &[one.clone(), other.clone()], &all);
-            assert_same(descr, &[both_mapped, other.clone()], &all);
-            for kept in [&[1, 3, 6, 7, 9][..], &[0, 2, 4]] {
-                one.keep(kept, FEATURES);
-                other.keep(kept, FEATURES);
-                assert_same(descr, &[one.clone(), other.clone()], &(0..kept.len() as u32).collect::<Vec<_>>());
-            }
-        }
-        let [mut bytes, _] = both(&npy_file("|u1", 1));
-        let [_, floats] = both(&npy_file("<i4", 4));
-        assert!(bytes.append(floats, FEATURES).expect_err("floats").to_string().contains("another type"));
-    }
-
-    #[test]
-    fn a_file_that_becomes_shorter_is_an_error() {
-        let file = npy_file("<f4", 4);
-        let [inputs, _] = both(&file);
-        file.as_file().set_len(100).expect("it is cut short");
-        let error = inputs.pick(&[0], FEATURES, &mut Picked::default()).expect_err("it is too short");
-        assert!(error.to_string().contains("truncated while it was in use"), "{error:#}");
-    }
-}
+mod tests;

@@ -1,15 +1,15 @@
 //! Data sets: the examples a network learns from and is measured on.
 
-pub mod archive;
-pub mod digits;
-mod file;
-pub mod idx;
+mod beginning;
+mod examples;
+mod formats;
 mod inputs;
 pub mod labels;
 mod mapped;
-pub mod npy;
+mod numbers;
 pub mod preprocessing;
 mod reader;
+mod shape;
 mod source;
 mod split;
 pub mod table;
@@ -20,7 +20,8 @@ use std::borrow::Cow;
 
 use anyhow::{Result, bail, ensure};
 
-pub use inputs::{Inputs, Picked};
+pub use formats::{digits, idx, npy, npz, text};
+pub use inputs::{Images, Inputs, Picked};
 pub use mapped::Mapped;
 pub use preprocessing::{Preprocessing, Scale};
 pub use reader::{Chunk, ExampleFile, ExampleReader, Interface};
@@ -292,6 +293,12 @@ impl Dataset {
     /// Inputs, how many each example has, and targets.
     fn into_parts(self) -> (Inputs, usize, Targets) {
         (self.inputs, self.features, self.targets)
+    }
+
+    /// Its inputs alone.
+    fn into_images(self) -> Images {
+        let examples = self.len();
+        (self.features, self.inputs, examples)
     }
 
     /// Adds the examples of `other`, of the same classes or quantities, after those of `self`.

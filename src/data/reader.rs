@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::archive::Part;
+use super::formats::{self, text};
 use super::preprocessing::Columns;
+use super::split::OwnPart;
 use super::table::{Matched, Row, Rows, TableOptions, listed, shown, target_number, whole_number};
 use super::unpacking::unpacked;
-use super::{Dataset, Inputs, Outputs, Picked, Preprocessing, Targets, file};
+use super::{Dataset, Inputs, Outputs, Picked, Preprocessing, Targets, examples};
 use crate::system::error::WrongUsage;
 
 /// What a network takes and gives, as its training data had it.
@@ -61,7 +62,7 @@ enum Examples<'a> {
 }
 
 struct TableReader<'a> {
-    rows: Rows<Box<dyn Read + 'a>>,
+    rows: Rows<'a>,
     matched: Matched,
     /// Where targets are asked for: their columns, and what is in them.
     wanted: Option<(Vec<usize>, Wanted<'a>)>,
@@ -88,7 +89,7 @@ impl<'a> ExampleReader<'a> {
     /// that are asked for; each names the file.
     pub fn open(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Self> {
         let name = if file.path == Path::new("-") { "stdin".to_string() } else { file.path.display().to_string() };
-        let examples = if file.path == Path::new("-") || file::is_table(&file.path, file.labels.is_some())? {
+        let examples = if file.path == Path::new("-") || formats::is_table(&file.path, file.labels.is_some())? {
             Self::table(file, interface, with_targets).with_context(|| name.clone())?
         } else {
             Self::array(file, interface, with_targets)?
@@ -103,10 +104,10 @@ impl<'a> ExampleReader<'a> {
         );
         let columns = interface.preprocessing.columns(interface.features);
         let names = columns.columns.iter().filter_map(|column| column.name.clone());
-        let format = file.table.format(names);
+        let dialect = file.table.dialect(names);
         let rows = match file.path == Path::new("-") {
-            true => Rows::new(unpacked(io::stdin().lock())?, &format)?,
-            false => Rows::of_file(File::open(&file.path)?, &format)?,
+            true => text::rows(unpacked(io::stdin().lock())?, &dialect)?,
+            false => formats::rows(File::open(&file.path)?, &dialect)?,
         };
         let named = &file.table.targets;
         let matched = Matched::new(&columns, rows.header(), rows.width(), named, file.table.no_header)?;
@@ -131,14 +132,14 @@ impl<'a> ExampleReader<'a> {
         };
         let (inputs, features, targets) = if with_targets {
             let task = interface.outputs.task();
-            let examples = file::labelled(&file.path, file.labels.as_deref(), Part::Test, "--labels", task)?;
+            let examples = examples::labelled(&file.path, file.labels.as_deref(), OwnPart::Test, "--labels", task)?;
             check_features(examples.features())?;
             let examples = as_learned(examples, interface.outputs).with_context(|| shown.to_string())?;
             let (inputs, features, targets) = examples.into_parts();
             (inputs, features, Some(targets))
         } else {
             ensure!(file.labels.is_none(), WrongUsage::new("--labels: no labels are needed to predict"));
-            let (inputs, features) = file::unlabelled(&file.path)?;
+            let (inputs, features) = examples::unlabelled(&file.path)?;
             check_features(features)?;
             (inputs, features, None)
         };

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::archive::Part as ArchivePart;
+use super::split::OwnPart;
 use super::table::{Table, TableOptions};
 use super::{
     Dataset, ExampleFile, ExampleReader, Inputs, Interface, Outputs, Preprocessing, Scale, Split, Targets, Task,
-    balanced_weights, file, stratified_part,
+    balanced_weights, examples, formats, stratified_part,
 };
 use crate::system::error::WrongUsage;
 use crate::system::random::Stream;
@@ -78,7 +78,7 @@ const DIGITS_TEST_FRACTION: f64 = 0.2;
 /// on; each names the file or the flag.
 pub fn open(source: &Source) -> Result<Data> {
     let &Source { ref data, ref labels, seed, task, .. } = source;
-    let path = data.as_deref().filter(|path| !file::is_built_in(path));
+    let path = data.as_deref().filter(|path| !formats::is_built_in(path));
     ensure!(
         labels.is_none() || path.is_some_and(|path| !path.is_dir()),
         WrongUsage::new(format!(
@@ -87,22 +87,14 @@ pub fn open(source: &Source) -> Result<Data> {
         ))
     );
     let name = path.map_or("built-in handwritten digits".to_string(), |path| path.display().to_string());
-    let (mut raw, own_test) = match path {
-        None => (Raw::Array(file::labelled(Path::new("digits"), None, ArchivePart::Training, "--labels", task)?), None),
-        Some(folder) if folder.is_dir() => {
-            let training = Raw::Array(mnist_part(folder, "train", task)?);
-            let test = if source.test.is_none() { Some(mnist_part(folder, "t10k", task)?) } else { None };
-            (training, test)
-        }
-        Some(path) if file::is_table(path, labels.is_some())? => {
-            let table = Table::open(path, &source.table, task).with_context(|| name.clone())?;
-            (Raw::Table(table), None)
-        }
-        Some(path) => {
-            let training = file::labelled(path, labels.as_deref(), ArchivePart::Training, "--labels", task)?;
-            let test = if source.test.is_none() { file::own_test_part(path, task)? } else { None };
-            (Raw::Array(training), test)
-        }
+    let file = path.unwrap_or(Path::new("digits"));
+    let (mut raw, own_test) = if formats::is_table(file, labels.is_some())? {
+        let table = Table::open(file, formats::rows, &source.table, task).with_context(|| name.clone())?;
+        (Raw::Table(table), None)
+    } else {
+        let training = examples::labelled(file, labels.as_deref(), OwnPart::Training, "--labels", task)?;
+        let test = if source.test.is_none() { examples::own_test_part(file, task)? } else { None };
+        (Raw::Array(training), test)
     };
     if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
         bail!(WrongUsage::new(format!("{flag} goes with a table; {name} is none")));
@@ -257,7 +249,7 @@ impl Data {
         };
         let added = if !by_name {
             let labels_flag = format!("--{flag}-labels");
-            let added = file::labelled(examples, labels.as_deref(), ArchivePart::Test, &labels_flag, source.task)?;
+            let added = examples::labelled(examples, labels.as_deref(), OwnPart::Test, &labels_flag, source.task)?;
             let added = self.in_classes(added).with_context(context)?;
             ensure!(
                 added.features() == self.dataset.features(),
@@ -278,24 +270,4 @@ impl Data {
         };
         self.add(added).with_context(context)
     }
-}
-
-/// The training (`train`) or test (`t10k`) part of a folder with the four files of MNIST.
-pub(super) fn mnist_part(folder: &Path, part: &str, task: Task) -> Result<Dataset> {
-    let images = find(folder, &format!("{part}-images"), "idx3-ubyte")?;
-    let labels = find(folder, &format!("{part}-labels"), "idx1-ubyte")?;
-    file::labelled(&images, Some(&labels), ArchivePart::Training, "--labels", task)
-}
-
-/// The file is published as `stem-kind` and as `stem.kind`, with and without `.gz`.
-fn find(folder: &Path, stem: &str, kind: &str) -> Result<PathBuf> {
-    let names = [format!("{stem}-{kind}"), format!("{stem}.{kind}")];
-    names
-        .iter()
-        .flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))])
-        .find(|path| path.is_file())
-        .with_context(|| {
-            let name = folder.join(&names[0]);
-            format!("{} (or .gz) is missing: a folder must hold the four files of MNIST", name.display())
-        })
 }

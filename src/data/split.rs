@@ -6,6 +6,15 @@ use rand::seq::SliceRandom;
 
 use crate::system::random::{Stream, rng};
 
+/// A part of a data set that is published in two parts; of one that is not, it is all examples.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwnPart {
+    /// The training part.
+    Training,
+    /// The test part.
+    Test,
+}
+
 /// The numbers of the examples in each part of a data set.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Split {

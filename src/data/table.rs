@@ -1,18 +1,17 @@
-//! Tables of text, one row per example: CSV (RFC 4180) and its relatives with other delimiters.
+//! Tables, one row per example.
 //!
 //! A table is read row by row, several times to learn from it (what its columns hold; how they are to
 //! be scaled; the activations), so that no more of it than its activations is ever in memory.
 
 mod learn;
 mod matched;
-#[cfg(feature = "parquet")]
-mod parquet;
 mod rows;
 
 pub(super) use learn::target_number;
 pub use learn::{Table, TableOptions};
 pub use matched::Matched;
-pub use rows::{Format, Row, Rows};
+pub(super) use rows::Records;
+pub use rows::{Dialect, Row, Rows};
 
 /// Whether a field says that its value is missing.
 pub(super) fn is_missing(field: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use flate2::bufread::MultiGzDecoder;
 
 /// What every gzip file begins with.
@@ -16,22 +16,6 @@ const ALWAYS_STREAMED: u64 = 16 << 20;
 
 /// A file that unpacks to more than that may do so to at most so many times its size.
 const MAX_RATIO: u64 = 100;
-
-/// Bytes of the entries of an array.
-///
-/// # Errors
-/// More than memory can hold.
-pub(super) fn size_of_entries(dimensions: &[usize], element: usize) -> Result<usize> {
-    let entries = if dimensions.contains(&0) {
-        Some(0)
-    } else {
-        dimensions.iter().try_fold(1usize, |entries, &dimension| entries.checked_mul(dimension))
-    };
-    entries
-        .and_then(|entries| entries.checked_mul(element))
-        .filter(|&size| size < isize::MAX as usize)
-        .ok_or_else(|| anyhow!("its header claims {dimensions:?} entries, more than memory can hold"))
-}
 
 /// Refuses a compressed file of `stored` bytes that claims to unpack to far more.
 ///

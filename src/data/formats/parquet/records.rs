@@ -1,6 +1,4 @@
-//! Parquet, a table whose columns have types, read by the `parquet` crate. Fields are turned into text, so that from
-//! here on it is a table like any other: text is categories, a null is a missing value. `docs/tables.md` lists the
-//! limits of that crate.
+//! Records of a Parquet file.
 
 use std::fs::File;
 
@@ -13,7 +11,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
 
-use super::shown;
+use crate::data::table::{Records, shown};
 use crate::data::unpacking;
 use crate::system::panics;
 
@@ -22,19 +20,18 @@ const MAX_ROWS_AT_ONCE: usize = 1024;
 const MAX_FIELDS_AT_ONCE: usize = 1 << 20;
 
 /// The rows of a Parquet file.
-pub(super) struct ParquetRows {
+pub(super) struct ParquetRecords {
     rows: RowIter<'static>,
-    names: Vec<String>,
     /// Number of rows to come.
     left: i64,
 }
 
-impl ParquetRows {
-    /// Opens a file.
+impl ParquetRecords {
+    /// Opens a file; returns the names of its columns, too.
     ///
     /// # Errors
     /// A file that is damaged, is compressed in a way that is not read, or has a column that holds no single values.
-    pub(super) fn open(file: File) -> Result<Self> {
+    pub(super) fn open(file: File) -> Result<(Self, Vec<String>)> {
         let stored = file.metadata()?.len();
         caught(|| {
             let reader = SerializedFileReader::new(file).map_err(|error| damaged(&error))?;
@@ -44,20 +41,13 @@ impl ParquetRows {
             let left = metadata.file_metadata().num_rows();
             let at_once = (MAX_FIELDS_AT_ONCE / names.len()).clamp(1, MAX_ROWS_AT_ONCE);
             let rows = RowIter::from_file_into(Box::new(reader)).with_batch_size(at_once);
-            Ok(ParquetRows { rows, names, left })
+            Ok((ParquetRecords { rows, left }, names))
         })
     }
+}
 
-    /// The names of the columns.
-    pub(super) fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// Reads a row; returns whether there was one.
-    ///
-    /// # Errors
-    /// A file that is damaged.
-    pub(super) fn read(&mut self, record: &mut ByteRecord) -> Result<bool> {
+impl Records for ParquetRecords {
+    fn read(&mut self, record: &mut ByteRecord) -> Result<bool> {
         record.clear();
         caught(|| {
             let Some(row) = self.rows.next() else {

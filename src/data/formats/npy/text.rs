@@ -4,9 +4,11 @@ use std::io::Read;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::{Start, array, check_column, check_end, check_stored};
+use super::header::Start;
+use super::{array, check_column, check_end, check_stored};
 use crate::data::labels::{Classes, Labels};
-use crate::data::{Targets, Task, unpacking};
+use crate::data::shape::size_of_entries;
+use crate::data::{Targets, Task};
 
 /// How the text of an entry is written, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +63,7 @@ impl Text {
     fn labels(self, start: &Start, mut reader: impl Read, stored: u64) -> Result<Labels> {
         check_column(&start.shape)?;
         let entry = self.size().with_context(|| format!("type `{}` is too long", start.descr))?;
-        let size = unpacking::size_of_entries(&start.shape, entry)?;
+        let size = size_of_entries(&start.shape, entry)?;
         check_stored(start.length + size as u64, stored, &start.shape)?;
         ensure!(entry > 0 || start.shape[0] == 0, "its entries are of type `{}`, text of no length", start.descr);
         let mut classes = Classes::default();
