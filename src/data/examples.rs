@@ -4,9 +4,11 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
+use super::dataset::Dataset;
 use super::formats::{self, is_built_in};
+use super::inputs::Inputs;
 use super::split::OwnPart;
-use super::{Dataset, Inputs, Task};
+use super::targets::Task;
 use crate::system::error::WrongUsage;
 
 /// Reads the test part that a file brings along; `None` where there is none.

@@ -16,11 +16,12 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::beginning::Beginning;
+use super::dataset::Dataset;
 use super::inputs::Images;
 use super::labels::Labels;
 use super::split::OwnPart;
-use super::table::{Dialect, Rows};
-use super::{Dataset, Task};
+use super::table::rows::{Dialect, Rows};
+use super::targets::Task;
 
 /// A data format.
 pub(super) struct Format {

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, ensure};
 
+use super::dataset::{Dataset, MAX_CLASSES};
 use super::inputs::Images;
-use super::table::{is_missing, listed, number, whole_number};
-use super::{Dataset, MAX_CLASSES, Outputs, Targets};
+use super::table::fields::{is_missing, number, whole_number};
+use super::targets::{Outputs, Targets};
 
 /// The target of each example, from a file of labels.
 #[derive(Clone, PartialEq, Debug)]
@@ -118,29 +119,5 @@ impl Classes {
         (0..).zip(&order).for_each(|(new, &old)| class[old] = new);
         labels.iter_mut().for_each(|label| *label = class[*label as usize]);
         (labels, order.into_iter().map(|old| names[old].clone()).collect())
-    }
-}
-
-impl Dataset {
-    /// The same examples, with the classes of other data, found by their names.
-    ///
-    /// # Errors
-    /// An example whose class is none of `names`.
-    pub(super) fn with_classes(self, names: &[String]) -> Result<Self> {
-        let classes: HashMap<&str, u32> = (0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect();
-        let known: Vec<Option<u32>> =
-            (0..self.classes).map(|class| classes.get(&*self.class_name(class)).copied()).collect();
-        let class = |(i, &label): (usize, &u32)| match known[label as usize] {
-            Some(class) => Ok(class),
-            None => bail!(
-                "the label of example {} is {}, none of the classes of training: {}",
-                i + 1,
-                self.class_name(label as usize),
-                listed(names.iter().map(String::as_str))
-            ),
-        };
-        let labels = self.labels().iter().enumerate().map(class).collect::<Result<Vec<u32>>>()?;
-        let targets = Targets::Classes(labels);
-        Ok(Dataset { targets, classes: names.len(), class_names: names.to_vec(), ..self })
     }
 }

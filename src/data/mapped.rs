@@ -9,8 +9,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use memmap2::Mmap;
 
-use super::inputs::{Images, Inputs, Picked, scaled};
 use super::numbers::Element;
+use super::picked::{Picked, scaled};
 use crate::system::host_memory;
 
 /// Arrays of as many bytes stay in their files.
@@ -81,7 +81,7 @@ impl PartialEq for Values {
     }
 }
 
-/// Maps the array of a file that is large; `None` for other files, and for those that `layout` does not find an array
+/// Maps the array of a file that is large, and returns the features, the inputs and the number of examples; `None` for other files, and for those that `layout` does not find an array
 /// in: reading them tells what is wrong.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ impl PartialEq for Values {
 pub(super) fn open_large(
     path: &Path,
     layout: impl FnOnce(&mut BufReader<&File>) -> Result<Option<Layout>>,
-) -> Result<Option<Images>> {
+) -> Result<Option<(usize, Mapped, usize)>> {
     let context = || path.display().to_string();
     if !path.is_file() {
         return Ok(None);
@@ -110,7 +110,7 @@ pub(super) fn open_large(
 ///
 /// # Errors
 /// A file that cannot be mapped; it names the file.
-fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> Result<Option<Inputs>> {
+fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> Result<Option<Mapped>> {
     let Layout { start, shape, element, byte_scale } = layout;
     let entries = shape.iter().try_fold(element.number.size(), |size, &extent| size.checked_mul(extent));
     let size = entries.and_then(|size| size.checked_add(*start));
@@ -125,9 +125,8 @@ fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> R
     let is_scarce = stored > memory / 2;
     let path = path.to_path_buf();
     let array = MappedArray { path, file, map, start: *start, element: *element, features, is_scarce };
-    let values = Values::File(Arc::new(array));
-    let part = Part { values, first: 0, examples: shape[0], kept: None, scaling: None };
-    Ok(Some(Inputs::Mapped(Mapped { features, byte_scale: *byte_scale, parts: vec![part] })))
+    let part = Part::all(Values::File(Arc::new(array)), shape[0]);
+    Ok(Some(Mapped::of_one(part, *byte_scale, features)))
 }
 
 impl MappedArray {
@@ -166,6 +165,11 @@ impl MappedArray {
 }
 
 impl Part {
+    /// All examples of an origin.
+    fn all(values: Values, examples: usize) -> Self {
+        Part { values, first: 0, examples, kept: None, scaling: None }
+    }
+
     /// Appends the inputs of an example, by its number in this part, which stay bytes.
     fn extend_bytes(&self, number: usize, features: usize, to: &mut Vec<u8>) {
         let number = self.origin(number);
@@ -198,15 +202,19 @@ impl Part {
 }
 
 impl Mapped {
-    /// Inputs in memory, so that others can be added that are not.
-    pub(super) fn from_inputs(inputs: Inputs, features: usize) -> Self {
-        let (byte_scale, examples) = (inputs.byte_scale(), inputs.len() / features);
-        let values = match inputs {
-            Inputs::Mapped(mapped) => return mapped,
-            Inputs::Bytes { values, .. } => Values::Bytes(values),
-            Inputs::Floats(values) => Values::Floats(values),
-        };
-        let part = Part { values, first: 0, examples, kept: None, scaling: None };
+    /// Bytes in memory, of `features` inputs for each example.
+    pub(super) fn of_bytes(values: Vec<u8>, scale: f32, features: usize) -> Self {
+        let examples = values.len() / features;
+        Self::of_one(Part::all(Values::Bytes(values), examples), Some(scale), features)
+    }
+
+    /// Floats in memory, of `features` inputs for each example.
+    pub(super) fn of_floats(values: Vec<f32>, features: usize) -> Self {
+        let examples = values.len() / features;
+        Self::of_one(Part::all(Values::Floats(values), examples), None, features)
+    }
+
+    fn of_one(part: Part, byte_scale: Option<f32>, features: usize) -> Self {
         Mapped { features, byte_scale, parts: vec![part] }
     }
 

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{Inputs, Picked};
+use super::inputs::Inputs;
+use super::picked::Picked;
 
 /// The most categories a column of text may have.
 pub const MAX_CATEGORIES: usize = 1000;

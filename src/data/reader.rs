@@ -7,12 +7,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::dataset::Dataset;
+use super::examples;
 use super::formats::{self, text};
+use super::inputs::Inputs;
+use super::picked::Picked;
 use super::preprocessing::Columns;
+use super::preprocessing::Preprocessing;
 use super::split::OwnPart;
-use super::table::{Matched, Row, Rows, TableOptions, listed, shown, target_number, whole_number};
+use super::table::fields::{listed, shown, whole_number};
+use super::table::learn::{TableOptions, target_number};
+use super::table::matched::Matched;
+use super::table::rows::{Row, Rows};
+use super::targets::{Outputs, Targets};
 use super::unpacking::unpacked;
-use super::{Dataset, Inputs, Outputs, Picked, Preprocessing, Targets, examples};
 use crate::system::error::WrongUsage;
 
 /// What a network takes and gives, as its training data had it.

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::dataset::Dataset;
+use super::inputs::Inputs;
+use super::preprocessing::{Preprocessing, Scale};
+use super::reader::{ExampleFile, ExampleReader, Interface};
 use super::split::OwnPart;
-use super::table::{Table, TableOptions};
-use super::{
-    Dataset, ExampleFile, ExampleReader, Inputs, Interface, Outputs, Preprocessing, Scale, Split, Targets, Task,
-    balanced_weights, examples, formats, stratified_part,
-};
+use super::split::{Split, stratified_part};
+use super::table::learn::{Table, TableOptions};
+use super::targets::{Outputs, Targets, Task, balanced_weights};
+use super::{examples, formats};
 use crate::system::error::WrongUsage;
 use crate::system::random::Stream;
 
@@ -229,8 +232,8 @@ impl Data {
 
     /// Examples whose labels are text, with the classes of the data set, even if those are numbers.
     fn in_classes(&self, examples: Dataset) -> Result<Dataset> {
-        match (self.dataset.outputs(), self.dataset.class_names.is_empty() && examples.class_names.is_empty()) {
-            (Outputs::Classes(names), false) => examples.with_classes(&names),
+        match (self.dataset.outputs(), self.dataset.has_class_names() || examples.has_class_names()) {
+            (Outputs::Classes(names), true) => examples.with_classes(&names),
             _ => Ok(examples),
         }
     }
@@ -242,7 +245,7 @@ impl Data {
         let context = || format!("--{flag} {}", examples.display());
         // A table, whose targets have names of their own.
         let by_name = match self.dataset.task() {
-            Task::Classification => !self.dataset.class_names.is_empty(),
+            Task::Classification => self.dataset.has_class_names(),
             Task::Regression => {
                 matches!(&preprocessing, Preprocessing::Columns(columns) if !columns.targets.is_empty())
             }

@@ -6,7 +6,8 @@
 use anyhow::Result;
 
 use super::idx;
-use crate::data::{Dataset, Targets, Task};
+use crate::data::dataset::Dataset;
+use crate::data::targets::{Targets, Task};
 
 /// Pixels run from 0 to 16.
 const WHITE_TO_BLACK: f32 = 16.0;

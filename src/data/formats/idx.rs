@@ -11,13 +11,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
 use crate::data::beginning::Beginning;
-use crate::data::inputs::Images;
+use crate::data::inputs::{Images, Inputs};
 use crate::data::labels::Labels;
 use crate::data::mapped::{self, Layout};
 use crate::data::numbers::{Element, Number};
 use crate::data::shape::{described, size_of_entries, targets_per_example};
+use crate::data::targets::{Targets, Task};
 use crate::data::unpacking::{self, GZIP};
-use crate::data::{Inputs, Targets, Task};
 
 /// The contents of an IDX file.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,7 +55,7 @@ pub(super) fn recognises(beginning: &Beginning<'_>) -> bool {
 /// As [`read`], and fewer than two dimensions.
 pub(super) fn inputs(path: &Path) -> Result<Images> {
     match mapped::open_large(path, |reader| layout(reader).map(Some))? {
-        Some(images) => Ok(images),
+        Some((features, mapped, examples)) => Ok((features, Inputs::Mapped(mapped), examples)),
         None => read(path)?.into_images().with_context(|| path.display().to_string()),
     }
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::idx;
+use crate::data::dataset::Dataset;
 use crate::data::split::OwnPart;
-use crate::data::{Dataset, Task};
+use crate::data::targets::Task;
 
 /// Reads the training part (`train`) or the test part (`t10k`) of a folder.
 ///

@@ -8,20 +8,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::data::inputs::Images;
+use crate::data::inputs::{Images, Inputs};
 use crate::data::labels::Labels;
 use crate::data::mapped::{self, Layout};
 use crate::data::shape::{described, targets_per_example};
-use crate::data::{Inputs, Targets, Task};
-use header::{Header, Start};
+use crate::data::targets::{Targets, Task};
+use header::{Header, Start, check_column, check_end, check_stored};
+use text::Text;
 
 mod header;
 mod text;
 
-pub use text::decode_labels;
-
-/// The first bytes of an NPY file.
-pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
+pub(super) use header::MAGIC;
 
 /// An array of numbers, in C order.
 #[derive(Clone, PartialEq, Debug)]
@@ -56,7 +54,7 @@ pub(in crate::data) fn layout(reader: &mut impl Read) -> Result<Option<Layout>> 
 /// As [`read`], and fewer than two dimensions.
 pub(super) fn inputs(path: &Path) -> Result<Images> {
     match mapped::open_large(path, |reader| layout(reader))? {
-        Some(images) => Ok(images),
+        Some((features, mapped, examples)) => Ok((features, Inputs::Mapped(mapped), examples)),
         None => read(path)?.into_images().with_context(|| path.display().to_string()),
     }
 }
@@ -79,6 +77,23 @@ pub(super) fn labels(path: &Path, task: Task) -> Result<Labels> {
 pub fn decode(mut reader: impl Read, stored: u64) -> Result<Array> {
     let start = Start::read(&mut reader)?;
     array(start, reader, stored)
+}
+
+/// Decodes labels from NPY of `stored` bytes.
+///
+/// # Errors
+/// As [`decode`], and an entry that is no class: no whole number from 0, or text that is empty,
+/// a number with a fraction or in no valid encoding.
+pub fn decode_labels(mut reader: impl Read, stored: u64, task: Task) -> Result<Labels> {
+    let start = Start::read(&mut reader)?;
+    match (Text::of(&start.descr)?, task) {
+        (Some(text), Task::Classification) => text.labels(&start, reader, stored),
+        (Some(_), Task::Regression) => bail!("it holds text, where --task regression learns numbers"),
+        (None, Task::Classification) => {
+            Ok(Labels::Known(Targets::Classes(array(start, reader, stored)?.into_labels()?)))
+        }
+        (None, Task::Regression) => Ok(Labels::Known(array(start, reader, stored)?.into_numbers()?)),
+    }
 }
 
 /// Decodes the numbers that come after `start`.
@@ -135,20 +150,6 @@ impl Entries {
     }
 }
 
-/// Makes sure that there are as many bytes as a header claims, before anything is made of them.
-fn check_stored(expected: u64, stored: u64, shape: &[usize]) -> Result<()> {
-    ensure!(stored >= expected, "truncated: its header claims {expected} bytes, but it has {stored}");
-    ensure!(stored == expected, "it goes on after the {shape:?} entries that its header claims");
-    Ok(())
-}
-
-/// Makes sure that this is the end: an archive checks its sum there.
-fn check_end(mut reader: impl Read) -> Result<()> {
-    let more = reader.read(&mut [0]).map_err(|error| anyhow!("damaged: {error}"))?;
-    ensure!(more == 0, "it goes on after its entries");
-    Ok(())
-}
-
 /// Where the entries of a file belong in C order, the last dimension fastest.
 struct Order<'a> {
     fortran: bool,
@@ -169,13 +170,6 @@ impl Order<'_> {
         }
         place
     }
-}
-
-/// Makes sure that an array has the shape of labels.
-fn check_column(shape: &[usize]) -> Result<()> {
-    let column = shape.len() == 2 && shape[1] == 1;
-    ensure!(shape.len() == 1 || column, "{} where labels have 1 dimension (are these inputs?)", described(shape));
-    Ok(())
 }
 
 impl Array {

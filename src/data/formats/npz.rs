@@ -8,11 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use zip::ZipArchive;
 
 use super::npy::{self, Array};
+use crate::data::dataset::Dataset;
 use crate::data::inputs::Images;
 use crate::data::labels::Labels;
 pub use crate::data::split::OwnPart;
-use crate::data::table::listed;
-use crate::data::{Dataset, Task, unpacking};
+use crate::data::table::fields::listed;
+use crate::data::targets::Task;
+use crate::data::unpacking;
 
 /// The first bytes of a ZIP archive.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";

@@ -6,7 +6,7 @@ use std::fs::File;
 
 use anyhow::{Result, bail};
 
-use crate::data::table::{Dialect, Rows};
+use crate::data::table::rows::{Dialect, Rows};
 
 #[cfg(feature = "parquet")]
 mod records;

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, ensure};
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::parquet;
-use crate::data::table::{Dialect, Records, Rows};
+use crate::data::table::rows::{Dialect, Records, Rows};
 use crate::data::unpacking::unpacked;
 
 /// The most bytes of one row: more is a quote that was never closed, or no table.

@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::data::inputs::Inputs;
 use crate::data::preprocessing::{Preprocessing, Scale};
 use crate::data::{idx, npy};
 
@@ -34,7 +35,8 @@ fn npy_file(descr: &str, size: usize) -> tempfile::NamedTempFile {
 fn mapped(file: &tempfile::NamedTempFile, layout: &Layout) -> Inputs {
     let opened = File::open(file.path()).expect("open");
     let stored = opened.metadata().expect("a length").len();
-    open(file.path(), opened, stored, layout, 0).expect("it is mapped").expect("it is as long as it should be")
+    let mapped = open(file.path(), opened, stored, layout, 0).expect("it is mapped");
+    Inputs::Mapped(mapped.expect("it is as long as it should be"))
 }
 
 /// The same array mapped and in memory.

@@ -7,11 +7,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::fields::{is_missing, listed, number, shown};
 use super::matched::{Matched, find_all, no_number};
-use super::{Dialect, Row, Rows, is_missing, listed, number, shown};
+use super::rows::{Dialect, Row, Rows};
 use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, TargetColumn, Values, title};
-use crate::data::{Outputs, Quantity, Targets, Task};
+use crate::data::targets::{Outputs, Quantity, Targets, Task};
 use crate::system::error::WrongUsage;
 
 /// What is said of a table beside its name.

@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Row, is_missing, listed, number, shown};
+use super::fields::{is_missing, listed, number, shown};
+use super::rows::Row;
 use crate::data::preprocessing::{Column, Columns, TargetColumn, Values, title};
 use crate::system::error::WrongUsage;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Result, anyhow, bail, ensure};
 use csv::ByteRecord;
 
-use super::{number, shown};
+use super::fields::{number, shown};
 use crate::data::preprocessing::title;
 
 /// Dialect of a table of text.

@@ -4,10 +4,12 @@ use std::io::Read;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::MAGIC;
 use crate::data::mapped::Layout;
 use crate::data::numbers::{Element, Number};
-use crate::data::shape::size_of_entries;
+use crate::data::shape::{described, size_of_entries};
+
+/// The first bytes of an NPY file.
+pub(in crate::data::formats) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// The longest header that is read; that of an array of numbers has about 100 bytes.
 const MAX_HEADER: usize = 1 << 16;
@@ -64,6 +66,27 @@ impl Header {
         let size = size_of_entries(&shape, element.number.size())?;
         Ok(Header { layout: Layout { start: length as usize, shape, element, byte_scale }, fortran_order, size })
     }
+}
+
+/// Makes sure that there are as many bytes as a header claims, before anything is made of them.
+pub(super) fn check_stored(expected: u64, stored: u64, shape: &[usize]) -> Result<()> {
+    ensure!(stored >= expected, "truncated: its header claims {expected} bytes, but it has {stored}");
+    ensure!(stored == expected, "it goes on after the {shape:?} entries that its header claims");
+    Ok(())
+}
+
+/// Makes sure that this is the end: an archive checks its sum there.
+pub(super) fn check_end(mut reader: impl Read) -> Result<()> {
+    let more = reader.read(&mut [0]).map_err(|error| anyhow!("damaged: {error}"))?;
+    ensure!(more == 0, "it goes on after its entries");
+    Ok(())
+}
+
+/// Makes sure that an array has the shape of labels.
+pub(super) fn check_column(shape: &[usize]) -> Result<()> {
+    let column = shape.len() == 2 && shape[1] == 1;
+    ensure!(shape.len() == 1 || column, "{} where labels have 1 dimension (are these inputs?)", described(shape));
+    Ok(())
 }
 
 /// Element types, by their names in a `descr` such as `<f4`, and what a byte is multiplied with to be an activation.

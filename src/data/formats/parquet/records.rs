@@ -11,7 +11,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
 
-use crate::data::table::{Records, shown};
+use crate::data::table::fields::shown;
+use crate::data::table::rows::Records;
 use crate::data::unpacking;
 use crate::system::panics;
 
