@@ -24,9 +24,9 @@ pub struct Dataset {
     classes: usize,
     /// Empty where the classes are 0, 1, 2, ...
     class_names: Vec<String>,
-    /// What an example of each class counts in training; empty where all count alike.
+    /// Weight of an example of each class in training; empty where all count alike.
     class_weights: Vec<f32>,
-    /// What the numbers are; empty where targets are classes.
+    /// The numbers that are learned; empty where targets are classes.
     quantities: Vec<Quantity>,
     preprocessing: Preprocessing,
 }
@@ -35,7 +35,7 @@ impl Dataset {
     /// A data set of `labels.len()` examples with `features` inputs each.
     ///
     /// # Errors
-    /// No examples, no features, as many inputs as the product of both not given, an input that is
+    /// No examples, no features, a number of inputs that is not their product, an input that is
     /// NaN or infinite, or a label past [`MAX_CLASSES`].
     pub fn new(inputs: Inputs, features: usize, labels: Vec<u32>) -> Result<Self> {
         Self::with_targets(inputs, features, Targets::Classes(labels))
@@ -81,7 +81,7 @@ impl Dataset {
     /// for the classes 0, 1, 2, ...).
     ///
     /// # Errors
-    /// Fewer names than classes, or as many quantities as each example has numbers not given.
+    /// Fewer names than classes, or another number of quantities than each example has numbers.
     pub fn described(self, preprocessing: Preprocessing, outputs: Outputs) -> Result<Self> {
         match (&self.targets, outputs) {
             (Targets::Classes(_), Outputs::Classes(class_names)) => {
@@ -100,7 +100,7 @@ impl Dataset {
     /// The same examples, where one of class j counts `weights[j]` in training.
     ///
     /// # Errors
-    /// As many weights as there are classes not given, or one that is negative or no number.
+    /// Another number of weights than of classes, or one that is negative or no number.
     pub fn weighted(self, weights: Vec<f32>) -> Result<Self> {
         ensure!(weights.len() == self.classes, "{} classes, but {} weights", self.classes, weights.len());
         ensure!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "a class weight that is no number");
@@ -122,7 +122,7 @@ impl Dataset {
         self.features
     }
 
-    /// Whether the classes have names of their own.
+    /// Returns whether the classes have names of their own.
     pub(super) fn has_class_names(&self) -> bool {
         !self.class_names.is_empty()
     }
@@ -137,7 +137,7 @@ impl Dataset {
         self.class_names.get(class).map_or_else(|| class.to_string().into(), Into::into)
     }
 
-    /// How the inputs were made, and are made of other files.
+    /// The preprocessing of these inputs, and of those of other files.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
@@ -157,22 +157,22 @@ impl Dataset {
         self.targets.labels()
     }
 
-    /// What an example of each class counts in training; `None` where all count alike.
+    /// Weight of an example of each class in training; `None` where all count alike.
     pub fn class_weights(&self) -> Option<&[f32]> {
         (!self.class_weights.is_empty()).then_some(&self.class_weights)
     }
 
-    /// What the numbers are that are learned; none where targets are classes.
+    /// The numbers that are learned; none where targets are classes.
     pub fn quantities(&self) -> &[Quantity] {
         &self.quantities
     }
 
-    /// Whether classes are learned or numbers.
+    /// Classification or regression.
     pub fn task(&self) -> Task {
         if self.quantities.is_empty() { Task::Classification } else { Task::Regression }
     }
 
-    /// What the outputs of a network that learns this stand for.
+    /// Meaning of the outputs of a network that learns this.
     pub fn outputs(&self) -> Outputs {
         match self.task() {
             Task::Classification => {
@@ -182,7 +182,7 @@ impl Dataset {
         }
     }
 
-    /// How many outputs a network needs: `n[L]`.
+    /// Number of outputs that a network needs: `n[L]`.
     pub fn output_width(&self) -> usize {
         self.classes.max(self.quantities.len())
     }
@@ -200,8 +200,8 @@ impl Dataset {
         values.iter().zip(self.quantities.iter().cycle()).map(|(&value, quantity)| quantity.activation(value))
     }
 
-    /// What is desired of the examples of these numbers, as a device holds it: the class of each, or the
-    /// bits of its desired outputs.
+    /// Collects the desired outputs of `examples`, as a device holds them: the class of each, or the
+    /// bits of its numbers.
     pub(crate) fn pick_desired(&self, examples: &[u32], words: &mut Vec<u32>) {
         words.clear();
         for &example in examples {
@@ -215,7 +215,7 @@ impl Dataset {
         }
     }
 
-    /// Decides on the units of numbers that are learned, by the examples of these numbers alone.
+    /// Fits the units of numbers that are learned to the examples `training` alone.
     ///
     /// # Errors
     /// Numbers that do not vary or cannot be scaled.
@@ -231,7 +231,7 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Decides how the inputs become activations, by the examples of these numbers alone, and makes them.
+    /// Fits the preprocessing to the examples `training` alone, and applies it.
     ///
     /// # Errors
     /// Inputs too large to be scaled.
@@ -244,20 +244,20 @@ impl Dataset {
     pub(super) fn preprocessed(self, preprocessing: Preprocessing) -> Result<Self> {
         let scales = matches!(preprocessing, Preprocessing::Columns(_));
         let inputs = preprocessing.apply(self.inputs, self.features)?;
-        // What is not scaled has been looked through.
+        // Inputs that are not scaled have been checked.
         if scales {
             inputs.check_finite(self.features)?;
         }
         Ok(Dataset { inputs, preprocessing, ..self })
     }
 
-    /// Keeps the examples of these numbers, ascending.
+    /// Keeps `examples`, ascending, and drops the others.
     pub(super) fn keep(&mut self, examples: &[u32]) {
         self.inputs.keep(examples, self.features);
         self.targets = self.targets.of(examples);
     }
 
-    /// The examples of these numbers alone, in memory.
+    /// A copy of `examples`, in memory.
     ///
     /// # Errors
     /// A file that is no longer what it was.

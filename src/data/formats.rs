@@ -33,7 +33,7 @@ pub(super) struct Format {
     reads: Reads,
 }
 
-/// What a format holds, with the functions that read it.
+/// Contents of a format, with the functions that read it.
 enum Reads {
     Array(Array),
     /// Rows of columns; the flags of tables are for these formats.

@@ -15,7 +15,7 @@ pub enum Inputs {
     Bytes {
         /// One byte per feature.
         values: Vec<u8>,
-        /// What a byte is multiplied with.
+        /// Activation of a byte of 1.
         scale: f32,
     },
     /// Floats, as they are.
@@ -45,7 +45,7 @@ impl Inputs {
         }
     }
 
-    /// What a byte is multiplied with to become an activation; `None` where inputs are floats.
+    /// Activation of a byte of 1; `None` where inputs are floats.
     pub fn byte_scale(&self) -> Option<f32> {
         match self {
             Inputs::Bytes { scale, .. } => Some(*scale),
@@ -54,7 +54,7 @@ impl Inputs {
         }
     }
 
-    /// Picks the inputs of the examples of these numbers, of `features` inputs each, in this order.
+    /// Picks the inputs of `examples`, of `features` inputs each, in this order.
     ///
     /// # Errors
     /// A file that is no longer what it was.
@@ -125,7 +125,7 @@ impl Inputs {
         }
     }
 
-    /// Keeps the examples of these numbers, ascending, of `features` inputs each.
+    /// Keeps `examples`, ascending, of `features` inputs each.
     pub(super) fn keep(&mut self, examples: &[u32], features: usize) {
         fn keep<T: Copy>(values: &mut Vec<T>, examples: &[u32], features: usize) {
             for (to, &from) in examples.iter().enumerate() {
@@ -175,7 +175,7 @@ impl Inputs {
         }
     }
 
-    /// Adds the inputs of other examples of as many features.
+    /// Appends the inputs of other examples, of `features` inputs each, too.
     ///
     /// # Errors
     /// Bytes with another scale or floats where `self` has bytes.

@@ -34,7 +34,7 @@ impl Labels {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -42,7 +42,7 @@ impl Labels {
     /// Makes a data set of these labels, from the file `own`, and the inputs of the file `path`.
     ///
     /// # Errors
-    /// As many labels as examples not given, and as [`Dataset::with_targets`]; each names the files.
+    /// Another number of labels than of examples, and as [`Dataset::with_targets`]; each names the files.
     pub(super) fn paired(self, own: &Path, (features, inputs, examples): Images, path: &Path) -> Result<Dataset> {
         let (own, path) = (own.display(), path.display());
         ensure!(
@@ -101,7 +101,7 @@ impl Classes {
         Ok(())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }

@@ -1,5 +1,5 @@
-//! Arrays that stay in their files, mapped into memory: what is picked is decoded, and the rest takes no
-//! memory that the machine could not use for something else.
+//! Arrays that stay in their files, mapped into memory: only the examples that are picked are decoded, and the
+//! system can take back the memory of the others at any time.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -13,10 +13,10 @@ use super::numbers::Element;
 use super::picked::{Picked, scaled};
 use crate::system::host_memory;
 
-/// Arrays of as many bytes stay in their files.
+/// Smallest file, in bytes, that is mapped.
 const MAPPED_FROM: u64 = 8 << 20;
 
-/// Where a file holds an array, in C order: the last dimension fastest.
+/// Layout of a file with an array in C order: the last dimension fastest.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Layout {
     /// Bytes before the first entry.
@@ -25,7 +25,7 @@ pub struct Layout {
     pub shape: Vec<usize>,
     /// Element type.
     pub element: Element,
-    /// What a byte is multiplied with; for entries that stay bytes.
+    /// Activation of a byte of 1, for entries that stay bytes.
     pub byte_scale: Option<f32>,
 }
 
@@ -38,7 +38,7 @@ struct MappedArray {
     start: usize,
     element: Element,
     features: usize,
-    /// Whether it is so large that most of it cannot stay in memory.
+    /// Most of it does not fit into memory.
     is_scarce: bool,
 }
 
@@ -57,9 +57,9 @@ struct Part {
     /// The number of the first example among those of all parts.
     first: usize,
     examples: usize,
-    /// Which examples of the origin these are, ascending; `None` for all.
+    /// Numbers of these examples in the origin, ascending; `None` for all.
     kept: Option<Vec<u32>>,
-    /// How numbers become activations, if they are not.
+    /// Offset and scale of each input; `None` for inputs that are activations.
     scaling: Option<Vec<(f64, f64)>>,
 }
 
@@ -143,8 +143,8 @@ impl MappedArray {
         Ok(())
     }
 
-    /// Asks for examples to be read, without waiting: all at once, and no more of the file than they take.
-    /// Reading them one after the other would wait for each, and take in much of what lies around it.
+    /// Prefetches examples without waiting, and no other part of the file. Page faults would wait for each example in
+    /// turn, and read far ahead of it.
     fn ask_for(&self, numbers: &[usize]) {
         #[cfg(unix)]
         for run in numbers.chunk_by(|one, next| one + 1 == *next) {
@@ -290,7 +290,7 @@ impl Mapped {
         Ok(())
     }
 
-    /// Keeps the examples of these numbers, ascending.
+    /// Keeps `examples`, ascending.
     pub(super) fn keep(&mut self, examples: &[u32]) {
         let mut first = 0;
         for part in &mut self.parts {
@@ -303,7 +303,7 @@ impl Mapped {
         }
     }
 
-    /// Adds examples with as many inputs of the same type.
+    /// Appends examples with the same number and type of inputs.
     pub(super) fn append(&mut self, other: Mapped) {
         let before = self.examples();
         self.parts.extend(other.parts.into_iter().map(|part| Part { first: before + part.first, ..part }));

@@ -5,7 +5,7 @@
 pub struct Element {
     /// Type of the numbers.
     pub number: Number,
-    /// Whether the first byte is the highest.
+    /// Order of bytes: the highest first, or the lowest.
     pub big_endian: bool,
 }
 
@@ -31,7 +31,7 @@ macro_rules! numbers {
         }
 
         impl Element {
-            /// Decodes as many numbers as `to` holds; `convert` takes each as an `f64`, which all but the largest
+            /// Decodes numbers until `to` is full; `convert` takes each as an `f64`, which all but the largest
             /// 64-bit integers fit exactly.
             pub fn decode<T>(self, bytes: &[u8], to: &mut [T], convert: impl Fn(f64) -> T) {
                 match (self.number, self.big_endian) {

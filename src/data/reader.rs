@@ -23,14 +23,14 @@ use super::targets::{Outputs, Targets};
 use super::unpacking::unpacked;
 use crate::system::error::WrongUsage;
 
-/// What a network takes and gives, as its training data had it.
+/// Interface of a network: inputs and outputs as in its training data.
 #[derive(Clone, Copy, Debug)]
 pub struct Interface<'a> {
     /// `n[1]`.
     pub features: usize,
-    /// How raw inputs become activations.
+    /// Preprocessing of raw inputs.
     pub preprocessing: &'a Preprocessing,
-    /// What its outputs stand for.
+    /// Meaning of its outputs.
     pub outputs: &'a Outputs,
 }
 
@@ -41,7 +41,7 @@ pub struct ExampleFile {
     pub path: PathBuf,
     /// The labels of an array.
     pub labels: Option<PathBuf>,
-    /// How a table is to be read.
+    /// Options of a table.
     pub table: TableOptions,
 }
 
@@ -72,11 +72,11 @@ enum Examples<'a> {
 struct TableReader<'a> {
     rows: Rows<'a>,
     matched: Matched,
-    /// Where targets are asked for: their columns, and what is in them.
+    /// Columns of the targets and their type; `None` where no targets are asked for.
     wanted: Option<(Vec<usize>, Wanted<'a>)>,
 }
 
-/// Targets that are asked for.
+/// Type of the targets that are asked for.
 enum Wanted<'a> {
     /// Classes: the number of each.
     Classes(HashMap<&'a str, u32>),
@@ -153,19 +153,19 @@ impl<'a> ExampleReader<'a> {
         };
         let examples = inputs.len() / features.max(1);
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
-        // Those with targets have been looked through; they are to be again if they were scaled.
+        // Inputs with targets have been checked; scaling calls for another check.
         if !with_targets || matches!(interface.preprocessing, Preprocessing::Columns(_)) {
             inputs.check_finite(features).with_context(|| shown.to_string())?;
         }
         Ok(Examples::Array { inputs, targets, next: 0, examples })
     }
 
-    /// What people call the file.
+    /// Name of the file in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether its inputs are bytes.
+    /// Returns whether its inputs are bytes.
     pub fn gives_bytes(&self) -> bool {
         matches!(&self.examples, Examples::Array { inputs, .. } if inputs.byte_scale().is_some())
     }
@@ -240,7 +240,7 @@ impl<'a> ExampleReader<'a> {
     }
 }
 
-/// The columns of the targets in a table, and what is in them.
+/// The columns of the targets in a table, and their type.
 fn wanted<'a>(interface: Interface<'a>, columns: &Columns, matched: &Matched) -> Result<(Vec<usize>, Wanted<'a>)> {
     let (what, count, wanted) = match interface.outputs {
         Outputs::Classes(names) => {

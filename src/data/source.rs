@@ -1,4 +1,4 @@
-//! Where data comes from: what is typed on the command line becomes a data set and its split.
+//! Sources of data: the flags of the command line become a data set and its split.
 
 use std::path::{Path, PathBuf};
 
@@ -19,11 +19,11 @@ use crate::system::random::Stream;
 /// A data set with its parts.
 #[derive(Clone, Debug)]
 pub struct Data {
-    /// What the data is, for people.
+    /// Name of the data in messages.
     pub name: String,
     /// All examples of all parts.
     pub dataset: Dataset,
-    /// Which of them belong to which part.
+    /// The examples of each part.
     pub split: Split,
 }
 
@@ -41,7 +41,7 @@ pub enum Part {
     },
 }
 
-/// What to open.
+/// A source of data, as the flags describe it.
 #[derive(Clone, Default, Debug)]
 pub struct Source {
     /// A table, an IDX file of images or a folder with the four files of MNIST; `None` or `digits` for
@@ -49,18 +49,17 @@ pub struct Source {
     pub data: Option<PathBuf>,
     /// The labels of an array.
     pub labels: Option<PathBuf>,
-    /// Whether classes are learned or numbers.
+    /// Classification or regression.
     pub task: Task,
-    /// How numbers that are learned become activations of the output layer; `None` for the mean 0 and
-    /// standard deviation 1 that linear outputs suit.
+    /// Scaling of numbers that are learned; `None` for mean 0 and standard deviation 1, which suit linear outputs.
     pub target_scale: Option<Scale>,
-    /// Whether all classes count alike, however many examples they have.
+    /// All classes count alike, however many examples they have.
     pub balanced: bool,
-    /// How a table is to be read.
+    /// Options of a table.
     pub table: TableOptions,
-    /// How inputs become activations; `None` for what is usual for their type.
+    /// Scaling of inputs; `None` for the default of their type.
     pub scale: Option<Scale>,
-    /// The most examples to use of `data`.
+    /// Most examples of `data` to use.
     pub limit: Option<usize>,
     /// The validation part; none unless asked for.
     pub validation: Option<Part>,
@@ -162,7 +161,7 @@ impl Raw {
         }
     }
 
-    /// Keeps at most so many examples: as large a part of each class.
+    /// Keeps at most `limit` examples, stratified by class.
     fn limit(&mut self, limit: usize, seed: u64) -> Result<()> {
         ensure!(limit > 0, WrongUsage::new("--limit 0: at least 1 example is needed"));
         let strata = self.targets().strata();

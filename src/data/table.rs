@@ -1,7 +1,7 @@
 //! Tables, one row per example.
 //!
-//! A table is read row by row, several times to learn from it (what its columns hold; how they are to
-//! be scaled; the activations), so that no more of it than its activations is ever in memory.
+//! A table is read row by row, several times to learn from it (the types of its columns; their
+//! scaling; the activations), so that no more of it than its activations is ever in memory.
 
 pub(super) mod fields;
 pub(super) mod learn;

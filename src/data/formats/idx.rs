@@ -100,7 +100,7 @@ pub(in crate::data) fn layout(reader: &mut impl Read) -> Result<Layout> {
     Ok(Layout { start: length as usize, shape: dimensions, element, byte_scale: byte_scale(element) })
 }
 
-/// What an entry is multiplied with, for one that stays a byte.
+/// Activation of a byte of 1, for entries that stay bytes.
 fn byte_scale(element: Element) -> Option<f32> {
     (element.number == Number::U8).then_some(1.0 / 255.0)
 }
@@ -153,7 +153,7 @@ fn decode_plain(mut reader: impl Read, stored: Option<u64>) -> Result<Idx> {
     Ok(Idx { dimensions: header.dimensions, element: header.element, bytes })
 }
 
-/// What comes before the entries.
+/// Header: all that comes before the entries.
 struct Header {
     dimensions: Vec<usize>,
     element: Element,
@@ -186,7 +186,7 @@ impl Header {
         Ok(Header { length: 4 + 4 * dimensions.len() as u64, dimensions, element, size })
     }
 
-    /// Makes sure that there are as many bytes of entries as there should be.
+    /// Checks the number of bytes of the entries.
     fn check_entries(&self, found: u64) -> Result<()> {
         let size = self.size as u64;
         let length = self.length;

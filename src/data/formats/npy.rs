@@ -150,7 +150,7 @@ impl Entries {
     }
 }
 
-/// Where the entries of a file belong in C order, the last dimension fastest.
+/// Order of the entries in a file.
 struct Order<'a> {
     fortran: bool,
     shape: &'a [usize],

@@ -31,7 +31,7 @@ const TEST: [&[&str]; 2] = [&["x_test", "X_test"], &["y_test", "Y_test"]];
 /// An NPZ archive that has been opened.
 pub struct Archive<R> {
     zip: ZipArchive<R>,
-    /// Whether it is divided into a training and a test part.
+    /// Divided into a training and a test part.
     divided: bool,
 }
 
@@ -88,7 +88,7 @@ impl<R: Read + Seek> Archive<R> {
     /// Opens an archive.
     ///
     /// # Errors
-    /// What is no archive, and one that has both divided and undivided arrays.
+    /// A file that is no archive, and one that has both divided and undivided arrays.
     pub fn new(reader: R) -> Result<Self> {
         let mut archive = Archive { zip: ZipArchive::new(reader)?, divided: false };
         let [mut whole, mut divided] = [None, None];
@@ -105,7 +105,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(archive)
     }
 
-    /// Whether a test part is in it, beside the training part.
+    /// Returns whether a test part is in it, beside the training part.
     ///
     /// # Errors
     /// Arrays of the same meaning.
@@ -113,7 +113,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(self.find(TEST[0])?.is_some() || self.find(TEST[1])?.is_some())
     }
 
-    /// Whether it is divided into a training and a test part.
+    /// Returns whether it is divided into a training and a test part.
     pub fn is_divided(&self) -> bool {
         self.divided
     }

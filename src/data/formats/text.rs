@@ -103,7 +103,7 @@ fn detect_delimiter(head: &[u8]) -> u8 {
     *b"|\t;,".iter().max_by_key(|&&delimiter| count(delimiter)).unwrap_or(&b',')
 }
 
-/// What has been read of a file.
+/// Position in a file.
 #[derive(Default)]
 struct ReadSoFar {
     /// Since the row before.

@@ -1,6 +1,6 @@
 //! Fields of tables, and their texts in messages.
 
-/// Whether a field says that its value is missing.
+/// Returns whether the value of a field is missing.
 pub(in crate::data) fn is_missing(field: &str) -> bool {
     matches!(field, "" | "?") || ["na", "n/a", "nan", "null"].iter().any(|word| field.eq_ignore_ascii_case(word))
 }
@@ -17,7 +17,7 @@ pub(in crate::data) fn whole_number(field: &str) -> Option<String> {
     Some(format!("{:.0}", whole + 0.0))
 }
 
-/// At most this much of a text in a message.
+/// A text as it is shown in a message, shortened.
 pub(in crate::data) fn shown(text: &str) -> String {
     const MOST: usize = 40;
     match text.char_indices().nth(MOST) {

@@ -15,7 +15,7 @@ use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statist
 use crate::data::targets::{Outputs, Quantity, Targets, Task};
 use crate::system::error::WrongUsage;
 
-/// What is said of a table beside its name.
+/// Options of a table.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct TableOptions {
     /// The columns of the targets: their names, or their numbers from 1 where there is no header. One name
@@ -23,7 +23,7 @@ pub struct TableOptions {
     pub targets: Vec<String>,
     /// The first row is an example.
     pub no_header: bool,
-    /// What separates fields; `None` to find it out.
+    /// Separator of fields; `None` to find it out.
     pub delimiter: Option<u8>,
     /// Columns whose numbers are names of categories; as with targets.
     pub categorical: Vec<String>,
@@ -48,7 +48,7 @@ impl TableOptions {
         .find_map(|(given, flag)| given.then_some(flag))
     }
 
-    /// How the table is written, where a header may hold one of these names too.
+    /// Dialect of the table, whose header may hold one of these names, too.
     pub fn dialect(&self, names: impl IntoIterator<Item = String>) -> Dialect {
         let given = self.targets.iter().chain(&self.categorical).chain(&self.ignored);
         // One may be several, with commas between.
@@ -62,7 +62,7 @@ impl TableOptions {
     }
 }
 
-/// What a column has been found to hold.
+/// Type of a column, as found so far.
 #[derive(Clone, Debug)]
 enum Kind {
     /// Only missing values so far.
@@ -152,13 +152,13 @@ impl Table {
         &self.outputs
     }
 
-    /// Keeps the rows of these numbers, ascending, and forgets the others.
+    /// Keeps `rows`, ascending, and drops the others.
     pub fn keep(&mut self, rows: &[u32]) {
         self.targets = self.targets.of(rows);
         self.rows = rows.iter().map(|&row| self.rows[row as usize]).collect();
     }
 
-    /// Decides how the columns become activations, by the training rows alone (ascending, from 0).
+    /// Fits the preprocessing of the columns to the training rows alone (ascending, from 0).
     ///
     /// # Errors
     /// A column whose values are all missing in these rows or cannot be scaled, and errors of reading.
@@ -257,7 +257,7 @@ fn title_of(header: Option<&[String]>, at: usize) -> String {
     title(header.map(|header| header[at].as_str()), at)
 }
 
-/// Learns from a field what its column holds.
+/// Finds the type of a column by one more field.
 fn look(row: &Row<'_>, at: usize, categorical: bool, options: &TableOptions, kind: &mut Kind) -> Result<()> {
     let field = row.field(at)?;
     if is_missing(field) {

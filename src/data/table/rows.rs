@@ -13,7 +13,7 @@ use crate::data::preprocessing::title;
 pub struct Dialect {
     /// Separator of fields; `None` to find it out.
     pub delimiter: Option<u8>,
-    /// Whether the first row is known to be an example, not the names of the columns.
+    /// The first row is an example, not the names of the columns.
     pub no_header: bool,
     /// Names that only a header can hold: where one is in the first row, that is the header.
     pub known_names: Vec<String>,

@@ -68,21 +68,21 @@ impl Header {
     }
 }
 
-/// Makes sure that there are as many bytes as a header claims, before anything is made of them.
+/// Checks that a file has the bytes that its header claims, before memory is taken for them.
 pub(super) fn check_stored(expected: u64, stored: u64, shape: &[usize]) -> Result<()> {
     ensure!(stored >= expected, "truncated: its header claims {expected} bytes, but it has {stored}");
     ensure!(stored == expected, "it goes on after the {shape:?} entries that its header claims");
     Ok(())
 }
 
-/// Makes sure that this is the end: an archive checks its sum there.
+/// Checks that this is the end, where an archive checks its CRC.
 pub(super) fn check_end(mut reader: impl Read) -> Result<()> {
     let more = reader.read(&mut [0]).map_err(|error| anyhow!("damaged: {error}"))?;
     ensure!(more == 0, "it goes on after its entries");
     Ok(())
 }
 
-/// Makes sure that an array has the shape of labels.
+/// Checks that an array has the shape of labels.
 pub(super) fn check_column(shape: &[usize]) -> Result<()> {
     let column = shape.len() == 2 && shape[1] == 1;
     ensure!(shape.len() == 1 || column, "{} where labels have 1 dimension (are these inputs?)", described(shape));

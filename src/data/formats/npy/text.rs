@@ -8,17 +8,17 @@ use super::header::{Start, check_column, check_end, check_stored};
 use crate::data::labels::{Classes, Labels};
 use crate::data::shape::size_of_entries;
 
-/// How the text of an entry is written, padded with zeros.
+/// Encoding of the text of an entry, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Text {
-    /// So many bytes, UTF-8.
+    /// UTF-8 of this many bytes.
     Bytes(usize),
-    /// So many characters of 4 bytes.
+    /// UTF-32 of this many characters.
     Utf32 { characters: usize, big_endian: bool },
 }
 
 impl Text {
-    /// What a `descr` such as `<U7` means; `None` for other types than text.
+    /// The encoding that a `descr` such as `<U7` names; `None` for other types than text.
     pub fn of(descr: &str) -> Result<Option<Self>> {
         let shown = descr.escape_debug();
         let Some((order, kind)) = descr.split_at_checked(1) else { return Ok(None) };

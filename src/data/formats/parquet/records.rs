@@ -87,7 +87,7 @@ fn names(metadata: &ParquetMetaData) -> Result<Vec<String>> {
     columns.iter().map(name).collect()
 }
 
-/// Makes sure that every column can be decompressed, and does not claim to unpack to far more than the file.
+/// Checks that every column can be decompressed, and does not claim to unpack to far more than it is.
 fn check_chunks(metadata: &ParquetMetaData, stored: u64) -> Result<()> {
     use Compression::{GZIP, LZ4_RAW, SNAPPY, UNCOMPRESSED, ZSTD};
     let (mut unpacked, mut fields) = (0u64, 0u64);
