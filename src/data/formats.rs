@@ -13,7 +13,7 @@ pub mod text;
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use super::beginning::Beginning;
 use super::dataset::Dataset;
@@ -137,13 +137,13 @@ pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
 /// A file that cannot be read.
 pub(super) fn array(path: &Path) -> Result<&'static Array> {
     let beginning = Beginning::of_path(path)?;
-    let arrays = FORMATS.iter().filter_map(|format| match &format.reads {
+    let mut arrays = FORMATS.iter().filter_map(|format| match &format.reads {
         Reads::Array(array) => Some((format, array)),
         Reads::Table(_) => None,
     });
     // The reader of the last one, IDX, says what is wrong with other files.
-    let found = arrays.clone().find(|(format, _)| (format.recognises)(&beginning)).or(arrays.last());
-    found.map(|(_, array)| array).ok_or_else(|| anyhow::anyhow!("no format of arrays is known"))
+    let found = arrays.clone().find(|(format, _)| (format.recognises)(&beginning)).or(arrays.next_back());
+    found.map(|(_, array)| array).ok_or_else(|| anyhow!("no format of arrays is known"))
 }
 
 /// Opens the rows of a table, in whatever format.

@@ -236,7 +236,7 @@ impl Idx {
         );
         let examples = self.examples();
         let size = self.element.number.size();
-        let features = if examples == 0 { 1 } else { self.bytes.len() / size / examples };
+        let features = (self.bytes.len() / size).checked_div(examples).unwrap_or(1);
         let inputs = match byte_scale(self.element) {
             Some(scale) => Inputs::Bytes { values: self.bytes, scale },
             None => Inputs::Floats(self.values(&self.bytes, |x| x as f32)),
