@@ -1,6 +1,5 @@
-//! Parquet, a table whose columns have types, read by the `parquet` crate. Fields are turned into text, so that from
-//! here on it is a table like any other: text is categories, a null is a missing value. `docs/tables.md` lists the
-//! limits of that crate.
+//! Parquet, a table whose columns have types, read by the `parquet` crate (limits: `docs/tables.md`). Its fields become
+//! text, as in any other table: text is categories, a null is a missing value.
 
 use std::fs::File;
 
@@ -35,10 +34,7 @@ pub(super) fn rows(file: File, dialect: &Dialect) -> Result<Rows<'static>> {
     Rows::with_names(records, names)
 }
 
-/// Refuses Parquet.
-///
-/// # Errors
-/// Always: the program was built without its reader.
+/// Refuses Parquet: the program was built without its reader.
 #[cfg(not(feature = "parquet"))]
 pub(super) fn rows(_: File, _: &Dialect) -> Result<Rows<'static>> {
     bail!(NOT_HERE)
