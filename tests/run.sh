@@ -104,7 +104,7 @@ cargo run --quiet -- devices
 phase "testing" cargo test --quiet "$@"
 
 if [ $# -eq 0 ]; then
-    phase "testing tables in Parquet" cargo test --quiet --features parquet --test data --test memory -- parquet pages
+    phase "testing tables in Parquet" cargo test --quiet --features parquet --test data -- parquet
     for example in examples/*.rs; do
         [ -e "$example" ] || continue
         name=$(basename "$example" .rs)

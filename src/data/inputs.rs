@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::mapped::Mapped;
+use super::picked::{Picked, scaled};
 
 /// Entries that are looked at together where all of them are gone through.
 const BLOCK: usize = 1 << 20;
@@ -14,7 +15,7 @@ pub enum Inputs {
     Bytes {
         /// One byte per feature.
         values: Vec<u8>,
-        /// What a byte is multiplied with.
+        /// Activation of a byte of 1.
         scale: f32,
     },
     /// Floats, as they are.
@@ -23,50 +24,8 @@ pub enum Inputs {
     Mapped(Mapped),
 }
 
-/// The inputs of some examples, one after the other, as a device holds them.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Picked {
-    /// Bytes, which the device scales.
-    Bytes(Vec<u8>),
-    /// Activations.
-    Floats(Vec<f32>),
-}
-
-impl Picked {
-    /// The same as the bytes of a matrix.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Picked::Bytes(values) => values,
-            Picked::Floats(values) => bytemuck::cast_slice(values),
-        }
-    }
-
-    /// An empty vector of bytes, in the memory there is.
-    pub(super) fn cleared_bytes(&mut self) -> &mut Vec<u8> {
-        if !matches!(self, Picked::Bytes(_)) {
-            *self = Picked::Bytes(Vec::new());
-        }
-        let Picked::Bytes(values) = self else { unreachable!("it was just made") };
-        values.clear();
-        values
-    }
-
-    /// An empty vector of floats, in the memory there is.
-    pub(super) fn cleared_floats(&mut self) -> &mut Vec<f32> {
-        if !matches!(self, Picked::Floats(_)) {
-            *self = Picked::Floats(Vec::new());
-        }
-        let Picked::Floats(values) = self else { unreachable!("it was just made") };
-        values.clear();
-        values
-    }
-}
-
-impl Default for Picked {
-    fn default() -> Self {
-        Picked::Bytes(Vec::new())
-    }
-}
+/// Inputs of each example, all inputs, and the number of examples.
+pub type Images = (usize, Inputs, usize);
 
 impl Inputs {
     /// Number of inputs of all examples together.
@@ -86,7 +45,7 @@ impl Inputs {
         }
     }
 
-    /// What a byte is multiplied with to become an activation; `None` where inputs are floats.
+    /// Activation of a byte of 1; `None` where inputs are floats.
     pub fn byte_scale(&self) -> Option<f32> {
         match self {
             Inputs::Bytes { scale, .. } => Some(*scale),
@@ -95,7 +54,7 @@ impl Inputs {
         }
     }
 
-    /// Picks the inputs of the examples of these numbers, of `features` inputs each, in this order.
+    /// Picks the inputs of `examples`, of `features` inputs each, in this order.
     ///
     /// # Errors
     /// A file that is no longer what it was.
@@ -166,7 +125,7 @@ impl Inputs {
         }
     }
 
-    /// Keeps the examples of these numbers, ascending, of `features` inputs each.
+    /// Keeps `examples`, ascending, of `features` inputs each.
     pub(super) fn keep(&mut self, examples: &[u32], features: usize) {
         fn keep<T: Copy>(values: &mut Vec<T>, examples: &[u32], features: usize) {
             for (to, &from) in examples.iter().enumerate() {
@@ -207,7 +166,16 @@ impl Inputs {
         }
     }
 
-    /// Adds the inputs of other examples of as many features.
+    /// The same inputs as parts, to which others can be added that are in files.
+    fn into_mapped(self, features: usize) -> Mapped {
+        match self {
+            Inputs::Bytes { values, scale } => Mapped::of_bytes(values, scale, features),
+            Inputs::Floats(values) => Mapped::of_floats(values, features),
+            Inputs::Mapped(mapped) => mapped,
+        }
+    }
+
+    /// Appends the inputs of other examples, of `features` inputs each, too.
     ///
     /// # Errors
     /// Bytes with another scale or floats where `self` has bytes.
@@ -220,16 +188,11 @@ impl Inputs {
             (Inputs::Bytes { values, .. }, Inputs::Bytes { values: more, .. }) => values.extend(more),
             (Inputs::Floats(values), Inputs::Floats(more)) => values.extend(more),
             (_, other) => {
-                let mut mapped = Mapped::from_inputs(std::mem::replace(self, Inputs::Floats(Vec::new())), features);
-                mapped.append(Mapped::from_inputs(other, features));
+                let mut mapped = std::mem::replace(self, Inputs::Floats(Vec::new())).into_mapped(features);
+                mapped.append(other.into_mapped(features));
                 *self = Inputs::Mapped(mapped);
             }
         }
         Ok(())
     }
-}
-
-/// The activation of a number, of an offset and a scale.
-pub(super) fn scaled((offset, scale): (f64, f64), x: f64) -> f32 {
-    ((x - offset) * scale) as f32
 }

@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::Path;
 
-use anyhow::{Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, ensure};
 
-use super::table::{is_missing, listed, number, whole_number};
-use super::{Dataset, Inputs, MAX_CLASSES, Outputs, Targets};
+use super::dataset::{Dataset, MAX_CLASSES};
+use super::inputs::Images;
+use super::table::fields::{is_missing, number, whole_number};
+use super::targets::{Outputs, Targets};
 
 /// The target of each example, from a file of labels.
 #[derive(Clone, PartialEq, Debug)]
@@ -31,24 +34,30 @@ impl Labels {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A data set of `features` inputs for each of these labels.
+    /// Makes a data set of these labels, from the file `own`, and the inputs of the file `path`.
     ///
     /// # Errors
-    /// As [`Dataset::with_targets`].
-    pub(super) fn of(self, inputs: Inputs, features: usize) -> Result<Dataset> {
-        match self {
+    /// Another number of labels than of examples, and as [`Dataset::with_targets`]; each names the files.
+    pub(super) fn paired(self, own: &Path, (features, inputs, examples): Images, path: &Path) -> Result<Dataset> {
+        let (own, path) = (own.display(), path.display());
+        ensure!(
+            examples == self.len(),
+            "{path} has {examples} images, but {own} has {} labels: they must belong together",
+            self.len()
+        );
+        let dataset = match self {
             Labels::Known(targets) => Dataset::with_targets(inputs, features, targets),
-            Labels::Names { labels, names } => {
-                let dataset = Dataset::new(inputs, features, labels)?;
+            Labels::Names { labels, names } => Dataset::new(inputs, features, labels).and_then(|dataset| {
                 let preprocessing = dataset.preprocessing().clone();
                 dataset.described(preprocessing, Outputs::Classes(names))
-            }
-        }
+            }),
+        };
+        dataset.with_context(|| format!("{path} with {own}"))
     }
 }
 
@@ -92,7 +101,7 @@ impl Classes {
         Ok(())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -110,29 +119,5 @@ impl Classes {
         (0..).zip(&order).for_each(|(new, &old)| class[old] = new);
         labels.iter_mut().for_each(|label| *label = class[*label as usize]);
         (labels, order.into_iter().map(|old| names[old].clone()).collect())
-    }
-}
-
-impl Dataset {
-    /// The same examples, with the classes of other data, found by their names.
-    ///
-    /// # Errors
-    /// An example whose class is none of `names`.
-    pub(super) fn with_classes(self, names: &[String]) -> Result<Self> {
-        let classes: HashMap<&str, u32> = (0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect();
-        let known: Vec<Option<u32>> =
-            (0..self.classes).map(|class| classes.get(&*self.class_name(class)).copied()).collect();
-        let class = |(i, &label): (usize, &u32)| match known[label as usize] {
-            Some(class) => Ok(class),
-            None => bail!(
-                "the label of example {} is {}, none of the classes of training: {}",
-                i + 1,
-                self.class_name(label as usize),
-                listed(names.iter().map(String::as_str))
-            ),
-        };
-        let labels = self.labels().iter().enumerate().map(class).collect::<Result<Vec<u32>>>()?;
-        let targets = Targets::Classes(labels);
-        Ok(Dataset { targets, classes: names.len(), class_names: names.to_vec(), ..self })
     }
 }

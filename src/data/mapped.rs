@@ -1,47 +1,31 @@
-//! Arrays that stay in their files, mapped into memory: what is picked is decoded, and the rest takes no
-//! memory that the machine could not use for something else.
+//! Arrays that stay in their files, mapped into memory: only the examples that are picked are decoded, and the
+//! system can take back the memory of the others at any time.
 
 use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use memmap2::Mmap;
 
-use super::inputs::{Inputs, Picked, scaled};
+use super::numbers::Element;
+use super::picked::{Picked, scaled};
+use crate::system::host_memory;
 
-/// The type of the entries of an array in a file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry {
-    /// What an entry is.
-    pub number: Number,
-    /// Bytes of an entry: 1, 2, 4 or 8.
-    pub size: usize,
-    /// Whether the first byte is the highest.
-    pub big_endian: bool,
-}
+/// Smallest file, in bytes, that is mapped.
+const MAPPED_FROM: u64 = 8 << 20;
 
-/// A kind of numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Number {
-    /// Whole numbers from 0.
-    Unsigned,
-    /// Whole numbers, in two's complement.
-    Signed,
-    /// Floats of IEEE 754, of 4 or 8 bytes.
-    Float,
-}
-
-/// Where a file holds an array, in C order: the last dimension fastest.
+/// Layout of a file with an array in C order: the last dimension fastest.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Layout {
     /// Bytes before the first entry.
     pub start: usize,
     /// The extent of each dimension, the examples first.
     pub shape: Vec<usize>,
-    /// The type of the entries.
-    pub entry: Entry,
-    /// What a byte is multiplied with; for entries that stay bytes.
+    /// Element type.
+    pub element: Element,
+    /// Activation of a byte of 1, for entries that stay bytes.
     pub byte_scale: Option<f32>,
 }
 
@@ -52,9 +36,9 @@ struct MappedArray {
     file: File,
     map: Mmap,
     start: usize,
-    entry: Entry,
+    element: Element,
     features: usize,
-    /// Whether it is so large that most of it cannot stay in memory.
+    /// Most of it does not fit into memory.
     is_scarce: bool,
 }
 
@@ -73,9 +57,9 @@ struct Part {
     /// The number of the first example among those of all parts.
     first: usize,
     examples: usize,
-    /// Which examples of the origin these are, ascending; `None` for all.
+    /// Numbers of these examples in the origin, ascending; `None` for all.
     kept: Option<Vec<u32>>,
-    /// How numbers become activations, if they are not.
+    /// Offset and scale of each input; `None` for inputs that are activations.
     scaling: Option<Vec<(f64, f64)>>,
 }
 
@@ -97,14 +81,38 @@ impl PartialEq for Values {
     }
 }
 
-/// Maps the array that `layout` finds in a file of `stored` bytes, where about `memory` are free; `None` where that is not all there is
-/// to the file, or no examples with inputs.
+/// Maps the array of a file that is large, and returns the features, the inputs and the number of examples; `None` for other files, and for those that `layout` does not find an array
+/// in: reading them tells what is wrong.
+///
+/// # Errors
+/// A file that cannot be opened or mapped; it names the file.
+pub(super) fn open_large(
+    path: &Path,
+    layout: impl FnOnce(&mut BufReader<&File>) -> Result<Option<Layout>>,
+) -> Result<Option<(usize, Mapped, usize)>> {
+    let context = || path.display().to_string();
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(path).with_context(context)?;
+    let stored = file.metadata().with_context(context)?.len();
+    if stored < MAPPED_FROM {
+        return Ok(None);
+    }
+    let Ok(Some(layout)) = layout(&mut BufReader::new(&file)) else { return Ok(None) };
+    let memory = host_memory::free().unwrap_or(u64::MAX);
+    let inputs = open(path, file, stored, &layout, memory)?;
+    Ok(inputs.map(|inputs| (layout.shape[1..].iter().product(), inputs, layout.shape[0])))
+}
+
+/// Maps the array that `layout` finds in a file of `stored` bytes, where about `memory` bytes are free; `None` where the
+/// array is not the rest of the file, or has no examples with inputs.
 ///
 /// # Errors
 /// A file that cannot be mapped; it names the file.
-pub(super) fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> Result<Option<Inputs>> {
-    let Layout { start, shape, entry, byte_scale } = layout;
-    let entries = shape.iter().try_fold(entry.size, |size, &extent| size.checked_mul(extent));
+fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> Result<Option<Mapped>> {
+    let Layout { start, shape, element, byte_scale } = layout;
+    let entries = shape.iter().try_fold(element.number.size(), |size, &extent| size.checked_mul(extent));
     let size = entries.and_then(|size| size.checked_add(*start));
     if shape.len() < 2 || shape.contains(&0) || size.is_none_or(|size| size as u64 != stored) {
         return Ok(None);
@@ -116,10 +124,9 @@ pub(super) fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory
     let features = shape[1..].iter().product();
     let is_scarce = stored > memory / 2;
     let path = path.to_path_buf();
-    let array = MappedArray { path, file, map, start: *start, entry: *entry, features, is_scarce };
-    let values = Values::File(Arc::new(array));
-    let part = Part { values, first: 0, examples: shape[0], kept: None, scaling: None };
-    Ok(Some(Inputs::Mapped(Mapped { features, byte_scale: *byte_scale, parts: vec![part] })))
+    let array = MappedArray { path, file, map, start: *start, element: *element, features, is_scarce };
+    let part = Part::all(Values::File(Arc::new(array)), shape[0]);
+    Ok(Some(Mapped::of_one(part, *byte_scale, features)))
 }
 
 impl MappedArray {
@@ -136,12 +143,12 @@ impl MappedArray {
         Ok(())
     }
 
-    /// Asks for examples to be read, without waiting: all at once, and no more of the file than they take.
-    /// Reading them one after the other would wait for each, and take in much of what lies around it.
+    /// Prefetches examples without waiting, and no other part of the file. Page faults would wait for each example in
+    /// turn, and read far ahead of it.
     fn ask_for(&self, numbers: &[usize]) {
         #[cfg(unix)]
         for run in numbers.chunk_by(|one, next| one + 1 == *next) {
-            let size = self.features * self.entry.size;
+            let size = self.features * self.element.number.size();
             let offset = self.start + run[0] * size;
             // It is a hint: without it reading is slower, and just as right.
             let _ = self.map.advise_range(memmap2::Advice::WillNeed, offset, run.len() * size);
@@ -152,43 +159,17 @@ impl MappedArray {
 
     /// The bytes of an example.
     fn example(&self, number: usize) -> &[u8] {
-        let size = self.features * self.entry.size;
+        let size = self.features * self.element.number.size();
         &self.map[self.start + number * size..][..size]
     }
 }
 
-impl Entry {
-    /// The numbers that bytes are, each as the nearest 32-bit float.
-    fn decode(self, bytes: &[u8], to: &mut [f32]) {
-        fn each<const N: usize>(bytes: &[u8], to: &mut [f32], big_endian: bool, number: impl Fn([u8; N]) -> f64) {
-            let entries = to.iter_mut().zip(bytes.as_chunks::<N>().0);
-            if big_endian {
-                entries.for_each(|(to, entry)| {
-                    let mut entry = *entry;
-                    entry.reverse();
-                    *to = number(entry) as f32;
-                });
-            } else {
-                entries.for_each(|(to, &entry)| *to = number(entry) as f32);
-            }
-        }
-        let Entry { number, size, big_endian } = self;
-        match (number, size) {
-            (Number::Unsigned, 1) => each(bytes, to, big_endian, |[byte]| f64::from(byte)),
-            (Number::Unsigned, 2) => each(bytes, to, big_endian, |bytes| f64::from(u16::from_le_bytes(bytes))),
-            (Number::Unsigned, 4) => each(bytes, to, big_endian, |bytes| f64::from(u32::from_le_bytes(bytes))),
-            (Number::Unsigned, _) => each(bytes, to, big_endian, |bytes| u64::from_le_bytes(bytes) as f64),
-            (Number::Signed, 1) => each(bytes, to, big_endian, |bytes| f64::from(i8::from_le_bytes(bytes))),
-            (Number::Signed, 2) => each(bytes, to, big_endian, |bytes| f64::from(i16::from_le_bytes(bytes))),
-            (Number::Signed, 4) => each(bytes, to, big_endian, |bytes| f64::from(i32::from_le_bytes(bytes))),
-            (Number::Signed, _) => each(bytes, to, big_endian, |bytes| i64::from_le_bytes(bytes) as f64),
-            (Number::Float, 4) => each(bytes, to, big_endian, |bytes| f64::from(f32::from_le_bytes(bytes))),
-            (Number::Float, _) => each(bytes, to, big_endian, f64::from_le_bytes),
-        }
-    }
-}
-
 impl Part {
+    /// All examples of an origin.
+    fn all(values: Values, examples: usize) -> Self {
+        Part { values, first: 0, examples, kept: None, scaling: None }
+    }
+
     /// Appends the inputs of an example, by its number in this part, which stay bytes.
     fn extend_bytes(&self, number: usize, features: usize, to: &mut Vec<u8>) {
         let number = self.origin(number);
@@ -203,7 +184,7 @@ impl Part {
     fn decode(&self, number: usize, to: &mut [f32]) {
         let (number, features) = (self.origin(number), to.len());
         match &self.values {
-            Values::File(array) => array.entry.decode(array.example(number), to),
+            Values::File(array) => array.element.decode(array.example(number), to, |x| x as f32),
             Values::Bytes(values) => {
                 let bytes = &values[number * features..][..features];
                 to.iter_mut().zip(bytes).for_each(|(to, &byte)| *to = f32::from(byte));
@@ -221,15 +202,19 @@ impl Part {
 }
 
 impl Mapped {
-    /// Inputs in memory, so that others can be added that are not.
-    pub(super) fn from_inputs(inputs: Inputs, features: usize) -> Self {
-        let (byte_scale, examples) = (inputs.byte_scale(), inputs.len() / features);
-        let values = match inputs {
-            Inputs::Mapped(mapped) => return mapped,
-            Inputs::Bytes { values, .. } => Values::Bytes(values),
-            Inputs::Floats(values) => Values::Floats(values),
-        };
-        let part = Part { values, first: 0, examples, kept: None, scaling: None };
+    /// Bytes in memory, of `features` inputs for each example.
+    pub(super) fn of_bytes(values: Vec<u8>, scale: f32, features: usize) -> Self {
+        let examples = values.len() / features;
+        Self::of_one(Part::all(Values::Bytes(values), examples), Some(scale), features)
+    }
+
+    /// Floats in memory, of `features` inputs for each example.
+    pub(super) fn of_floats(values: Vec<f32>, features: usize) -> Self {
+        let examples = values.len() / features;
+        Self::of_one(Part::all(Values::Floats(values), examples), None, features)
+    }
+
+    fn of_one(part: Part, byte_scale: Option<f32>, features: usize) -> Self {
         Mapped { features, byte_scale, parts: vec![part] }
     }
 
@@ -245,7 +230,7 @@ impl Mapped {
     /// Bytes that all examples take where they are.
     pub(super) fn size(&self) -> u64 {
         let of_input = |part: &Part| match &part.values {
-            Values::File(array) => array.entry.size,
+            Values::File(array) => array.element.number.size(),
             Values::Bytes(_) => 1,
             Values::Floats(_) => size_of::<f32>(),
         };
@@ -305,7 +290,7 @@ impl Mapped {
         Ok(())
     }
 
-    /// Keeps the examples of these numbers, ascending.
+    /// Keeps `examples`, ascending.
     pub(super) fn keep(&mut self, examples: &[u32]) {
         let mut first = 0;
         for part in &mut self.parts {
@@ -318,7 +303,7 @@ impl Mapped {
         }
     }
 
-    /// Adds examples with as many inputs of the same type.
+    /// Appends examples with the same number and type of inputs.
     pub(super) fn append(&mut self, other: Mapped) {
         let before = self.examples();
         self.parts.extend(other.parts.into_iter().map(|part| Part { first: before + part.first, ..part }));
@@ -326,133 +311,4 @@ impl Mapped {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-    use crate::data::preprocessing::{Preprocessing, Scale};
-    use crate::data::{idx, npy};
-
-    const EXAMPLES: usize = 5;
-    const FEATURES: usize = 3;
-
-    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
-        let mut file = tempfile::NamedTempFile::new().expect("a file");
-        file.write_all(bytes).expect("write");
-        file
-    }
-
-    /// An NPY file of entries that look random.
-    fn npy_file(descr: &str, size: usize) -> tempfile::NamedTempFile {
-        let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({EXAMPLES}, {FEATURES}), }}");
-        text.push('\n');
-        let float = descr.contains('f');
-        let entry = |i: usize| {
-            let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            match (float, size) {
-                (true, 4) => (mixed as f32).to_le_bytes().to_vec(),
-                (true, _) => (-(mixed as f64) / 7.0).to_le_bytes().to_vec(),
-                _ => mixed.to_le_bytes()[8 - size..].to_vec(),
-            }
-        };
-        let entries: Vec<u8> = (0..EXAMPLES * FEATURES).flat_map(entry).collect();
-        file(&[b"\x93NUMPY\x01\x00", &(text.len() as u16).to_le_bytes()[..], text.as_bytes(), &entries].concat())
-    }
-
-    /// Mapped as if there were little memory.
-    fn mapped(file: &tempfile::NamedTempFile, layout: &Layout) -> Inputs {
-        let opened = File::open(file.path()).expect("open");
-        let stored = opened.metadata().expect("a length").len();
-        open(file.path(), opened, stored, layout, 0).expect("it is mapped").expect("it is as long as it should be")
-    }
-
-    /// The same array mapped and in memory.
-    fn both(file: &tempfile::NamedTempFile) -> [Inputs; 2] {
-        let layout = npy::layout(&mut File::open(file.path()).expect("open")).expect("a header").expect("C order");
-        let (_, in_memory, _) = npy::read(file.path()).expect("an array").into_images().expect("inputs");
-        [mapped(file, &layout), in_memory]
-    }
-
-    fn picked(inputs: &Inputs, examples: &[u32]) -> Picked {
-        let mut picked = Picked::default();
-        inputs.pick(examples, FEATURES, &mut picked).expect("they are there");
-        picked
-    }
-
-    fn assert_same(what: &str, [one, other]: &[Inputs; 2], examples: &[u32]) {
-        assert_eq!((one.len(), one.byte_scale()), (other.len(), other.byte_scale()), "{what}");
-        assert_eq!(picked(one, examples), picked(other, examples), "{what}");
-    }
-
-    #[test]
-    fn every_type_is_decoded_as_in_memory() {
-        for (kind, sizes) in [("u", &[1, 2, 4, 8][..]), ("i", &[1, 2, 4, 8]), ("f", &[4, 8]), ("b", &[1])] {
-            for (size, order) in sizes.iter().flat_map(|&size| [(size, "<"), (size, ">")]) {
-                let descr = format!("{order}{kind}{size}");
-                let file = npy_file(&descr, size);
-                let inputs = both(&file);
-                if inputs[1].check_finite(FEATURES).is_err() {
-                    // Reversed bytes of a float may be none.
-                    assert!(inputs[0].check_finite(FEATURES).is_err(), "{descr}");
-                    continue;
-                }
-                assert_same(&descr, &inputs, &[4, 0, 3, 3, 1]);
-                for scale in [Scale::Unit, Scale::Zscore, Scale::None] {
-                    let [one, other] = inputs.each_ref().map(|inputs| {
-                        Preprocessing::fit(inputs, FEATURES, &[0, 1, 3], scale).map_err(|error| error.to_string())
-                    });
-                    assert_eq!(one, other, "{descr}");
-                    if let Ok(preprocessing) = one {
-                        let applied = inputs.clone().map(|inputs| preprocessing.apply(inputs, FEATURES).expect("fits"));
-                        assert_same(&format!("{descr}, {scale:?}"), &applied, &[2, 4, 0]);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn idx_is_decoded_as_in_memory() {
-        for (code, size) in [(8, 1), (9, 1), (11, 2), (12, 4), (13, 4), (14, 8)] {
-            let entries: Vec<u8> = (0..EXAMPLES * FEATURES * size).map(|i| (i * 29 % 127) as u8).collect();
-            let header = [0, 0, code, 2, 0, 0, 0, EXAMPLES as u8, 0, 0, 0, FEATURES as u8];
-            let file = file(&[&header[..], &entries].concat());
-            let layout = idx::layout(&mut File::open(file.path()).expect("open")).expect("a header");
-            let (_, in_memory, _) = idx::read(file.path()).expect("an array").into_images().expect("images");
-            assert_same(&format!("code {code}"), &[mapped(&file, &layout), in_memory], &[1, 4, 4, 0]);
-        }
-    }
-
-    #[test]
-    fn examples_are_kept_and_added_as_in_memory() {
-        for (descr, size) in [("|u1", 1), ("<i4", 4)] {
-            let file = npy_file(descr, size);
-            let [mut one, mut other] = both(&file);
-            let [more_mapped, more] = both(&file);
-            one.append(more, FEATURES).expect("the same type");
-            other.append(both(&file)[1].clone(), FEATURES).expect("the same type");
-            let [mut both_mapped, _] = both(&file);
-            both_mapped.append(more_mapped, FEATURES).expect("the same type");
-            let all: Vec<u32> = (0..2 * EXAMPLES as u32).rev().collect();
-            assert_same(descr, &[one.clone(), other.clone()], &all);
-            assert_same(descr, &[both_mapped, other.clone()], &all);
-            for kept in [&[1, 3, 6, 7, 9][..], &[0, 2, 4]] {
-                one.keep(kept, FEATURES);
-                other.keep(kept, FEATURES);
-                assert_same(descr, &[one.clone(), other.clone()], &(0..kept.len() as u32).collect::<Vec<_>>());
-            }
-        }
-        let [mut bytes, _] = both(&npy_file("|u1", 1));
-        let [_, floats] = both(&npy_file("<i4", 4));
-        assert!(bytes.append(floats, FEATURES).expect_err("floats").to_string().contains("another type"));
-    }
-
-    #[test]
-    fn a_file_that_becomes_shorter_is_an_error() {
-        let file = npy_file("<f4", 4);
-        let [inputs, _] = both(&file);
-        file.as_file().set_len(100).expect("it is cut short");
-        let error = inputs.pick(&[0], FEATURES, &mut Picked::default()).expect_err("it is too short");
-        assert!(error.to_string().contains("truncated while it was in use"), "{error:#}");
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! How raw inputs become activations of layer 1: fitted on the training part, kept in the model, and
+//! Preprocessing, from raw inputs to activations of layer 1: fitted on the training part, kept in the model, and
 //! applied again to whatever the model is given.
 
 use std::collections::BTreeSet;
@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{Inputs, Picked};
+use super::inputs::Inputs;
+use super::picked::Picked;
 
 /// The most categories a column of text may have.
 pub const MAX_CATEGORIES: usize = 1000;
 
-/// What `--scale` says.
+/// Scaling of inputs or targets: `--scale`, `--target-scale`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scale {
     /// Inputs stay as they are.
@@ -22,13 +23,13 @@ pub enum Scale {
     Zscore,
 }
 
-/// How raw inputs become activations.
+/// Preprocessing of raw inputs into activations.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Preprocessing {
     /// Raw inputs are bytes, such as pixels: a = `input_scale` · byte.
     Bytes {
-        /// What a byte is multiplied with.
+        /// Activation of a byte of 1.
         input_scale: f32,
     },
     /// Raw inputs are numbers, and are the activations.
@@ -45,7 +46,7 @@ pub struct Columns {
     pub width: usize,
     /// The columns of the targets; none where they come from a file of their own.
     pub targets: Vec<TargetColumn>,
-    /// What is learned from, in the order of the inputs.
+    /// The columns that are learned from, in the order of the inputs.
     pub columns: Vec<Column>,
 }
 
@@ -67,11 +68,11 @@ pub struct Column {
     pub name: Option<String>,
     /// Its number in the training file, from 0.
     pub position: usize,
-    /// What its fields are.
+    /// Type of its fields.
     pub values: Values,
 }
 
-/// What the fields of a column are, and how they become activations.
+/// Type of the fields of a column, and their way to activations.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Values {
@@ -81,20 +82,20 @@ pub enum Values {
         offset: f64,
         /// Multiplied with the difference; 0 for a column that was the same in all of the training part.
         scale: f64,
-        /// What stands for a missing number; none where a missing one is an error.
+        /// Value of a missing number; none where a missing one is an error.
         missing: Option<f64>,
     },
     /// Text: one activation for each category, 1 for that of the field and 0 for the others.
     Category {
         /// The categories of the training part, in order.
         categories: Vec<String>,
-        /// Whether a missing field is no category, all 0; an error otherwise.
+        /// A missing field is no category, all 0, where this is true; an error otherwise.
         missing: bool,
     },
 }
 
 impl Column {
-    /// What people call it: its name, or its number from 1.
+    /// Title in messages: its name, or its number from 1.
     pub fn title(&self) -> String {
         title(self.name.as_deref(), self.position)
     }
@@ -108,7 +109,7 @@ impl Column {
     }
 }
 
-/// What people call a column: `` `name` ``, or its number from 1.
+/// Title of a column in messages: `` `name` ``, or its number from 1.
 pub(super) fn title(name: Option<&str>, position: usize) -> String {
     name.map_or_else(|| (position + 1).to_string(), |name| format!("`{name}`"))
 }
@@ -140,7 +141,10 @@ impl Columns {
             .collect()
     }
 
-    /// What a model file must hold to be believed.
+    /// Checks columns that come from a model file.
+    ///
+    /// # Errors
+    /// Columns that no training makes.
     pub(crate) fn check(&self) -> Result<()> {
         let mut names = BTreeSet::new();
         for column in &self.columns {
@@ -166,7 +170,7 @@ impl Columns {
 }
 
 impl Preprocessing {
-    /// How inputs that are as they should be are read again.
+    /// The preprocessing that leaves inputs as they are.
     pub fn of_inputs(inputs: &Inputs) -> Self {
         match inputs.byte_scale() {
             Some(input_scale) => Preprocessing::Bytes { input_scale },
@@ -236,8 +240,7 @@ impl Preprocessing {
         }
     }
 
-    /// How a table of numbers, in the order of the `features` inputs, is read by a network that learned
-    /// from this.
+    /// The same for a table of numbers, whose columns are in the order of the `features` inputs.
     pub fn columns(&self, features: usize) -> Columns {
         let number = |scale| Values::Number { offset: 0.0, scale, missing: None };
         match self {
@@ -250,14 +253,14 @@ impl Preprocessing {
     }
 }
 
-/// Learns from examples, a row for each.
+/// Adds examples, a row for each.
 fn add_rows<T: Copy + Into<f64>>(statistics: &mut [Statistics], values: &[T]) {
     for row in values.chunks_exact(statistics.len()) {
         statistics.iter_mut().zip(row).for_each(|(statistics, &x)| statistics.add(x.into()));
     }
 }
 
-/// What is learned of the numbers of a column, one by one (Welford's algorithm).
+/// Statistics of the numbers of a column, one by one (Welford's algorithm).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Statistics {
     count: f64,
@@ -283,7 +286,7 @@ impl Statistics {
         self.largest = self.largest.max(x);
     }
 
-    /// How numbers of this column are scaled; with the mean for missing ones, if asked for.
+    /// Scaling of the numbers of this column, with the mean for missing ones if asked for.
     pub(super) fn values(&self, scale: Scale, mean_for_missing: bool) -> Result<Values> {
         ensure!(self.count > 0.0, "all of its values in the training part are missing");
         // What does not vary in training says nothing, whatever it is later.

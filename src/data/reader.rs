@@ -2,26 +2,35 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::archive::Part;
+use super::dataset::Dataset;
+use super::examples;
+use super::formats::{self, text};
+use super::inputs::Inputs;
+use super::picked::Picked;
 use super::preprocessing::Columns;
-use super::table::{Matched, Row, Rows, TableOptions, listed, shown, target_number, whole_number};
+use super::preprocessing::Preprocessing;
+use super::split::OwnPart;
+use super::table::fields::{listed, shown, whole_number};
+use super::table::learn::{TableOptions, target_number};
+use super::table::matched::Matched;
+use super::table::rows::{Row, Rows};
+use super::targets::{Outputs, Targets};
 use super::unpacking::unpacked;
-use super::{Dataset, Inputs, Outputs, Picked, Preprocessing, Targets, file};
 use crate::system::error::WrongUsage;
 
-/// What a network takes and gives, as its training data had it.
+/// Interface of a network: inputs and outputs as in its training data.
 #[derive(Clone, Copy, Debug)]
 pub struct Interface<'a> {
     /// `n[1]`.
     pub features: usize,
-    /// How raw inputs become activations.
+    /// Preprocessing of raw inputs.
     pub preprocessing: &'a Preprocessing,
-    /// What its outputs stand for.
+    /// Meaning of its outputs.
     pub outputs: &'a Outputs,
 }
 
@@ -32,7 +41,7 @@ pub struct ExampleFile {
     pub path: PathBuf,
     /// The labels of an array.
     pub labels: Option<PathBuf>,
-    /// How a table is to be read.
+    /// Options of a table.
     pub table: TableOptions,
 }
 
@@ -61,13 +70,13 @@ enum Examples<'a> {
 }
 
 struct TableReader<'a> {
-    rows: Rows<Box<dyn Read + 'a>>,
+    rows: Rows<'a>,
     matched: Matched,
-    /// Where targets are asked for: their columns, and what is in them.
+    /// Columns of the targets and their type; `None` where no targets are asked for.
     wanted: Option<(Vec<usize>, Wanted<'a>)>,
 }
 
-/// Targets that are asked for.
+/// Type of the targets that are asked for.
 enum Wanted<'a> {
     /// Classes: the number of each.
     Classes(HashMap<&'a str, u32>),
@@ -88,7 +97,7 @@ impl<'a> ExampleReader<'a> {
     /// that are asked for; each names the file.
     pub fn open(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Self> {
         let name = if file.path == Path::new("-") { "stdin".to_string() } else { file.path.display().to_string() };
-        let examples = if file.path == Path::new("-") || file::is_table(&file.path, file.labels.is_some())? {
+        let examples = if file.path == Path::new("-") || formats::is_table(&file.path, file.labels.is_some())? {
             Self::table(file, interface, with_targets).with_context(|| name.clone())?
         } else {
             Self::array(file, interface, with_targets)?
@@ -103,10 +112,10 @@ impl<'a> ExampleReader<'a> {
         );
         let columns = interface.preprocessing.columns(interface.features);
         let names = columns.columns.iter().filter_map(|column| column.name.clone());
-        let format = file.table.format(names);
+        let dialect = file.table.dialect(names);
         let rows = match file.path == Path::new("-") {
-            true => Rows::new(unpacked(io::stdin().lock())?, &format)?,
-            false => Rows::of_file(File::open(&file.path)?, &format)?,
+            true => text::rows(unpacked(io::stdin().lock())?, &dialect)?,
+            false => formats::rows(File::open(&file.path)?, &dialect)?,
         };
         let named = &file.table.targets;
         let matched = Matched::new(&columns, rows.header(), rows.width(), named, file.table.no_header)?;
@@ -131,32 +140,32 @@ impl<'a> ExampleReader<'a> {
         };
         let (inputs, features, targets) = if with_targets {
             let task = interface.outputs.task();
-            let examples = file::labelled(&file.path, file.labels.as_deref(), Part::Test, "--labels", task)?;
+            let examples = examples::labelled(&file.path, file.labels.as_deref(), OwnPart::Test, "--labels", task)?;
             check_features(examples.features())?;
             let examples = as_learned(examples, interface.outputs).with_context(|| shown.to_string())?;
             let (inputs, features, targets) = examples.into_parts();
             (inputs, features, Some(targets))
         } else {
             ensure!(file.labels.is_none(), WrongUsage::new("--labels: no labels are needed to predict"));
-            let (inputs, features) = file::unlabelled(&file.path)?;
+            let (inputs, features) = examples::unlabelled(&file.path)?;
             check_features(features)?;
             (inputs, features, None)
         };
         let examples = inputs.len() / features.max(1);
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
-        // Those with targets have been looked through; they are to be again if they were scaled.
+        // Inputs with targets have been checked; scaling calls for another check.
         if !with_targets || matches!(interface.preprocessing, Preprocessing::Columns(_)) {
             inputs.check_finite(features).with_context(|| shown.to_string())?;
         }
         Ok(Examples::Array { inputs, targets, next: 0, examples })
     }
 
-    /// What people call the file.
+    /// Name of the file in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether its inputs are bytes.
+    /// Returns whether its inputs are bytes.
     pub fn gives_bytes(&self) -> bool {
         matches!(&self.examples, Examples::Array { inputs, .. } if inputs.byte_scale().is_some())
     }
@@ -231,7 +240,7 @@ impl<'a> ExampleReader<'a> {
     }
 }
 
-/// The columns of the targets in a table, and what is in them.
+/// The columns of the targets in a table, and their type.
 fn wanted<'a>(interface: Interface<'a>, columns: &Columns, matched: &Matched) -> Result<(Vec<usize>, Wanted<'a>)> {
     let (what, count, wanted) = match interface.outputs {
         Outputs::Classes(names) => {

@@ -1,26 +1,29 @@
-//! Where data comes from: what is typed on the command line becomes a data set and its split.
+//! Sources of data: the flags of the command line become a data set and its split.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::archive::Part as ArchivePart;
-use super::table::{Table, TableOptions};
-use super::{
-    Dataset, ExampleFile, ExampleReader, Inputs, Interface, Outputs, Preprocessing, Scale, Split, Targets, Task,
-    balanced_weights, file, stratified_part,
-};
+use super::dataset::Dataset;
+use super::inputs::Inputs;
+use super::preprocessing::{Preprocessing, Scale};
+use super::reader::{ExampleFile, ExampleReader, Interface};
+use super::split::OwnPart;
+use super::split::{Split, stratified_part};
+use super::table::learn::{Table, TableOptions};
+use super::targets::{Outputs, Targets, Task, balanced_weights};
+use super::{examples, formats};
 use crate::system::error::WrongUsage;
 use crate::system::random::Stream;
 
 /// A data set with its parts.
 #[derive(Clone, Debug)]
 pub struct Data {
-    /// What the data is, for people.
+    /// Name of the data in messages.
     pub name: String,
     /// All examples of all parts.
     pub dataset: Dataset,
-    /// Which of them belong to which part.
+    /// The examples of each part.
     pub split: Split,
 }
 
@@ -38,7 +41,7 @@ pub enum Part {
     },
 }
 
-/// What to open.
+/// A source of data, as the flags describe it.
 #[derive(Clone, Default, Debug)]
 pub struct Source {
     /// A table, an IDX file of images or a folder with the four files of MNIST; `None` or `digits` for
@@ -46,18 +49,17 @@ pub struct Source {
     pub data: Option<PathBuf>,
     /// The labels of an array.
     pub labels: Option<PathBuf>,
-    /// Whether classes are learned or numbers.
+    /// Classification or regression.
     pub task: Task,
-    /// How numbers that are learned become activations of the output layer; `None` for the mean 0 and
-    /// standard deviation 1 that linear outputs suit.
+    /// Scaling of numbers that are learned; `None` for mean 0 and standard deviation 1, which suit linear outputs.
     pub target_scale: Option<Scale>,
-    /// Whether all classes count alike, however many examples they have.
+    /// All classes count alike, however many examples they have.
     pub balanced: bool,
-    /// How a table is to be read.
+    /// Options of a table.
     pub table: TableOptions,
-    /// How inputs become activations; `None` for what is usual for their type.
+    /// Scaling of inputs; `None` for the default of their type.
     pub scale: Option<Scale>,
-    /// The most examples to use of `data`.
+    /// Most examples of `data` to use.
     pub limit: Option<usize>,
     /// The validation part; none unless asked for.
     pub validation: Option<Part>,
@@ -78,7 +80,7 @@ const DIGITS_TEST_FRACTION: f64 = 0.2;
 /// on; each names the file or the flag.
 pub fn open(source: &Source) -> Result<Data> {
     let &Source { ref data, ref labels, seed, task, .. } = source;
-    let path = data.as_deref().filter(|path| !file::is_built_in(path));
+    let path = data.as_deref().filter(|path| !formats::is_built_in(path));
     ensure!(
         labels.is_none() || path.is_some_and(|path| !path.is_dir()),
         WrongUsage::new(format!(
@@ -87,22 +89,14 @@ pub fn open(source: &Source) -> Result<Data> {
         ))
     );
     let name = path.map_or("built-in handwritten digits".to_string(), |path| path.display().to_string());
-    let (mut raw, own_test) = match path {
-        None => (Raw::Array(file::labelled(Path::new("digits"), None, ArchivePart::Training, "--labels", task)?), None),
-        Some(folder) if folder.is_dir() => {
-            let training = Raw::Array(mnist_part(folder, "train", task)?);
-            let test = if source.test.is_none() { Some(mnist_part(folder, "t10k", task)?) } else { None };
-            (training, test)
-        }
-        Some(path) if file::is_table(path, labels.is_some())? => {
-            let table = Table::open(path, &source.table, task).with_context(|| name.clone())?;
-            (Raw::Table(table), None)
-        }
-        Some(path) => {
-            let training = file::labelled(path, labels.as_deref(), ArchivePart::Training, "--labels", task)?;
-            let test = if source.test.is_none() { file::own_test_part(path, task)? } else { None };
-            (Raw::Array(training), test)
-        }
+    let file = path.unwrap_or(Path::new("digits"));
+    let (mut raw, own_test) = if formats::is_table(file, labels.is_some())? {
+        let table = Table::open(file, formats::rows, &source.table, task).with_context(|| name.clone())?;
+        (Raw::Table(table), None)
+    } else {
+        let training = examples::labelled(file, labels.as_deref(), OwnPart::Training, "--labels", task)?;
+        let test = if source.test.is_none() { examples::own_test_part(file, task)? } else { None };
+        (Raw::Array(training), test)
     };
     if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
         bail!(WrongUsage::new(format!("{flag} goes with a table; {name} is none")));
@@ -167,7 +161,7 @@ impl Raw {
         }
     }
 
-    /// Keeps at most so many examples: as large a part of each class.
+    /// Keeps at most `limit` examples, stratified by class.
     fn limit(&mut self, limit: usize, seed: u64) -> Result<()> {
         ensure!(limit > 0, WrongUsage::new("--limit 0: at least 1 example is needed"));
         let strata = self.targets().strata();
@@ -237,8 +231,8 @@ impl Data {
 
     /// Examples whose labels are text, with the classes of the data set, even if those are numbers.
     fn in_classes(&self, examples: Dataset) -> Result<Dataset> {
-        match (self.dataset.outputs(), self.dataset.class_names.is_empty() && examples.class_names.is_empty()) {
-            (Outputs::Classes(names), false) => examples.with_classes(&names),
+        match (self.dataset.outputs(), self.dataset.has_class_names() || examples.has_class_names()) {
+            (Outputs::Classes(names), true) => examples.with_classes(&names),
             _ => Ok(examples),
         }
     }
@@ -250,14 +244,14 @@ impl Data {
         let context = || format!("--{flag} {}", examples.display());
         // A table, whose targets have names of their own.
         let by_name = match self.dataset.task() {
-            Task::Classification => !self.dataset.class_names.is_empty(),
+            Task::Classification => self.dataset.has_class_names(),
             Task::Regression => {
                 matches!(&preprocessing, Preprocessing::Columns(columns) if !columns.targets.is_empty())
             }
         };
         let added = if !by_name {
             let labels_flag = format!("--{flag}-labels");
-            let added = file::labelled(examples, labels.as_deref(), ArchivePart::Test, &labels_flag, source.task)?;
+            let added = examples::labelled(examples, labels.as_deref(), OwnPart::Test, &labels_flag, source.task)?;
             let added = self.in_classes(added).with_context(context)?;
             ensure!(
                 added.features() == self.dataset.features(),
@@ -278,24 +272,4 @@ impl Data {
         };
         self.add(added).with_context(context)
     }
-}
-
-/// The training (`train`) or test (`t10k`) part of a folder with the four files of MNIST.
-pub(super) fn mnist_part(folder: &Path, part: &str, task: Task) -> Result<Dataset> {
-    let images = find(folder, &format!("{part}-images"), "idx3-ubyte")?;
-    let labels = find(folder, &format!("{part}-labels"), "idx1-ubyte")?;
-    file::labelled(&images, Some(&labels), ArchivePart::Training, "--labels", task)
-}
-
-/// The file is published as `stem-kind` and as `stem.kind`, with and without `.gz`.
-fn find(folder: &Path, stem: &str, kind: &str) -> Result<PathBuf> {
-    let names = [format!("{stem}-{kind}"), format!("{stem}.{kind}")];
-    names
-        .iter()
-        .flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))])
-        .find(|path| path.is_file())
-        .with_context(|| {
-            let name = folder.join(&names[0]);
-            format!("{} (or .gz) is missing: a folder must hold the four files of MNIST", name.display())
-        })
 }

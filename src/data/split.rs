@@ -1,4 +1,4 @@
-//! Which examples are for training, validation and testing.
+//! Splits of a data set into training, validation and test examples.
 
 use std::ops::Range;
 
@@ -6,14 +6,23 @@ use rand::seq::SliceRandom;
 
 use crate::system::random::{Stream, rng};
 
+/// A part of a data set that is published in two parts; of one that is not, it is all examples.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwnPart {
+    /// The training part.
+    Training,
+    /// The test part.
+    Test,
+}
+
 /// The numbers of the examples in each part of a data set.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Split {
-    /// What the network learns from.
+    /// Examples that the network learns from.
     pub training: Vec<u32>,
-    /// What the settings of training are judged by; may be empty.
+    /// Examples that the settings of training are judged by; may be empty.
     pub validation: Vec<u32>,
-    /// What the finished network is judged by; may be empty.
+    /// Examples that the finished network is judged by; may be empty.
     pub test: Vec<u32>,
 }
 

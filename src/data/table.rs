@@ -1,53 +1,13 @@
-//! Tables of text, one row per example: CSV (RFC 4180) and its relatives with other delimiters.
+//! Tables, one row per example.
 //!
-//! A table is read row by row, several times to learn from it (what its columns hold; how they are to
-//! be scaled; the activations), so that no more of it than its activations is ever in memory.
+//! A table is read row by row, several times to learn from it (the types of its columns; their
+//! scaling; the activations), so that no more of it than its activations is ever in memory.
 
-mod learn;
-mod matched;
-#[cfg(feature = "parquet")]
-mod parquet;
-mod rows;
+pub(super) mod fields;
+pub(super) mod learn;
+pub(super) mod matched;
+pub(super) mod rows;
 
-pub(super) use learn::target_number;
-pub use learn::{Table, TableOptions};
+pub use learn::{ReadRows, Table, TableOptions};
 pub use matched::Matched;
-pub use rows::{Format, Row, Rows};
-
-/// Whether a field says that its value is missing.
-pub(super) fn is_missing(field: &str) -> bool {
-    matches!(field, "" | "?") || ["na", "n/a", "nan", "null"].iter().any(|word| field.eq_ignore_ascii_case(word))
-}
-
-/// The number that a field is, if it is one; infinity is none.
-pub(super) fn number(field: &str) -> Option<f64> {
-    field.parse().ok().filter(|number: &f64| number.is_finite())
-}
-
-/// A whole number as it is written for short, so that 1 and 1.0 are one class; `None` for other text.
-pub(super) fn whole_number(field: &str) -> Option<String> {
-    // Past this, neighbours are no longer told apart.
-    let whole = number(field).filter(|number| number.fract() == 0.0 && number.abs() < 1e15)?;
-    Some(format!("{:.0}", whole + 0.0))
-}
-
-/// At most this much of a text in a message.
-pub(super) fn shown(text: &str) -> String {
-    const MOST: usize = 40;
-    match text.char_indices().nth(MOST) {
-        None => text.escape_debug().to_string(),
-        Some((end, _)) => format!("{}...", text[..end].escape_debug()),
-    }
-}
-
-/// Names for a message, as many as are readable.
-pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    const MOST: usize = 12;
-    let mut names = names.into_iter();
-    let mut list: Vec<String> = names.by_ref().take(MOST).map(shown).collect();
-    let more = names.count();
-    if more > 0 {
-        list.push(format!("and {more} more"));
-    }
-    list.join(", ")
-}
+pub use rows::{Dialect, Row, Rows};

@@ -1,4 +1,4 @@
-//! What a network learns to give: the class of each example, or numbers.
+//! Targets: the class of each example, or numbers.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::preprocessing::{Scale, Statistics};
 use super::preprocessing::{Values, title};
 
-/// What `--task` says.
+/// Task of the network: `--task`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Task {
     /// The network learns which class an example belongs to.
@@ -37,7 +37,7 @@ pub enum Targets {
     Numbers {
         /// All numbers.
         values: Vec<f64>,
-        /// How many of them each example has: `n[L]`.
+        /// Numbers of each example: `n[L]`.
         width: usize,
     },
 }
@@ -51,7 +51,7 @@ impl Targets {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -64,7 +64,7 @@ impl Targets {
         }
     }
 
-    /// What a fraction of the examples is to be a fair part of: of each class; numbers are all alike.
+    /// Strata for splits: the classes; one for all numbers.
     pub(super) fn strata(&self) -> Vec<u32> {
         match self {
             Targets::Classes(labels) => labels.clone(),
@@ -83,7 +83,7 @@ impl Targets {
         }
     }
 
-    /// The targets of the examples of these numbers.
+    /// The targets of `examples`.
     pub fn of(&self, examples: &[u32]) -> Self {
         match self {
             Targets::Classes(labels) => {
@@ -113,7 +113,7 @@ impl Targets {
     }
 }
 
-/// What the outputs of a network stand for.
+/// Meaning of the outputs of a network.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outputs {
@@ -124,7 +124,7 @@ pub enum Outputs {
 }
 
 impl Outputs {
-    /// Whether the network learned classes or numbers.
+    /// Classification or regression.
     pub fn task(&self) -> Task {
         match self {
             Outputs::Classes(_) => Task::Classification,
@@ -149,7 +149,7 @@ pub struct Quantity {
     pub name: String,
     /// The number where the activation is 0.
     pub offset: f64,
-    /// How far the number is from that where the activation is 1; not 0.
+    /// Difference between the numbers at the activations 1 and 0; not 0.
     pub scale: f64,
 }
 
@@ -187,7 +187,10 @@ impl Quantity {
         if text == "-0" { "0".to_string() } else { text.to_string() }
     }
 
-    /// What a model file must hold to be believed.
+    /// Checks a quantity that comes from a model file.
+    ///
+    /// # Errors
+    /// An offset or a scale that no training makes.
     pub(crate) fn check(&self) -> Result<()> {
         let right = self.offset.is_finite() && self.scale.is_finite() && self.scale != 0.0;
         ensure!(right, "target {} is scaled by {} and {}", title(Some(&self.name), 0), self.offset, self.scale);
@@ -195,8 +198,8 @@ impl Quantity {
     }
 }
 
-/// What an example of each class counts so that all classes count alike: the number of examples, by the
-/// number of classes and that of the examples of the class (the `balanced` of scikit-learn).
+/// Weights of examples with which all classes count alike: the number of examples, divided by the number of classes
+/// and by that of the examples of the class (the `balanced` of scikit-learn).
 pub fn balanced_weights(labels: impl Iterator<Item = u32>, classes: usize) -> Vec<f32> {
     let mut counts = vec![0u64; classes];
     labels.for_each(|label| counts[label as usize] += 1);

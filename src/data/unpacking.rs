@@ -2,41 +2,25 @@
 
 use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use flate2::bufread::MultiGzDecoder;
 
-/// What every gzip file begins with.
+/// The first bytes of a gzip file.
 pub(super) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// A file may unpack to this, whatever its own size.
+/// Bytes that any file may unpack to, whatever its own size.
 const ALWAYS_ALLOWED: u64 = 64 << 20;
 
-/// So much may come of a stream, however little of it has been read.
+/// Bytes that a stream may unpack to, however little of it has been read.
 const ALWAYS_STREAMED: u64 = 16 << 20;
 
-/// A file that unpacks to more than that may do so to at most so many times its size.
+/// Largest ratio of unpacked to stored size of a file that unpacks to more than that.
 const MAX_RATIO: u64 = 100;
-
-/// Bytes of the entries of an array.
-///
-/// # Errors
-/// More than memory can hold.
-pub(super) fn size_of_entries(dimensions: &[usize], element: usize) -> Result<usize> {
-    let entries = if dimensions.contains(&0) {
-        Some(0)
-    } else {
-        dimensions.iter().try_fold(1usize, |entries, &dimension| entries.checked_mul(dimension))
-    };
-    entries
-        .and_then(|entries| entries.checked_mul(element))
-        .filter(|&size| size < isize::MAX as usize)
-        .ok_or_else(|| anyhow!("its header claims {dimensions:?} entries, more than memory can hold"))
-}
 
 /// Refuses a compressed file of `stored` bytes that claims to unpack to far more.
 ///
 /// # Errors
-/// As described.
+/// A claim of more than [`ALWAYS_ALLOWED`] and [`MAX_RATIO`] times `stored`.
 pub(super) fn check(claimed: u64, stored: u64) -> Result<()> {
     ensure!(
         claimed <= ALWAYS_ALLOWED || claimed <= stored.saturating_mul(MAX_RATIO),
@@ -46,7 +30,7 @@ pub(super) fn check(claimed: u64, stored: u64) -> Result<()> {
     Ok(())
 }
 
-/// Whether what a compressed file claims is so much that it is to be counted before any of it is kept.
+/// Returns whether a claim is so large that the bytes are to be counted before any of them is kept.
 pub(super) fn is_to_be_counted(claimed: u64, stored: u64) -> bool {
     claimed > ALWAYS_ALLOWED / 2 + stored
 }

@@ -1,4 +1,4 @@
-//! Model files: safetensors, with what the network is as metadata.
+//! Model files: safetensors, with a description of the network as metadata.
 //!
 //! Tensors `w2`, `b2`, `w3`, `b3`, ... of 32-bit floats, numbered as in the book: w of shape
 //! `(n[l], n[l-1])`, b of shape `(n[l])`. The metadata entry `gpu-backprop` holds a [`Description`]
@@ -32,21 +32,21 @@ const MAX_HEADER: u64 = 16 << 20;
 /// The most layers of a model file.
 const MAX_LAYERS: usize = 1000;
 
-/// A trained network, with all that is needed to use it.
+/// A trained network, with its preprocessing and the meaning of its outputs.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Model {
     /// The layers.
     pub topology: Topology,
     /// Weights and biases.
     pub parameters: Parameters,
-    /// How raw inputs become activations of layer 1.
+    /// Preprocessing of raw inputs into activations of layer 1.
     pub preprocessing: Preprocessing,
-    /// What the outputs stand for.
+    /// Meaning of the outputs.
     pub outputs: Outputs,
 }
 
 impl Model {
-    /// What the network takes and gives.
+    /// Interface of the network.
     pub fn interface(&self) -> Interface<'_> {
         Interface { features: self.topology.n[1], preprocessing: &self.preprocessing, outputs: &self.outputs }
     }
@@ -64,7 +64,7 @@ impl Model {
     }
 }
 
-/// What a model file says of its network.
+/// Description of the network in a model file.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
@@ -80,9 +80,9 @@ pub struct Description {
     pub output_activation: String,
     /// Name of C.
     pub cost: String,
-    /// How raw inputs become the activations of layer 1.
+    /// Preprocessing of raw inputs into activations of layer 1.
     pub preprocessing: Preprocessing,
-    /// What the outputs stand for.
+    /// Meaning of the outputs.
     pub outputs: Outputs,
 }
 
@@ -160,7 +160,7 @@ pub fn decode(mut reader: impl Read, stored: u64) -> Result<Model> {
     Ok(Model { topology, parameters: Parameters { w, b }, preprocessing, outputs })
 }
 
-/// What the header of a file says of its network.
+/// The description in the header of a file.
 fn described(header: &[u8]) -> Result<Description> {
     #[derive(Deserialize)]
     struct Header {
@@ -188,7 +188,7 @@ fn described(header: &[u8]) -> Result<Description> {
 }
 
 impl Description {
-    /// What is to be said of a model.
+    /// The description of a model.
     pub fn of(model: &Model) -> Self {
         let Model { topology, preprocessing, outputs, .. } = model;
         Description {
@@ -203,7 +203,10 @@ impl Description {
         }
     }
 
-    /// The network that is described.
+    /// The topology that is described.
+    ///
+    /// # Errors
+    /// A description that contradicts itself.
     fn topology(&self) -> Result<Topology> {
         let (activation, output) = (activation::named(&self.activation)?, activation::named(&self.output_activation)?);
         let cost = cost::ALL.into_iter().find(|known| known.name == self.cost);

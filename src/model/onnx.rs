@@ -1,8 +1,8 @@
-//! A trained network as ONNX: what other programs can run, from raw inputs to the names of classes or to
-//! numbers in the units of the data.
+//! A trained network as ONNX, for other programs: from raw inputs to the names of classes or to numbers in the units
+//! of the data.
 //!
-//! The graph computes what `gpu-backprop predict` does. Numbers are scaled in 64 bits, as there. Values are named as in the book: constants `w2`, `b2`, ..., weighted inputs `z2`, ...,
-//! activations `a1`, `a2`, ....
+//! The graph computes what `gpu-backprop predict` does. Numbers are scaled in 64 bits, as there. Values are named as in the book: constants `w2`,
+//! `b2`, ..., weighted inputs `z2`, ..., activations `a1`, `a2`, ....
 
 mod graph;
 pub mod messages;
@@ -34,7 +34,7 @@ pub const CLASSES_KEY: &str = "classes";
 /// The name of the metadata entry with the names of the numbers that a network learned, a JSON array.
 pub const TARGETS_KEY: &str = "targets";
 
-/// No protobuf message is longer.
+/// Longest protobuf message.
 const MAX_BYTES: usize = i32::MAX as usize;
 
 /// A network with its preprocessing and what its outputs stand for.
@@ -98,7 +98,7 @@ fn check_size(topology: &Topology, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// What a network is, for people.
+/// A network in words, for people.
 pub fn in_words(topology: &Topology) -> String {
     let Topology { activation, output, cost, .. } = topology;
     format!("network {topology}, {}, {} outputs, {} cost", activation.name, output.name, cost.name)

@@ -1,48 +1,34 @@
-//! The errors that a caller tells apart; all others are plain [`anyhow::Error`]s.
+//! Errors that a caller tells apart; all others are plain [`anyhow::Error`]s.
 
-use std::error::Error;
-use std::fmt;
+use thiserror::Error;
 
-/// What was asked for makes no sense: exit code 2.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A request that makes no sense: exit code 2.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{0}")]
 pub struct WrongUsage(String);
 
 impl WrongUsage {
-    /// `message` names what is wrong and what would be right.
+    /// Makes an error; `message` names what is wrong and what would be right.
     pub fn new(message: impl Into<String>) -> Self {
         WrongUsage(message.into())
     }
 }
 
-impl fmt::Display for WrongUsage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for WrongUsage {}
-
-/// Something does not fit into the memory of a device.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Too little memory on a device.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{0}")]
 pub struct OutOfMemory(String);
 
 impl OutOfMemory {
-    /// `message` says what does not fit.
+    /// Makes an error; `message` says what does not fit.
     pub fn new(message: impl Into<String>) -> Self {
         OutOfMemory(message.into())
     }
 }
 
-impl fmt::Display for OutOfMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for OutOfMemory {}
-
-/// Training ended in NaN or infinity: exit code 4.
-#[derive(Clone, Copy, PartialEq, Debug)]
+/// Training that ended in NaN or infinity: exit code 4.
+#[derive(Clone, Copy, PartialEq, Debug, Error)]
+#[error("{}", self.message())]
 pub struct Diverged {
     /// The epoch after which it was seen, counted from 1; 0 before training.
     pub epoch: usize,
@@ -50,19 +36,16 @@ pub struct Diverged {
     pub eta: f32,
 }
 
-impl fmt::Display for Diverged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Diverged {
+    fn message(self) -> String {
         let Diverged { epoch, eta } = self;
-        if *epoch == 0 || *eta == 0.0 {
+        if epoch == 0 || eta == 0.0 {
             // No step has been taken that could be smaller.
-            return write!(f, "the cost of the initial network is NaN or infinite: scale the inputs to about 1");
+            return "the cost of the initial network is NaN or infinite: scale the inputs to about 1".to_string();
         }
-        write!(
-            f,
+        format!(
             "training diverged: weights or cost are NaN or infinite after epoch {epoch}; \
              try an --eta below {eta}, or inputs scaled to about 1"
         )
     }
 }
-
-impl Error for Diverged {}

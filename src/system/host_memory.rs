@@ -1,9 +1,8 @@
-//! The memory of this machine.
+//! Memory of the host.
 
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-/// Bytes that programs can still have, within what a container allows; `None` where that cannot be found
-/// out.
+/// Bytes of memory that are available, within the limit of a container; `None` where the system does not tell.
 pub fn free() -> Option<u64> {
     let system =
         System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));

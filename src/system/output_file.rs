@@ -1,13 +1,11 @@
-//! Files that are written atomically and durably: what is at a path is the old file or the complete
-//! new one.
+//! Output files, written atomically and durably: at a path is the old file or the complete new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Makes sure that a file can be written at `path`, without changing what is there: before hours
-/// of training rather than after.
+/// Checks that a file can be written at `path`, before hours of training, and leaves the path as it is.
 ///
 /// # Errors
 /// A folder that does not exist or cannot be written to, or a path that names no regular file.
@@ -22,17 +20,17 @@ pub fn check_writable(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A file to be, which nobody sees before it is complete; dropped before that, nothing is left of it.
+/// An output file, which is not at its path before it is complete; dropped before that, it leaves nothing.
 #[derive(Debug)]
 pub struct OutputFile {
-    /// As it was named.
+    /// Path as it was given.
     named: PathBuf,
     target: PathBuf,
     temporary: tempfile::NamedTempFile,
 }
 
 impl OutputFile {
-    /// Begins a file at `path`. A link stays a link; the file it leads to is to be replaced.
+    /// Creates a temporary file for `path`. A link stays a link; the file it leads to is to be replaced.
     ///
     /// # Errors
     /// As [`check_writable`].
@@ -42,17 +40,17 @@ impl OutputFile {
         Ok(OutputFile { named: path.to_path_buf(), target, temporary })
     }
 
-    /// Where it is written for now.
+    /// Path of the temporary file.
     pub fn path(&self) -> &Path {
         self.temporary.path()
     }
 
-    /// What is written to.
+    /// The temporary file.
     pub fn file(&self) -> &File {
         self.temporary.as_file()
     }
 
-    /// Puts the complete file in its place, on disk.
+    /// Moves the complete file to its path, and syncs it to disk.
     ///
     /// # Errors
     /// A file that cannot be written.

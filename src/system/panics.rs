@@ -1,15 +1,15 @@
-//! Panics of libraries that are errors to us.
+//! Panics of libraries, turned into errors.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether a panic of this thread is about to be caught and told as an error.
+    /// True while panics of this thread are caught and become errors.
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls what may panic where it should fail.
+/// Calls a function of a library that may panic where it should fail.
 ///
 /// # Errors
 /// The message of the panic, which is not printed, on one line.

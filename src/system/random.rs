@@ -1,19 +1,19 @@
-//! Random numbers: one seed for a whole run, an independent stream for each use, so that changing
-//! one (another split, say) leaves the others as they were.
+//! Random numbers: one seed for a run and an independent stream for each use, so that a change of one (another split,
+//! say) leaves the others as they are.
 
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
-/// What random numbers are used for.
+/// A stream of random numbers, one for each use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stream {
     /// The first weights and biases.
     Initialization,
-    /// Which examples are kept for testing.
+    /// Choice of the test examples.
     TestSplit,
-    /// Which examples are kept for validation.
+    /// Choice of the validation examples.
     ValidationSplit,
-    /// Which examples `--limit` keeps.
+    /// Choice of the examples that `--limit` keeps.
     Limit,
     /// The order of the examples in an epoch, counted from 0.
     Shuffle {

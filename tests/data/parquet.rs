@@ -97,6 +97,21 @@ mod read {
         }
     }
 
+    /// Pages that some programs write, or wrote (tests/fixtures/README.md).
+    #[test]
+    fn unusual_pages_are_read() {
+        let folder = Folder::new();
+        let model = folder.text("model.safetensors");
+        let train = ["train", TYPES, "--target", "class", "--missing", "mean", "--batch", "3"];
+        stdout(&[&train[..], &["--quiet", "-o", &model, "--device", "cpu"]].concat());
+        let predict = |file: &str| stdout(&["predict", &model, file, "--probabilities", "--device", "cpu"]);
+        let of = |name: &str| predict(&format!("tests/fixtures/{name}.parquet"));
+        let (usual, missing) = (predict(TYPES), of("all_missing"));
+        assert_eq!(of("untold_sizes"), usual);
+        assert_ne!(missing, usual);
+        assert_eq!(of("two_frames"), missing);
+    }
+
     #[test]
     fn what_cannot_be_read_is_named() {
         let folder = Folder::new();

@@ -16,5 +16,3 @@ mod program;
 mod claims;
 #[cfg(target_os = "linux")]
 mod measured;
-#[cfg(all(feature = "parquet", target_os = "linux"))]
-mod pages;

@@ -6,11 +6,11 @@ use std::io::Cursor;
 use crate::archive::zipped;
 use crate::files::{gzip, idx, npy};
 use crate::program::Folder;
-use gpu_backprop::data::archive::{Archive, Part};
 use gpu_backprop::data::labels::Labels;
 use gpu_backprop::data::npy::Array;
-use gpu_backprop::data::table::{Format, Rows, TableOptions};
-use gpu_backprop::data::{Inputs, Scale, Source, Targets, Task, idx as idx_format, npy as npy_format, open};
+use gpu_backprop::data::npz::{Archive, OwnPart};
+use gpu_backprop::data::table::{Dialect, TableOptions};
+use gpu_backprop::data::{Inputs, Scale, Source, Targets, Task, idx as idx_format, npy as npy_format, open, text};
 use gpu_backprop::model;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -53,7 +53,7 @@ fn read_npy(bytes: &[u8]) {
 
 fn read_npz(bytes: &[u8]) {
     if let Ok(mut archive) = Archive::new(Cursor::new(bytes)) {
-        for part in [Part::Training, Part::Test] {
+        for part in [OwnPart::Training, OwnPart::Test] {
             let _ = archive.inputs(part).and_then(Array::into_images);
             let _ = archive.labels(part, Task::Classification);
         }
@@ -94,7 +94,7 @@ proptest! {
     /// Whatever the bytes: rows or an error, never a panic.
     #[test]
     fn any_bytes_are_a_table_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(mut rows) = Rows::new(&bytes[..], &Format::default()) {
+        if let Ok(mut rows) = text::rows(&bytes[..], &Dialect::default()) {
             while let Ok(Some(row)) = rows.next_row() {
                 let _ = row.field(0);
             }
@@ -247,10 +247,10 @@ proptest! {
         let x = npy("<f4", false, &format!("({}, 3)", rows.len()), bytemuck::cast_slice(&rows));
         let y = npy("|u1", false, &format!("({},)", labels.len()), &labels);
         let mut archive = Archive::new(Cursor::new(zipped(&[("y.npy", &y), ("x.npy", &x)]))).expect("an archive");
-        let inputs = archive.inputs(Part::Training).and_then(Array::into_images).expect("inputs");
+        let inputs = archive.inputs(OwnPart::Training).and_then(Array::into_images).expect("inputs");
         prop_assert_eq!(inputs, (3, Inputs::Floats(rows.concat()), rows.len()));
         let expected = Labels::Known(Targets::Classes(labels.into_iter().map(u32::from).collect()));
-        prop_assert_eq!(archive.labels(Part::Test, Task::Classification).expect("labels"), expected);
+        prop_assert_eq!(archive.labels(OwnPart::Test, Task::Classification).expect("labels"), expected);
     }
 
     #[test]

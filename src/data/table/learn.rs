@@ -7,14 +7,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::fields::{is_missing, listed, number, shown};
 use super::matched::{Matched, find_all, no_number};
-use super::{Format, Row, Rows, is_missing, listed, number, shown};
+use super::rows::{Dialect, Row, Rows};
 use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, TargetColumn, Values, title};
-use crate::data::{Outputs, Quantity, Targets, Task};
+use crate::data::targets::{Outputs, Quantity, Targets, Task};
 use crate::system::error::WrongUsage;
 
-/// What is said of a table beside its name.
+/// Options of a table.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct TableOptions {
     /// The columns of the targets: their names, or their numbers from 1 where there is no header. One name
@@ -22,7 +23,7 @@ pub struct TableOptions {
     pub targets: Vec<String>,
     /// The first row is an example.
     pub no_header: bool,
-    /// What separates fields; `None` to find it out.
+    /// Separator of fields; `None` to find it out.
     pub delimiter: Option<u8>,
     /// Columns whose numbers are names of categories; as with targets.
     pub categorical: Vec<String>,
@@ -47,17 +48,21 @@ impl TableOptions {
         .find_map(|(given, flag)| given.then_some(flag))
     }
 
-    /// How the table is written, where a header may hold one of these names too.
-    pub fn format(&self, names: impl IntoIterator<Item = String>) -> Format {
+    /// Dialect of the table, whose header may hold one of these names, too.
+    pub fn dialect(&self, names: impl IntoIterator<Item = String>) -> Dialect {
         let given = self.targets.iter().chain(&self.categorical).chain(&self.ignored);
         // One may be several, with commas between.
         let known_names = given.flat_map(|name| [name.as_str()].into_iter().chain(name.split(',').map(str::trim)));
         let known_names = known_names.map(str::to_string);
-        Format { delimiter: self.delimiter, no_header: self.no_header, known_names: known_names.chain(names).collect() }
+        Dialect {
+            delimiter: self.delimiter,
+            no_header: self.no_header,
+            known_names: known_names.chain(names).collect(),
+        }
     }
 }
 
-/// What a column has been found to hold.
+/// Type of a column, as found so far.
 #[derive(Clone, Debug)]
 enum Kind {
     /// Only missing values so far.
@@ -68,11 +73,15 @@ enum Kind {
     Text { first: (u64, String), categories: HashSet<String> },
 }
 
+/// The function that begins to read the rows of a file, whatever its format is.
+pub type ReadRows = fn(File, &Dialect) -> Result<Rows<'static>>;
+
 /// A table to learn from: its columns and targets are known, its inputs are not in memory.
 #[derive(Debug)]
 pub struct Table {
     file: File,
-    format: Format,
+    read: ReadRows,
+    dialect: Dialect,
     options: TableOptions,
     header: Option<Vec<String>>,
     width: usize,
@@ -92,10 +101,10 @@ impl Table {
     /// A table without rows, rows of different length, fields that are missing or fit no column,
     /// columns that are there twice or not at all, a single class, or more classes or categories than are
     /// allowed; each names the row and the column.
-    pub fn open(path: &Path, options: &TableOptions, task: Task) -> Result<Self> {
+    pub fn open(path: &Path, read: ReadRows, options: &TableOptions, task: Task) -> Result<Self> {
         let file = regular(File::open(path)?)?;
-        let format = options.format([]);
-        let mut rows = Rows::of_file(file.try_clone()?, &format)?;
+        let dialect = options.dialect([]);
+        let mut rows = read(file.try_clone()?, &dialect)?;
         let header = rows.header().map(<[String]>::to_vec);
         let width = rows.width();
         let target_columns = find_targets(options, task, header.as_deref(), width)?;
@@ -130,7 +139,7 @@ impl Table {
         let inputs = inputs.into_iter().zip(is_text).collect();
         let rows = (0..targets.len() as u32).collect();
         let options = options.clone();
-        Ok(Table { file, format, options, header, width, target_columns, inputs, rows, targets, outputs })
+        Ok(Table { file, read, dialect, options, header, width, target_columns, inputs, rows, targets, outputs })
     }
 
     /// The target of each row.
@@ -143,13 +152,13 @@ impl Table {
         &self.outputs
     }
 
-    /// Keeps the rows of these numbers, ascending, and forgets the others.
+    /// Keeps `rows`, ascending, and drops the others.
     pub fn keep(&mut self, rows: &[u32]) {
         self.targets = self.targets.of(rows);
         self.rows = rows.iter().map(|&row| self.rows[row as usize]).collect();
     }
 
-    /// Decides how the columns become activations, by the training rows alone (ascending, from 0).
+    /// Fits the preprocessing of the columns to the training rows alone (ascending, from 0).
     ///
     /// # Errors
     /// A column whose values are all missing in these rows or cannot be scaled, and errors of reading.
@@ -206,7 +215,7 @@ impl Table {
 
     /// Reads the table once more, and shows the wanted rows.
     fn each(&self, wanted: &[u32], mut show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
-        let mut rows = Rows::of_file(self.file.try_clone()?, &self.format)?;
+        let mut rows = (self.read)(self.file.try_clone()?, &self.dialect)?;
         let mut wanted = wanted.iter().peekable();
         let mut number = 0;
         while let (Some(&&next), Some(row)) = (wanted.peek(), rows.next_row()?) {
@@ -248,7 +257,7 @@ fn title_of(header: Option<&[String]>, at: usize) -> String {
     title(header.map(|header| header[at].as_str()), at)
 }
 
-/// Learns from a field what its column holds.
+/// Finds the type of a column by one more field.
 fn look(row: &Row<'_>, at: usize, categorical: bool, options: &TableOptions, kind: &mut Kind) -> Result<()> {
     let field = row.field(at)?;
     if is_missing(field) {

@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Row, is_missing, listed, number, shown};
+use super::fields::{is_missing, listed, number, shown};
+use super::rows::Row;
 use crate::data::preprocessing::{Column, Columns, TargetColumn, Values, title};
 use crate::system::error::WrongUsage;
 
@@ -10,9 +11,9 @@ use crate::system::error::WrongUsage;
 #[derive(Clone, Debug)]
 pub struct Matched {
     columns: Columns,
-    /// Where each of the columns is in the file.
+    /// Position of each column in the file.
     fields: Vec<usize>,
-    /// Where each of the targets is in the file, if it is.
+    /// Position of each target in the file, if it is there.
     targets: Vec<Option<usize>>,
     /// Number of fields with a category that the training part did not have.
     unknown: u64,
@@ -88,7 +89,7 @@ impl Matched {
         Ok(Matched { columns: columns.clone(), fields, targets: at, unknown: 0 })
     }
 
-    /// Where each target is, as a number from 0; `None` where it is not there.
+    /// Position of each target, from 0; `None` where it is not there.
     pub fn targets(&self) -> &[Option<usize>] {
         &self.targets
     }

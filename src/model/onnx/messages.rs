@@ -15,16 +15,16 @@ pub struct ModelProto {
     /// Its version.
     #[prost(string, tag = "3")]
     pub producer_version: String,
-    /// What it is, for people.
+    /// Description, for people.
     #[prost(string, tag = "6")]
     pub doc_string: String,
-    /// What it computes.
+    /// The graph.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<GraphProto>,
     /// The sets of operators that the graph is written in.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
-    /// Whatever else there is to say.
+    /// Other metadata.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
 }
@@ -54,7 +54,7 @@ pub struct StringStringEntryProto {
 /// Nodes, each after those whose values it takes.
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
-    /// What is computed.
+    /// Operators, in the order of computation.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<NodeProto>,
     /// A name, which a graph must have.
@@ -63,10 +63,10 @@ pub struct GraphProto {
     /// Constants.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<TensorProto>,
-    /// What is given.
+    /// Inputs.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfoProto>,
-    /// What comes out.
+    /// Outputs.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
 }
@@ -86,7 +86,7 @@ pub struct NodeProto {
     /// The operator.
     #[prost(string, tag = "4")]
     pub op_type: String,
-    /// What the operator is told beside its inputs.
+    /// Parameters of the operator.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
     /// The set that the operator is of.
@@ -94,7 +94,7 @@ pub struct NodeProto {
     pub domain: String,
 }
 
-/// Something an operator is told.
+/// A parameter of an operator.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributeProto {
     /// Its name.
@@ -106,12 +106,12 @@ pub struct AttributeProto {
     /// Texts.
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub strings: Vec<Vec<u8>>,
-    /// Which of the fields it is.
+    /// Type: the field in use.
     #[prost(enumeration = "AttributeType", tag = "20")]
     pub r#type: i32,
 }
 
-/// Which field of an [`AttributeProto`] is meant.
+/// Type of an [`AttributeProto`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub enum AttributeType {
@@ -170,7 +170,7 @@ pub struct ValueInfoProto {
     /// Its type and shape.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<TypeProto>,
-    /// What it is, for people.
+    /// Description, for people.
     #[prost(string, tag = "3")]
     pub doc_string: String,
 }

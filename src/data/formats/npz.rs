@@ -7,10 +7,17 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use zip::ZipArchive;
 
-use super::labels::Labels;
 use super::npy::{self, Array};
-use super::table::listed;
-use super::{Task, unpacking};
+use crate::data::dataset::Dataset;
+use crate::data::inputs::Images;
+use crate::data::labels::Labels;
+pub use crate::data::split::OwnPart;
+use crate::data::table::fields::listed;
+use crate::data::targets::Task;
+use crate::data::unpacking;
+
+/// The first bytes of a ZIP archive.
+pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// The names of inputs and labels in an archive that is not divided.
 const WHOLE: [&[&str]; 2] = [&["x", "X", "inputs"], &["y", "Y", "labels"]];
@@ -21,19 +28,10 @@ const TRAINING: [&[&str]; 2] = [&["x_train", "X_train"], &["y_train", "Y_train"]
 /// The names of inputs and labels in the test part of an archive that is divided.
 const TEST: [&[&str]; 2] = [&["x_test", "X_test"], &["y_test", "Y_test"]];
 
-/// Which examples of an archive that is divided; of one that is not, it is all of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
-    /// `x_train` and `y_train`.
-    Training,
-    /// `x_test` and `y_test`.
-    Test,
-}
-
 /// An NPZ archive that has been opened.
 pub struct Archive<R> {
     zip: ZipArchive<R>,
-    /// Whether it is divided into a training and a test part.
+    /// Divided into a training and a test part.
     divided: bool,
 }
 
@@ -43,20 +41,54 @@ impl<R> std::fmt::Debug for Archive<R> {
     }
 }
 
-/// Opens an NPZ file.
+fn open(path: &Path) -> Result<Archive<BufReader<File>>> {
+    Archive::new(BufReader::new(File::open(path)?))
+}
+
+/// Reads the inputs of the test part, or of an undivided archive.
 ///
 /// # Errors
-/// As [`Archive::new`]; each names the file.
-pub(super) fn open(path: &Path) -> Result<Archive<BufReader<File>>> {
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    Archive::new(BufReader::new(file)).with_context(|| path.display().to_string())
+/// As [`Archive::new`] and [`Archive::inputs`]; each names the file.
+pub(super) fn inputs(path: &Path) -> Result<Images> {
+    let read = || open(path)?.inputs(OwnPart::Test)?.into_images();
+    read().with_context(|| path.display().to_string())
+}
+
+/// Reads a part with its labels.
+///
+/// # Errors
+/// As [`inputs`] and [`Archive::labels`].
+pub(super) fn labelled(path: &Path, part: OwnPart, task: Task) -> Result<Dataset> {
+    let read = || {
+        let mut archive = open(path)?;
+        let (inputs, labels) = (archive.inputs(part)?, archive.labels(part, task)?);
+        anyhow::Ok((inputs.into_images()?, labels))
+    };
+    let (inputs, labels) = read().with_context(|| path.display().to_string())?;
+    labels.paired(path, inputs, path)
+}
+
+/// Returns whether an archive is divided into a training and a test part.
+///
+/// # Errors
+/// As [`Archive::new`].
+pub(super) fn is_divided(path: &Path) -> Result<bool> {
+    Ok(open(path).with_context(|| path.display().to_string())?.is_divided())
+}
+
+/// Returns whether an archive has a test part.
+///
+/// # Errors
+/// As [`Archive::new`].
+pub(super) fn has_test_part(path: &Path) -> Result<bool> {
+    open(path).and_then(|archive| archive.has_test_part()).with_context(|| path.display().to_string())
 }
 
 impl<R: Read + Seek> Archive<R> {
     /// Opens an archive.
     ///
     /// # Errors
-    /// What is no archive, and one that has both divided and undivided arrays.
+    /// A file that is no archive, and one that has both divided and undivided arrays.
     pub fn new(reader: R) -> Result<Self> {
         let mut archive = Archive { zip: ZipArchive::new(reader)?, divided: false };
         let [mut whole, mut divided] = [None, None];
@@ -73,7 +105,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(archive)
     }
 
-    /// Whether a test part is in it, beside the training part.
+    /// Returns whether a test part is in it, beside the training part.
     ///
     /// # Errors
     /// Arrays of the same meaning.
@@ -81,7 +113,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(self.find(TEST[0])?.is_some() || self.find(TEST[1])?.is_some())
     }
 
-    /// Whether it is divided into a training and a test part.
+    /// Returns whether it is divided into a training and a test part.
     pub fn is_divided(&self) -> bool {
         self.divided
     }
@@ -91,7 +123,7 @@ impl<R: Read + Seek> Archive<R> {
     /// # Errors
     /// No such array, one that is no array of numbers or damaged, or that unpacks to far more than it is;
     /// each names the array.
-    pub fn inputs(&mut self, part: Part) -> Result<Array> {
+    pub fn inputs(&mut self, part: OwnPart) -> Result<Array> {
         self.entry(self.names(part)[0], |reader, size| npy::decode(reader, size))
     }
 
@@ -99,15 +131,15 @@ impl<R: Read + Seek> Archive<R> {
     ///
     /// # Errors
     /// As [`Archive::inputs`], and labels that are no targets of this task.
-    pub fn labels(&mut self, part: Part, task: Task) -> Result<Labels> {
+    pub fn labels(&mut self, part: OwnPart, task: Task) -> Result<Labels> {
         self.entry(self.names(part)[1], |reader, size| npy::decode_labels(reader, size, task))
     }
 
-    fn names(&self, part: Part) -> [&'static [&'static str]; 2] {
+    fn names(&self, part: OwnPart) -> [&'static [&'static str]; 2] {
         match part {
             _ if !self.divided => WHOLE,
-            Part::Training => TRAINING,
-            Part::Test => TEST,
+            OwnPart::Training => TRAINING,
+            OwnPart::Test => TEST,
         }
     }
 

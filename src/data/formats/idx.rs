@@ -10,60 +10,67 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
-use super::mapped::{Entry, Layout, Number};
-use super::{Inputs, Targets, unpacking};
+use crate::data::beginning::Beginning;
+use crate::data::inputs::{Images, Inputs};
+use crate::data::labels::Labels;
+use crate::data::mapped::{self, Layout};
+use crate::data::numbers::{Element, Number};
+use crate::data::shape::{described, size_of_entries, targets_per_example};
+use crate::data::targets::{Targets, Task};
+use crate::data::unpacking::{self, GZIP};
 
 /// The contents of an IDX file.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Idx {
     dimensions: Vec<usize>,
-    element: IdxElement,
+    element: Element,
     bytes: Vec<u8>,
 }
 
-/// The type of the entries, by its code in the file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum IdxElement {
-    U8 = 0x08,
-    I8 = 0x09,
-    I16 = 0x0b,
-    I32 = 0x0c,
-    F32 = 0x0d,
-    F64 = 0x0e,
+/// Element types, by their codes in the file.
+const CODES: [(u8, Number); 6] = [
+    (0x08, Number::U8),
+    (0x09, Number::I8),
+    (0x0b, Number::I16),
+    (0x0c, Number::I32),
+    (0x0d, Number::F32),
+    (0x0e, Number::F64),
+];
+
+/// Entries that are decoded at once where they are looked at one by one.
+const BLOCK: usize = 1024;
+
+/// Recognises IDX, plain or compressed; what cannot be unpacked is told of where it is read.
+pub(super) fn recognises(beginning: &Beginning<'_>) -> bool {
+    let named_table = beginning.has_ending(&[".csv.gz", ".tsv.gz", ".txt.gz"]);
+    match beginning.starts_with(&GZIP) && !named_table {
+        true => beginning.unpacked().is_none_or(|inside| inside.is_empty() || inside.starts_with(&[0, 0])),
+        false => beginning.starts_with(&[0, 0]),
+    }
 }
 
-impl IdxElement {
-    const ALL: [IdxElement; 6] =
-        [IdxElement::U8, IdxElement::I8, IdxElement::I16, IdxElement::I32, IdxElement::F32, IdxElement::F64];
-
-    fn size(self) -> usize {
-        match self {
-            IdxElement::U8 | IdxElement::I8 => 1,
-            IdxElement::I16 => 2,
-            IdxElement::I32 | IdxElement::F32 => 4,
-            IdxElement::F64 => 8,
-        }
+/// Reads inputs, or maps them where the file is large and plain.
+///
+/// # Errors
+/// As [`read`], and fewer than two dimensions.
+pub(super) fn inputs(path: &Path) -> Result<Images> {
+    match mapped::open_large(path, |reader| layout(reader).map(Some))? {
+        Some((features, mapped, examples)) => Ok((features, Inputs::Mapped(mapped), examples)),
+        None => read(path)?.into_images().with_context(|| path.display().to_string()),
     }
+}
 
-    /// What an entry is multiplied with, for one that stays a byte.
-    fn byte_scale(self) -> Option<f32> {
-        (self == IdxElement::U8).then_some(1.0 / 255.0)
-    }
-
-    /// The value of one entry; every type but the largest `f64`s fits an `f64` exactly.
-    fn value(self, bytes: &[u8]) -> f64 {
-        fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
-            bytes.try_into().expect("entries are cut to their size")
-        }
-        match self {
-            IdxElement::U8 => f64::from(bytes[0]),
-            IdxElement::I8 => f64::from(i8::from_be_bytes(array(bytes))),
-            IdxElement::I16 => f64::from(i16::from_be_bytes(array(bytes))),
-            IdxElement::I32 => f64::from(i32::from_be_bytes(array(bytes))),
-            IdxElement::F32 => f64::from(f32::from_be_bytes(array(bytes))),
-            IdxElement::F64 => f64::from_be_bytes(array(bytes)),
-        }
-    }
+/// Reads labels.
+///
+/// # Errors
+/// As [`read`], and what is no targets of this task.
+pub(super) fn labels(path: &Path, task: Task) -> Result<Labels> {
+    let array = read(path)?;
+    let targets = match task {
+        Task::Classification => array.into_labels().map(Targets::Classes),
+        Task::Regression => array.into_numbers(),
+    };
+    targets.map(Labels::Known).with_context(|| path.display().to_string())
 }
 
 /// Reads an IDX file, plain or gzip-compressed (told by its first bytes, not by its name).
@@ -84,26 +91,25 @@ pub fn read(path: &Path) -> Result<Idx> {
     decode(BufReader::new(file), stored).with_context(context)
 }
 
-/// Where a plain IDX file holds its array.
+/// Finds the array in a plain IDX file.
 ///
 /// # Errors
 /// As [`read`], of its header.
-pub(super) fn layout(reader: &mut impl Read) -> Result<Layout> {
+pub(in crate::data) fn layout(reader: &mut impl Read) -> Result<Layout> {
     let Header { dimensions, element, length, .. } = Header::read(reader)?;
-    let number = match element {
-        IdxElement::U8 => Number::Unsigned,
-        IdxElement::I8 | IdxElement::I16 | IdxElement::I32 => Number::Signed,
-        IdxElement::F32 | IdxElement::F64 => Number::Float,
-    };
-    let entry = Entry { number, size: element.size(), big_endian: true };
-    Ok(Layout { start: length as usize, shape: dimensions, entry, byte_scale: element.byte_scale() })
+    Ok(Layout { start: length as usize, shape: dimensions, element, byte_scale: byte_scale(element) })
+}
+
+/// Activation of a byte of 1, for entries that stay bytes.
+fn byte_scale(element: Element) -> Option<f32> {
+    (element.number == Number::U8).then_some(1.0 / 255.0)
 }
 
 /// Refuses a compressed file before any of it is kept: one that unpacks to far more than it is, or that
 /// ends before what its header claims.
 fn check_unpacked(file: &File, stored: u64) -> Result<()> {
     let mut reader = BufReader::new(file);
-    if !reader.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+    if !reader.fill_buf()?.starts_with(&GZIP) {
         return Ok(());
     }
     let mut reader = MultiGzDecoder::new(reader);
@@ -123,7 +129,7 @@ fn check_unpacked(file: &File, stored: u64) -> Result<()> {
 /// # Errors
 /// As [`read`], without the name of the file.
 pub fn decode(mut reader: impl BufRead, stored: Option<u64>) -> Result<Idx> {
-    if reader.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+    if reader.fill_buf()?.starts_with(&GZIP) {
         decode_plain(MultiGzDecoder::new(reader), None)
     } else {
         decode_plain(reader, stored)
@@ -147,10 +153,10 @@ fn decode_plain(mut reader: impl Read, stored: Option<u64>) -> Result<Idx> {
     Ok(Idx { dimensions: header.dimensions, element: header.element, bytes })
 }
 
-/// What comes before the entries.
+/// Header: all that comes before the entries.
 struct Header {
     dimensions: Vec<usize>,
-    element: IdxElement,
+    element: Element,
     /// Bytes of the header.
     length: u64,
     /// Bytes of the entries.
@@ -162,8 +168,8 @@ impl Header {
         let mut magic = [0; 4];
         fill(reader, &mut magic, "the header")?;
         let [zero, also_zero, code, rank] = magic;
-        let element = IdxElement::ALL.into_iter().find(|&element| element as u8 == code);
-        let Some(element) = element.filter(|_| zero == 0 && also_zero == 0) else {
+        let known = CODES.into_iter().find(|&(known, _)| known == code);
+        let Some((_, number)) = known.filter(|_| zero == 0 && also_zero == 0) else {
             bail!(
                 "not an IDX file: it begins with {magic:02x?}, where 00 00, a type and a number of dimensions are \
                  expected"
@@ -175,11 +181,12 @@ impl Header {
             fill(reader, &mut dimension, "the dimensions")?;
             dimensions.push(u32::from_be_bytes(dimension) as usize);
         }
-        let size = unpacking::size_of_entries(&dimensions, element.size())?;
+        let size = size_of_entries(&dimensions, number.size())?;
+        let element = Element { number, big_endian: true };
         Ok(Header { length: 4 + 4 * dimensions.len() as u64, dimensions, element, size })
     }
 
-    /// Makes sure that there are as many bytes of entries as there should be.
+    /// Checks the number of bytes of the entries.
     fn check_entries(&self, found: u64) -> Result<()> {
         let size = self.size as u64;
         let length = self.length;
@@ -210,25 +217,29 @@ impl Idx {
         self.dimensions.first().copied().unwrap_or(0)
     }
 
-    fn values(&self) -> impl Iterator<Item = f64> {
-        self.bytes.chunks_exact(self.element.size()).map(|bytes| self.element.value(bytes))
+    /// Entries as another type.
+    fn values<T: Clone + Default>(&self, bytes: &[u8], convert: impl Fn(f64) -> T) -> Vec<T> {
+        let mut values = vec![T::default(); bytes.len() / self.element.number.size()];
+        self.element.decode(bytes, &mut values, convert);
+        values
     }
 
-    /// The inputs per example, the inputs, and the number of examples: bytes are scaled to 0..1, other types stay as they are.
+    /// Inputs: bytes are scaled to 0..1, other types stay as they are.
     ///
     /// # Errors
     /// Fewer than two dimensions.
-    pub fn into_images(self) -> Result<(usize, Inputs, usize)> {
+    pub fn into_images(self) -> Result<Images> {
         ensure!(
             self.dimensions.len() >= 2,
             "{} where images need at least 2 dimensions (are these labels?)",
             described(&self.dimensions)
         );
         let examples = self.examples();
-        let features = if self.examples() == 0 { 1 } else { self.bytes.len() / self.element.size() / self.examples() };
-        let inputs = match self.element.byte_scale() {
+        let size = self.element.number.size();
+        let features = (self.bytes.len() / size).checked_div(examples).unwrap_or(1);
+        let inputs = match byte_scale(self.element) {
             Some(scale) => Inputs::Bytes { values: self.bytes, scale },
-            None => Inputs::Floats(self.values().map(|value| value as f32).collect()),
+            None => Inputs::Floats(self.values(&self.bytes, |x| x as f32)),
         };
         Ok((features, inputs, examples))
     }
@@ -238,8 +249,8 @@ impl Idx {
     /// # Errors
     /// More dimensions than two, or none.
     pub fn into_numbers(self) -> Result<Targets> {
-        let width = width_of_numbers(&self.dimensions)?;
-        Ok(Targets::Numbers { values: self.values().collect(), width })
+        let width = targets_per_example(&self.dimensions)?;
+        Ok(Targets::Numbers { values: self.values(&self.bytes, |x| x), width })
     }
 
     /// The class of each example.
@@ -257,21 +268,7 @@ impl Idx {
             ensure!(f64::from(label) == value, "the label of example {} is {value}, not a class 0, 1, 2, ...", i + 1);
             Ok(label)
         };
-        self.values().enumerate().map(label).collect()
+        let blocks = self.bytes.chunks(BLOCK * self.element.number.size());
+        blocks.flat_map(|block| self.values(block, |x| x)).enumerate().map(label).collect()
     }
-}
-
-/// How many numbers each example has, where its targets have these dimensions.
-pub(super) fn width_of_numbers(dimensions: &[usize]) -> Result<usize> {
-    match dimensions {
-        [_] => Ok(1),
-        &[_, width] if width > 0 => Ok(width),
-        _ => bail!("{} where targets have 1 or 2, the examples first (are these inputs?)", described(dimensions)),
-    }
-}
-
-pub(super) fn described(dimensions: &[usize]) -> String {
-    let extents = dimensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
-    let s = if dimensions.len() == 1 { "" } else { "s" };
-    format!("it has {} dimension{s} ({extents})", dimensions.len())
 }

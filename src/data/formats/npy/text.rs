@@ -4,39 +4,22 @@ use std::io::Read;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::{Start, array, check_column, check_end, check_stored};
+use super::header::{Start, check_column, check_end, check_stored};
 use crate::data::labels::{Classes, Labels};
-use crate::data::{Targets, Task, unpacking};
+use crate::data::shape::size_of_entries;
 
-/// How the text of an entry is written, padded with zeros.
+/// Encoding of the text of an entry, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Text {
-    /// So many bytes, UTF-8.
+pub(super) enum Text {
+    /// UTF-8 of this many bytes.
     Bytes(usize),
-    /// So many characters of 4 bytes.
+    /// UTF-32 of this many characters.
     Utf32 { characters: usize, big_endian: bool },
 }
 
-/// Decodes labels from NPY of `stored` bytes.
-///
-/// # Errors
-/// As [`decode`](super::decode), and an entry that is no class: no whole number from 0, or text that is empty,
-/// a number with a fraction or in no valid encoding.
-pub fn decode_labels(mut reader: impl Read, stored: u64, task: Task) -> Result<Labels> {
-    let start = Start::read(&mut reader)?;
-    match (Text::of(&start.descr)?, task) {
-        (Some(text), Task::Classification) => text.labels(&start, reader, stored),
-        (Some(_), Task::Regression) => bail!("it holds text, where --task regression learns numbers"),
-        (None, Task::Classification) => {
-            Ok(Labels::Known(Targets::Classes(array(start, reader, stored)?.into_labels()?)))
-        }
-        (None, Task::Regression) => Ok(Labels::Known(array(start, reader, stored)?.into_numbers()?)),
-    }
-}
-
 impl Text {
-    /// What a `descr` such as `<U7` means; `None` for other types than text.
-    fn of(descr: &str) -> Result<Option<Self>> {
+    /// The encoding that a `descr` such as `<U7` names; `None` for other types than text.
+    pub fn of(descr: &str) -> Result<Option<Self>> {
         let shown = descr.escape_debug();
         let Some((order, kind)) = descr.split_at_checked(1) else { return Ok(None) };
         let (Some("U" | "S"), Some(length)) = (kind.get(..1), kind.get(1..)) else { return Ok(None) };
@@ -58,10 +41,10 @@ impl Text {
         }
     }
 
-    fn labels(self, start: &Start, mut reader: impl Read, stored: u64) -> Result<Labels> {
+    pub fn labels(self, start: &Start, mut reader: impl Read, stored: u64) -> Result<Labels> {
         check_column(&start.shape)?;
         let entry = self.size().with_context(|| format!("type `{}` is too long", start.descr))?;
-        let size = unpacking::size_of_entries(&start.shape, entry)?;
+        let size = size_of_entries(&start.shape, entry)?;
         check_stored(start.length + size as u64, stored, &start.shape)?;
         ensure!(entry > 0 || start.shape[0] == 0, "its entries are of type `{}`, text of no length", start.descr);
         let mut classes = Classes::default();

@@ -5,7 +5,9 @@
 
 use anyhow::Result;
 
-use super::{Dataset, idx};
+use super::idx;
+use crate::data::dataset::Dataset;
+use crate::data::targets::{Targets, Task};
 
 /// Pixels run from 0 to 16.
 const WHITE_TO_BLACK: f32 = 16.0;
@@ -19,4 +21,20 @@ pub fn digits() -> Result<Dataset> {
     let labels = idx::decode(&include_bytes!("digits/labels.idx1.gz")[..], None)?;
     let (features, inputs, _) = images.into_images()?;
     Dataset::new(inputs.with_byte_scale(1.0 / WHITE_TO_BLACK), features, labels.into_labels()?)
+}
+
+/// The built-in digits with targets of a task: classes, or the digits as numbers.
+///
+/// # Errors
+/// As [`digits`].
+pub(super) fn labelled(task: Task) -> Result<Dataset> {
+    let dataset = digits()?;
+    match task {
+        Task::Classification => Ok(dataset),
+        Task::Regression => {
+            let values = dataset.labels().iter().map(|&label| f64::from(label)).collect();
+            let (inputs, features, _) = dataset.into_parts();
+            Dataset::with_targets(inputs, features, Targets::Numbers { values, width: 1 })
+        }
+    }
 }

@@ -1,0 +1,327 @@
+//! Data sets in memory.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use anyhow::{Result, bail, ensure};
+
+use super::inputs::{Images, Inputs};
+use super::picked::Picked;
+use super::preprocessing::{Preprocessing, Scale};
+use super::table::fields::listed;
+use super::targets::{Outputs, Quantity, Targets, Task};
+
+/// The most classes a data set may have: a larger label is a wrong file, not a class.
+pub const MAX_CLASSES: usize = 1 << 16;
+
+/// Examples with their targets.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Dataset {
+    inputs: Inputs,
+    features: usize,
+    targets: Targets,
+    /// Number of classes; 0 where targets are numbers.
+    classes: usize,
+    /// Empty where the classes are 0, 1, 2, ...
+    class_names: Vec<String>,
+    /// Weight of an example of each class in training; empty where all count alike.
+    class_weights: Vec<f32>,
+    /// The numbers that are learned; empty where targets are classes.
+    quantities: Vec<Quantity>,
+    preprocessing: Preprocessing,
+}
+
+impl Dataset {
+    /// A data set of `labels.len()` examples with `features` inputs each.
+    ///
+    /// # Errors
+    /// No examples, no features, a number of inputs that is not their product, an input that is
+    /// NaN or infinite, or a label of 65,536 or more.
+    pub fn new(inputs: Inputs, features: usize, labels: Vec<u32>) -> Result<Self> {
+        Self::with_targets(inputs, features, Targets::Classes(labels))
+    }
+
+    /// A data set of `targets.len()` examples with `features` inputs each.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`], and a target that is NaN or infinite.
+    pub fn with_targets(inputs: Inputs, features: usize, targets: Targets) -> Result<Self> {
+        ensure!(!targets.is_empty(), "no examples");
+        ensure!(features > 0, "examples without inputs");
+        if Some(inputs.len()) != targets.len().checked_mul(features) {
+            bail!("{} inputs are not {} examples of {features}", inputs.len(), targets.len());
+        }
+        inputs.check_finite(features)?;
+        let (mut classes, mut quantities) = (0, Vec::new());
+        match &targets {
+            Targets::Classes(labels) => {
+                if let Some(at) = labels.iter().position(|&label| label as usize >= MAX_CLASSES) {
+                    bail!(
+                        "the label of example {} is {}, but at most {MAX_CLASSES} classes are allowed",
+                        at + 1,
+                        labels[at]
+                    );
+                }
+                classes = labels.iter().max().map_or(0, |&largest| largest as usize + 1);
+            }
+            Targets::Numbers { values, width } => {
+                if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                    bail!("target {} of example {} is {}", at % width + 1, at / width + 1, values[at]);
+                }
+                let name = |j| if *width == 1 { "target".to_string() } else { format!("target {}", j + 1) };
+                quantities = (0..*width).map(|j| Quantity { name: name(j), offset: 0.0, scale: 1.0 }).collect();
+            }
+        }
+        let preprocessing = Preprocessing::of_inputs(&inputs);
+        let (class_names, class_weights) = (Vec::new(), Vec::new());
+        Ok(Dataset { inputs, features, targets, classes, class_names, class_weights, quantities, preprocessing })
+    }
+
+    /// The same examples, whose inputs were made by `preprocessing`, with targets that mean this (no names
+    /// for the classes 0, 1, 2, ...).
+    ///
+    /// # Errors
+    /// Fewer names than classes, or another number of quantities than each example has numbers.
+    pub fn described(self, preprocessing: Preprocessing, outputs: Outputs) -> Result<Self> {
+        match (&self.targets, outputs) {
+            (Targets::Classes(_), Outputs::Classes(class_names)) => {
+                let classes = if class_names.is_empty() { self.classes } else { class_names.len() };
+                ensure!(classes >= self.classes, "{} classes, but {classes} names", self.classes);
+                Ok(Dataset { classes, class_names, preprocessing, ..self })
+            }
+            (Targets::Numbers { width, .. }, Outputs::Numbers(quantities)) => {
+                ensure!(*width == quantities.len(), "{width} numbers, but {} quantities", quantities.len());
+                Ok(Dataset { quantities, preprocessing, ..self })
+            }
+            _ => bail!("its targets are of another kind than those of the training data"),
+        }
+    }
+
+    /// The same examples, where one of class j counts `weights[j]` in training.
+    ///
+    /// # Errors
+    /// Another number of weights than of classes, or one that is negative or no number.
+    pub fn weighted(self, weights: Vec<f32>) -> Result<Self> {
+        ensure!(weights.len() == self.classes, "{} classes, but {} weights", self.classes, weights.len());
+        ensure!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "a class weight that is no number");
+        Ok(Dataset { class_weights: weights, ..self })
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Never: a data set has at least one example.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Inputs of each example: `n[1]`.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Returns whether the classes have names of their own.
+    pub(super) fn has_class_names(&self) -> bool {
+        !self.class_names.is_empty()
+    }
+
+    /// Number of classes: one more than the largest label; 0 where targets are numbers.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The name of a class: its number unless the data says otherwise.
+    pub fn class_name(&self, class: usize) -> Cow<'_, str> {
+        self.class_names.get(class).map_or_else(|| class.to_string().into(), Into::into)
+    }
+
+    /// The preprocessing of these inputs, and of those of other files.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// All inputs, example by example.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The target of each example.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// The class of each example; none where targets are numbers.
+    pub fn labels(&self) -> &[u32] {
+        self.targets.labels()
+    }
+
+    /// Weight of an example of each class in training; `None` where all count alike.
+    pub fn class_weights(&self) -> Option<&[f32]> {
+        (!self.class_weights.is_empty()).then_some(&self.class_weights)
+    }
+
+    /// The numbers that are learned; none where targets are classes.
+    pub fn quantities(&self) -> &[Quantity] {
+        &self.quantities
+    }
+
+    /// Classification or regression.
+    pub fn task(&self) -> Task {
+        if self.quantities.is_empty() { Task::Classification } else { Task::Regression }
+    }
+
+    /// Meaning of the outputs of a network that learns this.
+    pub fn outputs(&self) -> Outputs {
+        match self.task() {
+            Task::Classification => {
+                Outputs::Classes((0..self.classes).map(|class| self.class_name(class).into_owned()).collect())
+            }
+            Task::Regression => Outputs::Numbers(self.quantities.clone()),
+        }
+    }
+
+    /// Number of outputs that a network needs: `n[L]`.
+    pub fn output_width(&self) -> usize {
+        self.classes.max(self.quantities.len())
+    }
+
+    /// The desired outputs of numbers, `(examples, n[L])`; none where targets are classes.
+    pub fn desired_numbers(&self) -> Vec<f32> {
+        match &self.targets {
+            Targets::Classes(_) => Vec::new(),
+            Targets::Numbers { values, .. } => self.activations(values).collect(),
+        }
+    }
+
+    /// The desired outputs of numbers that belong to whole examples.
+    fn activations<'a>(&'a self, values: &'a [f64]) -> impl Iterator<Item = f32> + 'a {
+        values.iter().zip(self.quantities.iter().cycle()).map(|(&value, quantity)| quantity.activation(value))
+    }
+
+    /// Collects the desired outputs of `examples`, as a device holds them: the class of each, or the
+    /// bits of its numbers.
+    pub(crate) fn pick_desired(&self, examples: &[u32], words: &mut Vec<u32>) {
+        words.clear();
+        for &example in examples {
+            match &self.targets {
+                Targets::Classes(labels) => words.push(labels[example as usize]),
+                Targets::Numbers { values, width } => {
+                    let numbers = &values[example as usize * width..][..*width];
+                    words.extend(self.activations(numbers).map(f32::to_bits));
+                }
+            }
+        }
+    }
+
+    /// Fits the units of numbers that are learned to the examples `training` alone.
+    ///
+    /// # Errors
+    /// Numbers that do not vary or cannot be scaled.
+    pub fn fit_targets(mut self, training: &[u32], scale: Scale) -> Result<Self> {
+        if let Targets::Numbers { values, width } = &self.targets {
+            for (j, quantity) in self.quantities.iter_mut().enumerate() {
+                let name = quantity.name.clone();
+                let of_target = training.iter().map(|&example| values[example as usize * width + j]);
+                let fitted = Quantity::fit(name, of_target, scale);
+                *quantity = fitted.map_err(|error| error.context(format!("target `{}`", quantity.name)))?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Fits the preprocessing to the examples `training` alone, and applies it.
+    ///
+    /// # Errors
+    /// Inputs too large to be scaled.
+    pub fn scaled(self, training: &[u32], scale: Scale) -> Result<Self> {
+        let preprocessing = Preprocessing::fit(&self.inputs, self.features, training, scale)?;
+        self.preprocessed(preprocessing)
+    }
+
+    /// Makes activations of raw inputs.
+    pub(super) fn preprocessed(self, preprocessing: Preprocessing) -> Result<Self> {
+        let scales = matches!(preprocessing, Preprocessing::Columns(_));
+        let inputs = preprocessing.apply(self.inputs, self.features)?;
+        // Inputs that are not scaled have been checked.
+        if scales {
+            inputs.check_finite(self.features)?;
+        }
+        Ok(Dataset { inputs, preprocessing, ..self })
+    }
+
+    /// Keeps `examples`, ascending, and drops the others.
+    pub(super) fn keep(&mut self, examples: &[u32]) {
+        self.inputs.keep(examples, self.features);
+        self.targets = self.targets.of(examples);
+    }
+
+    /// A copy of `examples`, in memory.
+    ///
+    /// # Errors
+    /// A file that is no longer what it was.
+    pub(crate) fn picked(&self, examples: &[u32]) -> Result<Self> {
+        let mut picked = Picked::default();
+        self.inputs.pick(examples, self.features, &mut picked)?;
+        let inputs = self.inputs.of_picked(picked);
+        Ok(Dataset {
+            inputs,
+            targets: self.targets.of(examples),
+            features: self.features,
+            classes: self.classes,
+            class_names: self.class_names.clone(),
+            class_weights: self.class_weights.clone(),
+            quantities: self.quantities.clone(),
+            preprocessing: self.preprocessing.clone(),
+        })
+    }
+
+    /// Inputs, how many each example has, and targets.
+    pub(super) fn into_parts(self) -> (Inputs, usize, Targets) {
+        (self.inputs, self.features, self.targets)
+    }
+
+    /// Its inputs alone.
+    pub(super) fn into_images(self) -> Images {
+        let examples = self.len();
+        (self.features, self.inputs, examples)
+    }
+
+    /// Adds the examples of `other`, of the same classes or quantities, after those of `self`.
+    ///
+    /// # Errors
+    /// Examples of another width or another kind of targets, or bytes with another scale or floats where
+    /// `self` has bytes.
+    pub fn append(&mut self, other: Dataset) -> Result<()> {
+        if self.features != other.features {
+            bail!("its examples have {} inputs, those of the training data {}", other.features, self.features);
+        }
+        self.inputs.append(other.inputs, self.features)?;
+        self.targets.append(other.targets)?;
+        self.classes = self.classes.max(other.classes);
+        Ok(())
+    }
+
+    /// The same examples, with the classes of other data, found by their names.
+    ///
+    /// # Errors
+    /// An example whose class is none of `names`.
+    pub(super) fn with_classes(self, names: &[String]) -> Result<Self> {
+        let classes: HashMap<&str, u32> = (0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect();
+        let known: Vec<Option<u32>> =
+            (0..self.classes).map(|class| classes.get(&*self.class_name(class)).copied()).collect();
+        let class = |(i, &label): (usize, &u32)| match known[label as usize] {
+            Some(class) => Ok(class),
+            None => bail!(
+                "the label of example {} is {}, none of the classes of training: {}",
+                i + 1,
+                self.class_name(label as usize),
+                listed(names.iter().map(String::as_str))
+            ),
+        };
+        let labels = self.labels().iter().enumerate().map(class).collect::<Result<Vec<u32>>>()?;
+        let targets = Targets::Classes(labels);
+        Ok(Dataset { targets, classes: names.len(), class_names: names.to_vec(), ..self })
+    }
+}

@@ -1,0 +1,169 @@
+//! The table of data formats: how each is recognised, and the functions that read it.
+//!
+//! A new format is a file in `formats/` and a row of [`FORMATS`].
+
+pub mod digits;
+pub mod idx;
+mod mnist;
+pub mod npy;
+pub mod npz;
+mod parquet;
+pub mod text;
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Result, anyhow, ensure};
+
+use super::beginning::Beginning;
+use super::dataset::Dataset;
+use super::inputs::Images;
+use super::labels::Labels;
+use super::split::OwnPart;
+use super::table::rows::{Dialect, Rows};
+use super::targets::Task;
+
+/// A data format.
+pub(super) struct Format {
+    /// Name, for messages.
+    name: &'static str,
+    /// Recognises the format by the path or the first bytes.
+    recognises: fn(&Beginning<'_>) -> bool,
+    /// Functions that read it.
+    reads: Reads,
+}
+
+/// Contents of a format, with the functions that read it.
+enum Reads {
+    Array(Array),
+    /// Rows of columns; the flags of tables are for these formats.
+    Table(fn(File, &Dialect) -> Result<Rows<'static>>),
+}
+
+/// Functions that read inputs and labels; each error names the file.
+pub(super) struct Array {
+    /// Reads inputs alone: of the test part, where there is one.
+    pub inputs: fn(&Path) -> Result<Images>,
+    /// Reads labels for the inputs of another file; `None` for a format that cannot hold labels alone.
+    pub labels: Option<fn(&Path, Task) -> Result<Labels>>,
+    /// `None` for a format of inputs alone, whose labels are in another file (`--labels`).
+    pub own_labels: Option<OwnLabels>,
+}
+
+/// Functions for a format that holds inputs with their labels.
+pub(super) struct OwnLabels {
+    /// Reads a part; all examples, where there are no parts.
+    pub read: fn(&Path, OwnPart, Task) -> Result<Dataset>,
+    /// Returns whether labels of another file cannot take their place.
+    pub are_fixed: fn(&Path) -> Result<bool>,
+    /// Returns whether a test part is there, beside the training part.
+    pub has_test_part: fn(&Path) -> Result<bool>,
+}
+
+/// All formats; the first that recognises a file reads it.
+static FORMATS: [Format; 7] = [
+    Format {
+        name: "built-in digits",
+        recognises: |beginning| is_built_in(beginning.path),
+        reads: Reads::Array(Array {
+            inputs: |_| Ok(digits::digits()?.into_images()),
+            labels: None,
+            own_labels: Some(OwnLabels {
+                read: |_, _, task| digits::labelled(task),
+                are_fixed: |_| Ok(true),
+                has_test_part: |_| Ok(false),
+            }),
+        }),
+    },
+    Format {
+        name: "MNIST folder",
+        recognises: |beginning| beginning.path.is_dir(),
+        reads: Reads::Array(Array {
+            inputs: |folder| Ok(mnist::labelled(folder, OwnPart::Test, Task::Classification)?.into_images()),
+            labels: None,
+            own_labels: Some(OwnLabels { read: mnist::labelled, are_fixed: |_| Ok(true), has_test_part: |_| Ok(true) }),
+        }),
+    },
+    Format {
+        name: "NPY",
+        recognises: |beginning| beginning.has_ending(&[".npy"]) || beginning.starts_with(&npy::MAGIC[..4]),
+        reads: Reads::Array(Array { inputs: npy::inputs, labels: Some(npy::labels), own_labels: None }),
+    },
+    Format {
+        name: "NPZ",
+        recognises: |beginning| beginning.has_ending(&[".npz"]) || beginning.starts_with(npz::MAGIC),
+        reads: Reads::Array(Array {
+            inputs: npz::inputs,
+            labels: None,
+            own_labels: Some(OwnLabels {
+                read: npz::labelled,
+                are_fixed: npz::is_divided,
+                has_test_part: npz::has_test_part,
+            }),
+        }),
+    },
+    Format {
+        name: "IDX",
+        recognises: idx::recognises,
+        reads: Reads::Array(Array { inputs: idx::inputs, labels: Some(idx::labels), own_labels: None }),
+    },
+    Format {
+        name: "Parquet",
+        recognises: |beginning| beginning.starts_with(parquet::MAGIC),
+        reads: Reads::Table(parquet::rows),
+    },
+    Format { name: "text", recognises: |_| true, reads: Reads::Table(text::rows_of_file) },
+];
+
+/// Returns whether `path` names the built-in data.
+pub(super) fn is_built_in(path: &Path) -> bool {
+    path == Path::new("digits")
+}
+
+/// Returns whether a file is a table: not an array, which has labels in another file or is recognised as one.
+///
+/// # Errors
+/// No such file, or one that cannot be read.
+pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
+    ensure!(has_labels || is_built_in(path) || path.exists(), "{}: no such file or folder", path.display());
+    let beginning = Beginning::of_path(path)?;
+    let format = FORMATS.iter().find(|format| (format.recognises)(&beginning));
+    Ok(!has_labels && format.is_some_and(|format| matches!(format.reads, Reads::Table(_))))
+}
+
+/// Returns the array format of a file that is no table.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn array(path: &Path) -> Result<&'static Array> {
+    let beginning = Beginning::of_path(path)?;
+    let mut arrays = FORMATS.iter().filter_map(|format| match &format.reads {
+        Reads::Array(array) => Some((format, array)),
+        Reads::Table(_) => None,
+    });
+    // The reader of the last one, IDX, says what is wrong with other files.
+    let found = arrays.clone().find(|(format, _)| (format.recognises)(&beginning)).or(arrays.next_back());
+    found.map(|(_, array)| array).ok_or_else(|| anyhow!("no format of arrays is known"))
+}
+
+/// Opens the rows of a table, in whatever format.
+///
+/// # Errors
+/// A file that cannot be read, is damaged, or is no table.
+pub(super) fn rows(file: File, dialect: &Dialect) -> Result<Rows<'static>> {
+    let beginning = Beginning::of_file(&file)?;
+    let read = FORMATS.iter().find_map(|format| match format.reads {
+        Reads::Table(read) if (format.recognises)(&beginning) => Some(read),
+        _ => None,
+    });
+    read.unwrap_or(text::rows_of_file)(file, dialect)
+}
+
+/// Names of the formats that can hold labels alone, for messages.
+pub(super) fn formats_of_labels() -> String {
+    let names = FORMATS.iter().filter_map(|format| match &format.reads {
+        Reads::Array(Array { labels: Some(_), .. }) => Some(format.name),
+        _ => None,
+    });
+    names.collect::<Vec<_>>().join(" or ")
+}

@@ -1,0 +1,51 @@
+//! Inputs that were picked for a device, and their scaling.
+
+/// The inputs of some examples, one after the other, as a device holds them.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Picked {
+    /// Bytes, which the device scales.
+    Bytes(Vec<u8>),
+    /// Activations.
+    Floats(Vec<f32>),
+}
+
+impl Picked {
+    /// The same as the bytes of a matrix.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Picked::Bytes(values) => values,
+            Picked::Floats(values) => bytemuck::cast_slice(values),
+        }
+    }
+
+    /// An empty vector of bytes, in the memory there is.
+    pub(super) fn cleared_bytes(&mut self) -> &mut Vec<u8> {
+        if !matches!(self, Picked::Bytes(_)) {
+            *self = Picked::Bytes(Vec::new());
+        }
+        let Picked::Bytes(values) = self else { unreachable!("it was just made") };
+        values.clear();
+        values
+    }
+
+    /// An empty vector of floats, in the memory there is.
+    pub(super) fn cleared_floats(&mut self) -> &mut Vec<f32> {
+        if !matches!(self, Picked::Floats(_)) {
+            *self = Picked::Floats(Vec::new());
+        }
+        let Picked::Floats(values) = self else { unreachable!("it was just made") };
+        values.clear();
+        values
+    }
+}
+
+impl Default for Picked {
+    fn default() -> Self {
+        Picked::Bytes(Vec::new())
+    }
+}
+
+/// The activation of a number, of an offset and a scale.
+pub(super) fn scaled((offset, scale): (f64, f64), x: f64) -> f32 {
+    ((x - offset) * scale) as f32
+}
