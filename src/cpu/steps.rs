@@ -135,7 +135,7 @@ impl<'p> Loader<'p> {
     }
 
     /// The weights that decide the layout of an operand: its own for weights, those that it is the state of, or none.
-    fn weights_of<'s>(step: &'s Step, operand: usize) -> Option<&'s Matrix> {
+    fn weights_of(step: &Step, operand: usize) -> Option<&Matrix> {
         let weights = row(step)?.weights?;
         let fixed = step.kernel.bindings.len();
         // State stands beside each stateful parameter in turn, w first.

@@ -37,8 +37,11 @@ pub struct Cost {
     /// The largest rounding error of `output_error`: `(a, δ)`.
     pub output_error_error: fn(f64, f64) -> f64,
     /// `output_error` for a block of numbers: δ in the place of σ′; `None` applies the twin.
-    pub lanes: Option<fn(Arch, &[f32], &[f32], &mut [f32])>,
+    pub lanes: Option<ErrorOfBlock>,
 }
+
+/// δ of a block of outputs: a, y, and σ′(z), which becomes δ.
+pub type ErrorOfBlock = fn(Arch, &[f32], &[f32], &mut [f32]);
 
 /// The matrix of the output layer that a cost is a function of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

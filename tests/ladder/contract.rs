@@ -324,7 +324,7 @@ fn snippets_are_used_where_the_row_says_so() {
             // Of a vec4 or as an argument, too.
             let called =
                 |alias: &&str| calls(alias) || calls(&alias.replace(' ', "(")) || calls(&alias.replace(' ', "- "));
-            assert_eq!(aliases.iter().any(|alias| called(alias)), uses, "{}: {slot:?} is called", kernel.name);
+            assert_eq!(aliases.iter().any(called), uses, "{}: {slot:?} is called", kernel.name);
             let defined = aliases.iter().all(|alias| functions.contains(alias.trim_start()));
             assert_eq!(defined, uses, "{}: {slot:?} is joined", kernel.name);
         }

@@ -145,7 +145,7 @@ fn check_equations(
     let ones = vec![1.0; m];
     let of_oracle = crate::nielsen::optimizer(optimizer.name).expect("an oracle");
     let update = |network: &mut Oracle| {
-        network.update_mini_batch(&mini_batch, &ones, of_oracle, f64::from(eta), f64::from(settings.momentum))
+        network.update_mini_batch(&mini_batch, &ones, of_oracle, f64::from(eta), f64::from(settings.momentum));
     };
     update(&mut network);
     let gradients: Vec<_> = mini_batch.iter().map(|(x, y)| network.backprop(x, y)).collect();

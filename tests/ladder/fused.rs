@@ -80,18 +80,22 @@ fn run(
     weights.into_iter().chain(results).map(read).collect()
 }
 
-/// Activations and weights of the order of 1: each layer, forward and back, adds the roundings of
-/// a sum as long as the layer is wide, and an update those of a sum over the mini-batch.
+/// Values of the order of 1: each layer, forward and back, adds the roundings of a sum as long as the
+/// layer is wide, and an update those of a sum over the mini-batch.
 fn tolerance(topology: &Topology, m: usize) -> f64 {
     let widest = topology.widths().iter().copied().max().unwrap_or(1);
     2.0 * topology.last() as f64 * (sum_tolerance(widest, (widest as f64).sqrt()) + sum_tolerance(m, 1.0) + 1e-6)
 }
 
+/// Fails where a matrix differs by more than `tolerance`, which is that of values of the order of 1: a rounding is
+/// as much larger as the values are, which nothing bounds where a layer is linear.
 fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
     for ((matrix, found), (_, expected)) in found.iter().zip(expected) {
         let what = format!("{}, {what}", matrix.name);
         let entries = sentinels::entries(&what, matrix, found);
-        assert_close(&what, matrix.cols, entries, &wide(&expected[..matrix.len()]), tolerance);
+        let expected = wide(&expected[..matrix.len()]);
+        let scale = expected.iter().fold(1f64, |largest, value| largest.max(value.abs()));
+        assert_close(&what, matrix.cols, entries, &expected, scale * tolerance);
     }
 }
 
