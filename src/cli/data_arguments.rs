@@ -20,7 +20,7 @@ pub(super) struct DataArguments {
     /// Labels of an array: IDX, or NPY (numbers or text).
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// What to learn: classes or numbers.
+    /// Task: classification or regression.
     #[arg(long, value_enum, default_value = "classification")]
     task: TaskArgument,
     /// Weight of each example in training.

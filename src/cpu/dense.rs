@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::{Activate, ActivateAndCompare, Backpropagate, Epilogue, Keep, Update};
+use super::epilogue::{Activate, ActivateAndCompare, Backpropagate, Epilogue, Keep, Step};
 use super::product::{BLOCK, Layout, Product, X, Y, pack_left};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
@@ -13,9 +13,11 @@ use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::kernels::MatmulParams;
 use crate::network::activation::Activation;
+use crate::network::activation::lanes::{Vectors, WithVectors};
 use crate::network::cost::Cost;
 use crate::network::lanes::{load, store};
 use crate::network::optimizer::Optimizer;
+use crate::network::optimizer::lanes::{Update, WithUpdate};
 
 /// `dense_forward`, and with an error `dense_forward_error`.
 #[derive(Debug)]
@@ -34,27 +36,42 @@ pub struct Forward {
 
 impl Run for Forward {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        let Extents { rows, cols, inner } = self.extents;
-        let (arch, activation) = (workshop.arch, self.activation);
-        match self.error {
-            None => {
-                let [x, w, b, a] = store.get([self.x, self.w, self.b, self.a]);
-                let epilogue = Activate { arch, b: b.f32s(cols), activation };
-                self.product(x.f32s(rows * inner), w, [a.f32s(rows * cols)], epilogue, workshop);
-            }
-            Some((desired, delta, cost)) => {
-                let [x, w, b, desired, a, delta] = store.get([self.x, self.w, self.b, desired, self.a, delta]);
-                let desired = desired.f32s(rows * cols);
-                let forward = Activate { arch, b: b.f32s(cols), activation };
-                let outputs = [a.f32s(rows * cols), delta.f32s(rows * cols)];
-                let epilogue = ActivateAndCompare { forward, desired, cols, cost };
-                self.product(x.f32s(rows * inner), w, outputs, epilogue, workshop);
-            }
-        }
+        self.activation.with_vectors(ForwardLayer { layer: self, store, workshop });
     }
 
     fn extents(&self) -> Option<Extents> {
         Some(self.extents)
+    }
+}
+
+/// One layer forward, compiled for each activation.
+struct ForwardLayer<'a> {
+    layer: &'a Forward,
+    store: &'a mut Store,
+    workshop: &'a Workshop,
+}
+
+impl WithVectors for ForwardLayer<'_> {
+    type Output = ();
+
+    fn with<A: Vectors>(self, activation: A) {
+        let ForwardLayer { layer, store, workshop } = self;
+        let Extents { rows, cols, inner } = layer.extents;
+        match layer.error {
+            None => {
+                let [x, w, b, a] = store.get([layer.x, layer.w, layer.b, layer.a]);
+                let epilogue = Activate { b: b.f32s(cols), activation };
+                layer.product(x.f32s(rows * inner), w, [a.f32s(rows * cols)], epilogue, workshop);
+            }
+            Some((desired, delta, cost)) => {
+                let [x, w, b, desired, a, delta] = store.get([layer.x, layer.w, layer.b, desired, layer.a, delta]);
+                let desired = desired.f32s(rows * cols);
+                let forward = Activate { b: b.f32s(cols), activation };
+                let outputs = [a.f32s(rows * cols), delta.f32s(rows * cols)];
+                let epilogue = ActivateAndCompare { arch: workshop.arch, forward, desired, cols, cost };
+                layer.product(x.f32s(rows * inner), w, outputs, epilogue, workshop);
+            }
+        }
     }
 }
 
@@ -102,22 +119,37 @@ pub struct BackpropagateError {
 
 impl Run for BackpropagateError {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        let Workshop { arch, team, .. } = workshop;
-        let extents @ Extents { rows, cols, inner } = self.extents;
-        let [next, w, a, delta] = store.get([self.next, self.w, self.a, self.delta]);
+        self.activation.with_vectors(BackpropagateLayer { layer: self, store, workshop });
+    }
+
+    fn extents(&self) -> Option<Extents> {
+        Some(self.extents)
+    }
+}
+
+/// The error of one layer, compiled for each activation.
+struct BackpropagateLayer<'a> {
+    layer: &'a BackpropagateError,
+    store: &'a mut Store,
+    workshop: &'a Workshop,
+}
+
+impl WithVectors for BackpropagateLayer<'_> {
+    type Output = ();
+
+    fn with<A: Vectors>(self, activation: A) {
+        let BackpropagateLayer { layer, store, workshop: Workshop { arch, team, .. } } = self;
+        let extents @ Extents { rows, cols, inner } = layer.extents;
+        let [next, w, a, delta] = store.get([layer.next, layer.w, layer.a, layer.delta]);
         arch.dispatch(Product {
             extents,
             x: X::Rows { values: next.f32s(rows * inner), stride: inner },
             y: Y::Rows { values: w.f32s(inner * cols), stride: cols },
             layout: Layout::Rows,
             outputs: [delta.f32s(rows * cols)],
-            epilogue: Backpropagate { arch: *arch, a: a.f32s(rows * cols), cols, activation: self.activation },
+            epilogue: Backpropagate { a: a.f32s(rows * cols), cols, activation },
             team,
         });
-    }
-
-    fn extents(&self) -> Option<Extents> {
-        Some(self.extents)
     }
 }
 
@@ -139,18 +171,7 @@ pub struct OuterProductUpdate {
 
 impl Run for OuterProductUpdate {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
-        let update = Update {
-            arch: workshop.arch,
-            optimizer: self.optimizer,
-            rate: mini_batch.eta / self.examples as f32,
-            coefficients: mini_batch.coefficients,
-        };
-        match (&self.w[..], &self.b[..]) {
-            (&[w], &[b]) => self.update([w], [b], update, store, workshop),
-            (&[w, w1], &[b, b1]) => self.update([w, w1], [b, b1], update, store, workshop),
-            (&[w, w1, w2], &[b, b1, b2]) => self.update([w, w1, w2], [b, b1, b2], update, store, workshop),
-            other => unreachable!("an optimizer has at most two states: {other:?}"),
-        }
+        self.optimizer.with_update(UpdateLayer { layer: self, store, workshop, mini_batch });
     }
 
     fn extents(&self) -> Option<Extents> {
@@ -167,30 +188,44 @@ impl Run for OuterProductUpdate {
     }
 }
 
-impl OuterProductUpdate {
-    fn update<const N: usize>(
-        &self,
-        w: [usize; N],
-        b: [usize; N],
-        update: Update,
-        store: &mut Store,
-        workshop: &mut Workshop,
-    ) {
-        let (examples, (neurons, before)) = (self.examples, self.layer);
-        store.lend([self.delta, self.a], |store, [delta, a]| {
+/// The update of one layer, compiled for each optimizer.
+struct UpdateLayer<'a> {
+    layer: &'a OuterProductUpdate,
+    store: &'a mut Store,
+    workshop: &'a mut Workshop,
+    mini_batch: MiniBatch,
+}
+
+impl WithUpdate for UpdateLayer<'_> {
+    type Output = ();
+
+    fn with<const N: usize, U: Update<N>>(self, update: U) {
+        let UpdateLayer { layer, store, workshop, mini_batch } = self;
+        let (examples, (neurons, before)) = (layer.examples, layer.layer);
+        let step = Step {
+            update,
+            linear: layer.optimizer.linear,
+            rate: mini_batch.eta / examples as f32,
+            coefficients: mini_batch.coefficients,
+        };
+        let [w, b]: [[usize; N]; 2] =
+            [&layer.w, &layer.b].map(|numbers| numbers[..].try_into().expect("a parameter and its states"));
+        store.lend([layer.delta, layer.a], |store, [delta, a]| {
             let (delta, a) = (delta.f32s(examples * neurons), a.f32s(examples * before));
             let biases = store.get(b).map(|b| b.f32s(neurons));
-            workshop.arch.dispatch(UpdateBiases { delta, b: biases, update });
-            self.update_weights(store.get(w), delta, a, update, workshop);
+            workshop.arch.dispatch(UpdateBiases { delta, b: biases, step });
+            layer.update_weights(store.get(w), delta, a, step, workshop);
         });
     }
+}
 
-    fn update_weights<const N: usize>(
+impl OuterProductUpdate {
+    fn update_weights<U: Update<N>, const N: usize>(
         &self,
         weights: [&mut Numbers; N],
         delta: &[f32],
         a: &[f32],
-        update: Update,
+        step: Step<U, N>,
         workshop: &mut Workshop,
     ) {
         let Workshop { arch, team, packed, nonzeros } = workshop;
@@ -201,16 +236,16 @@ impl OuterProductUpdate {
             pack_left(delta, neurons, (neurons, examples), packed, team);
             let (x, y) = (X::Packed(packed), Y::Rows { values: a, stride: before });
             let outputs = weights.map(|numbers| numbers.f32s(neurons * before));
-            return arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: update, team });
+            return arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: step, team });
         };
         let extents = Extents { rows: before, cols: neurons, inner: examples };
         if let Some(x) = self.nonzeros.map(|at| &mut nonzeros[at])
-            && update.optimizer.linear
+            && step.linear
             && x.few()
             && arch.dispatch(AllFinite(delta))
         {
             let known = w.finite;
-            let finite = arch.dispatch(SparseUpdate { extents, x, values: a, delta, w: w.values_mut(), update, team });
+            let finite = arch.dispatch(SparseUpdate { extents, x, values: a, delta, w: w.values_mut(), step, team });
             w.finite = if finite { known } else { Some(false) };
             return;
         }
@@ -218,24 +253,24 @@ impl OuterProductUpdate {
         pack_left(a, before, (before, examples), packed, team);
         let (x, y) = (X::Packed(packed), Y::Rows { values: delta, stride: neurons });
         let outputs = weights.map(|numbers| numbers.panels());
-        arch.dispatch(Product { extents, x, y, layout: Layout::Panels, outputs, epilogue: update, team });
+        arch.dispatch(Product { extents, x, y, layout: Layout::Panels, outputs, epilogue: step, team });
     }
 }
 
 /// The step of an optimizer for biases and their state, whose gradient is Σ δ.
-struct UpdateBiases<'a, const N: usize> {
+struct UpdateBiases<'a, U, const N: usize> {
     /// (examples, neurons)
     delta: &'a [f32],
     b: [&'a mut [f32]; N],
-    update: Update,
+    step: Step<U, N>,
 }
 
-impl<const N: usize> WithSimd for UpdateBiases<'_, N> {
+impl<U: Update<N>, const N: usize> WithSimd for UpdateBiases<'_, U, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let UpdateBiases { delta, mut b, update } = self;
+        let UpdateBiases { delta, mut b, step } = self;
         let neurons = b[0].len();
         let width = vectors::<S>() * S::F32_LANES;
         let mut gradient = [0.0; MAX_WIDTH];
@@ -250,7 +285,7 @@ impl<const N: usize> WithSimd for UpdateBiases<'_, N> {
             for (gradient, sum) in gradient[..len].chunks_mut(S::F32_LANES).zip(sums) {
                 store(simd, gradient, sum);
             }
-            update.apply(&gradient[..len], b.each_mut().map(|b| &mut b[first..][..len]));
+            step.apply(simd, &gradient[..len], b.each_mut().map(|b| &mut b[first..][..len]));
         }
     }
 }

@@ -1,18 +1,16 @@
 //! Epilogues: the rest of an equation, for the finished sums of a product that are still in the nearest cache.
 //!
-//! The rows of the network decide what is computed; each is called once for a block of numbers: all rows of a tile
-//! where they adjoin in memory, else one row of a panel.
+//! The rows of the network decide what is computed. Each epilogue is compiled for every activation and every
+//! optimizer; a cost is called once for a block of outputs: all rows of a tile where they adjoin in memory, else
+//! one row of a panel.
 
 use pulp::{Arch, Simd};
 
-use super::tile::{MAX_WIDTH, ROWS};
-use crate::network::activation::Activation;
+use crate::network::activation::lanes::Vectors;
 use crate::network::cost::Cost;
 use crate::network::lanes::{load, store};
-use crate::network::optimizer::{Block, Coefficients, MAX_STATES, Optimizer};
-
-/// The most numbers of a block.
-pub const BLOCK_LEN: usize = ROWS * MAX_WIDTH;
+use crate::network::optimizer::Coefficients;
+use crate::network::optimizer::lanes::{Block, Update, update_block};
 
 /// The place of a block of finished sums.
 #[derive(Clone, Copy)]
@@ -23,7 +21,9 @@ pub struct Place {
     pub rows: usize,
     /// The first column.
     pub col: usize,
-    /// Entries of a row of the sums, in whole vectors; rows of the outputs may be shorter.
+    /// Entries of a row of the outputs.
+    pub cols: usize,
+    /// Entries of a row of the sums: as many, in whole vectors.
     pub width: usize,
 }
 
@@ -54,73 +54,73 @@ impl Epilogue<1> for Keep {
 
 /// Copies rows of sums without what pads them.
 #[inline(always)]
-fn copy_rows(Place { rows, width, .. }: Place, sums: &[f32], values: &mut [f32]) {
-    let cols = values.len() / rows;
-    for (values, sums) in values.chunks_exact_mut(cols).zip(sums.chunks_exact(width)) {
-        values.copy_from_slice(&sums[..cols]);
+fn copy_rows(Place { rows, cols, width, .. }: Place, sums: &[f32], values: &mut [f32]) {
+    for row in 0..rows {
+        values[row * cols..][..cols].copy_from_slice(&sums[row * width..][..cols]);
     }
 }
 
 /// a = σ(sum + b).
-pub struct Activate<'a> {
-    pub arch: Arch,
+pub struct Activate<'a, A> {
     pub b: &'a [f32],
-    pub activation: &'static Activation,
+    pub activation: A,
 }
 
-impl Epilogue<1> for Activate<'_> {
+impl<A: Vectors> Epilogue<1> for Activate<'_, A> {
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [a]: [&mut [f32]; 1]) {
-        let Place { rows, col, width, .. } = place;
-        let cols = a.len() / rows;
+        let Place { rows, col, cols, width, .. } = place;
         let (b, lanes) = (&self.b[col..][..cols], S::F32_LANES);
-        for (a, sums) in a.chunks_exact_mut(cols).zip(sums.chunks_exact(width)) {
+        for row in 0..rows {
+            let (a, sums) = (&mut a[row * cols..][..cols], &sums[row * width..][..width]);
             for ((a, b), &sum) in a.chunks_mut(lanes).zip(b.chunks(lanes)).zip(S::as_simd_f32s(sums).0) {
-                store(simd, a, simd.add_f32s(sum, load(simd, b)));
+                store(simd, a, self.activation.sigma(simd, simd.add_f32s(sum, load(simd, b))));
             }
         }
-        self.activation.sigma_block(self.arch, a);
     }
 }
 
 /// a = σ(sum + b) and δ, the output error.
-pub struct ActivateAndCompare<'a> {
-    pub forward: Activate<'a>,
+pub struct ActivateAndCompare<'a, A> {
+    pub arch: Arch,
+    pub forward: Activate<'a, A>,
     /// (rows, cols)
     pub desired: &'a [f32],
     pub cols: usize,
     pub cost: &'static Cost,
 }
 
-impl Epilogue<2> for ActivateAndCompare<'_> {
+impl<A: Vectors> Epilogue<2> for ActivateAndCompare<'_, A> {
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [a, delta]: [&mut [f32]; 2]) {
         self.forward.finish(simd, place, sums, [&mut *a]);
+        for (delta, a) in delta.chunks_mut(S::F32_LANES).zip(a.chunks(S::F32_LANES)) {
+            store(simd, delta, self.forward.activation.prime(simd, load(simd, a)));
+        }
         let desired = &self.desired[place.row * self.cols + place.col..][..a.len()];
-        delta.copy_from_slice(a);
-        self.forward.activation.prime_block(self.forward.arch, delta);
-        self.cost.output_error_block(self.forward.arch, a, desired, delta);
+        self.cost.output_error_block(self.arch, a, desired, delta);
     }
 }
 
 /// δ = sum ⊙ σ′.
-pub struct Backpropagate<'a> {
-    pub arch: Arch,
+pub struct Backpropagate<'a, A> {
     /// (rows, cols)
     pub a: &'a [f32],
     pub cols: usize,
-    pub activation: &'static Activation,
+    pub activation: A,
 }
 
-impl Epilogue<1> for Backpropagate<'_> {
+impl<A: Vectors> Epilogue<1> for Backpropagate<'_, A> {
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [delta]: [&mut [f32]; 1]) {
-        let cols = delta.len() / place.rows;
-        delta.copy_from_slice(&self.a[place.row * self.cols + place.col..][..delta.len()]);
-        self.activation.prime_block(self.arch, delta);
-        for (delta, sums) in delta.chunks_exact_mut(cols).zip(sums.chunks_exact(place.width)) {
-            for (delta, &sum) in delta.chunks_mut(S::F32_LANES).zip(S::as_simd_f32s(sums).0) {
-                store(simd, delta, simd.mul_f32s(sum, load(simd, delta)));
+        let (Place { rows, cols, width, .. }, lanes) = (place, S::F32_LANES);
+        let a = &self.a[place.row * self.cols + place.col..][..delta.len()];
+        for row in 0..rows {
+            let (delta, a) = (&mut delta[row * cols..][..cols], &a[row * cols..][..cols]);
+            let sums = &sums[row * width..][..width];
+            for ((delta, a), &sum) in delta.chunks_mut(lanes).zip(a.chunks(lanes)).zip(S::as_simd_f32s(sums).0) {
+                let prime = self.activation.prime(simd, load(simd, a));
+                store(simd, delta, simd.mul_f32s(sum, prime));
             }
         }
     }
@@ -128,42 +128,41 @@ impl Epilogue<1> for Backpropagate<'_> {
 
 /// The step of an optimizer, the sums being gradients; the outputs are a parameter and its state.
 #[derive(Clone, Copy)]
-pub struct Update {
-    pub arch: Arch,
-    pub optimizer: &'static Optimizer,
+pub struct Step<U, const N: usize> {
+    pub update: U,
+    /// [`Optimizer::linear`](crate::network::optimizer::Optimizer::linear).
+    pub linear: bool,
     /// η/m.
     pub rate: f32,
     pub coefficients: Coefficients,
 }
 
-impl Update {
-    /// Updates parameters and their state; whether all of them are finite.
+impl<U: Update<N>, const N: usize> Step<U, N> {
+    /// Updates parameters and their state; whether all of the parameters are finite.
     #[inline(always)]
-    pub fn apply<const N: usize>(&self, gradient: &[f32], outputs: [&mut [f32]; N]) -> bool {
-        let mut outputs = outputs.into_iter();
-        let values = outputs.next().unwrap_or_default();
-        let states: [&mut [f32]; MAX_STATES] = std::array::from_fn(|_| outputs.next().unwrap_or_default());
-        let gradient = &gradient[..values.len()];
-        let &Update { arch, optimizer, rate, coefficients } = self;
-        optimizer.update_block(arch, Block { values, states, gradient, rate, coefficients })
+    pub fn apply<S: Simd>(&self, simd: S, gradient: &[f32], entries: [&mut [f32]; N]) -> bool {
+        let Step { update, rate, coefficients, .. } = *self;
+        update_block(simd, update, Block { entries, gradient, rate, coefficients })
     }
 }
 
-impl<const N: usize> Epilogue<N> for Update {
+impl<U: Update<N>, const N: usize> Epilogue<N> for Step<U, N> {
     const SUMS_IN_OUTPUT: bool = false;
 
     fn by_block(&self) -> bool {
-        self.optimizer.linear
+        self.linear
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, place: Place, sums: &[f32], outputs: [&mut [f32]; N]) {
-        if outputs[0].len() == place.rows * place.width || place.rows == 1 {
-            self.apply(sums, outputs);
+    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], mut outputs: [&mut [f32]; N]) {
+        let Place { rows, cols, width, .. } = place;
+        if cols == width {
+            self.apply(simd, sums, outputs);
         } else {
-            let mut gradient = [0.0; BLOCK_LEN];
-            copy_rows(place, sums, &mut gradient[..outputs[0].len()]);
-            self.apply(&gradient, outputs);
+            for row in 0..rows {
+                let of_row = outputs.each_mut().map(|output| &mut output[row * cols..][..cols]);
+                self.apply(simd, &sums[row * width..][..width], of_row);
+            }
         }
     }
 }

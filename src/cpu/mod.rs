@@ -129,7 +129,7 @@ impl Cpu {
 fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: Vec<Nonzeros>) -> Result<Workshop> {
     let largest = |of: fn(&dyn Run) -> usize| plans.iter().flatten().map(|step| of(&**step)).max().unwrap_or(0);
     let multiplications = largest(|step| step.extents().map_or(0, Extents::multiplications));
-    let scratch = Width::of(arch).lines(sparse_update::scratch_rows(largest(|step| step.block())));
+    let scratch = Width::of(arch).lines(largest(|step| step.block()).max(sparse_update::SCRATCH_ROWS));
     let team = Team::new(threads, multiplications, scratch)?;
     let lines = largest(|step| step.packed()).div_ceil(Line::LEN);
     let mut packed = Vec::new();

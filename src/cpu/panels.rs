@@ -19,7 +19,7 @@ impl Line {
     pub const LEN: usize = 16;
 }
 
-/// How wide panels are with the vectors of a machine.
+/// Width of a panel, in columns, with the vectors of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Width {
     /// Entries in a vector.

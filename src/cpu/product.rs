@@ -31,7 +31,7 @@ pub enum Y<'a> {
     Panels(&'a [f32]),
 }
 
-/// How the outputs lie in memory.
+/// Layout of the outputs in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// Row by row.
@@ -182,16 +182,20 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for Task<'_, E, N> {
                 };
                 tile(simd, (high, width, len), left, packed, sums, fresh);
                 let together = if adjoin { high } else { 1 };
-                for (r, sums) in (0..high).step_by(together).zip(sums.chunks_exact(together * width)) {
-                    let place = Place { row: row + r, rows: together, col: first_col, width };
+                let end = row + high;
+                let mut sums = &sums[..];
+                while row < end {
+                    let place =
+                        Place { row, rows: together, col: first_col, cols: layout.segment(row, panel).1, width };
                     if whole || by_block {
-                        let outputs = std::array::from_fn(|output| part(output, place.row, together));
+                        let outputs = std::array::from_fn(|output| part(output, row, together));
                         epilogue.finish(simd, place, sums, outputs);
                     } else {
-                        Keep.finish(simd, place, sums, [part(0, place.row, together)]);
+                        Keep.finish(simd, place, sums, [part(0, row, together)]);
                     }
+                    sums = &sums[together * width..];
+                    row += together;
                 }
-                row += high;
             }
         }
     }

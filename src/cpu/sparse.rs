@@ -32,14 +32,14 @@ pub struct Nonzero {
     pub value: f32,
 }
 
-/// Where the activations of a mini-batch are not 0.
+/// Positions of the nonzero activations of a mini-batch.
 #[derive(Default, Debug)]
 pub struct Nonzeros {
     rows: usize,
     cols: usize,
     few: bool,
     entries: Vec<Nonzero>,
-    /// Where the entries of each row begin, and where those of the last end.
+    /// Start of each row's entries, and the end of the last row's.
     starts: Vec<usize>,
     /// For each column and each `WORD` rows, which of them are not 0: (words, cols).
     pub masks: Vec<u64>,
@@ -92,7 +92,7 @@ impl Nonzeros {
         self.few = (before + found) * WORTH_SKIPPING <= self.rows * self.cols;
     }
 
-    /// Whether the last matrix that was noted has so few that skipping the others pays.
+    /// True where the last matrix that was noted has so few nonzeros that skipping the zeros pays.
     pub fn few(&self) -> bool {
         self.few
     }
@@ -185,11 +185,9 @@ impl<E: Epilogue<N>, const N: usize> ProductTask<'_, E, N> {
             }
             // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
             // common, and this task uses one part of each output at a time.
-            let outputs = std::array::from_fn(|output| unsafe {
-                let (at, len) = layout.segment(row, index);
-                outputs[output].part(at, together * len)
-            });
-            let place = Place { row, rows: together, col: first_col, width };
+            let (at, cols) = layout.segment(row, index);
+            let outputs = std::array::from_fn(|output| unsafe { outputs[output].part(at, together * cols) });
+            let place = Place { row, rows: together, col: first_col, cols, width };
             epilogue.finish(simd, place, bytemuck::cast_slice(&sums[..together]), outputs);
             row += together;
         }

@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::Update;
+use super::epilogue::Step;
 use super::panels::{Width, pack_rows};
 use super::product::{BLOCK, Tasks};
 use super::sparse::{Nonzero, Nonzeros, WORD};
 use super::threads::{Shared, Team};
 use super::tile::panel;
 use crate::kernel::product::Extents;
+use crate::network::optimizer::lanes::{Update, splat};
 
 /// The step of an optimizer for w, (cols of x, cols) in panels, from the gradient xᵀ δ, x and δ having an example in
 /// each row.
-pub struct SparseUpdate<'a> {
+pub struct SparseUpdate<'a, U, const N: usize> {
     /// Of the product xᵀ δ.
     pub extents: Extents,
     pub x: &'a mut Nonzeros,
@@ -24,17 +25,17 @@ pub struct SparseUpdate<'a> {
     pub values: &'a [f32],
     pub delta: &'a [f32],
     pub w: &'a mut [f32],
-    pub update: Update,
+    pub step: Step<U, N>,
     pub team: &'a Team,
 }
 
-impl WithSimd for SparseUpdate<'_> {
+impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
     /// True where every weight that changed is finite.
     type Output = bool;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let SparseUpdate { extents, x, values, delta, w, update, team } = self;
+        let SparseUpdate { extents, x, values, delta, w, step, team } = self;
         if extents.inner > ONE_AFTER_THE_OTHER {
             x.find_masks();
         }
@@ -44,7 +45,7 @@ impl WithSimd for SparseUpdate<'_> {
         let (w, finite, x) = (Shared::new(w), AtomicBool::new(true), &*x);
         team.run(tasks.len(), threads, |task, scratch| {
             let (panel, rows) = tasks.get(task);
-            let task = UpdateTask { extents, width, x, values, delta, w: &w, update, panel, rows, scratch };
+            let task = UpdateTask { extents, width, x, values, delta, w: &w, step, panel, rows, scratch };
             if !simd.vectorize(task) {
                 finite.store(false, Ordering::Relaxed);
             }
@@ -53,62 +54,72 @@ impl WithSimd for SparseUpdate<'_> {
     }
 }
 
-struct UpdateTask<'a> {
+struct UpdateTask<'a, U, const N: usize> {
     extents: Extents,
     width: Width,
     x: &'a Nonzeros,
     values: &'a [f32],
     delta: &'a [f32],
     w: &'a Shared<'a>,
-    update: Update,
+    step: Step<U, N>,
     panel: usize,
     rows: Range<usize>,
     scratch: &'a mut [f32],
 }
 
-impl UpdateTask<'_> {
+impl<U: Update<N>, const N: usize> UpdateTask<'_, U, N> {
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "the parts of the weights that threads write interleave")]
+    fn run<S: Simd, const V: usize>(self, simd: S, of_panel: (usize, usize, usize)) -> bool {
+        let (first_col, _, width) = of_panel;
+        // SAFETY: tasks differ in their panel or their rows, which follow each other in a panel.
+        let w =
+            unsafe { self.w.part(first_col * self.extents.rows + self.rows.start * width, self.rows.len() * width) };
+        let (w, _) = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(w).0);
+        if self.extents.inner > ONE_AFTER_THE_OTHER {
+            self.weight_by_weight(simd, w, of_panel)
+        } else {
+            self.example_by_example(simd, w, of_panel)
+        }
+    }
+
     /// The sums of a weight's rows are complete before the next is begun: they stay in registers.
     #[inline(always)]
     fn weight_by_weight<S: Simd, const V: usize>(
         self,
         simd: S,
-        w: &mut [f32],
+        w: &mut [[S::f32s; V]],
         (first_col, cols, width): (usize, usize, usize),
     ) -> bool {
-        let UpdateTask { extents, x, values, delta, update, rows, scratch, .. } = self;
-        let (delta_panel, sums) = scratch.split_at_mut(extents.inner.min(BLOCK) * width);
-        let sums = &mut sums[..TOGETHER * width];
-        let mut finite = true;
+        let UpdateTask { extents, x, values, delta, step, rows, scratch, .. } = self;
+        let mut changes = Changes::<S, U, V>::new(simd, step);
         for first in (0..extents.inner).step_by(BLOCK) {
             let len = BLOCK.min(extents.inner - first);
-            pack_rows(delta, first * extents.cols + first_col, extents.cols, (len, cols, width), delta_panel);
-            let delta = panel::<S, V>(&delta_panel[..len * width]);
+            pack_rows(delta, first * extents.cols + first_col, extents.cols, (len, cols, width), scratch);
+            let delta = panel::<S, V>(&scratch[..len * width]);
             let masks = &x.masks[first / WORD * extents.rows..][..len.div_ceil(WORD) * extents.rows];
-            for (first_row, w) in rows.clone().step_by(TOGETHER).zip(w.chunks_mut(TOGETHER * width)) {
-                let mut touched = 0u64;
-                let (sums_of_rows, _) = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(sums).0);
-                for (i, sums) in sums_of_rows.iter_mut().enumerate().take(w.len() / width) {
-                    let row = first_row + i;
-                    let mut acc = [simd.splat_f32s(0.0); V];
-                    for (word, masks) in masks.chunks_exact(extents.rows).enumerate() {
-                        let mut mask = masks[row];
-                        touched |= u64::from(mask != 0) << i;
-                        while mask != 0 {
-                            let example = word * WORD + mask.trailing_zeros() as usize;
-                            let value = simd.splat_f32s(values[(first + example) * extents.rows + row]);
-                            let delta = &delta[example];
-                            for v in 0..V {
-                                acc[v] = simd.mul_add_e_f32s(value, delta[v], acc[v]);
-                            }
-                            mask &= mask - 1;
+            for (w, row) in w.iter_mut().zip(rows.clone()) {
+                let mut acc = [simd.splat_f32s(0.0); V];
+                let mut changed = false;
+                for (word, masks) in masks.chunks_exact(extents.rows).enumerate() {
+                    let mut mask = masks[row];
+                    changed |= mask != 0;
+                    while mask != 0 {
+                        let example = word * WORD + mask.trailing_zeros() as usize;
+                        let value = simd.splat_f32s(values[(first + example) * extents.rows + row]);
+                        let delta = &delta[example];
+                        for v in 0..V {
+                            acc[v] = simd.mul_add_e_f32s(value, delta[v], acc[v]);
                         }
+                        mask &= mask - 1;
                     }
-                    *sums = acc;
                 }
-                finite &= update_runs(update, touched, width, w, sums);
+                if changed {
+                    changes.apply::<N>(simd, w, &acc);
+                }
             }
         }
-        finite
+        changes.all_finite(simd)
     }
 
     /// The sums of a few rows of weights at a time, one example after the other: its entries are
@@ -117,31 +128,29 @@ impl UpdateTask<'_> {
     fn example_by_example<S: Simd, const V: usize>(
         self,
         simd: S,
-        w: &mut [f32],
+        w: &mut [[S::f32s; V]],
         (first_col, cols, width): (usize, usize, usize),
     ) -> bool {
-        let UpdateTask { extents, x, delta, update, rows, scratch, .. } = self;
+        let UpdateTask { extents, x, delta, step, rows, scratch, .. } = self;
+        let mut changes = Changes::<S, U, V>::new(simd, step);
         let examples = extents.inner;
         // The sums lie in scratch memory too, which is aligned to the lines of the cache.
         let (delta_panel, sums) = scratch.split_at_mut(ONE_AFTER_THE_OTHER * width);
         pack_rows(delta, first_col, extents.cols, (examples, cols, width), delta_panel);
         let delta = &panel::<S, V>(delta_panel)[..examples];
-        let sums = &mut sums[..TOGETHER * width];
-        sums.fill(0.0);
+        let sums = &mut pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(sums).0).0[..TOGETHER];
+        sums.fill([simd.splat_f32s(0.0); V]);
         let mut next: [&[Nonzero]; ONE_AFTER_THE_OTHER] = [&[]; ONE_AFTER_THE_OTHER];
         for (example, next) in next.iter_mut().take(examples).enumerate() {
             let entries = x.row(example);
             *next = &entries[entries.partition_point(|entry| (entry.column as usize) < rows.start)..];
         }
-        let mut finite = true;
-        for (first, w) in rows.step_by(TOGETHER).zip(w.chunks_mut(TOGETHER * width)) {
+        for (first, w) in rows.step_by(TOGETHER).zip(w.chunks_mut(TOGETHER)) {
             let mut touched = 0u64;
-            let (sums_of_rows, _) = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(sums).0);
-            let sums_of_rows = &mut sums_of_rows[..w.len() / width];
             for (next, delta) in next.iter_mut().zip(delta) {
                 while let Some((&Nonzero { column, value }, rest)) = next.split_first() {
                     let row = (column as usize).wrapping_sub(first);
-                    let Some(sums) = sums_of_rows.get_mut(row) else { break };
+                    let Some(sums) = sums[..w.len()].get_mut(row) else { break };
                     touched |= 1 << row;
                     let value = simd.splat_f32s(value);
                     for v in 0..V {
@@ -150,41 +159,57 @@ impl UpdateTask<'_> {
                     *next = rest;
                 }
             }
-            finite &= update_runs(update, touched, width, w, sums);
+            while touched != 0 {
+                let row = touched.trailing_zeros() as usize;
+                changes.apply::<N>(simd, &mut w[row], &sums[row]);
+                sums[row] = [simd.splat_f32s(0.0); V];
+                touched &= touched - 1;
+            }
         }
-        finite
-    }
-
-    #[inline(always)]
-    #[allow(unsafe_code, reason = "the parts of the weights that threads write interleave")]
-    fn run<S: Simd, const V: usize>(self, simd: S, of_panel: (usize, usize, usize)) -> bool {
-        let (first_col, _, width) = of_panel;
-        // SAFETY: tasks differ in their panel or their rows, which follow each other in a panel.
-        let w =
-            unsafe { self.w.part(first_col * self.extents.rows + self.rows.start * width, self.rows.len() * width) };
-        if self.extents.inner > ONE_AFTER_THE_OTHER {
-            self.weight_by_weight::<S, V>(simd, w, of_panel)
-        } else {
-            self.example_by_example::<S, V>(simd, w, of_panel)
-        }
+        changes.all_finite(simd)
     }
 }
 
-/// Updates the rows that are touched, a run of neighbours at a time, and clears their sums; whether all of the rows
-/// are finite.
-#[inline(always)]
-fn update_runs(update: Update, mut touched: u64, width: usize, w: &mut [f32], sums: &mut [f32]) -> bool {
-    let mut finite = true;
-    while touched != 0 {
-        let start = touched.trailing_zeros();
-        let run = (touched >> start).trailing_ones();
-        let (at, len) = (start as usize * width, run as usize * width);
-        let sums = &mut sums[at..][..len];
-        finite &= update.apply(sums, [&mut w[at..][..len]]);
-        sums.fill(0.0);
-        touched &= u64::MAX.checked_shl(start + run).unwrap_or(0);
+/// The updates of rows of weights.
+struct Changes<S: Simd, U, const V: usize> {
+    update: U,
+    rate: S::f32s,
+    coefficients: [S::f32s; 4],
+    /// 0 times every new weight: NaN if one was not finite.
+    zeros: [S::f32s; V],
+}
+
+impl<S: Simd, U, const V: usize> Changes<S, U, V> {
+    #[inline(always)]
+    fn new<const N: usize>(simd: S, step: Step<U, N>) -> Self {
+        let Step { update, rate, coefficients, .. } = step;
+        let (rate, coefficients) = (simd.splat_f32s(rate), splat(simd, coefficients));
+        Changes { update, rate, coefficients, zeros: [simd.splat_f32s(0.0); V] }
     }
-    finite
+
+    /// Updates a row of weights; a linear update has no state.
+    #[inline(always)]
+    fn apply<const N: usize>(&mut self, simd: S, w: &mut [S::f32s; V], gradient: &[S::f32s; V])
+    where
+        U: Update<N>,
+    {
+        let zero = simd.splat_f32s(0.0);
+        for v in 0..V {
+            let mut entry = [zero; N];
+            entry[0] = w[v];
+            w[v] = self.update.apply(simd, entry, gradient[v], self.rate, self.coefficients)[0];
+            self.zeros[v] = simd.mul_add_e_f32s(w[v], zero, self.zeros[v]);
+        }
+    }
+
+    #[inline(always)]
+    fn all_finite(self, simd: S) -> bool {
+        let mut sum = simd.splat_f32s(0.0);
+        for zeros in self.zeros {
+            sum = simd.add_f32s(sum, zeros);
+        }
+        simd.reduce_sum_f32s(sum) == 0.0
+    }
 }
 
 /// Examples up to which the update goes example by example.
@@ -193,12 +218,10 @@ const ONE_AFTER_THE_OTHER: usize = 24;
 /// Rows of weights whose sums are kept in the first cache meanwhile.
 const TOGETHER: usize = u64::BITS as usize;
 
-/// Rows of a panel that scratch memory must have room for, beside a block of `block` rows.
-pub const fn scratch_rows(block: usize) -> usize {
-    TOGETHER + if block > ONE_AFTER_THE_OTHER { block } else { ONE_AFTER_THE_OTHER }
-}
+/// Rows of a panel that scratch memory must have room for.
+pub const SCRATCH_ROWS: usize = ONE_AFTER_THE_OTHER + TOGETHER;
 
-impl WithSimd for UpdateTask<'_> {
+impl<U: Update<N>, const N: usize> WithSimd for UpdateTask<'_, U, N> {
     type Output = bool;
 
     #[inline(always)]

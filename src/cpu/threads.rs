@@ -45,7 +45,7 @@ impl Team {
         Ok(Team { pool, scratch })
     }
 
-    /// How many threads work of so many multiplications is worth.
+    /// Number of threads that this many multiplications amortise.
     pub fn worth(&self, multiplications: usize) -> usize {
         if multiplications < WORTH_A_SECOND_THREAD { 1 } else { self.scratch.len() }
     }

@@ -10,7 +10,7 @@ use crate::plan::{Plan, Step};
 pub struct Times {
     kernels: Vec<KernelProfile>,
     operations: Vec<f64>,
-    /// Where the steps of each plan begin.
+    /// Index of the first step of each plan.
     first: Vec<usize>,
 }
 
@@ -37,7 +37,7 @@ impl Times {
         self.kernels[at].add(start.elapsed().as_secs_f64(), self.operations[at]);
     }
 
-    /// What was found so far.
+    /// The measurements so far.
     pub fn profile(&self) -> Profile {
         Profile { clock: Clock::Wall, kernels: self.kernels.clone(), gaps_seconds: None }
     }

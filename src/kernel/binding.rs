@@ -42,7 +42,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// Whether the buffer is written.
+    /// True where the buffer is written.
     pub fn writes(self) -> bool {
         self != Access::Read
     }

@@ -60,7 +60,7 @@ impl Matrix {
         self.rows * self.cols
     }
 
-    /// Whether the matrix has no entries; no step accepts such a matrix.
+    /// True for a matrix without entries, which no step accepts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

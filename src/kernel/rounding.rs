@@ -1,4 +1,4 @@
-//! How far rounding may take the results of a kernel: a running error analysis.
+//! Bounds of the rounding error of a kernel's results: a running error analysis.
 //!
 //! A kernel is computed once more in 64 bits, and with every entry goes a bound of how far a device that computes in
 //! 32 bits may be from it: the errors of its inputs, carried through the kernel, and its own roundings.

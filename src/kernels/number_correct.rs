@@ -1,4 +1,4 @@
-//! How many examples of a mini-batch the network classifies correctly.
+//! Number of examples of a mini-batch that the network classifies correctly.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! How far each output is from the desired one, over a mini-batch.
+//! Squared distance of each output from the desired one, summed over a mini-batch.
 
 use anyhow::Result;
 

@@ -3,10 +3,11 @@
 //! Every row has σ′ as a function of a = σ(z), not of z: that is what lets fused kernels forget z, and why
 //! functions without it are left out.
 
-mod lanes;
+pub mod lanes;
 
 use anyhow::{Context, Result};
-use pulp::Arch;
+
+use lanes::Lanes;
 
 /// An activation function: a WGSL snippet, its CPU twin, and their rounding bounds.
 #[derive(Debug)]
@@ -27,39 +28,12 @@ pub struct Activation {
     pub prime_error: fn(f64, f64) -> f64,
     /// Arguments, of σ and of σ′ alike, where the slope jumps.
     pub kinks: &'static [f64],
-    /// Both functions for a block of numbers; `None` applies the twins.
+    /// Both functions by the vectors of a CPU; `None` applies the twins.
     pub lanes: Option<Lanes>,
     /// Has any number as a value: numbers to learn need not be scaled.
     pub any_number: bool,
     /// The ONNX operator that computes σ.
     pub onnx: &'static str,
-}
-
-/// An activation function of a block of numbers, in place.
-#[derive(Clone, Copy, Debug)]
-pub struct Lanes {
-    /// a = σ(z).
-    pub sigma: fn(Arch, &mut [f32]),
-    /// σ′ from a.
-    pub prime: fn(Arch, &mut [f32]),
-}
-
-impl Activation {
-    /// Replaces each z of a block by σ(z).
-    pub fn sigma_block(&self, arch: Arch, block: &mut [f32]) {
-        match &self.lanes {
-            Some(lanes) => (lanes.sigma)(arch, block),
-            None => block.iter_mut().for_each(|z| *z = (self.sigma)(*z)),
-        }
-    }
-
-    /// Replaces each a of a block by σ′.
-    pub fn prime_block(&self, arch: Arch, block: &mut [f32]) {
-        match &self.lanes {
-            Some(lanes) => (lanes.prime)(arch, block),
-            None => block.iter_mut().for_each(|a| *a = (self.prime)(*a)),
-        }
-    }
 }
 
 impl PartialEq for Activation {
@@ -100,7 +74,7 @@ pub static SIGMOID: Activation = Activation {
     sigma_error: |z, a| EPSILON * QUOTIENT.min((QUOTIENT + 2.0 * z.abs()) * a.abs()) + SMALLEST,
     prime_error: |_, prime| EPSILON * prime.abs() + SMALLEST,
     kinks: &[],
-    lanes: Some(lanes::of::<lanes::Sigmoid>()),
+    lanes: Some(Lanes::Sigmoid),
     any_number: false,
     onnx: "Sigmoid",
 };
@@ -115,7 +89,7 @@ pub static TANH: Activation = Activation {
     sigma_error: |_, _| EPSILON * QUOTIENT + SMALLEST,
     prime_error: |_, _| EPSILON,
     kinks: &[],
-    lanes: Some(lanes::of::<lanes::Tanh>()),
+    lanes: Some(Lanes::Tanh),
     any_number: false,
     onnx: "Tanh",
 };
@@ -130,7 +104,7 @@ pub static RELU: Activation = Activation {
     sigma_error: |_, a| if a == 0.0 { 0.0 } else { SMALLEST },
     prime_error: |_, _| 0.0,
     kinks: &[0.0],
-    lanes: Some(lanes::of::<lanes::Relu>()),
+    lanes: Some(Lanes::Relu),
     any_number: false,
     onnx: "Relu",
 };
@@ -145,7 +119,7 @@ pub static LINEAR: Activation = Activation {
     sigma_error: |_, _| SMALLEST,
     prime_error: |_, _| 0.0,
     kinks: &[],
-    lanes: Some(lanes::of::<lanes::Linear>()),
+    lanes: Some(Lanes::Linear),
     any_number: true,
     onnx: "Identity",
 };

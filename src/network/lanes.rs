@@ -1,7 +1,7 @@
 //! Blocks of numbers by the vectors of the machine: what the rows of this room offer the CPU executor.
 //!
-//! A row names a function of blocks, so the boundary of the vectors is the block: inside it everything is
-//! compiled for one kind of vector, outside it nothing depends on the row.
+//! The epilogues of products are compiled for each activation and each optimizer. A cost is called for a block of
+//! outputs, which are few.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -21,28 +21,6 @@ pub fn store<S: Simd>(simd: S, values: &mut [f32], vector: S::f32s) {
         Some(whole) => *whole = vector,
         None => simd.partial_store_f32s(values, vector),
     }
-}
-
-/// A function of one vector.
-pub trait Function {
-    /// The function.
-    fn apply<S: Simd>(simd: S, x: S::f32s) -> S::f32s;
-}
-
-/// Replaces each number of a block by a function of it.
-pub fn map<F: Function>(arch: Arch, block: &mut [f32]) {
-    struct Map<'a, F>(&'a mut [f32], std::marker::PhantomData<F>);
-    impl<F: Function> WithSimd for Map<'_, F> {
-        type Output = ();
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            for values in self.0.chunks_mut(S::F32_LANES) {
-                let mapped = F::apply(simd, load(simd, values));
-                store(simd, values, mapped);
-            }
-        }
-    }
-    arch.dispatch(Map::<F>(block, std::marker::PhantomData));
 }
 
 /// The output error of one vector.

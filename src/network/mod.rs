@@ -150,7 +150,7 @@ pub(crate) fn reserve<T>(values: &mut Vec<T>, additional: usize) -> Result<()> {
     })
 }
 
-/// How weights and biases begin.
+/// Initial distribution of weights and biases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Initialization {
     /// Weights and biases from N(0, 1), as in chapter 1 of the book.
@@ -203,7 +203,7 @@ impl Parameters {
             .flat_map(|((l, w), (_, b))| [(format!("w{l}"), &w[..]), (format!("b{l}"), &b[..])])
     }
 
-    /// Whether no weight or bias is NaN or infinite.
+    /// True where every weight and bias is finite.
     pub fn all_finite(&self) -> bool {
         self.iter().all(|(_, values)| values.iter().all(|value| value.is_finite()))
     }

@@ -1,9 +1,10 @@
 //! The table of optimizers: how a parameter and its state follow the gradient.
 
-mod lanes;
+pub mod lanes;
 
 use anyhow::{Context, Result};
-use pulp::Arch;
+
+use lanes::Lanes;
 
 /// The most numbers of state beside a parameter.
 pub const MAX_STATES: usize = 2;
@@ -38,23 +39,8 @@ pub struct Optimizer {
     pub linear: bool,
     /// The largest rounding error of each entry: `(rate · gradient, new entry)`.
     pub error: fn(f64, f64) -> f64,
-    /// `update` for a block of entries; `None` applies the twin.
-    pub lanes: Option<fn(Arch, Block<'_>) -> bool>,
-}
-
-/// A block of parameters with their states and gradients, all of one length.
-#[derive(Debug)]
-pub struct Block<'a> {
-    /// The parameters.
-    pub values: &'a mut [f32],
-    /// The states, as many as the optimizer has; the others are empty.
-    pub states: [&'a mut [f32]; MAX_STATES],
-    /// The gradient of each, summed over the examples.
-    pub gradient: &'a [f32],
-    /// η/m.
-    pub rate: f32,
-    /// The coefficients of the step.
-    pub coefficients: Coefficients,
+    /// `update` by the vectors of a CPU; `None` applies the twin.
+    pub lanes: Option<Lanes>,
 }
 
 /// Hyperparameters of optimizers; each uses its own.
@@ -72,30 +58,6 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self::DEFAULT
-    }
-}
-
-impl Optimizer {
-    /// Updates a block; whether all of its parameters are finite.
-    pub fn update_block(&self, arch: Arch, block: Block<'_>) -> bool {
-        match self.lanes {
-            Some(lanes) => lanes(arch, block),
-            None => {
-                let Block { values, mut states, gradient, rate, coefficients } = block;
-                for (i, (value, &gradient)) in values.iter_mut().zip(gradient).enumerate() {
-                    let mut entry = [*value, 0.0, 0.0];
-                    for (old, state) in entry[1..].iter_mut().zip(&states[..self.states.len()]) {
-                        *old = state[i];
-                    }
-                    let entry = (self.update)(entry, gradient, rate, coefficients);
-                    *value = entry[0];
-                    for (new, state) in entry[1..].iter().zip(&mut states[..self.states.len()]) {
-                        state[i] = *new;
-                    }
-                }
-                values.iter().all(|value| value.is_finite())
-            }
-        }
     }
 }
 
@@ -132,7 +94,7 @@ pub static SGD: Optimizer = Optimizer {
     eta_share: |_| 1.0,
     linear: true,
     error: follows,
-    lanes: Some(lanes::update::<lanes::Sgd>),
+    lanes: Some(Lanes::Sgd),
 };
 
 /// Momentum-based gradient descent, equations (107) and (108) of the book: v ← µ v − (η/m) ∇, w ← w + v.
@@ -149,7 +111,7 @@ pub static MOMENTUM: Optimizer = Optimizer {
     eta_share: |settings| 1.0 - f64::from(settings.momentum),
     linear: false,
     error: follows,
-    lanes: Some(lanes::update::<lanes::Momentum>),
+    lanes: Some(Lanes::Momentum),
 };
 
 /// No update at all: keeps ∂C/∂w, summed over the mini-batch, as state. For gradient checks.

@@ -1,4 +1,4 @@
-//! What runs a plan: the one interface that the trainer knows.
+//! Executors of plans: the one interface that the trainer knows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::kernel::MiniBatch;
 use crate::plan::profile::Profile;
 use crate::plan::{Matrix, Plan};
 
-/// What an executor runs on, for people and for `--json`.
+/// Description of the device of an executor, for people and for `--json`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceDescription {
     /// `cpu` or `gpu`.
@@ -22,7 +22,7 @@ pub struct DeviceDescription {
     pub backend: Option<String>,
     /// Name and version of the driver; `None` on the CPU.
     pub driver: Option<String>,
-    /// Whether a GPU is a program that runs on the CPU.
+    /// True for a GPU that is a program on the CPU.
     pub software: bool,
 }
 
@@ -46,16 +46,16 @@ impl std::fmt::Display for DeviceDescription {
     }
 }
 
-/// What an executor can hold of the matrices of plans.
+/// Capacity of an executor for the matrices of plans.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Memory {
     /// The most bytes of one matrix.
     pub of_matrix: u64,
     /// The most bytes of all matrices, as far as that is known.
     pub of_all: u64,
-    /// Whether that is a limit that was set, and not only what there seems to be.
+    /// True for a limit that was set, false for an estimate.
     pub is_limit: bool,
-    /// Whether it is the memory in which the data is, too.
+    /// True where the data lies in the same memory.
     pub is_of_host: bool,
     /// Bytes of examples that are worth bringing at a time, where there are more than fit.
     pub chunk: u64,
@@ -70,7 +70,7 @@ pub type Progress<'a> = dyn FnMut(usize) + 'a;
 
 /// Runs plans: holds the numbers of every matrix the plans name.
 pub trait Executor {
-    /// What the plans run on.
+    /// The device that the plans run on.
     fn device(&self) -> &DeviceDescription;
 
     /// Makes `plans` ready to run: a plan is called by its [`PlanId`] from now on. A matrix that
@@ -92,17 +92,17 @@ pub trait Executor {
         Ok(())
     }
 
-    /// What the executor chose where there was a choice, and why: lines for people.
+    /// Choices of the executor with their reasons: lines for people.
     fn choices(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Where the time of all runs went, where an executor was asked to take it.
+    /// Time of all runs by kernel, where the executor was asked to measure it.
     fn profile(&self) -> Option<Profile> {
         None
     }
 
-    /// What the device can hold.
+    /// Capacity of the device for matrices.
     fn memory(&self) -> Memory;
 
     /// Says that all matrices together are to take no more than so many bytes.
@@ -162,7 +162,7 @@ pub trait Executor {
     }
 }
 
-/// How often a run reports its progress, at most: often enough for a person, too rarely to cost.
+/// Shortest interval between progress reports of a run: short enough for a person, too long to cost.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
 impl dyn Executor + '_ {

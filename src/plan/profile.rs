@@ -1,10 +1,10 @@
-//! Where the time of a run goes, kernel by kernel.
+//! Time of a run, kernel by kernel.
 
 use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-/// What took the time.
+/// Work that was timed.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Clock {
@@ -17,7 +17,7 @@ pub enum Clock {
 /// The time of a run.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Profile {
-    /// What took the time.
+    /// The work that was timed.
     pub clock: Clock,
     /// Every kernel of every plan that ran, plan by plan, in the order of their steps.
     pub kernels: Vec<KernelProfile>,
@@ -29,13 +29,13 @@ pub struct Profile {
 /// The time of one step of a plan.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct KernelProfile {
-    /// What the plan does.
+    /// Purpose of the plan.
     pub plan: String,
     /// The kernel, and for a product its strategy.
     pub kernel: String,
-    /// What it computed.
+    /// The results of the step.
     pub formula: String,
-    /// How often it ran.
+    /// Number of runs.
     pub calls: u64,
     /// Time in all.
     pub seconds: f64,

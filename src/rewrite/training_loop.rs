@@ -78,7 +78,7 @@ impl TrainingLoop {
         TrainingLoop { lanes, ..self }
     }
 
-    /// How the loop is dispatched.
+    /// Dispatch of the loop.
     pub fn grid(&self) -> Grid {
         Grid::OneWorkGroup { size: self.lanes as u32 }
     }
@@ -87,7 +87,7 @@ impl TrainingLoop {
         self.origin.topology.widths()
     }
 
-    /// How the inputs of an example are read.
+    /// Reader of the inputs of an example.
     fn input(&self) -> &'static InputReader {
         let multiple_of = |count| self.widths()[0].is_multiple_of(count);
         match self.origin.examples.inputs.element {
@@ -130,7 +130,7 @@ impl TrainingLoop {
         2 * 16 * self.rows() + 64 * self.lanes
     }
 
-    /// Where the weights and the biases of each layer begin in the packed parameters, and where
+    /// Offsets of the weights and the biases of each layer in the packed parameters, and where
     /// they end, in `vec4`s.
     fn layout(&self) -> (Vec<usize>, Vec<usize>, usize) {
         let rows = self.row_sizes();

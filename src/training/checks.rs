@@ -67,18 +67,14 @@ fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
 /// Refuses a cost that the output layer or the task does not fit.
 fn check_cost(topology: &Topology, task: Task) -> Result<()> {
     let (cost, output) = (topology.cost, topology.output);
-    ensure!(
-        cost.suits.contains(&output),
-        WrongUsage::new(
-            format!(
-                "--cost {} is for {} outputs, not {}: use --output {0}, or --cost quadratic",
-                cost.name,
-                cost.suits.iter().map(|output| output.name).collect::<Vec<_>>().join(" or "),
-                output.name
-            )
-            .replace("--output cross-entropy", &format!("--output {}", cost.suits[0].name))
-        )
-    );
+    if !cost.suits.contains(&output) {
+        let suitable = cost.suits.iter().map(|output| output.name).collect::<Vec<_>>().join(" or ");
+        return Err(WrongUsage::new(format!(
+            "--cost {} is for {suitable} outputs, not {}: use --output {suitable}, or --cost quadratic",
+            cost.name, output.name
+        ))
+        .into());
+    }
     ensure!(
         !cost.needs_classes || task == Task::Classification,
         WrongUsage::new(format!("--cost {} is for classes: use --cost quadratic with --task regression", cost.name))

@@ -83,7 +83,7 @@ impl PlansOfPart {
 pub struct Measured {
     /// Which part.
     pub part: PartOfData,
-    /// Where the plans find the numbers of its examples.
+    /// Matrix that holds the indices of its examples.
     pub order: Matrix,
     /// The plans.
     pub plans: PlansOfPart,
@@ -120,9 +120,9 @@ pub struct Layout {
     pub training: PlansOfPart,
     /// Those that measure the parts that are not empty.
     pub measured: Vec<Measured>,
-    /// Where training finds its examples.
+    /// Source of the training examples.
     pub examples: Examples,
-    /// What is measured.
+    /// The measured splits.
     pub measures: Measures,
 }
 

@@ -1,7 +1,7 @@
 //! Two devices step by step: each step of a plan runs on both from the same numbers, so that nothing
 //! adds up and the first step that differs is the one that is wrong.
 //!
-//! What a step overwrites is poisoned beforehand, so that an entry it leaves out, or one it reads too
+//! The results of a step are poisoned beforehand, so that an entry it leaves out, or one it reads too
 //! late, shows as NaN. After its steps a mini-batch runs as a whole, as in training: steps that are
 //! right one by one may still be wrong together, where one does not wait for another.
 
@@ -64,7 +64,7 @@ pub struct Difference {
     pub step: Option<usize>,
     /// The part of chapter 2 that the step belongs to.
     pub equation: String,
-    /// What was computed.
+    /// The result that was compared.
     pub kernel: String,
     /// The same in the notation of the book.
     pub formula: String,
@@ -81,9 +81,9 @@ pub struct Difference {
     pub values: [f64; 2],
     /// The entry computed in 64 bits; `None` for whole numbers.
     pub expected: Option<f64>,
-    /// How far the two values may be apart.
+    /// Largest distance allowed between the two values.
     pub tolerance: f64,
-    /// How many entries of the matrix are farther apart than that.
+    /// Number of entries of the matrix that are farther apart than that.
     pub entries: usize,
     /// Which of the two devices is farther from what is expected; counted from 0.
     pub wrong_device: Option<usize>,
@@ -103,7 +103,7 @@ fn numbers_or_text<S: Serializer>(values: &[f64; 2], serializer: S) -> Result<S:
 /// Both devices, and what has been seen of them.
 struct Pair<'s, 'e> {
     sides: &'s mut [Side<'e>; 2],
-    /// What no step writes.
+    /// The matrices that no step writes.
     fixed: HashSet<Arc<str>>,
     steps: usize,
     largest: f64,

@@ -53,6 +53,21 @@ fn wrong_flags_are_named() {
     assert_fails(&["train", "--eta", "inf"], 2, &["--eta inf"]);
     assert_fails(&["train", "--eta", "-1"], 2, &["--eta -1"]);
     assert_fails(&["train", "--threads", "0"], 2, &["--threads 0"]);
+    let cross_entropy = ["train", "--cost", "cross-entropy", "--output"];
+    for output in ["linear", "tanh"] {
+        let refused = [&cross_entropy[..], &[output]].concat();
+        assert_fails(&refused, 2, &["--cost cross-entropy", output, "--output sigmoid", "--cost quadratic"]);
+    }
+    let numbers = ["--target", "progression", "--task", "regression", "--output", "sigmoid"];
+    let refused = ["train", "tests/fixtures/diabetes.csv", "--cost", "cross-entropy"];
+    assert_fails(&[&refused[..], &numbers].concat(), 2, &["--cost cross-entropy is for classes", "--cost quadratic"]);
+    assert_fails(&["train", "--momentum", "0.5"], 2, &["--momentum is for --optimizer momentum, not sgd"]);
+    for momentum in ["1", "-0.1", "nan"] {
+        let refused = ["train", "--optimizer", "momentum", "--momentum", momentum];
+        assert_fails(&refused, 2, &["--momentum", "0 or larger, and below 1"]);
+    }
+    assert_fails(&["train", "--activation", "swish"], 2, &["--activation", "swish", "sigmoid, tanh, relu, linear"]);
+    assert_fails(&["train", "--optimizer", "adam"], 2, &["--optimizer", "adam", "sgd, momentum"]);
     let mixed = ["--precision", "mixed"];
     assert_fails(&[&["train", "--device", "cpu"], &mixed[..]].concat(), 2, &["--precision mixed is for GPUs"]);
     assert_fails(&[&["bench", "--devices", "cpu"], &mixed[..]].concat(), 2, &["--precision mixed is for GPUs"]);

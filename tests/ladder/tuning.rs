@@ -30,7 +30,11 @@ fn choices(report: &Value) -> String {
 fn what_was_measured_is_remembered_and_gives_the_same_bits(adapter: &AdapterUnderTest) {
     let (folder, device) = (Folder::new(), adapter.number.as_str());
     let first = train(folder.0.path(), device, &[]);
-    assert!(choices(&first).contains("training 64-30-10 on bytes, m = 10: "), "{}", choices(&first));
+    assert!(
+        choices(&first).contains("training 64-30-10 (sigmoid, quadratic, sgd) on bytes, m = 10: "),
+        "{}",
+        choices(&first)
+    );
     let file = std::fs::read_to_string(folder.path("tuning.json")).expect("a cache was written");
     let second = train(folder.0.path(), device, &[]);
     assert_eq!(choices(&first), choices(&second), "measured once");
@@ -127,7 +131,7 @@ fn a_gpu_that_is_slower_than_the_cpu_was_says_so(adapter: &AdapterUnderTest) {
     let (key, work) = devices.iter().next().expect("the adapter");
     assert!(key.starts_with(&adapter.description().name), "{key}");
     let (work, speed) = work.as_object().and_then(|work| work.iter().next()).expect("what was trained");
-    assert_eq!(work, "training 64-30-10 on bytes, m = 10");
+    assert_eq!(work, "training 64-30-10 (sigmoid, quadratic, sgd) on bytes, m = 10");
     let faster = serde_json::json!({ work: 20.0 * speed.as_f64().expect("a number") });
     devices.insert(format!("1 thread |  |  | gpu-backprop {}", env!("CARGO_PKG_VERSION")), faster);
     folder.file("speeds.json", speeds.to_string().as_bytes());
@@ -136,7 +140,7 @@ fn a_gpu_that_is_slower_than_the_cpu_was_says_so(adapter: &AdapterUnderTest) {
     let (_, untuned) = with_cache(&[&train[..], &["--tune", "off"]].concat());
     assert!(!untuned.contains("the CPU was"), "without tuning nothing is remembered: {untuned}");
     let (table, _) = with_cache(&["devices"]);
-    assert!(table.contains("training 64-30-10 on bytes, m = 10: "), "{table}");
+    assert!(table.contains("training 64-30-10 (sigmoid, quadratic, sgd) on bytes, m = 10: "), "{table}");
     // A damaged file is as good as none.
     folder.file("speeds.json", b"{\"devices\": 7");
     let (_, third) = with_cache(&train);

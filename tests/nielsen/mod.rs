@@ -17,12 +17,13 @@ pub const SIGMAS: [Sigma; 4] = [
     ("linear", |z| z, |_| 1.0),
 ];
 
-/// A cost: its name, C of one output, and ∂C/∂a.
-pub type Cost = (&'static str, fn(f64, f64) -> f64, fn(f64, f64) -> f64);
+/// A cost: its name, C of one output, and δ from a, y and σ′(z), as in `network2.py`: ∂C/∂a times σ′ is 0/0 for
+/// the cross-entropy of a saturated neuron.
+pub type Cost = (&'static str, fn(f64, f64) -> f64, fn(f64, f64, f64) -> f64);
 
 pub const COSTS: [Cost; 2] = [
-    ("quadratic", |a, y| (y - a) * (y - a) / 2.0, |a, y| a - y),
-    ("cross-entropy", |a, y| -(y * a.ln() + (1.0 - y) * (1.0 - a).ln()), |a, y| (a - y) / (a * (1.0 - a))),
+    ("quadratic", |a, y| (y - a) * (y - a) / 2.0, |a, y, prime| (a - y) * prime),
+    ("cross-entropy", |a, y| -(y * a.ln() + (1.0 - y) * (1.0 - a).ln()), |a, y, _| a - y),
 ];
 
 /// An optimizer: its name, and its step for a parameter and its state, from the mean gradient, η and µ.
@@ -118,7 +119,7 @@ impl Network {
         let layers = self.weights.len();
         let mut delta = vec![Vec::new(); layers];
         delta[layers - 1] = (activations[layers].iter().zip(y).zip(&zs[layers - 1]))
-            .map(|((&a, &y), &z)| (self.cost.2)(a, y) * (self.output.2)(z))
+            .map(|((&a, &y), &z)| (self.cost.2)(a, y, (self.output.2)(z)))
             .collect();
         for l in (0..layers - 1).rev() {
             delta[l] = (0..zs[l].len())

@@ -2,48 +2,78 @@
 
 use pulp::Simd;
 
-use super::Lanes;
-use crate::network::lanes::{Function, exp_of_negative, map};
+use super::Activation;
+use crate::network::lanes::exp_of_negative;
+
+/// The rows with functions of vectors.
+#[derive(Clone, Copy, Debug)]
+pub enum Lanes {
+    /// [`super::SIGMOID`].
+    Sigmoid,
+    /// [`super::TANH`].
+    Tanh,
+    /// [`super::RELU`].
+    Relu,
+    /// [`super::LINEAR`].
+    Linear,
+}
 
 /// σ and σ′ of one vector.
-pub trait Vectors {
+pub trait Vectors: Copy + Sync {
     /// a = σ(z).
-    fn sigma<S: Simd>(simd: S, z: S::f32s) -> S::f32s;
+    fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s;
     /// σ′ from a.
-    fn prime<S: Simd>(simd: S, a: S::f32s) -> S::f32s;
+    fn prime<S: Simd>(self, simd: S, a: S::f32s) -> S::f32s;
 }
 
-/// The functions of blocks.
-pub const fn of<V: Vectors>() -> Lanes {
-    Lanes { sigma: map::<Sigma<V>>, prime: map::<Prime<V>> }
+/// A function of any activation. What it does is compiled for each: nothing is called for a vector of a product.
+pub trait WithVectors {
+    /// Its result.
+    type Output;
+    /// Calls the function.
+    fn with<A: Vectors>(self, activation: A) -> Self::Output;
 }
 
-struct Sigma<V>(V);
-
-impl<V: Vectors> Function for Sigma<V> {
-    #[inline(always)]
-    fn apply<S: Simd>(simd: S, z: S::f32s) -> S::f32s {
-        V::sigma(simd, z)
+impl Activation {
+    /// Calls a function with the vectors of this row.
+    pub fn with_vectors<F: WithVectors>(&'static self, function: F) -> F::Output {
+        match self.lanes {
+            Some(Lanes::Sigmoid) => function.with(Sigmoid),
+            Some(Lanes::Tanh) => function.with(Tanh),
+            Some(Lanes::Relu) => function.with(Relu),
+            Some(Lanes::Linear) => function.with(Linear),
+            None => function.with(ByTwin(self)),
+        }
     }
 }
 
-struct Prime<V>(V);
+/// The functions of a row without lanes, one number at a time.
+#[derive(Clone, Copy)]
+struct ByTwin(&'static Activation);
 
-impl<V: Vectors> Function for Prime<V> {
+impl Vectors for ByTwin {
     #[inline(always)]
-    fn apply<S: Simd>(simd: S, a: S::f32s) -> S::f32s {
-        V::prime(simd, a)
+    fn sigma<S: Simd>(self, _: S, mut z: S::f32s) -> S::f32s {
+        bytemuck::cast_slice_mut(std::slice::from_mut(&mut z)).iter_mut().for_each(|z| *z = (self.0.sigma)(*z));
+        z
+    }
+
+    #[inline(always)]
+    fn prime<S: Simd>(self, _: S, mut a: S::f32s) -> S::f32s {
+        bytemuck::cast_slice_mut(std::slice::from_mut(&mut a)).iter_mut().for_each(|a| *a = (self.0.prime)(*a));
+        a
     }
 }
 
-pub struct Sigmoid;
+#[derive(Clone, Copy)]
+struct Sigmoid;
 
 impl Vectors for Sigmoid {
     /// 1 / (1 + e⁻ᶻ), within 2.5 units in the last place: the exponential is within 1 unit, the sum and the
     /// quotient round by 1/2 each, and the units of the quotient may be half as large as those of its parts.
     /// As in the twin, exp of a negative number only: nothing overflows.
     #[inline(always)]
-    fn sigma<S: Simd>(simd: S, z: S::f32s) -> S::f32s {
+    fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s {
         let one = simd.splat_f32s(1.0);
         let e = exp_of_negative(simd, simd.neg_f32s(simd.abs_f32s(z)));
         let positive = simd.greater_than_or_equal_f32s(z, simd.splat_f32s(0.0));
@@ -52,17 +82,18 @@ impl Vectors for Sigmoid {
     }
 
     #[inline(always)]
-    fn prime<S: Simd>(simd: S, a: S::f32s) -> S::f32s {
+    fn prime<S: Simd>(self, simd: S, a: S::f32s) -> S::f32s {
         simd.mul_f32s(a, simd.sub_f32s(simd.splat_f32s(1.0), a))
     }
 }
 
-pub struct Tanh;
+#[derive(Clone, Copy)]
+struct Tanh;
 
 impl Vectors for Tanh {
     /// ± (1 − e) / (1 + e) with e = exp(−2|z|), within 2 units of 1.
     #[inline(always)]
-    fn sigma<S: Simd>(simd: S, z: S::f32s) -> S::f32s {
+    fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s {
         let one = simd.splat_f32s(1.0);
         let e = exp_of_negative(simd, simd.mul_f32s(simd.splat_f32s(-2.0), simd.abs_f32s(z)));
         let magnitude = simd.div_f32s(simd.sub_f32s(one, e), simd.add_f32s(one, e));
@@ -71,54 +102,80 @@ impl Vectors for Tanh {
     }
 
     #[inline(always)]
-    fn prime<S: Simd>(simd: S, a: S::f32s) -> S::f32s {
+    fn prime<S: Simd>(self, simd: S, a: S::f32s) -> S::f32s {
         simd.sub_f32s(simd.splat_f32s(1.0), simd.mul_f32s(a, a))
     }
 }
 
-pub struct Relu;
+#[derive(Clone, Copy)]
+struct Relu;
 
 impl Vectors for Relu {
     #[inline(always)]
-    fn sigma<S: Simd>(simd: S, z: S::f32s) -> S::f32s {
+    fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s {
         let zero = simd.splat_f32s(0.0);
         simd.select_f32s(simd.less_than_f32s(z, zero), zero, z)
     }
 
     #[inline(always)]
-    fn prime<S: Simd>(simd: S, a: S::f32s) -> S::f32s {
+    fn prime<S: Simd>(self, simd: S, a: S::f32s) -> S::f32s {
         let zero = simd.splat_f32s(0.0);
         simd.select_f32s(simd.greater_than_f32s(a, zero), simd.splat_f32s(1.0), zero)
     }
 }
 
-pub struct Linear;
+#[derive(Clone, Copy)]
+struct Linear;
 
 impl Vectors for Linear {
     #[inline(always)]
-    fn sigma<S: Simd>(_: S, z: S::f32s) -> S::f32s {
+    fn sigma<S: Simd>(self, _: S, z: S::f32s) -> S::f32s {
         z
     }
 
     #[inline(always)]
-    fn prime<S: Simd>(simd: S, _: S::f32s) -> S::f32s {
+    fn prime<S: Simd>(self, simd: S, _: S::f32s) -> S::f32s {
         simd.splat_f32s(1.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use pulp::Arch;
+    use pulp::{Arch, Simd, WithSimd};
 
-    use crate::network::activation::{ALL, SIGMOID};
+    use super::{Vectors, WithVectors};
+    use crate::network::activation::{ALL, Activation, SIGMOID};
+    use crate::network::lanes::{load, store};
 
-    /// By the vectors of this machine, and one number at a time as on machines without.
-    fn both(block: fn(Arch, &mut [f32]), z: &[f32]) -> [Vec<f32>; 2] {
-        [Arch::new(), Arch::Scalar].map(|arch| {
-            let mut values = z.to_vec();
-            block(arch, &mut values);
-            values
-        })
+    /// σ and σ′ of each number.
+    struct Block<'a>(Arch, &'a [f32]);
+
+    impl WithVectors for Block<'_> {
+        type Output = [Vec<f32>; 2];
+
+        fn with<A: Vectors>(self, activation: A) -> [Vec<f32>; 2] {
+            struct Dispatched<'a, A>(A, &'a [f32]);
+            impl<A: Vectors> WithSimd for Dispatched<'_, A> {
+                type Output = [Vec<f32>; 2];
+                #[inline(always)]
+                fn with_simd<S: Simd>(self, simd: S) -> [Vec<f32>; 2] {
+                    let Dispatched(activation, values) = self;
+                    let [mut sigma, mut prime] = [values.to_vec(), values.to_vec()];
+                    for (sigma, prime) in sigma.chunks_mut(S::F32_LANES).zip(prime.chunks_mut(S::F32_LANES)) {
+                        let x = load(simd, sigma);
+                        store(simd, sigma, activation.sigma(simd, x));
+                        store(simd, prime, activation.prime(simd, x));
+                    }
+                    [sigma, prime]
+                }
+            }
+            self.0.dispatch(Dispatched(activation, self.1))
+        }
+    }
+
+    /// σ and σ′ by the vectors of this machine, and one number at a time as on machines without.
+    fn both(row: &'static Activation, values: &[f32]) -> [[Vec<f32>; 2]; 2] {
+        [Arch::new(), Arch::Scalar].map(|arch| row.with_vectors(Block(arch, values)))
     }
 
     fn range() -> Vec<f32> {
@@ -130,7 +187,7 @@ mod tests {
     #[test]
     fn the_sigmoid_is_within_a_few_units_of_the_last_place() {
         let z = range();
-        for found in both(SIGMOID.lanes.expect("lanes").sigma, &z) {
+        for [found, _] in both(&SIGMOID, &z) {
             for (&z, found) in z.iter().zip(found) {
                 let e = f64::from(z.abs()).exp().recip();
                 let right = if z >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) };
@@ -146,9 +203,8 @@ mod tests {
     fn blocks_agree_with_twins_within_the_bounds_of_the_row() {
         let hard = [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, -0.0, 105.0, -105.0];
         for row in ALL {
-            let lanes = row.lanes.expect("every row has lanes so far");
             let z = [&range()[..], &hard].concat();
-            for found in both(lanes.sigma, &z) {
+            for [found, _] in both(row, &z) {
                 for (&z, found) in z.iter().zip(found) {
                     let twin = (row.sigma)(z);
                     let bound = 2.0 * (row.sigma_error)(f64::from(z), f64::from(twin));
@@ -157,10 +213,10 @@ mod tests {
                 }
             }
             let a: Vec<f32> = z.iter().map(|&z| (row.sigma)(z)).collect();
-            for found in both(lanes.prime, &a) {
+            for [_, found] in both(row, &a) {
                 assert!(found.iter().zip(&a).all(|(&prime, &a)| prime == (row.prime)(a)), "{}: σ′", row.name);
             }
-            for found in both(lanes.sigma, &[f32::NAN, -f32::NAN]) {
+            for [found, _] in both(row, &[f32::NAN, -f32::NAN]) {
                 assert!(found.iter().all(|a| a.is_nan()), "{}: {found:?}", row.name);
             }
         }

@@ -1,144 +1,221 @@
 //! Updates by the vectors of the machine.
 
-use std::marker::PhantomData;
+use pulp::Simd;
 
-use pulp::{Arch, Simd, WithSimd};
-
-use super::Block;
+use super::{Coefficients, MAX_STATES, Optimizer};
 use crate::network::lanes::{load, store};
 
-/// The update of one vector of parameters.
-pub trait Update {
-    /// Number of states.
-    const STATES: usize;
+/// The rows with a function of vectors.
+#[derive(Clone, Copy, Debug)]
+pub enum Lanes {
+    /// [`super::SGD`].
+    Sgd,
+    /// [`super::MOMENTUM`].
+    Momentum,
+}
 
+/// The update of one vector of parameters, each with N − 1 states.
+pub trait Update<const N: usize>: Copy + Sync {
     /// The new parameters and states, from the old ones, the gradient, η/m and the coefficients.
     fn apply<S: Simd>(
+        self,
         simd: S,
-        entry: [S::f32s; 3],
+        entry: [S::f32s; N],
         gradient: S::f32s,
         rate: S::f32s,
         coefficients: [S::f32s; 4],
-    ) -> [S::f32s; 3];
+    ) -> [S::f32s; N];
+}
+
+/// A function of any update. What it does is compiled for each: nothing is called for a vector of a product.
+pub trait WithUpdate {
+    /// Its result.
+    type Output;
+    /// Calls the function.
+    fn with<const N: usize, U: Update<N>>(self, update: U) -> Self::Output;
+}
+
+impl Optimizer {
+    /// Calls a function with the update of this row.
+    pub fn with_update<F: WithUpdate>(&'static self, function: F) -> F::Output {
+        match (self.lanes, self.states.len()) {
+            (Some(Lanes::Sgd), _) => function.with(Sgd),
+            (Some(Lanes::Momentum), _) => function.with(Momentum),
+            (None, 0) => function.with::<1, _>(ByTwin(self)),
+            (None, 1) => function.with::<2, _>(ByTwin(self)),
+            (None, _) => function.with::<3, _>(ByTwin(self)),
+        }
+    }
+}
+
+/// Each coefficient in every lane.
+#[inline(always)]
+pub fn splat<S: Simd>(simd: S, coefficients: Coefficients) -> [S::f32s; 4] {
+    let mut splat = [simd.splat_f32s(0.0); 4];
+    for (splat, coefficient) in splat.iter_mut().zip(coefficients) {
+        *splat = simd.splat_f32s(coefficient);
+    }
+    splat
+}
+
+/// Parameters with their states and gradients.
+pub struct Block<'a, const N: usize> {
+    /// Parameters, and each of their states; all of one length.
+    pub entries: [&'a mut [f32]; N],
+    /// The gradient of each parameter, summed over the examples; it may be longer.
+    pub gradient: &'a [f32],
+    /// η/m.
+    pub rate: f32,
+    /// The coefficients of the step.
+    pub coefficients: Coefficients,
 }
 
 /// Updates a block; whether all of its parameters are finite.
-pub fn update<U: Update>(arch: Arch, block: Block<'_>) -> bool {
-    arch.dispatch(Whole::<U>(block, PhantomData))
-}
-
-struct Whole<'a, U>(Block<'a>, PhantomData<U>);
-
-impl<U: Update> WithSimd for Whole<'_, U> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let Block { values, states: [first, second], gradient, rate, coefficients } = self.0;
-        let (lanes, zero) = (S::F32_LANES, simd.splat_f32s(0.0));
-        let rate = simd.splat_f32s(rate);
-        let coefficients = coefficients.map(|coefficient| simd.splat_f32s(coefficient));
-        // 0 times any finite number: NaN if one was not.
-        let mut zeros = zero;
-        for (i, (values, gradient)) in values.chunks_mut(lanes).zip(gradient.chunks(lanes)).enumerate() {
-            let (at, len) = (i * lanes, values.len());
-            let old = [
-                load(simd, values),
-                if U::STATES > 0 { load(simd, &first[at..][..len]) } else { zero },
-                if U::STATES > 1 { load(simd, &second[at..][..len]) } else { zero },
-            ];
-            let new = U::apply(simd, old, load(simd, gradient), rate, coefficients);
-            store(simd, values, new[0]);
-            if U::STATES > 0 {
-                store(simd, &mut first[at..][..len], new[1]);
-            }
-            if U::STATES > 1 {
-                store(simd, &mut second[at..][..len], new[2]);
-            }
-            zeros = simd.mul_add_e_f32s(new[0], zero, zeros);
+#[inline(always)]
+pub fn update_block<S: Simd, const N: usize>(simd: S, update: impl Update<N>, block: Block<'_, N>) -> bool {
+    let Block { entries, gradient, rate, coefficients } = block;
+    let (lanes, zero, len) = (S::F32_LANES, simd.splat_f32s(0.0), entries[0].len());
+    let (rate, coefficients) = (simd.splat_f32s(rate), splat(simd, coefficients));
+    // 0 times any finite number: NaN if one was not.
+    let mut zeros = zero;
+    for (gradient, at) in gradient[..len].chunks(lanes).zip((0..).step_by(lanes)) {
+        let mut entry = [zero; N];
+        for n in 0..N {
+            entry[n] = load(simd, &entries[n][at..][..gradient.len()]);
         }
-        simd.reduce_sum_f32s(zeros) == 0.0
+        let entry = update.apply(simd, entry, load(simd, gradient), rate, coefficients);
+        for n in 0..N {
+            store(simd, &mut entries[n][at..][..gradient.len()], entry[n]);
+        }
+        zeros = simd.mul_add_e_f32s(entry[0], zero, zeros);
     }
+    simd.reduce_sum_f32s(zeros) == 0.0
 }
 
-pub struct Sgd;
+#[derive(Clone, Copy)]
+struct Sgd;
 
-impl Update for Sgd {
-    const STATES: usize = 0;
-
+impl Update<1> for Sgd {
     #[inline(always)]
     fn apply<S: Simd>(
+        self,
         simd: S,
-        [w, first, second]: [S::f32s; 3],
+        [w]: [S::f32s; 1],
         gradient: S::f32s,
         rate: S::f32s,
         _: [S::f32s; 4],
-    ) -> [S::f32s; 3] {
-        [simd.mul_add_e_f32s(simd.neg_f32s(rate), gradient, w), first, second]
+    ) -> [S::f32s; 1] {
+        [simd.mul_add_e_f32s(simd.neg_f32s(rate), gradient, w)]
     }
 }
 
-pub struct Momentum;
+#[derive(Clone, Copy)]
+struct Momentum;
 
-impl Update for Momentum {
-    const STATES: usize = 1;
-
+impl Update<2> for Momentum {
     #[inline(always)]
     fn apply<S: Simd>(
+        self,
         simd: S,
-        [w, velocity, second]: [S::f32s; 3],
+        [w, velocity]: [S::f32s; 2],
         gradient: S::f32s,
         rate: S::f32s,
         [momentum, ..]: [S::f32s; 4],
-    ) -> [S::f32s; 3] {
+    ) -> [S::f32s; 2] {
         let step = simd.mul_f32s(rate, gradient);
         let velocity = simd.mul_add_e_f32s(momentum, velocity, simd.neg_f32s(step));
-        [simd.add_f32s(w, velocity), velocity, second]
+        [simd.add_f32s(w, velocity), velocity]
+    }
+}
+
+/// The update of a row without lanes, one number at a time.
+#[derive(Clone, Copy)]
+struct ByTwin(&'static Optimizer);
+
+impl<const N: usize> Update<N> for ByTwin {
+    #[inline(always)]
+    fn apply<S: Simd>(
+        self,
+        _: S,
+        mut entry: [S::f32s; N],
+        mut gradient: S::f32s,
+        rate: S::f32s,
+        coefficients: [S::f32s; 4],
+    ) -> [S::f32s; N] {
+        let first = |vector: S::f32s| bytemuck::cast_slice::<_, f32>(&[vector])[0];
+        let (rate, coefficients) = (first(rate), coefficients.map(first));
+        let gradient: &mut [f32] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut gradient));
+        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut entry);
+        for (i, &mut gradient) in gradient.iter_mut().enumerate() {
+            let mut old = [0.0; MAX_STATES + 1];
+            for n in 0..N {
+                old[n] = values[n * S::F32_LANES + i];
+            }
+            let new = (self.0.update)(old, gradient, rate, coefficients);
+            for n in 0..N {
+                values[n * S::F32_LANES + i] = new[n];
+            }
+        }
+        entry
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use pulp::Arch;
+    use pulp::{Arch, Simd, WithSimd};
 
-    use super::super::{ALL, Block, Settings};
+    use super::super::{ALL, Coefficients, Settings};
+    use super::{Block, Update, WithUpdate, update_block};
+
+    /// Updates parameters and two states, of which a row uses some.
+    struct Entries<'a> {
+        arch: Arch,
+        entries: &'a mut [Vec<f32>; 3],
+        gradient: &'a [f32],
+        coefficients: Coefficients,
+    }
+
+    impl WithUpdate for Entries<'_> {
+        type Output = bool;
+
+        fn with<const N: usize, U: Update<N>>(self, update: U) -> bool {
+            struct Dispatched<'a, const N: usize, U>(U, Block<'a, N>);
+            impl<const N: usize, U: Update<N>> WithSimd for Dispatched<'_, N, U> {
+                type Output = bool;
+                #[inline(always)]
+                fn with_simd<S: Simd>(self, simd: S) -> bool {
+                    update_block(simd, self.0, self.1)
+                }
+            }
+            let Entries { arch, entries, gradient, coefficients } = self;
+            let mut entries = entries.iter_mut().map(|values| &mut values[..]);
+            let entries = std::array::from_fn(|_| entries.next().expect("at most two states"));
+            arch.dispatch(Dispatched(update, Block { entries, gradient, rate: 0.3, coefficients }))
+        }
+    }
 
     #[test]
     fn blocks_agree_with_twins_and_notice_what_is_not_finite() {
         for row in ALL {
             for arch in [Arch::new(), Arch::Scalar] {
                 let number = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 25.0;
-                let mut values: Vec<f32> = (0..75).map(number).collect();
-                let mut states = [1, 2].map(|s| (0..75).map(|i| number(i + s)).collect::<Vec<f32>>());
+                let mut entries = [0, 1, 2].map(|n| (0..75).map(|i| number(i + n)).collect::<Vec<f32>>());
                 let gradient: Vec<f32> = (0..75).map(|i| number(i + 5)).collect();
                 let coefficients = (row.coefficients)(&Settings::default());
-                let expected: Vec<_> = (0..75)
-                    .map(|i| {
-                        let state = |s: usize| if s < row.states.len() { states[s][i] } else { 0.0 };
-                        (row.update)([values[i], state(0), state(1)], gradient[i], 0.3, coefficients)
-                    })
-                    .collect();
-                let mut update = |values: &mut [f32]| {
-                    let [first, second] = &mut states;
-                    let states = [&mut first[..], &mut second[..]];
-                    let block = Block { values, states, gradient: &gradient, rate: 0.3, coefficients };
-                    row.update_block(arch, block)
+                let old = entries.clone();
+                let mut update = |entries: &mut [Vec<f32>; 3]| {
+                    row.with_update(Entries { arch, entries, gradient: &gradient, coefficients })
                 };
-                assert!(update(&mut values), "{}", row.name);
-                for (i, expected) in expected.iter().enumerate() {
-                    let found = [values[i], states[0][i], states[1][i]];
-                    for (found, expected) in found.iter().zip(&expected[..=row.states.len()]) {
+                assert!(update(&mut entries), "{}", row.name);
+                for i in 0..75 {
+                    let expected = (row.update)([0, 1, 2].map(|n| old[n][i]), gradient[i], 0.3, coefficients);
+                    for n in 0..=row.states.len() {
+                        let (found, expected) = (entries[n][i], expected[n]);
                         assert!((found - expected).abs() <= 1e-6, "{}, entry {i}: {found}, {expected}", row.name);
                     }
                 }
-                values[70] = f32::NAN;
-                let mut update = |values: &mut [f32]| {
-                    let [first, second] = &mut states;
-                    let states = [&mut first[..], &mut second[..]];
-                    let block = Block { values, states, gradient: &gradient, rate: 0.3, coefficients };
-                    row.update_block(arch, block)
-                };
-                assert!(!update(&mut values), "{}", row.name);
+                entries[0][70] = f32::NAN;
+                assert!(!update(&mut entries), "{}", row.name);
             }
             // What pads parameters stays 0.
             assert_eq!((row.update)([0.0; 3], 0.0, 0.3, (row.coefficients)(&Settings::default()))[0], 0.0);

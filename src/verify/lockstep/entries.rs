@@ -10,10 +10,10 @@ pub struct Entry {
     pub expected: Option<(f64, f64)>,
 }
 
-/// What came of comparing a matrix.
+/// Result of the comparison of a matrix.
 pub struct Compared {
     pub first: Option<Entry>,
-    /// How many entries are beyond their tolerance.
+    /// Number of entries beyond their tolerance.
     pub entries: usize,
     /// The largest difference of the others, as a fraction of the tolerance.
     pub largest: f64,

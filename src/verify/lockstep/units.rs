@@ -8,7 +8,7 @@ use crate::plan::executor::PlanId;
 use crate::plan::{Plan, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 
-/// What is run on both devices and then compared: a step, or the whole plan.
+/// Unit that both devices run before a comparison: a step, or the whole plan.
 #[derive(Debug)]
 pub struct Unit {
     /// The step of the plan, counted from 1; `None` for all of them together.
@@ -23,7 +23,7 @@ pub struct Unit {
     pub runs: [Vec<Step>; 2],
     /// The same as primitive steps.
     pub primitives: Vec<Step>,
-    /// What is compared.
+    /// The matrices that are compared.
     pub outputs: Vec<Matrix>,
     /// The primitive steps one by one, where one device runs them and the other a fused one.
     pub parts: Vec<Unit>,
