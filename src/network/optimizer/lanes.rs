@@ -203,7 +203,7 @@ mod tests {
                 let gradient: Vec<f32> = (0..75).map(|i| number(i + 5)).collect();
                 let coefficients = (row.coefficients)(&Settings::default());
                 let old = entries.clone();
-                let mut update = |entries: &mut [Vec<f32>; 3]| {
+                let update = |entries: &mut [Vec<f32>; 3]| {
                     row.with_update(Entries { arch, entries, gradient: &gradient, coefficients })
                 };
                 assert!(update(&mut entries), "{}", row.name);
