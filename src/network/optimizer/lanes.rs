@@ -3,7 +3,6 @@
 use pulp::Simd;
 
 use super::{Coefficients, MAX_STATES, Optimizer};
-use crate::network::lanes::{load, store};
 
 /// The rows with a function of vectors.
 #[derive(Clone, Copy, Debug)]
@@ -74,18 +73,31 @@ pub struct Block<'a, const N: usize> {
 #[inline(always)]
 pub fn update_block<S: Simd, const N: usize>(simd: S, update: impl Update<N>, block: Block<'_, N>) -> bool {
     let Block { entries, gradient, rate, coefficients } = block;
-    let (lanes, zero, len) = (S::F32_LANES, simd.splat_f32s(0.0), entries[0].len());
+    let zero = simd.splat_f32s(0.0);
     let (rate, coefficients) = (simd.splat_f32s(rate), splat(simd, coefficients));
     // 0 times any finite number: NaN if one was not.
     let mut zeros = zero;
-    for (gradient, at) in gradient[..len].chunks(lanes).zip((0..).step_by(lanes)) {
+    let (gradients, last_gradient) = S::as_simd_f32s(&gradient[..entries[0].len()]);
+    let parts = entries.map(S::as_mut_simd_f32s);
+    for (i, &gradient) in gradients.iter().enumerate() {
         let mut entry = [zero; N];
         for n in 0..N {
-            entry[n] = load(simd, &entries[n][at..][..gradient.len()]);
+            entry[n] = parts[n].0[i];
         }
-        let entry = update.apply(simd, entry, load(simd, gradient), rate, coefficients);
+        let entry = update.apply(simd, entry, gradient, rate, coefficients);
         for n in 0..N {
-            store(simd, &mut entries[n][at..][..gradient.len()], entry[n]);
+            parts[n].0[i] = entry[n];
+        }
+        zeros = simd.mul_add_e_f32s(entry[0], zero, zeros);
+    }
+    if !last_gradient.is_empty() {
+        let mut entry = [zero; N];
+        for n in 0..N {
+            entry[n] = simd.partial_load_f32s(parts[n].1);
+        }
+        let entry = update.apply(simd, entry, simd.partial_load_f32s(last_gradient), rate, coefficients);
+        for n in 0..N {
+            simd.partial_store_f32s(parts[n].1, entry[n]);
         }
         zeros = simd.mul_add_e_f32s(entry[0], zero, zeros);
     }
