@@ -24,8 +24,8 @@ costs=()
 
 has_vulkan_driver() {
     case "$(uname -s)" in
-        Linux) cargo run --quiet -- devices --json | grep -q '"backend":"vulkan"[^}]*"usable":true' ;;
-        *) cargo run --quiet -- devices --json | grep -q '"usable":true' ;;
+        Linux) "$program" devices --json | grep -q '"backend":"vulkan"[^}]*"usable":true' ;;
+        *) "$program" devices --json | grep -q '"usable":true' ;;
     esac
 }
 
@@ -71,10 +71,12 @@ prepare_python() {
 }
 
 phase "building" cargo test --no-run --quiet
+# The program as the tests run it: `cargo run` would compile wgpu again, without the features that tests need.
+program="${CARGO_TARGET_DIR:-$PWD/target}/debug/gpu-backprop"
 
 if ! has_vulkan_driver && ! { install_software_vulkan && has_vulkan_driver; }; then
-    cargo run --quiet -- devices
-    if cargo run --quiet -- devices --json | grep -q '"usable":true'; then
+    "$program" devices
+    if "$program" devices --json | grep -q '"usable":true'; then
         say "NO VULKAN ADAPTER, and none could be installed: the GPU tests run on the adapters above"
     elif [ -n "${CI:-}" ]; then
         say "NO GPU ADAPTER: the GPU tests cannot run, which is a failure in CI"
@@ -99,7 +101,7 @@ and PyPI"
 fi
 
 say "the adapters under test"
-cargo run --quiet -- devices
+"$program" devices
 
 phase "testing" cargo test --quiet "$@"
 
@@ -116,8 +118,7 @@ if [ $# -eq 0 ]; then
         RUSTDOCFLAGS="-D warnings" phase "documentation${features:+ of $features}" \
             cargo doc --no-deps --quiet --features "$features"
     done
-    # The README's one command, as built in the test profile.
-    phase "the command of the README" cargo run --quiet -- train
+    phase "the command of the README" "$program" train
 fi
 
 say "what each phase took"
