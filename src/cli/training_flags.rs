@@ -18,7 +18,7 @@ use crate::network::cost::{self, Cost, QUADRATIC};
 use crate::network::optimizer::{self, MOMENTUM, Optimizer, SGD, Settings};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::WrongUsage;
-use crate::training::Hyperparameters;
+use crate::training::{Hyperparameters, check_settings};
 
 /// The default for regression. Linear outputs do not damp their errors: with 30 hidden neurons, much larger
 /// steps diverge.
@@ -227,6 +227,7 @@ impl TrainingFlags {
             )));
         }
         let settings = Settings { momentum: self.momentum.unwrap_or(Settings::DEFAULT.momentum) };
+        check_settings(&settings)?;
         let of_sgd = match task {
             Task::Classification => self.cost.eta,
             Task::Regression => REGRESSION_ETA,

@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use super::hyperparameters::Hyperparameters;
 use crate::data::{Data, Dataset, Task};
 use crate::network::Topology;
+use crate::network::optimizer::Settings;
 use crate::system::error::WrongUsage;
 
 /// Checks that a network can be trained on data with some hyperparameters.
@@ -29,12 +30,20 @@ fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> R
     );
     ensure!(
         eta.is_finite() && eta >= 0.0,
-        WrongUsage::new(format!("--eta {eta}: the learning rate must be a number, 0 or larger"))
+        WrongUsage::new(format!("--eta {eta}: the learning rate must be a finite number, 0 or greater"))
     );
+    check_settings(&settings)
+}
+
+/// Checks the hyperparameters of optimizers.
+///
+/// # Errors
+/// [`WrongUsage`]: a momentum coefficient outside 0 to 1.
+pub fn check_settings(settings: &Settings) -> Result<()> {
     let momentum = settings.momentum;
     ensure!(
         (0.0..1.0).contains(&momentum),
-        WrongUsage::new(format!("--momentum {momentum}: the momentum coefficient must be 0 or larger, and below 1"))
+        WrongUsage::new(format!("--momentum {momentum}: the momentum coefficient must be 0 or greater, and below 1"))
     );
     Ok(())
 }

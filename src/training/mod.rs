@@ -11,7 +11,7 @@ mod task;
 pub mod trainer;
 mod upload;
 
-pub use checks::check;
+pub use checks::{check, check_settings};
 pub use evaluation::{Evaluation, PartOfData};
 pub use hyperparameters::Hyperparameters;
 pub(crate) use streaming::Streaming;

@@ -64,7 +64,7 @@ fn wrong_flags_are_named() {
     assert_fails(&["train", "--momentum", "0.5"], 2, &["--momentum is for --optimizer momentum, not sgd"]);
     for momentum in ["1", "-0.1", "nan"] {
         let refused = ["train", "--optimizer", "momentum", "--momentum", momentum];
-        assert_fails(&refused, 2, &["--momentum", "0 or larger, and below 1"]);
+        assert_fails(&refused, 2, &["--momentum", "0 or greater, and below 1"]);
     }
     assert_fails(&["train", "--activation", "swish"], 2, &["--activation", "swish", "sigmoid, tanh, relu, linear"]);
     assert_fails(&["train", "--optimizer", "adam"], 2, &["--optimizer", "adam", "sgd, momentum"]);

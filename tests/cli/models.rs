@@ -141,7 +141,7 @@ fn what_is_not_as_it_says_is_refused() {
     refused(&with("layers", json!([4, u32::MAX, 2])), "2^32");
     refused(&with("layers", json!([-4, 3, 2])), "invalid value");
     refused(&with("layers", json!(vec![1; 2000])), "2000 layers");
-    refused(&with("activation", "tanh".into()), "activation `tanh` is unknown");
+    refused(&with("activation", "swish".into()), "activation `swish` is unknown");
     refused(&with("cost", "hinge".into()), "cost `hinge` is unknown");
     refused(&with("output_activation", "softmax".into()), "activation `softmax` is unknown");
     let outputs = |outputs| with("outputs", outputs);

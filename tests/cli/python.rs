@@ -105,7 +105,9 @@ fn every_activation_and_output(python: PathBuf) {
     let data = open(&Source::default()).expect("the digits");
     let images = npy("|u1", false, "(1797, 8, 8)", &pixels().0);
     let names: Vec<String> = (0..10).map(|class| class.to_string()).collect();
-    for (activation, output) in activation::ALL.into_iter().flat_map(|one| activation::ALL.map(|other| (one, other))) {
+    // Outputs of relu are 0 for several classes at once: too many examples would have no class to compare.
+    let outputs = || activation::ALL.into_iter().filter(|output| output.kinks.is_empty());
+    for (activation, output) in activation::ALL.into_iter().flat_map(|one| outputs().map(move |other| (one, other))) {
         let case = format!("{}-{}", activation.name, output.name);
         let topology = Topology::new(&[64, 30, 20, 10], activation, &QUADRATIC).expect("a network").with_output(output);
         let parameters = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");

@@ -20,6 +20,8 @@ TOLERANCE = 1e-5
 # By their names in model files, in 64 bits.
 ACTIVATIONS = {
     "sigmoid": lambda z: np.exp(-np.logaddexp(0, -z)),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
     "linear": lambda z: z,
 }
 
