@@ -73,7 +73,7 @@ pub trait Executor {
     /// The device that the plans run on.
     fn device(&self) -> &DeviceDescription;
 
-    /// Makes `plans` ready to run: a plan is called by its [`PlanId`] from now on. A matrix that
+    /// Makes `plans` ready to run: a plan is called by its `PlanId` from now on. A matrix that
     /// several plans name is one storage, as large as the largest needs. Whatever was loaded
     /// before is forgotten, its numbers too.
     ///
