@@ -103,6 +103,15 @@ fi
 say "the adapters under test"
 "$program" devices
 
+# The kit for a GPU at hand, so that it works on the day it is needed.
+run_gpu_kit() {
+    local kit="${CARGO_TARGET_DIR:-$PWD/target}/gpu-kit-of-tests"
+    rm -rf "$kit"
+    PROFILE=dev bash benches/gpu/pack.sh "$kit"
+    "$kit/run.sh" --shortest --out "$kit/results"
+    grep -q '^| a step of 784-30-10 | [0-9.]* µs' "$kit/results/results.md"
+}
+
 phase "testing" cargo test --quiet "$@"
 
 if [ $# -eq 0 ]; then
@@ -112,6 +121,7 @@ if [ $# -eq 0 ]; then
         name=$(basename "$example" .rs)
         phase "example $name" cargo run --quiet --example "$name"
     done
+    if [ -z "${GPU_BACKPROP_SKIP_GPU_TESTS:-}" ]; then phase "the kit for a GPU at hand, in its shortest form" run_gpu_kit; fi
     # The same inputs each time: what fails belongs to the change.
     FUZZ_SEED=1 phase "fuzzing" bash fuzz/run.sh 10
     for features in "" internals; do

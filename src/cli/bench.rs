@@ -65,6 +65,10 @@ pub struct Arguments {
     /// Measure training steps only, not single kernels.
     #[arg(long)]
     only_training: bool,
+    /// Measure the ceilings of each device only: memory copied, the cost of a dispatch, a submission and a barrier,
+    /// and square matrix products by size.
+    #[arg(long, conflicts_with_all = ["only_training", "layers", "batches", "activation", "optimizer"])]
+    ceilings: bool,
     /// Duration of each measurement in seconds, after the warm-up.
     #[arg(long, default_value_t = 0.5, value_name = "S", allow_negative_numbers = true)]
     seconds: f64,
@@ -105,6 +109,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         kernels: arguments.kernels.into(),
         precision: arguments.precision.into(),
         each_kernel: !arguments.only_training,
+        ceilings: arguments.ceilings,
         threads,
     };
     options.check()?;
@@ -246,15 +251,16 @@ impl Watch {
 fn table(device: &str, found: &[Measurement], earlier: Option<&[Measurement]>) -> Result<String> {
     let mut text = format!("{device}\n");
     let dashed = |layers: &[usize]| layers.iter().map(usize::to_string).collect::<Vec<_>>().join("-");
-    let mut network = None;
+    let mut last_title = String::new();
     for measured in found {
-        let of = (measured.layers.as_deref(), measured.batch);
-        if network != Some(of) {
-            network = Some(of);
-            match of {
-                (Some(layers), Some(batch)) => writeln!(text, "\n  {}, batch {batch}", dashed(layers))?,
-                _ => writeln!(text, "\n  a large matrix product")?,
-            }
+        let title = match (measured.layers.as_deref(), measured.batch) {
+            (Some(layers), Some(batch)) => format!("{}, batch {batch}", dashed(layers)),
+            _ if measured.what == What::Ceiling => "ceilings".to_string(),
+            _ => "square matrix products".to_string(),
+        };
+        if title != last_title {
+            writeln!(text, "\n  {title}")?;
+            last_title = title;
         }
         let shape = [measured.rows, measured.cols, measured.inner].into_iter().flatten();
         let shape = shape.map(|extent| extent.to_string()).collect::<Vec<_>>().join(" x ");
@@ -264,6 +270,7 @@ fn table(device: &str, found: &[Measurement], earlier: Option<&[Measurement]>) -
             }
             What::Train => format!("training step, {}", measured.name),
             What::Kernel => format!("{:<22} {shape}", measured.name),
+            What::Ceiling => measured.name.clone(),
         };
         write!(
             text,
@@ -275,7 +282,11 @@ fn table(device: &str, found: &[Measurement], earlier: Option<&[Measurement]>) -
         if let Some(steps) = measured.steps_per_second {
             write!(text, "  {} steps/s", HumanCount(steps.round() as u64))?;
         }
-        write!(text, "  {:.2} GFLOP/s", measured.gflops)?;
+        match measured.bytes_per_second {
+            Some(bytes) => write!(text, "  {:.1} GB/s", bytes / 1e9)?,
+            None if measured.what == What::Ceiling => {}
+            None => write!(text, "  {:.2} GFLOP/s", measured.gflops)?,
+        }
         if let Some(fraction) = measured.fraction_of_peak {
             write!(text, ", {:.0}% of peak", 100.0 * fraction)?;
         }

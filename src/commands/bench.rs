@@ -15,7 +15,7 @@ use crate::network::activation::{Activation, SIGMOID};
 use crate::network::cost::QUADRATIC;
 use crate::network::optimizer::Optimizer;
 use crate::network::{Initialization, Parameters, Topology};
-use crate::plan::executor::{DeviceDescription, Executor, PlanId};
+use crate::plan::executor::{Ceiling, DeviceDescription, Executor, PlanId};
 use crate::plan::{Element, Matrix, Plan, Recorder, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::system::error::WrongUsage;
@@ -59,6 +59,8 @@ pub struct Options {
     pub precision: Precision,
     /// Measurement of each kernel by itself, too.
     pub each_kernel: bool,
+    /// Measurement of the ceilings of the device, and of nothing else.
+    pub ceilings: bool,
     /// Thread limit of the CPU, reported with its measurements.
     pub threads: usize,
 }
@@ -123,7 +125,8 @@ pub fn measure(
     let precision = options.precision_on(device);
     let threads = (device.kind == "cpu").then_some(options.threads);
     for measurement in found {
-        measurement.fraction_of_peak = (peak > 0.0).then(|| measurement.gflops / peak);
+        measurement.fraction_of_peak =
+            (peak > 0.0 && measurement.what != What::Ceiling).then(|| measurement.gflops / peak);
         measurement.threads = threads;
         measurement.precision = precision.name().to_string();
         measurement.activation = options.activation.name.to_string();
@@ -138,14 +141,30 @@ fn measure_all(
     found: &mut Vec<Measurement>,
     watch: &mut dyn FnMut(&str),
 ) -> Result<()> {
+    if options.ceilings {
+        watch("copies, dispatches, submissions, barriers");
+        let device = executor.device().clone();
+        found.extend(executor.ceilings(options.budget)?.into_iter().map(|ceiling| of_ceiling(&device, ceiling)));
+        let sizes: &[usize] = if device.software || device.kind == "cpu" {
+            &[128, 256, 512, 1024]
+        } else {
+            &[256, 512, 1024, 2048, 4096]
+        };
+        for &n in sizes {
+            watch(&format!("a product of {n} x {n} x {n}"));
+            found.push(measure_step(executor, &square_product(n)?, None, options.budget)?);
+        }
+        return Ok(());
+    }
     if options.each_kernel {
         watch("the best matrix product");
-        found.push(peak(executor, options.budget)?);
+        let n = if executor.device().software { 512 } else { 2048 };
+        found.push(measure_step(executor, &square_product(n)?, None, options.budget)?);
     }
     for widths in &options.networks {
         for &m in &options.batches {
             let topology = Topology::new(widths, options.activation, &QUADRATIC)?.with_output(&SIGMOID);
-            let data = made_up(widths, m)?;
+            let data = synthetic(widths, m)?;
             watch(&format!("{topology}, batch {m}"));
             found.push(measure_training(executor, &topology, &data, m, options)?);
             if !options.each_kernel {
@@ -160,8 +179,11 @@ fn measure_all(
     Ok(())
 }
 
-/// Returns synthetic data: only its size matters.
-fn made_up(widths: &[usize], m: usize) -> Result<Data> {
+/// Returns synthetic data for a network: only its size matters. Four in five inputs are 0, as in images of digits.
+///
+/// # Errors
+/// Too little memory.
+pub fn synthetic(widths: &[usize], m: usize) -> Result<Data> {
     let (features, classes) = (widths[0].max(1), widths[widths.len() - 1].max(1));
     let examples = (MAX_EXAMPLES.min(MAX_BYTES / features) / m).max(1) * m;
     let inputs = Inputs::Bytes { values: (0..examples * features).map(sparse_byte).collect(), scale: 1.0 / 255.0 };
@@ -287,19 +309,18 @@ fn sparse_byte(i: usize) -> u8 {
     if mixed(i).is_multiple_of(5) { (mixed(i) >> 8) as u8 } else { 0 }
 }
 
-/// Measures a large square product, the reference for the other products of the device.
-fn peak(executor: &mut dyn Executor, budget: Duration) -> Result<Measurement> {
-    let software = executor.device().software;
-    let n = if software { 512 } else { 2048 };
+/// Returns the step of a square product with its bias and activation, the reference for other products of a device.
+///
+/// # Errors
+/// None for a size whose matrices can be counted.
+pub fn square_product(n: usize) -> Result<Step> {
     let mut plan = Recorder::new("a large product");
     let (x, w, b) = (Matrix::new("x", n, n), Matrix::new("w", n, n), Matrix::new("b", 1, n));
     let (z, a) = (Matrix::new("z", n, n), Matrix::new("a", n, n));
     plan.matmul(crate::kernel::product::Form::Nt, &x, &w, &z);
     plan.add_bias(&b, &z);
     plan.activate(&SIGMOID, &z, &a);
-    let plan = fuse(&plan.finish()?);
-    let step = plan.steps.first().context("the product is one fused step")?;
-    measure_step(executor, step, None, budget)
+    fuse(&plan.finish()?).steps.into_iter().next().context("the product is one fused step")
 }
 
 /// Returns the seconds of one call in each repetition, shortest first, after a warm-up.
@@ -327,7 +348,15 @@ fn take_turns(budget: Duration, run: &mut dyn FnMut(usize) -> Result<Duration>) 
     Ok(turns)
 }
 
-fn measurement(device: &crate::plan::executor::DeviceDescription, subject: Subject<'_>, turns: &[f64]) -> Measurement {
+fn of_ceiling(device: &DeviceDescription, ceiling: Ceiling) -> Measurement {
+    let Ceiling { name, seconds, bytes } = ceiling;
+    let subject =
+        Subject { what: What::Ceiling, name, network: None, extents: [None; 3], operations: 0.0, threads: None };
+    let bytes_per_second = bytes.map(|bytes| bytes as f64 / seconds[1]);
+    Measurement { bytes_per_second, ..measurement(device, subject, &seconds) }
+}
+
+fn measurement(device: &DeviceDescription, subject: Subject<'_>, turns: &[f64]) -> Measurement {
     let median = turns[turns.len() / 2];
     let training = subject.what == What::Train;
     let batch = subject.network.map(|(_, m)| m);
@@ -354,6 +383,7 @@ fn measurement(device: &crate::plan::executor::DeviceDescription, subject: Subje
         samples_per_second: batch.filter(|_| training).map(|m| m as f64 / median),
         steps_per_second: training.then(|| 1.0 / median),
         gflops: subject.operations / median / 1e9,
+        bytes_per_second: None,
         fraction_of_peak: None,
     }
 }

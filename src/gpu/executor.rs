@@ -1,6 +1,7 @@
 //! The executor: context, memory, plans and tuning put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -12,9 +13,9 @@ use super::memory::DeviceMemory;
 use super::options::{GpuOptions, Tuning};
 use super::pipeline_cache::PipelineCache;
 use super::profiling::Profiler;
-use super::{limits, probe};
+use super::{ceilings, limits, probe};
 use crate::kernel::MiniBatch;
-use crate::plan::executor::{DeviceDescription, Executor, Memory, PlanId, Progress, sizes};
+use crate::plan::executor::{Ceiling, DeviceDescription, Executor, Memory, PlanId, Progress, sizes};
 use crate::plan::profile::Profile;
 use crate::plan::{Matrix, Plan};
 use crate::rewrite::training_loop::TrainingLoop;
@@ -99,6 +100,10 @@ impl Executor for Gpu {
 
     fn profile(&self) -> Option<Profile> {
         Some(self.profiler.as_ref()?.profile())
+    }
+
+    fn ceilings(&mut self, budget: Duration) -> Result<Vec<Ceiling>> {
+        ceilings::measure(&self.context, budget)
     }
 
     fn memory(&self) -> Memory {

@@ -12,11 +12,12 @@
 //! | matrices | `memory` |
 //! | loaded plans | `pipeline_cache`, `pipeline`, `schedule`, `dispatch`, `workgroup_loop`, `dispatcher`, `submission`, `loaded` |
 //! | tuning | `options`, `choices`, `measuring`, `agreement`, `chooser` |
-//! | all of it | `profiling`, `executor` |
+//! | all of it | `profiling`, `ceilings`, `executor` |
 
 mod adapter;
 mod agreement;
 mod capabilities;
+mod ceilings;
 mod choices;
 mod chooser;
 mod context;

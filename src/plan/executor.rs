@@ -102,6 +102,15 @@ pub trait Executor {
         None
     }
 
+    /// Measures the ceilings of the device, each for about `budget`; none on the CPU.
+    ///
+    /// # Errors
+    /// A failing device.
+    fn ceilings(&mut self, budget: Duration) -> Result<Vec<Ceiling>> {
+        let _ = budget;
+        Ok(Vec::new())
+    }
+
     /// Capacity of the device for matrices.
     fn memory(&self) -> Memory;
 
@@ -160,6 +169,17 @@ pub trait Executor {
         let _ = progress;
         Ok(())
     }
+}
+
+/// The cost of something that no kernel can do without.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ceiling {
+    /// Its name: `copy`, `dispatch`, `submission`, ...
+    pub name: String,
+    /// Shortest, median and longest time of one, in seconds.
+    pub seconds: [f64; 3],
+    /// Bytes that one reads and writes, where memory is the cost.
+    pub bytes: Option<u64>,
 }
 
 /// Shortest interval between progress reports of a run: short enough for a person, too long to cost.

@@ -5,10 +5,15 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// The program, with a cache of its own: tests leave the user's alone.
+/// The program, with a cache of its own: tests leave the user's alone. `GPU_BACKPROP` is its path where the tests run on
+/// another machine than they were built on.
 pub fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_gpu-backprop"));
-    program.env("GPU_BACKPROP_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+    let (path, temporary) = match std::env::var_os("GPU_BACKPROP") {
+        Some(path) => (PathBuf::from(path), std::env::temp_dir().join("gpu-backprop-tests")),
+        None => (PathBuf::from(env!("CARGO_BIN_EXE_gpu-backprop")), PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
+    };
+    let mut program = Command::new(path);
+    program.env("GPU_BACKPROP_CACHE_DIR", temporary.join("cache"));
     program
 }
 

@@ -54,6 +54,9 @@ pub struct Measurement {
     pub steps_per_second: Option<f64>,
     /// Floating-point operations per second, in 10⁹, including skipped operations with a factor of 0.
     pub gflops: f64,
+    /// Bytes of memory read and written per second, of a copy.
+    #[serde(default)]
+    pub bytes_per_second: Option<f64>,
     /// Fraction of the best matrix product measured on this device in this run.
     pub fraction_of_peak: Option<f64>,
 }
@@ -66,6 +69,8 @@ pub enum What {
     Train,
     /// One kernel.
     Kernel,
+    /// The cost of something that no kernel can do without, such as a dispatch.
+    Ceiling,
 }
 
 /// Returns the precision of measurements from before there was a choice.
