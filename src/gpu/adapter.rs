@@ -85,7 +85,7 @@ impl Adapter {
         &self.description
     }
 
-    /// Returns the kind, one of [`KINDS`].
+    /// Returns `discrete`, `integrated`, `virtual`, `other` or `software`.
     pub fn kind(&self) -> &'static str {
         match self.device_type {
             _ if self.description.software => "software",
