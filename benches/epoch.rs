@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use gpu_backprop::cpu::Cpu;
-use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::data::{Data, Dataset, Inputs};
 use gpu_backprop::device::all_threads;
 use gpu_backprop::gpu::{GpuOptions, adapters};
 use gpu_backprop::network::activation::SIGMOID;
@@ -32,11 +32,7 @@ fn data() -> Data {
     let pixels = (0..EXAMPLES * 784).map(pixel).collect();
     let inputs = Inputs::Bytes { values: pixels, scale: 1.0 / 255.0 };
     let labels = (0..EXAMPLES as u32).map(|i| i % 10).collect();
-    Data {
-        name: "random".into(),
-        dataset: Dataset::new(inputs, 784, labels).expect("a data set"),
-        split: Split::all_training(0..EXAMPLES),
-    }
+    Data::all_training("random", Dataset::new(inputs, 784, labels).expect("a data set"))
 }
 
 fn candidates() -> Vec<(String, Box<dyn Executor>)> {

@@ -62,70 +62,31 @@
     allow(dead_code, unused_imports, reason = "some items are for tests, benchmarks and fuzz targets")
 )]
 
+/// The rooms, which only the feature `internals` shows.
+#[path = ""]
+mod rooms {
+    pub mod backprop;
+    pub mod cli;
+    pub mod commands;
+    pub mod cpu;
+    pub mod data;
+    pub mod device;
+    pub mod gpu;
+    pub mod kernel;
+    pub mod kernels;
+    pub mod model;
+    pub mod network;
+    pub mod plan;
+    pub mod rewrite;
+    pub mod system;
+    pub mod training;
+    pub mod verify;
+}
+
 #[cfg(feature = "internals")]
-pub mod backprop;
+pub use rooms::*;
 #[cfg(not(feature = "internals"))]
-mod backprop;
-#[cfg(feature = "internals")]
-pub mod cli;
-#[cfg(not(feature = "internals"))]
-mod cli;
-#[cfg(feature = "internals")]
-pub mod commands;
-#[cfg(not(feature = "internals"))]
-mod commands;
-#[cfg(feature = "internals")]
-pub mod cpu;
-#[cfg(not(feature = "internals"))]
-mod cpu;
-#[cfg(feature = "internals")]
-pub mod data;
-#[cfg(not(feature = "internals"))]
-mod data;
-#[cfg(feature = "internals")]
-pub mod device;
-#[cfg(not(feature = "internals"))]
-mod device;
-#[cfg(feature = "internals")]
-pub mod gpu;
-#[cfg(not(feature = "internals"))]
-mod gpu;
-#[cfg(feature = "internals")]
-pub mod kernel;
-#[cfg(not(feature = "internals"))]
-mod kernel;
-#[cfg(feature = "internals")]
-pub mod kernels;
-#[cfg(not(feature = "internals"))]
-mod kernels;
-#[cfg(feature = "internals")]
-pub mod model;
-#[cfg(not(feature = "internals"))]
-mod model;
-#[cfg(feature = "internals")]
-pub mod network;
-#[cfg(not(feature = "internals"))]
-mod network;
-#[cfg(feature = "internals")]
-pub mod plan;
-#[cfg(not(feature = "internals"))]
-mod plan;
-#[cfg(feature = "internals")]
-pub mod rewrite;
-#[cfg(not(feature = "internals"))]
-mod rewrite;
-#[cfg(feature = "internals")]
-pub mod system;
-#[cfg(not(feature = "internals"))]
-mod system;
-#[cfg(feature = "internals")]
-pub mod training;
-#[cfg(not(feature = "internals"))]
-mod training;
-#[cfg(feature = "internals")]
-pub mod verify;
-#[cfg(not(feature = "internals"))]
-mod verify;
+use rooms::*;
 
 pub use commands::predict::predict;
 pub use cpu::Cpu;

@@ -9,18 +9,18 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar};
 
-use super::training_flags::{Factors, Kernels, Tune, activations, check_precision, optimizers};
+use super::training_flags::{activations, check_precision, kernel_sets, optimizers, precisions, tunings};
 use super::{print, print_json};
 use crate::commands::bench::{self, Comparison, Measurement, Options, What};
 use crate::cpu::Cpu;
 use crate::device::{DeviceChoice, all_threads, check_threads, open_named};
-use crate::gpu::{Adapter, GpuOptions, adapters};
+use crate::gpu::{Adapter, GpuOptions, Tuning, adapters};
 use crate::kernel::product::Precision;
 use crate::network::activation::{Activation, SIGMOID};
 use crate::network::optimizer::{Optimizer, SGD};
 use crate::plan::executor::Executor;
 use crate::rewrite::fuse::KernelSet;
-use crate::system::error::WrongUsage;
+use crate::system::error::{WrongUsage, bail_usage, ensure_usage};
 
 /// The flags of `bench`. The inputs are synthetic: four in five are 0, as in images of digits.
 #[derive(Args, Debug)]
@@ -48,14 +48,14 @@ pub struct Arguments {
     )]
     devices: Vec<String>,
     /// Set of GPU kernels.
-    #[arg(long, value_enum, default_value = "fused")]
-    kernels: Kernels,
+    #[arg(long, value_parser = kernel_sets(), default_value = "fused")]
+    kernels: KernelSet,
     /// Auto-tuning of GPU kernel variants, as in `train --tune`.
-    #[arg(long, value_enum, default_value = "on")]
-    tune: Tune,
+    #[arg(long, value_parser = tunings(), default_value = "on")]
+    tune: Tuning,
     /// Precision of matrix products on a GPU: f32, or f16 inputs with f32 accumulation.
-    #[arg(long, value_enum, default_value = "full")]
-    precision: Factors,
+    #[arg(long, value_parser = precisions(), default_value = "full")]
+    precision: Precision,
     /// Activation function of the hidden layers.
     #[arg(long, value_parser = activations(), default_value = SIGMOID.name, value_name = "NAME")]
     activation: &'static Activation,
@@ -88,9 +88,10 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    ensure!(
+    ensure_usage!(
         arguments.seconds > 0.0 && arguments.seconds <= 3600.0,
-        WrongUsage::new(format!("--seconds {}: expected more than 0 and at most 3600", arguments.seconds))
+        "--seconds {}: expected more than 0 and at most 3600",
+        arguments.seconds
     );
     let earlier = match &arguments.against {
         Some(path) => {
@@ -106,8 +107,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         networks: networks(&arguments.layers)?,
         batches: arguments.batches.clone(),
         budget: Duration::from_secs_f64(arguments.seconds),
-        kernels: arguments.kernels.into(),
-        precision: arguments.precision.into(),
+        kernels: arguments.kernels,
+        precision: arguments.precision,
         each_kernel: !arguments.only_training,
         ceilings: arguments.ceilings,
         threads,
@@ -175,9 +176,8 @@ type Opening = Box<dyn FnOnce() -> Result<Box<dyn Executor>>>;
 
 /// The devices to measure.
 fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
-    let kernels: KernelSet = arguments.kernels.into();
-    let precision: Precision = arguments.precision.into();
-    let gpu = GpuOptions { kernels, precision, tuning: arguments.tune.into(), ..GpuOptions::default() };
+    let &Arguments { kernels, precision, tune: tuning, .. } = arguments;
+    let gpu = GpuOptions { kernels, precision, tuning, ..GpuOptions::default() };
     let cpu = move || -> Result<Box<dyn Executor>> {
         Ok(Box::new(match kernels {
             KernelSet::Fused => Cpu::new(threads),
@@ -204,7 +204,7 @@ fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
         let choice: DeviceChoice = device.parse().map_err(|error| WrongUsage::new(format!("--devices: {error}")))?;
         devices.push(match choice {
             DeviceChoice::Auto => {
-                bail!(WrongUsage::new("--devices auto: name the devices to measure, or `all`"))
+                bail_usage!("--devices auto: name the devices to measure, or `all`")
             }
             DeviceChoice::Cpu if precision == Precision::Full => Box::new(cpu),
             _ => {
@@ -219,7 +219,6 @@ fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
 
 /// The progress display of a measurement, on stderr.
 struct Watch {
-    quiet: bool,
     bar: Option<ProgressBar>,
     device: String,
 }
@@ -231,11 +230,11 @@ impl Watch {
             // Measuring goes on when stderr is closed.
             let _ = writeln!(io::stderr(), "measuring {device}");
         }
-        Watch { quiet, bar, device: device.to_string() }
+        Watch { bar, device: device.to_string() }
     }
 
     fn next(&self, what: &str) {
-        if let Some(bar) = self.bar.as_ref().filter(|_| !self.quiet) {
+        if let Some(bar) = &self.bar {
             bar.set_message(format!("{}: {what}", self.device));
             bar.tick();
         }

@@ -15,7 +15,7 @@ use crate::commands::train::EpochReport;
 use crate::device::DeviceChoice;
 use crate::kernel::product::Precision;
 use crate::rewrite::fuse::KernelSet;
-use crate::system::error::WrongUsage;
+use crate::system::error::{WrongUsage, bail_usage};
 use crate::verify::lockstep::{Difference, Lockstep};
 
 /// The flags of `compare`.
@@ -38,10 +38,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { training, devices, lockstep } = arguments;
     let mut progress = Progress { json: training.json, quiet: training.quiet, ..Progress::default() };
     let [one, other] = &devices[..] else {
-        bail!(WrongUsage::new(format!(
-            "--devices {}: expected two devices, such as gpu,cpu or 0:fused,0:primitive",
-            devices.join(",")
-        )));
+        bail_usage!("--devices {}: expected two devices, such as gpu,cpu or 0:fused,0:primitive", devices.join(","));
     };
     let spec = |text: &String| -> Result<Spec> {
         text.parse().map_err(|error| WrongUsage::new(format!("--devices {text}: {error}")).into())

@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use anyhow::Result;
+use clap::builder::TypedValueParser;
+use clap::{ArgAction, Args};
 
+use super::one_of;
 use crate::data::table::TableOptions;
 use crate::data::{ExampleFile, Part, Scale, Source, Task};
-use crate::system::error::WrongUsage;
+use crate::system::error::bail_usage;
 
 /// Training data.
 #[derive(Args, Debug)]
@@ -21,11 +23,11 @@ pub(super) struct DataArguments {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Task: classification or regression.
-    #[arg(long, value_enum, default_value = "classification")]
-    task: TaskArgument,
+    #[arg(long, value_parser = tasks(), default_value = "classification")]
+    pub(super) task: Task,
     /// Weight of each example in training.
-    #[arg(long, value_enum, default_value = "none")]
-    class_weight: ClassWeight,
+    #[arg(long, value_parser = class_weights(), default_value = "none", action = ArgAction::Set)]
+    class_weight: bool,
     #[command(flatten)]
     table: TableArguments,
     /// Numeric columns to treat as categories.
@@ -35,12 +37,12 @@ pub(super) struct DataArguments {
     #[arg(long, value_name = "COLUMN,COLUMN,...")]
     ignore: Vec<String>,
     /// Treatment of missing values in a table.
-    #[arg(long, value_enum, default_value = "error")]
-    missing: Missing,
+    #[arg(long, value_parser = treatments(), default_value = "error", action = ArgAction::Set)]
+    missing: bool,
     /// Scaling of inputs, fitted on the training split and saved in the model [default: unit for bytes,
     /// zscore for tables, none for other arrays].
-    #[arg(long, value_enum)]
-    scale: Option<ScaleArgument>,
+    #[arg(long, value_parser = scales())]
+    scale: Option<Scale>,
     /// Maximum number of examples to use from DATA, stratified by class.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     limit: Option<usize>,
@@ -101,38 +103,35 @@ pub(super) struct TableArguments {
     delimiter: Option<u8>,
 }
 
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum TaskArgument {
-    /// The class of each example.
-    Classification,
-    /// One or more numbers for each example.
-    Regression,
+fn tasks() -> impl TypedValueParser<Value = Task> {
+    one_of([
+        (Task::Classification.name(), "The class of each example", Task::Classification),
+        (Task::Regression.name(), "One or more numbers for each example", Task::Regression),
+    ])
 }
 
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum ClassWeight {
-    /// Every example has the same weight.
-    None,
-    /// Every class has the same total weight.
-    Balanced,
+/// Whether classes are balanced.
+fn class_weights() -> impl TypedValueParser<Value = bool> {
+    one_of([
+        ("none", "Every example has the same weight", false),
+        ("balanced", "Every class has the same total weight", true),
+    ])
 }
 
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum Missing {
-    /// Stop with an error.
-    Error,
-    /// Use the mean of the column in the training split; no category for text.
-    Mean,
+/// Whether the mean stands for a missing value.
+fn treatments() -> impl TypedValueParser<Value = bool> {
+    one_of([
+        ("error", "Stop with an error", false),
+        ("mean", "Use the mean of the column in the training split; no category for text", true),
+    ])
 }
 
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum ScaleArgument {
-    /// Leave inputs as they are.
-    None,
-    /// Scale inputs to the range 0 to 1.
-    Unit,
-    /// Scale inputs to mean 0 and standard deviation 1.
-    Zscore,
+fn scales() -> impl TypedValueParser<Value = Scale> {
+    one_of([
+        ("none", "Leave inputs as they are", Scale::None),
+        ("unit", "Scale inputs to the range 0 to 1", Scale::Unit),
+        ("zscore", "Scale inputs to mean 0 and standard deviation 1", Scale::Zscore),
+    ])
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {
@@ -151,42 +150,28 @@ impl TableArguments {
 }
 
 impl DataArguments {
-    /// The task: classes or numbers.
-    pub(super) fn task(&self) -> Task {
-        match self.task {
-            TaskArgument::Classification => Task::Classification,
-            TaskArgument::Regression => Task::Regression,
-        }
-    }
-
     /// Returns the data to open. `seed` selects the examples of a fractional split; `target_scale` is the scaling
     /// of regression targets.
     ///
     /// # Errors
-    /// Labels without their file ([`WrongUsage`]).
+    /// Labels without their file ([`WrongUsage`](crate::system::error::WrongUsage)).
     pub(super) fn source(self, seed: u64, target_scale: Option<Scale>) -> Result<Source> {
-        let task = self.task();
         let validation = part("validation", self.validation.as_deref(), self.validation_labels)?;
         let test = part("test", self.test.as_deref(), self.test_labels)?;
         let table = TableOptions {
             categorical: self.categorical,
             ignored: self.ignore,
-            mean_for_missing: matches!(self.missing, Missing::Mean),
+            mean_for_missing: self.missing,
             ..self.table.options()
         };
-        let scale = self.scale.map(|scale| match scale {
-            ScaleArgument::None => Scale::None,
-            ScaleArgument::Unit => Scale::Unit,
-            ScaleArgument::Zscore => Scale::Zscore,
-        });
         Ok(Source {
-            task,
+            task: self.task,
             target_scale,
-            balanced: matches!(self.class_weight, ClassWeight::Balanced),
+            balanced: self.class_weight,
             data: self.data,
             labels: self.labels,
             table,
-            scale,
+            scale: self.scale,
             limit: self.limit,
             validation,
             test,
@@ -199,13 +184,13 @@ impl DataArguments {
 fn part(flag: &str, value: Option<&str>, labels: Option<PathBuf>) -> Result<Option<Part>> {
     let Some(value) = value else {
         if labels.is_some() {
-            bail!(WrongUsage::new(format!("--{flag}-labels goes with --{flag} FILE")));
+            bail_usage!("--{flag}-labels goes with --{flag} FILE");
         }
         return Ok(None);
     };
     match (value.parse(), labels) {
         (Ok(fraction), None) => Ok(Some(Part::Fraction(fraction))),
-        (Ok(_), Some(_)) => bail!(WrongUsage::new(format!("--{flag}-labels goes with --{flag} FILE, not a fraction"))),
+        (Ok(_), Some(_)) => bail_usage!("--{flag}-labels goes with --{flag} FILE, not a fraction"),
         (Err(_), labels) => Ok(Some(Part::Files { examples: value.into(), labels })),
     }
 }

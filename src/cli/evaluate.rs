@@ -9,7 +9,7 @@ use indicatif::HumanCount;
 
 use super::data_arguments::{FileArguments, note_unknown_categories};
 use super::{print, print_json};
-use crate::commands::evaluate::{self, Options, Report};
+use crate::commands::evaluate::{self, Report};
 use crate::device::{DeviceChoice, all_threads, check_threads};
 
 /// The flags of `evaluate`.
@@ -35,15 +35,11 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let options = Options {
-        model: arguments.model,
-        data: arguments.data.file(arguments.labels),
-        device: arguments.device,
-        threads: check_threads(arguments.threads.unwrap_or_else(all_threads))?,
-    };
-    let report = evaluate::run(&options)?;
+    let Arguments { model, data, labels, device, threads, json } = arguments;
+    let threads = check_threads(threads.unwrap_or_else(all_threads))?;
+    let report = evaluate::run(&model, &data.file(labels), &device, threads)?;
     note_unknown_categories(report.unknown_categories);
-    if arguments.json { print_json(&report) } else { print(&text(&report)?) }
+    if json { print_json(&report) } else { print(&text(&report)?) }
 }
 
 /// The largest confusion matrix that is printed, in classes.

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::Result;
+use clap::Args;
+use clap::builder::TypedValueParser;
 
-use super::{print, print_json};
-use crate::commands::export::{self, Format, Options, Port, Report};
-use crate::system::error::WrongUsage;
+use super::{one_of, print, print_json};
+use crate::commands::export::{self, Format, Port, Report};
+use crate::system::error::ensure_usage;
 
 /// The flags of `export`.
 #[derive(Args, Debug)]
@@ -16,8 +17,8 @@ pub struct Arguments {
     /// Trained network (.safetensors).
     model: PathBuf,
     /// Output format.
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    to: FormatArgument,
+    #[arg(long, value_parser = formats(), value_name = "FORMAT")]
+    to: Format,
     /// Output file; `-` for stdout.
     #[arg(short, value_name = "FILE")]
     output: PathBuf,
@@ -26,27 +27,16 @@ pub struct Arguments {
     json: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum FormatArgument {
-    /// ONNX: the network with its preprocessing, and its class names or the units of its targets.
-    Onnx,
+fn formats() -> impl TypedValueParser<Value = Format> {
+    let onnx = "ONNX: the network with its preprocessing, and its class names or the units of its targets";
+    one_of([("onnx", onnx, Format::Onnx)])
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let to_stdout = arguments.output == Path::new("-");
-    ensure!(
-        !(to_stdout && arguments.json),
-        WrongUsage::new("-o - and --json both write to stdout: name a file for -o")
-    );
-    let options = Options {
-        model: arguments.model.clone(),
-        format: match arguments.to {
-            FormatArgument::Onnx => Format::Onnx,
-        },
-        output: arguments.output.clone(),
-    };
-    let report = export::run(&options)?;
+    ensure_usage!(!(to_stdout && arguments.json), "-o - and --json both write to stdout: name a file for -o");
+    let report = export::run(&arguments.model, arguments.to, &arguments.output)?;
     match (to_stdout, arguments.json) {
         (true, _) => Ok(()),
         (false, true) => print_json(&report),

@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::system::error::{Diverged, WrongUsage};
@@ -101,6 +102,16 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn one_line(error: &anyhow::Error) -> String {
     format!("{error:#}").lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// The values of a flag, each with its name and its help.
+fn one_of<T: Copy + Send + Sync + 'static, H: Into<StyledStr>>(
+    choices: impl IntoIterator<Item = (&'static str, H, T)>,
+) -> impl TypedValueParser<Value = T> {
+    let choice = |(name, help, value)| (PossibleValue::new(name).help(help), (name, value));
+    let (names, values): (Vec<_>, Vec<_>) = choices.into_iter().map(choice).unzip();
+    let value = move |name: String| values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    PossibleValuesParser::new(names).try_map(move |name| value(name).ok_or("it is none of the values"))
 }
 
 /// Writes a result to stdout.

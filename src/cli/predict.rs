@@ -1,13 +1,13 @@
 //! `gpu-backprop predict`
 
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 
 use super::data_arguments::{FileArguments, note_unknown_categories};
-use crate::commands::predict::{self, Options};
+use crate::commands::predict;
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::system::output_file::OutputFile;
 
@@ -34,21 +34,17 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let options = Options {
-        model: arguments.model,
-        data: arguments.data.file(None),
-        probabilities: arguments.probabilities,
-        device: arguments.device,
-        threads: check_threads(arguments.threads.unwrap_or_else(all_threads))?,
-    };
-    let predicted = if arguments.output == Path::new("-") {
-        predict::run(&options, &mut io::stdout().lock())?
+    let Arguments { model, data, probabilities, output, device, threads } = arguments;
+    let (data, threads) = (data.file(None), check_threads(threads.unwrap_or_else(all_threads))?);
+    let run = |out: &mut dyn Write| predict::run(&model, &data, probabilities, &device, threads, out);
+    let unknown_categories = if output == Path::new("-") {
+        run(&mut io::stdout().lock())?
     } else {
-        let file = OutputFile::new(&arguments.output)?;
-        let predicted = predict::run(&options, &mut BufWriter::new(file.file()))?;
+        let file = OutputFile::new(&output)?;
+        let unknown_categories = run(&mut BufWriter::new(file.file()))?;
         file.finish()?;
-        predicted
+        unknown_categories
     };
-    note_unknown_categories(predicted.unknown_categories);
+    note_unknown_categories(unknown_categories);
     Ok(())
 }

@@ -15,13 +15,12 @@ pub struct Progress {
     verbose: bool,
     bar: Option<ProgressBar>,
     epochs: usize,
-    batch: usize,
 }
 
 impl Progress {
     /// Returns a display that prints nothing if `quiet`, and the choices of the device if `verbose`.
     pub fn new(quiet: bool, verbose: bool) -> Self {
-        Progress { quiet, verbose, bar: None, epochs: 0, batch: 0 }
+        Progress { quiet, verbose, bar: None, epochs: 0 }
     }
 
     fn line(&self, text: &str) {
@@ -38,7 +37,7 @@ impl Observer for Progress {
         if self.quiet {
             return;
         }
-        (self.epochs, self.batch) = (opening.epochs, opening.batch);
+        self.epochs = opening.epochs;
         self.line(&introduction(opening));
         if let Some(check) = opening.gradient_check {
             self.line(&format!("precision      mixed: {check}"));
@@ -51,7 +50,7 @@ impl Observer for Progress {
                 "[{bar:24}] {percent:>3}%  {msg}{examples_per_second} examples/s, {eta} left",
             )
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-            let batch = self.batch as f64;
+            let batch = opening.batch as f64;
             let style = style.progress_chars("=> ").with_key(
                 "examples_per_second",
                 move |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {

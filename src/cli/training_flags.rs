@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use anyhow::Result;
+use clap::Args;
+use clap::builder::TypedValueParser;
 
 use super::data_arguments::DataArguments;
+use super::one_of;
 use crate::commands::train::{Architecture, Options};
 use crate::data::{Scale, Task};
 use crate::device::{DeviceChoice, all_threads, check_threads};
@@ -17,34 +18,61 @@ use crate::network::activation::{self, Activation, LINEAR, SIGMOID};
 use crate::network::cost::{self, Cost, QUADRATIC};
 use crate::network::optimizer::{self, MOMENTUM, Optimizer, SGD, Settings};
 use crate::rewrite::fuse::KernelSet;
-use crate::system::error::WrongUsage;
+use crate::system::error::bail_usage;
 use crate::training::{Hyperparameters, check_settings};
 
 /// The default for regression. Linear outputs do not damp their errors: with 30 hidden neurons, much larger
 /// steps diverge.
 const REGRESSION_ETA: f64 = 0.1;
 
-/// The names of a table, each with its help, parsed to the row.
-fn names<T: Copy + Send + Sync + 'static>(
-    rows: impl IntoIterator<Item = (&'static str, String)>,
-    named: fn(&str) -> Result<T>,
-) -> impl TypedValueParser<Value = T> {
-    let values = rows.into_iter().map(|(name, help)| PossibleValue::new(name).help(help));
-    PossibleValuesParser::new(values).try_map(move |name| named(&name).map_err(|error| error.to_string()))
-}
-
-/// The activation functions by their names.
+/// The activation functions.
 pub fn activations() -> impl TypedValueParser<Value = &'static Activation> {
-    names(activation::ALL.map(|row| (row.name, row.formula.to_string())), activation::named)
+    one_of(activation::ALL.map(|row| (row.name, row.formula, row)))
 }
 
 fn costs() -> impl TypedValueParser<Value = &'static Cost> {
-    names(cost::ALL.map(|row| (row.name, row.formula.to_string())), cost::named)
+    one_of(cost::ALL.map(|row| (row.name, row.formula, row)))
 }
 
-/// The optimizers by their names.
+/// The optimizers.
 pub fn optimizers() -> impl TypedValueParser<Value = &'static Optimizer> {
-    names(optimizer::CHOICES.map(|row| (row.name, (row.formula)("w", "∂C/∂w", "m"))), optimizer::named)
+    one_of(optimizer::CHOICES.map(|row| (row.name, (row.formula)("w", "∂C/∂w", "m"), row)))
+}
+
+fn initializations() -> impl TypedValueParser<Value = Initialization> {
+    one_of([
+        ("large", "N(0, 1): chapter 1 of the book", Initialization::Large),
+        (
+            "scaled",
+            "N(0, 1/fan-in) weights, N(0, 1) biases: the default of the book's network2.py",
+            Initialization::Scaled,
+        ),
+    ])
+}
+
+/// The sets of GPU kernels.
+pub fn kernel_sets() -> impl TypedValueParser<Value = KernelSet> {
+    one_of([
+        ("fused", "One kernel for each equation or more: fast", KernelSet::Fused),
+        ("primitive", "One kernel for each operation of the chapter: readable", KernelSet::Primitive),
+    ])
+}
+
+/// The ways of auto-tuning.
+pub fn tunings() -> impl TypedValueParser<Value = Tuning> {
+    one_of([
+        ("on", "Measure what earlier runs have not", Tuning::Remembered),
+        ("off", "Use fixed rules: no measurement", Tuning::Off),
+        ("again", "Discard earlier measurements and measure again", Tuning::Again),
+    ])
+}
+
+/// The precisions of products.
+pub fn precisions() -> impl TypedValueParser<Value = Precision> {
+    one_of([
+        (Precision::Full.name(), "f32", Precision::Full),
+        (Precision::Mixed.name(), "f16 inputs, f32 accumulation", Precision::Mixed),
+    ])
 }
 
 /// The network, the training run and its output.
@@ -81,8 +109,8 @@ pub struct TrainingFlags {
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<f32>,
     /// Initial weights and biases.
-    #[arg(long, value_enum, default_value = "scaled")]
-    init: Init,
+    #[arg(long, value_parser = initializations(), default_value = "scaled")]
+    init: Initialization,
 
     /// Number of epochs; 0 evaluates the initial network.
     #[arg(long, default_value_t = 30, value_name = "N", allow_negative_numbers = true)]
@@ -98,15 +126,15 @@ pub struct TrainingFlags {
     seed: u64,
 
     /// Set of GPU kernels.
-    #[arg(long, value_enum, default_value = "fused")]
-    kernels: Kernels,
+    #[arg(long, value_parser = kernel_sets(), default_value = "fused")]
+    kernels: KernelSet,
     /// Auto-tuning: time the kernel variants once per GPU and network, and remember the fastest.
-    #[arg(long, value_enum, default_value = "on")]
-    tune: Tune,
+    #[arg(long, value_parser = tunings(), default_value = "on")]
+    tune: Tuning,
     /// Precision of matrix products on a GPU: f32, or f16 inputs with f32 accumulation, which is several times
     /// as fast on some GPUs. Weights, activations and errors stay f32; gradients are checked before training.
-    #[arg(long, value_enum, default_value = "full")]
-    precision: Factors,
+    #[arg(long, value_parser = precisions(), default_value = "full")]
+    precision: Precision,
     /// Maximum number of CPU threads [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
@@ -129,85 +157,23 @@ pub struct TrainingFlags {
     pub quiet: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum Init {
-    /// N(0, 1): chapter 1 of the book.
-    Large,
-    /// N(0, 1/fan-in) weights, N(0, 1) biases: the default of the book's network2.py.
-    Scaled,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
-pub enum Kernels {
-    /// One kernel for each equation or more: fast.
-    Fused,
-    /// One kernel for each operation of the chapter: readable.
-    Primitive,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
-pub enum Tune {
-    /// Measure what earlier runs have not.
-    On,
-    /// Use fixed rules: no measurement.
-    Off,
-    /// Discard earlier measurements and measure again.
-    Again,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
-pub enum Factors {
-    /// f32.
-    Full,
-    /// f16 inputs, f32 accumulation.
-    Mixed,
-}
-
-impl From<Factors> for Precision {
-    fn from(factors: Factors) -> Self {
-        match factors {
-            Factors::Full => Precision::Full,
-            Factors::Mixed => Precision::Mixed,
-        }
-    }
-}
-
 /// Checks that the kernels support a precision.
 ///
 /// # Errors
-/// Primitive kernels in mixed precision ([`WrongUsage`]).
+/// Primitive kernels in mixed precision ([`WrongUsage`](crate::system::error::WrongUsage)).
 pub fn check_precision(precision: Precision, kernels: KernelSet) -> Result<()> {
     if (precision, kernels) == (Precision::Mixed, KernelSet::Primitive) {
-        bail!(WrongUsage::new(
+        bail_usage!(
             "--precision mixed: primitive kernels run in full precision only; use --kernels fused or --precision full"
-        ));
+        );
     }
     Ok(())
-}
-
-impl From<Kernels> for KernelSet {
-    fn from(kernels: Kernels) -> Self {
-        match kernels {
-            Kernels::Fused => KernelSet::Fused,
-            Kernels::Primitive => KernelSet::Primitive,
-        }
-    }
-}
-
-impl From<Tune> for Tuning {
-    fn from(tune: Tune) -> Self {
-        match tune {
-            Tune::On => Tuning::Remembered,
-            Tune::Off => Tuning::Off,
-            Tune::Again => Tuning::Again,
-        }
-    }
 }
 
 /// Returns `--device-memory` in bytes.
 fn bytes_of(megabytes: f64) -> Result<u64> {
     if !(megabytes.is_finite() && megabytes > 0.0) {
-        bail!(WrongUsage::new(format!("--device-memory {megabytes}: expected a number of MB above 0")));
+        bail_usage!("--device-memory {megabytes}: expected a number of MB above 0");
     }
     Ok((1e6 * megabytes) as u64)
 }
@@ -216,15 +182,15 @@ impl TrainingFlags {
     /// Returns the options of a run on `device`.
     ///
     /// # Errors
-    /// Values out of range, and flags that contradict each other ([`WrongUsage`]).
+    /// Values out of range, and flags that contradict each other ([`WrongUsage`](crate::system::error::WrongUsage)).
     pub fn options(self, device: DeviceChoice, output: Option<PathBuf>) -> Result<Options> {
         let TrainingFlags { hidden, layers, batch, eta, seed, .. } = self;
-        let task = self.data.task();
+        let task = self.data.task;
         if self.momentum.is_some() && self.optimizer != &MOMENTUM {
-            bail!(WrongUsage::new(format!(
+            bail_usage!(
                 "--momentum is for --optimizer momentum, not {}: add it, or leave --momentum out",
                 self.optimizer.name
-            )));
+            );
         }
         let settings = Settings { momentum: self.momentum.unwrap_or(Settings::DEFAULT.momentum) };
         check_settings(&settings)?;
@@ -235,13 +201,12 @@ impl TrainingFlags {
         let eta = eta.unwrap_or(of_sgd * (self.optimizer.eta_share)(&settings));
         let narrow = eta as f32;
         if !(eta.is_finite() && eta >= 0.0) {
-            bail!(WrongUsage::new(format!("--eta {eta}: the learning rate must be a finite number, 0 or greater")));
+            bail_usage!("--eta {eta}: the learning rate must be a finite number, 0 or greater");
         }
         if !narrow.is_finite() || (narrow == 0.0 && eta != 0.0) {
-            bail!(WrongUsage::new(format!("--eta {eta:e}: outside the range of a 32-bit float")));
+            bail_usage!("--eta {eta:e}: outside the range of a 32-bit float");
         }
-        let (kernels, precision) = (self.kernels.into(), self.precision.into());
-        check_precision(precision, kernels)?;
+        check_precision(self.precision, self.kernels)?;
         let output_activation = self.output.unwrap_or(match task {
             Task::Classification => &SIGMOID,
             Task::Regression => &LINEAR,
@@ -257,17 +222,14 @@ impl TrainingFlags {
                 Some(layers) => Architecture::Layers(layers),
                 None => Architecture::Hidden(hidden),
             },
-            initialization: match self.init {
-                Init::Large => Initialization::Large,
-                Init::Scaled => Initialization::Scaled,
-            },
+            initialization: self.init,
             epochs: self.epochs,
             hyperparameters: Hyperparameters { batch, eta: narrow, seed, optimizer: self.optimizer, settings },
             device,
             gpu: GpuOptions {
-                kernels,
-                precision,
-                tuning: self.tune.into(),
+                kernels: self.kernels,
+                precision: self.precision,
+                tuning: self.tune,
                 profile: self.profile,
                 ..GpuOptions::default()
             },

@@ -5,10 +5,10 @@ mod results;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::backprop::training_plan;
-use crate::data::{Data, Dataset, Inputs, Split};
+use crate::data::{Data, Dataset, Inputs};
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Precision;
 use crate::network::activation::{Activation, SIGMOID};
@@ -18,7 +18,7 @@ use crate::network::{Initialization, Parameters, Topology};
 use crate::plan::executor::{Ceiling, DeviceDescription, Executor, PlanId};
 use crate::plan::{Element, Matrix, Plan, Recorder, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
-use crate::system::error::WrongUsage;
+use crate::system::error::ensure_usage;
 use crate::training::{Hyperparameters, Training, examples_of};
 use crate::verify::gradients;
 
@@ -69,20 +69,18 @@ impl Options {
     /// Checks that everything can be measured, before anything is.
     ///
     /// # Errors
-    /// Invalid layers or mini-batches ([`WrongUsage`]).
+    /// Invalid layers or mini-batches ([`WrongUsage`](crate::system::error::WrongUsage)).
     pub fn check(&self) -> Result<()> {
         for widths in &self.networks {
             Topology::new(widths, &SIGMOID, &QUADRATIC)?;
             for &m in &self.batches {
-                ensure!(m > 0, WrongUsage::new("--batches 0: a mini-batch needs at least 1 example"));
+                ensure_usage!(m > 0, "--batches 0: a mini-batch needs at least 1 example");
                 let bytes = m.checked_mul(widths[0]).filter(|&bytes| bytes <= MOST_BYTES);
-                ensure!(
+                ensure_usage!(
                     bytes.is_some(),
-                    WrongUsage::new(format!(
-                        "--batches {m} with {} inputs: one mini-batch would take more than {} MB: use a smaller one",
-                        widths[0],
-                        MOST_BYTES >> 20
-                    ))
+                    "--batches {m} with {} inputs: one mini-batch would take more than {} MB: use a smaller one",
+                    widths[0],
+                    MOST_BYTES >> 20
                 );
             }
         }
@@ -102,7 +100,6 @@ struct Subject<'a> {
     network: Option<(&'a [usize], usize)>,
     extents: [Option<usize>; 3],
     operations: f64,
-    threads: Option<usize>,
 }
 
 /// Measures everything on one device. `found` keeps the measurements made before a failure; `watch` is called
@@ -188,11 +185,7 @@ pub fn synthetic(widths: &[usize], m: usize) -> Result<Data> {
     let examples = (MAX_EXAMPLES.min(MAX_BYTES / features) / m).max(1) * m;
     let inputs = Inputs::Bytes { values: (0..examples * features).map(sparse_byte).collect(), scale: 1.0 / 255.0 };
     let labels = (0..examples).map(|i| (i % classes) as u32).collect();
-    Ok(Data {
-        name: "made up".into(),
-        dataset: Dataset::new(inputs, features, labels)?,
-        split: Split::all_training(0..examples),
-    })
+    Ok(Data::all_training("made up", Dataset::new(inputs, features, labels)?))
 }
 
 fn measure_training(
@@ -220,7 +213,6 @@ fn measure_training(
         network: Some((topology.widths(), m)),
         extents: [None; 3],
         operations: plan.steps.iter().map(Step::operations).sum(),
-        threads: None,
     };
     let turns = take_turns(options.budget, &mut |count| trainer.time_steps(count))?;
     Ok(measurement(&device, subject, &turns))
@@ -273,7 +265,6 @@ pub fn measure_step(
         network,
         extents,
         operations: step.operations(),
-        threads: None,
     };
     let still = MiniBatch { count: 1, ..MiniBatch::default() };
     let turns = take_turns(budget, &mut |count| {
@@ -364,7 +355,7 @@ fn measurement(device: &DeviceDescription, subject: Subject<'_>, turns: &[f64]) 
     Measurement {
         device: device.kind.to_string(),
         adapter: device.backend.is_some().then(|| device.name.clone()),
-        threads: subject.threads,
+        threads: None,
         backend: device.backend.clone(),
         driver: device.driver.clone(),
         what: subject.what,

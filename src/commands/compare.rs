@@ -15,7 +15,7 @@
 
 use std::str::FromStr;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::commands::train::{self, EpochReport, Report};
@@ -27,7 +27,7 @@ use crate::kernel::product::Precision;
 use crate::network::{Layers, Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::rewrite::fuse::KernelSet;
-use crate::system::error::{Diverged, WrongUsage};
+use crate::system::error::{Diverged, ensure_usage};
 use crate::training::{Snapshot, Training, check};
 use crate::verify::distance::{self, Distance, Scale};
 use crate::verify::gradients::{self, GradientCheck};
@@ -150,10 +150,7 @@ pub struct Comparison {
 /// # Errors
 /// As [`train::run`].
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison> {
-    ensure!(
-        options.lockstep != Some(0),
-        WrongUsage::new("--lockstep 0: at least 1 mini-batch is needed to compare step by step")
-    );
+    ensure_usage!(options.lockstep != Some(0), "--lockstep 0: at least 1 mini-batch is needed to compare step by step");
     let train::Options { hyperparameters, initialization, epochs, threads, gpu, device_memory, .. } = options.training;
     let (data, topology) = train::prepare(&options.training)?;
     check(&topology, &data, hyperparameters)?;
@@ -169,11 +166,9 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison>
         anyhow::bail!("two devices are compared")
     };
     let precisions = [*p_one, *p_other];
-    ensure!(
+    ensure_usage!(
         gpu.precision == Precision::Full || precisions.contains(&Precision::Mixed),
-        WrongUsage::new(
-            "--precision mixed is for the fused kernels of GPUs: name one in --devices, or use --precision full"
-        )
+        "--precision mixed is for the fused kernels of GPUs: name one in --devices, or use --precision full"
     );
     observer.begin(&Opening {
         data: &data,
@@ -239,7 +234,7 @@ pub fn compare(
     }
     let [one, other] = sides;
     let (mut one, mut other) = (training.trainer(one.executor)?, training.trainer(other.executor)?);
-    let mut changed = Snapshot::from(last_bits_changed(training.initial, mixed));
+    let mut changed = Snapshot::from(last_bits_changed(training, mixed));
     let (mut reports, mut compared) = ([Vec::new(), Vec::new()], Vec::new());
     let (mut diverged_device, mut largest_sample) = (None, 0f64);
     for epoch in 1..=epochs {
@@ -316,21 +311,16 @@ pub fn compare(
 /// Returns the rounding of two devices that accumulates over `steps` steps, relative to the parameters, where
 /// training neither damps nor amplifies it.
 fn rounding_of(training: &Training<'_>, steps: usize) -> f64 {
-    let widest = training.topology.widths().iter().copied().max().unwrap_or(1);
-    let terms = widest.max(training.hyperparameters.batch);
+    let terms = training.topology.widest().max(training.hyperparameters.batch);
     2.0 * 4.0 * f64::from(f32::EPSILON) / 2.0 * (steps as f64 * terms as f64).sqrt()
 }
 
 /// Flips the last bit of each parameter; for `mixed` precision, the last that rounding to 16 bits leaves.
-fn last_bits_changed(parameters: &Parameters, mixed: bool) -> Parameters {
+fn last_bits_changed(training: &Training<'_>, mixed: bool) -> Parameters {
     let last_bit = if mixed { 1 << 13 } else { 1 };
+    let flipped = |value: &f32| f32::from_bits(value.to_bits() ^ last_bit);
     let changed = |layers: &Layers<Vec<f32>>| {
-        let mut layers = layers.clone();
-        let numbers: Vec<usize> = layers.iter().map(|(l, _)| l).collect();
-        for l in numbers {
-            layers[l].iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits() ^ last_bit));
-        }
-        layers
+        Layers::new(2, training.topology.last(), |l| layers[l].iter().map(flipped).collect())
     };
-    Parameters { w: changed(&parameters.w), b: changed(&parameters.b) }
+    Parameters { w: changed(&training.initial.w), b: changed(&training.initial.b) }
 }

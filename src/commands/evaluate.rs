@@ -1,32 +1,20 @@
 //! `gpu-backprop evaluate`: metrics of a trained network on examples with targets.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::data::{ExampleFile, ExampleReader, Outputs, Quantity, Targets};
 use crate::device::{self, DeviceChoice};
+use crate::kernels::first_largest;
 use crate::model::{self, Model};
-use crate::training::classifier::{Classifier, decide};
+use crate::training::classifier::Classifier;
 use crate::training::regression::{Comparison, TargetReport};
 
 /// The maximum number of classes with a confusion matrix in the report: a million entries.
 const MAX_CONFUSION: usize = 1000;
-
-/// The options of an evaluation.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The model.
-    pub model: PathBuf,
-    /// The examples.
-    pub data: ExampleFile,
-    /// The device.
-    pub device: DeviceChoice,
-    /// The maximum number of CPU threads.
-    pub threads: usize,
-}
 
 /// The metrics of a class.
 #[derive(Clone, PartialEq, Serialize, Debug)]
@@ -46,7 +34,7 @@ pub struct ClassReport {
 }
 
 /// The report of an evaluation, as in `--json`.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Default, Serialize, Debug)]
 pub struct Report {
     /// `cpu` or `gpu`.
     pub device: String,
@@ -83,14 +71,14 @@ pub struct Report {
     pub unknown_categories: u64,
 }
 
-/// Evaluates a network.
+/// Evaluates a network on examples, on the CPU with at most `threads` threads.
 ///
 /// # Errors
 /// Files that cannot be read or do not belong together, or a failing device.
-pub fn run(options: &Options) -> Result<Report> {
-    let model = model::load(&options.model)?;
-    let mut reader = ExampleReader::open(&options.data, model.interface(), true)?;
-    let mut chosen = device::open_for_outputs(&model, &reader, &options.device, options.threads)?;
+pub fn run(model: &Path, data: &ExampleFile, device: &DeviceChoice, threads: usize) -> Result<Report> {
+    let model = model::load(model)?;
+    let mut reader = ExampleReader::open(data, model.interface(), true)?;
+    let mut chosen = device::open_for_outputs(&model, &reader, device, threads)?;
     let device = chosen.executor.device().clone();
     let mut network = Classifier::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, cost) = (network.width(), model.topology.cost.cost);
@@ -115,15 +103,8 @@ pub fn run(options: &Options) -> Result<Report> {
         data: reader.name().to_string(),
         examples,
         cost: total / examples as f64,
-        correct: None,
-        accuracy: None,
-        classes: Vec::new(),
-        confusion_matrix: None,
-        mse: None,
-        mae: None,
-        r2: None,
-        targets: Vec::new(),
         unknown_categories: reader.unknown_categories(),
+        ..Report::default()
     };
     Ok(tally.finish(report))
 }
@@ -153,7 +134,7 @@ impl<'a> Tally<'a> {
         match (self, targets) {
             (Tally::Classes { confusion, .. }, targets) => {
                 let label = targets.labels()[example] as usize;
-                *confusion.entry((label, decide(outputs))).or_default() += 1;
+                *confusion.entry((label, first_largest(outputs))).or_default() += 1;
                 (0..outputs.len()).map(|j| f32::from(u8::from(j == label))).collect()
             }
             (Tally::Numbers(numbers), Targets::Numbers { values, width }) => {

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use prost::Message;
 use serde::Serialize;
 
 use crate::model::onnx::messages::{DataType, Extent, ModelProto, ValueInfoProto};
 use crate::model::{self, onnx};
-use crate::system::error::WrongUsage;
+use crate::system::error::bail_usage;
 use crate::system::output_file::{OutputFile, cannot_write};
 
 /// An output format.
@@ -20,17 +20,6 @@ use crate::system::output_file::{OutputFile, cannot_write};
 pub enum Format {
     /// ONNX, with the preprocessing and the meaning of the outputs.
     Onnx,
-}
-
-/// The options of an export.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The model.
-    pub model: PathBuf,
-    /// The format.
-    pub format: Format,
-    /// The output file; `-` for stdout.
-    pub output: PathBuf,
 }
 
 /// One dimension of a shape.
@@ -86,17 +75,14 @@ pub struct Report {
     pub outputs: Vec<Port>,
 }
 
-/// Exports a network.
+/// Exports a network to a file, or to stdout for `-`.
 ///
 /// # Errors
 /// A file that is not a model or cannot be written, or a network too large for the format.
-pub fn run(options: &Options) -> Result<Report> {
-    let Options { model: path, format: Format::Onnx, output } = options;
+pub fn run(path: &Path, format: Format, output: &Path) -> Result<Report> {
+    let Format::Onnx = format;
     if is_same_file(path, output) {
-        bail!(WrongUsage::new(format!(
-            "-o {}: this is the model that is to be exported; name another file",
-            output.display()
-        )));
+        bail_usage!("-o {}: this is the model that is to be exported; name another file", output.display());
     }
     let model = model::load(path)?;
     let file = if output == Path::new("-") { None } else { Some(OutputFile::new(output)?) };

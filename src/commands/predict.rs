@@ -1,74 +1,58 @@
 //! `gpu-backprop predict`: the classes or values that a trained network predicts.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::data::{Chunk, ExampleFile, ExampleReader, Inputs, Outputs, Picked, Quantity};
 use crate::device::{self, DeviceChoice};
+use crate::kernels::first_largest;
 use crate::model::{self, Model};
 use crate::plan::executor::Executor;
-use crate::system::error::WrongUsage;
-use crate::training::classifier::{Classifier, decide};
+use crate::system::error::ensure_usage;
+use crate::training::classifier::Classifier;
 
-/// The options of a prediction.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The model.
-    pub model: PathBuf,
-    /// The examples.
-    pub data: ExampleFile,
-    /// True for the output of every class as well.
-    pub probabilities: bool,
-    /// The device.
-    pub device: DeviceChoice,
-    /// The maximum number of CPU threads.
-    pub threads: usize,
-}
-
-/// The counts of a prediction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Predicted {
-    /// The number of examples.
-    pub examples: u64,
-    /// The number of fields with a category that the training data did not have.
-    pub unknown_categories: u64,
-}
-
-/// Writes a CSV table: a header, then one row for each example, in order. Tables are read in constant memory.
+/// Writes a CSV table: a header, then one row for each example, in order, with the output of every class as well if
+/// `probabilities`. Tables are read in constant memory. Returns the number of fields with a category that the training
+/// data did not have.
 ///
 /// # Errors
 /// Files that cannot be read or do not match, a failing device, or a failing `out`. The rows before an error have
 /// been written.
-pub fn run(options: &Options, out: &mut dyn Write) -> Result<Predicted> {
-    let model = model::load(&options.model)?;
-    let mut reader = ExampleReader::open(&options.data, model.interface(), false)?;
-    let mut chosen = device::open_for_outputs(&model, &reader, &options.device, options.threads)?;
+pub fn run(
+    model: &Path,
+    data: &ExampleFile,
+    probabilities: bool,
+    device: &DeviceChoice,
+    threads: usize,
+    out: &mut dyn Write,
+) -> Result<u64> {
+    let model = model::load(model)?;
+    let mut reader = ExampleReader::open(data, model.interface(), false)?;
+    let mut chosen = device::open_for_outputs(&model, &reader, device, threads)?;
     let mut network = Classifier::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, names) = (network.width(), model.output_names());
     let quantities: &[Quantity] = if let Outputs::Numbers(quantities) = &model.outputs { quantities } else { &[] };
-    ensure!(
-        quantities.is_empty() || !options.probabilities,
-        WrongUsage::new("--probabilities: the model predicts numbers, not classes; leave the flag out")
+    ensure_usage!(
+        quantities.is_empty() || !probabilities,
+        "--probabilities: the model predicts numbers, not classes; leave the flag out"
     );
     let mut table = csv::Writer::from_writer(out);
     let write_error = "cannot write predictions";
     let label = if quantities.is_empty() { vec!["label"] } else { Vec::new() };
     let header = [label, names.iter().map(String::as_str).collect()].concat();
-    let columns = if options.probabilities || !quantities.is_empty() { header.len() } else { 1 };
+    let columns = if probabilities || !quantities.is_empty() { header.len() } else { 1 };
     table.write_record(&header[..columns]).map_err(unwrapped).context(write_error)?;
-    let mut examples = 0;
     while let Some(chunk) = reader.next_chunk(network.chunk())? {
-        examples += chunk.examples as u64;
         for outputs in network.outputs(chunk)?.chunks_exact(width) {
             let fields: Vec<String> = if !quantities.is_empty() {
                 quantities.iter().zip(outputs).map(|(quantity, &a)| quantity.shown(a)).collect()
-            } else if options.probabilities {
-                let label = std::iter::once(names[decide(outputs)].clone());
+            } else if probabilities {
+                let label = std::iter::once(names[first_largest(outputs)].clone());
                 label.chain(outputs.iter().map(ToString::to_string)).collect()
             } else {
-                vec![names[decide(outputs)].clone()]
+                vec![names[first_largest(outputs)].clone()]
             };
             table.write_record(fields).map_err(unwrapped).context(write_error)?;
         }
@@ -76,7 +60,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Predicted> {
         table.flush().context(write_error)?;
     }
     table.flush().context(write_error)?;
-    Ok(Predicted { examples, unknown_categories: reader.unknown_categories() })
+    Ok(reader.unknown_categories())
 }
 
 /// Unwraps the I/O error inside an error of the `csv` crate, so that a closed pipe is recognised.

@@ -182,11 +182,10 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         steps_per_epoch: trainer.steps_per_epoch(),
         batch: hyperparameters.batch,
     });
-    let mut first_step = None;
-    let mut watch = FirstStep { observer, began: opening, first_step: &mut first_step };
-    let epochs = train_epochs(&mut trainer, options.epochs, &training, &mut watch);
+    let trained = train_epochs(&mut trainer, options.epochs, &training, opening, observer);
     observer.end();
-    let report = report(&mut trainer, &training, epochs?, first_step)?;
+    let (epochs, seconds_to_first_step) = trained?;
+    let report = report(&mut trainer, &training, epochs, seconds_to_first_step)?;
     let report = Report { precision: options.gpu.precision.name(), gradient_check, ..report };
     if let Some(speed) = report.steps_per_second
         && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
@@ -210,45 +209,24 @@ pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
     }
 }
 
-/// An observer that records the time to the first step.
-struct FirstStep<'a> {
-    observer: &'a mut dyn Observer,
-    began: Instant,
-    first_step: &'a mut Option<f64>,
-}
-
-impl Observer for FirstStep<'_> {
-    fn begin(&mut self, opening: &Opening<'_>) {
-        self.observer.begin(opening);
-    }
-
-    fn steps(&mut self, steps: usize) {
-        self.first_step.get_or_insert_with(|| self.began.elapsed().as_secs_f64());
-        self.observer.steps(steps);
-    }
-
-    fn epoch(&mut self, report: &EpochReport) {
-        self.observer.epoch(report);
-    }
-
-    fn end(&mut self) {
-        self.observer.end();
-    }
-}
-
+/// Returns the reports of the epochs, and the seconds from `opening` to the first step.
 fn train_epochs(
     trainer: &mut Trainer<'_, '_>,
     epochs: usize,
     training: &Training<'_>,
+    opening: Instant,
     observer: &mut dyn Observer,
-) -> Result<Vec<EpochReport>> {
-    let mut reports = Vec::new();
+) -> Result<(Vec<EpochReport>, Option<f64>)> {
+    let (mut reports, mut first_step) = (Vec::new(), None);
     for epoch in 1..=epochs {
-        let report = train_epoch(trainer, epoch, training, &mut |steps| observer.steps(steps))?;
+        let report = train_epoch(trainer, epoch, training, &mut |steps| {
+            first_step.get_or_insert_with(|| opening.elapsed().as_secs_f64());
+            observer.steps(steps);
+        })?;
         observer.epoch(&report);
         reports.push(report);
     }
-    Ok(reports)
+    Ok((reports, first_step))
 }
 
 /// Trains for an epoch, counted from 1, and evaluates the network.
@@ -305,7 +283,7 @@ mod tests {
         let mut cpu = Cpu::new(1);
         let training = Training { data: &data, topology: &topology, initial: &parameters, hyperparameters };
         let mut trainer = training.trainer(&mut cpu)?;
-        let reports = train_epochs(&mut trainer, epochs, &training, &mut Nobody)?;
+        let (reports, _) = train_epochs(&mut trainer, epochs, &training, Instant::now(), &mut Nobody)?;
         measured(&mut trainer, PartOfData::Test, reports.len(), hyperparameters).map(|_| ())
     }
 

@@ -43,7 +43,7 @@ enum Role {
 /// Every kernel that has a step of its own; the others run by their twins or by the primitives they replace.
 pub static STEPS: [Row; 9] = [
     Row { kernel: &GATHER, load: gather, weights: None, role: Role::Gathers },
-    Row { kernel: &GATHER_BYTES, load: gather_bytes, weights: None, role: Role::Gathers },
+    Row { kernel: &GATHER_BYTES, load: gather, weights: None, role: Role::Gathers },
     Row { kernel: &ONE_HOT, load: one_hot, weights: None, role: Role::Other },
     Row { kernel: &MATMUL, load: matmul, weights: None, role: Role::Other },
     Row { kernel: &OUTER_PRODUCT, load: outer_product, weights: None, role: Role::Other },
@@ -187,14 +187,7 @@ fn extents(step: &Step) -> Extents {
 }
 
 fn gather(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
-    gathering(loader, step, at, 1.0)
-}
-
-fn gather_bytes(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
-    gathering(loader, step, at, step.params::<GatherBytesParams>().scale)
-}
-
-fn gathering(loader: &Loader<'_>, step: &Step, at: &[usize], scale: f32) -> Box<dyn Run> {
+    let scale = if step.kernel.is(&GATHER_BYTES) { step.params::<GatherBytesParams>().scale } else { 1.0 };
     let nonzeros = loader.nonzeros(step.output());
     Box::new(Gather { order: at[0], inputs: at[1], a: at[2], shape: step.output().shape(), scale, nonzeros })
 }

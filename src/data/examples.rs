@@ -9,7 +9,7 @@ use super::formats::{self, is_built_in};
 use super::inputs::Inputs;
 use super::split::OwnPart;
 use super::targets::Task;
-use crate::system::error::WrongUsage;
+use crate::system::error::bail_usage;
 
 /// Reads the test part that a file brings along; `None` where there is none.
 ///
@@ -32,7 +32,7 @@ pub(super) fn labelled(path: &Path, labels: Option<&Path>, part: OwnPart, flag: 
     match (labels, &format.own_labels) {
         (Some(_), Some(own)) if (own.are_fixed)(path)? => {
             let data = if is_built_in(path) { "the built-in data".to_string() } else { path.display().to_string() };
-            bail!(WrongUsage::new(format!("{flag}: {data} has its own labels")))
+            bail_usage!("{flag}: {data} has its own labels")
         }
         (Some(file), _) => {
             let inputs = (format.inputs)(path)?;
@@ -42,7 +42,7 @@ pub(super) fn labelled(path: &Path, labels: Option<&Path>, part: OwnPart, flag: 
             read(file, task)?.paired(file, inputs, path)
         }
         (None, Some(own)) => (own.read)(path, part, task),
-        (None, None) => bail!(WrongUsage::new(format!("{} needs its labels: add {flag} FILE", path.display()))),
+        (None, None) => bail_usage!("{} needs its labels: add {flag} FILE", path.display()),
     }
 }
 

@@ -127,20 +127,6 @@ impl Columns {
         self.columns.iter().map(Column::features).sum()
     }
 
-    /// The names of the activations: those of the columns, and `column=category`.
-    pub fn feature_names(&self) -> Vec<String> {
-        let name = |column: &Column| column.name.clone().unwrap_or_else(|| (column.position + 1).to_string());
-        self.columns
-            .iter()
-            .flat_map(|column| match &column.values {
-                Values::Number { .. } => vec![name(column)],
-                Values::Category { categories, .. } => {
-                    categories.iter().map(|category| format!("{}={category}", name(column))).collect()
-                }
-            })
-            .collect()
-    }
-
     /// Checks columns that come from a model file.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use super::table::matched::Matched;
 use super::table::rows::{Row, Rows};
 use super::targets::{Outputs, Targets};
 use super::unpacking::unpacked;
-use crate::system::error::WrongUsage;
+use crate::system::error::{WrongUsage, bail_usage, ensure_usage};
 
 /// Interface of a network: inputs and outputs as in its training data.
 #[derive(Clone, Copy, Debug)]
@@ -83,12 +83,6 @@ enum Wanted<'a> {
     Numbers,
 }
 
-impl std::fmt::Debug for ExampleReader<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ExampleReader").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
 impl<'a> ExampleReader<'a> {
     /// Opens a file, with the targets of its examples if these are asked for.
     ///
@@ -106,9 +100,9 @@ impl<'a> ExampleReader<'a> {
     }
 
     fn table(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
-        ensure!(
+        ensure_usage!(
             file.labels.is_none(),
-            WrongUsage::new("--labels goes with arrays; a table has its targets in columns of its own: --target")
+            "--labels goes with arrays; a table has its targets in columns of its own: --target"
         );
         let columns = interface.preprocessing.columns(interface.features);
         let names = columns.columns.iter().filter_map(|column| column.name.clone());
@@ -126,10 +120,7 @@ impl<'a> ExampleReader<'a> {
     fn array(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
         let shown = file.path.display();
         let flag = file.table.flag_in_use();
-        ensure!(
-            flag.is_none(),
-            WrongUsage::new(format!("{} goes with a table; {shown} is none", flag.unwrap_or_default()))
-        );
+        ensure_usage!(flag.is_none(), "{} goes with a table; {shown} is none", flag.unwrap_or_default());
         let check_features = |features: usize| -> Result<()> {
             ensure!(
                 features == interface.features || matches!(interface.preprocessing, Preprocessing::Columns(_)),
@@ -146,7 +137,7 @@ impl<'a> ExampleReader<'a> {
             let (inputs, features, targets) = examples.into_parts();
             (inputs, features, Some(targets))
         } else {
-            ensure!(file.labels.is_none(), WrongUsage::new("--labels: no labels are needed to predict"));
+            ensure_usage!(file.labels.is_none(), "--labels: no labels are needed to predict");
             let (inputs, features) = examples::unlabelled(&file.path)?;
             check_features(features)?;
             (inputs, features, None)
@@ -252,7 +243,7 @@ fn wanted<'a>(interface: Interface<'a>, columns: &Columns, matched: &Matched) ->
     let missing = found.iter().position(Option::is_none);
     let name = missing.and_then(|missing| columns.targets.get(missing)?.name.as_deref());
     if let Some(name) = name {
-        bail!(WrongUsage::new(format!("the column `{}` of {what} is missing: --target names another", shown(name))));
+        bail_usage!("the column `{}` of {what} is missing: --target names another", shown(name));
     }
     ensure!(
         found.len() == count && missing.is_none(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::dataset::Dataset;
 use super::inputs::Inputs;
@@ -13,7 +13,7 @@ use super::split::{Split, stratified_part};
 use super::table::learn::{Table, TableOptions};
 use super::targets::{Outputs, Targets, Task, balanced_weights};
 use super::{examples, formats};
-use crate::system::error::WrongUsage;
+use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::random::Stream;
 
 /// A data set with its parts.
@@ -81,12 +81,10 @@ const DIGITS_TEST_FRACTION: f64 = 0.2;
 pub fn open(source: &Source) -> Result<Data> {
     let &Source { ref data, ref labels, seed, task, .. } = source;
     let path = data.as_deref().filter(|path| !formats::is_built_in(path));
-    ensure!(
+    ensure_usage!(
         labels.is_none() || path.is_some_and(|path| !path.is_dir()),
-        WrongUsage::new(format!(
-            "--labels goes with an IDX file of images; {} has its own labels",
-            path.map_or("the built-in data".to_string(), |path| path.display().to_string())
-        ))
+        "--labels goes with an IDX file of images; {} has its own labels",
+        path.map_or("the built-in data".to_string(), |path| path.display().to_string())
     );
     let name = path.map_or("built-in handwritten digits".to_string(), |path| path.display().to_string());
     let file = path.unwrap_or(Path::new("digits"));
@@ -99,11 +97,11 @@ pub fn open(source: &Source) -> Result<Data> {
         (Raw::Array(training), test)
     };
     if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
-        bail!(WrongUsage::new(format!("{flag} goes with a table; {name} is none")));
+        bail_usage!("{flag} goes with a table; {name} is none");
     }
-    ensure!(
+    ensure_usage!(
         task == Task::Classification || !source.balanced,
-        WrongUsage::new("--class-weight balanced goes with classes; --task regression has none")
+        "--class-weight balanced goes with classes; --task regression has none"
     );
     if let (Raw::Array(dataset), Task::Classification) = (&raw, task) {
         let file = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
@@ -128,7 +126,7 @@ pub fn open(source: &Source) -> Result<Data> {
     };
     split.test = hold_out(test, "--test", Stream::TestSplit)?;
     split.validation = hold_out(validation, "--validation", Stream::ValidationSplit)?;
-    ensure!(!split.training.is_empty(), WrongUsage::new("--validation and --test leave no example to train on"));
+    ensure_usage!(!split.training.is_empty(), "--validation and --test leave no example to train on");
 
     let dataset = raw.into_dataset(&split.training, source).with_context(|| name.clone())?;
     let mut data = Data { name, split, dataset };
@@ -163,7 +161,7 @@ impl Raw {
 
     /// Keeps at most `limit` examples, stratified by class.
     fn limit(&mut self, limit: usize, seed: u64) -> Result<()> {
-        ensure!(limit > 0, WrongUsage::new("--limit 0: at least 1 example is needed"));
+        ensure_usage!(limit > 0, "--limit 0: at least 1 example is needed");
         let strata = self.targets().strata();
         if limit < strata.len() {
             let mut all = (0..strata.len() as u32).collect();
@@ -209,19 +207,18 @@ fn fraction_of(
     seed: u64,
     stream: Stream,
 ) -> Result<Vec<u32>> {
-    ensure!(
-        (0.0..1.0).contains(&fraction),
-        WrongUsage::new(format!("{flag} {fraction}: a fraction is at least 0 and below 1"))
-    );
+    ensure_usage!((0.0..1.0).contains(&fraction), "{flag} {fraction}: a fraction is at least 0 and below 1");
     let part = stratified_part(labels, from, fraction, seed, stream);
-    ensure!(
-        fraction == 0.0 || !part.is_empty(),
-        WrongUsage::new(format!("{flag} {fraction} of {} examples is none of them", from.len()))
-    );
+    ensure_usage!(fraction == 0.0 || !part.is_empty(), "{flag} {fraction} of {} examples is none of them", from.len());
     Ok(part)
 }
 
 impl Data {
+    /// Data of which all examples are for training.
+    pub fn all_training(name: impl Into<String>, dataset: Dataset) -> Self {
+        Data { name: name.into(), split: Split::all_training(0..dataset.len()), dataset }
+    }
+
     /// Adds examples to the data set; returns their numbers.
     fn add(&mut self, examples: Dataset) -> Result<Vec<u32>> {
         let before = self.dataset.len();

@@ -6,7 +6,7 @@ mod speeds;
 
 use std::str::FromStr;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 
 pub use auto::{Trial, why_only_cpu};
 pub use outputs::open_for_outputs;
@@ -17,7 +17,7 @@ use crate::gpu::{Adapter, GpuOptions, adapters};
 use crate::kernel::product::Precision;
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::rewrite::fuse::KernelSet;
-use crate::system::error::WrongUsage;
+use crate::system::error::{WrongUsage, bail_usage};
 use auto::open_cpu;
 
 /// A value of `--device`.
@@ -130,12 +130,12 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
         Ok(Chosen { executor: Box::new(adapter.open(options)?), reason: reason.to_string() })
     };
     match choice {
-        DeviceChoice::Cpu if options.precision == Precision::Mixed => bail!(WrongUsage::new(format!(
+        DeviceChoice::Cpu if options.precision == Precision::Mixed => bail_usage!(
             "{flag} cpu: --precision mixed is for GPUs, the CPU computes in full precision: use {flag} gpu or \
              --precision full"
-        ))),
+        ),
         DeviceChoice::Cpu => Ok(Chosen { executor: open_cpu(threads, options.profile), reason: asked_for }),
-        DeviceChoice::Auto => bail!(WrongUsage::new(format!("{flag} auto: one device must be named"))),
+        DeviceChoice::Auto => bail_usage!("{flag} auto: one device must be named"),
         DeviceChoice::Gpu => {
             let adapters = adapters();
             let fits = |adapter: &&Adapter| adapter.shortcomings().is_empty() && adapter.has(options.precision);
@@ -202,7 +202,7 @@ pub fn all_threads() -> usize {
 /// 0.
 pub fn check_threads(threads: usize) -> Result<usize> {
     if threads == 0 {
-        bail!(WrongUsage::new("--threads 0: at least 1 thread is needed"));
+        bail_usage!("--threads 0: at least 1 thread is needed");
     }
     Ok(threads.min(all_threads()))
 }

@@ -24,6 +24,9 @@ pub struct Adapter {
     capabilities: Capabilities,
 }
 
+/// The kinds of adapters, in their order.
+const KINDS: [&str; 5] = ["discrete", "integrated", "virtual", "other", "software"];
+
 /// Returns every adapter of this machine, hardware before software, and within each kind in the order of
 /// the drivers. Of several with one name, the second is `NAME (2)`.
 ///
@@ -45,14 +48,7 @@ pub fn adapters() -> Vec<Adapter> {
         .filter(|adapter| adapter.adapter.get_info().backend != wgpu::Backend::Noop)
         .filter(|adapter| adapter.is_named(&wanted))
         .collect();
-    found.sort_by_key(|adapter| match adapter.device_type {
-        _ if adapter.description.software => 4,
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    });
+    found.sort_by_key(|adapter| KINDS.iter().position(|kind| *kind == adapter.kind()));
     tell_apart(found.iter_mut().map(|adapter| &mut adapter.description));
     found
 }
@@ -89,7 +85,7 @@ impl Adapter {
         &self.description
     }
 
-    /// Returns `discrete`, `integrated`, `virtual`, `software` or `other`.
+    /// Returns `discrete`, `integrated`, `virtual`, `other` or `software`.
     pub fn kind(&self) -> &'static str {
         match self.device_type {
             _ if self.description.software => "software",

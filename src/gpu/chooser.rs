@@ -30,25 +30,16 @@ use crate::rewrite::training_loop::TrainingLoop;
 pub struct Chooser {
     context: Arc<GpuContext>,
     options: GpuOptions,
-    choices: Choices,
+    /// The choices so far.
+    pub choices: Choices,
     budget: Budget,
 }
 
 impl Chooser {
     /// Makes a chooser with the choices that are remembered of the device.
     pub fn new(context: Arc<GpuContext>, options: GpuOptions) -> Self {
-        let choices = Choices::open(options.tuning, context.description());
+        let choices = Choices::open(options.tuning, &context.description);
         Chooser { context, options, choices, budget: Budget::default() }
-    }
-
-    /// Returns the choices.
-    pub fn choices(&self) -> &Choices {
-        &self.choices
-    }
-
-    /// Returns the choices, to add a note or to save them.
-    pub fn choices_mut(&mut self) -> &mut Choices {
-        &mut self.choices
     }
 
     /// Begins with new plans: they have the whole budget.
@@ -72,7 +63,7 @@ impl Chooser {
     fn realize(&self, step: &Step) -> Option<Realization> {
         let (form, extents) = step.product()?;
         let precision = self.options.precision;
-        let suitable = product::suitable(form, extents, self.context.description().software);
+        let suitable = product::suitable(form, extents, self.context.description.software);
         let suitable = Realization { precision, ..suitable };
         Some(match self.options.variant {
             Some(variant) => Realization { variant, ..suitable },
@@ -93,7 +84,7 @@ impl Chooser {
         if other_products || mini_batches < workgroup_loop::WORTH_A_LOOP {
             return Vec::new();
         }
-        let limits = self.context.device().limits();
+        let limits = self.context.device.limits();
         let fits = |training: &TrainingLoop| {
             training.lanes <= limits.max_compute_invocations_per_workgroup as usize
                 && training.shared_memory() <= limits.max_compute_workgroup_storage_size as usize
@@ -101,7 +92,7 @@ impl Chooser {
         };
         let lanes = match self.options.loop_lanes {
             Some(lanes) => vec![lanes],
-            None => workgroup_loop::lanes(self.context.description().software).into(),
+            None => workgroup_loop::lanes(self.context.description.software).into(),
         };
         lanes.into_iter().map(|lanes| training.clone().with_lanes(lanes)).filter(fits).collect()
     }
@@ -164,9 +155,6 @@ impl Chooser {
     }
 
     /// Chooses how the products of a training plan are computed. The contents of its matrices are lost.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn choose_products(
         &mut self,
         plans: &mut LoadedPlans,
@@ -190,7 +178,7 @@ impl Chooser {
             }
             let remembered = self.choices.remembered(&name).filter(|choice| {
                 let found = named(step, precision, &choice.chosen);
-                found.is_some_and(|found| limits::can_run(self.context.capabilities(), step, found))
+                found.is_some_and(|found| limits::can_run(&self.context.capabilities, step, found))
             });
             let (chosen, reason) = match remembered.cloned() {
                 Some(choice) => (choice.chosen, choice.reason),
@@ -216,10 +204,10 @@ impl Chooser {
         rule: Realization,
     ) -> Result<(Realization, String)> {
         let candidates = VARIANTS.into_iter().map(|variant| Realization { variant, ..rule });
-        let can_run = |&other: &Realization| other != rule && limits::can_run(self.context.capabilities(), step, other);
+        let can_run = |&other: &Realization| other != rule && limits::can_run(&self.context.capabilities, step, other);
         let mut others: Vec<Realization> = candidates.filter(can_run).collect();
         // The budget may not cover all: hardware for matrices comes first, and its emulation last.
-        let software = self.context.description().software;
+        let software = self.context.description.software;
         others.sort_by_key(|other| other.variant.cooperative.is_some() == software);
         self.budget.fastest([vec![rule], others].concat(), |&way| {
             if way.variant.cooperative.is_some() {

@@ -18,10 +18,13 @@ const MAX_STAGED: usize = 64 << 20;
 /// A device and its queue, with what is known of them.
 #[derive(Debug)]
 pub struct GpuContext {
-    device: wgpu::Device,
+    /// The device, for resources that this interface does not make.
+    pub device: wgpu::Device,
     queue: wgpu::Queue,
-    description: DeviceDescription,
-    capabilities: Capabilities,
+    /// The description of the device.
+    pub description: DeviceDescription,
+    /// The capabilities that strategies are chosen by.
+    pub capabilities: Capabilities,
     faults: Faults,
     /// Bytes written since the last submission.
     staged: AtomicUsize,
@@ -37,21 +40,6 @@ impl GpuContext {
     ) -> Self {
         let faults = Faults::watch(&device);
         GpuContext { device, queue, description, capabilities, faults, staged: AtomicUsize::new(0) }
-    }
-
-    /// Returns the device, for resources that this interface does not make.
-    pub fn device(&self) -> &wgpu::Device {
-        &self.device
-    }
-
-    /// Returns the description of the device.
-    pub fn description(&self) -> &DeviceDescription {
-        &self.description
-    }
-
-    /// Returns the capabilities that strategies are chosen by.
-    pub fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
     }
 
     /// Returns the size of the largest buffer, in bytes.
@@ -105,9 +93,6 @@ impl GpuContext {
     }
 
     /// Uploads what was written, if it takes much host memory: without a submission it would stay there.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn bound_staged(&self) -> Result<()> {
         if self.staged.load(Ordering::Relaxed) > MAX_STAGED {
             let submission = self.submit([]);
@@ -129,9 +114,6 @@ impl GpuContext {
     }
 
     /// Waits for a submission, or for all of them.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let poll = wgpu::PollType::Wait { submission_index: submission, timeout: None };
         let polled = faults::catching(|| self.device.poll(poll));

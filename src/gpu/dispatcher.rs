@@ -5,9 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use super::context::{GpuContext, UNIFORM_ALIGNMENT};
-use super::dispatch::Dispatch;
 use super::memory::DeviceMemory;
-use super::pipeline::Pipelines;
+use super::pipeline::{Dispatch, Pipelines};
 use super::pipeline_cache::PipelineCache;
 use super::schedule::Schedule;
 use super::workgroup_loop::WorkgroupLoop;
@@ -25,12 +24,9 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// Makes a dispatcher without pipelines; `shader_checks` as in [`GpuOptions`](super::GpuOptions).
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn new(context: Arc<GpuContext>, shader_checks: bool, cache: Option<PipelineCache>) -> Result<Self> {
         let scope = context.scope();
-        let pipelines = Pipelines::new(context.device(), shader_checks, cache);
+        let pipelines = Pipelines::new(&context.device, shader_checks, cache);
         let schedule = Schedule::new(Arc::clone(&context), pipelines.mini_batch_layout());
         scope.end().context("cannot prepare the device")?;
         Ok(Dispatcher { context, pipelines, schedule })
@@ -77,7 +73,7 @@ impl Dispatcher {
             for (binding, matrix) in (1..).zip(&step.operands) {
                 entries.push(wgpu::BindGroupEntry { binding, resource: memory.buffer(matrix)?.as_entire_binding() });
             }
-            let bind_group = self.context.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            let bind_group = self.context.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(step.kernel.name),
                 layout: &pipeline.operands_layout,
                 entries: &entries,
@@ -101,7 +97,7 @@ impl Dispatcher {
     pub fn make_loop(&self, memory: &DeviceMemory, training: &TrainingLoop) -> Result<WorkgroupLoop> {
         let scope = self.context.scope();
         let looped = WorkgroupLoop::new(&self.context, &self.pipelines, memory, training)?;
-        scope.end().with_context(|| format!("{} cannot loop in one work group", self.context.description()))?;
+        scope.end().with_context(|| format!("{} cannot loop in one work group", self.context.description))?;
         Ok(looped)
     }
 
@@ -112,7 +108,13 @@ impl Dispatcher {
 
     /// Encodes a dispatch for the mini-batch at a place of the schedule.
     pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch, place: usize) {
-        dispatch.encode(pass, &self.schedule, place);
+        pass.set_pipeline(&dispatch.pipeline);
+        pass.set_bind_group(0, &dispatch.bind_group, &[]);
+        if dispatch.reads_mini_batch {
+            self.schedule.bind(pass, place);
+        }
+        let [x, y, z] = dispatch.work_groups;
+        pass.dispatch_workgroups(x, y, z);
     }
 
     /// Submits dispatches, all of them for each mini-batch. Errors go to the error scope of the caller.

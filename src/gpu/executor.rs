@@ -32,12 +32,9 @@ pub struct Gpu {
 
 impl Gpu {
     /// Makes an executor on a device.
-    ///
-    /// # Errors
-    /// A failing device.
     pub(super) fn new(context: GpuContext, info: &wgpu::AdapterInfo, options: GpuOptions) -> Result<Self> {
         let context = Arc::new(context);
-        let cache = (options.tuning != Tuning::Off).then(|| PipelineCache::open(context.device(), info)).flatten();
+        let cache = (options.tuning != Tuning::Off).then(|| PipelineCache::open(&context.device, info)).flatten();
         let dispatcher = Dispatcher::new(Arc::clone(&context), options.shader_checks, cache)?;
         Ok(Gpu {
             memory: DeviceMemory::new(Arc::clone(&context)),
@@ -50,14 +47,11 @@ impl Gpu {
 
     /// Adds a line to those that [`Executor::choices`] returns.
     pub(super) fn note(&mut self, line: String) {
-        self.chooser.choices_mut().note(line);
+        self.chooser.choices.note(line);
     }
 
     /// Returns whether the device runs loops of more than
     /// [`LOOP_ITERATIONS_ALWAYS_RIGHT`](super::LOOP_ITERATIONS_ALWAYS_RIGHT) iterations to their end.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn long_loops_are_right(&self) -> Result<bool> {
         probe::long_loops_are_right(&self.context)
     }
@@ -65,7 +59,7 @@ impl Gpu {
 
 impl Executor for Gpu {
     fn device(&self) -> &DeviceDescription {
-        self.context.description()
+        &self.context.description
     }
 
     fn load(&mut self, plans: &[Plan]) -> Result<()> {
@@ -89,13 +83,13 @@ impl Executor for Gpu {
         self.chooser.choose_loop(&mut self.plans, &self.memory, plan, mini_batches)?;
         self.chooser.choose_products(&mut self.plans, &self.memory, plan, mini_batches)?;
         self.plans.warm_up(plan)?;
-        self.chooser.choices_mut().save();
+        self.chooser.choices.save();
         self.plans.dispatcher.save_pipelines();
         self.context.check()
     }
 
     fn choices(&self) -> Vec<String> {
-        self.chooser.choices().lines()
+        self.chooser.choices.lines()
     }
 
     fn profile(&self) -> Option<Profile> {
@@ -175,7 +169,7 @@ mod tests {
         let (a, plan) = plan();
         for mut gpu in opened() {
             gpu.load(std::slice::from_ref(&plan)).expect("load");
-            gpu.context.device().destroy();
+            gpu.context.device.destroy();
             let ran = gpu.run(PlanId(0), &[MiniBatch::default()], &mut |_| ());
             let read = gpu.read_bytes(&a);
             // wgpu takes submissions to a destroyed device in silence; what they computed cannot be had.

@@ -34,7 +34,7 @@ pub fn check(context: &GpuContext, plan: &Plan, realizations: &[Option<Realizati
         bail!(
             "{} ends loops after {} iterations without an error, and {} ({}) needs {iterations}: \
              use {}--device cpu or a newer driver",
-            context.description(),
+            context.description,
             probe::LOOP_ITERATIONS_ALWAYS_RIGHT,
             step.kernel.name,
             step.formula,

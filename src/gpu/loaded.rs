@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use super::context::GpuContext;
-use super::dispatch::Dispatch;
 use super::dispatcher::Dispatcher;
 use super::memory::DeviceMemory;
+use super::pipeline::Dispatch;
 use super::submission::{Flight, SubmissionLength};
 use super::workgroup_loop::WorkgroupLoop;
 use crate::kernel::{MiniBatch, Realization};
@@ -92,20 +92,17 @@ impl LoadedPlans {
         plan: &str,
     ) -> Result<Vec<Dispatch>> {
         let bound = self.dispatcher.bind(memory, steps, realizations);
-        bound.with_context(|| format!("{} cannot run the plan \"{plan}\"", self.context.description()))
+        bound.with_context(|| format!("{} cannot run the plan \"{plan}\"", self.context.description))
     }
 
     /// Runs a plan once before its matrices are written: some drivers compile a kernel when it is first
     /// dispatched.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn warm_up(&self, plan: PlanId) -> Result<()> {
         let name = &self[plan].plan.name;
         let nothing = MiniBatch { count: 1, ..MiniBatch::default() };
         let scope = self.context.scope();
         let submission = self.submit(plan, &[nothing]);
-        scope.end().with_context(|| format!("{} cannot run the plan \"{name}\"", self.context.description()))?;
+        scope.end().with_context(|| format!("{} cannot run the plan \"{name}\"", self.context.description))?;
         self.context.wait(Some(submission))
     }
 
@@ -123,9 +120,6 @@ impl LoadedPlans {
     }
 
     /// Submits a plan for mini-batches, and returns while the last of them are in flight.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         if self.is_idle() {
             self.flight = Flight::default();
@@ -144,9 +138,6 @@ impl LoadedPlans {
     }
 
     /// Waits for everything in flight.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn finish(&mut self, progress: &mut Progress<'_>) -> Result<()> {
         while !self.is_idle() {
             self.land(progress)?;

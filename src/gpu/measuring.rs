@@ -80,9 +80,6 @@ impl Budget {
 
 /// Returns the seconds that a mini-batch of `m` examples takes where up to `most` are submitted at once: the best of
 /// three trials, after a warm-up.
-///
-/// # Errors
-/// A failing device.
 pub fn seconds_per_mini_batch(
     context: &GpuContext,
     m: usize,

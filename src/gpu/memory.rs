@@ -37,7 +37,7 @@ impl DeviceMemory {
             of_matrix: self.context.largest_buffer(),
             of_all: self.limit.unwrap_or(u64::MAX),
             is_limit: self.limit.is_some(),
-            is_of_host: self.context.description().software,
+            is_of_host: self.context.description.software,
             chunk: CHUNK,
         }
     }
@@ -61,7 +61,7 @@ impl DeviceMemory {
                 size <= limit,
                 "{matrix} takes {:.1} MB, but {} holds at most {:.1} MB in one buffer: use --device cpu{}",
                 size as f64 / 1e6,
-                self.context.description().name,
+                self.context.description.name,
                 limit as f64 / 1e6,
                 if matrix.name.starts_with("inputs") {
                     " or less data"

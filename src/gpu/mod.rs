@@ -5,12 +5,14 @@
 //! [`MiniBatch`](crate::kernel::MiniBatch) in a uniform buffer, picked by a dynamic offset, so that many
 //! mini-batches go to the device in one submission and nothing comes back.
 //!
+//! Every error may also be that of a failing device.
+//!
 //! | part | files, bottom to top |
 //! |---|---|
 //! | adapters | `capabilities`, `adapter` |
 //! | the open device | `faults`, `context`, `probe`, `limits` |
 //! | matrices | `memory` |
-//! | loaded plans | `pipeline_cache`, `pipeline`, `schedule`, `dispatch`, `workgroup_loop`, `dispatcher`, `submission`, `loaded` |
+//! | loaded plans | `pipeline_cache`, `pipeline`, `schedule`, `workgroup_loop`, `dispatcher`, `submission`, `loaded` |
 //! | tuning | `options`, `choices`, `measuring`, `agreement`, `chooser` |
 //! | all of it | `profiling`, `ceilings`, `executor` |
 
@@ -21,7 +23,6 @@ mod ceilings;
 mod choices;
 mod chooser;
 mod context;
-mod dispatch;
 mod dispatcher;
 mod executor;
 mod faults;

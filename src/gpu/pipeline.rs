@@ -1,4 +1,4 @@
-//! Compute pipelines, made from rows of the kernel table and cached.
+//! Compute pipelines, made from rows of the kernel table and cached; and what binds one to its matrices.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,6 +17,17 @@ pub struct Pipeline {
     pub compute: wgpu::ComputePipeline,
     /// The layout of group 0: params, then the operands.
     pub operands_layout: wgpu::BindGroupLayout,
+}
+
+/// A kernel bound to its matrices.
+#[derive(Debug)]
+pub struct Dispatch {
+    pub pipeline: wgpu::ComputePipeline,
+    pub bind_group: wgpu::BindGroup,
+    pub reads_mini_batch: bool,
+    pub work_groups: [u32; 3],
+    /// The strategy, where the kernel is a matrix product.
+    pub realization: Option<Realization>,
 }
 
 /// The pipelines of a device, each made once.
@@ -48,7 +59,7 @@ impl Pipelines {
                 wgpu::BufferSize::new(size_of::<MiniBatch>() as u64),
             )],
         });
-        let shared = cache.as_ref().map(|cache| cache.cache().clone());
+        let shared = cache.as_ref().map(|cache| cache.cache.clone());
         let maker = Maker { device: device.clone(), shader_checks, mini_batch_layout, cache: shared };
         Pipelines { made: HashMap::new(), maker, cache }
     }

@@ -12,7 +12,8 @@ const MAX_BYTES: u64 = 64 << 20;
 /// The pipeline cache of an adapter, driver and version of this program.
 #[derive(Debug)]
 pub struct PipelineCache {
-    cache: wgpu::PipelineCache,
+    /// The cache that pipelines are compiled through.
+    pub cache: wgpu::PipelineCache,
     path: PathBuf,
     /// The digest of the file on disk.
     saved: Option<Digested>,
@@ -42,11 +43,6 @@ impl PipelineCache {
             })
         };
         Some(PipelineCache { cache, path, saved })
-    }
-
-    /// Returns the cache that pipelines are compiled through.
-    pub fn cache(&self) -> &wgpu::PipelineCache {
-        &self.cache
     }
 
     /// Writes the cache if it has changed. A failure is ignored: the next run compiles again.

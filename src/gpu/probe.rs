@@ -9,12 +9,9 @@ use super::context::GpuContext;
 pub const LOOP_ITERATIONS_ALWAYS_RIGHT: usize = 65_535;
 
 /// Returns whether the device runs a loop of more iterations than that to its end.
-///
-/// # Errors
-/// A failing device.
 pub fn long_loops_are_right(context: &GpuContext) -> Result<bool> {
     let iterations = 2 * LOOP_ITERATIONS_ALWAYS_RIGHT as u32;
-    let device = context.device();
+    let device = &context.device;
     let scope = context.scope();
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("long_loop"),

@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::context::GpuContext;
-use super::dispatch::Dispatch;
 use super::dispatcher::Dispatcher;
 use super::loaded::{LoadedPlan, LoadedPlans};
+use super::pipeline::Dispatch;
 use crate::kernel::MiniBatch;
 use crate::plan::executor::{PlanId, Progress};
 use crate::plan::profile::{Clock, KernelProfile, Profile};
@@ -47,11 +47,8 @@ struct Call<'a> {
 
 impl Profiler {
     /// Makes a profiler that uses timestamps if the device has them.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn new(context: Arc<GpuContext>) -> Result<Self> {
-        let device = context.device();
+        let device = &context.device;
         let scope = context.scope();
         let timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| Timestamps {
             queries: device.create_query_set(&wgpu::QuerySetDescriptor {
@@ -87,9 +84,6 @@ impl Profiler {
     }
 
     /// Runs a loaded plan once for each mini-batch, and times its kernels.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn run(
         &mut self,
         plans: &mut LoadedPlans,

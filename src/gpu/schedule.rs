@@ -21,7 +21,7 @@ impl Schedule {
         let stride = context.uniform_stride(size_of::<MiniBatch>());
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let buffer = context.buffer("mini-batches of a submission", (stride * MAX_MINI_BATCHES) as u64, usage);
-        let bind_group = context.device().create_bind_group(&wgpu::BindGroupDescriptor {
+        let bind_group = context.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("mini-batch"),
             layout,
             entries: &[wgpu::BindGroupEntry {

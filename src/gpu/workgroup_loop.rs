@@ -3,9 +3,8 @@
 use anyhow::Result;
 
 use super::context::{GpuContext, UNIFORM_ALIGNMENT};
-use super::dispatch::Dispatch;
 use super::memory::DeviceMemory;
-use super::pipeline::Pipelines;
+use super::pipeline::{Dispatch, Pipelines};
 use super::probe;
 use crate::backprop::Desired;
 use crate::kernel::{Kernel, MiniBatch};
@@ -88,7 +87,7 @@ impl WorkgroupLoop {
             .zip(buffers)
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
             .collect();
-        let bind_group = context.device().create_bind_group(&wgpu::BindGroupDescriptor {
+        let bind_group = context.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(kernel.name),
             layout: &pipeline.operands_layout,
             entries: &entries,

@@ -14,14 +14,19 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// A buffer that is only read.
-    pub const fn read(name: &'static str, element: Element) -> Self {
+    /// A buffer of floats that is only read.
+    pub const fn read(name: &'static str) -> Self {
+        Self::read_of(Element::F32, name)
+    }
+
+    /// A buffer of `element`s that is only read.
+    pub const fn read_of(element: Element, name: &'static str) -> Self {
         Binding { name, element, access: Access::Read }
     }
 
-    /// A buffer that is overwritten.
-    pub const fn write(name: &'static str, element: Element) -> Self {
-        Binding { name, element, access: Access::Write }
+    /// A buffer of floats that is overwritten.
+    pub const fn write(name: &'static str) -> Self {
+        Binding { name, element: Element::F32, access: Access::Write }
     }
 
     /// A buffer of floats that is changed in place.

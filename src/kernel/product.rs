@@ -143,10 +143,7 @@ pub static REGISTERS_8X8: Variant = Variant {
     name: "registers_8x8",
     shader: include_str!("../../shaders/product/registers_8x8.wgsl"),
     grid: Grid::PerTile { rows: 4, cols: 8, tile_rows: 32, tile_cols: 64 },
-    shared_memory: 0,
-    subgroups: false,
-    cooperative: None,
-    terms_per_iteration: 4,
+    ..REGISTERS_4X4
 };
 
 /// 16 x 8 entries per invocation, in registers (or, on a software adapter, in the first cache).
@@ -154,10 +151,7 @@ pub static REGISTERS_16X8: Variant = Variant {
     name: "registers_16x8",
     shader: include_str!("../../shaders/product/registers_16x8.wgsl"),
     grid: Grid::PerTile { rows: 1, cols: 8, tile_rows: 16, tile_cols: 64 },
-    shared_memory: 0,
-    subgroups: false,
-    cooperative: None,
-    terms_per_iteration: 4,
+    ..REGISTERS_4X4
 };
 
 /// 4 x 4 entries per work group, whose invocations share each sum: few entries, long sums.
@@ -166,9 +160,8 @@ pub static SPLIT: Variant = Variant {
     shader: include_str!("../../shaders/product/split.wgsl"),
     grid: Grid::PerTile { rows: 1, cols: 64, tile_rows: 4, tile_cols: 4 },
     shared_memory: 64 * 16 * 4,
-    subgroups: false,
-    cooperative: None,
     terms_per_iteration: 4 * 64,
+    ..REGISTERS_4X4
 };
 
 /// As [`SPLIT`], the parts added up by subgroup operations.
@@ -185,10 +178,9 @@ pub static TILED_64X64: Variant = Variant {
     shader: include_str!("../../shaders/product/tiled_64x64.wgsl"),
     grid: Grid::PerTile { rows: 8, cols: 8, tile_rows: 64, tile_cols: 64 },
     shared_memory: 2 * 16 * 16 * 16,
-    subgroups: false,
-    cooperative: None,
     // An outer loop over 16 terms at a time, and an inner one over each of them.
     terms_per_iteration: 1,
+    ..REGISTERS_4X4
 };
 
 /// Tiles of 128 x 128 through shared memory, 8 x 8 entries per invocation: products large enough to

@@ -9,23 +9,21 @@
 //! In mixed precision, the factors of products carry a rounding to 16 bits besides.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytemuck::Pod;
 use rayon::prelude::*;
+
+pub use crate::network::{EPSILON, SMALLEST};
 
 use super::call::Invocation;
 use super::matrix::Matrix;
 use super::product::{ERROR_SCALE, Extents, Form, Precision};
 
-/// ε, twice the largest relative error of one operation of 32 bits.
-pub const EPSILON: f64 = f32::EPSILON as f64;
-
 /// Standard deviations of a random walk within which a sum must be.
 const DEVIATIONS: f64 = 4.0;
-
-/// The smallest normal number of 32 bits: devices may flush smaller ones to 0.
-pub const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
 /// The smallest normal number of 16 bits.
 const SMALLEST_OF_16_BITS: f64 = 1.0 / 16_384.0;
@@ -57,19 +55,60 @@ impl Numbers {
     }
 }
 
-/// The matrices of a step, as far as they are known.
-pub trait Known {
-    /// The entries of a float matrix.
-    ///
-    /// # Errors
-    /// A matrix of which nothing is known.
-    fn numbers(&self, matrix: &Matrix) -> Result<Cow<'_, Numbers>>;
+/// What is known of the entries of a matrix.
+#[derive(Clone, Debug)]
+enum Held {
+    /// The bytes that every device is given.
+    Given(Arc<[u8]>),
+    Computed(Arc<Numbers>),
+}
+
+/// Every matrix of a plan, as far as it is known; a copy is cheap.
+#[derive(Clone, Default, Debug)]
+pub struct Knowledge {
+    held: HashMap<Arc<str>, Held>,
+    precision: Precision,
+}
+
+impl Knowledge {
+    /// Nothing known yet, of devices whose products have this precision, or a better one.
+    pub fn of(precision: Precision) -> Self {
+        Knowledge { held: HashMap::new(), precision }
+    }
+
+    /// Notes the entries of a matrix, the same on every device.
+    pub fn give(&mut self, matrix: &Matrix, bytes: Vec<u8>) {
+        self.held.insert(Arc::clone(&matrix.name), Held::Given(bytes.into()));
+    }
+
+    /// Notes the entries of a matrix that each device has computed; `None` forgets them.
+    pub fn compute(&mut self, matrix: &Matrix, numbers: Option<Numbers>) {
+        match numbers {
+            Some(numbers) => self.held.insert(Arc::clone(&matrix.name), Held::Computed(Arc::new(numbers))),
+            None => self.held.remove(&matrix.name),
+        };
+    }
+
+    /// The entries of a matrix on every device; `None` where each has computed its own.
+    pub fn given(&self, matrix: &Matrix) -> Option<&[u8]> {
+        match self.held.get(&matrix.name)? {
+            Held::Given(bytes) => bytes.get(..matrix.size()),
+            Held::Computed(_) => None,
+        }
+    }
+
+    /// The entries that a step has computed; `None` for whole numbers, which do not round.
+    pub fn computed(&self, matrix: &Matrix) -> Option<&Numbers> {
+        match self.held.get(&matrix.name)? {
+            Held::Computed(numbers) => Some(numbers),
+            Held::Given(_) => None,
+        }
+    }
 
     /// The bytes of a matrix that every device was given.
-    ///
-    /// # Errors
-    /// A matrix of which nothing is known.
-    fn bytes(&self, matrix: &Matrix) -> Result<&[u8]>;
+    fn bytes(&self, matrix: &Matrix) -> Result<&[u8]> {
+        self.given(matrix).with_context(|| format!("nothing is known of {matrix}"))
+    }
 }
 
 /// One call of a kernel's analysis.
@@ -78,10 +117,8 @@ pub struct Analysis<'a> {
     pub invocation: Invocation<'a>,
     /// The operands, as in the step.
     pub matrices: &'a [Matrix],
-    /// The precision of products.
-    pub precision: Precision,
     /// The entries of the matrices.
-    pub known: &'a dyn Known,
+    pub known: &'a Knowledge,
 }
 
 /// The analysis of a kernel: the entries of each matrix that it writes, with their bounds; `None` for whole numbers,
@@ -92,15 +129,20 @@ impl Analysis<'_> {
     /// The entries of an operand.
     ///
     /// # Errors
-    /// As [`Known::numbers`].
+    /// A matrix of which nothing is known.
     pub fn numbers(&self, operand: usize) -> Result<Cow<'_, Numbers>> {
-        self.known.numbers(&self.matrices[operand])
+        let matrix = &self.matrices[operand];
+        if let Some(numbers) = self.known.computed(matrix) {
+            return Ok(Cow::Borrowed(numbers));
+        }
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(self.known.bytes(matrix)?);
+        Ok(Cow::Owned(Numbers::exact(values.into_iter().map(f64::from).collect())))
     }
 
     /// The exact entries of an operand that was given.
     ///
     /// # Errors
-    /// As [`Known::bytes`].
+    /// An operand that was not.
     pub fn list<T: Pod>(&self, operand: usize) -> Result<Vec<T>> {
         Ok(bytemuck::pod_collect_to_vec(self.known.bytes(&self.matrices[operand])?))
     }
@@ -108,7 +150,7 @@ impl Analysis<'_> {
     /// The indices of `rows` examples, from the permutation in operand 0.
     ///
     /// # Errors
-    /// As [`Known::bytes`].
+    /// As [`Analysis::list`].
     pub fn picked(&self, rows: usize) -> Result<Vec<usize>> {
         let order: Vec<u32> = self.list(0)?;
         let picked = order.iter().skip(self.invocation.mini_batch.first as usize).take(rows);
@@ -117,8 +159,8 @@ impl Analysis<'_> {
 
     /// A factor of a product as the product reads it.
     fn factor<'n>(&self, numbers: &'n Numbers, scale: f32) -> Cow<'n, Numbers> {
-        let roundoff = self.precision.factor_roundoff();
-        match self.precision {
+        let roundoff = self.known.precision.factor_roundoff();
+        match self.known.precision {
             Precision::Full => Cow::Borrowed(numbers),
             Precision::Mixed => {
                 let smallest = SMALLEST_OF_16_BITS / f64::from(scale);

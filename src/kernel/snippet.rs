@@ -36,23 +36,18 @@ pub struct Snippets {
     pub optimizer: Option<&'static Optimizer>,
 }
 
-impl From<&'static Activation> for Snippets {
-    fn from(activation: &'static Activation) -> Self {
-        Snippets { activation: Some(activation), ..Snippets::default() }
-    }
+/// A step of one row has the snippets of that row alone.
+macro_rules! snippets_of_one {
+    ($($field:ident: $row:ty),*) => {
+        $(impl From<&'static $row> for Snippets {
+            fn from($field: &'static $row) -> Self {
+                Snippets { $field: Some($field), ..Snippets::default() }
+            }
+        })*
+    };
 }
 
-impl From<&'static Cost> for Snippets {
-    fn from(cost: &'static Cost) -> Self {
-        Snippets { cost: Some(cost), ..Snippets::default() }
-    }
-}
-
-impl From<&'static Optimizer> for Snippets {
-    fn from(optimizer: &'static Optimizer) -> Self {
-        Snippets { optimizer: Some(optimizer), ..Snippets::default() }
-    }
-}
+snippets_of_one!(activation: Activation, cost: Cost, optimizer: Optimizer);
 
 /// One choice: the text of a snippet, and the name that its functions begin with.
 struct Chosen {

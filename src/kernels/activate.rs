@@ -2,24 +2,19 @@
 
 use anyhow::Result;
 
+use super::Len;
 use crate::kernel::rounding::{Analysis, Numbers, change};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Slot, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Slot, Specification};
 use crate::network::activation::Activation;
 use crate::plan::Recorder;
-
-crate::shared_struct! {
-    struct ActivateParams {
-        len: u32,
-    }
-}
 
 /// a = σ(z).
 pub static ACTIVATE: Kernel = Kernel {
     name: "activate",
     formula: "a = σ(z)",
     shader: include_str!("../../shaders/activate.wgsl"),
-    bindings: &[Binding::read("z", Element::F32), Binding::write("a", Element::F32)],
-    params: ActivateParams::FIELDS,
+    bindings: &[Binding::read("z"), Binding::write("a")],
+    params: Len::FIELDS,
     snippets: &[Slot::Activation],
     specification: Specification::Twin { compute, rounding },
     ..super::ENTRY_BY_ENTRY
@@ -29,7 +24,7 @@ impl Recorder {
     /// a = σ(z), entry by entry: z and a of one shape.
     pub fn activate(&mut self, activation: &'static Activation, z: &Matrix, a: &Matrix) {
         self.expect_shape(&ACTIVATE, a, z.shape());
-        let params = ActivateParams { len: a.len() as u32 };
+        let params = Len::of(a);
         self.step(&ACTIVATE, format!("{} = σ({})", a.name, z.name), &[z, a], params, activation.into());
     }
 }

@@ -2,24 +2,19 @@
 
 use anyhow::Result;
 
+use super::Len;
 use crate::kernel::rounding::{Analysis, Numbers, change};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Slot, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Slot, Specification};
 use crate::network::activation::Activation;
 use crate::plan::Recorder;
-
-crate::shared_struct! {
-    struct ActivatePrimeParams {
-        len: u32,
-    }
-}
 
 /// sigma_prime_z = σ′(z), from a = σ(z).
 pub static ACTIVATE_PRIME: Kernel = Kernel {
     name: "activate_prime",
     formula: "sigma_prime_z = σ′(z), from a",
     shader: include_str!("../../shaders/activate_prime.wgsl"),
-    bindings: &[Binding::read("a", Element::F32), Binding::write("sigma_prime_z", Element::F32)],
-    params: ActivatePrimeParams::FIELDS,
+    bindings: &[Binding::read("a"), Binding::write("sigma_prime_z")],
+    params: Len::FIELDS,
     snippets: &[Slot::Activation],
     specification: Specification::Twin { compute, rounding },
     ..super::ENTRY_BY_ENTRY
@@ -29,7 +24,7 @@ impl Recorder {
     /// sigma_prime_z = σ′(z) from a = σ(z), entry by entry: both of one shape.
     pub fn activate_prime(&mut self, activation: &'static Activation, a: &Matrix, sigma_prime_z: &Matrix) {
         self.expect_shape(&ACTIVATE_PRIME, sigma_prime_z, a.shape());
-        let params = ActivatePrimeParams { len: a.len() as u32 };
+        let params = Len::of(a);
         let formula = format!("{} = σ′ from {}", sigma_prime_z.name, a.name);
         self.step(&ACTIVATE_PRIME, formula, &[a, sigma_prime_z], params, activation.into());
     }

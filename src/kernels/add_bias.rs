@@ -2,24 +2,18 @@
 
 use anyhow::Result;
 
+use super::Shape;
 use crate::kernel::rounding::{Analysis, EPSILON, Numbers};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
-
-crate::shared_struct! {
-    struct AddBiasParams {
-        rows: u32,
-        cols: u32,
-    }
-}
 
 /// z += b, row by row.
 pub static ADD_BIAS: Kernel = Kernel {
     name: "add_bias",
     formula: "z[x, j] += b[j]",
     shader: include_str!("../../shaders/add_bias.wgsl"),
-    bindings: &[Binding::read("b", Element::F32), Binding::update("z")],
-    params: AddBiasParams::FIELDS,
+    bindings: &[Binding::read("b"), Binding::update("z")],
+    params: Shape::FIELDS,
     specification: Specification::Twin { compute, rounding },
     ..super::ENTRY_BY_ENTRY
 };
@@ -28,13 +22,13 @@ impl Recorder {
     /// z += b, row by row: b `(1, n[l])`, z `(m, n[l])`.
     pub fn add_bias(&mut self, b: &Matrix, z: &Matrix) {
         self.expect_shape(&ADD_BIAS, b, (1, z.cols));
-        let params = AddBiasParams { rows: z.rows as u32, cols: z.cols as u32 };
+        let params = Shape::of(z);
         self.step(&ADD_BIAS, format!("{} += {}", z.name, b.name), &[b, z], params, Details::default());
     }
 }
 
 fn compute(call: &mut Call<'_>) {
-    let p: AddBiasParams = call.params();
+    let p: Shape = call.params();
     let [b, z] = call.operands();
     for row in z.f32_mut().chunks_exact_mut(p.cols as usize) {
         for (z, b) in row.iter_mut().zip(b.f32()) {

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::kernel::product::{Extents, Form};
 use crate::kernel::rounding::{Analysis, Numbers};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
@@ -19,7 +19,7 @@ pub static COLUMN_SUM: Kernel = Kernel {
     name: "column_sum",
     formula: "nabla_b[j] = Σ_x delta[x, j]",
     shader: include_str!("../../shaders/column_sum.wgsl"),
-    bindings: &[Binding::read("delta", Element::F32), Binding::write("nabla_b", Element::F32)],
+    bindings: &[Binding::read("delta"), Binding::write("nabla_b")],
     params: ColumnSumParams::FIELDS,
     operations: Some(1.0),
     sums_examples: true,

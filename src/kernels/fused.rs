@@ -5,7 +5,7 @@
 
 use super::{ACTIVATE, ACTIVATE_PRIME, ADD_BIAS, COLUMN_SUM, HADAMARD, MATMUL, OUTER_PRODUCT, OUTPUT_ERROR, UPDATE};
 use crate::kernel::product::{Form, REGISTERS_8X8};
-use crate::kernel::{Binding, Element, Kernel, Params, Part, Slot, Specification};
+use crate::kernel::{Binding, Kernel, Params, Part, Slot, Specification};
 
 crate::shared_struct! {
     /// The extents of a product.
@@ -36,12 +36,7 @@ pub static DENSE_FORWARD: Kernel = Kernel {
     name: "dense_forward",
     formula: "{a} = σ({x} {y}ᵀ + {b})",
     shader: include_str!("../../shaders/fused/dense_forward.wgsl"),
-    bindings: &[
-        Binding::read("x", Element::F32),
-        Binding::read("y", Element::F32),
-        Binding::read("b", Element::F32),
-        Binding::write("a", Element::F32),
-    ],
+    bindings: &[Binding::read("x"), Binding::read("y"), Binding::read("b"), Binding::write("a")],
     snippets: &[Slot::Activation],
     product: Some(Form::Nt),
     specification: Specification::Pattern(&[
@@ -58,12 +53,12 @@ pub static DENSE_FORWARD_ERROR: Kernel = Kernel {
     formula: "{a} = σ({x} {y}ᵀ + {b}), {delta} = ∂C/∂{a} ⊙ σ′",
     shader: include_str!("../../shaders/fused/dense_forward_error.wgsl"),
     bindings: &[
-        Binding::read("x", Element::F32),
-        Binding::read("y", Element::F32),
-        Binding::read("b", Element::F32),
-        Binding::read("desired", Element::F32),
-        Binding::write("a", Element::F32),
-        Binding::write("delta", Element::F32),
+        Binding::read("x"),
+        Binding::read("y"),
+        Binding::read("b"),
+        Binding::read("desired"),
+        Binding::write("a"),
+        Binding::write("delta"),
     ],
     snippets: &[Slot::Activation, Slot::Cost],
     product: Some(Form::Nt),
@@ -82,12 +77,7 @@ pub static BACKPROPAGATE_ERROR: Kernel = Kernel {
     name: "backpropagate_error",
     formula: "{delta} = ({x} {y}) ⊙ σ′({a})",
     shader: include_str!("../../shaders/fused/backpropagate_error.wgsl"),
-    bindings: &[
-        Binding::read("x", Element::F32),
-        Binding::read("y", Element::F32),
-        Binding::read("a", Element::F32),
-        Binding::write("delta", Element::F32),
-    ],
+    bindings: &[Binding::read("x"), Binding::read("y"), Binding::read("a"), Binding::write("delta")],
     snippets: &[Slot::Activation],
     product: Some(Form::Nn),
     specification: Specification::Pattern(&[
@@ -103,12 +93,7 @@ pub static OUTER_PRODUCT_UPDATE: Kernel = Kernel {
     name: "outer_product_update",
     formula: "∇{w} = Σₓ {x} {y}ᵀ, ∇{b} = Σₓ {x}",
     shader: include_str!("../../shaders/fused/outer_product_update.wgsl"),
-    bindings: &[
-        Binding::read("x", Element::F32),
-        Binding::read("y", Element::F32),
-        Binding::update("w"),
-        Binding::update("b"),
-    ],
+    bindings: &[Binding::read("x"), Binding::read("y"), Binding::update("w"), Binding::update("b")],
     stateful: &["w", "b"],
     reads_mini_batch: true,
     snippets: &[Slot::Optimizer],

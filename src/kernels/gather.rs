@@ -2,28 +2,18 @@
 
 use anyhow::Result;
 
+use super::Shape;
 use crate::kernel::rounding::{Analysis, Numbers};
 use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
-
-crate::shared_struct! {
-    struct GatherParams {
-        rows: u32,
-        cols: u32,
-    }
-}
 
 /// `a[x]` = `inputs[order[first + x]]`.
 pub static GATHER: Kernel = Kernel {
     name: "gather",
     formula: "a[x, k] = inputs[order[first + x], k]",
     shader: include_str!("../../shaders/gather.wgsl"),
-    bindings: &[
-        Binding::read("order", Element::U32),
-        Binding::read("inputs", Element::F32),
-        Binding::write("a", Element::F32),
-    ],
-    params: GatherParams::FIELDS,
+    bindings: &[Binding::read_of(Element::U32, "order"), Binding::read("inputs"), Binding::write("a")],
+    params: Shape::FIELDS,
     reads_mini_batch: true,
     specification: Specification::Twin { compute, rounding },
     ..super::ENTRY_BY_ENTRY
@@ -35,14 +25,14 @@ impl Recorder {
     pub fn gather(&mut self, order: &Matrix, inputs: &Matrix, a: &Matrix) {
         self.expect_shape(&GATHER, order, (order.rows, 1));
         self.expect_shape(&GATHER, inputs, (inputs.rows, a.cols));
-        let params = GatherParams { rows: a.rows as u32, cols: a.cols as u32 };
+        let params = Shape::of(a);
         let formula = format!("{} = {}[{}]", a.name, inputs.name, order.name);
         self.step(&GATHER, formula, &[order, inputs, a], params, Details::default());
     }
 }
 
 fn compute(call: &mut Call<'_>) {
-    let p: GatherParams = call.params();
+    let p: Shape = call.params();
     let (first, cols) = (call.mini_batch.first as usize, p.cols as usize);
     let [order, inputs, a] = call.operands();
     for (row, &example) in a.f32_mut().chunks_exact_mut(cols).zip(&order.u32()[first..]) {

@@ -24,9 +24,9 @@ pub static GATHER_BYTES: Kernel = Kernel {
     formula: "a[x, k] = scale * inputs[order[first + x], k]",
     shader: include_str!("../../shaders/gather_bytes.wgsl"),
     bindings: &[
-        Binding::read("order", Element::U32),
-        Binding::read("inputs", Element::Byte),
-        Binding::write("a", Element::F32),
+        Binding::read_of(Element::U32, "order"),
+        Binding::read_of(Element::Byte, "inputs"),
+        Binding::write("a"),
     ],
     params: GatherBytesParams::FIELDS,
     reads_mini_batch: true,

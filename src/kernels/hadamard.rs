@@ -2,23 +2,18 @@
 
 use anyhow::Result;
 
+use super::Len;
 use crate::kernel::rounding::{Analysis, EPSILON, Numbers, SMALLEST};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
-
-crate::shared_struct! {
-    struct HadamardParams {
-        len: u32,
-    }
-}
 
 /// z = x ⊙ y.
 pub static HADAMARD: Kernel = Kernel {
     name: "hadamard",
     formula: "z = x ⊙ y",
     shader: include_str!("../../shaders/hadamard.wgsl"),
-    bindings: &[Binding::read("x", Element::F32), Binding::read("y", Element::F32), Binding::write("z", Element::F32)],
-    params: HadamardParams::FIELDS,
+    bindings: &[Binding::read("x"), Binding::read("y"), Binding::write("z")],
+    params: Len::FIELDS,
     specification: Specification::Twin { compute, rounding },
     ..super::ENTRY_BY_ENTRY
 };
@@ -28,7 +23,7 @@ impl Recorder {
     pub fn hadamard(&mut self, x: &Matrix, y: &Matrix, z: &Matrix) {
         self.expect_shape(&HADAMARD, y, x.shape());
         self.expect_shape(&HADAMARD, z, x.shape());
-        let params = HadamardParams { len: z.len() as u32 };
+        let params = Len::of(z);
         let formula = format!("{} = {} ⊙ {}", z.name, x.name, y.name);
         self.step(&HADAMARD, formula, &[x, y, z], params, Details::default());
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::kernel::product::{Extents, Form};
 use crate::kernel::rounding::{Analysis, Numbers};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
@@ -32,7 +32,7 @@ pub static MATMUL: Kernel = Kernel {
     name: "matmul",
     formula: "z = op(x) op(y)",
     shader: include_str!("../../shaders/matmul.wgsl"),
-    bindings: &[Binding::read("x", Element::F32), Binding::read("y", Element::F32), Binding::write("z", Element::F32)],
+    bindings: &[Binding::read("x"), Binding::read("y"), Binding::write("z")],
     params: MatmulParams::FIELDS,
     specification: Specification::Twin { compute, rounding },
     ..super::PRODUCT

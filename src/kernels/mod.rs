@@ -31,7 +31,7 @@ pub use gather::GATHER;
 pub use gather_bytes::{GATHER_BYTES, GatherBytesParams};
 pub use hadamard::HADAMARD;
 pub use matmul::{MATMUL, MatmulParams};
-pub use number_correct::NUMBER_CORRECT;
+pub use number_correct::{NUMBER_CORRECT, first_largest};
 pub use one_hot::ONE_HOT;
 pub use outer_product::OUTER_PRODUCT;
 pub use output_error::OUTPUT_ERROR;
@@ -41,7 +41,7 @@ pub use train_in_workgroup::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
 pub use update::{UPDATE, state_of};
 pub use weigh::WEIGH;
 
-use crate::kernel::{Grid, Kernel, Specification};
+use crate::kernel::{Grid, Kernel, Matrix, Specification};
 
 /// Every primitive kernel, in the order in which training needs them.
 pub static PRIMITIVE: [&Kernel; 16] = [
@@ -70,6 +70,33 @@ pub static FUSED: [&Kernel; 4] = [&DENSE_FORWARD_ERROR, &BACKPROPAGATE_ERROR, &O
 /// Every kernel.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
     PRIMITIVE.into_iter().chain(FUSED).chain([&TRAIN_IN_WORKGROUP])
+}
+
+crate::shared_struct! {
+    /// The parameters of a kernel that needs to know how many entries there are.
+    struct Len {
+        len: u32,
+    }
+}
+
+impl Len {
+    fn of(matrix: &Matrix) -> Self {
+        Len { len: matrix.len() as u32 }
+    }
+}
+
+crate::shared_struct! {
+    /// The parameters of a kernel that needs to know a shape.
+    struct Shape {
+        rows: u32,
+        cols: u32,
+    }
+}
+
+impl Shape {
+    fn of(matrix: &Matrix) -> Self {
+        Shape { rows: matrix.rows as u32, cols: matrix.cols as u32 }
+    }
 }
 
 /// A kernel of one invocation an entry: work groups of a size that is a multiple of every

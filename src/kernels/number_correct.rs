@@ -2,28 +2,18 @@
 
 use anyhow::Result;
 
+use super::Shape;
 use crate::kernel::rounding::{Analysis, Numbers};
 use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
-
-crate::shared_struct! {
-    struct NumberCorrectParams {
-        rows: u32,
-        cols: u32,
-    }
-}
 
 /// `counts[slot]` = number of examples where the largest output stands at the largest desired output.
 pub static NUMBER_CORRECT: Kernel = Kernel {
     name: "number_correct",
     formula: "counts[slot] = Σ_x (argmax a[x] == argmax y[x])",
     shader: include_str!("../../shaders/number_correct.wgsl"),
-    bindings: &[
-        Binding::read("a", Element::F32),
-        Binding::read("y", Element::F32),
-        Binding::write("counts", Element::U32),
-    ],
-    params: NumberCorrectParams::FIELDS,
+    bindings: &[Binding::read("a"), Binding::read("y"), Binding { element: Element::U32, ..Binding::write("counts") }],
+    params: Shape::FIELDS,
     specification: Specification::Twin { compute, rounding },
     ..super::REDUCTION
 };
@@ -35,7 +25,7 @@ impl Recorder {
     pub fn number_correct(&mut self, a: &Matrix, y: &Matrix, counts: &Matrix) {
         self.expect_shape(&NUMBER_CORRECT, y, a.shape());
         self.expect_shape(&NUMBER_CORRECT, counts, (counts.rows, 1));
-        let params = NumberCorrectParams { rows: a.rows as u32, cols: a.cols as u32 };
+        let params = Shape::of(a);
         let formula = format!("{} = Σₓ correct({}, {})", counts.name, a.name, y.name);
         let size = super::REDUCTION_SIZE as usize;
         let iterations = a.rows.div_ceil(size) * (a.cols + 1) + size;
@@ -44,14 +34,15 @@ impl Recorder {
 }
 
 fn compute(call: &mut Call<'_>) {
-    let p: NumberCorrectParams = call.params();
+    let p: Shape = call.params();
     let slot = call.mini_batch.slot as usize;
     let [a, y, counts] = call.operands();
     let rows = a.f32().chunks_exact(p.cols as usize).zip(y.f32().chunks_exact(p.cols as usize));
     counts.u32_mut()[slot] = rows.filter(|(a, y)| first_largest(a) == first_largest(y)).count() as u32;
 }
 
-fn first_largest(row: &[f32]) -> usize {
+/// The index of the largest entry, of equal ones the first: the class of an example, of its outputs.
+pub fn first_largest(row: &[f32]) -> usize {
     let mut best = 0;
     for (j, value) in row.iter().enumerate() {
         if *value > row[best] {

@@ -2,28 +2,18 @@
 
 use anyhow::Result;
 
+use super::Shape;
 use crate::kernel::rounding::{Analysis, Numbers};
 use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
-
-crate::shared_struct! {
-    struct OneHotParams {
-        rows: u32,
-        cols: u32,
-    }
-}
 
 /// `y[x, j]` = 1 where j is the class of example `order[first + x]`, else 0.
 pub static ONE_HOT: Kernel = Kernel {
     name: "one_hot",
     formula: "y[x, j] = (labels[order[first + x]] == j)",
     shader: include_str!("../../shaders/one_hot.wgsl"),
-    bindings: &[
-        Binding::read("order", Element::U32),
-        Binding::read("labels", Element::U32),
-        Binding::write("y", Element::F32),
-    ],
-    params: OneHotParams::FIELDS,
+    bindings: &[Binding::read_of(Element::U32, "order"), Binding::read_of(Element::U32, "labels"), Binding::write("y")],
+    params: Shape::FIELDS,
     reads_mini_batch: true,
     specification: Specification::Twin { compute, rounding },
     ..super::ENTRY_BY_ENTRY
@@ -36,14 +26,14 @@ impl Recorder {
     pub fn one_hot(&mut self, order: &Matrix, labels: &Matrix, y: &Matrix) {
         self.expect_shape(&ONE_HOT, order, (order.rows, 1));
         self.expect_shape(&ONE_HOT, labels, (labels.rows, 1));
-        let params = OneHotParams { rows: y.rows as u32, cols: y.cols as u32 };
+        let params = Shape::of(y);
         let formula = format!("{} = one_hot({}[{}])", y.name, labels.name, order.name);
         self.step(&ONE_HOT, formula, &[order, labels, y], params, Details::default());
     }
 }
 
 fn compute(call: &mut Call<'_>) {
-    let p: OneHotParams = call.params();
+    let p: Shape = call.params();
     let first = call.mini_batch.first as usize;
     let [order, labels, y] = call.operands();
     for (row, &example) in y.f32_mut().chunks_exact_mut(p.cols as usize).zip(&order.u32()[first..]) {

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::kernel::product::{Extents, Form};
 use crate::kernel::rounding::{Analysis, Numbers};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
 
 crate::shared_struct! {
@@ -20,11 +20,7 @@ pub static OUTER_PRODUCT: Kernel = Kernel {
     name: "outer_product",
     formula: "nabla_w[j, k] = Σ_x delta[x, j] a[x, k]",
     shader: include_str!("../../shaders/outer_product.wgsl"),
-    bindings: &[
-        Binding::read("delta", Element::F32),
-        Binding::read("a", Element::F32),
-        Binding::write("nabla_w", Element::F32),
-    ],
+    bindings: &[Binding::read("delta"), Binding::read("a"), Binding::write("nabla_w")],
     params: OuterProductParams::FIELDS,
     sums_examples: true,
     specification: Specification::Twin { compute, rounding },

@@ -2,29 +2,19 @@
 
 use anyhow::Result;
 
+use super::Len;
 use crate::kernel::rounding::{Analysis, Numbers, change};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Slot, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Slot, Specification};
 use crate::network::cost::Cost;
 use crate::plan::Recorder;
-
-crate::shared_struct! {
-    struct OutputErrorParams {
-        len: u32,
-    }
-}
 
 /// delta = ∂Cₓ/∂a σ′.
 pub static OUTPUT_ERROR: Kernel = Kernel {
     name: "output_error",
     formula: "delta = ∂C_x/∂a σ′",
     shader: include_str!("../../shaders/output_error.wgsl"),
-    bindings: &[
-        Binding::read("a", Element::F32),
-        Binding::read("y", Element::F32),
-        Binding::read("sigma_prime_z", Element::F32),
-        Binding::write("delta", Element::F32),
-    ],
-    params: OutputErrorParams::FIELDS,
+    bindings: &[Binding::read("a"), Binding::read("y"), Binding::read("sigma_prime_z"), Binding::write("delta")],
+    params: Len::FIELDS,
     snippets: &[Slot::Cost],
     specification: Specification::Twin { compute, rounding },
     ..super::ENTRY_BY_ENTRY
@@ -36,7 +26,7 @@ impl Recorder {
         for matrix in [y, sigma_prime, delta] {
             self.expect_shape(&OUTPUT_ERROR, matrix, a.shape());
         }
-        let params = OutputErrorParams { len: a.len() as u32 };
+        let params = Len::of(a);
         let formula = format!("{} = ∂C/∂{} ⊙ {}", delta.name, a.name, sigma_prime.name);
         self.step(&OUTPUT_ERROR, formula, &[a, y, sigma_prime, delta], params, cost.into());
     }

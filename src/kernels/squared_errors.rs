@@ -2,28 +2,18 @@
 
 use anyhow::Result;
 
+use super::Shape;
 use crate::kernel::rounding::{Analysis, EPSILON, Numbers, sum_rounding};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
-
-crate::shared_struct! {
-    struct SquaredErrorsParams {
-        rows: u32,
-        cols: u32,
-    }
-}
 
 /// `sums[slot, j]` = Σₓ (y − a)² of output j.
 pub static SQUARED_ERRORS: Kernel = Kernel {
     name: "squared_errors",
     formula: "sums[slot, j] = Σ_x (y[x, j] - a[x, j])²",
     shader: include_str!("../../shaders/squared_errors.wgsl"),
-    bindings: &[
-        Binding::read("a", Element::F32),
-        Binding::read("y", Element::F32),
-        Binding::write("sums", Element::F32),
-    ],
-    params: SquaredErrorsParams::FIELDS,
+    bindings: &[Binding::read("a"), Binding::read("y"), Binding::write("sums")],
+    params: Shape::FIELDS,
     reads_mini_batch: true,
     specification: Specification::Twin { compute, rounding },
     ..super::ENTRY_BY_ENTRY
@@ -35,7 +25,7 @@ impl Recorder {
     pub fn squared_errors(&mut self, a: &Matrix, y: &Matrix, sums: &Matrix) {
         self.expect_shape(&SQUARED_ERRORS, y, a.shape());
         self.expect_shape(&SQUARED_ERRORS, sums, (sums.rows, a.cols));
-        let params = SquaredErrorsParams { rows: a.rows as u32, cols: a.cols as u32 };
+        let params = Shape::of(a);
         let formula = format!("{} = Σₓ ({} - {})²", sums.name, y.name, a.name);
         let details = Details { iterations: a.rows, ..Details::default() };
         self.step(&SQUARED_ERRORS, formula, &[a, y, sums], params, details);
@@ -43,7 +33,7 @@ impl Recorder {
 }
 
 fn compute(call: &mut Call<'_>) {
-    let p: SquaredErrorsParams = call.params();
+    let p: Shape = call.params();
     let (slot, cols) = (call.mini_batch.slot as usize, p.cols as usize);
     let [a, y, sums] = call.operands();
     let sums = &mut sums.f32_mut()[slot * cols..][..cols];

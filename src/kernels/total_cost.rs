@@ -2,28 +2,19 @@
 
 use anyhow::Result;
 
+use super::Len;
 use crate::kernel::rounding::{Analysis, Numbers, change, sum_rounding};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Slot, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Slot, Specification};
 use crate::network::cost::Cost;
 use crate::plan::{Details, Recorder};
-
-crate::shared_struct! {
-    struct TotalCostParams {
-        len: u32,
-    }
-}
 
 /// `totals[slot]` = Σₓ Cₓ.
 pub static TOTAL_COST: Kernel = Kernel {
     name: "total_cost",
     formula: "totals[slot] = Σ_x C_x",
     shader: include_str!("../../shaders/total_cost.wgsl"),
-    bindings: &[
-        Binding::read("outputs", Element::F32),
-        Binding::read("y", Element::F32),
-        Binding::write("totals", Element::F32),
-    ],
-    params: TotalCostParams::FIELDS,
+    bindings: &[Binding::read("outputs"), Binding::read("y"), Binding::write("totals")],
+    params: Len::FIELDS,
     snippets: &[Slot::Cost],
     specification: Specification::Twin { compute, rounding },
     ..super::REDUCTION
@@ -35,7 +26,7 @@ impl Recorder {
     pub fn total_cost(&mut self, cost: &'static Cost, outputs: &Matrix, y: &Matrix, totals: &Matrix) {
         self.expect_shape(&TOTAL_COST, y, outputs.shape());
         self.expect_shape(&TOTAL_COST, totals, (totals.rows, 1));
-        let params = TotalCostParams { len: outputs.len() as u32 };
+        let params = Len::of(outputs);
         let formula = format!("{} = Σₓ C({}, {})", totals.name, outputs.name, y.name);
         let iterations = outputs.len().div_ceil(super::REDUCTION_SIZE as usize) + super::REDUCTION_SIZE as usize;
         self.step(&TOTAL_COST, formula, &[outputs, y, totals], params, Details { iterations, ..cost.into() });

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::kernel::rounding::{Analysis, Numbers, change};
-use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Slot, Specification};
+use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Slot, Specification};
 use crate::network::optimizer::{MAX_STATES, Optimizer};
 use crate::plan::Recorder;
 
@@ -19,7 +19,7 @@ pub static UPDATE: Kernel = Kernel {
     name: "update",
     formula: "w follows (1/m) nabla_w",
     shader: include_str!("../../shaders/update.wgsl"),
-    bindings: &[Binding::read("nabla_w", Element::F32), Binding::update("w")],
+    bindings: &[Binding::read("nabla_w"), Binding::update("w")],
     stateful: &["w"],
     params: UpdateParams::FIELDS,
     reads_mini_batch: true,

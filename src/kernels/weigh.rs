@@ -2,16 +2,10 @@
 
 use anyhow::Result;
 
+use super::Shape;
 use crate::kernel::rounding::{Analysis, EPSILON, Numbers, SMALLEST};
 use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
-
-crate::shared_struct! {
-    struct WeighParams {
-        rows: u32,
-        cols: u32,
-    }
-}
 
 /// `delta[x, j] *= weights[class]`, the class being that of example `order[first + x]`.
 pub static WEIGH: Kernel = Kernel {
@@ -19,12 +13,12 @@ pub static WEIGH: Kernel = Kernel {
     formula: "delta[x, j] *= weights[labels[order[first + x]]]",
     shader: include_str!("../../shaders/weigh.wgsl"),
     bindings: &[
-        Binding::read("order", Element::U32),
-        Binding::read("labels", Element::U32),
-        Binding::read("weights", Element::F32),
+        Binding::read_of(Element::U32, "order"),
+        Binding::read_of(Element::U32, "labels"),
+        Binding::read("weights"),
         Binding::update("delta"),
     ],
-    params: WeighParams::FIELDS,
+    params: Shape::FIELDS,
     reads_mini_batch: true,
     specification: Specification::Twin { compute, rounding },
     ..super::ENTRY_BY_ENTRY
@@ -38,14 +32,14 @@ impl Recorder {
         self.expect_shape(&WEIGH, order, (order.rows, 1));
         self.expect_shape(&WEIGH, labels, (labels.rows, 1));
         self.expect_shape(&WEIGH, weights, (1, delta.cols));
-        let params = WeighParams { rows: delta.rows as u32, cols: delta.cols as u32 };
+        let params = Shape::of(delta);
         let formula = format!("{} *= {}[{}[{}]]", delta.name, weights.name, labels.name, order.name);
         self.step(&WEIGH, formula, &[order, labels, weights, delta], params, Details::default());
     }
 }
 
 fn compute(call: &mut Call<'_>) {
-    let p: WeighParams = call.params();
+    let p: Shape = call.params();
     let first = call.mini_batch.first as usize;
     let [order, labels, weights, delta] = call.operands();
     for (row, &example) in delta.f32_mut().chunks_exact_mut(p.cols as usize).zip(&order.u32()[first..]) {

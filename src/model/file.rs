@@ -12,7 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, View};
+use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Interface, MAX_CLASSES, Outputs, Preprocessing, Quantity};
@@ -104,7 +104,10 @@ pub fn save(path: &Path, model: &Model) -> Result<()> {
     let metadata = HashMap::from([(METADATA_KEY.to_string(), description)]);
     let n = &topology.n;
     let shapes = (2..=topology.last()).flat_map(|l| [vec![n[l], n[l - 1]], vec![n[l]]]);
-    let tensors = parameters.iter().zip(shapes).map(|((name, values), shape)| (name, Tensor { shape, values }));
+    let data: Vec<_> = parameters.iter().map(|(name, values)| (name, little_endian(values))).collect();
+    let view = |((name, data), shape)| anyhow::Ok((name, TensorView::new(Dtype::F32, shape, data)?));
+    let views = data.iter().map(|(name, data)| (name, &**data)).zip(shapes).map(view).collect::<Result<Vec<_>>>()?;
+    let tensors = views.iter().map(|(name, view)| (name, view));
     let file = OutputFile::new(path)?;
     safetensors::serialize_to_file(tensors, Some(metadata), file.path()).with_context(|| cannot_write(path))?;
     file.finish()
@@ -209,8 +212,7 @@ impl Description {
     /// A description that contradicts itself.
     fn topology(&self) -> Result<Topology> {
         let (activation, output) = (activation::named(&self.activation)?, activation::named(&self.output_activation)?);
-        let cost = cost::ALL.into_iter().find(|known| known.name == self.cost);
-        let cost = cost.with_context(|| format!("cost `{}` is unknown", self.cost))?;
+        let cost = cost::named(&self.cost)?;
         ensure!(self.layers.len() <= MAX_LAYERS, "{} layers, more than {MAX_LAYERS}", self.layers.len());
         let topology = Topology::new(&self.layers, activation, cost).map_err(|error| anyhow!("{error}"))?;
         let topology = topology.with_output(output);
@@ -261,30 +263,10 @@ fn tensor(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<
     Ok(values)
 }
 
-/// A tensor that is written from where its numbers are.
-struct Tensor<'a> {
-    shape: Vec<usize>,
-    values: &'a [f32],
-}
-
-impl View for Tensor<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        if cfg!(target_endian = "little") {
-            Cow::Borrowed(bytemuck::cast_slice(self.values))
-        } else {
-            Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        }
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.values)
+/// The bytes of floats, the lowest first.
+fn little_endian(values: &[f32]) -> Cow<'_, [u8]> {
+    match cfg!(target_endian = "little") {
+        true => Cow::Borrowed(bytemuck::cast_slice(values)),
+        false => Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
     }
 }

@@ -7,6 +7,7 @@ pub mod lanes;
 
 use anyhow::{Context, Result};
 
+use super::{EPSILON, SMALLEST};
 use lanes::Lanes;
 
 /// An activation function: a WGSL snippet, its CPU twin, and their rounding bounds.
@@ -36,12 +37,6 @@ pub struct Activation {
     pub onnx: &'static str,
 }
 
-impl PartialEq for Activation {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
 /// Every activation function.
 pub static ALL: [&Activation; 4] = [&SIGMOID, &TANH, &RELU, &LINEAR];
 
@@ -50,15 +45,8 @@ pub static ALL: [&Activation; 4] = [&SIGMOID, &TANH, &RELU, &LINEAR];
 /// # Errors
 /// A name that none has.
 pub fn named(name: &str) -> Result<&'static Activation> {
-    let known = ALL.into_iter().find(|activation| activation.name == name);
-    known.with_context(|| format!("activation `{name}` is unknown"))
+    ALL.into_iter().find(|row| row.name == name).with_context(|| format!("activation `{name}` is unknown"))
 }
-
-/// ε, twice the largest relative error of one operation.
-const EPSILON: f64 = f32::EPSILON as f64;
-
-/// The smallest normal number: devices may flush smaller ones to 0.
-const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
 /// Error of σ in units of ε where it is a quotient of exponentials. WGSL allows exp(-|z|) an error of 3 + 2|z|
 /// units in the last place, and a division one of 2.5; (3 + 2|z|) e⁻ᶻ is at most 3.

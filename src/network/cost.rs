@@ -9,6 +9,7 @@ use pulp::{Arch, Simd};
 
 use super::activation::{self, Activation};
 use super::lanes::{OutputError, output_error};
+use super::{EPSILON, SMALLEST};
 
 /// A cost function: a WGSL snippet, its CPU twin, and their rounding bounds.
 #[derive(Debug)]
@@ -66,12 +67,6 @@ impl Cost {
     }
 }
 
-impl PartialEq for Cost {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
 /// Every cost function.
 pub static ALL: [&Cost; 2] = [&QUADRATIC, &CROSS_ENTROPY];
 
@@ -80,11 +75,8 @@ pub static ALL: [&Cost; 2] = [&QUADRATIC, &CROSS_ENTROPY];
 /// # Errors
 /// A name that none has.
 pub fn named(name: &str) -> Result<&'static Cost> {
-    ALL.into_iter().find(|cost| cost.name == name).with_context(|| format!("cost `{name}` is unknown"))
+    ALL.into_iter().find(|row| row.name == name).with_context(|| format!("cost `{name}` is unknown"))
 }
-
-const EPSILON: f64 = f32::EPSILON as f64;
-const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
 /// Cₓ = ½ Σ (y − a)², equation (6) of the book; δ = (a − y) σ′.
 pub static QUADRATIC: Cost = Cost {

@@ -7,15 +7,35 @@ pub mod optimizer;
 
 use std::ops::{Index, IndexMut};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use sha2::{Digest, Sha256};
 
 use crate::network::activation::Activation;
 use crate::network::cost::Cost;
-use crate::system::error::{OutOfMemory, WrongUsage};
+use crate::network::optimizer::Optimizer;
+use crate::system::error::{OutOfMemory, bail_usage};
 use crate::system::random::{Stream, rng};
+
+/// ε, twice the largest relative error of one operation of 32 bits.
+pub const EPSILON: f64 = f32::EPSILON as f64;
+
+/// The smallest normal number of 32 bits: devices may flush smaller ones to 0.
+pub const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+
+/// Rows of a table are equal where their names are.
+macro_rules! equal_by_name {
+    ($($row:ty),*) => {
+        $(impl PartialEq for $row {
+            fn eq(&self, other: &Self) -> bool {
+                self.name == other.name
+            }
+        })*
+    };
+}
+
+equal_by_name!(Activation, Cost, Optimizer);
 
 /// One item per layer, indexed by the layer's number in the book: the input is layer 1, so the
 /// activations begin at `a[1]` and the weights at `w[2]`.
@@ -37,6 +57,14 @@ impl<T> Layers<T> {
     /// The first error of `make`.
     pub fn try_new(first: usize, last: usize, make: impl FnMut(usize) -> Result<T>) -> Result<Self> {
         Ok(Layers { first, items: (first..=last).map(make).collect::<Result<_>>()? })
+    }
+
+    /// An item for each of these, made by `make`.
+    ///
+    /// # Errors
+    /// The first error of `make`.
+    pub fn try_map<U>(&self, make: impl FnMut(&T) -> Result<U>) -> Result<Layers<U>> {
+        Ok(Layers { first: self.first, items: self.items.iter().map(make).collect::<Result<_>>()? })
     }
 
     /// The items with the number of their layer, first layer first.
@@ -79,21 +107,17 @@ impl Topology {
     /// Fewer than two layers, a layer without neurons, or one whose weights no GPU could address.
     pub fn new(widths: &[usize], activation: &'static Activation, cost: &'static Cost) -> Result<Self> {
         if widths.len() < 2 {
-            bail!(WrongUsage::new(format!(
+            bail_usage!(
                 "a network needs at least an input and an output layer, but {} is given",
                 if widths.is_empty() { "none".to_string() } else { join(widths) }
-            )));
+            );
         }
         if let Some(l) = widths.iter().position(|&n| n == 0) {
-            bail!(WrongUsage::new(format!(
-                "layer {} of {} has 0 neurons: every layer needs at least 1",
-                l + 1,
-                join(widths)
-            )));
+            bail_usage!("layer {} of {} has 0 neurons: every layer needs at least 1", l + 1, join(widths));
         }
         let too_large = |pair: &[usize]| pair[0].checked_mul(pair[1]).is_none_or(|n| u32::try_from(n).is_err());
         if let Some(l) = widths.windows(2).position(too_large) {
-            bail!(WrongUsage::new(format!("w{} of {} would have more than 2^32 - 1 weights", l + 2, join(widths))));
+            bail_usage!("w{} of {} would have more than 2^32 - 1 weights", l + 2, join(widths));
         }
         Ok(Topology { n: Layers::new(1, widths.len(), |l| widths[l - 1]), activation, output: activation, cost })
     }
@@ -123,6 +147,11 @@ impl Topology {
     /// The number of neurons of every layer, input layer first.
     pub fn widths(&self) -> &[usize] {
         &self.n.items
+    }
+
+    /// The most neurons of a layer.
+    pub fn widest(&self) -> usize {
+        self.widths().iter().copied().max().unwrap_or(1)
     }
 
     /// Number of weights and biases.

@@ -2,8 +2,7 @@
 
 pub mod lanes;
 
-use anyhow::{Context, Result};
-
+use super::{EPSILON, SMALLEST};
 use lanes::Lanes;
 
 /// The most numbers of state beside a parameter.
@@ -61,27 +60,11 @@ impl Default for Settings {
     }
 }
 
-impl PartialEq for Optimizer {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
 /// Every optimizer.
 pub static ALL: [&Optimizer; 3] = [&SGD, &MOMENTUM, &GRADIENT];
 
 /// The optimizers that train.
 pub static CHOICES: [&Optimizer; 2] = [&SGD, &MOMENTUM];
-
-/// The optimizer of a name.
-///
-/// # Errors
-/// A name that none has.
-pub fn named(name: &str) -> Result<&'static Optimizer> {
-    ALL.into_iter().find(|row| row.name == name).with_context(|| format!("optimizer `{name}` is unknown"))
-}
-
-const EPSILON: f64 = f32::EPSILON as f64;
 
 /// Stochastic gradient descent, equations (20) and (21) of the book: w ← w − (η/m) ∇.
 pub static SGD: Optimizer = Optimizer {
@@ -130,5 +113,5 @@ pub static GRADIENT: Optimizer = Optimizer {
 
 /// η/m is off by 2.5 units in the last place, then a product and two sums round.
 fn follows(step: f64, entry: f64) -> f64 {
-    EPSILON * (4.0 * step.abs() + 2.0 * entry.abs()) + f64::from(f32::MIN_POSITIVE)
+    EPSILON * (4.0 * step.abs() + 2.0 * entry.abs()) + SMALLEST
 }

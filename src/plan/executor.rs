@@ -68,7 +68,7 @@ pub struct PlanId(pub usize);
 /// Told how many mini-batches have finished since it was last called.
 pub type Progress<'a> = dyn FnMut(usize) + 'a;
 
-/// Runs plans: holds the numbers of every matrix the plans name.
+/// Runs plans: holds the numbers of every matrix the plans name. Every error may also be that of a failing device.
 pub trait Executor {
     /// The device that the plans run on.
     fn device(&self) -> &DeviceDescription;
@@ -84,9 +84,6 @@ pub trait Executor {
     /// Gets ready for runs of about so many mini-batches of a loaded plan: compiles what the first
     /// one would wait for, and measures where there is a choice. What the matrices held is lost: they
     /// are to be written after this.
-    ///
-    /// # Errors
-    /// A failing device.
     fn prepare(&mut self, plan: PlanId, mini_batches: usize) -> Result<()> {
         let _ = (plan, mini_batches);
         Ok(())
@@ -147,24 +144,15 @@ pub trait Executor {
 
     /// Runs a loaded plan once for each mini-batch, in order, and returns when all are done.
     /// `progress` is called about every 50 ms, and on a GPU after the first submission.
-    ///
-    /// # Errors
-    /// A failing device.
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()>;
 
     /// As [`Executor::run`], but may return while the last mini-batches still run, so that the host can
     /// get ready what comes next: until [`Executor::finish`], or until something is read.
-    ///
-    /// # Errors
-    /// A failing device.
     fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         self.run(plan, mini_batches, progress)
     }
 
     /// Waits for everything that was started.
-    ///
-    /// # Errors
-    /// A failing device.
     fn finish(&mut self, progress: &mut Progress<'_>) -> Result<()> {
         let _ = progress;
         Ok(())

@@ -46,14 +46,8 @@ pub struct KernelProfile {
 impl KernelProfile {
     /// A kernel that has not run yet.
     pub fn new(plan: &str, kernel: String, formula: &str) -> Self {
-        KernelProfile {
-            plan: plan.to_string(),
-            kernel,
-            formula: formula.to_string(),
-            calls: 0,
-            seconds: 0.0,
-            operations: 0.0,
-        }
+        let (plan, formula) = (plan.to_string(), formula.to_string());
+        KernelProfile { plan, kernel, formula, calls: 0, seconds: 0.0, operations: 0.0 }
     }
 
     /// Adds a call that took so many seconds.

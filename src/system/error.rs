@@ -14,6 +14,22 @@ impl WrongUsage {
     }
 }
 
+/// `bail!` with a [`WrongUsage`] of a formatted message.
+macro_rules! bail_usage {
+    ($($message:tt)*) => {
+        ::anyhow::bail!($crate::system::error::WrongUsage::new(format!($($message)*)))
+    };
+}
+
+/// `ensure!` with a [`WrongUsage`] of a formatted message.
+macro_rules! ensure_usage {
+    ($condition:expr, $($message:tt)*) => {
+        ::anyhow::ensure!($condition, $crate::system::error::WrongUsage::new(format!($($message)*)))
+    };
+}
+
+pub(crate) use {bail_usage, ensure_usage};
+
 /// Too little memory on a device.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{0}")]

@@ -1,17 +1,17 @@
 //! Checks of a training, before anything large is made.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::hyperparameters::Hyperparameters;
 use crate::data::{Data, Dataset, Task};
 use crate::network::Topology;
 use crate::network::optimizer::Settings;
-use crate::system::error::WrongUsage;
+use crate::system::error::{bail_usage, ensure_usage};
 
 /// Checks that a network can be trained on data with some hyperparameters.
 ///
 /// # Errors
-/// [`WrongUsage`]: a mini-batch of 0 examples or larger than the training part, a learning rate
+/// [`WrongUsage`](crate::system::error::WrongUsage): a mini-batch of 0 examples or larger than the training part, a learning rate
 /// that is not a number, or data that does not fit the network.
 pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters) -> Result<()> {
     check_hyperparameters(hyperparameters, data.split.training.len())?;
@@ -21,16 +21,14 @@ pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters)
 
 fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> Result<()> {
     let Hyperparameters { batch, eta, settings, .. } = hyperparameters;
-    ensure!(batch > 0, WrongUsage::new("--batch 0: a mini-batch needs at least 1 example"));
-    ensure!(
+    ensure_usage!(batch > 0, "--batch 0: a mini-batch needs at least 1 example");
+    ensure_usage!(
         batch <= examples,
-        WrongUsage::new(format!(
-            "--batch {batch} is larger than the training set of {examples} examples: use --batch {examples} or less"
-        ))
+        "--batch {batch} is larger than the training set of {examples} examples: use --batch {examples} or less"
     );
-    ensure!(
+    ensure_usage!(
         eta.is_finite() && eta >= 0.0,
-        WrongUsage::new(format!("--eta {eta}: the learning rate must be a finite number, 0 or greater"))
+        "--eta {eta}: the learning rate must be a finite number, 0 or greater"
     );
     check_settings(&settings)
 }
@@ -38,36 +36,32 @@ fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> R
 /// Checks the hyperparameters of optimizers.
 ///
 /// # Errors
-/// [`WrongUsage`]: a momentum coefficient outside 0 to 1.
+/// [`WrongUsage`](crate::system::error::WrongUsage): a momentum coefficient outside 0 to 1.
 pub fn check_settings(settings: &Settings) -> Result<()> {
     let momentum = settings.momentum;
-    ensure!(
+    ensure_usage!(
         (0.0..1.0).contains(&momentum),
-        WrongUsage::new(format!("--momentum {momentum}: the momentum coefficient must be 0 or greater, and below 1"))
+        "--momentum {momentum}: the momentum coefficient must be 0 or greater, and below 1"
     );
     Ok(())
 }
 
 fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
     let (inputs, outputs) = (topology.n[1], topology.n[topology.last()]);
-    ensure!(
+    ensure_usage!(
         inputs == dataset.features(),
-        WrongUsage::new(format!(
-            "the network {topology} has {inputs} inputs, but the examples have {}",
-            dataset.features()
-        ))
+        "the network {topology} has {inputs} inputs, but the examples have {}",
+        dataset.features()
     );
     let needed = dataset.output_width();
     match dataset.task() {
-        Task::Classification => ensure!(
+        Task::Classification => ensure_usage!(
             outputs >= needed,
-            WrongUsage::new(format!("the network {topology} has {outputs} outputs, but the data has {needed} classes"))
+            "the network {topology} has {outputs} outputs, but the data has {needed} classes"
         ),
-        Task::Regression => ensure!(
+        Task::Regression => ensure_usage!(
             outputs == needed,
-            WrongUsage::new(format!(
-                "the network {topology} has {outputs} outputs, but there are {needed} numbers to learn"
-            ))
+            "the network {topology} has {outputs} outputs, but there are {needed} numbers to learn"
         ),
     }
     Ok(())
@@ -78,15 +72,16 @@ fn check_cost(topology: &Topology, task: Task) -> Result<()> {
     let (cost, output) = (topology.cost, topology.output);
     if !cost.suits.contains(&output) {
         let suitable = cost.suits.iter().map(|output| output.name).collect::<Vec<_>>().join(" or ");
-        return Err(WrongUsage::new(format!(
+        bail_usage!(
             "--cost {} is for {suitable} outputs, not {}: use --output {suitable}, or --cost quadratic",
-            cost.name, output.name
-        ))
-        .into());
+            cost.name,
+            output.name
+        );
     }
-    ensure!(
+    ensure_usage!(
         !cost.needs_classes || task == Task::Classification,
-        WrongUsage::new(format!("--cost {} is for classes: use --cost quadratic with --task regression", cost.name))
+        "--cost {} is for classes: use --cost quadratic with --task regression",
+        cost.name
     );
     Ok(())
 }

@@ -4,22 +4,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::layout::evaluation_batch;
+use super::upload::write_parameters;
 use crate::backprop::{Desired, Examples, Matrices, feedforward_plan};
 use crate::data::{Chunk, Inputs, Preprocessing};
 use crate::kernel::MiniBatch;
 use crate::model::Model;
-use crate::network::Topology;
 use crate::network::cost::MeasuredFrom;
 use crate::plan::executor::{Executor, PlanId};
-use crate::plan::{Element, Matrix, Plan};
+use crate::plan::{Element, Matrix};
 
-/// The maximum number of examples in a chunk: enough to saturate a GPU.
-const MAX_CHUNK: usize = 1000;
-
-/// The maximum number of entries in the widest activations of a chunk: 16 MB.
-const CHUNK_ENTRIES: usize = 4 << 20;
-
-/// A network on a device.
+/// A network on a device. Every error may also be that of a failing device.
 #[derive(Debug)]
 pub struct Classifier<'e> {
     executor: &'e mut (dyn Executor + 'e),
@@ -42,7 +37,7 @@ impl<'e> Classifier<'e> {
             Preprocessing::Bytes { input_scale } if bytes => (Element::Byte, input_scale),
             _ => (Element::F32, 1.0),
         };
-        let chunk = chunk_of(topology);
+        let chunk = evaluation_batch(topology);
         let features = topology.n[1];
         let net = Matrices::new(topology, chunk);
         let outputs = net.a[topology.last()].clone();
@@ -51,13 +46,16 @@ impl<'e> Classifier<'e> {
             MeasuredFrom::WeightedInput => Matrix::new("weighted_inputs", outputs.rows, outputs.cols),
         };
         let wanted = Some(&measured).filter(|measured| **measured != outputs);
-        let (plan, examples) = plan(topology, element, scale, chunk, wanted)?;
+        let examples = Examples {
+            order: Matrix::of(Element::U32, "order", chunk, 1),
+            inputs: Matrix::of(element, "inputs", chunk, features),
+            scale,
+            desired: Desired::classes(Matrix::of(Element::U32, "labels", chunk, 1)),
+        };
+        let plan = feedforward_plan(topology, &examples, chunk, wanted).context("the network does not fit")?;
         executor.load(&[plan])?;
         executor.prepare(PlanId(0), 1)?;
-        for l in 2..=topology.last() {
-            executor.write(&net.w[l], &model.parameters.w[l])?;
-            executor.write(&net.b[l], &model.parameters.b[l])?;
-        }
+        write_parameters(executor, &net, &model.parameters)?;
         executor.write(&examples.order, &(0..chunk as u32).collect::<Vec<u32>>())?;
         Ok(Classifier { executor, inputs: examples.inputs, outputs, measured, features, chunk })
     }
@@ -94,9 +92,6 @@ impl<'e> Classifier<'e> {
     }
 
     /// The entries that the cost is a function of, for the examples of the last outputs.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn measured(&mut self) -> Result<Vec<f32>> {
         self.executor.read(&self.measured)
     }
@@ -111,9 +106,6 @@ impl<'e> Classifier<'e> {
     }
 
     /// Chunks per second, measured for about `budget` after a warm-up.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn measure_speed(&mut self, budget: Duration) -> Result<f64> {
         let start = Instant::now();
         let mut best = f64::INFINITY;
@@ -130,36 +122,4 @@ impl<'e> Classifier<'e> {
         }
         Ok(1.0 / best)
     }
-}
-
-fn chunk_of(topology: &Topology) -> usize {
-    let widest = topology.widths().iter().copied().max().unwrap_or(1);
-    (CHUNK_ENTRIES / widest).clamp(1, MAX_CHUNK)
-}
-
-fn plan(
-    topology: &Topology,
-    element: Element,
-    scale: f32,
-    chunk: usize,
-    weighted_inputs: Option<&Matrix>,
-) -> Result<(Plan, Examples)> {
-    let examples = Examples {
-        order: Matrix::of(Element::U32, "order", chunk, 1),
-        inputs: Matrix::of(element, "inputs", chunk, topology.n[1]),
-        scale,
-        desired: Desired::classes(Matrix::of(Element::U32, "labels", chunk, 1)),
-    };
-    Ok((feedforward_plan(topology, &examples, chunk, weighted_inputs).context("the network does not fit")?, examples))
-}
-
-/// The class of an example: the index of its largest output, the first of equal ones.
-pub fn decide(outputs: &[f32]) -> usize {
-    let mut best = 0;
-    for (j, output) in outputs.iter().enumerate() {
-        if *output > outputs[best] {
-            best = j;
-        }
-    }
-    best
 }

@@ -98,8 +98,7 @@ const EVALUATION_ENTRIES: usize = 4 << 20;
 
 /// Examples measured at a time.
 pub fn evaluation_batch(topology: &Topology) -> usize {
-    let widest = topology.widths().iter().copied().max().unwrap_or(1);
-    (EVALUATION_ENTRIES / widest).clamp(1, MAX_EVALUATION_BATCH)
+    (EVALUATION_ENTRIES / topology.widest()).clamp(1, MAX_EVALUATION_BATCH)
 }
 
 /// Sizes of the chunks of data that a device does not hold whole.

@@ -6,17 +6,16 @@ use std::ops::Range;
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::hyperparameters::Hyperparameters;
 use super::layout::{Chunks, Layout, evaluation_batch};
+use super::task::Training;
 use super::upload::examples_of;
 use crate::backprop::Examples;
-use crate::data::{Data, Dataset, Picked};
-use crate::network::Topology;
+use crate::data::{Dataset, Picked};
 use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix};
-use crate::system::error::WrongUsage;
+use crate::system::error::ensure_usage;
 
 /// A chunk of this many mini-batches amortises the upload, where they are large.
 const MINI_BATCHES: u64 = 256;
@@ -52,12 +51,8 @@ impl Streaming {
     ///
     /// # Errors
     /// Memory that does not even hold the network and a mini-batch.
-    pub fn needed(
-        executor: &dyn Executor,
-        topology: &Topology,
-        data: &Data,
-        hyperparameters: Hyperparameters,
-    ) -> Result<Option<Self>> {
+    pub fn needed(executor: &dyn Executor, training: &Training<'_>) -> Result<Option<Self>> {
+        let Training { data, topology, hyperparameters, .. } = *training;
         let (memory, dataset) = (executor.memory(), &data.dataset);
         let entries = dataset.len() as u64 * dataset.features() as u64;
         let bytes = dataset.inputs().byte_scale().is_some();
@@ -81,20 +76,15 @@ impl Streaming {
             }
             format!("with the network it takes {}, more than {}", megabytes(whole), megabytes(memory.of_all))
         };
-        Self::because(why, executor, topology, data, hyperparameters).map(Some)
+        Self::because(why, executor, training).map(Some)
     }
 
     /// The streaming of a training, for a reason.
     ///
     /// # Errors
     /// As [`Streaming::needed`].
-    pub fn because(
-        why: String,
-        executor: &dyn Executor,
-        topology: &Topology,
-        data: &Data,
-        hyperparameters: Hyperparameters,
-    ) -> Result<Self> {
+    pub fn because(why: String, executor: &dyn Executor, training: &Training<'_>) -> Result<Self> {
+        let Training { data, topology, hyperparameters, .. } = *training;
         let batch = hyperparameters.batch;
         let (memory, dataset) = (executor.memory(), &data.dataset);
         let examples = examples_of(dataset, topology, &Matrix::of(Element::U32, "order", 1, 1));
@@ -119,14 +109,12 @@ impl Streaming {
             evaluation_batch = batch;
             (smallest, most, others) = fits(evaluation_batch)?;
         }
-        ensure!(
+        ensure_usage!(
             most >= smallest || !memory.is_limit,
-            WrongUsage::new(format!(
-                "mini-batches of {batch} examples take {} with the network, but {} are to be used: allow more by \
+            "mini-batches of {batch} examples take {} with the network, but {} are to be used: allow more by \
                  --device-memory, or use a smaller --batch or narrower layers",
-                megabytes(others + smallest * of_example),
-                megabytes(memory.of_all)
-            ))
+            megabytes(others + smallest * of_example),
+            megabytes(memory.of_all)
         );
         let worth = (memory.chunk / row).max((MINI_BATCHES * batch as u64).min(4 * memory.chunk / row));
         let countable = (memory.of_matrix / row).min(u64::from(u32::MAX) / dataset.features() as u64);

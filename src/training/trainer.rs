@@ -11,7 +11,8 @@ use super::hyperparameters::Hyperparameters;
 use super::layout::{Layout, Measured, PlansOfPart};
 use super::regression::Moments;
 use super::streaming::{Chunk, Streaming, each_chunk};
-use super::upload::{read_layers, states, write_class_weights, write_examples, write_parameters};
+use super::task::Training;
+use super::upload::{read_parameters, states, write_class_weights, write_examples, write_parameters};
 use crate::backprop::{Fit, Matrices};
 use crate::data::Data;
 use crate::kernel::MiniBatch;
@@ -22,7 +23,7 @@ use crate::plan::executor::{Executor, Progress};
 use crate::system::error::OutOfMemory;
 use crate::system::random::{Stream, rng};
 
-/// The training of a network on an executor.
+/// The training of a network on an executor. Every error may also be that of a failing device.
 #[derive(Debug)]
 pub struct Trainer<'e, 'd> {
     executor: &'e mut (dyn Executor + 'e),
@@ -59,11 +60,12 @@ impl<'e, 'd> Trainer<'e, 'd> {
             let layout = Layout::new(topology, data, hyperparameters, streaming.map(|streaming| streaming.chunks))?;
             load(executor, &layout, data, streaming).map(|()| layout)
         };
-        let mut streaming = Streaming::needed(executor, topology, data, hyperparameters)?;
+        let training = Training { data, topology, initial: parameters, hyperparameters };
+        let mut streaming = Streaming::needed(executor, &training)?;
         let layout = match load(executor, streaming.as_ref()) {
             Err(error) if error.is::<OutOfMemory>() && streaming.is_none() => {
                 let why = format!("the device does not hold all of it: {error:#}");
-                streaming = Some(Streaming::because(why, executor, topology, data, hyperparameters)?);
+                streaming = Some(Streaming::because(why, executor, &training)?);
                 load(executor, streaming.as_ref())?
             }
             loaded => loaded?,
@@ -108,9 +110,6 @@ impl<'e, 'd> Trainer<'e, 'd> {
 
     /// Trains for one epoch: every training example once, in random order. Returns the time the steps took;
     /// `progress` is called with the number of steps done since its last call.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn train_epoch(&mut self, progress: &mut Progress<'_>) -> Result<Duration> {
         let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, self.epoch);
         let start = Instant::now();
@@ -144,9 +143,6 @@ impl<'e, 'd> Trainer<'e, 'd> {
     }
 
     /// Runs the first mini-batch of the first epoch.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn first_mini_batch(&mut self) -> Result<()> {
         let plans = self.layout.training;
         let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, 0);
@@ -168,14 +164,10 @@ impl<'e, 'd> Trainer<'e, 'd> {
         let beside = |parameters: &Layers<Matrix>| {
             Layers::new(2, self.topology.last(), |l| state_of(optimizer, &parameters[l]).swap_remove(at))
         };
-        let (w, b) = (beside(&self.matrices.w), beside(&self.matrices.b));
-        Ok(Parameters { w: read_layers(self.executor, &w)?, b: read_layers(self.executor, &b)? })
+        read_parameters(self.executor, &beside(&self.matrices.w), &beside(&self.matrices.b))
     }
 
     /// The parameters and the state of the optimizer.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         let parameters = self.parameters()?;
         let states = states(&self.matrices, self.hyperparameters.optimizer);
@@ -186,16 +178,11 @@ impl<'e, 'd> Trainer<'e, 'd> {
     }
 
     /// Goes back to a snapshot; a state that it lacks is 0, as before training.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         write_parameters(self.executor, &self.matrices, &snapshot.parameters)?;
         for (i, matrix) in states(&self.matrices, self.hyperparameters.optimizer).iter().enumerate() {
-            match snapshot.states.get(i) {
-                Some(state) => self.executor.write(matrix, state)?,
-                None => self.executor.write(matrix, &vec![0f32; matrix.len()])?,
-            }
+            let state = snapshot.states.get(i).map_or_else(|| vec![0f32; matrix.len()], Vec::clone);
+            self.executor.write(matrix, &state)?;
         }
         Ok(())
     }
@@ -217,9 +204,6 @@ impl<'e, 'd> Trainer<'e, 'd> {
 
     /// Measures steps of gradient descent per second on the first mini-batches of the training split, for about
     /// `budget` after a warm-up. Changes the parameters.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn measure_speed(&mut self, budget: Duration) -> Result<f64> {
         let mut steps = 1;
         self.time_steps(steps)?;
@@ -257,9 +241,6 @@ impl<'e, 'd> Trainer<'e, 'd> {
     }
 
     /// Evaluates the network on a split of the data; `None` if the split is empty.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn evaluate(&mut self, part: PartOfData) -> Result<Option<Evaluation>> {
         let Some(at) = self.layout.measured.iter().position(|measured| measured.part == part) else {
             return Ok(None);
@@ -285,12 +266,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
     }
 
     /// Downloads the current weights and biases.
-    ///
-    /// # Errors
-    /// A failing device.
     pub fn parameters(&mut self) -> Result<Parameters> {
-        let (w, b) = (&self.matrices.w, &self.matrices.b);
-        Ok(Parameters { w: read_layers(self.executor, w)?, b: read_layers(self.executor, b)? })
+        read_parameters(self.executor, &self.matrices.w, &self.matrices.b)
     }
 }
 

@@ -74,13 +74,13 @@ pub fn examples_of(dataset: &Dataset, topology: &Topology, order: &Matrix) -> Ex
 }
 
 /// Downloads weights and biases, or matrices of their shapes.
-pub(crate) fn read_layers(executor: &mut dyn Executor, matrices: &Layers<Matrix>) -> Result<Layers<Vec<f32>>> {
-    let read: Result<Vec<(usize, Vec<f32>)>> =
-        matrices.iter().map(|(l, matrix)| Ok((l, executor.read(matrix)?))).collect();
-    let mut read = read?.into_iter().map(|(_, values)| values);
-    let numbers: Vec<usize> = matrices.iter().map(|(l, _)| l).collect();
-    let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
-    Ok(Layers::new(first, last, |_| read.next().unwrap_or_default()))
+pub(crate) fn read_parameters(
+    executor: &mut dyn Executor,
+    w: &Layers<Matrix>,
+    b: &Layers<Matrix>,
+) -> Result<Parameters> {
+    let mut read = |matrices: &Layers<Matrix>| matrices.try_map(|matrix| executor.read(matrix));
+    Ok(Parameters { w: read(w)?, b: read(b)? })
 }
 
 /// The state of an optimizer: all matrices beside `w[l]` and `b[l]`, layer by layer.

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::cpu::Cpu;
-use crate::data::{Data, Split};
+use crate::data::Data;
 use crate::kernel::product::Precision;
 use crate::network::optimizer::GRADIENT;
 use crate::network::{Parameters, Topology};
@@ -59,11 +59,7 @@ pub fn check(executor: &mut dyn Executor, training: &Training<'_>, threads: usiz
     let found = of_first_mini_batch(executor, training)?;
     let mut picked = epoch_order(&data.split.training, hyperparameters.seed, 0);
     picked.truncate(examples);
-    let few = Data {
-        name: data.name.clone(),
-        dataset: data.dataset.picked(&picked)?,
-        split: Split::all_training(0..examples),
-    };
+    let few = Data::all_training(data.name.clone(), data.dataset.picked(&picked)?);
     let expected = of_first_mini_batch(&mut Cpu::new(threads), &Training { data: &few, ..*training })?;
     let Distance { value: max_relative_difference, matrix, .. } = distance::between(&found, &expected, Scale::Norm);
     let found = GradientCheck { max_relative_difference, matrix, tolerance: tolerance(topology, examples), examples };

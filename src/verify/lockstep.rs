@@ -11,7 +11,7 @@ mod units;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::{Serialize, Serializer};
 
 use super::rounding::Knowledge;
@@ -19,14 +19,14 @@ use entries::{Entry, compared};
 use units::{Phase, Unit, changed_in_place};
 
 use crate::backprop::{Matrices, Measures, evaluation_plan, training_plan};
-use crate::data::{Data, Split};
+use crate::data::Data;
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Precision;
 use crate::kernel::rounding::Numbers;
 use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix, Step};
 use crate::rewrite::fuse::KernelSet;
-use crate::system::error::WrongUsage;
+use crate::system::error::ensure_usage;
 use crate::training::trainer::epoch_order;
 use crate::training::{Streaming, Training, examples_of, states, write_examples, write_parameters};
 
@@ -202,24 +202,21 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
 /// The examples of the first mini-batches, in the order of the training, where a device does not hold
 /// all of the data.
 fn streamed(sides: &[Side<'_>; 2], training: &Training<'_>, mini_batches: usize) -> Result<Option<Data>> {
-    let Training { data, topology, hyperparameters, .. } = *training;
+    let Training { data, hyperparameters, .. } = *training;
     let batch = hyperparameters.batch;
-    let needed = |side: &Side<'_>| Streaming::needed(&*side.executor, topology, data, hyperparameters);
+    let needed = |side: &Side<'_>| Streaming::needed(&*side.executor, training);
     if needed(&sides[0])?.is_none() && needed(&sides[1])?.is_none() {
         return Ok(None);
     }
     let order = epoch_order(&data.split.training, hyperparameters.seed, 0);
     let most = order.len().div_ceil(batch);
-    ensure!(
+    ensure_usage!(
         mini_batches <= most,
-        WrongUsage::new(format!(
-            "--lockstep {mini_batches}: a device does not hold all of the data, and an epoch has {most} mini-batches: \
+        "--lockstep {mini_batches}: a device does not hold all of the data, and an epoch has {most} mini-batches: \
              use that many or fewer"
-        ))
     );
     let dataset = data.dataset.picked(&order[..order.len().min(mini_batches * batch)])?;
-    let split = Split::all_training(0..dataset.len());
-    Ok(Some(Data { name: data.name.clone(), dataset, split }))
+    Ok(Some(Data::all_training(data.name.clone(), dataset)))
 }
 
 impl Pair<'_, '_> {

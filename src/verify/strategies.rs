@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use serde::Serialize;
 
 use crate::cpu::Cpu;
-use crate::data::{Data, Dataset, Inputs, Split};
+use crate::data::{Data, Dataset, Inputs};
 use crate::gpu::{Adapter, GpuOptions, LOOP_ITERATIONS_ALWAYS_RIGHT};
 use crate::kernel::product::{Precision, VARIANTS};
 use crate::network::activation::SIGMOID;
@@ -82,19 +82,17 @@ pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
 }
 
 fn long_loops(adapter: &Adapter) -> Finding {
-    let what = "long loops".to_string();
-    match adapter.open(GpuOptions::default()).and_then(|gpu| gpu.long_loops_are_right()) {
-        Ok(true) => Finding { what, passed: true, detail: "run to their end".to_string() },
-        Ok(false) => Finding {
-            what,
-            passed: true,
-            detail: format!(
-                "the driver ends loops after {LOOP_ITERATIONS_ALWAYS_RIGHT} iterations without an error: no dispatch \
-                 gets longer ones"
-            ),
-        },
-        Err(error) => Finding { what, passed: false, detail: format!("{error:#}") },
-    }
+    let found = adapter.open(GpuOptions::default()).and_then(|gpu| gpu.long_loops_are_right());
+    let passed = found.is_ok();
+    let detail = match found {
+        Ok(true) => "run to their end".to_string(),
+        Ok(false) => format!(
+            "the driver ends loops after {LOOP_ITERATIONS_ALWAYS_RIGHT} iterations without an error: no dispatch gets \
+             longer ones"
+        ),
+        Err(error) => format!("{error:#}"),
+    };
+    Finding { what: "long loops".to_string(), passed, detail }
 }
 
 fn train_all(executor: &mut dyn Executor) -> Result<Vec<Parameters>> {
@@ -111,11 +109,7 @@ fn train(executor: &mut dyn Executor, widths: [usize; 3], element: Element) -> R
         Element::F32 | Element::U32 => Inputs::Floats(bytes.map(|byte| f32::from(byte) / 255.0).collect()),
     };
     let labels = (0..examples).map(|i| (i % widths[2]) as u32).collect();
-    let data = Data {
-        name: "made up".into(),
-        dataset: Dataset::new(inputs, widths[0], labels)?,
-        split: Split::all_training(0..examples),
-    };
+    let data = Data::all_training("made up", Dataset::new(inputs, widths[0], labels)?);
     let hyperparameters = Hyperparameters::sgd(M, ETA, 1);
     let mut trainer = Trainer::new(executor, &topology, &initial, &data, hyperparameters)?;
     trainer.train_epoch(&mut |_| ())?;

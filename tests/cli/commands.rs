@@ -196,46 +196,19 @@ fn devices_check_trains_in_every_way() {
 }
 
 fn bench_measures_steps_and_kernels_and_compares() {
-    const BENCH: [&str; 11] = [
-        "bench",
-        "--layers",
-        "20,7,3",
-        "--batches",
-        "4,8",
-        "--seconds",
-        "0.01",
-        "--tune",
-        "off",
-        "--quiet",
-        "--devices",
-    ];
+    const FIELDS: &str = "device adapter backend driver what name layers batch rows cols inner median_seconds min_seconds \
+                          max_seconds samples_per_second steps_per_second gflops fraction_of_peak";
     let folder = Folder::new();
-    let bench = |device: &str, more: &[&str]| stdout(&[&BENCH[..], &[device], more].concat());
+    let bench = |device: &str, more: &[&str]| {
+        let of_size = ["bench", "--layers", "20,7,3", "--batches", "4,8", "--seconds", "0.01"];
+        stdout(&[&of_size[..], &["--tune", "off", "--quiet", "--devices", device], more].concat())
+    };
     let adapters = json(&["devices", "--json"])["adapters"].as_array().expect("adapters").len();
     for device in (0..adapters).map(|index| index.to_string()).chain(["cpu".to_string()]) {
         let lines = bench(&device, &["--json"]);
         let measured: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         for line in &measured {
-            for field in [
-                "device",
-                "adapter",
-                "backend",
-                "driver",
-                "what",
-                "name",
-                "layers",
-                "batch",
-                "rows",
-                "cols",
-                "inner",
-                "median_seconds",
-                "min_seconds",
-                "max_seconds",
-                "samples_per_second",
-                "steps_per_second",
-                "gflops",
-                "fraction_of_peak",
-            ] {
+            for field in FIELDS.split_whitespace() {
                 assert!(line.get(field).is_some(), "{field} is missing: {line}");
             }
             let seconds = |field: &str| line[field].as_f64().expect("a number");

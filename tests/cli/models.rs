@@ -199,7 +199,8 @@ fn a_model_of_a_table_says_all_that_is_needed() {
     let model = load(&path).expect("the model");
     assert_eq!(model.outputs.classes(), ["setosa", "versicolor", "virginica"]);
     let Preprocessing::Columns(columns) = &model.preprocessing else { panic!("columns") };
-    assert_eq!(columns.feature_names(), ["sepal_length", "sepal_width", "petal_length", "petal_width"]);
+    let names: Vec<&str> = columns.columns.iter().filter_map(|column| column.name.as_deref()).collect();
+    assert_eq!(names, ["sepal_length", "sepal_width", "petal_length", "petal_width"]);
     // The same run writes the same bytes.
     let bytes = std::fs::read(&path).expect("the model");
     json(&[&iris[..], &["--json", "-o", &output]].concat());

@@ -34,6 +34,14 @@ pub fn assert_close(what: &str, cols: usize, found: &[f32], expected: &[f64], to
     );
 }
 
+/// As [`assert_close`], with the tolerance of values of the order of 1: a rounding is as much larger as the values are,
+/// which nothing bounds where a layer is linear.
+pub fn assert_close_in_scale(what: &str, cols: usize, found: &[f32], expected: &[f32], tolerance: f64) {
+    let expected = wide(expected);
+    let scale = expected.iter().fold(1f64, |largest, value| largest.max(value.abs()));
+    assert_close(what, cols, found, &expected, scale * tolerance);
+}
+
 /// `f32`s as `f64`s.
 pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()

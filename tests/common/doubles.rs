@@ -27,6 +27,27 @@ impl Observer for Silent {
     }
 }
 
+/// What a double does as the executor within.
+macro_rules! as_within {
+    () => {
+        fn device(&self) -> &DeviceDescription {
+            self.inner.device()
+        }
+
+        fn limit_memory(&mut self, bytes: u64) {
+            self.inner.limit_memory(bytes);
+        }
+
+        fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
+            self.inner.write_bytes_at(matrix, offset, bytes)
+        }
+
+        fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
+            self.inner.read_bytes(matrix)
+        }
+    };
+}
+
 /// A device that refuses more examples than these, and says nothing before.
 pub struct Scarce {
     pub inner: Cpu,
@@ -34,16 +55,10 @@ pub struct Scarce {
 }
 
 impl Executor for Scarce {
-    fn device(&self) -> &DeviceDescription {
-        self.inner.device()
-    }
+    as_within!();
 
     fn memory(&self) -> Memory {
         Memory { of_matrix: u64::MAX, of_all: u64::MAX, is_limit: false, is_of_host: false, chunk: 100_000 }
-    }
-
-    fn limit_memory(&mut self, bytes: u64) {
-        self.inner.limit_memory(bytes);
     }
 
     fn load(&mut self, plans: &[Plan]) -> Result<()> {
@@ -52,14 +67,6 @@ impl Executor for Scarce {
             return Err(anyhow!(OutOfMemory::new("no more memory")).context("cannot load"));
         }
         self.inner.load(plans)
-    }
-
-    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.inner.write_bytes_at(matrix, offset, bytes)
-    }
-
-    fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
-        self.inner.read_bytes(matrix)
     }
 
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
@@ -119,9 +126,7 @@ impl<E> Faulty<E> {
 }
 
 impl<E: Executor> Executor for Faulty<E> {
-    fn device(&self) -> &DeviceDescription {
-        self.inner.device()
-    }
+    as_within!();
 
     fn load(&mut self, plans: &[Plan]) -> Result<()> {
         self.wrong.clear();
@@ -149,18 +154,6 @@ impl<E: Executor> Executor for Faulty<E> {
 
     fn memory(&self) -> Memory {
         self.inner.memory()
-    }
-
-    fn limit_memory(&mut self, bytes: u64) {
-        self.inner.limit_memory(bytes);
-    }
-
-    fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.inner.write_bytes_at(matrix, offset, bytes)
-    }
-
-    fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
-        self.inner.read_bytes(matrix)
     }
 
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {

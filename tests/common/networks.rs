@@ -1,13 +1,14 @@
 //! One list of networks, with the rows that each is made of, the mini-batch and the examples it learns from.
 
-use gpu_backprop::backprop::{Desired, Examples};
+use gpu_backprop::backprop::{self, Desired, Examples, Matrices};
 use gpu_backprop::data::{Dataset, Inputs, Targets};
 use gpu_backprop::network::Topology;
 use gpu_backprop::network::activation::{self, Activation, LINEAR, SIGMOID};
 use gpu_backprop::network::cost::{self, Cost, QUADRATIC};
 use gpu_backprop::network::optimizer::{self, Optimizer, SGD};
-use gpu_backprop::plan::{Element, Matrix};
+use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
 
+use crate::closeness::sum_tolerance;
 use crate::numbers::{random, random_below};
 
 /// The inputs of examples: all different from 0, or nine in ten of them 0.
@@ -109,10 +110,6 @@ impl Network {
 
     pub fn outputs(&self) -> usize {
         self.widths[self.widths.len() - 1]
-    }
-
-    pub fn widest(&self) -> usize {
-        self.widths.iter().copied().max().unwrap_or(1)
     }
 
     /// The matrices that hold `examples` examples, and the `picked` numbers of those to look at.
@@ -228,4 +225,26 @@ pub fn networks(rung: Rung) -> impl Iterator<Item = Network> + Clone {
     let shapes = SHAPES.into_iter().zip(Learned::ALL.into_iter().cycle());
     let climbing = shapes.filter(move |((.., highest), _)| *highest >= rung);
     climbing.map(|((widths, m, kind, _), learned)| Network::new(widths, m, kind, learned))
+}
+
+/// The equations of a step without the picking of its examples: feedforward, BP1 to BP4 and descent, or only feedforward
+/// and BP1.
+pub fn equations(topology: &Topology, optimizer: &'static Optimizer, net: &Matrices, descend: bool) -> Plan {
+    let mut plan = Recorder::new("a step");
+    backprop::feedforward(&mut plan, topology, net);
+    backprop::bp1_output_error(&mut plan, topology, net);
+    if descend {
+        backprop::bp2_backpropagate(&mut plan, topology, net);
+        backprop::bp3_nabla_b(&mut plan, topology, net);
+        backprop::bp4_nabla_w(&mut plan, topology, net);
+        backprop::descend(&mut plan, topology, optimizer, net);
+    }
+    plan.finish().expect("the shapes fit")
+}
+
+/// How far the results of a step may be apart, where values are of the order of 1: each layer, forward and back, adds the
+/// roundings of a sum as long as the layer is wide, and an update those of a sum over the mini-batch.
+pub fn tolerance(topology: &Topology, m: usize) -> f64 {
+    let widest = topology.widest();
+    2.0 * topology.last() as f64 * (sum_tolerance(widest, (widest as f64).sqrt()) + sum_tolerance(m, 1.0) + 1e-6)
 }

@@ -33,9 +33,15 @@ pub fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&stdout(arguments)).expect("JSON")
 }
 
-/// Runs a command that must fail with an exit code and one line that says each of `parts`.
+/// Runs the program, which must fail with an exit code and one line that says each of `parts`.
 pub fn assert_fails(arguments: &[&str], code: i32, parts: &[&str]) {
-    let output = run(arguments);
+    assert_command_fails(program().args(arguments), code, parts);
+}
+
+/// Runs a command that must fail, as [`assert_fails`]; what it says on stderr.
+pub fn assert_command_fails(command: &mut Command, code: i32, parts: &[&str]) -> String {
+    let output = command.output().expect("the program starts");
+    let arguments: Vec<_> = command.get_args().collect();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
     assert!(output.stdout.is_empty(), "{arguments:?} printed a result");
@@ -47,6 +53,7 @@ pub fn assert_fails(arguments: &[&str], code: i32, parts: &[&str]) {
         assert!(message.contains(part), "{arguments:?}: \"{part}\" is not in: {message}");
     }
     assert!(!stderr.contains("panicked"), "{stderr}");
+    stderr
 }
 
 /// A folder of files for one test.

@@ -30,24 +30,8 @@ fn a_compressed_table_is_a_table() {
     let packed = gzip(&text);
     let model = folder.text("model.safetensors");
     let train = |path: &str| {
-        json(&[
-            "train",
-            path,
-            "--target",
-            "species",
-            "--test",
-            "0.2",
-            "--validation",
-            "0.1",
-            "--epochs",
-            "3",
-            "--device",
-            "cpu",
-            "--json",
-            "-o",
-            &model,
-        ])["weights_sha256"]
-            .clone()
+        let train = ["train", path, "--target", "species", "--test", "0.2", "--validation", "0.1", "--epochs", "3"];
+        json(&[&train[..], &["--device", "cpu", "--json", "-o", &model]].concat())["weights_sha256"].clone()
     };
     let expected = train(IRIS);
     // By its name, by what is in it, and in several parts as `cat a.gz b.gz` makes them.
@@ -209,16 +193,11 @@ fn labels_that_are_text_are_classes_with_names() {
     };
     let two: Vec<&str> = (0..40).map(|i| ["one", "two"][i % 2]).collect();
     wrong(&text("!U3", &two), &["`!U3`", "unknown order of bytes"]);
-    wrong(&text("|U3", &two), &["`|U3`", "unknown order of bytes"]);
     wrong(&text("<Ux", &two), &["`<Ux`", "no length"]);
     wrong(&npy("<U0", false, "(40,)", &[]), &["`<U0`", "no length"]);
-    wrong(&text("<U3", &["a", "", "b"]), &["label of example 2", "the class is missing"]);
     wrong(&text("<U3", &["a", "0.5", "b"]), &["label of example 2", "`0.5` is a number with a fraction"]);
-    wrong(&text("<U3", &["a"; 40]), &["only the class a", "at least 2"]);
     wrong(&text(">U3", &["a", "b"]), &["label of example 1", "0x61000000", "none of Unicode"]);
-    wrong(&npy("|S2", false, "(2,)", b"a\0\xff\xfe"), &["label of example 2", "no UTF-8"]);
     wrong(&npy("<U3", false, "(2, 2)", &[0; 48]), &["2 dimensions", "labels have 1"]);
-    wrong(&text("<U3", &["a", "b", "c"])[..150], &["truncated"]);
     wrong(&text("<U3", &["a", "b"]), &["40 images", "2 labels"]);
     wrong(&npy("<U4611686018427387904", false, "(2,)", &[]), &["too long"]);
     // Other classes than those of training.

@@ -9,7 +9,7 @@ use gpu_backprop::backprop::training_plan;
 use gpu_backprop::commands::compare::{Comparison, compare};
 use gpu_backprop::commands::train::Training;
 use gpu_backprop::cpu::Cpu;
-use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::data::{Data, Dataset, Inputs};
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::kernel::Access;
 use gpu_backprop::kernel::product::Precision;
@@ -33,11 +33,8 @@ const EXAMPLES: usize = 17;
 
 fn data() -> Data {
     let labels = [vec![2], random_below(2, EXAMPLES - 1, 3)].concat();
-    Data {
-        name: "random".into(),
-        dataset: Dataset::new(Inputs::Floats(random(1, EXAMPLES * WIDTHS[0])), WIDTHS[0], labels).expect("a data set"),
-        split: Split::all_training(0..EXAMPLES),
-    }
+    let inputs = Inputs::Floats(random(1, EXAMPLES * WIDTHS[0]));
+    Data::all_training("random", Dataset::new(inputs, WIDTHS[0], labels).expect("a data set"))
 }
 
 /// Calls `with` with a small training.

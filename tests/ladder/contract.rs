@@ -191,9 +191,6 @@ fn every_variant_has_the_shader_of_its_name() {
 }
 
 fn fused_kernels_replace_primitives() {
-    for kernel in kernels::PRIMITIVE {
-        assert!(matches!(kernel.specification, Specification::Twin { .. }), "{}", kernel.name);
-    }
     for kernel in kernels::FUSED {
         let Specification::Pattern(parts) = kernel.specification else { panic!("{} has no pattern", kernel.name) };
         assert!(parts.len() > 1 && parts.iter().all(|part| kernels::PRIMITIVE.iter().any(|row| row.is(part.kernel))));

@@ -1,12 +1,12 @@
 //! The CPU executor: each fused step against the twins of the primitives it replaces, whole training
 //! against the twins, and the same bits whatever the number of threads.
 
-use crate::closeness::{assert_close, sum_tolerance, wide};
-use crate::networks::{Kind, Learned, Network, Rung, networks};
+use crate::closeness::{assert_close, assert_close_in_scale, wide};
+use crate::networks::{Kind, Learned, Network, Rung, equations, networks, tolerance};
 use crate::numbers::{random, random_below};
-use gpu_backprop::backprop::{self, Desired, Examples, Matrices, training_plan};
+use gpu_backprop::backprop::{Desired, Examples, Matrices, training_plan};
 use gpu_backprop::cpu::Cpu;
-use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::data::{Data, Dataset, Inputs};
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::kernels::state_of;
 use gpu_backprop::network::activation::SIGMOID;
@@ -110,12 +110,8 @@ impl Case {
         [net.a[1].clone(), net.y.clone()].into_iter().chain(of_layers).map(read).collect()
     }
 
-    /// Values of the order of 1: each layer, forward and back, adds the roundings
-    /// of a sum as long as the layer is wide, and an update those of a sum over the mini-batch.
     fn tolerance(&self) -> f64 {
-        let widest = self.topology.widths().iter().copied().max().unwrap_or(1);
-        let layers = self.topology.last() as f64;
-        2.0 * layers * (sum_tolerance(widest, (widest as f64).sqrt()) + sum_tolerance(self.network.m, 1.0) + 1e-6)
+        tolerance(&self.topology, self.network.m)
     }
 }
 
@@ -126,13 +122,10 @@ fn cases() -> impl Iterator<Item = Case> {
     of_every_kind.chain(with_rows).map(Case::new)
 }
 
-/// Fails where a matrix differs by more than `tolerance`, which is that of values of the order of 1: a rounding is
-/// as much larger as the values are, which nothing bounds where a layer is linear.
+/// Fails where a matrix differs by more than `tolerance`, which is that of values of the order of 1.
 fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
     for ((matrix, found), (_, expected)) in found.iter().zip(expected) {
-        let expected = wide(expected);
-        let scale = expected.iter().fold(1f64, |largest, value| largest.max(value.abs()));
-        assert_close(&format!("{}, {what}", matrix.name), matrix.cols, found, &expected, scale * tolerance);
+        assert_close_in_scale(&format!("{}, {what}", matrix.name), matrix.cols, found, expected, tolerance);
     }
 }
 
@@ -154,14 +147,7 @@ fn fused_steps_agree_with_the_twins() {
 fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
     for case in cases().filter(|case| case.network.kind == Kind::SparseFloats) {
         let net = Matrices::new(&case.topology, case.network.m);
-        let mut plan = Recorder::new("a step without gathering");
-        backprop::feedforward(&mut plan, &case.topology, &net);
-        backprop::bp1_output_error(&mut plan, &case.topology, &net);
-        backprop::bp2_backpropagate(&mut plan, &case.topology, &net);
-        backprop::bp3_nabla_b(&mut plan, &case.topology, &net);
-        backprop::bp4_nabla_w(&mut plan, &case.topology, &net);
-        backprop::descend(&mut plan, &case.topology, case.network.optimizer, &net);
-        let plan = plan.finish().expect("the shapes fit");
+        let plan = equations(&case.topology, case.network.optimizer, &net, true);
         let mut reading = Recorder::new("reads the weights");
         reading.activate(&SIGMOID, &net.w[2], &Matrix::new("other", net.w[2].rows, net.w[2].cols));
         let reading = reading.finish().expect("the shapes fit");
@@ -278,11 +264,7 @@ fn data(examples: usize, features: usize, sparse: bool) -> Data {
     let bytes = bytes.map(|(byte, kept)| if sparse && kept > 0 { 0 } else { byte as u8 + 1 }).collect();
     let labels = random_below(33, examples, 10);
     let inputs = Inputs::Bytes { values: bytes, scale: 1.0 / 255.0 };
-    Data {
-        name: "random".into(),
-        dataset: Dataset::new(inputs, features, labels).expect("a data set"),
-        split: Split::all_training(0..examples),
-    }
+    Data::all_training("random", Dataset::new(inputs, features, labels).expect("a data set"))
 }
 
 fn training_agrees_with_the_twins() {
@@ -312,7 +294,7 @@ fn bytes_and_the_same_floats_give_the_same_bits() {
         let Inputs::Bytes { values, scale } = bytes.dataset.inputs() else { panic!("bytes were made") };
         let floats = Inputs::Floats(values.iter().map(|&byte| scale * f32::from(byte)).collect());
         let dataset = Dataset::new(floats, 67, bytes.dataset.labels().to_vec()).expect("a data set");
-        let floats = Data { name: "floats".into(), dataset, split: Split::all_training(0..100) };
+        let floats = Data::all_training("floats", dataset);
         let train = |data: &Data| train(&mut Cpu::new(1), &[67, 20, 10], data, 8);
         assert_eq!(train(&bytes), train(&floats));
     }

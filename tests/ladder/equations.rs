@@ -1,7 +1,7 @@
 //! Chapter 2 against a port of the book's own algorithm, and that port against finite differences.
 
 use crate::closeness::{assert_close, sum_tolerance, wide};
-use crate::networks::{Kind, Learned, Network, Rung, networks};
+use crate::networks::{Kind, Learned, Network, Rung, equations, networks};
 use crate::nielsen::{Network as Oracle, Rows, Vector};
 use crate::numbers::{random, random_below};
 use gpu_backprop::backprop::{self, Matrices};
@@ -12,14 +12,14 @@ use gpu_backprop::kernels::state_of;
 use gpu_backprop::network::optimizer::{self, GRADIENT, Optimizer, SGD, Settings};
 use gpu_backprop::network::{Initialization, Parameters, Topology, activation, cost};
 use gpu_backprop::plan::executor::{Executor, PlanId};
-use gpu_backprop::plan::{Equation, Matrix, Recorder};
+use gpu_backprop::plan::{Equation, Matrix};
 use gpu_backprop::system::random::{Stream, rng};
 use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 use rand::seq::SliceRandom;
 
 /// Every small network, by every pair of a cost with outputs that it is for, and with every hidden layer.
 fn topologies() -> impl Iterator<Item = Topology> {
-    let small = networks(Rung::Cpu).filter(|network| network.widest() <= 9);
+    let small = networks(Rung::Cpu).filter(|network| network.topology().widest() <= 9);
     let pairs = || cost::ALL.into_iter().flat_map(|cost| cost.suits.iter().map(move |&output| (cost, output)));
     small.flat_map(move |network| {
         let with = move |hidden, (cost, output)| Network { hidden, output, cost, ..network }.topology();
@@ -115,14 +115,7 @@ fn check_equations(
     makes_gradients: bool,
 ) {
     let net = Matrices::new(topology, m);
-    let mut plan = Recorder::new("the equations");
-    backprop::feedforward(&mut plan, topology, &net);
-    backprop::bp1_output_error(&mut plan, topology, &net);
-    backprop::bp2_backpropagate(&mut plan, topology, &net);
-    backprop::bp3_nabla_b(&mut plan, topology, &net);
-    backprop::bp4_nabla_w(&mut plan, topology, &net);
-    backprop::descend(&mut plan, topology, optimizer, &net);
-    let plan = plan.finish().expect("the shapes fit");
+    let plan = equations(topology, optimizer, &net, true);
 
     let parameters = parameters(topology, 5);
     let (x, y) = examples(topology, m);
@@ -153,7 +146,7 @@ fn check_equations(
 
     // Values are of the order of 1. Each layer, forward and back, adds the roundings of a sum of
     // its width; a gradient adds those of a sum over the mini-batch.
-    let widest = topology.widths().iter().copied().max().unwrap_or(1);
+    let widest = topology.widest();
     let layers = 2.0 * topology.last() as f64;
     // An error may be as large as that of an output, and grow with each layer that does not damp it.
     let largest = gradients.iter().flat_map(|gradient| gradient.delta.iter().flatten());

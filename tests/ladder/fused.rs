@@ -1,8 +1,8 @@
 //! Fused plans, by every variant of the matrix product, against the primitive kernels they replace.
 
-use crate::closeness::{assert_close, sum_tolerance, wide};
+use crate::closeness::assert_close_in_scale;
 use crate::harness::{self, ADAPTERS, AdapterUnderTest, Ignored};
-use crate::networks::{Rung, networks};
+use crate::networks::{Rung, equations, networks, tolerance};
 use crate::numbers::random;
 use crate::{primitive, sentinels};
 use gpu_backprop::backprop::{self, Matrices};
@@ -19,20 +19,6 @@ use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
 use gpu_backprop::rewrite::fuse::fuse;
 use libtest_mimic::Trial;
-
-/// Feedforward, BP1 to BP4 and descent, or only feedforward and BP1.
-fn plan(topology: &Topology, optimizer: &'static Optimizer, net: &Matrices, descend: bool) -> Plan {
-    let mut plan = Recorder::new("a step");
-    backprop::feedforward(&mut plan, topology, net);
-    backprop::bp1_output_error(&mut plan, topology, net);
-    if descend {
-        backprop::bp2_backpropagate(&mut plan, topology, net);
-        backprop::bp3_nabla_b(&mut plan, topology, net);
-        backprop::bp4_nabla_w(&mut plan, topology, net);
-        backprop::descend(&mut plan, topology, optimizer, net);
-    }
-    plan.finish().expect("the shapes fit")
-}
 
 fn topology(widths: &[usize]) -> Topology {
     Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network")
@@ -58,7 +44,7 @@ fn run(
         if descend { results } else { vec![net.a[topology.last()].clone(), net.delta[topology.last()].clone()] };
 
     let naming = sentinels::naming(weights.iter().chain(&results));
-    executor.load(&[plan(topology, optimizer, &net, descend), naming]).expect("load");
+    executor.load(&[equations(topology, optimizer, &net, descend), naming]).expect("load");
     executor.write(&net.a[1], &random(1, net.a[1].len())).expect("write");
     executor.write(&net.y, &random(2, net.y.len())).expect("write");
     for (seed, matrix) in (3..).zip(&weights) {
@@ -80,22 +66,12 @@ fn run(
     weights.into_iter().chain(results).map(read).collect()
 }
 
-/// Values of the order of 1: each layer, forward and back, adds the roundings of a sum as long as the
-/// layer is wide, and an update those of a sum over the mini-batch.
-fn tolerance(topology: &Topology, m: usize) -> f64 {
-    let widest = topology.widths().iter().copied().max().unwrap_or(1);
-    2.0 * topology.last() as f64 * (sum_tolerance(widest, (widest as f64).sqrt()) + sum_tolerance(m, 1.0) + 1e-6)
-}
-
-/// Fails where a matrix differs by more than `tolerance`, which is that of values of the order of 1: a rounding is
-/// as much larger as the values are, which nothing bounds where a layer is linear.
+/// Fails where a matrix differs by more than `tolerance`, which is that of values of the order of 1.
 fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
     for ((matrix, found), (_, expected)) in found.iter().zip(expected) {
         let what = format!("{}, {what}", matrix.name);
         let entries = sentinels::entries(&what, matrix, found);
-        let expected = wide(&expected[..matrix.len()]);
-        let scale = expected.iter().fold(1f64, |largest, value| largest.max(value.abs()));
-        assert_close(&what, matrix.cols, entries, &expected, scale * tolerance);
+        assert_close_in_scale(&what, matrix.cols, entries, &expected[..matrix.len()], tolerance);
     }
 }
 
@@ -202,7 +178,7 @@ fn long_sums_are_right_or_refused(adapter: &AdapterUnderTest) {
         for way in ways(adapter, true) {
             let mut gpu = adapter.open(options(way)).expect("the adapter opens");
             let net = Matrices::new(&topology, m);
-            if let Err(refused) = gpu.load(&[plan(&topology, &SGD, &net, false)]) {
+            if let Err(refused) = gpu.load(&[equations(&topology, &SGD, &net, false)]) {
                 assert!(format!("{refused:#}").contains("ends loops after"), "{refused:#}");
                 continue;
             }
@@ -218,7 +194,7 @@ fn a_fused_plan_replaces_each_primitive_once() {
         let network = network.with_rows_by_turns(i);
         let topology = network.topology();
         let net = Matrices::new(&topology, network.m);
-        let primitive = plan(&topology, network.optimizer, &net, true);
+        let primitive = equations(&topology, network.optimizer, &net, true);
         let fused = fuse(&primitive);
         let mut names: Vec<String> = primitive.steps.iter().map(ToString::to_string).collect();
         let mut replaced: Vec<String> =
@@ -253,7 +229,7 @@ fn a_matrix_that_something_else_reads_is_still_computed() {
 fn the_cpu_runs_fused_plans() {
     let topology = topology(&[5, 4, 3]);
     let net = Matrices::new(&topology, 2);
-    let primitive = plan(&topology, &SGD, &net, true);
+    let primitive = equations(&topology, &SGD, &net, true);
     let trained = |plan: Plan| {
         let mut cpu = Cpu::new(1);
         let executor: &mut dyn Executor = &mut cpu;

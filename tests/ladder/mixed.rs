@@ -9,7 +9,7 @@ use gpu_backprop::commands::compare::compare;
 use gpu_backprop::commands::train::Training;
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::digits::digits;
-use gpu_backprop::data::{Data, Dataset, Inputs, Split};
+use gpu_backprop::data::{Data, Dataset, Inputs};
 use gpu_backprop::gpu::{Adapter, GpuOptions};
 use gpu_backprop::kernel::product::Precision;
 use gpu_backprop::network::activation::SIGMOID;
@@ -47,16 +47,20 @@ fn data(scale: f32) -> Data {
     let Inputs::Bytes { values, scale: unit } = digits.inputs() else { panic!("the digits are bytes") };
     let floats = values.iter().map(|&byte| scale * unit * f32::from(byte)).collect();
     let dataset = Dataset::new(Inputs::Floats(floats), 64, digits.labels().to_vec()).expect("a data set");
-    Data { name: "digits".into(), split: Split::all_training(0..dataset.len()), dataset }
+    Data::all_training("digits", dataset)
 }
 
-/// What the check says of inputs and of their weights, multiplied by so much.
-fn checked(executor: &mut dyn Executor, inputs: f32, weights: f32) -> anyhow::Result<f64> {
+/// Calls `with` with a training whose inputs, and the weights that they meet, are multiplied by so much.
+fn with_training<T>(inputs: f32, weights: f32, with: impl FnOnce(&Training<'_>) -> T) -> T {
     let (data, topology) = (data(inputs), topology());
     let mut initial = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
     initial.w[2].iter_mut().for_each(|weight| *weight *= weights);
-    let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters: HYPERPARAMETERS };
-    let found = gradients::check(executor, &training, 1)?;
+    with(&Training { data: &data, topology: &topology, initial: &initial, hyperparameters: HYPERPARAMETERS })
+}
+
+/// What the check says of such a training.
+fn checked(executor: &mut dyn Executor, inputs: f32, weights: f32) -> anyhow::Result<f64> {
+    let found = with_training(inputs, weights, |training| gradients::check(executor, training, 1))?;
     assert_eq!(found.examples, 12);
     Ok(found.max_relative_difference)
 }
@@ -132,17 +136,14 @@ fn mixed_precision_learns_as_well(adapter: &AdapterUnderTest) -> Result<(), Igno
 /// What is compared, or measured, in mixed precision passes the same check first.
 fn a_comparison_checks_gradients_too(adapter: &AdapterUnderTest) -> Result<(), Ignored> {
     mixing(adapter)?;
-    let (data, topology) = (data(1e5), topology());
-    let mut initial = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
-    initial.w[2].iter_mut().for_each(|weight| *weight *= 1e-5);
-    let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters: HYPERPARAMETERS };
     let (mut gpu, mut cpu) = (open(adapter), Cpu::new(1));
     let kernels = KernelSet::Fused;
     let sides = [
         Side { executor: &mut gpu, kernels, precision: Precision::Mixed },
         Side { executor: &mut cpu, kernels, precision: Precision::Full },
     ];
-    let refused = compare(sides, &training, 1, None, &mut Silent).expect_err("numbers beyond 16 bits").to_string();
+    let refused = with_training(1e5, 1e-5, |training| compare(sides, training, 1, None, &mut Silent));
+    let refused = refused.expect_err("numbers beyond 16 bits").to_string();
     assert!(refused.contains("--precision mixed") && refused.contains("gradient of"), "{refused}");
     Ok(())
 }

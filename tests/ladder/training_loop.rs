@@ -1,10 +1,10 @@
 //! The training loop in one work group against the primitive kernels it replaces.
 
-use crate::closeness::{assert_close, wide};
+use crate::closeness::assert_close_in_scale;
 use crate::harness::AdapterUnderTest;
 use crate::networks::{Kind, Learned, Network, Rung, networks};
 use crate::primitive;
-use gpu_backprop::data::{Data, Split};
+use gpu_backprop::data::Data;
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::optimizer::Settings;
@@ -15,8 +15,7 @@ use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 const SEED: u64 = 6;
 
 fn data(network: &Network, examples: usize) -> Data {
-    let split = Split::all_training(0..examples);
-    Data { name: network.to_string(), dataset: network.dataset(examples), split }
+    Data::all_training(network.to_string(), network.dataset(examples))
 }
 
 /// As for whole runs: each step rounds sums as long as the widest layer or the mini-batch, a random
@@ -29,8 +28,7 @@ fn tolerance(widths: &[usize], m: usize, steps: usize) -> f64 {
 fn assert_agree(what: &str, found: &[Parameters], expected: &[Parameters], tolerance: f64) {
     let pairs = found.iter().flat_map(Parameters::iter).zip(expected.iter().flat_map(Parameters::iter));
     for ((name, found), (_, expected)) in pairs {
-        let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
-        assert_close(&format!("{name}, {what}"), 1, found, &wide(expected), tolerance * f64::from(largest));
+        assert_close_in_scale(&format!("{name}, {what}"), 1, found, expected, tolerance);
     }
 }
 

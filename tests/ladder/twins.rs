@@ -6,7 +6,6 @@ use crate::harness::{AdapterUnderTest, Ignored};
 use crate::{primitive, sentinels};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::kernel::{Binding, Call, MiniBatch, Operand, Specification};
-use gpu_backprop::kernels;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Element, Matrix, Recorder};
@@ -43,13 +42,6 @@ fn the_number_of_threads_changes_no_bit() {
         for threads in [2, 3, 7] {
             assert_eq!(one, computed(threads), "{} with {threads} threads", case.plan.name);
         }
-    }
-}
-
-fn the_cases_cover_every_kernel() {
-    let cases = cases::all();
-    for kernel in kernels::PRIMITIVE {
-        assert!(cases.iter().any(|case| case.plan.steps[0].kernel.name == kernel.name), "{} has no case", kernel.name);
     }
 }
 
@@ -183,7 +175,6 @@ trials! {
     once:
         the_cpu_executor_agrees_with_the_twins,
         the_number_of_threads_changes_no_bit,
-        the_cases_cover_every_kernel,
         wrong_shapes_are_refused_by_name;
     on_each_adapter:
         long_loops_are_right_or_refused,

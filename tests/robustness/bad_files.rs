@@ -135,11 +135,15 @@ fn regressions() -> Vec<Case> {
     vec![
         table("regression, text", b"a,b,c\n1,2,3.5\n3,4,x\n", &["row 2 (line 3), column `c`", "`x` is not a number"]),
         table("regression, missing", b"a,b,c\n1,2,3.5\n3,4,\n", &["row 2 (line 3), column `c`", "missing"]),
-        table("regression, infinite", b"a,b,c\n1,2,3.5\n3,4,inf\n", &["row 2 (line 3), column `c`", "`inf`"]),
+        table(
+            "regression, infinite",
+            b"a,b,c\n1,2,3.5\n3,4,inf\n",
+            &["row 2 (line 3), column `c`", "`inf` is not a number"],
+        ),
         table("regression, all the same", b"a,b,c\n1,2,3.5\n3,4,3.5\n", &["`c`", "all the same"]),
         labels("regression, text in NPY", npy("|S1", false, "(4,)", b"abcd"), &["text", "--task regression"]),
         labels("regression, NaN in NPY", npy("<f8", false, "(4,)", &four(f64::NAN)), &["target 1 of example 1 is NaN"]),
-        labels("regression, three dimensions", npy("<f8", false, "(2, 2, 1)", &four(1.0)), &["3 dimensions"]),
+        labels("regression, three dimensions", npy("<f8", false, "(2, 2, 1)", &four(1.0)), &["3 dimensions", "1 or 2"]),
     ]
 }
 
@@ -304,7 +308,11 @@ fn npy_files() -> Vec<Case> {
         inputs("NPY, a header that is no dictionary", header("[1, 2]"), &["its header cannot be read: [1, 2]"]),
         inputs("NPY, no shape", header("{'descr': '<f4', 'fortran_order': False}"), &["no shape"]),
         inputs("NPY, code in its header", header("{'descr': exit(), 'shape': (1,)}"), &["its header cannot be read"]),
-        inputs("NPY of objects", npy("|O", false, "(4, 2)", &[0; 32]), &["pickles), which are never read"]),
+        inputs(
+            "NPY of objects",
+            npy("|O", false, "(4, 2)", &[0; 32]),
+            &["Python objects (pickles), which are never read"],
+        ),
         inputs(
             "NPY of records",
             header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}"),
@@ -318,7 +326,7 @@ fn npy_files() -> Vec<Case> {
         inputs(
             "NPY of gigantic dimensions",
             npy("<f4", false, "(4294967296, 4294967296, 9)", &[]),
-            &["more than memory"],
+            &["more than memory can hold"],
         ),
         inputs(
             "NPY, a dimension beyond 64 bits",
@@ -351,7 +359,7 @@ fn npy_files() -> Vec<Case> {
         labels("NPY, too few labels", npy("|u1", false, "(3,)", &[0; 3]), &["4 images", "3 labels"]),
         labels("NPY labels of one class", npy("|u1", false, "(4,)", &[0; 4]), &["only the class 0"]),
         labels("NPY labels of two dimensions", npy("|u1", false, "(2, 2)", &[0; 4]), &["2 dimensions"]),
-        labels("NPY text, one class", npy("<U1", false, "(4,)", &text("aaaa")), &["only the class a"]),
+        labels("NPY text, one class", npy("<U1", false, "(4,)", &text("aaaa")), &["only the class a", "at least 2"]),
         labels(
             "NPY text, a missing label",
             npy("<U1", false, "(4,)", &text("ab\0b")),

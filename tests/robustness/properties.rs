@@ -64,19 +64,8 @@ fn read_npz(bytes: &[u8]) {
 fn model_bytes() -> Vec<u8> {
     let folder = Folder::new();
     let path = folder.text("model.safetensors");
-    let train = [
-        "train",
-        "tests/fixtures/iris.csv",
-        "--target",
-        "species",
-        "--hidden",
-        "2",
-        "--epochs",
-        "0",
-        "--device",
-        "cpu",
-    ];
-    assert!(crate::program::run(&[&train[..], &["-q", "-o", &path]].concat()).status.success());
+    let train = ["train", "tests/fixtures/iris.csv", "--target", "species", "--hidden", "2", "--epochs", "0"];
+    assert!(crate::program::run(&[&train[..], &["--device", "cpu", "-q", "-o", &path]].concat()).status.success());
     std::fs::read(path).expect("the model")
 }
 

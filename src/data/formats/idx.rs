@@ -95,7 +95,7 @@ pub fn read(path: &Path) -> Result<Idx> {
 ///
 /// # Errors
 /// As [`read`], of its header.
-pub(in crate::data) fn layout(reader: &mut impl Read) -> Result<Layout> {
+pub(crate) fn layout(reader: &mut impl Read) -> Result<Layout> {
     let Header { dimensions, element, length, .. } = Header::read(reader)?;
     Ok(Layout { start: length as usize, shape: dimensions, element, byte_scale: byte_scale(element) })
 }

@@ -43,7 +43,7 @@ pub fn read(path: &Path) -> Result<Array> {
 ///
 /// # Errors
 /// As [`read`], of its header.
-pub(in crate::data) fn layout(reader: &mut impl Read) -> Result<Option<Layout>> {
+pub(crate) fn layout(reader: &mut impl Read) -> Result<Option<Layout>> {
     let Header { layout, fortran_order, .. } = Header::of(Start::read(reader)?)?;
     Ok((!fortran_order).then_some(layout))
 }

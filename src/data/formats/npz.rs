@@ -35,12 +35,6 @@ pub struct Archive<R> {
     divided: bool,
 }
 
-impl<R> std::fmt::Debug for Archive<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Archive").field("divided", &self.divided).finish_non_exhaustive()
-    }
-}
-
 fn open(path: &Path) -> Result<Archive<BufReader<File>>> {
     Archive::new(BufReader::new(File::open(path)?))
 }

@@ -13,7 +13,7 @@ use super::rows::{Dialect, Row, Rows};
 use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, TargetColumn, Values, title};
 use crate::data::targets::{Outputs, Quantity, Targets, Task};
-use crate::system::error::WrongUsage;
+use crate::system::error::{bail_usage, ensure_usage};
 
 /// Options of a table.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -35,7 +35,7 @@ pub struct TableOptions {
 
 impl TableOptions {
     /// A flag for tables, if one was given.
-    pub(in crate::data) fn flag_in_use(&self) -> Option<&'static str> {
+    pub(crate) fn flag_in_use(&self) -> Option<&'static str> {
         [
             (!self.targets.is_empty(), "--target"),
             (self.no_header, "--no-header"),
@@ -241,14 +241,12 @@ fn find_targets(options: &TableOptions, task: Task, header: Option<&[String]>, w
             Some(header) => listed(header.iter().map(String::as_str)),
             None => format!("1 to {width}, as there is no header"),
         };
-        bail!(WrongUsage::new(format!("--target COLUMN is needed, {what}: one of {columns}")));
+        bail_usage!("--target COLUMN is needed, {what}: one of {columns}");
     }
     let found = find_all(&options.targets, header, width, "--target")?;
-    ensure!(
+    ensure_usage!(
         task == Task::Regression || found.len() == 1,
-        WrongUsage::new(
-            "--target names several columns: --task regression learns several numbers, classes are one column"
-        )
+        "--target names several columns: --task regression learns several numbers, classes are one column"
     );
     Ok(found)
 }
@@ -360,7 +358,7 @@ impl Learned {
 ///
 /// # Errors
 /// A field that is missing or no number.
-pub(in crate::data) fn target_number(row: &Row<'_>, at: usize) -> Result<f64> {
+pub(crate) fn target_number(row: &Row<'_>, at: usize) -> Result<f64> {
     let field = row.field(at)?;
     ensure!(!is_missing(field), row.error_at(at, "the number to learn is missing"));
     number(field).ok_or_else(|| row.error_at(at, &format!("{}: --task regression learns numbers", no_number(field))))

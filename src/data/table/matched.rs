@@ -1,11 +1,11 @@
 //! The columns of a file, matched with those that a network learned from.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 
 use super::fields::{is_missing, listed, number, shown};
 use super::rows::Row;
 use crate::data::preprocessing::{Column, Columns, TargetColumn, Values, title};
-use crate::system::error::WrongUsage;
+use crate::system::error::{bail_usage, ensure_usage};
 
 /// The columns of a file, matched with those that a network learned from.
 #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ pub(super) fn find_all(names: &[String], header: Option<&[String]>, width: usize
     let mut found = Vec::new();
     for name in parts {
         let at = find(name, header, width, flag)?;
-        ensure!(!found.contains(&at), WrongUsage::new(format!("{flag} {name} is given twice")));
+        ensure_usage!(!found.contains(&at), "{flag} {name} is given twice");
         found.push(at);
     }
     Ok(found)
@@ -161,16 +161,13 @@ pub(super) fn find(name: &str, header: Option<&[String]>, width: usize, flag: &s
     if let Some(header) = header {
         return match header.iter().position(|found| found == name) {
             Some(at) => Ok(at),
-            None => bail!(WrongUsage::new(format!(
-                "{flag} {name}: no such column; there are {}",
-                listed(header.iter().map(String::as_str))
-            ))),
+            None => {
+                bail_usage!("{flag} {name}: no such column; there are {}", listed(header.iter().map(String::as_str)))
+            }
         };
     }
     match name.parse() {
         Ok(at) if (1..=width).contains(&at) => Ok(at - 1),
-        _ => bail!(WrongUsage::new(format!(
-            "{flag} {name}: the table has no header, so a number from 1 to {width} is needed"
-        ))),
+        _ => bail_usage!("{flag} {name}: the table has no header, so a number from 1 to {width} is needed"),
     }
 }

@@ -20,7 +20,7 @@ pub struct Dialect {
 }
 
 /// A reader of records, which a format of tables provides.
-pub(in crate::data) trait Records {
+pub(crate) trait Records {
     /// Reads a record; returns whether there was one.
     ///
     /// # Errors
@@ -44,12 +44,6 @@ pub struct Rows<'a> {
     row: u64,
 }
 
-impl std::fmt::Debug for Rows<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows").field("header", &self.header).field("row", &self.row).finish_non_exhaustive()
-    }
-}
-
 /// One row; its fields are trimmed of white space.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
@@ -67,7 +61,7 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// A name that is there twice.
     #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "text has its names in its first row"))]
-    pub(in crate::data) fn with_names(records: impl Records + 'a, names: Vec<String>) -> Result<Self> {
+    pub(crate) fn with_names(records: impl Records + 'a, names: Vec<String>) -> Result<Self> {
         let header = header(&ByteRecord::from(names))?;
         let (width, header, record) = (header.len(), Some(header), ByteRecord::new());
         Ok(Rows { records: Box::new(records), record, waiting: false, header, width, row: 0 })
@@ -77,7 +71,7 @@ impl<'a> Rows<'a> {
     ///
     /// # Errors
     /// No records, a header with a name that is there twice, and errors of reading.
-    pub(in crate::data) fn new(records: impl Records + 'a, dialect: &Dialect) -> Result<Self> {
+    pub(crate) fn new(records: impl Records + 'a, dialect: &Dialect) -> Result<Self> {
         let record = ByteRecord::new();
         let mut rows = Rows { records: Box::new(records), record, waiting: false, header: None, width: 0, row: 0 };
         ensure!(rows.records.read(&mut rows.record)?, "it is empty");

@@ -9,7 +9,7 @@ use crate::data::numbers::{Element, Number};
 use crate::data::shape::{described, size_of_entries};
 
 /// The first bytes of an NPY file.
-pub(in crate::data::formats) const MAGIC: &[u8] = b"\x93NUMPY";
+pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// The longest header that is read; that of an array of numbers has about 100 bytes.
 const MAX_HEADER: usize = 1 << 16;
