@@ -341,8 +341,7 @@ fn take_turns(budget: Duration, run: &mut dyn FnMut(usize) -> Result<Duration>) 
 
 fn of_ceiling(device: &DeviceDescription, ceiling: Ceiling) -> Measurement {
     let Ceiling { name, seconds, bytes } = ceiling;
-    let subject =
-        Subject { what: What::Ceiling, name, network: None, extents: [None; 3], operations: 0.0, threads: None };
+    let subject = Subject { what: What::Ceiling, name, network: None, extents: [None; 3], operations: 0.0 };
     let bytes_per_second = bytes.map(|bytes| bytes as f64 / seconds[1]);
     Measurement { bytes_per_second, ..measurement(device, subject, &seconds) }
 }

@@ -27,8 +27,8 @@ const TURNS: usize = 5;
 pub fn measure(context: &GpuContext, budget: Duration) -> Result<Vec<Ceiling>> {
     let scope = context.scope();
     let mut found = vec![copy(context, budget)?];
-    let software = context.description().software;
-    let most = context.device().limits().max_compute_invocations_per_workgroup;
+    let software = context.description.software;
+    let most = context.device.limits().max_compute_invocations_per_workgroup;
     let one = Kernel::new(context, 1, 0);
     found.extend([
         one.timed("dispatch", DISPATCHES, budget, |count| context.wait(Some(one.submit(count))))?,
@@ -49,7 +49,7 @@ pub fn measure(context: &GpuContext, budget: Duration) -> Result<Vec<Ceiling>> {
 
 /// Copies one buffer to another, within the device.
 fn copy(context: &GpuContext, budget: Duration) -> Result<Ceiling> {
-    let wanted = if context.description().software { COPIED_BY_SOFTWARE } else { COPIED };
+    let wanted = if context.description.software { COPIED_BY_SOFTWARE } else { COPIED };
     let size = wanted.min(context.largest_buffer()) & !3;
     let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let [from, to] = ["copied", "copy"].map(|label| context.buffer(label, size, usage));
@@ -71,7 +71,7 @@ struct Kernel<'a> {
 
 impl<'a> Kernel<'a> {
     fn new(context: &'a GpuContext, lanes: u32, barriers: u32) -> Self {
-        let device = context.device();
+        let device = &context.device;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("barrier"),
             source: wgpu::ShaderSource::Wgsl(include_str!("../../shaders/probe/barrier.wgsl").into()),
