@@ -111,7 +111,7 @@ impl Arguments {
                 println!("part {}  {:<34} done before", item.part, item.name);
                 continue;
             }
-            let left = 60.0 * self.minutes - begin.elapsed().as_secs_f64();
+            let left = (60.0 * self.minutes - begin.elapsed().as_secs_f64()).max(0.0);
             let end = match &item.needs {
                 Needs::Missing(what) => End::skipped(format!("not run: {what}")),
                 Needs::Seconds(needed) if *needed > left => {

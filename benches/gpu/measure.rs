@@ -82,7 +82,7 @@ fn variants(adapter: &Adapter, arguments: &Arguments, precision: Precision) -> V
 /// Square products by size, with every strategy.
 fn products(adapter: &Adapter, arguments: &Arguments, known: &[String]) -> Result<()> {
     let budget = Duration::from_secs_f64(if arguments.shortest { 0.02 } else { 0.15 });
-    for &n in sizes(arguments, adapter.description().software).iter().rev() {
+    for &n in sizes(arguments, adapter.description().software) {
         let step = square_product(n)?;
         for precision in [Precision::Full, Precision::Mixed] {
             for variant in variants(adapter, arguments, precision) {
