@@ -111,6 +111,7 @@ mod tests {
             samples_per_second: None,
             steps_per_second: None,
             gflops: 1.0,
+            bytes_per_second: None,
             fraction_of_peak: None,
         }
     }
