@@ -132,7 +132,7 @@ impl Arguments {
 /// Runs an item until its time is up.
 fn perform(item: &Item, adapter: &Adapter, arguments: &Arguments, progress: &mut Progress, left: f64) -> Result<End> {
     let description = adapter.description();
-    let (start, limit) = (Instant::now(), item.most.min(left));
+    let (start, limit) = (Instant::now(), (item.most * progress.patience(&item.name)).min(left));
     let cache = arguments.out.join("cache").join(item.cache);
     std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     // Every process sees this adapter only, whose number is then 0.

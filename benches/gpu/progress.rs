@@ -68,6 +68,8 @@ pub struct Progress {
     figures: Vec<(String, Value)>,
     /// The last end of each item, with its part and command.
     ends: BTreeMap<String, (usize, String, End)>,
+    /// How often each item was cut off.
+    cuts: BTreeMap<String, i32>,
     /// Items in the order of their first end.
     order: Vec<String>,
 }
@@ -89,6 +91,7 @@ impl Progress {
             date: today(),
             figures: Vec::new(),
             ends: BTreeMap::new(),
+            cuts: BTreeMap::new(),
             order: Vec::new(),
         };
         // A line that was being written when the power went is not one.
@@ -119,6 +122,7 @@ impl Progress {
     }
 
     fn remember(&mut self, item: String, part: usize, command: String, end: End) {
+        *self.cuts.entry(item.clone()).or_default() += i32::from(end.status == Status::Cut);
         if self.ends.insert(item.clone(), (part, command, end)).is_none() {
             self.order.push(item);
         }
@@ -147,6 +151,11 @@ impl Progress {
     /// Whether an item needs no other run.
     pub fn is_done(&self, item: &str) -> bool {
         self.ends.get(item).is_some_and(|(_, _, end)| matches!(end.status, Status::Passed | Status::Failed))
+    }
+
+    /// The factor of the time limit of an item: what was cut off gets twice as long the next time.
+    pub fn patience(&self, item: &str) -> f64 {
+        2.0_f64.powi(self.cuts.get(item).copied().unwrap_or(0))
     }
 
     /// Items with their ends, in order.
