@@ -143,7 +143,7 @@ fn measure_all(
         let device = executor.device().clone();
         found.extend(executor.ceilings(options.budget)?.into_iter().map(|ceiling| of_ceiling(&device, ceiling)));
         let sizes: &[usize] = if device.software || device.kind == "cpu" {
-            &[128, 256, 512, 1024]
+            &[128, 256, 512]
         } else {
             &[256, 512, 1024, 2048, 4096]
         };
