@@ -136,13 +136,15 @@ fn ways(adapter: &Adapter, arguments: &Arguments, precision: Precision) -> Vec<W
             way(&format!("dispatches, {}", variant.name), GpuOptions { variant: Some(variant), ..PLAIN })
         }),
     );
-    if full {
+    if full && !arguments.shortest {
         for optimizer in optimizer::CHOICES.into_iter().filter(|&optimizer| *optimizer != SGD) {
             ways.push(Way { optimizer, ..way(&format!("tuned, {}", optimizer.name), TUNED) });
         }
         for activation in activation::ALL.into_iter().filter(|row| row.name != SIGMOID.name) {
             ways.push(Way { activation, ..way(&format!("tuned, {}", activation.name), TUNED) });
         }
+    }
+    if full {
         ways.push(way("primitive", GpuOptions { kernels: KernelSet::Primitive, ..PLAIN }));
     }
     ways

@@ -142,11 +142,8 @@ fn measure_all(
         watch("copies, dispatches, submissions, barriers");
         let device = executor.device().clone();
         found.extend(executor.ceilings(options.budget)?.into_iter().map(|ceiling| of_ceiling(&device, ceiling)));
-        let sizes: &[usize] = if device.software || device.kind == "cpu" {
-            &[128, 256, 512]
-        } else {
-            &[256, 512, 1024, 2048, 4096]
-        };
+        let sizes: &[usize] =
+            if device.software || device.kind == "cpu" { &[128, 256, 512] } else { &[256, 512, 1024, 2048, 4096] };
         for &n in sizes {
             watch(&format!("a product of {n} x {n} x {n}"));
             found.push(measure_step(executor, &square_product(n)?, None, options.budget)?);
