@@ -12,7 +12,7 @@ fn main() -> anyhow::Result<()> {
     let dataset = Dataset::new(Inputs::Floats(points.concat()), 2, labels)?;
     let (test, training) = (0..1600).partition(|i| i % 5 == 0);
     let split = Split { training, test, validation: Vec::new() };
-    let data = Data { name: "circle".into(), dataset, split };
+    let data = Data::new("circle", dataset, split);
 
     let topology = Topology::new(&[2, 16, 2], &activation::SIGMOID, &cost::QUADRATIC)?;
     let parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;

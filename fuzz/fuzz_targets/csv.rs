@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
     std::fs::write(&*FILE, table).expect("a file to read");
     let table = TableOptions {
         targets: vec![["c", "1", "2"][usize::from(how % 3)].into()],
-        no_header: how & 0x10 != 0,
+        header: (how & 0x10 != 0).then_some(how & 0x20 != 0),
         delimiter: (how & 0x20 != 0).then_some(b';'),
         mean_for_missing: how & 0x40 != 0,
         categorical: if how & 0x80 != 0 { vec!["a".into()] } else { Vec::new() },

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use indicatif::HumanCount;
 
+use super::data_arguments::print_notes;
 use super::progress::{described, fit};
 use super::training_flags::TrainingFlags;
 use super::{print, print_json};
@@ -16,6 +17,7 @@ use crate::device::DeviceChoice;
 use crate::kernel::product::Precision;
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{WrongUsage, bail_usage};
+use crate::system::text::printable;
 use crate::verify::lockstep::{Difference, Lockstep};
 
 /// The flags of `compare`.
@@ -68,9 +70,10 @@ struct Progress {
 impl Observer for Progress {
     fn begin(&mut self, opening: &Opening<'_>) -> Result<()> {
         self.epochs = opening.epochs;
+        print_notes(&opening.data.notes);
         if !self.quiet {
             // Comparing goes on when stderr is closed.
-            let _ = writeln!(io::stderr(), "{}", described(opening.data, opening.topology));
+            let _ = writeln!(io::stderr(), "{}", printable(&described(opening.data, opening.topology)));
         }
         if self.json {
             return Ok(());

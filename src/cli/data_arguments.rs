@@ -9,17 +9,18 @@ use clap::{ArgAction, Args};
 
 use super::one_of;
 use crate::data::table::TableOptions;
-use crate::data::{ExampleFile, Part, Scale, Source, Task};
+use crate::data::{ExampleFile, Part, Scale, Source, Task, unknown_categories};
 use crate::system::error::bail_usage;
+use crate::system::text::printable;
 
 /// Training data.
 #[derive(Args, Debug)]
 pub(super) struct DataArguments {
-    /// Training data: a table with --target (CSV, .csv.gz), an array with --labels (IDX, IDX .gz, NPY), an NPZ
+    /// Training data: a table with --target (CSV, .csv.gz), an array with --labels (IDX, IDX .gz, NPY, NPZ), an NPZ
     /// archive (x and y, or x_train, y_train, x_test and y_test), a folder with the four MNIST files, or `digits`
     /// for the built-in digits [default: digits].
     data: Option<PathBuf>,
-    /// Labels of an array: IDX, or NPY (numbers or text).
+    /// Labels of an array: IDX, or NPY or NPZ (numbers or text).
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Task: classification or regression.
@@ -39,8 +40,8 @@ pub(super) struct DataArguments {
     /// Treatment of missing values in a table.
     #[arg(long, value_parser = treatments(), default_value = "error", action = ArgAction::Set)]
     missing: bool,
-    /// Scaling of inputs, fitted on the training split and saved in the model [default: unit for bytes,
-    /// zscore for tables, none for other arrays].
+    /// Scaling of inputs, fitted on the training split and saved in the model [default: unit for bytes, zscore for
+    /// tables and for arrays of other numbers, none for such arrays from -3 to 3].
     #[arg(long, value_parser = scales())]
     scale: Option<Scale>,
     /// Maximum number of examples to use from DATA, stratified by class.
@@ -79,12 +80,14 @@ impl FileArguments {
 
 /// Prints a note about categories that were not in the training data.
 pub(super) fn note_unknown_categories(count: u64) {
-    if count > 0 {
+    print_notes(unknown_categories(count, "").as_slice());
+}
+
+/// Prints notes on stderr.
+pub(super) fn print_notes(notes: &[String]) {
+    for note in notes {
         // A note that cannot be shown is no reason to fail.
-        let _ = writeln!(
-            io::stderr(),
-            "note: {count} fields hold text that was not in the training data; they are encoded as no category"
-        );
+        let _ = writeln!(io::stderr(), "note: {}", printable(note));
     }
 }
 
@@ -95,12 +98,19 @@ pub(super) struct TableArguments {
     /// several, separated by commas.
     #[arg(long, value_name = "COLUMN")]
     target: Vec<String>,
-    /// The table has no header row.
+    /// The first row of the table holds the names of its columns [default: detected].
+    #[arg(long, conflicts_with = "no_header")]
+    header: bool,
+    /// The table has no header row [default: detected].
     #[arg(long)]
     no_header: bool,
     /// Field delimiter of a table: one character, or `tab` [default: detected].
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
+    /// Words that stand for a missing value, exactly as written, besides an empty field [default, in any case: ?, NA,
+    /// N/A, #NA, #N/A, <NA>, NaN, NaT, null, none; for `predict` and `evaluate` those of the training].
+    #[arg(long, value_name = "WORD,WORD,...", allow_hyphen_values = true)]
+    na_values: Option<String>,
 }
 
 fn tasks() -> impl TypedValueParser<Value = Task> {
@@ -144,8 +154,13 @@ fn delimiter(text: &str) -> Result<u8, String> {
 
 impl TableArguments {
     pub(super) fn options(self) -> TableOptions {
-        let TableArguments { target, no_header, delimiter } = self;
-        TableOptions { targets: target, no_header, delimiter, ..TableOptions::default() }
+        let TableArguments { target, header, no_header, delimiter, na_values } = self;
+        let words = |list: String| {
+            list.split(',').map(|word| word.trim().to_string()).filter(|word| !word.is_empty()).collect()
+        };
+        let missing_words = na_values.map(words);
+        let header = (header || no_header).then_some(header);
+        TableOptions { targets: target, header, delimiter, missing_words, ..TableOptions::default() }
     }
 }
 

@@ -19,7 +19,10 @@ use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{Parser, Subcommand};
 
+use crate::gpu::check_environment;
 use crate::system::error::{Diverged, WrongUsage};
+use crate::system::temporary;
+use crate::system::text::printable;
 
 /// Train fully-connected neural networks on any Vulkan, Metal or DX12 GPU, or on the CPU.
 ///
@@ -52,16 +55,8 @@ enum Command {
 /// Runs the program. Exit codes: 0 success, 1 failure, 2 wrong usage, 4 training diverged.
 pub fn main() -> ExitCode {
     silence_mesa();
-    let result = match Cli::parse().command {
-        Command::Train(arguments) => train::run(*arguments),
-        Command::Compare(arguments) => compare::run(*arguments),
-        Command::Evaluate(arguments) => evaluate::run(arguments),
-        Command::Predict(arguments) => predict::run(arguments),
-        Command::Export(arguments) => export::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Devices(arguments) => devices::run(&arguments),
-    };
-    match result {
+    temporary::delete_when_interrupted();
+    match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader closed the pipe: `gpu-backprop ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -70,6 +65,19 @@ pub fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "gpu-backprop: {}", one_line(&error));
             ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    check_environment()?;
+    match command {
+        Command::Train(arguments) => train::run(*arguments),
+        Command::Compare(arguments) => compare::run(*arguments),
+        Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
     }
 }
 
@@ -101,7 +109,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    printable(&format!("{error:#}").lines().map(str::trim).collect::<Vec<_>>().join(" "))
 }
 
 /// The values of a flag, each with its name and its help.
@@ -117,7 +125,7 @@ fn one_of<T: Copy + Send + Sync + 'static, H: Into<StyledStr>>(
 /// Writes a result to stdout.
 fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(printable(text).as_bytes())?;
     stdout.flush()?;
     Ok(())
 }

@@ -40,7 +40,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let unknown_categories = if output == Path::new("-") {
         run(&mut io::stdout().lock())?
     } else {
-        let file = OutputFile::new(&output)?;
+        let inputs = [vec![model.clone()], data.files()].concat();
+        let file = OutputFile::new(&output, &inputs)?;
         let unknown_categories = run(&mut BufWriter::new(file.file()))?;
         file.finish()?;
         unknown_categories

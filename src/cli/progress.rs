@@ -5,9 +5,11 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
+use super::data_arguments::print_notes;
 use crate::commands::train::{EpochReport, Observer, Opening};
 use crate::data::Data;
 use crate::network::Topology;
+use crate::system::text::printable;
 
 /// The progress display of a run.
 pub struct Progress {
@@ -24,6 +26,7 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
+        let text = printable(text);
         match &self.bar {
             Some(bar) => bar.println(text),
             // Training goes on when stderr is closed.
@@ -34,6 +37,7 @@ impl Progress {
 
 impl Observer for Progress {
     fn begin(&mut self, opening: &Opening<'_>) {
+        print_notes(&opening.data.notes);
         if self.quiet {
             return;
         }
@@ -112,10 +116,11 @@ pub fn described(data: &Data, topology: &Topology) -> String {
         other => format!(" with {other} outputs"),
     };
     format!(
-        "data           {}: {parts} examples; {} inputs, {targets}\n\
+        "data           {}: {parts} examples; {} inputs {}, {targets}\n\
          network        {topology}, {} weights and biases, {}{outputs}, {} cost",
         data.name,
         HumanCount(data.dataset.features() as u64),
+        data.dataset.scaling_in_words(),
         HumanCount(topology.parameters() as u64),
         topology.activation.name,
         topology.cost.name,

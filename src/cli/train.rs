@@ -1,17 +1,19 @@
 //! `gpu-backprop train`
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use indicatif::HumanCount;
 
+use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
 use super::{print, print_json};
-use crate::commands::train::{self, Options, Report};
+use crate::commands::train::{self, Options, Report, Trained};
 use crate::device::DeviceChoice;
+use crate::system::error::WrongUsage;
 
 /// The flags of `train`.
 #[derive(Args, Debug)]
@@ -33,6 +35,10 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { training, device, output_file, print_plan } = arguments;
+    ensure!(
+        output_file.as_deref() != Some(Path::new("-")),
+        WrongUsage::new("-o -: a model is not written to stdout; name a file, such as model.safetensors")
+    );
     let (json, verbose) = (training.json, training.verbose);
     let mut progress = Progress::new(training.quiet, verbose);
     let options = training.options(device, output_file)?;
@@ -43,11 +49,18 @@ pub fn run(arguments: Arguments) -> Result<()> {
         }
         return print(&text);
     }
-    let report = train::run(&options, &mut progress)?;
-    if json { print_json(&report) } else { print(&summary(&report, &options, verbose)?) }
+    let Trained { report, saved } = train::run(&options, &mut progress)?;
+    // Hours of work are not lost with the model: what is known is printed before the error.
+    if json {
+        print_json(&report)?;
+    } else {
+        print(&summary(&report, &options, verbose, saved.is_ok())?)?;
+    }
+    print_notes(report.not_learned.as_slice());
+    saved
 }
 
-fn summary(report: &Report, options: &Options, verbose: bool) -> Result<String> {
+fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Result<String> {
     let mut text = String::new();
     let parts = [
         ("training", report.train_cost, fit(report.train_accuracy, report.train_r2)),
@@ -93,7 +106,7 @@ fn summary(report: &Report, options: &Options, verbose: bool) -> Result<String> 
     if let Some(profile) = &report.profile {
         writeln!(text, "\n{profile}")?;
     }
-    if let Some(path) = &options.output {
+    if let Some(path) = options.output.as_ref().filter(|_| saved) {
         writeln!(text, "model          {}", path.display())?;
     }
     Ok(text)

@@ -115,9 +115,9 @@ pub struct TrainingFlags {
     /// Number of epochs; 0 evaluates the initial network.
     #[arg(long, default_value_t = 30, value_name = "N", allow_negative_numbers = true)]
     epochs: usize,
-    /// Batch size: examples per mini-batch.
-    #[arg(long, default_value_t = 10, value_name = "M", allow_negative_numbers = true)]
-    batch: usize,
+    /// Batch size: examples per mini-batch [default: 10, or all where there are fewer].
+    #[arg(long, value_name = "M", allow_negative_numbers = true)]
+    batch: Option<usize>,
     /// Learning rate η [default: 3; 0.5 for cross-entropy; 0.1 for regression; with momentum 1 - µ of that].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     eta: Option<f64>,
@@ -169,6 +169,9 @@ pub fn check_precision(precision: Precision, kernels: KernelSet) -> Result<()> {
     }
     Ok(())
 }
+
+/// The batch size of the book's program.
+const BATCH: usize = 10;
 
 /// Returns `--device-memory` in bytes.
 fn bytes_of(megabytes: f64) -> Result<u64> {
@@ -224,7 +227,14 @@ impl TrainingFlags {
             },
             initialization: self.init,
             epochs: self.epochs,
-            hyperparameters: Hyperparameters { batch, eta: narrow, seed, optimizer: self.optimizer, settings },
+            fixed_batch: batch.is_some(),
+            hyperparameters: Hyperparameters {
+                batch: batch.unwrap_or(BATCH),
+                eta: narrow,
+                seed,
+                optimizer: self.optimizer,
+                settings,
+            },
             device,
             gpu: GpuOptions {
                 kernels: self.kernels,

@@ -28,7 +28,7 @@ use crate::network::{Layers, Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{Diverged, ensure_usage};
-use crate::training::{Snapshot, Training, check};
+use crate::training::{Snapshot, Training};
 use crate::verify::distance::{self, Distance, Scale};
 use crate::verify::gradients::{self, GradientCheck};
 use crate::verify::lockstep::{self, Difference, Lockstep, Side};
@@ -151,9 +151,8 @@ pub struct Comparison {
 /// As [`train::run`].
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison> {
     ensure_usage!(options.lockstep != Some(0), "--lockstep 0: at least 1 mini-batch is needed to compare step by step");
-    let train::Options { hyperparameters, initialization, epochs, threads, gpu, device_memory, .. } = options.training;
-    let (data, topology) = train::prepare(&options.training)?;
-    check(&topology, &data, hyperparameters)?;
+    let train::Options { initialization, epochs, threads, gpu, device_memory, .. } = options.training;
+    let (data, topology, hyperparameters) = train::prepare(&options.training)?;
     let initial = Parameters::random(&topology, initialization, hyperparameters.seed)?;
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let mut opened = Vec::new();

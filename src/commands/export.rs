@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -12,8 +11,7 @@ use serde::Serialize;
 
 use crate::model::onnx::messages::{DataType, Extent, ModelProto, ValueInfoProto};
 use crate::model::{self, onnx};
-use crate::system::error::bail_usage;
-use crate::system::output_file::{OutputFile, cannot_write};
+use crate::system::output_file::OutputFile;
 
 /// An output format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,25 +79,18 @@ pub struct Report {
 /// A file that is not a model or cannot be written, or a network too large for the format.
 pub fn run(path: &Path, format: Format, output: &Path) -> Result<Report> {
     let Format::Onnx = format;
-    if is_same_file(path, output) {
-        bail_usage!("-o {}: this is the model that is to be exported; name another file", output.display());
-    }
     let model = model::load(path)?;
-    let file = if output == Path::new("-") { None } else { Some(OutputFile::new(output)?) };
+    let file = if output == Path::new("-") { None } else { Some(OutputFile::new(output, &[path.to_path_buf()])?) };
     let onnx = onnx::model(&model).with_context(|| format!("model {}", path.display()))?;
     let bytes = onnx.encode_to_vec();
     match file {
         None => std::io::stdout().lock().write_all(&bytes).context("cannot write to stdout")?,
         Some(file) => {
-            file.file().write_all(&bytes).with_context(|| cannot_write(output))?;
+            file.write_all(&bytes)?;
             file.finish()?;
         }
     }
     Ok(report(&onnx, output, bytes.len()))
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    fs::canonicalize(one).ok().zip(fs::canonicalize(other).ok()).is_some_and(|(one, other)| one == other)
 }
 
 fn report(onnx: &ModelProto, output: &Path, bytes: usize) -> Report {

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -60,6 +60,8 @@ pub struct Options {
     pub epochs: usize,
     /// m, η and the seed.
     pub hyperparameters: Hyperparameters,
+    /// True where m was asked for; otherwise it is at most the number of training examples.
+    pub fixed_batch: bool,
     /// The device.
     pub device: DeviceChoice,
     /// The options of a GPU.
@@ -107,9 +109,14 @@ pub trait Observer {
     fn end(&mut self);
 }
 
-/// Opens the data and lays out the network.
-pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology)> {
-    let data = data::open(&options.source)?;
+/// Opens the data, lays out the network, and checks them.
+pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology, Hyperparameters)> {
+    let mut data = data::open(&options.source)?;
+    let (mut hyperparameters, examples) = (options.hyperparameters, data.split.training.len());
+    if !options.fixed_batch && hyperparameters.batch > examples {
+        data.notes.push(format!("the batch size is {examples}, as there are only {examples} training examples"));
+        hyperparameters.batch = examples;
+    }
     let widths = match &options.architecture {
         Architecture::Layers(widths) => widths.clone(),
         Architecture::Hidden(hidden) => {
@@ -117,7 +124,8 @@ pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology)> {
         }
     };
     let topology = Topology::new(&widths, options.activation, options.cost)?.with_output(options.output_activation);
-    Ok((data, topology))
+    check(&topology, &data, hyperparameters)?;
+    Ok((data, topology, hyperparameters))
 }
 
 /// The plans of a run for printing: one training step and one evaluation.
@@ -125,16 +133,15 @@ pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology)> {
 /// # Errors
 /// Those of [`run`] that concern the data and the network.
 pub fn plans(options: &Options) -> Result<Vec<Plan>> {
-    let (data, topology) = prepare(options)?;
-    check(&topology, &data, options.hyperparameters)?;
-    let m = options.hyperparameters.batch;
+    let (data, topology, hyperparameters) = prepare(options)?;
+    let m = hyperparameters.batch;
     let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
     let mut training = examples_of(&data.dataset, &topology, &order("training", data.split.training.len()));
     // Larger data is streamed in chunks.
     training.inputs.rows = training.inputs.rows.min(u32::MAX as usize / training.inputs.cols);
     let measures = Measures::of(&training, &topology, 1);
     let plans = [
-        training_plan(&topology, &training, m, options.hyperparameters.optimizer)?,
+        training_plan(&topology, &training, m, hyperparameters.optimizer)?,
         evaluation_plan(&topology, &training, m, &measures)?,
     ];
     Ok(match options.gpu.kernels {
@@ -143,18 +150,30 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     })
 }
 
+/// The end of a training run.
+#[derive(Debug)]
+pub struct Trained {
+    /// The results.
+    pub report: Report,
+    /// The error of saving the model, where that failed: the results hold all the same.
+    pub saved: Result<()>,
+}
+
 /// Trains a network.
 ///
 /// # Errors
 /// Wrong options ([`WrongUsage`](crate::system::error::WrongUsage)), files that cannot be read or written, a failing device, and
 /// [`Diverged`] when training ends in NaN or infinity.
-pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
+pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
+    let inputs = options.source.files();
     if let Some(path) = &options.output {
-        check_writable(path)?;
+        check_writable(path, &inputs, 0)?;
     }
-    let (data, topology) = prepare(options)?;
-    let hyperparameters = options.hyperparameters;
-    check(&topology, &data, hyperparameters)?;
+    let (data, topology, hyperparameters) = prepare(options)?;
+    if let Some(path) = &options.output {
+        let dataset = &data.dataset;
+        model::check_savable(path, &topology, dataset.preprocessing(), &dataset.outputs(), &inputs)?;
+    }
     let initial = Parameters::random(&topology, options.initialization, hyperparameters.seed)?;
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let opening = Instant::now();
@@ -193,13 +212,17 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     {
         device::remember(&device, options.gpu, &work, speed);
     }
-    if let Some(path) = &options.output {
-        let dataset = &data.dataset;
-        let preprocessing = dataset.preprocessing().clone();
-        let (outputs, parameters) = (dataset.outputs(), trainer.parameters()?);
-        model::save(path, &Model { topology: topology.clone(), parameters, preprocessing, outputs })?;
-    }
-    Ok(report)
+    let saved = match &options.output {
+        Some(path) => save(path, &data, &topology, &mut trainer),
+        None => Ok(()),
+    };
+    Ok(Trained { report, saved })
+}
+
+fn save(path: &Path, data: &Data, topology: &Topology, trainer: &mut Trainer<'_, '_>) -> Result<()> {
+    let parameters = trainer.parameters()?;
+    let (preprocessing, outputs) = (data.dataset.preprocessing().clone(), data.dataset.outputs());
+    model::save(path, &Model { topology: topology.clone(), parameters, preprocessing, outputs })
 }
 
 /// Limits the memory of a device, if a budget is given.

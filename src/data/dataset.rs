@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use super::inputs::{Images, Inputs};
 use super::picked::Picked;
 use super::preprocessing::{Preprocessing, Scale};
-use super::table::fields::listed;
+use super::table::fields::{listed, shown};
 use super::targets::{Outputs, Quantity, Targets, Task};
 
 /// The most classes a data set may have: a larger label is a wrong file, not a class.
@@ -29,6 +29,8 @@ pub struct Dataset {
     /// The numbers that are learned; empty where targets are classes.
     quantities: Vec<Quantity>,
     preprocessing: Preprocessing,
+    /// Scaling of the numbers in columns.
+    scale: Scale,
 }
 
 impl Dataset {
@@ -74,7 +76,8 @@ impl Dataset {
         }
         let preprocessing = Preprocessing::of_inputs(&inputs);
         let (class_names, class_weights) = (Vec::new(), Vec::new());
-        Ok(Dataset { inputs, features, targets, classes, class_names, class_weights, quantities, preprocessing })
+        let scale = Scale::None;
+        Ok(Dataset { inputs, features, targets, classes, class_names, class_weights, quantities, preprocessing, scale })
     }
 
     /// The same examples, whose inputs were made by `preprocessing`, with targets that mean this (no names
@@ -140,6 +143,16 @@ impl Dataset {
     /// The preprocessing of these inputs, and of those of other files.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
+    }
+
+    /// The way of its inputs to activations, in words that follow "inputs".
+    pub fn scaling_in_words(&self) -> String {
+        self.preprocessing.in_words(self.scale)
+    }
+
+    /// The same, whose columns were scaled like this.
+    pub(super) fn with_scale(self, scale: Scale) -> Self {
+        Dataset { scale, ..self }
     }
 
     /// All inputs, example by example.
@@ -231,13 +244,14 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Fits the preprocessing to the examples `training` alone, and applies it.
+    /// Fits the preprocessing to the examples `training` alone, and applies it: with this scaling, or with the one that
+    /// suits the inputs ([`Preprocessing::fit`]).
     ///
     /// # Errors
     /// Inputs too large to be scaled.
-    pub fn scaled(self, training: &[u32], scale: Scale) -> Result<Self> {
+    pub fn scaled(self, training: &[u32], scale: Option<Scale>) -> Result<Self> {
         let preprocessing = Preprocessing::fit(&self.inputs, self.features, training, scale)?;
-        self.preprocessed(preprocessing)
+        Ok(self.preprocessed(preprocessing)?.with_scale(scale.unwrap_or(Scale::Zscore)))
     }
 
     /// Makes activations of raw inputs.
@@ -274,6 +288,7 @@ impl Dataset {
             class_weights: self.class_weights.clone(),
             quantities: self.quantities.clone(),
             preprocessing: self.preprocessing.clone(),
+            scale: self.scale,
         })
     }
 
@@ -316,7 +331,7 @@ impl Dataset {
             None => bail!(
                 "the label of example {} is {}, none of the classes of training: {}",
                 i + 1,
-                self.class_name(label as usize),
+                shown(&self.class_name(label as usize)),
                 listed(names.iter().map(String::as_str))
             ),
         };

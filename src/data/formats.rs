@@ -21,6 +21,7 @@ use super::inputs::Images;
 use super::labels::Labels;
 use super::split::OwnPart;
 use super::table::rows::{Dialect, Rows};
+use super::table::stored::STDIN;
 use super::targets::Task;
 
 /// A data format.
@@ -94,10 +95,10 @@ static FORMATS: [Format; 7] = [
         recognises: |beginning| beginning.has_ending(&[".npz"]) || beginning.starts_with(npz::MAGIC),
         reads: Reads::Array(Array {
             inputs: npz::inputs,
-            labels: None,
+            labels: Some(npz::labels),
             own_labels: Some(OwnLabels {
                 read: npz::labelled,
-                are_fixed: npz::is_divided,
+                are_fixed: npz::are_labels_fixed,
                 has_test_part: npz::has_test_part,
             }),
         }),
@@ -125,6 +126,9 @@ pub(super) fn is_built_in(path: &Path) -> bool {
 /// # Errors
 /// No such file, or one that cannot be read.
 pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
+    if path == Path::new(STDIN) {
+        return Ok(!has_labels);
+    }
     ensure!(has_labels || is_built_in(path) || path.exists(), "{}: no such file or folder", path.display());
     let beginning = Beginning::of_path(path)?;
     let format = FORMATS.iter().find(|format| (format.recognises)(&beginning));
@@ -165,5 +169,10 @@ pub(super) fn formats_of_labels() -> String {
         Reads::Array(Array { labels: Some(_), .. }) => Some(format.name),
         _ => None,
     });
-    names.collect::<Vec<_>>().join(" or ")
+    let names: Vec<&str> = names.collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_string(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
 }

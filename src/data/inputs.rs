@@ -20,6 +20,8 @@ pub enum Inputs {
     },
     /// Floats, as they are.
     Floats(Vec<f32>),
+    /// Raw numbers that 32 bits do not hold exactly, until they are scaled.
+    Doubles(Vec<f64>),
     /// Bytes or floats that stay in their files and are decoded when they are picked.
     Mapped(Mapped),
 }
@@ -27,12 +29,40 @@ pub enum Inputs {
 /// Inputs of each example, all inputs, and the number of examples.
 pub type Images = (usize, Inputs, usize);
 
+/// Appends the inputs of `examples`, of `features` inputs each, as another type.
+fn extend<T: Copy, U>(to: &mut Vec<U>, values: &[T], examples: &[u32], features: usize, convert: impl Fn(T) -> U) {
+    to.reserve(examples.len() * features);
+    for &example in examples {
+        to.extend(values[example as usize * features..][..features].iter().map(|&value| convert(value)));
+    }
+}
+
+/// Calls `each` with the numbers of examples, some at a time, and how many there were before.
+fn in_blocks(
+    examples: impl IntoIterator<Item = u32>,
+    features: usize,
+    mut each: impl FnMut(usize, &[u32]) -> Result<()>,
+) -> Result<()> {
+    let most = (BLOCK / features.max(1)).max(1).next_multiple_of(4);
+    let (mut examples, mut block, mut first) = (examples.into_iter(), Vec::new(), 0);
+    loop {
+        block.clear();
+        block.extend(examples.by_ref().take(most));
+        if block.is_empty() {
+            return Ok(());
+        }
+        each(first, &block)?;
+        first += block.len();
+    }
+}
+
 impl Inputs {
     /// Number of inputs of all examples together.
     pub(crate) fn len(&self) -> usize {
         match self {
             Inputs::Bytes { values, .. } => values.len(),
             Inputs::Floats(values) => values.len(),
+            Inputs::Doubles(values) => values.len(),
             Inputs::Mapped(mapped) => mapped.len(),
         }
     }
@@ -40,16 +70,16 @@ impl Inputs {
     /// Bytes that the inputs take in files that are mapped; `None` where all are in memory.
     pub(crate) fn mapped_size(&self) -> Option<u64> {
         match self {
-            Inputs::Bytes { .. } | Inputs::Floats(_) => None,
+            Inputs::Bytes { .. } | Inputs::Floats(_) | Inputs::Doubles(_) => None,
             Inputs::Mapped(mapped) => Some(mapped.size()),
         }
     }
 
-    /// Activation of a byte of 1; `None` where inputs are floats.
+    /// Activation of a byte of 1; `None` where inputs are no bytes.
     pub fn byte_scale(&self) -> Option<f32> {
         match self {
             Inputs::Bytes { scale, .. } => Some(*scale),
-            Inputs::Floats(_) => None,
+            Inputs::Floats(_) | Inputs::Doubles(_) => None,
             Inputs::Mapped(mapped) => mapped.byte_scale(),
         }
     }
@@ -59,16 +89,23 @@ impl Inputs {
     /// # Errors
     /// A file that is no longer what it was.
     pub fn pick(&self, examples: &[u32], features: usize, picked: &mut Picked) -> Result<()> {
-        fn extend<T: Copy>(to: &mut Vec<T>, values: &[T], examples: &[u32], features: usize) {
-            to.reserve(examples.len() * features);
-            for &example in examples {
-                to.extend_from_slice(&values[example as usize * features..][..features]);
-            }
-        }
         match self {
-            Inputs::Bytes { values, .. } => extend(picked.cleared_bytes(), values, examples, features),
-            Inputs::Floats(values) => extend(picked.cleared_floats(), values, examples, features),
+            Inputs::Bytes { values, .. } => extend(picked.cleared_bytes(), values, examples, features, |x| x),
+            Inputs::Floats(values) => extend(picked.cleared_floats(), values, examples, features, |x| x),
+            Inputs::Doubles(values) => extend(picked.cleared_floats(), values, examples, features, |x| x as f32),
             Inputs::Mapped(mapped) => mapped.pick(examples, picked)?,
+        }
+        Ok(())
+    }
+
+    /// Picks the inputs of `examples`, of `features` inputs each, as numbers of 64 bits: bytes as they are.
+    fn numbers(&self, examples: &[u32], features: usize, to: &mut Vec<f64>) -> Result<()> {
+        to.clear();
+        match self {
+            Inputs::Bytes { values, .. } => extend(to, values, examples, features, f64::from),
+            Inputs::Floats(values) => extend(to, values, examples, features, f64::from),
+            Inputs::Doubles(values) => extend(to, values, examples, features, |x| x),
+            Inputs::Mapped(mapped) => mapped.numbers(examples, to)?,
         }
         Ok(())
     }
@@ -91,38 +128,98 @@ impl Inputs {
         features: usize,
         mut each: impl FnMut(usize, &Picked) -> Result<()>,
     ) -> Result<()> {
-        let most = (BLOCK / features.max(1)).max(1).next_multiple_of(4);
-        let (mut examples, mut numbers, mut picked) = (examples.into_iter(), Vec::new(), Picked::default());
-        let mut first = 0;
-        loop {
-            numbers.clear();
-            numbers.extend(examples.by_ref().take(most));
-            if numbers.is_empty() {
-                return Ok(());
+        let mut picked = Picked::default();
+        in_blocks(examples, features, |first, block| {
+            self.pick(block, features, &mut picked)?;
+            each(first, &picked)
+        })
+    }
+
+    /// Calls `each` as [`Inputs::each_block`] does, with numbers of 64 bits: raw ones as they are in the file.
+    ///
+    /// # Errors
+    /// As [`Inputs::each_block`].
+    pub(super) fn each_block_of_numbers(
+        &self,
+        examples: impl IntoIterator<Item = u32>,
+        features: usize,
+        mut each: impl FnMut(usize, &[f64]) -> Result<()>,
+    ) -> Result<()> {
+        let mut numbers = Vec::new();
+        in_blocks(examples, features, |first, block| {
+            self.numbers(block, features, &mut numbers)?;
+            each(first, &numbers)
+        })
+    }
+
+    /// The largest byte of `examples`, or the first that is found above `enough`; 0 where inputs are no bytes.
+    ///
+    /// # Errors
+    /// As [`Inputs::pick`].
+    pub(super) fn largest_byte(&self, examples: &[u32], features: usize, enough: u8) -> Result<u8> {
+        let (mut largest, mut picked) = (0, Picked::default());
+        for block in examples.chunks((BLOCK / features.max(1)).max(1)) {
+            self.pick(block, features, &mut picked)?;
+            if let Picked::Bytes(values) = &picked {
+                largest = values.iter().fold(largest, |largest, &byte| largest.max(byte));
             }
-            self.pick(&numbers, features, &mut picked)?;
-            each(first, &picked)?;
-            first += numbers.len();
+            if largest > enough {
+                break;
+            }
         }
+        Ok(largest)
     }
 
     /// # Errors
     /// An input that is NaN or infinite; of `features` inputs for each example.
     pub(super) fn check_finite(&self, features: usize) -> Result<()> {
-        let check = |first: usize, values: &[f32]| match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => bail!("input {} of example {} is {}", at % features + 1, first + at / features + 1, values[at]),
-            None => Ok(()),
+        self.check(features, |x| x.is_finite(), "")
+    }
+
+    /// Checks every input that is no byte; `what` follows the number of one that is wrong.
+    fn check(&self, features: usize, is_right: impl Fn(f64) -> bool, what: &str) -> Result<()> {
+        let wrong = |first: usize, at: usize, value: f64| {
+            // Large numbers in few characters.
+            let value = if value.abs() < 1e16 { value.to_string() } else { format!("{value:e}") };
+            bail!("input {} of example {} is {value}{what}", at % features + 1, first + at / features + 1)
         };
         match self {
-            Inputs::Floats(values) => check(0, values),
-            Inputs::Mapped(mapped) if mapped.byte_scale().is_none() => {
-                self.each_block(0..(self.len() / features) as u32, features, |first, picked| match picked {
-                    Picked::Bytes(_) => Ok(()),
-                    Picked::Floats(values) => check(first, values),
+            Inputs::Floats(values) => match values.iter().position(|&x| !is_right(x.into())) {
+                Some(at) => wrong(0, at, values[at].into()),
+                None => Ok(()),
+            },
+            Inputs::Mapped(mapped) if mapped.byte_scale().is_some() => Ok(()),
+            Inputs::Doubles(_) | Inputs::Mapped(_) => {
+                let examples = 0..(self.len() / features) as u32;
+                self.each_block_of_numbers(examples, features, |first, values| {
+                    match values.iter().position(|&x| !is_right(x)) {
+                        Some(at) => wrong(first, at, values[at]),
+                        None => Ok(()),
+                    }
                 })
             }
-            Inputs::Bytes { .. } | Inputs::Mapped(_) => Ok(()),
+            Inputs::Bytes { .. } => Ok(()),
         }
+    }
+
+    /// Activations that are the numbers themselves, in 32 bits.
+    ///
+    /// # Errors
+    /// A number beyond those of 32 bits.
+    pub(super) fn unscaled(self, features: usize) -> Result<Self> {
+        let is_wide = match &self {
+            Inputs::Doubles(_) => true,
+            Inputs::Mapped(mapped) => mapped.is_wide(),
+            Inputs::Bytes { .. } | Inputs::Floats(_) => false,
+        };
+        if is_wide {
+            let fits = |x: f64| !x.is_finite() || (x as f32).is_finite();
+            self.check(features, fits, ", more than 32-bit floats hold: scale inputs (--scale)")?;
+        }
+        Ok(match self {
+            Inputs::Doubles(values) => Inputs::Floats(values.into_iter().map(|x| x as f32).collect()),
+            same => same,
+        })
     }
 
     /// Keeps `examples`, ascending, of `features` inputs each.
@@ -137,6 +234,7 @@ impl Inputs {
         match self {
             Inputs::Bytes { values, .. } => keep(values, examples, features),
             Inputs::Floats(values) => keep(values, examples, features),
+            Inputs::Doubles(values) => keep(values, examples, features),
             Inputs::Mapped(mapped) => mapped.keep(examples),
         }
     }
@@ -145,7 +243,7 @@ impl Inputs {
     pub(super) fn with_byte_scale(mut self, new: f32) -> Self {
         match &mut self {
             Inputs::Bytes { scale, .. } => *scale = new,
-            Inputs::Floats(_) => {}
+            Inputs::Floats(_) | Inputs::Doubles(_) => {}
             Inputs::Mapped(mapped) => mapped.set_byte_scale(new),
         }
         self
@@ -162,6 +260,9 @@ impl Inputs {
                 values.iter_mut().enumerate().for_each(|(i, x)| *x = activation(i, f64::from(*x)));
                 Inputs::Floats(values)
             }
+            Inputs::Doubles(values) => {
+                Inputs::Floats(values.into_iter().enumerate().map(|(i, x)| activation(i, x)).collect())
+            }
             Inputs::Mapped(mapped) => Inputs::Mapped(mapped.scaled(numbers)),
         }
     }
@@ -171,6 +272,7 @@ impl Inputs {
         match self {
             Inputs::Bytes { values, scale } => Mapped::of_bytes(values, scale, features),
             Inputs::Floats(values) => Mapped::of_floats(values, features),
+            Inputs::Doubles(values) => Mapped::of_doubles(values, features),
             Inputs::Mapped(mapped) => mapped,
         }
     }
@@ -187,6 +289,11 @@ impl Inputs {
         match (&mut *self, other) {
             (Inputs::Bytes { values, .. }, Inputs::Bytes { values: more, .. }) => values.extend(more),
             (Inputs::Floats(values), Inputs::Floats(more)) => values.extend(more),
+            (Inputs::Doubles(values), Inputs::Doubles(more)) => values.extend(more),
+            (Inputs::Doubles(values), Inputs::Floats(more)) => values.extend(more.into_iter().map(f64::from)),
+            (Inputs::Floats(values), Inputs::Doubles(more)) => {
+                *self = Inputs::Doubles(values.iter().map(|&x| f64::from(x)).chain(more).collect());
+            }
             (_, other) => {
                 let mut mapped = std::mem::replace(self, Inputs::Floats(Vec::new())).into_mapped(features);
                 mapped.append(other.into_mapped(features));

@@ -1,6 +1,5 @@
 //! The classes of examples, as they are written: numbers, or text.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -8,7 +7,7 @@ use anyhow::{Context, Error, Result, ensure};
 
 use super::dataset::{Dataset, MAX_CLASSES};
 use super::inputs::Images;
-use super::table::fields::{is_missing, number, whole_number};
+use super::table::fields::{is_missing, number, shown, whole_number};
 use super::targets::{Outputs, Targets};
 
 /// The target of each example, from a file of labels.
@@ -67,24 +66,39 @@ pub(super) struct Classes {
     found: HashMap<String, u32>,
     names: Vec<String>,
     labels: Vec<u32>,
+    /// The words that stand for a missing class, where they are not the usual ones.
+    missing_words: Option<Vec<String>>,
 }
 
 impl Classes {
+    /// No classes so far.
+    pub(super) fn new(missing_words: Option<Vec<String>>) -> Self {
+        Classes { missing_words, ..Classes::default() }
+    }
+
     /// The class of the next example; `wrong` makes an error of what is said of it.
     ///
     /// # Errors
     /// A missing class, a number with a fraction, or more than [`MAX_CLASSES`].
     pub(super) fn add(&mut self, text: &str, wrong: impl Fn(&str) -> Error) -> Result<()> {
-        ensure!(!is_missing(text), wrong("the class is missing"));
-        let fraction = number(text).is_some_and(|number| number.fract() != 0.0);
-        ensure!(
-            !fraction,
-            wrong(&format!(
-                "`{text}` is a number with a fraction, but classes are needed, names or whole numbers; --task regression learns numbers"
-            ))
-        );
-        let name = whole_number(text).map_or(Cow::Borrowed(text), Cow::Owned);
-        let class = match self.found.get(&*name) {
+        if is_missing(text, self.missing_words.as_deref()) {
+            return Err(wrong(&match text {
+                "" => "the class is missing".to_string(),
+                word => format!(
+                    "the class is missing: `{}` stands for no value; --na-values \"\" makes it a class",
+                    shown(word)
+                ),
+            }));
+        }
+        let parsed: Option<f64> = text.parse().ok();
+        if let Some(number) = parsed.filter(|number| number.fract() != 0.0) {
+            let what = if number.is_finite() { "a number with a fraction" } else { "no finite number" };
+            return Err(wrong(&format!(
+                "`{text}` is {what}, but classes are needed, names or whole numbers; --task regression learns numbers"
+            )));
+        }
+        let name = whole_number(text).unwrap_or(text);
+        let class = match self.found.get(name) {
             Some(&class) => class,
             None => {
                 let class = self.names.len() as u32;
@@ -93,7 +107,7 @@ impl Classes {
                     wrong(&format!("more than {MAX_CLASSES} classes: are these names of classes at all?"))
                 );
                 self.found.insert(name.to_string(), class);
-                self.names.push(name.into_owned());
+                self.names.push(name.to_string());
                 class
             }
         };

@@ -68,6 +68,7 @@ enum Values {
     File(Arc<MappedArray>),
     Bytes(Vec<u8>),
     Floats(Vec<f32>),
+    Doubles(Vec<f64>),
 }
 
 impl PartialEq for Values {
@@ -76,6 +77,7 @@ impl PartialEq for Values {
             (Values::File(one), Values::File(other)) => Arc::ptr_eq(one, other),
             (Values::Bytes(one), Values::Bytes(other)) => one == other,
             (Values::Floats(one), Values::Floats(other)) => one == other,
+            (Values::Doubles(one), Values::Doubles(other)) => one == other,
             _ => false,
         }
     }
@@ -176,12 +178,35 @@ impl Part {
         match &self.values {
             Values::File(array) => to.extend_from_slice(array.example(number)),
             Values::Bytes(values) => to.extend_from_slice(&values[number * features..][..features]),
-            Values::Floats(_) => unreachable!("floats among bytes"),
+            Values::Floats(_) | Values::Doubles(_) => unreachable!("floats among bytes"),
         }
     }
 
-    /// The activations of an example, by its number in this part.
-    fn decode(&self, number: usize, to: &mut [f32]) {
+    /// The numbers of an example in 64 bits, by its number in this part: as they are in the origin, or activations.
+    fn numbers(&self, number: usize, to: &mut [f64]) {
+        fn fill<T: Copy + Into<f64>>(to: &mut [f64], values: &[T], number: usize) {
+            let values = &values[number * to.len()..];
+            to.iter_mut().zip(values).for_each(|(to, &value)| *to = value.into());
+        }
+        let number = self.origin(number);
+        match &self.values {
+            Values::File(array) => array.element.decode(array.example(number), to, |x| x),
+            Values::Bytes(values) => fill(to, values, number),
+            Values::Floats(values) => fill(to, values, number),
+            Values::Doubles(values) => fill(to, values, number),
+        }
+        if let Some(scaling) = &self.scaling {
+            to.iter_mut().zip(scaling).for_each(|(x, &of)| *x = f64::from(scaled(of, *x)));
+        }
+    }
+
+    /// The activations of an example, by its number in this part; `wide` has room for as many numbers of 64 bits.
+    fn decode(&self, number: usize, to: &mut [f32], wide: &mut [f64]) {
+        if self.scaling.is_some() {
+            self.numbers(number, wide);
+            to.iter_mut().zip(wide).for_each(|(to, x)| *to = *x as f32);
+            return;
+        }
         let (number, features) = (self.origin(number), to.len());
         match &self.values {
             Values::File(array) => array.element.decode(array.example(number), to, |x| x as f32),
@@ -190,9 +215,9 @@ impl Part {
                 to.iter_mut().zip(bytes).for_each(|(to, &byte)| *to = f32::from(byte));
             }
             Values::Floats(values) => to.copy_from_slice(&values[number * features..][..features]),
-        }
-        if let Some(scaling) = &self.scaling {
-            to.iter_mut().zip(scaling).for_each(|(x, &of)| *x = scaled(of, f64::from(*x)));
+            Values::Doubles(values) => {
+                to.iter_mut().zip(&values[number * features..]).for_each(|(to, &x)| *to = x as f32);
+            }
         }
     }
 
@@ -214,6 +239,12 @@ impl Mapped {
         Self::of_one(Part::all(Values::Floats(values), examples), None, features)
     }
 
+    /// Numbers of 64 bits in memory, of `features` inputs for each example.
+    pub(super) fn of_doubles(values: Vec<f64>, features: usize) -> Self {
+        let examples = values.len() / features;
+        Self::of_one(Part::all(Values::Doubles(values), examples), None, features)
+    }
+
     fn of_one(part: Part, byte_scale: Option<f32>, features: usize) -> Self {
         Mapped { features, byte_scale, parts: vec![part] }
     }
@@ -233,8 +264,19 @@ impl Mapped {
             Values::File(array) => array.element.number.size(),
             Values::Bytes(_) => 1,
             Values::Floats(_) => size_of::<f32>(),
+            Values::Doubles(_) => size_of::<f64>(),
         };
         self.parts.iter().map(|part| (part.examples * self.features * of_input(part)) as u64).sum()
+    }
+
+    /// Returns whether there may be numbers that 32 bits do not hold.
+    pub(super) fn is_wide(&self) -> bool {
+        let is_wide = |part: &Part| match &part.values {
+            Values::File(array) => !array.element.number.fits_f32(),
+            Values::Bytes(_) | Values::Floats(_) => false,
+            Values::Doubles(_) => true,
+        };
+        self.parts.iter().any(|part| part.scaling.is_none() && is_wide(part))
     }
 
     pub(super) fn byte_scale(&self) -> Option<f32> {
@@ -255,8 +297,8 @@ impl Mapped {
         self
     }
 
-    /// As [`Inputs::pick`].
-    pub(super) fn pick(&self, examples: &[u32], picked: &mut Picked) -> Result<()> {
+    /// Makes sure that the files are as they were, and prefetches those of which most is not in memory.
+    fn prepare(&self, examples: &[u32]) -> Result<()> {
         for part in &self.parts {
             let Values::File(array) = &part.values else { continue };
             array.check_length()?;
@@ -266,25 +308,45 @@ impl Mapped {
                 array.ask_for(&of_part.collect::<Vec<_>>());
             }
         }
-        let find = |example: u32| {
-            let part = self.parts.partition_point(|part| part.first <= example as usize) - 1;
-            let part = &self.parts[part];
-            (part, example as usize - part.first)
-        };
+        Ok(())
+    }
+
+    /// The part of an example, and its number there.
+    fn find(&self, example: u32) -> (&Part, usize) {
+        let part = self.parts.partition_point(|part| part.first <= example as usize) - 1;
+        let part = &self.parts[part];
+        (part, example as usize - part.first)
+    }
+
+    /// As [`Inputs::numbers`].
+    pub(super) fn numbers(&self, examples: &[u32], to: &mut Vec<f64>) -> Result<()> {
+        self.prepare(examples)?;
+        to.resize(examples.len() * self.features, 0.0);
+        for (to, &example) in to.chunks_exact_mut(self.features).zip(examples) {
+            let (part, number) = self.find(example);
+            part.numbers(number, to);
+        }
+        Ok(())
+    }
+
+    /// As [`Inputs::pick`].
+    pub(super) fn pick(&self, examples: &[u32], picked: &mut Picked) -> Result<()> {
+        self.prepare(examples)?;
         let features = self.features;
         if self.byte_scale.is_some() {
             let to = picked.cleared_bytes();
             to.reserve(examples.len() * features);
             for &example in examples {
-                let (part, number) = find(example);
+                let (part, number) = self.find(example);
                 part.extend_bytes(number, features, to);
             }
         } else {
             let to = picked.cleared_floats();
             to.resize(examples.len() * features, 0.0);
+            let mut wide = vec![0.0; features];
             for (to, &example) in to.chunks_exact_mut(features).zip(examples) {
-                let (part, number) = find(example);
-                part.decode(number, to);
+                let (part, number) = self.find(example);
+                part.decode(number, to, &mut wide);
             }
         }
         Ok(())

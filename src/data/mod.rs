@@ -2,6 +2,7 @@
 
 mod beginning;
 mod dataset;
+mod exact;
 mod examples;
 mod formats;
 mod inputs;
@@ -17,6 +18,7 @@ mod split;
 pub mod table;
 mod targets;
 mod unpacking;
+mod whole_labels;
 
 pub use dataset::{Dataset, MAX_CLASSES};
 pub use formats::{digits, idx, npy, npz, text};
@@ -25,6 +27,6 @@ pub use mapped::Mapped;
 pub use picked::Picked;
 pub use preprocessing::{Preprocessing, Scale};
 pub use reader::{Chunk, ExampleFile, ExampleReader, Interface};
-pub use source::{Data, Part, Source, open};
-pub use split::{Split, stratified_part};
+pub use source::{Data, Part, Source, open, unknown_categories};
+pub use split::{Split, stratified_limit, stratified_part};
 pub use targets::{Outputs, Quantity, Targets, Task, balanced_weights};

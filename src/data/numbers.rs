@@ -47,6 +47,13 @@ macro_rules! numbers {
 
 numbers!(U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32, U64: u64, I64: i64, F32: f32, F64: f64);
 
+impl Number {
+    /// Returns whether 32-bit floats hold all numbers of this type exactly.
+    pub fn fits_f32(self) -> bool {
+        matches!(self, Number::U8 | Number::I8 | Number::U16 | Number::I16 | Number::F32)
+    }
+}
+
 fn each<T, const N: usize>(bytes: &[u8], to: &mut [T], number: impl Fn([u8; N]) -> T) {
     to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, &bytes)| *to = number(bytes));
 }
@@ -73,5 +80,6 @@ mod tests {
         assert_eq!(decoded(Number::I64, true, &i64::MIN.to_be_bytes()), [-9_223_372_036_854_775_808.0]);
         assert_eq!(decoded(Number::F32, true, &1.5f32.to_be_bytes()), [1.5]);
         assert_eq!(decoded(Number::F64, false, &0.1f64.to_le_bytes()), [0.1]);
+        assert!(Number::U16.fits_f32() && Number::F32.fits_f32() && !Number::I32.fits_f32());
     }
 }

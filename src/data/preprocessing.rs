@@ -7,7 +7,13 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::inputs::Inputs;
-use super::picked::Picked;
+use super::table::fields::shown;
+
+/// Largest byte of those that do not use half of their range.
+const HALF: u8 = 127;
+
+/// Numbers of an array no larger than this, in sign or the other, are taken for scaled ones.
+const SMALL: f64 = 3.0;
 
 /// The most categories a column of text may have.
 pub const MAX_CATEGORIES: usize = 1000;
@@ -48,6 +54,9 @@ pub struct Columns {
     pub targets: Vec<TargetColumn>,
     /// The columns that are learned from, in the order of the inputs.
     pub columns: Vec<Column>,
+    /// The words that stand for a missing value, where they are not the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_words: Option<Vec<String>>,
 }
 
 /// A column of the targets: that of the classes, or one of numbers.
@@ -111,7 +120,7 @@ impl Column {
 
 /// Title of a column in messages: `` `name` ``, or its number from 1.
 pub(super) fn title(name: Option<&str>, position: usize) -> String {
-    name.map_or_else(|| (position + 1).to_string(), |name| format!("`{name}`"))
+    name.map_or_else(|| (position + 1).to_string(), |name| format!("`{}`", shown(name)))
 }
 
 impl Columns {
@@ -119,7 +128,7 @@ impl Columns {
     pub fn of_numbers(values: impl IntoIterator<Item = Values>) -> Self {
         let columns: Vec<Column> =
             (0..).zip(values).map(|(position, values)| Column { name: None, position, values }).collect();
-        Columns { width: columns.len(), targets: Vec::new(), columns }
+        Columns { width: columns.len(), targets: Vec::new(), columns, missing_words: None }
     }
 
     /// Number of activations: `n[1]`.
@@ -164,32 +173,64 @@ impl Preprocessing {
         }
     }
 
-    /// Decides on the preprocessing of arrays: `examples` are the numbers of the training examples,
-    /// and bytes are expected to know their unit scale.
+    /// Decides on the preprocessing of arrays: `examples` are the numbers of the training examples.
+    ///
+    /// Bytes run from 0 to 1 unless asked otherwise. Those with a scale of their own, as in formats of images, have it;
+    /// others are divided by 255, or by the largest of them where they do not use half of their range. Other numbers have
+    /// mean 0 and standard deviation 1 unless asked otherwise, or stay as they are if all are small.
     ///
     /// # Errors
     /// Inputs too large to be scaled.
-    pub fn fit(inputs: &Inputs, features: usize, examples: &[u32], scale: Scale) -> Result<Self> {
-        Ok(match (inputs.byte_scale(), scale) {
-            (Some(_), Scale::None) => Preprocessing::Bytes { input_scale: 1.0 },
-            (Some(_), Scale::Unit) | (None, Scale::None) => Self::of_inputs(inputs),
-            _ => {
-                let mut statistics = vec![Statistics::default(); features];
-                inputs.each_block(examples.iter().copied(), features, |_, picked| {
-                    match picked {
-                        Picked::Bytes(values) => add_rows(&mut statistics, values),
-                        Picked::Floats(values) => add_rows(&mut statistics, values),
-                    }
-                    Ok(())
-                })?;
-                let values: Result<Vec<Values>> = statistics
-                    .iter()
-                    .enumerate()
-                    .map(|(i, of)| of.values(scale, false).map_err(|error| error.context(format!("input {}", i + 1))))
-                    .collect();
-                Preprocessing::Columns(Columns::of_numbers(values?))
+    pub fn fit(inputs: &Inputs, features: usize, examples: &[u32], scale: Option<Scale>) -> Result<Self> {
+        match (inputs.byte_scale(), scale) {
+            (Some(_), Some(Scale::None)) => return Ok(Preprocessing::Bytes { input_scale: 1.0 }),
+            (Some(1.0), None | Some(Scale::Unit)) => {
+                let largest = match inputs.largest_byte(examples, features, HALF)? {
+                    largest if largest > HALF => u8::MAX,
+                    largest => largest.max(1),
+                };
+                return Ok(Preprocessing::Bytes { input_scale: 1.0 / f32::from(largest) });
             }
-        })
+            (Some(_), None | Some(Scale::Unit)) | (None, Some(Scale::None)) => return Ok(Self::of_inputs(inputs)),
+            _ => {}
+        }
+        let mut statistics = vec![Statistics::default(); features];
+        inputs.each_block_of_numbers(examples.iter().copied(), features, |_, values| {
+            for row in values.chunks_exact(features) {
+                statistics.iter_mut().zip(row).for_each(|(statistics, &x)| statistics.add(x));
+            }
+            Ok(())
+        })?;
+        if scale.is_none() && statistics.iter().all(|of| of.least >= -SMALL && of.largest <= SMALL) {
+            return Ok(Preprocessing::Floats {});
+        }
+        let scale = scale.unwrap_or(Scale::Zscore);
+        let values: Result<Vec<Values>> = statistics
+            .iter()
+            .enumerate()
+            .map(|(i, of)| of.values(scale, false).map_err(|error| error.context(format!("input {}", i + 1))))
+            .collect();
+        Ok(Preprocessing::Columns(Columns::of_numbers(values?)))
+    }
+
+    /// The way of inputs to activations, in words that follow "inputs"; `scale` is the scaling of numbers in columns.
+    pub(super) fn in_words(&self, scale: Scale) -> String {
+        match self {
+            Preprocessing::Bytes { input_scale } if *input_scale != 1.0 => {
+                format!("divided by {}", (1e4 / f64::from(*input_scale)).round() / 1e4)
+            }
+            Preprocessing::Bytes { .. } | Preprocessing::Floats {} => "as they are".to_string(),
+            Preprocessing::Columns(Columns { columns, .. }) => {
+                let has_numbers = columns.iter().any(|column| matches!(column.values, Values::Number { .. }));
+                match scale {
+                    _ if !has_numbers => "one-hot",
+                    Scale::None => "as they are",
+                    Scale::Unit => "scaled to 0..1",
+                    Scale::Zscore => "z-scored",
+                }
+                .to_string()
+            }
+        }
     }
 
     /// The activations of the examples of an array, `features` raw inputs each.
@@ -202,7 +243,7 @@ impl Preprocessing {
             (Preprocessing::Bytes { input_scale }, inputs) if inputs.byte_scale().is_some() => {
                 Ok(inputs.with_byte_scale(*input_scale))
             }
-            (Preprocessing::Floats {}, inputs) if inputs.byte_scale().is_none() => Ok(inputs),
+            (Preprocessing::Floats {}, inputs) if inputs.byte_scale().is_none() => inputs.unscaled(features),
             (Preprocessing::Columns(columns), inputs) => {
                 ensure!(
                     features == columns.columns.len(),
@@ -239,16 +280,9 @@ impl Preprocessing {
     }
 }
 
-/// Adds examples, a row for each.
-fn add_rows<T: Copy + Into<f64>>(statistics: &mut [Statistics], values: &[T]) {
-    for row in values.chunks_exact(statistics.len()) {
-        statistics.iter_mut().zip(row).for_each(|(statistics, &x)| statistics.add(x.into()));
-    }
-}
-
 /// Statistics of the numbers of a column, one by one (Welford's algorithm).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Statistics {
+pub(crate) struct Statistics {
     count: f64,
     mean: f64,
     squares: f64,
@@ -263,7 +297,7 @@ impl Default for Statistics {
 }
 
 impl Statistics {
-    pub(super) fn add(&mut self, x: f64) {
+    pub(crate) fn add(&mut self, x: f64) {
         self.count += 1.0;
         let difference = x - self.mean;
         self.mean += difference / self.count;
@@ -272,11 +306,22 @@ impl Statistics {
         self.largest = self.largest.max(x);
     }
 
+    /// Returns whether the numbers vary by more than rounding explains, as between 0.3 and 0.30000000000000004.
+    pub(crate) fn varies(&self) -> bool {
+        let rounding = 8.0 * f64::EPSILON * self.least.abs().max(self.largest.abs());
+        self.largest - self.least > rounding
+    }
+
+    /// The sum of squared deviations from the mean; `None` where the numbers do not vary.
+    pub(crate) fn squares(&self) -> Option<f64> {
+        self.varies().then_some(self.squares)
+    }
+
     /// Scaling of the numbers of this column, with the mean for missing ones if asked for.
     pub(super) fn values(&self, scale: Scale, mean_for_missing: bool) -> Result<Values> {
         ensure!(self.count > 0.0, "all of its values in the training part are missing");
         // What does not vary in training says nothing, whatever it is later.
-        let inverse = |width: f64| if width > 0.0 { 1.0 / width } else { 0.0 };
+        let inverse = |width: f64| if self.varies() { 1.0 / width } else { 0.0 };
         let (offset, scale) = match scale {
             Scale::None => (0.0, 1.0),
             Scale::Unit => (self.least, inverse(self.largest - self.least)),
@@ -297,13 +342,41 @@ mod tests {
     fn arrays_are_scaled_by_their_training_examples_alone() {
         // Two inputs; the third example is no training example.
         let inputs = Inputs::Floats(vec![1.0, 5.0, 3.0, 5.0, 100.0, 6.0]);
-        let fitted = |scale| Preprocessing::fit(&inputs, 2, &[0, 1], scale).expect("it fits");
+        let fitted = |scale| Preprocessing::fit(&inputs, 2, &[0, 1], Some(scale)).expect("it fits");
         let activations = |scale| fitted(scale).apply(inputs.clone(), 2).expect("it applies");
         assert_eq!(activations(Scale::Zscore), Inputs::Floats(vec![-1.0, 0.0, 1.0, 0.0, 98.0, 0.0]));
         assert_eq!(activations(Scale::Unit), Inputs::Floats(vec![0.0, 0.0, 1.0, 0.0, 49.5, 0.0]));
         assert_eq!(activations(Scale::None), inputs);
         let bytes = Inputs::Bytes { values: vec![2, 4], scale: 0.5 };
-        let fitted = Preprocessing::fit(&bytes, 1, &[0, 1], Scale::Zscore).expect("it fits");
+        let fitted = Preprocessing::fit(&bytes, 1, &[0, 1], Some(Scale::Zscore)).expect("it fits");
         assert_eq!(fitted.apply(bytes, 1).expect("it applies"), Inputs::Floats(vec![-1.0, 1.0]));
+        // What 32 bits do not tell apart.
+        let wide = Inputs::Doubles(vec![16_777_216.0, 16_777_217.0]);
+        let fitted = Preprocessing::fit(&wide, 1, &[0, 1], Some(Scale::Zscore)).expect("it fits");
+        assert_eq!(fitted.apply(wide, 1).expect("it applies"), Inputs::Floats(vec![-1.0, 1.0]));
+    }
+
+    #[test]
+    fn arrays_are_scaled_by_what_is_in_them() {
+        let bytes = |values: &[u8], scale| Inputs::Bytes { values: values.to_vec(), scale };
+        let words = |inputs: Inputs, examples: &[u32]| {
+            Preprocessing::fit(&inputs, 1, examples, None).expect("it fits").in_words(Scale::Zscore)
+        };
+        assert_eq!(words(bytes(&[0, 16, 255], 1.0), &[0, 1]), "divided by 16");
+        assert_eq!(words(bytes(&[0, 128, 3], 1.0), &[0, 1]), "divided by 255");
+        assert_eq!(words(bytes(&[0, 127], 1.0), &[0, 1]), "divided by 127");
+        assert_eq!(words(bytes(&[0, 1], 1.0), &[0, 1]), "as they are");
+        assert_eq!(words(bytes(&[0, 0], 1.0), &[0, 1]), "as they are");
+        assert_eq!(words(bytes(&[0, 3], 1.0 / 255.0), &[0, 1]), "divided by 255");
+        assert_eq!(words(Inputs::Floats(vec![-3.0, 3.0, 50.0]), &[0, 1]), "as they are");
+        assert_eq!(words(Inputs::Floats(vec![-3.0, 3.5]), &[0, 1]), "z-scored");
+        assert_eq!(words(Inputs::Doubles(vec![0.1, 0.2]), &[0, 1]), "as they are");
+        for divisor in 1..=255u8 {
+            let expected = if divisor == 1 { "as they are".to_string() } else { format!("divided by {divisor}") };
+            let preprocessing = Preprocessing::Bytes { input_scale: 1.0 / f32::from(divisor) };
+            assert_eq!(preprocessing.in_words(Scale::Unit), expected);
+        }
+        let error = Preprocessing::Floats {}.apply(Inputs::Doubles(vec![0.5, 1e300]), 1).expect_err("beyond 32 bits");
+        assert!(error.to_string().contains("input 1 of example 2 is 1e300"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::dataset::Dataset;
 use super::examples;
@@ -43,6 +43,22 @@ pub struct ExampleFile {
     pub labels: Option<PathBuf>,
     /// Options of a table.
     pub table: TableOptions,
+}
+
+impl ExampleFile {
+    /// The files that are read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        files_of([Some(&self.path), self.labels.as_ref()])
+    }
+}
+
+/// The files at some paths: those in a folder, for a folder.
+pub(super) fn files_of<'a>(paths: impl IntoIterator<Item = Option<&'a PathBuf>>) -> Vec<PathBuf> {
+    let within = |path: &'a PathBuf| match std::fs::read_dir(path) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(_) => vec![path.clone()],
+    };
+    paths.into_iter().flatten().flat_map(within).collect()
 }
 
 /// Some examples, one after the other.
@@ -91,7 +107,7 @@ impl<'a> ExampleReader<'a> {
     /// that are asked for; each names the file.
     pub fn open(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Self> {
         let name = if file.path == Path::new("-") { "stdin".to_string() } else { file.path.display().to_string() };
-        let examples = if file.path == Path::new("-") || formats::is_table(&file.path, file.labels.is_some())? {
+        let examples = if formats::is_table(&file.path, file.labels.is_some())? {
             Self::table(file, interface, with_targets).with_context(|| name.clone())?
         } else {
             Self::array(file, interface, with_targets)?
@@ -105,14 +121,13 @@ impl<'a> ExampleReader<'a> {
             "--labels goes with arrays; a table has its targets in columns of its own: --target"
         );
         let columns = interface.preprocessing.columns(interface.features);
-        let names = columns.columns.iter().filter_map(|column| column.name.clone());
-        let dialect = file.table.dialect(names);
+        let dialect = file.table.dialect_for(&columns);
         let rows = match file.path == Path::new("-") {
             true => text::rows(unpacked(io::stdin().lock())?, &dialect)?,
             false => formats::rows(File::open(&file.path)?, &dialect)?,
         };
         let named = &file.table.targets;
-        let matched = Matched::new(&columns, rows.header(), rows.width(), named, file.table.no_header)?;
+        let matched = Matched::new(&columns, rows.header(), rows.width(), named, file.table.header == Some(false))?;
         let wanted = if with_targets { Some(wanted(interface, &columns, &matched)?) } else { None };
         Ok(Examples::Table(Box::new(TableReader { rows, matched, wanted })))
     }
@@ -189,7 +204,7 @@ impl<'a> ExampleReader<'a> {
                                 let names = self.interface.outputs.classes();
                                 labels.push(class_of(&row, at, classes, names).with_context(name)?);
                             }
-                            _ => numbers.push(target_number(&row, at).with_context(name)?),
+                            _ => numbers.push(target_number(&row, at, matched.missing_words()).with_context(name)?),
                         }
                     }
                     examples += 1;
@@ -213,21 +228,16 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
-    /// All examples, with their targets.
+    /// All examples, with their targets, and how many fields hold a category that the network was not trained on.
     ///
     /// # Errors
     /// As [`ExampleReader::next_chunk`], and no examples or no targets.
-    pub fn read_all(mut self) -> Result<Dataset> {
-        let (inputs, targets) = match self.examples {
-            Examples::Array { inputs, targets, .. } => (inputs, targets),
-            Examples::Table(_) => match self.next_chunk(usize::MAX)? {
-                Some(Chunk { inputs, targets, .. }) => (inputs, targets),
-                None => bail!("{}: no rows", self.name),
-            },
-        };
-        let targets = targets.with_context(|| format!("{}: no targets were asked for", self.name))?;
+    pub fn read_all(mut self) -> Result<(Dataset, u64)> {
+        let chunk = self.next_chunk(usize::MAX)?.with_context(|| format!("{}: no rows", self.name))?;
+        let targets = chunk.targets.with_context(|| format!("{}: no targets were asked for", self.name))?;
         let Interface { features, preprocessing, outputs } = self.interface;
-        Dataset::with_targets(inputs, features, targets)?.described(preprocessing.clone(), outputs.clone())
+        let dataset = Dataset::with_targets(chunk.inputs, features, targets)?;
+        Ok((dataset.described(preprocessing.clone(), outputs.clone())?, self.unknown_categories()))
     }
 }
 
@@ -257,7 +267,7 @@ fn wanted<'a>(interface: Interface<'a>, columns: &Columns, matched: &Matched) ->
 
 fn class_of(row: &Row<'_>, at: usize, classes: &HashMap<&str, u32>, names: &[String]) -> Result<u32> {
     let field = row.field(at)?;
-    let class = classes.get(field).or_else(|| classes.get(whole_number(field)?.as_str()));
+    let class = classes.get(field).or_else(|| classes.get(whole_number(field)?));
     class.copied().ok_or_else(|| {
         let known = listed(names.iter().map(String::as_str));
         row.error_at(at, &format!("`{}` is none of the classes of training: {known}", shown(field)))

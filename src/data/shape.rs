@@ -9,6 +9,19 @@ pub(super) fn described(shape: &[usize]) -> String {
     format!("it has {} dimension{s} ({extents})", shape.len())
 }
 
+/// Checks that an array has the shape of labels.
+///
+/// # Errors
+/// More or fewer dimensions than one, but for a column.
+pub(super) fn check_labels(shape: &[usize]) -> Result<()> {
+    let hint = match shape {
+        [_] | [_, 1] => return Ok(()),
+        [_, _] => "np.argmax(y, axis=1) makes labels of one-hot rows",
+        _ => "are these inputs?",
+    };
+    bail!("{} where labels have 1 dimension ({hint})", described(shape))
+}
+
 /// Number of targets of each example, for targets of this shape.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Sources of data: the flags of the command line become a data set and its split.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -7,14 +8,16 @@ use anyhow::{Context, Result, ensure};
 use super::dataset::Dataset;
 use super::inputs::Inputs;
 use super::preprocessing::{Preprocessing, Scale};
-use super::reader::{ExampleFile, ExampleReader, Interface};
+use super::reader::{ExampleFile, ExampleReader, Interface, files_of};
 use super::split::OwnPart;
-use super::split::{Split, stratified_part};
+use super::split::{Split, stratified_limit, stratified_part};
 use super::table::learn::{Table, TableOptions};
+use super::table::stored::STDIN;
 use super::targets::{Outputs, Targets, Task, balanced_weights};
 use super::{examples, formats};
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::random::Stream;
+use crate::system::text::shown;
 
 /// A data set with its parts.
 #[derive(Clone, Debug)]
@@ -25,6 +28,21 @@ pub struct Data {
     pub dataset: Dataset,
     /// The examples of each part.
     pub split: Split,
+    /// Notes on what may not be as it seems, for people.
+    pub notes: Vec<String>,
+}
+
+impl Data {
+    /// A data set with its parts, and nothing to note.
+    pub fn new(name: impl Into<String>, dataset: Dataset, split: Split) -> Self {
+        Data { name: name.into(), dataset, split, notes: Vec::new() }
+    }
+
+    /// Data of which all examples are for training.
+    pub fn all_training(name: impl Into<String>, dataset: Dataset) -> Self {
+        let split = Split::all_training(0..dataset.len());
+        Self::new(name, dataset, split)
+    }
 }
 
 /// A part of the data to be kept from training: `--validation`, `--test`.
@@ -69,6 +87,18 @@ pub struct Source {
     pub seed: u64,
 }
 
+impl Source {
+    /// The files that are read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let of_part = |part: &'_ Option<Part>| match part {
+            Some(Part::Files { examples, labels }) => files_of([Some(examples), labels.as_ref()]),
+            _ => Vec::new(),
+        };
+        let own = files_of([self.data.as_ref(), self.labels.as_ref()]);
+        [own, of_part(&self.validation), of_part(&self.test)].concat()
+    }
+}
+
 /// The fraction of the built-in digits that is kept for testing unless told otherwise.
 const DIGITS_TEST_FRACTION: f64 = 0.2;
 
@@ -86,7 +116,11 @@ pub fn open(source: &Source) -> Result<Data> {
         "--labels goes with an IDX file of images; {} has its own labels",
         path.map_or("the built-in data".to_string(), |path| path.display().to_string())
     );
-    let name = path.map_or("built-in handwritten digits".to_string(), |path| path.display().to_string());
+    let name = match path {
+        None => "built-in handwritten digits".to_string(),
+        Some(path) if path == Path::new(STDIN) => "stdin".to_string(),
+        Some(path) => path.display().to_string(),
+    };
     let file = path.unwrap_or(Path::new("digits"));
     let (mut raw, own_test) = if formats::is_table(file, labels.is_some())? {
         let table = Table::open(file, formats::rows, &source.table, task).with_context(|| name.clone())?;
@@ -105,14 +139,15 @@ pub fn open(source: &Source) -> Result<Data> {
     );
     if let (Raw::Array(dataset), Task::Classification) = (&raw, task) {
         let file = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
-        let only = dataset.class_name(0);
+        let only = shown(&dataset.class_name(0));
         ensure!(
             dataset.classes() > 1,
             "{file}: the labels have only the class {only}, but at least 2 classes are needed"
         );
     }
+    let mut notes = Vec::new();
     if let Some(limit) = source.limit {
-        raw.limit(limit, seed)?;
+        notes.extend(raw.limit(limit, seed)?);
     }
 
     let default_test = path.is_none().then_some(Part::Fraction(DIGITS_TEST_FRACTION));
@@ -128,8 +163,12 @@ pub fn open(source: &Source) -> Result<Data> {
     split.validation = hold_out(validation, "--validation", Stream::ValidationSplit)?;
     ensure_usage!(!split.training.is_empty(), "--validation and --test leave no example to train on");
 
-    let dataset = raw.into_dataset(&split.training, source).with_context(|| name.clone())?;
-    let mut data = Data { name, split, dataset };
+    if let Raw::Table(table) = &raw {
+        notes.extend_from_slice(table.notes());
+    }
+    let (dataset, unknown) = raw.into_dataset(&split.training, source).with_context(|| name.clone())?;
+    notes.extend(unknown_categories(unknown, " of the validation and test parts"));
+    let mut data = Data { name, split, dataset, notes };
     match (test, own_test) {
         (None, Some(test)) => {
             let preprocessing = data.dataset.preprocessing().clone();
@@ -159,43 +198,56 @@ impl Raw {
         }
     }
 
-    /// Keeps at most `limit` examples, stratified by class.
-    fn limit(&mut self, limit: usize, seed: u64) -> Result<()> {
+    /// Keeps at most `limit` examples, stratified by class; returns a note if classes are left out.
+    fn limit(&mut self, limit: usize, seed: u64) -> Result<Option<String>> {
         ensure_usage!(limit > 0, "--limit 0: at least 1 example is needed");
         let strata = self.targets().strata();
-        if limit < strata.len() {
-            let mut all = (0..strata.len() as u32).collect();
-            let fraction = limit as f64 / strata.len() as f64;
-            let kept = stratified_part(&strata, &mut all, fraction, seed, Stream::Limit);
-            match self {
-                Raw::Array(dataset) => dataset.keep(&kept),
-                Raw::Table(table) => table.keep(&kept),
-            }
+        if limit >= strata.len() {
+            return Ok(None);
         }
-        Ok(())
+        let all: Vec<u32> = (0..strata.len() as u32).collect();
+        let kept = stratified_limit(&strata, &all, limit, seed);
+        let classes = |examples: &mut dyn Iterator<Item = u32>| examples.collect::<BTreeSet<_>>().len();
+        let (before, after) =
+            (classes(&mut strata.iter().copied()), classes(&mut kept.iter().map(|&i| strata[i as usize])));
+        match self {
+            Raw::Array(dataset) => dataset.keep(&kept),
+            Raw::Table(table) => table.keep(&kept),
+        }
+        Ok((after < before)
+            .then(|| format!("--limit {limit} leaves {} of {before} classes without an example", before - after)))
     }
 
-    fn into_dataset(self, training: &[u32], source: &Source) -> Result<Dataset> {
-        let scale = source.scale;
+    /// The data set, and how many fields hold a category that the training part does not.
+    fn into_dataset(self, training: &[u32], source: &Source) -> Result<(Dataset, u64)> {
+        let (scale, mut unknown) = (source.scale, 0);
         let dataset = match self {
-            Raw::Array(dataset) => {
-                let usual = if dataset.inputs().byte_scale().is_some() { Scale::Unit } else { Scale::None };
-                dataset.scaled(training, scale.unwrap_or(usual))?
-            }
+            Raw::Array(dataset) => dataset.scaled(training, scale)?,
             Raw::Table(table) => {
-                let columns = table.fit(training, scale.unwrap_or(Scale::Zscore))?;
-                let inputs = Inputs::Floats(table.inputs(&columns)?);
+                let scale = scale.unwrap_or(Scale::Zscore);
+                let columns = table.fit(training, scale)?;
+                let (inputs, of_table) = table.inputs(&columns)?;
+                unknown = of_table;
+                let inputs = Inputs::Floats(inputs);
                 let dataset = Dataset::with_targets(inputs, columns.features(), table.targets().clone())?;
-                dataset.described(Preprocessing::Columns(columns), table.outputs().clone())?
+                dataset.described(Preprocessing::Columns(columns), table.outputs().clone())?.with_scale(scale)
             }
         };
         if source.balanced {
             let labels = training.iter().map(|&example| dataset.labels()[example as usize]);
             let weights = balanced_weights(labels, dataset.classes());
-            return dataset.weighted(weights);
+            return Ok((dataset.weighted(weights)?, unknown));
         }
-        dataset.fit_targets(training, source.target_scale.unwrap_or(Scale::Zscore))
+        let scale = source.target_scale.unwrap_or(Scale::Zscore);
+        Ok((dataset.fit_targets(training, scale)?, unknown))
     }
+}
+
+/// A note on fields with a category that was not in the training part, if there are any.
+pub fn unknown_categories(fields: u64, place: &str) -> Option<String> {
+    (fields > 0).then(|| {
+        format!("{fields} fields{place} hold text that was not in the training data; they are encoded as no category")
+    })
 }
 
 /// Moves a stratified fraction of `from` out of it.
@@ -214,11 +266,6 @@ fn fraction_of(
 }
 
 impl Data {
-    /// Data of which all examples are for training.
-    pub fn all_training(name: impl Into<String>, dataset: Dataset) -> Self {
-        Data { name: name.into(), split: Split::all_training(0..dataset.len()), dataset }
-    }
-
     /// Adds examples to the data set; returns their numbers.
     fn add(&mut self, examples: Dataset) -> Result<Vec<u32>> {
         let before = self.dataset.len();
@@ -263,9 +310,10 @@ impl Data {
             let outputs = self.dataset.outputs();
             let interface =
                 Interface { features: self.dataset.features(), preprocessing: &preprocessing, outputs: &outputs };
-            ExampleReader::open(&file, interface, true)
-                .and_then(ExampleReader::read_all)
-                .with_context(|| format!("--{flag}"))?
+            let read = ExampleReader::open(&file, interface, true).and_then(ExampleReader::read_all);
+            let (added, unknown) = read.with_context(|| format!("--{flag}"))?;
+            self.notes.extend(unknown_categories(unknown, &format!(" of --{flag} {}", examples.display())));
+            added
         };
         self.add(added).with_context(context)
     }

@@ -34,13 +34,62 @@ impl Split {
 }
 
 /// Moves a part of `from` out of it: `fraction` of each class, in random order of choice, as
-/// close to `fraction` of the whole as whole examples allow. Both lists stay in ascending order.
+/// close to `fraction` of the whole as whole examples allow. Both lists stay in ascending order, and every class keeps an
+/// example in `from`.
 ///
 /// `labels` are the classes of all examples, `from` numbers of examples; the same `seed` and
 /// `stream` always choose the same.
 pub fn stratified_part(labels: &[u32], from: &mut Vec<u32>, fraction: f64, seed: u64, stream: Stream) -> Vec<u32> {
+    let classes = shuffled_classes(labels, from, seed, stream);
+    let most = |i: usize| classes[i].len().saturating_sub(1);
+    let mut takes = shares(&classes, fraction, most);
+    // What classes of one example could not give comes from the largest.
+    let wanted = (fraction * from.len() as f64).round() as usize;
+    for _ in takes.iter().sum::<usize>()..wanted {
+        let Some(largest) = (0..takes.len()).filter(|&i| takes[i] < most(i)).max_by_key(|&i| most(i) - takes[i]) else {
+            break;
+        };
+        takes[largest] += 1;
+    }
+    let mut part: Vec<u32> = classes.iter().zip(takes).flat_map(|(class, take)| &class[..take]).copied().collect();
+    part.sort_unstable();
+    from.retain(|example| part.binary_search(example).is_err());
+    part
+}
+
+/// Chooses `limit` of the examples `from`, as many of each class as its share of them, but at least one of each where that
+/// is possible; in ascending order.
+pub fn stratified_limit(labels: &[u32], from: &[u32], limit: usize, seed: u64) -> Vec<u32> {
+    let classes = shuffled_classes(labels, from, seed, Stream::Limit);
+    let mut takes = shares(&classes, limit as f64 / from.len() as f64, |i| classes[i].len());
+    while let Some(none) = (0..takes.len()).find(|&i| takes[i] == 0 && !classes[i].is_empty()) {
+        // The largest class gives one.
+        let Some(largest) = (0..takes.len()).filter(|&i| takes[i] > 1).max_by_key(|&i| takes[i]) else { break };
+        takes[largest] -= 1;
+        takes[none] += 1;
+    }
+    let mut part: Vec<u32> = classes.iter().zip(takes).flat_map(|(class, take)| &class[..take]).copied().collect();
+    part.sort_unstable();
+    part
+}
+
+/// The number of examples of each class that a fraction of all has, at most `most` of each. What rounding one class down
+/// leaves over is carried into the next.
+fn shares(classes: &[Vec<u32>], fraction: f64, most: impl Fn(usize) -> usize) -> Vec<usize> {
+    let (mut wanted, mut taken) = (0.0, 0);
+    let share = |(i, class): (usize, &Vec<u32>)| {
+        wanted += fraction * class.len() as f64;
+        let take = (wanted.round() as usize).saturating_sub(taken).min(most(i));
+        taken += take;
+        take
+    };
+    classes.iter().enumerate().map(share).collect()
+}
+
+/// The examples of each class, in random order.
+fn shuffled_classes(labels: &[u32], from: &[u32], seed: u64, stream: Stream) -> Vec<Vec<u32>> {
     let mut classes: Vec<Vec<u32>> = Vec::new();
-    for &example in from.iter() {
+    for &example in from {
         let class = labels[example as usize] as usize;
         if class >= classes.len() {
             classes.resize(class + 1, Vec::new());
@@ -48,18 +97,8 @@ pub fn stratified_part(labels: &[u32], from: &mut Vec<u32>, fraction: f64, seed:
         classes[class].push(example);
     }
     let mut rng = rng(seed, stream);
-    let mut part = Vec::new();
-    // What rounding one class down leaves over is carried into the next.
-    let mut wanted = 0.0;
-    for mut class in classes {
-        class.shuffle(&mut rng);
-        wanted += fraction * class.len() as f64;
-        let take = (wanted.round() as usize).saturating_sub(part.len()).min(class.len());
-        part.extend_from_slice(&class[..take]);
-    }
-    part.sort_unstable();
-    from.retain(|example| part.binary_search(example).is_err());
-    part
+    classes.iter_mut().for_each(|class| class.shuffle(&mut rng));
+    classes
 }
 
 #[cfg(test)]
@@ -81,5 +120,23 @@ mod tests {
         assert_eq!(stratified_part(&labels, &mut again, 0.2, 7, Stream::TestSplit), part);
         let mut other: Vec<u32> = (0..100).collect();
         assert_ne!(stratified_part(&labels, &mut other, 0.2, 8, Stream::TestSplit), part);
+    }
+
+    #[test]
+    fn every_class_keeps_an_example() {
+        // 98 of class 0, one each of classes 1 and 2.
+        let labels: Vec<u32> = (0..100).map(|i| [0, 1, 2][usize::from(i >= 98) * (i as usize % 2 + 1)]).collect();
+        for (fraction, seed) in [(0.2, 0), (0.5, 1), (0.99, 2)] {
+            let mut rest: Vec<u32> = (0..100).collect();
+            stratified_part(&labels, &mut rest, fraction, seed, Stream::TestSplit);
+            assert!((0..3).all(|class| rest.iter().any(|&i| labels[i as usize] == class)), "{fraction}: {rest:?}");
+        }
+        let all: Vec<u32> = (0..100).collect();
+        for limit in [3, 10, 50] {
+            let kept = stratified_limit(&labels, &all, limit, 0);
+            assert_eq!(kept.len(), limit);
+            assert!((0..3).all(|class| kept.iter().any(|&i| labels[i as usize] == class)), "{limit}: {kept:?}");
+        }
+        assert_eq!(stratified_limit(&labels, &all, 2, 0).len(), 2);
     }
 }

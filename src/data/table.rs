@@ -4,9 +4,11 @@
 //! scaling; the activations), so that no more of it than its activations is ever in memory.
 
 pub(super) mod fields;
+mod kind;
 pub(super) mod learn;
 pub(super) mod matched;
 pub(super) mod rows;
+pub(super) mod stored;
 
 pub use learn::{ReadRows, Table, TableOptions};
 pub use matched::Matched;

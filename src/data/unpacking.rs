@@ -1,9 +1,9 @@
 //! Guards against files that claim, or unpack to, more than they are.
 
-use std::io::{self, BufReader, Chain, Cursor, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
 
 use anyhow::{Result, ensure};
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 /// The first bytes of a gzip file.
 pub(super) const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -57,7 +57,7 @@ pub(super) fn unpacked<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Rea
         return Ok(Box::new(source));
     }
     let counted = Counted { source, bytes: 0 };
-    Ok(Box::new(Unpacking { decoder: MultiGzDecoder::new(BufReader::new(counted)), bytes: 0 }))
+    Ok(Box::new(Unpacking { member: Some(GzDecoder::new(BufReader::new(counted))), bytes: 0 }))
 }
 
 /// Counts the bytes that are read.
@@ -76,13 +76,49 @@ impl<R: Read> Read for Counted<R> {
 
 /// Unpacks a stream, and refuses one that unpacks to far more than it is.
 struct Unpacking<R> {
-    decoder: MultiGzDecoder<BufReader<Counted<R>>>,
+    /// `None` after the last member.
+    member: Option<GzDecoder<BufReader<Counted<R>>>>,
     bytes: u64,
+}
+
+impl<R: Read> Unpacking<R> {
+    /// Reads from the members of the file, one after the other.
+    fn read_members(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            self.member = self.member.take().map(|ended| next_member(ended.into_inner())).transpose()?.flatten();
+        }
+        Ok(0)
+    }
+}
+
+/// The member that begins here; none at the end, which may be padded with zeros, as on tapes and in blocks.
+fn next_member<R: BufRead>(mut reader: R) -> io::Result<Option<GzDecoder<R>>> {
+    let mut padded = false;
+    loop {
+        let bytes = reader.fill_buf()?;
+        let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+        match bytes.get(zeros) {
+            None if bytes.is_empty() => return Ok(None),
+            None => {}
+            Some(&first) if first == GZIP[0] && zeros == 0 && !padded => return Ok(Some(GzDecoder::new(reader))),
+            Some(_) => {
+                let message = "after the end of its compressed data comes something else: is it damaged, or were two \
+                               files joined?";
+                return Err(io::Error::other(message));
+            }
+        }
+        padded = true;
+        reader.consume(zeros);
+    }
 }
 
 impl<R: Read> Read for Unpacking<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.decoder.read(buffer).map_err(|error| match error.kind() {
+        let read = self.read_members(buffer).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => io::Error::new(ErrorKind::UnexpectedEof, "its compressed data is truncated"),
             ErrorKind::InvalidInput | ErrorKind::InvalidData => {
                 io::Error::new(ErrorKind::InvalidData, format!("its compressed data is damaged: {error}"))
@@ -90,7 +126,9 @@ impl<R: Read> Read for Unpacking<R> {
             _ => error,
         })?;
         self.bytes += read as u64;
-        let stored = self.decoder.get_ref().get_ref().bytes;
+        // After the last member, all of the file was looked at before.
+        let Some(member) = &self.member else { return Ok(read) };
+        let stored = member.get_ref().get_ref().bytes;
         if self.bytes > ALWAYS_STREAMED + stored.saturating_mul(MAX_RATIO) {
             return Err(io::Error::new(
                 ErrorKind::InvalidData,

@@ -148,10 +148,8 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
         }
         DeviceChoice::Index(index) => {
             let adapters = adapters();
-            // A number past the end of the list may be part of a name, such as 4090.
-            let name = index.to_string();
-            let adapter = adapters.get(*index).or(adapters.iter().find(|adapter| adapter.is_named(&name)));
-            chosen(adapter.ok_or_else(|| unknown(flag, &name, &adapters))?, &asked_for)
+            let adapter = adapters.get(*index);
+            chosen(adapter.ok_or_else(|| unknown(flag, &index.to_string(), &adapters))?, &asked_for)
         }
         DeviceChoice::Name(name) => {
             let adapters = adapters();

@@ -14,6 +14,7 @@ use crate::kernel::{Grid, Kernel};
 use crate::kernels;
 use crate::plan::executor::DeviceDescription;
 use crate::rewrite::fuse::KernelSet;
+use crate::system::error::WrongUsage;
 
 /// A GPU, or a software implementation of one.
 #[derive(Debug)]
@@ -51,6 +52,23 @@ pub fn adapters() -> Vec<Adapter> {
     found.sort_by_key(|adapter| KINDS.iter().position(|kind| *kind == adapter.kind()));
     tell_apart(found.iter_mut().map(|adapter| &mut adapter.description));
     found
+}
+
+/// Checks the environment variables that restrict the adapters.
+///
+/// # Errors
+/// A backend that there is not, which wgpu would pass over ([`WrongUsage`]).
+pub fn check_environment() -> Result<()> {
+    let Some(text) = std::env::var_os("WGPU_BACKEND") else { return Ok(()) };
+    let text = text.to_string_lossy();
+    let unknown = |name: &&str| !name.is_empty() && wgpu::Backends::from_comma_list(name).is_empty();
+    if let Some(name) = text.split(',').map(str::trim).find(unknown) {
+        bail!(WrongUsage::new(format!(
+            "WGPU_BACKEND={text}: there is no backend `{}`; there are vulkan, metal, dx12 and gl",
+            name.escape_debug()
+        )));
+    }
+    Ok(())
 }
 
 /// Numbers adapters of the same name and backend, such as two GPUs of one kind, from the second on.

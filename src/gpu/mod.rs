@@ -39,7 +39,7 @@ mod schedule;
 mod submission;
 mod workgroup_loop;
 
-pub use adapter::{Adapter, adapters};
+pub use adapter::{Adapter, adapters, check_environment};
 pub use executor::Gpu;
 pub use options::{GpuOptions, Tuning};
 pub use probe::LOOP_ITERATIONS_ALWAYS_RIGHT;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use safetensors::SafeTensors;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Interface, MAX_CLASSES, Outputs, Preprocessing, Quantity};
 use crate::network::{Layers, Parameters, Topology};
 use crate::network::{activation, cost};
-use crate::system::output_file::{OutputFile, cannot_write};
+use crate::system::output_file::{OutputFile, cannot_write, check_writable};
 
 /// The name of the metadata entry.
 pub const METADATA_KEY: &str = "gpu-backprop";
@@ -86,21 +86,33 @@ pub struct Description {
     pub outputs: Outputs,
 }
 
-/// Writes a model, atomically and durably: `path` is the old file or the complete new one. A link
-/// stays a link; the file it leads to is replaced.
+/// Checks that a model could be saved at `path`, whose parameters are still to be learned. `inputs` are the files that the
+/// command reads.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// A network or names that are more than a model file has room for, and a file that cannot be written.
+pub fn check_savable(
+    path: &Path,
+    topology: &Topology,
+    preprocessing: &Preprocessing,
+    outputs: &Outputs,
+    inputs: &[PathBuf],
+) -> Result<()> {
+    let description = Description::new(topology, preprocessing, outputs).json().with_context(|| cannot_write(path))?;
+    // The names and shapes of tensors take less than 100 bytes a layer.
+    let bytes = description.len() + 4 * topology.parameters() + 200 * topology.last();
+    check_writable(path, inputs, bytes as u64)
+}
+
+/// Writes a model, atomically and durably: `path` is the old file or the complete new one. A link
+/// stays a link; the file it leads to is replaced, and keeps its mode.
+///
+/// # Errors
+/// A file that cannot be written, and a model that is larger than [`load`] reads.
 pub fn save(path: &Path, model: &Model) -> Result<()> {
-    let Model { topology, parameters, .. } = model;
+    let Model { topology, parameters, preprocessing, outputs } = model;
     // A single entry: the order of several would change from run to run.
-    let description = serde_json::to_string(&Description::of(model))?;
-    ensure!(
-        (description.len() as u64) < MAX_HEADER / 2,
-        "{}: the names of columns, categories and classes take {} bytes, more than a model file has room for",
-        cannot_write(path),
-        description.len()
-    );
+    let description = Description::new(topology, preprocessing, outputs).json().with_context(|| cannot_write(path))?;
     let metadata = HashMap::from([(METADATA_KEY.to_string(), description)]);
     let n = &topology.n;
     let shapes = (2..=topology.last()).flat_map(|l| [vec![n[l], n[l - 1]], vec![n[l]]]);
@@ -108,8 +120,9 @@ pub fn save(path: &Path, model: &Model) -> Result<()> {
     let view = |((name, data), shape)| anyhow::Ok((name, TensorView::new(Dtype::F32, shape, data)?));
     let views = data.iter().map(|(name, data)| (name, &**data)).zip(shapes).map(view).collect::<Result<Vec<_>>>()?;
     let tensors = views.iter().map(|(name, view)| (name, view));
-    let file = OutputFile::new(path)?;
-    safetensors::serialize_to_file(tensors, Some(metadata), file.path()).with_context(|| cannot_write(path))?;
+    let file = OutputFile::new(path, &[])?;
+    // Not `serialize_to_file`, which renames a file of its own over this one: that one is never synced to disk.
+    file.write_all(&safetensors::serialize(tensors, Some(metadata)).with_context(|| cannot_write(path))?)?;
     file.finish()
 }
 
@@ -120,9 +133,10 @@ pub fn save(path: &Path, model: &Model) -> Result<()> {
 /// description says; each names the file.
 pub fn load(path: &Path) -> Result<Model> {
     let context = || format!("model {}", path.display());
-    let file = File::open(path).with_context(context)?;
-    let metadata = file.metadata().with_context(context)?;
+    // Opening a pipe would wait for somebody to write to it.
+    let metadata = std::fs::metadata(path).with_context(context)?;
     ensure!(metadata.is_file(), "{}: not a regular file", context());
+    let file = File::open(path).with_context(context)?;
     decode(file, metadata.len()).with_context(context)
 }
 
@@ -193,7 +207,10 @@ fn described(header: &[u8]) -> Result<Description> {
 impl Description {
     /// The description of a model.
     pub fn of(model: &Model) -> Self {
-        let Model { topology, preprocessing, outputs, .. } = model;
+        Self::new(&model.topology, &model.preprocessing, &model.outputs)
+    }
+
+    fn new(topology: &Topology, preprocessing: &Preprocessing, outputs: &Outputs) -> Self {
         Description {
             format_version: FORMAT_VERSION,
             program_version: env!("CARGO_PKG_VERSION").to_string(),
@@ -204,6 +221,23 @@ impl Description {
             preprocessing: preprocessing.clone(),
             outputs: outputs.clone(),
         }
+    }
+
+    /// The text in a model file.
+    ///
+    /// # Errors
+    /// More layers or longer names than a model file has room for.
+    fn json(&self) -> Result<String> {
+        let layers = self.layers.len();
+        ensure!(layers <= MAX_LAYERS, "{layers} layers: a model file has room for {MAX_LAYERS}");
+        let text = serde_json::to_string(self)?;
+        ensure!(
+            (text.len() as u64) < MAX_HEADER / 2,
+            "the names of columns, categories and classes take {} bytes: a model file has room for {}",
+            text.len(),
+            MAX_HEADER / 2
+        );
+        Ok(text)
     }
 
     /// The topology that is described.

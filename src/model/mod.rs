@@ -3,4 +3,4 @@
 mod file;
 pub mod onnx;
 
-pub use file::{Description, FORMAT_VERSION, METADATA_KEY, Model, decode, load, save};
+pub use file::{Description, FORMAT_VERSION, METADATA_KEY, Model, check_savable, decode, load, save};

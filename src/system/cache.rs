@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::temporary::Temporary;
+
 /// The environment variable that names the cache folder, in the place of the user's.
 pub const CACHE_DIR: &str = "GPU_BACKPROP_CACHE_DIR";
 
@@ -24,9 +26,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let folder = path.parent().context("no folder")?;
         std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.persist(path)?;
+        let file = Temporary::in_folder(folder)?;
+        file.file().write_all(bytes)?;
+        file.become_file(path)?;
         anyhow::Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))

@@ -7,3 +7,5 @@ pub mod output_file;
 pub(crate) mod panics;
 pub mod random;
 pub(crate) mod remembered;
+pub(crate) mod temporary;
+pub(crate) mod text;

@@ -1,22 +1,30 @@
 //! Output files, written atomically and durably: at a path is the old file or the complete new one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use same_file::Handle;
 
-/// Checks that a file can be written at `path`, before hours of training, and leaves the path as it is.
+use super::error::WrongUsage;
+use super::temporary::Temporary;
+
+/// Checks that a file of `bytes` bytes can be written at `path`, before hours of training, and leaves the path as it is.
 ///
 /// # Errors
-/// A folder that does not exist or cannot be written to, or a path that names no regular file.
-pub fn check_writable(path: &Path) -> Result<()> {
-    let target = target_of(path)?;
-    temporary_beside(&target)?;
-    if !target.exists() {
-        // The name itself may be one that no file can have.
-        let created = OpenOptions::new().write(true).create_new(true).open(&target);
-        created.and_then(|_| fs::remove_file(&target)).with_context(|| cannot_write(path))?;
-    }
+/// As [`OutputFile::new`], or too little space.
+pub fn check_writable(path: &Path, inputs: &[PathBuf], bytes: u64) -> Result<()> {
+    let file = OutputFile::new(path, inputs)?;
+    // Where it cannot be told, writing will tell.
+    let free = fs4::available_space(folder_of(&file.target)).unwrap_or(u64::MAX);
+    ensure!(
+        bytes <= free,
+        "{}: it takes {} MB, but {} MB are free in its folder",
+        cannot_write(path),
+        bytes.div_ceil(1_000_000),
+        free / 1_000_000
+    );
     Ok(())
 }
 
@@ -26,28 +34,56 @@ pub struct OutputFile {
     /// Path as it was given.
     named: PathBuf,
     target: PathBuf,
-    temporary: tempfile::NamedTempFile,
+    temporary: Temporary,
 }
 
 impl OutputFile {
-    /// Creates a temporary file for `path`. A link stays a link; the file it leads to is to be replaced.
+    /// Creates a temporary file for `path`. A link stays a link; the file it leads to is to be replaced, and keeps its
+    /// mode.
     ///
     /// # Errors
-    /// As [`check_writable`].
-    pub fn new(path: &Path) -> Result<Self> {
+    /// A folder that does not exist or cannot be written to, a path that names no regular file, the file that stdout or
+    /// stderr goes to, or one of `inputs`, the files that the command reads.
+    pub fn new(path: &Path, inputs: &[PathBuf]) -> Result<Self> {
         let target = target_of(path)?;
-        let temporary = temporary_beside(&target)?;
+        let shown = path.display();
+        if let Ok(found) = Handle::from_path(&target) {
+            for (stream, handle) in [("stdout", Handle::stdout()), ("stderr", Handle::stderr())] {
+                let same = handle.is_ok_and(|handle| handle == found);
+                ensure!(
+                    !same,
+                    WrongUsage::new(format!(
+                        "-o {shown}: {stream} goes to this file, which would be replaced; name another"
+                    ))
+                );
+            }
+            let same = |input: &&PathBuf| Handle::from_path(input).is_ok_and(|input| input == found);
+            if let Some(input) = inputs.iter().find(same) {
+                let input = input.display();
+                bail!(WrongUsage::new(format!("-o {shown}: this is {input}, which is read; name another file")));
+            }
+        }
+        let folder = folder_of(&target);
+        let temporary = Temporary::in_folder(&folder);
+        let temporary = temporary.with_context(|| format!("{} in {}", cannot_write(path), folder.display()))?;
+        if let Ok(replaced) = fs::metadata(&target) {
+            // Where the system does not allow it, the file gets the mode of a new one.
+            let _ = temporary.file().set_permissions(replaced.permissions());
+        }
         Ok(OutputFile { named: path.to_path_buf(), target, temporary })
-    }
-
-    /// Path of the temporary file.
-    pub fn path(&self) -> &Path {
-        self.temporary.path()
     }
 
     /// The temporary file.
     pub fn file(&self) -> &File {
-        self.temporary.as_file()
+        self.temporary.file()
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write_all(&self, bytes: &[u8]) -> Result<()> {
+        self.file().write_all(bytes).with_context(|| cannot_write(&self.named))
     }
 
     /// Moves the complete file to its path, and syncs it to disk.
@@ -56,8 +92,8 @@ impl OutputFile {
     /// A file that cannot be written.
     pub fn finish(self) -> Result<()> {
         let context = || cannot_write(&self.named);
-        self.temporary.as_file().sync_all().with_context(context)?;
-        self.temporary.persist(&self.target).map_err(|failed| failed.error).with_context(context)?;
+        self.temporary.file().sync_all().with_context(context)?;
+        self.temporary.become_file(&self.target).with_context(context)?;
         // The new name lasts only once the folder is on disk; only Unix can ask for that.
         #[cfg(unix)]
         File::open(folder_of(&self.target)).and_then(|folder| folder.sync_all()).with_context(context)?;
@@ -77,7 +113,9 @@ fn target_of(path: &Path) -> Result<PathBuf> {
         bail!("-o {shown}: this is a folder, a file name is needed");
     }
     match fs::symlink_metadata(path) {
-        Err(_) => Ok(path.to_path_buf()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_path_buf()),
+        // Such as a name that no file can have.
+        Err(error) => Err(anyhow!(error).context(cannot_write(path))),
         Ok(found) if found.is_symlink() => {
             let target = fs::canonicalize(path).with_context(|| format!("-o {shown}: a link that leads nowhere"))?;
             ensure!(target.is_file(), "-o {shown}: it leads to {}, which is no regular file", target.display());
@@ -88,19 +126,6 @@ fn target_of(path: &Path) -> Result<PathBuf> {
             Ok(path.to_path_buf())
         }
     }
-}
-
-fn temporary_beside(target: &Path) -> Result<tempfile::NamedTempFile> {
-    let folder = folder_of(target);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".gpu-backprop-");
-    #[cfg(unix)]
-    {
-        // As any new file: what the umask allows, not the private mode of temporary files.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(&folder).with_context(|| format!("{} in {}", cannot_write(target), folder.display()))
 }
 
 fn folder_of(path: &Path) -> PathBuf {

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -113,7 +114,7 @@ fn change(path: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<()
         std::fs::create_dir_all(path.parent().context("no folder")?)?;
         let file = File::options().create(true).truncate(false).write(true).open(&lock)?;
         // Without locks, the last one of two at the same time is remembered.
-        let _ = file.lock();
+        wait_for(&file);
         anyhow::Ok(file)
     };
     // Held until it is written.
@@ -121,6 +122,15 @@ fn change(path: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<()
     let mut contents = read(path);
     change(&mut contents)?;
     write_whole(path, &serde_json::to_vec_pretty(&contents)?)
+}
+
+/// Locks a file, waiting for another run that holds the lock, but not for one that has stopped.
+fn wait_for(file: &File) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let start = Instant::now();
+    while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod checks;
 pub mod classifier;
+pub mod diagnosis;
 mod evaluation;
 mod hyperparameters;
 mod layout;

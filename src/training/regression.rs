@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::data::preprocessing::Statistics;
 use crate::data::{Dataset, Quantity, Targets};
 
 /// Metrics averaged over all targets, as scikit-learn's `r2_score` and `mean_squared_error` average them.
@@ -13,17 +14,17 @@ pub struct Score {
     pub r2: Option<f64>,
 }
 
-/// R² from the sum of squared errors and the sum of squared deviations from the mean.
-pub fn r2(squared_errors: f64, squared_distances: f64) -> Option<f64> {
-    (squared_distances > 0.0).then(|| 1.0 - squared_errors / squared_distances)
+/// R² from the sum of squared errors and the statistics of the desired values; `None` where these do not vary.
+fn r2(squared_errors: f64, desired: &Statistics) -> Option<f64> {
+    Some(1.0 - squared_errors / desired.squares()?)
 }
 
 /// The statistics of the targets of a split that its metrics need.
 #[derive(Clone, Debug)]
 pub(crate) struct Moments {
     examples: usize,
-    /// The scale and the sum of squared deviations from the mean of each target, both in units of the data.
-    of_targets: Vec<(f64, f64)>,
+    /// The scale and the statistics of each target, both in units of the data.
+    of_targets: Vec<(f64, Statistics)>,
 }
 
 impl Moments {
@@ -33,9 +34,9 @@ impl Moments {
             return Moments { examples: examples.len(), of_targets: Vec::new() };
         };
         let of_target = |j: usize| {
-            let values = || examples.iter().map(|&example| values[example as usize * width + j]);
-            let mean = values().sum::<f64>() / examples.len() as f64;
-            (dataset.quantities()[j].scale, values().map(|value| (value - mean).powi(2)).sum())
+            let mut statistics = Statistics::default();
+            examples.iter().for_each(|&example| statistics.add(values[example as usize * width + j]));
+            (dataset.quantities()[j].scale, statistics)
         };
         Moments { examples: examples.len(), of_targets: (0..*width).map(of_target).collect() }
     }
@@ -44,11 +45,11 @@ impl Moments {
     pub(crate) fn score(&self, squared_errors: &[f32]) -> Score {
         let width = self.of_targets.len();
         let (mut mse, mut total) = (0.0, Some(0.0));
-        for (j, &(scale, distances)) in self.of_targets.iter().enumerate() {
+        for (j, (scale, desired)) in self.of_targets.iter().enumerate() {
             let errors = squared_errors.iter().skip(j).step_by(width).map(|&sum| f64::from(sum)).sum::<f64>();
             let errors = errors * scale * scale;
             mse += errors / self.examples as f64;
-            total = total.zip(r2(errors, distances)).map(|(total, r2)| total + r2);
+            total = total.zip(r2(errors, desired)).map(|(total, r2)| total + r2);
         }
         Score { mse: mse / width as f64, r2: total.map(|total| total / width as f64) }
     }
@@ -71,8 +72,7 @@ pub struct TargetReport {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Comparison {
     examples: f64,
-    mean: f64,
-    squared_distances: f64,
+    desired: Statistics,
     squared_errors: f64,
     absolute_errors: f64,
 }
@@ -81,9 +81,7 @@ impl Comparison {
     /// Adds an example.
     pub(crate) fn add(&mut self, found: f64, desired: f64) {
         self.examples += 1.0;
-        let distance = desired - self.mean;
-        self.mean += distance / self.examples;
-        self.squared_distances += distance * (desired - self.mean);
+        self.desired.add(desired);
         self.squared_errors += (found - desired).powi(2);
         self.absolute_errors += (found - desired).abs();
     }
@@ -93,7 +91,7 @@ impl Comparison {
             target: quantity.name.clone(),
             mse: self.squared_errors / self.examples,
             mae: self.absolute_errors / self.examples,
-            r2: r2(self.squared_errors, self.squared_distances),
+            r2: r2(self.squared_errors, &self.desired),
         }
     }
 }

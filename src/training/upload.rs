@@ -15,9 +15,9 @@ pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, d
     match dataset.inputs() {
         Inputs::Bytes { values, .. } => executor.write(&examples.inputs, values)?,
         Inputs::Floats(values) => executor.write(&examples.inputs, values)?,
-        mapped @ Inputs::Mapped(_) => {
+        other @ (Inputs::Doubles(_) | Inputs::Mapped(_)) => {
             let row = examples.inputs.cols * examples.inputs.element.size();
-            mapped.each_block(0..dataset.len() as u32, dataset.features(), |first, picked| {
+            other.each_block(0..dataset.len() as u32, dataset.features(), |first, picked| {
                 executor.write_bytes_at(&examples.inputs, first * row, picked.bytes())
             })?;
         }

@@ -93,7 +93,7 @@ fn wrong_flags_are_named() {
     assert_fails(&["train", "--print-plan", "--layers", "64,9"], 2, &["9 outputs"]);
     assert_fails(&["train", "--print-plan", "--json"], 2, &["--print-plan", "--json"]);
     assert_fails(&["train", "--init", "huge"], 2, &["large", "scaled"]);
-    assert_fails(&["train", "--validation", "0.9", "--test", "0.999"], 2, &["leave no example"]);
+    assert_fails(&["train", "--validation", "0.9", "--test", "0.999"], 2, &["is none of them"]);
 }
 
 fn wrong_flags_of_compare_are_named() {
@@ -136,7 +136,7 @@ fn wrong_files_are_named() {
     let file = |name: &str, bytes: &[u8]| folder.file(name, bytes);
     let mut negative = vec![0, 0, 0x09, 1, 0, 0, 0, 40];
     negative.extend([255u8; 40]);
-    train(good_images, &file("negative", &negative), &["negative", "example 1 is -1"]);
+    train(good_images, &file("negative", &negative), &["negative", "only the class -1"]);
 
     let other = [file("wide", &idx(&[2, 7], &[0; 14])), file("two", &idx(&[2], &[0, 1]))];
     assert_fails(

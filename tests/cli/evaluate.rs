@@ -70,7 +70,7 @@ fn images_are_measured_too() {
     assert_fails(&["evaluate", &model, &images], 2, &["needs its labels: add --labels"]);
     assert_fails(&["evaluate", &model, "digits"], 1, &["digits", "64 inputs, the model takes 6"]);
     let other = folder.file("other", &idx(&[40], &[7; 40]));
-    assert_fails(&["evaluate", &model, &images, "--labels", &other], 1, &["example 1 is 7", "0, 1, 2"]);
+    assert_fails(&["evaluate", &model, &images, "--labels", &other], 1, &["example 1 is 7", "`0`, `1`, `2`"]);
 
     // A folder with the files of MNIST is measured by its test files.
     std::fs::rename(folder.path("images"), folder.path("t10k-images-idx3-ubyte")).expect("rename");

@@ -14,6 +14,7 @@ mod program;
 mod commands;
 mod errors;
 mod evaluate;
+mod kept;
 mod models;
 mod onnx;
 mod predict;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         commands::trials(),
         errors::trials(),
         evaluate::trials(),
+        kept::trials(),
         models::trials(),
         onnx::trials(),
         predict::trials(),

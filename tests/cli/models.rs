@@ -38,6 +38,7 @@ fn table() -> Preprocessing {
             Column { name: Some("a".into()), position: 2, values: number },
             Column { name: Some("b\n".into()), position: 0, values: category },
         ],
+        missing_words: Some(vec!["-".into()]),
     })
 }
 

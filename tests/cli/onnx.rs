@@ -128,7 +128,7 @@ fn table(columns: Vec<(Option<&str>, Values)>) -> Preprocessing {
         Column { name, position, values }
     });
     let columns: Vec<Column> = columns.collect();
-    Preprocessing::Columns(Columns { width: columns.len() + 1, targets, columns })
+    Preprocessing::Columns(Columns { width: columns.len() + 1, targets, columns, missing_words: None })
 }
 
 fn each_column_is_an_input_of_its_name() {
@@ -250,7 +250,7 @@ fn what_cannot_be_exported_is_named() {
     export(&[&path, "--to", "onnx"], 2, &["-o <FILE>"]);
     export(&[&path, "--to", "pickle", "-o", &onnx], 2, &["pickle", "onnx"]);
     export(&[&path, "--to", "onnx", "-o", "-", "--json"], 2, &["-o -", "--json", "name a file"]);
-    export(&[&path, "--to", "onnx", "-o", &path], 2, &["-o", "model.safetensors", "the model that is to be exported"]);
+    export(&[&path, "--to", "onnx", "-o", &path], 2, &["-o", "model.safetensors", "which is read"]);
     export(&[&onnx, "--to", "onnx", "-o", &path], 1, &["model.onnx"]);
     let text = folder.file("text.csv", b"label,p0,p1\n1,2,3\n4,5,6\n");
     export(&[&text, "--to", "onnx", "-o", &onnx], 1, &["text.csv", "no model"]);

@@ -140,6 +140,9 @@ fn arrays_with_every_scale(python: PathBuf) {
     let floats = pixels.iter().enumerate().map(|(i, &pixel)| f32::from(pixel) * (1.0 + (i % 64) as f32) + 1e4);
     let small = pixels.iter().map(|&pixel| f32::from(pixel) / 16.0);
     let floats = npy("<f4", false, "(1797, 64)", bytemuck::cast_slice(&floats.collect::<Vec<f32>>()));
+    // Numbers that 32 bits do not tell apart.
+    let wide = pixels.iter().enumerate().map(|(i, &pixel)| i64::from(pixel) * (1 + i as i64 % 64) + (1 << 40));
+    let wide = npy("<i8", false, "(1797, 64)", bytemuck::cast_slice(&wide.collect::<Vec<i64>>()));
     let small = npy("<f8", false, "(1797, 8, 8)", bytemuck::cast_slice(&small.map(f64::from).collect::<Vec<f64>>()));
     let bytes = npy("|u1", false, "(1797, 8, 8)", &pixels);
     let labels = npy("|u1", false, "(1797,)", &labels);
@@ -150,6 +153,7 @@ fn arrays_with_every_scale(python: PathBuf) {
         ("floats-none", &small, "none"),
         ("floats-unit", &floats, "unit"),
         ("floats-zscore", &floats, "zscore"),
+        ("wide-zscore", &wide, "zscore"),
     ] {
         let [data, labels] = [cases.write(case, "data.npy", data), cases.write(case, "labels.npy", &labels)];
         // One output more than there are classes.

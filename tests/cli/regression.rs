@@ -158,7 +158,7 @@ fn what_is_wrong_with_numbers_is_said() {
     };
     learn("a,y\n1,1e308\n2,-1e308\n", "y", 1, &["`y`", "too far apart"]);
     learn("a,y\n", "y", 1, &["data.csv", "no rows"]);
-    learn("a,y\n1,2\n2,3\n", "z", 2, &["--target z", "a, y"]);
+    learn("a,y\n1,2\n2,3\n", "z", 2, &["--target z", "`a`, `y`"]);
     learn("a,y\n1,2\n2,3\n", "y,y", 2, &["--target y", "twice"]);
     learn("a,y\n1,2\n2,3\n", "a,y", 1, &["no column is left", "`a`, `y`"]);
 

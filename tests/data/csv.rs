@@ -15,7 +15,7 @@ fn source(path: &str, target: &str) -> Source {
 fn floats(data: &Data) -> &[f32] {
     match data.dataset.inputs() {
         Inputs::Floats(values) => values,
-        Inputs::Bytes { .. } | Inputs::Mapped(_) => panic!("tables are floats"),
+        Inputs::Bytes { .. } | Inputs::Doubles(_) | Inputs::Mapped(_) => panic!("tables are floats"),
     }
 }
 
@@ -68,7 +68,7 @@ fn dialects_are_found_out() {
     let found = open(&source(&path, "5")).expect("no header");
     assert_eq!(floats(&found), floats(&expected));
     let mut said = source(&path, "5");
-    said.table.no_header = true;
+    said.table.header = Some(false);
     assert_eq!(open(&said).expect("no header").dataset, found.dataset);
 }
 

@@ -116,7 +116,7 @@ fn a_divided_archive_trains_and_tests() {
     let train = ["train", "NPZ", "--device", "cpu"];
     wrong(&train, &lower[..1], 1, &["no array `y_train`", "x_train"]);
     wrong(&train, &lower[..3], 1, &["no array `y_test`"]);
-    wrong(&train, &lower[2..], 1, &["no array `x_train`", "x_test, y_test"]);
+    wrong(&train, &lower[2..], 1, &["no array `x_train`", "`x_test`, `y_test`"]);
     wrong(&train, &[lower[0], lower[1], ("x.npy", &x_test)], 1, &["both `x` and `x_train`", "unclear"]);
     wrong(&train, &[lower[0], lower[1], ("X_train.npy", &x_test)], 1, &["both `x_train` and `X_train`", "unclear"]);
     wrong(&["train", "NPZ", "--labels", y], &lower, 2, &["--labels", "its own labels"]);
@@ -203,8 +203,12 @@ fn labels_that_are_text_are_classes_with_names() {
     // Other classes than those of training.
     let mixed = folder.file("mixed.npy", &npy("<U3", false, "(1,)", &utf32(&["red"], 3, u32::to_le_bytes)));
     train(&y);
-    assert_fails(&["evaluate", &model, &image, "--labels", &mixed], 1, &["label of example 1 is red", "blue, green"]);
+    assert_fails(
+        &["evaluate", &model, &image, "--labels", &mixed],
+        1,
+        &["label of example 1 is red", "`blue`, `green`"],
+    );
     let test = ["--test", &image, "--test-labels", &mixed, "--device", "cpu"];
-    assert_fails(&[&["train", &x, "--labels", &y], &test[..]].concat(), 1, &["--test", "red", "blue, green"]);
-    assert_fails(&[&["train", &x, "--labels", &numbers], &test[..]].concat(), 1, &["--test", "red", "0, 1, 2"]);
+    assert_fails(&[&["train", &x, "--labels", &y], &test[..]].concat(), 1, &["--test", "red", "`blue`, `green`"]);
+    assert_fails(&[&["train", &x, "--labels", &numbers], &test[..]].concat(), 1, &["--test", "red", "`0`, `1`, `2`"]);
 }

@@ -11,8 +11,11 @@ mod numbers;
 #[path = "../common/program.rs"]
 mod program;
 
+mod arrays;
 mod csv;
 mod formats;
+mod found;
+mod labels;
 mod npy;
 mod parquet;
 mod streaming;

@@ -6,7 +6,8 @@ use crate::program::{Folder, json, run, stdout};
 use gpu_backprop::data::{Data, Inputs, Scale, Source, open};
 
 fn of(inputs: &str, labels: Option<&str>) -> Data {
-    let source = Source { data: Some(inputs.into()), labels: labels.map(Into::into), ..Source::default() };
+    let (data, scale) = (Some(inputs.into()), Some(Scale::None));
+    let source = Source { data, labels: labels.map(Into::into), scale, ..Source::default() };
     open(&source).unwrap_or_else(|error| panic!("{inputs}: {error:#}"))
 }
 
@@ -40,7 +41,7 @@ fn every_type_and_order_is_the_same_array() {
         assert_eq!((data.dataset.features(), data.dataset.labels()), (6, &[0, 1][..]));
     }
     let file = folder.file("x.npy", &npy("|u1", false, "(2, 3, 2)", &entries(|x| [x])));
-    let bytes = Inputs::Bytes { values: (0..12).collect(), scale: 1.0 / 255.0 };
+    let bytes = Inputs::Bytes { values: (0..12).collect(), scale: 1.0 };
     assert_eq!(of(&file, Some(&labels)).dataset.inputs(), &bytes);
 
     // In Fortran order the first dimension is the fastest: entry (i, j, k) is at i + 2 (j + 3 k).

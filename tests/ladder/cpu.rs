@@ -43,7 +43,7 @@ impl Case {
         match self.network.kind.inputs(inputs.len()) {
             Inputs::Bytes { values, .. } => executor.write_bytes(&inputs, &values),
             Inputs::Floats(values) => executor.write(&inputs, &values),
-            Inputs::Mapped(_) => unreachable!("the inputs are in memory"),
+            Inputs::Doubles(_) | Inputs::Mapped(_) => unreachable!("the inputs are in memory"),
         }
         .expect("write");
         self.write_desired(executor);

@@ -216,7 +216,7 @@ fn check_epoch(executor: &mut dyn Executor, learned: Learned) {
         _ => dataset,
     };
     let quantities = dataset.quantities().to_vec();
-    let data = Data { name: "random".into(), dataset, split };
+    let data = Data::new("random", dataset, split);
     let parameters = Parameters::random(&topology, Initialization::Scaled, seed).expect("memory");
     let hyperparameters = Hyperparameters::sgd(m, eta, seed);
     let mut trainer = Trainer::new(executor, &topology, &parameters, &data, hyperparameters).expect("a trainer");

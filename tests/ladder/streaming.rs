@@ -51,7 +51,7 @@ fn data(kind: Kind) -> Data {
         validation: numbers(&|i| i % 20 == 3),
         test: numbers(&|i| i % 20 == 13),
     };
-    Data { name: format!("{kind:?}"), dataset: dataset.expect("a data set"), split }
+    Data::new(format!("{kind:?}"), dataset.expect("a data set"), split)
 }
 
 /// What came of a training: what each part of the data measures, the weights, and what was chosen.

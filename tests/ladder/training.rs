@@ -27,7 +27,7 @@ fn configurations() -> [GpuOptions; 3] {
 
 fn data(dataset: Dataset) -> Data {
     let rest = (TRAINING..dataset.len()).map(|i| i as u32);
-    Data { name: "digits".into(), split: Split { test: rest.collect(), ..Split::all_training(0..TRAINING) }, dataset }
+    Data::new("digits", dataset, Split { test: rest.collect(), ..Split::all_training(0..TRAINING) })
 }
 
 /// The same pixels, as floats.

@@ -74,8 +74,8 @@ fn what_is_asked_of_a_table_must_be_there() {
     let train = |flags: &[&str], code, parts: &[&str]| {
         assert_fails(&[&["train", &path, "--batch", "1", "--device", "cpu"], flags].concat(), code, parts);
     };
-    train(&[], 2, &["table.csv", "--target COLUMN is needed", "a, b, c"]);
-    train(&["--target", "d"], 2, &["--target d: no such column", "a, b, c"]);
+    train(&[], 2, &["table.csv", "--target COLUMN is needed", "`a`, `b`, `c`"]);
+    train(&["--target", "d"], 2, &["--target d: no such column", "`a`, `b`, `c`"]);
     train(&["--target", "3", "--no-header"], 1, &["table.csv", "row 2 (line 2), column 1", "`1`", "`a`"]);
     train(&["--target", "9", "--no-header"], 2, &["--target 9", "from 1 to 3"]);
     train(&["--target", "c", "--ignore", "e"], 2, &["--ignore e: no such column"]);
@@ -88,7 +88,11 @@ fn what_is_asked_of_a_table_must_be_there() {
     let test = folder.file("test.csv", b"a,c\n1,x\n");
     train(&["--target", "c", "--test", &test], 1, &["--test", "test.csv", "column `b` is missing"]);
     let test = folder.file("test.csv", b"b,c,a\n1,z,2\n");
-    train(&["--target", "c", "--test", &test], 1, &["--test", "test.csv", "row 1 (line 2), column `c`", "`z`", "x, y"]);
+    train(
+        &["--target", "c", "--test", &test],
+        1,
+        &["--test", "test.csv", "row 1 (line 2), column `c`", "`z`", "`x`, `y`"],
+    );
     assert_fails(&["train", "--target", "c"], 2, &["--target goes with a table"]);
     assert_fails(&["train", "--missing", "mean"], 2, &["--missing goes with a table"]);
 }

@@ -166,7 +166,8 @@ proptest! {
         prop_assert_eq!(inputs, Inputs::Bytes { values: entries.clone(), scale: 1.0 / 255.0 });
         let labels = pack(idx(&[entries.len() as u32], &entries));
         let labels = idx_format::decode(&labels[..], Some(labels.len() as u64)).and_then(|idx| idx.into_labels());
-        prop_assert_eq!(labels.expect("labels"), entries.into_iter().map(u32::from).collect::<Vec<u32>>());
+        let expected = Labels::Known(Targets::Classes(entries.into_iter().map(u32::from).collect()));
+        prop_assert_eq!(labels.expect("labels"), expected);
     }
 
     #[test]
@@ -238,8 +239,11 @@ proptest! {
         let mut archive = Archive::new(Cursor::new(zipped(&[("y.npy", &y), ("x.npy", &x)]))).expect("an archive");
         let inputs = archive.inputs(OwnPart::Training).and_then(Array::into_images).expect("inputs");
         prop_assert_eq!(inputs, (3, Inputs::Floats(rows.concat()), rows.len()));
-        let expected = Labels::Known(Targets::Classes(labels.into_iter().map(u32::from).collect()));
-        prop_assert_eq!(archive.labels(OwnPart::Test, Task::Classification).expect("labels"), expected);
+        let found = match archive.labels(OwnPart::Test, Task::Classification).expect("labels") {
+            Labels::Known(targets) => targets.labels().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            Labels::Names { labels, names } => labels.iter().map(|&label| names[label as usize].clone()).collect(),
+        };
+        prop_assert_eq!(found, labels.iter().map(ToString::to_string).collect::<Vec<_>>());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::kernel::product::Precision;
 use crate::plan::profile::Profile;
 use crate::system::error::Diverged;
+use crate::training::diagnosis::{self, Learned};
 use crate::training::{Evaluation, Hyperparameters, PartOfData, Trainer, Training};
 use crate::verify::gradients::GradientCheck;
 
@@ -105,6 +106,11 @@ pub struct Report {
     pub profile: Option<Profile>,
     /// SHA-256 of the final weights and biases.
     pub weights_sha256: String,
+    /// Notes on the data and on what was learned, for people.
+    pub notes: Vec<String>,
+    /// The last of the notes, where the network has learned nothing.
+    #[serde(skip)]
+    pub not_learned: Option<String>,
 }
 
 /// Returns the report of a run in full precision.
@@ -122,6 +128,13 @@ pub(crate) fn report(
         None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
     };
     let test = measure(PartOfData::Test)?;
+    let not_learned = match epochs.last() {
+        Some(last) if hyperparameters.eta > 0.0 => {
+            let learned = Learned { accuracy: last.train_accuracy, r2: last.train_r2 };
+            diagnosis::note(data, topology, &trainer.parameters()?, learned)?
+        }
+        _ => None,
+    };
     let (parameters, choices) = (trainer.parameters()?, trainer.choices());
     let executor = trainer.executor();
     let device = executor.device();
@@ -165,6 +178,8 @@ pub(crate) fn report(
         choices,
         profile: executor.profile(),
         weights_sha256: parameters.sha256(),
+        notes: data.notes.iter().chain(&not_learned).cloned().collect(),
+        not_learned,
         epochs,
     })
 }

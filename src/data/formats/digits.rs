@@ -3,10 +3,11 @@
 //! E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
 //! Repository, CC BY 4.0; see `digits/ORIGIN.md`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::idx;
 use crate::data::dataset::Dataset;
+use crate::data::labels::Labels;
 use crate::data::targets::{Targets, Task};
 
 /// Pixels run from 0 to 16.
@@ -20,7 +21,8 @@ pub fn digits() -> Result<Dataset> {
     let images = idx::decode(&include_bytes!("digits/images.idx3.gz")[..], None)?;
     let labels = idx::decode(&include_bytes!("digits/labels.idx1.gz")[..], None)?;
     let (features, inputs, _) = images.into_images()?;
-    Dataset::new(inputs.with_byte_scale(1.0 / WHITE_TO_BLACK), features, labels.into_labels()?)
+    let Labels::Known(labels) = labels.into_labels()? else { bail!("its classes are 0 to 9") };
+    Dataset::with_targets(inputs.with_byte_scale(1.0 / WHITE_TO_BLACK), features, labels)
 }
 
 /// The built-in digits with targets of a task: classes, or the digits as numbers.

@@ -11,11 +11,12 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
 use crate::data::beginning::Beginning;
+use crate::data::exact::Exact;
 use crate::data::inputs::{Images, Inputs};
 use crate::data::labels::Labels;
 use crate::data::mapped::{self, Layout};
 use crate::data::numbers::{Element, Number};
-use crate::data::shape::{described, size_of_entries, targets_per_example};
+use crate::data::shape::{check_labels, described, size_of_entries, targets_per_example};
 use crate::data::targets::{Targets, Task};
 use crate::data::unpacking::{self, GZIP};
 
@@ -66,11 +67,11 @@ pub(super) fn inputs(path: &Path) -> Result<Images> {
 /// As [`read`], and what is no targets of this task.
 pub(super) fn labels(path: &Path, task: Task) -> Result<Labels> {
     let array = read(path)?;
-    let targets = match task {
-        Task::Classification => array.into_labels().map(Targets::Classes),
-        Task::Regression => array.into_numbers(),
+    let labels = match task {
+        Task::Classification => array.into_labels(),
+        Task::Regression => array.into_numbers().map(Labels::Known),
     };
-    targets.map(Labels::Known).with_context(|| path.display().to_string())
+    labels.with_context(|| path.display().to_string())
 }
 
 /// Reads an IDX file, plain or gzip-compressed (told by its first bytes, not by its name).
@@ -224,10 +225,15 @@ impl Idx {
         values
     }
 
+    /// All entries, block by block.
+    fn blocks(&self) -> impl Iterator<Item = Vec<f64>> + Clone {
+        self.bytes.chunks(BLOCK * self.element.number.size()).map(|block| self.values(block, |x| x))
+    }
+
     /// Inputs: bytes are scaled to 0..1, other types stay as they are.
     ///
     /// # Errors
-    /// Fewer than two dimensions.
+    /// Fewer than two dimensions, or more than memory holds.
     pub fn into_images(self) -> Result<Images> {
         ensure!(
             self.dimensions.len() >= 2,
@@ -239,7 +245,13 @@ impl Idx {
         let features = (self.bytes.len() / size).checked_div(examples).unwrap_or(1);
         let inputs = match byte_scale(self.element) {
             Some(scale) => Inputs::Bytes { values: self.bytes, scale },
-            None => Inputs::Floats(self.values(&self.bytes, |x| x as f32)),
+            None => {
+                let mut values = Exact::zeros(self.bytes.len() / size)?;
+                for (i, block) in self.blocks().enumerate() {
+                    values.set(&block, |entry| i * BLOCK + entry)?;
+                }
+                values.into()
+            }
         };
         Ok((features, inputs, examples))
     }
@@ -256,19 +268,10 @@ impl Idx {
     /// The class of each example.
     ///
     /// # Errors
-    /// More or fewer dimensions than one, or a label that is not a whole number from 0.
-    pub fn into_labels(self) -> Result<Vec<u32>> {
-        ensure!(
-            self.dimensions.len() == 1,
-            "{} where labels have 1 dimension (are these images?)",
-            described(&self.dimensions)
-        );
-        let label = |(i, value): (usize, f64)| {
-            let label = value as u32;
-            ensure!(f64::from(label) == value, "the label of example {} is {value}, not a class 0, 1, 2, ...", i + 1);
-            Ok(label)
-        };
-        let blocks = self.bytes.chunks(BLOCK * self.element.number.size());
-        blocks.flat_map(|block| self.values(block, |x| x)).enumerate().map(label).collect()
+    /// More or fewer dimensions than one, a label that is no whole number, or too many classes.
+    pub fn into_labels(self) -> Result<Labels> {
+        check_labels(&self.dimensions)?;
+        // Bytes as in MNIST, of which a part may lack a class.
+        Labels::of_numbers(self.blocks().flatten(), self.element.number == Number::U8)
     }
 }

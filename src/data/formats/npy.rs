@@ -8,12 +8,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use crate::data::exact::{Exact, zeros};
 use crate::data::inputs::{Images, Inputs};
 use crate::data::labels::Labels;
 use crate::data::mapped::{self, Layout};
-use crate::data::shape::{described, targets_per_example};
+use crate::data::shape::{check_labels, described, targets_per_example};
 use crate::data::targets::{Targets, Task};
-use header::{Header, Start, check_column, check_end, check_stored};
+use header::{Header, Start, check_end, check_stored};
 use text::Text;
 
 mod header;
@@ -59,7 +60,7 @@ pub(super) fn inputs(path: &Path) -> Result<Images> {
     }
 }
 
-/// Reads an NPY file of labels: classes, as whole numbers from 0 or as text, or the numbers of a regression.
+/// Reads an NPY file of labels: classes, as whole numbers or as text, or the numbers of a regression.
 ///
 /// # Errors
 /// As [`read`], and what is neither.
@@ -82,15 +83,17 @@ pub fn decode(mut reader: impl Read, stored: u64) -> Result<Array> {
 /// Decodes labels from NPY of `stored` bytes.
 ///
 /// # Errors
-/// As [`decode`], and an entry that is no class: no whole number from 0, or text that is empty,
-/// a number with a fraction or in no valid encoding.
+/// As [`decode`], and an entry that is no class: a number with a fraction, or text that is empty or in no
+/// valid encoding.
 pub fn decode_labels(mut reader: impl Read, stored: u64, task: Task) -> Result<Labels> {
     let start = Start::read(&mut reader)?;
     match (Text::of(&start.descr)?, task) {
         (Some(text), Task::Classification) => text.labels(&start, reader, stored),
         (Some(_), Task::Regression) => bail!("it holds text, where --task regression learns numbers"),
         (None, Task::Classification) => {
-            Ok(Labels::Known(Targets::Classes(array(start, reader, stored)?.into_labels()?)))
+            // Before memory is taken for what are no labels.
+            check_labels(&start.shape)?;
+            array(start, reader, stored)?.into_labels()
         }
         (None, Task::Regression) => Ok(Labels::Known(array(start, reader, stored)?.into_numbers()?)),
     }
@@ -108,7 +111,18 @@ fn array(start: Start, mut reader: impl Read, stored: u64) -> Result<Array> {
             let values = entries.read(&mut reader, &order, |bytes, to| to.copy_from_slice(bytes))?;
             Inputs::Bytes { values, scale }
         }
-        None => Inputs::Floats(entries.read(&mut reader, &order, |bytes, to| element.decode(bytes, to, |x| x as f32))?),
+        None if element.number.fits_f32() => {
+            Inputs::Floats(entries.read(&mut reader, &order, |bytes, to| element.decode(bytes, to, |x| x as f32))?)
+        }
+        None => {
+            let mut values = Exact::zeros(entries.count)?;
+            entries.each_block(
+                &mut reader,
+                |bytes, to| element.decode(bytes, to, |x| x),
+                |first, block: &[f64]| values.set(block, |i| order.place(first + i)),
+            )?;
+            values.into()
+        }
     };
     check_end(reader)?;
     Ok(Array { shape, values })
@@ -132,21 +146,30 @@ impl Entries {
         order: &Order<'_>,
         decode: impl Fn(&[u8], &mut [T]),
     ) -> Result<Vec<T>> {
-        let mut values = Vec::new();
-        let room = values.try_reserve_exact(self.count);
-        room.map_err(|_| anyhow!("its {} entries are more than memory holds", self.count))?;
-        values.resize(self.count, T::default());
+        let mut values = zeros(self.count)?;
+        self.each_block(reader, decode, |first, block| {
+            block.iter().enumerate().for_each(|(i, &value)| values[order.place(first + i)] = value);
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    /// Calls `each` with all entries, block by block, and the number of the first of each.
+    fn each_block<T: Copy + Default>(
+        &self,
+        reader: &mut impl Read,
+        decode: impl Fn(&[u8], &mut [T]),
+        mut each: impl FnMut(usize, &[T]) -> Result<()>,
+    ) -> Result<()> {
         let (mut bytes, mut block) = (vec![0; BLOCK * self.size], vec![T::default(); BLOCK]);
         for first in (0..self.count).step_by(BLOCK) {
             let some = (self.count - first).min(BLOCK);
             let (bytes, block) = (&mut bytes[..some * self.size], &mut block[..some]);
             reader.read_exact(bytes).map_err(|error| anyhow!("truncated or damaged: {error}"))?;
             decode(bytes, block);
-            for (i, &value) in block.iter().enumerate() {
-                values[order.place(first + i)] = value;
-            }
+            each(first, block)?;
         }
-        Ok(values)
+        Ok(())
     }
 }
 
@@ -195,6 +218,7 @@ impl Array {
         let values = match self.values {
             Inputs::Bytes { values, .. } => values.into_iter().map(f64::from).collect(),
             Inputs::Floats(values) => values.into_iter().map(f64::from).collect(),
+            Inputs::Doubles(values) => values,
             Inputs::Mapped(_) => bail!("targets are read into memory"),
         };
         Ok(Targets::Numbers { values, width })
@@ -203,18 +227,13 @@ impl Array {
     /// The class of each example.
     ///
     /// # Errors
-    /// More or fewer dimensions than one, or a label that is not a whole number from 0.
-    pub fn into_labels(self) -> Result<Vec<u32>> {
-        check_column(&self.shape)?;
-        let label = |(i, value): (usize, f32)| {
-            let label = value as u32;
-            // Past 2^24 neighbours are one float; no class is that large.
-            ensure!(label as f32 == value, "the label of example {} is {value}, not a class 0, 1, 2, ...", i + 1);
-            Ok(label)
-        };
+    /// More or fewer dimensions than one, a label that is no whole number, or too many classes.
+    pub fn into_labels(self) -> Result<Labels> {
+        check_labels(&self.shape)?;
         match self.values {
-            Inputs::Bytes { values, .. } => Ok(values.into_iter().map(u32::from).collect()),
-            Inputs::Floats(values) => values.into_iter().enumerate().map(label).collect(),
+            Inputs::Bytes { values, .. } => Labels::of_numbers(values.iter().map(|&value| value.into()), false),
+            Inputs::Floats(values) => Labels::of_numbers(values.iter().map(|&value| value.into()), false),
+            Inputs::Doubles(values) => Labels::of_numbers(values.iter().copied(), false),
             Inputs::Mapped(_) => bail!("labels are read into memory"),
         }
     }

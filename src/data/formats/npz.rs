@@ -1,4 +1,4 @@
-//! NPZ, an archive of NumPy arrays: `x` and `y`, or `x_train`, `y_train`, `x_test`, `y_test`.
+//! NPZ, an archive of NumPy arrays: `x` and `y`, or `x_train`, `y_train`, `x_test`, `y_test`; or one array alone.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -12,7 +12,7 @@ use crate::data::dataset::Dataset;
 use crate::data::inputs::Images;
 use crate::data::labels::Labels;
 pub use crate::data::split::OwnPart;
-use crate::data::table::fields::listed;
+use crate::data::table::fields::{listed, shown};
 use crate::data::targets::Task;
 use crate::data::unpacking;
 
@@ -20,13 +20,13 @@ use crate::data::unpacking;
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// The names of inputs and labels in an archive that is not divided.
-const WHOLE: [&[&str]; 2] = [&["x", "X", "inputs"], &["y", "Y", "labels"]];
+const WHOLE: [&[&str]; 2] = [&["x", "X", "inputs", "data"], &["y", "Y", "labels", "target"]];
 
 /// The names of inputs and labels in the training part of an archive that is divided.
-const TRAINING: [&[&str]; 2] = [&["x_train", "X_train"], &["y_train", "Y_train"]];
+const TRAINING: [&[&str]; 2] = [&["x_train", "X_train", "train_images"], &["y_train", "Y_train", "train_labels"]];
 
 /// The names of inputs and labels in the test part of an archive that is divided.
-const TEST: [&[&str]; 2] = [&["x_test", "X_test"], &["y_test", "Y_test"]];
+const TEST: [&[&str]; 2] = [&["x_test", "X_test", "test_images"], &["y_test", "Y_test", "test_labels"]];
 
 /// An NPZ archive that has been opened.
 pub struct Archive<R> {
@@ -39,7 +39,7 @@ fn open(path: &Path) -> Result<Archive<BufReader<File>>> {
     Archive::new(BufReader::new(File::open(path)?))
 }
 
-/// Reads the inputs of the test part, or of an undivided archive.
+/// Reads the inputs of the test part, or of an undivided archive, or the only array.
 ///
 /// # Errors
 /// As [`Archive::new`] and [`Archive::inputs`]; each names the file.
@@ -62,12 +62,22 @@ pub(super) fn labelled(path: &Path, part: OwnPart, task: Task) -> Result<Dataset
     labels.paired(path, inputs, path)
 }
 
-/// Returns whether an archive is divided into a training and a test part.
+/// Reads labels for the inputs of another file: those of an undivided archive, or the only array.
+///
+/// # Errors
+/// As [`Archive::labels`].
+pub(super) fn labels(path: &Path, task: Task) -> Result<Labels> {
+    open(path).and_then(|mut archive| archive.labels_alone(task)).with_context(|| path.display().to_string())
+}
+
+/// Returns whether labels of another file cannot take the place of those in an archive, which is divided into a
+/// training and a test part.
 ///
 /// # Errors
 /// As [`Archive::new`].
-pub(super) fn is_divided(path: &Path) -> Result<bool> {
-    Ok(open(path).with_context(|| path.display().to_string())?.is_divided())
+pub(super) fn are_labels_fixed(path: &Path) -> Result<bool> {
+    let archive = open(path).with_context(|| path.display().to_string())?;
+    Ok(archive.is_divided() && archive.sole().is_none())
 }
 
 /// Returns whether an archive has a test part.
@@ -92,7 +102,7 @@ impl<R: Read + Seek> Archive<R> {
         for names in [TRAINING, TEST].as_flattened() {
             divided = divided.or(archive.find(names)?);
         }
-        if let (Some((whole, _)), Some((divided, _))) = (whole, divided) {
+        if let (Some((whole, _)), Some((divided, _))) = (&whole, &divided) {
             bail!("it has both `{whole}` and `{divided}`, so what to learn from is unclear: leave one out");
         }
         archive.divided = divided.is_some();
@@ -104,7 +114,7 @@ impl<R: Read + Seek> Archive<R> {
     /// # Errors
     /// Arrays of the same meaning.
     pub fn has_test_part(&self) -> Result<bool> {
-        Ok(self.find(TEST[0])?.is_some() || self.find(TEST[1])?.is_some())
+        Ok(self.sole().is_none() && (self.find(TEST[0])?.is_some() || self.find(TEST[1])?.is_some()))
     }
 
     /// Returns whether it is divided into a training and a test part.
@@ -118,7 +128,9 @@ impl<R: Read + Seek> Archive<R> {
     /// No such array, one that is no array of numbers or damaged, or that unpacks to far more than it is;
     /// each names the array.
     pub fn inputs(&mut self, part: OwnPart) -> Result<Array> {
-        self.entry(self.names(part)[0], |reader, size| npy::decode(reader, size))
+        let [names, names_of_labels] = self.names(part);
+        let sole = self.sole().filter(|(name, _)| !names_of_labels.contains(&&name[..]));
+        self.entry(self.find(names)?.or(sole), names, |reader, size| npy::decode(reader, size))
     }
 
     /// The labels of a part.
@@ -126,7 +138,18 @@ impl<R: Read + Seek> Archive<R> {
     /// # Errors
     /// As [`Archive::inputs`], and labels that are no targets of this task.
     pub fn labels(&mut self, part: OwnPart, task: Task) -> Result<Labels> {
-        self.entry(self.names(part)[1], |reader, size| npy::decode_labels(reader, size, task))
+        let names = self.names(part)[1];
+        self.entry(self.find(names)?, names, |reader, size| npy::decode_labels(reader, size, task))
+    }
+
+    /// The labels of an undivided archive, or the only array.
+    ///
+    /// # Errors
+    /// As [`Archive::labels`].
+    fn labels_alone(&mut self, task: Task) -> Result<Labels> {
+        let names = WHOLE[1];
+        let found = self.sole().map_or_else(|| self.find(names), |sole| Ok(Some(sole)))?;
+        self.entry(found, names, |reader, size| npy::decode_labels(reader, size, task))
     }
 
     fn names(&self, part: OwnPart) -> [&'static [&'static str]; 2] {
@@ -137,23 +160,45 @@ impl<R: Read + Seek> Archive<R> {
         }
     }
 
+    /// The names of all files in it, in their order.
+    fn file_names(&self) -> impl Iterator<Item = String> {
+        self.zip.file_names().map(|name| name.map_or_else(|_| String::new(), |name| name.into_owned()))
+    }
+
+    /// The name of the only array, and its number; `None` where there are several.
+    fn sole(&self) -> Option<(String, usize)> {
+        let name_of = |name: String| Some(name.strip_suffix(".npy")?.to_string());
+        let mut arrays = self.file_names().enumerate().filter_map(|(number, name)| Some((name_of(name)?, number)));
+        arrays.next().filter(|_| arrays.next().is_none())
+    }
+
     /// The array that has one of these names, and its number.
-    fn find(&self, names: &[&'static str]) -> Result<Option<(&'static str, usize)>> {
+    fn find(&self, names: &[&'static str]) -> Result<Option<(String, usize)>> {
         let number = |name: &str| self.zip.index_for_name(&format!("{name}.npy"));
         let mut found = names.iter().filter_map(|&name| Some((name, number(name)?)));
         let first = found.next();
         if let (Some((first, _)), Some((second, _))) = (first, found.next()) {
             bail!("it has both `{first}` and `{second}`, so which is meant is unclear: leave one out");
         }
-        Ok(first)
+        Ok(first.map(|(name, number)| (name.to_string(), number)))
     }
 
-    fn entry<T>(&mut self, names: &[&'static str], decode: impl Fn(&mut dyn Read, u64) -> Result<T>) -> Result<T> {
-        let Some((name, number)) = self.find(names)? else {
-            let known: Vec<String> = self.zip.file_names().flatten().map(|name| name.into_owned()).collect();
+    /// Decodes the array `found`, one of these names.
+    fn entry<T>(
+        &mut self,
+        found: Option<(String, usize)>,
+        names: &[&'static str],
+        decode: impl Fn(&mut dyn Read, u64) -> Result<T>,
+    ) -> Result<T> {
+        let Some((name, number)) = found else {
+            let known: Vec<String> = self.file_names().collect();
+            let of_labels = [WHOLE, TRAINING, TEST].iter().any(|[_, labels]| labels[0] == names[0]);
+            let is_sole = of_labels && self.sole().is_some();
+            let way_out = if is_sole { "; --labels FILE names a file with the labels" } else { "" };
             let known = listed(known.iter().map(|name| name.trim_end_matches(".npy")));
-            bail!("it has no array `{}`; there are {known}", names[0]);
+            bail!("it has no array `{}`; there are {known}{way_out}", names[0]);
         };
+        let name = shown(&name);
         let archive = &mut self.zip;
         let (size, compressed) = {
             let entry = archive.by_index(number)?;

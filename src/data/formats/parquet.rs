@@ -26,7 +26,7 @@ pub(super) const NOT_HERE: &str = if cfg!(feature = "parquet") {
 /// A flag that goes with text, and a file that is damaged or cannot be a table.
 #[cfg(feature = "parquet")]
 pub(super) fn rows(file: File, dialect: &Dialect) -> Result<Rows<'static>> {
-    let flag = dialect.no_header.then_some("--no-header").or(dialect.delimiter.map(|_| "--delimiter"));
+    let flag = (dialect.header == Some(false)).then_some("--no-header").or(dialect.delimiter.map(|_| "--delimiter"));
     if let Some(flag) = flag {
         bail!(crate::system::error::WrongUsage::new(format!("{flag} goes with a table of text; this is Parquet")));
     }

@@ -1,22 +1,37 @@
 //! Tables of text: CSV (RFC 4180) and its relatives with other delimiters, plain or compressed.
 
+mod layout;
+mod spaces;
+
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::rc::Rc;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use csv::{ByteRecord, ReaderBuilder};
+
+use layout::{Layout, Separator};
+use spaces::Joined;
 
 use super::parquet;
 use crate::data::table::rows::{Dialect, Records, Rows};
-use crate::data::unpacking::unpacked;
+use crate::data::unpacking::{GZIP, unpacked};
 
 /// The most bytes of one row: more is a quote that was never closed, or no table.
 const MAX_ROW: usize = 16 << 20;
 
 /// Bytes of the file that decide on its delimiter.
-const HEAD: usize = 64 << 10;
+pub(crate) const HEAD: usize = 64 << 10;
+
+/// First bytes of compressed files that are not read, with their names and the commands that unpack them.
+const PACKED: [(&[u8], &str, &str); 5] = [
+    (b"PK\x03\x04", "ZIP", "unzip"),
+    (b"\xfd7zXZ\0", "xz", "xz -d"),
+    (b"BZh", "bzip2", "bunzip2"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard", "zstd -d"),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"),
+];
 
 /// Begins to read a table of text in a file, and decompresses it on the way.
 ///
@@ -33,39 +48,77 @@ pub(super) fn rows_of_file(file: File, dialect: &Dialect) -> Result<Rows<'static
 pub fn rows<'a>(mut source: impl Read + 'a, dialect: &Dialect) -> Result<Rows<'a>> {
     let mut head = Vec::new();
     source.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
+    check(&head)?;
+    let complete = head.len() < HEAD;
+    if head.starts_with(&[0xef, 0xbb, 0xbf]) {
+        head.drain(..3);
+    }
+    let Layout { separator, skipped } = layout::find(&head, complete, dialect.delimiter);
+    let lines_before = head.drain(..skipped).filter(|&byte| byte == b'\n').count() as u64;
+    let first_line = head.split_inclusive(|&byte| byte == b'\n').find(|line| !matches!(*line, b"\n" | b"\r\n"));
+    let carriage_returns = first_line.is_some_and(|line| line.ends_with(b"\r\n"));
+    // Lines as the Macs of the last century ended them.
+    let only_returns = head.contains(&b'\r') && !head.contains(&b'\n');
+    let mut source: Box<dyn Read + 'a> = Box::new(Cursor::new(head).chain(source));
+    if only_returns {
+        source = Box::new(Newlines(source));
+    }
+    let delimiter = match separator {
+        Separator::Byte(delimiter) => delimiter,
+        Separator::Spaces => {
+            source = Box::new(Joined::new(source));
+            b' '
+        }
+    };
+    let read = Rc::new(ReadSoFar::default());
+    let guarded = Guarded { source, read: read.clone() };
+    // Fields are counted by `Rows`, where the message can name the row.
+    let reader = ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(guarded);
+    Rows::new(TextRecords { reader, read, carriage_returns, lines_before }, dialect)
+}
+
+/// Checks the first bytes of a table.
+///
+/// # Errors
+/// Nothing, or no text.
+fn check(head: &[u8]) -> Result<()> {
     ensure!(!head.is_empty(), "it is empty");
     ensure!(
         !head.starts_with(&[0xff, 0xfe]) && !head.starts_with(&[0xfe, 0xff]),
         "it is UTF-16 text: save it as UTF-8"
     );
     ensure!(!head.starts_with(parquet::MAGIC), parquet::NOT_HERE);
-    if head.starts_with(&[0xef, 0xbb, 0xbf]) {
-        head.drain(..3);
+    if let Some((_, name, command)) = PACKED.iter().find(|(magic, ..)| head.starts_with(magic)) {
+        bail!("it is compressed with {name}, which is not read: unpack it first ({command})");
     }
     let zero = head.iter().position(|&byte| byte == 0);
     ensure!(zero.is_none(), "it is no table of text: byte {} is 0", zero.unwrap_or(0) + 1);
-    let delimiter = dialect.delimiter.unwrap_or_else(|| detect_delimiter(&head));
-    let first_line = head.split_inclusive(|&byte| byte == b'\n').find(|line| !matches!(*line, b"\n" | b"\r\n"));
-    let carriage_returns = first_line.is_some_and(|line| line.ends_with(b"\r\n"));
-    let read = Rc::new(ReadSoFar::default());
-    let guarded = Guarded { source: Cursor::new(head).chain(source), read: read.clone() };
-    // Fields are counted by `Rows`, where the message can name the row.
-    let reader = ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(guarded);
-    Rows::new(TextRecords { reader, read, carriage_returns }, dialect)
+    Ok(())
+}
+
+/// Checks the first bytes of a stream in any format of tables, before all of it is stored.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_stream(head: &[u8]) -> Result<()> {
+    if head.starts_with(&GZIP) || head.starts_with(parquet::MAGIC) { Ok(()) } else { check(head) }
 }
 
 /// Rows that are lines of text.
-struct TextRecords<R> {
-    reader: csv::Reader<Guarded<io::Chain<Cursor<Vec<u8>>, R>>>,
+struct TextRecords<'a> {
+    reader: csv::Reader<Guarded<'a>>,
     read: Rc<ReadSoFar>,
     /// Rows end with `\r\n`.
     carriage_returns: bool,
+    /// Lines before those that the reader gets.
+    lines_before: u64,
 }
 
-impl<R: Read> Records for TextRecords<R> {
+impl Records for TextRecords<'_> {
     fn read(&mut self, record: &mut ByteRecord) -> Result<bool> {
         let found = self.reader.read_byte_record(record).map_err(|error| {
-            let line = error.position().map_or(String::new(), |at| format!(" after line {}", at.line()));
+            let line =
+                error.position().map_or(String::new(), |at| format!(" after line {}", self.lines_before + at.line()));
             match error.into_kind() {
                 csv::ErrorKind::Io(error) => anyhow!(error).context(format!("cannot read on{line}")),
                 other => anyhow!("cannot read on{line}: {other:?}"),
@@ -82,25 +135,20 @@ impl<R: Read> Records for TextRecords<R> {
         let within_quotes = record.iter().next_back().is_some_and(|field| field.ends_with(b"\n"));
         let newline = self.read.last.get() == b'\n' && !within_quotes;
         let ended_by_file = after.byte() == self.read.bytes.get() && !newline;
-        Some(after.line() - u64::from(!self.carriage_returns && !ended_by_file).min(after.line()))
+        let line = after.line() - u64::from(!self.carriage_returns && !ended_by_file).min(after.line());
+        Some(self.lines_before + line)
     }
 }
 
-/// The delimiter that the first row has most of, outside quotes; of equal ones the most usual.
-fn detect_delimiter(head: &[u8]) -> u8 {
-    let mut quoted = false;
-    let first_row = head.iter().filter(|&&byte| {
-        quoted ^= byte == b'"';
-        !quoted
-    });
-    let first_row: Vec<u8> = first_row
-        .copied()
-        .skip_while(|byte| matches!(byte, b'\n' | b'\r'))
-        .take_while(|byte| !matches!(byte, b'\n' | b'\r'))
-        .collect();
-    let count = |delimiter: u8| first_row.iter().filter(|&&byte| byte == delimiter).count();
-    // The last of equals is taken.
-    *b"|\t;,".iter().max_by_key(|&&delimiter| count(delimiter)).unwrap_or(&b',')
+/// Text whose lines end with `\r`, as text whose lines end with `\n`.
+struct Newlines<R>(R);
+
+impl<R: Read> Read for Newlines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        buffer[..read].iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b'\n');
+        Ok(read)
+    }
 }
 
 /// Position in a file.
@@ -114,12 +162,12 @@ struct ReadSoFar {
 }
 
 /// Stops a row that never ends.
-struct Guarded<R> {
-    source: R,
+struct Guarded<'a> {
+    source: Box<dyn Read + 'a>,
     read: Rc<ReadSoFar>,
 }
 
-impl<R: Read> Read for Guarded<R> {
+impl Read for Guarded<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer)?;
         let so_far = &self.read;

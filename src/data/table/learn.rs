@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
-use std::io::{self, Seek};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::fields::{is_missing, listed, number, shown};
+use super::fields::{is_missing, listed, number, shown, whole_number};
+use super::kind::Kind;
 use super::matched::{Matched, find_all, no_number};
 use super::rows::{Dialect, Row, Rows};
+use super::stored;
 use crate::data::labels::Classes;
-use crate::data::preprocessing::{Column, Columns, MAX_CATEGORIES, Scale, Statistics, TargetColumn, Values, title};
+use crate::data::preprocessing::{Column, Columns, Scale, Statistics, TargetColumn, Values, title};
 use crate::data::targets::{Outputs, Quantity, Targets, Task};
 use crate::system::error::{bail_usage, ensure_usage};
+use crate::system::host_memory;
 
 /// Options of a table.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -21,8 +23,8 @@ pub struct TableOptions {
     /// The columns of the targets: their names, or their numbers from 1 where there is no header. One name
     /// may be several, with commas between.
     pub targets: Vec<String>,
-    /// The first row is an example.
-    pub no_header: bool,
+    /// The first row is a header, or it is an example; `None` to find it out.
+    pub header: Option<bool>,
     /// Separator of fields; `None` to find it out.
     pub delimiter: Option<u8>,
     /// Columns whose numbers are names of categories; as with targets.
@@ -31,6 +33,8 @@ pub struct TableOptions {
     pub ignored: Vec<String>,
     /// Missing numbers are the mean of their column, missing text is no category; else an error.
     pub mean_for_missing: bool,
+    /// The words that stand for a missing value; `None` for the usual ones.
+    pub missing_words: Option<Vec<String>>,
 }
 
 impl TableOptions {
@@ -38,39 +42,45 @@ impl TableOptions {
     pub(crate) fn flag_in_use(&self) -> Option<&'static str> {
         [
             (!self.targets.is_empty(), "--target"),
-            (self.no_header, "--no-header"),
+            (self.header == Some(true), "--header"),
+            (self.header == Some(false), "--no-header"),
             (self.delimiter.is_some(), "--delimiter"),
             (!self.categorical.is_empty(), "--categorical"),
             (!self.ignored.is_empty(), "--ignore"),
             (self.mean_for_missing, "--missing"),
+            (self.missing_words.is_some(), "--na-values"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
     }
 
-    /// Dialect of the table, whose header may hold one of these names, too.
-    pub fn dialect(&self, names: impl IntoIterator<Item = String>) -> Dialect {
+    /// Dialect of the table.
+    pub fn dialect(&self) -> Dialect {
         let given = self.targets.iter().chain(&self.categorical).chain(&self.ignored);
         // One may be several, with commas between.
         let known_names = given.flat_map(|name| [name.as_str()].into_iter().chain(name.split(',').map(str::trim)));
         let known_names = known_names.map(str::to_string);
         Dialect {
             delimiter: self.delimiter,
-            no_header: self.no_header,
-            known_names: known_names.chain(names).collect(),
+            header: self.header,
+            known_names: known_names.collect(),
+            input_names: Vec::new(),
         }
     }
-}
 
-/// Type of a column, as found so far.
-#[derive(Clone, Debug)]
-enum Kind {
-    /// Only missing values so far.
-    Missing,
-    /// Numbers, the first of them in this row.
-    Number { row: u64 },
-    /// Text, the first of it in this row.
-    Text { first: (u64, String), categories: HashSet<String> },
+    /// Dialect of a table for a model: it has a header with the names of the columns that the model learned from, or none
+    /// where the model learned from a table without.
+    pub fn dialect_for(&self, columns: &Columns) -> Dialect {
+        let names = || columns.columns.iter().filter_map(|column| column.name.clone());
+        let from_table_without_names = !columns.targets.is_empty() && names().next().is_none();
+        let dialect = self.dialect();
+        Dialect {
+            header: self.header.or(from_table_without_names.then_some(false)),
+            known_names: dialect.known_names.into_iter().chain(names()).collect(),
+            input_names: names().collect(),
+            ..dialect
+        }
+    }
 }
 
 /// The function that begins to read the rows of a file, whatever its format is.
@@ -92,6 +102,7 @@ pub struct Table {
     rows: Vec<u32>,
     targets: Targets,
     outputs: Outputs,
+    notes: Vec<String>,
 }
 
 impl Table {
@@ -102,8 +113,8 @@ impl Table {
     /// columns that are there twice or not at all, a single class, or more classes or categories than are
     /// allowed; each names the row and the column.
     pub fn open(path: &Path, read: ReadRows, options: &TableOptions, task: Task) -> Result<Self> {
-        let file = regular(File::open(path)?)?;
-        let dialect = options.dialect([]);
+        let file = stored::open(path)?;
+        let dialect = options.dialect();
         let mut rows = read(file.try_clone()?, &dialect)?;
         let header = rows.header().map(<[String]>::to_vec);
         let width = rows.width();
@@ -117,15 +128,18 @@ impl Table {
         ensure!(!inputs.is_empty(), "no column is left to learn from beside {}", titles.join(", "));
 
         let mut kinds = vec![Kind::Missing; inputs.len()];
+        let mut count = 0;
         let mut learned = match task {
-            Task::Classification => Learned::Classes(Classes::default()),
+            Task::Classification => Learned::Classes(Classes::new(options.missing_words.clone())),
             Task::Regression => Learned::Numbers(Vec::new()),
         };
+        let words = options.missing_words.as_deref();
         while let Some(row) = rows.next_row()? {
             for (&at, kind) in inputs.iter().zip(&mut kinds) {
-                look(&row, at, categorical.contains(&at), options, kind)?;
+                kind.look(&row, at, categorical.contains(&at), options)?;
             }
-            learned.add(&row, &target_columns)?;
+            count = row.number;
+            learned.add(&row, &target_columns, words)?;
         }
         if let Some((at, _)) = inputs.iter().zip(&kinds).find(|(_, kind)| matches!(kind, Kind::Missing)) {
             ensure!(learned.is_empty(), "column {} has no values", title_of(header.as_deref(), *at));
@@ -135,11 +149,13 @@ impl Table {
             None => format!("column {}", at + 1),
         });
         let (targets, outputs) = learned.finish(&titles, names)?;
+        let notes = inputs.iter().zip(&kinds).filter(|(at, _)| !categorical.contains(at));
+        let notes = notes.filter_map(|(&at, kind)| kind.note(header.as_deref(), at, count)).collect();
         let is_text = kinds.iter().map(|kind| matches!(kind, Kind::Text { .. }));
         let inputs = inputs.into_iter().zip(is_text).collect();
         let rows = (0..targets.len() as u32).collect();
         let options = options.clone();
-        Ok(Table { file, read, dialect, options, header, width, target_columns, inputs, rows, targets, outputs })
+        Ok(Table { file, read, dialect, options, header, width, target_columns, inputs, rows, targets, outputs, notes })
     }
 
     /// The target of each row.
@@ -150,6 +166,11 @@ impl Table {
     /// The names of the classes, in their order, or the quantities that are learned, not yet scaled.
     pub fn outputs(&self) -> &Outputs {
         &self.outputs
+    }
+
+    /// Notes on columns that may not be what they seem.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Keeps `rows`, ascending, and drops the others.
@@ -167,12 +188,14 @@ impl Table {
         let mut statistics = vec![Statistics::default(); self.inputs.len()];
         let mut categories = vec![BTreeSet::new(); self.inputs.len()];
         let training: Vec<u32> = training.iter().map(|&row| self.rows[row as usize]).collect();
+        let words = self.options.missing_words.as_deref();
         self.each(&training, |row| {
             for (i, &(at, is_text)) in self.inputs.iter().enumerate() {
                 let field = row.field(at)?;
-                if is_missing(field) {
+                if is_missing(field, words) {
                     continue;
                 }
+                let field = if is_text { whole_number(field).unwrap_or(field) } else { field };
                 if !is_text {
                     statistics[i].add(number(field).ok_or_else(|| row.error_at(at, &no_number(field)))?);
                 } else if !categories[i].contains(field) {
@@ -196,21 +219,25 @@ impl Table {
         let columns: Result<Vec<Column>> = columns.collect();
         let target = |&position: &usize| TargetColumn { name: name(position), position };
         let targets = self.target_columns.iter().map(target).collect();
-        Ok(Columns { width: self.width, targets, columns: columns? })
+        let missing_words = self.options.missing_words.clone();
+        Ok(Columns { width: self.width, targets, columns: columns?, missing_words })
     }
 
-    /// The activations of all rows.
+    /// The activations of all rows, and how many fields hold a category that the training rows do not.
     ///
     /// # Errors
     /// As [`Table::fit`].
-    pub fn inputs(&self, columns: &Columns) -> Result<Vec<f32>> {
+    pub fn inputs(&self, columns: &Columns) -> Result<(Vec<f32>, u64)> {
         let mut matched = Matched::new(columns, self.header.as_deref(), columns.width, &[], true)?;
         let mut inputs = Vec::new();
         let entries = columns.features().checked_mul(self.rows.len());
-        let room = entries.is_some_and(|entries| inputs.try_reserve_exact(entries).is_ok());
-        ensure!(room, "{} rows of {} inputs are more than memory holds", self.rows.len(), columns.features());
+        // Where nothing tells what is free, the allocation does, or nothing.
+        let free = host_memory::free().unwrap_or(u64::MAX);
+        let fits = |&entries: &usize| (entries as u64).saturating_mul(size_of::<f32>() as u64) < free;
+        let room = entries.filter(fits).is_some_and(|entries| inputs.try_reserve_exact(entries).is_ok());
+        ensure!(room, "{}", too_many_inputs(columns, self.rows.len(), free));
         self.each(&self.rows, |row| matched.push_inputs(row, &mut inputs))?;
-        Ok(inputs)
+        Ok((inputs, matched.unknown_categories()))
     }
 
     /// Reads the table once more, and shows the wanted rows.
@@ -228,6 +255,23 @@ impl Table {
         ensure!(wanted.peek().is_none(), "it has changed while it was read");
         Ok(())
     }
+}
+
+/// The message about inputs that memory does not hold, with the columns that have most of them.
+fn too_many_inputs(columns: &Columns, rows: usize, free: u64) -> String {
+    let (features, free) = (columns.features(), free / 1_000_000);
+    let needed = (features as u128 * rows as u128 * size_of::<f32>() as u128) / 1_000_000;
+    let mut largest: Vec<_> = columns.columns.iter().filter(|column| column.features() > 1).collect();
+    largest.sort_by_key(|column| std::cmp::Reverse(column.features()));
+    let shown: Vec<String> =
+        largest.iter().take(3).map(|column| format!("{} ({})", column.title(), column.features())).collect();
+    let hint = match &shown[..] {
+        [] => String::new(),
+        shown => {
+            format!("; the columns with most categories, each an input: {}; --ignore leaves some out", shown.join(", "))
+        }
+    };
+    format!("{rows} rows of {features} inputs take {needed} MB, and {free} MB of memory are free{hint}")
 }
 
 /// The columns of the targets.
@@ -251,57 +295,8 @@ fn find_targets(options: &TableOptions, task: Task, header: Option<&[String]>, w
     Ok(found)
 }
 
-fn title_of(header: Option<&[String]>, at: usize) -> String {
+pub(super) fn title_of(header: Option<&[String]>, at: usize) -> String {
     title(header.map(|header| header[at].as_str()), at)
-}
-
-/// Finds the type of a column by one more field.
-fn look(row: &Row<'_>, at: usize, categorical: bool, options: &TableOptions, kind: &mut Kind) -> Result<()> {
-    let field = row.field(at)?;
-    if is_missing(field) {
-        ensure!(
-            options.mean_for_missing,
-            row.error_at(at, "the value is missing; --missing mean takes the mean of the column for it")
-        );
-        return Ok(());
-    }
-    let is_number = !categorical && number(field).is_some();
-    match kind {
-        Kind::Missing if is_number => *kind = Kind::Number { row: row.number },
-        Kind::Missing => {
-            let infinite = field.parse::<f64>().is_ok();
-            ensure!(categorical || !infinite, row.error_at(at, &format!("{}, or not a finite one", no_number(field))));
-            let comma = field.contains(',') && number(&field.replace(',', ".")).is_some();
-            ensure!(
-                categorical || !comma,
-                row.error_at(at, &format!("`{field}` has a decimal comma: decimal points are needed"))
-            );
-            let first = (row.number, field.to_string());
-            *kind = Kind::Text { first, categories: HashSet::from([field.to_string()]) };
-        }
-        Kind::Number { .. } if is_number => {}
-        Kind::Number { row: first } => {
-            let what = no_number(field);
-            return Err(row.error_at(
-                at,
-                &format!("{what}, as the value in row {first} is; if these are categories: --categorical"),
-            ));
-        }
-        Kind::Text { first: (first, text), .. } if is_number => {
-            let what = format!("the number `{field}`, where row {first} has the text `{}`", shown(text));
-            return Err(row.error_at(at, &format!("{what}; if these are categories: --categorical")));
-        }
-        Kind::Text { categories, .. } => {
-            if !categories.contains(field) {
-                categories.insert(field.to_string());
-            }
-            ensure!(
-                categories.len() <= MAX_CATEGORIES,
-                row.error_at(at, &format!("`{}` is text number {}, but a column may have at most {MAX_CATEGORIES} different ones: --ignore it", shown(field), categories.len()))
-            );
-        }
-    }
-    Ok(())
 }
 
 /// The targets of the rows so far.
@@ -319,11 +314,11 @@ impl Learned {
         }
     }
 
-    fn add(&mut self, row: &Row<'_>, columns: &[usize]) -> Result<()> {
+    fn add(&mut self, row: &Row<'_>, columns: &[usize], missing_words: Option<&[String]>) -> Result<()> {
         for &at in columns {
             match self {
                 Learned::Classes(classes) => classes.add(row.field(at)?, |what| row.error_at(at, what))?,
-                Learned::Numbers(values) => values.push(target_number(row, at)?),
+                Learned::Numbers(values) => values.push(target_number(row, at, missing_words)?),
             }
         }
         Ok(())
@@ -358,21 +353,8 @@ impl Learned {
 ///
 /// # Errors
 /// A field that is missing or no number.
-pub(crate) fn target_number(row: &Row<'_>, at: usize) -> Result<f64> {
+pub(crate) fn target_number(row: &Row<'_>, at: usize, missing_words: Option<&[String]>) -> Result<f64> {
     let field = row.field(at)?;
-    ensure!(!is_missing(field), row.error_at(at, "the number to learn is missing"));
+    ensure!(!is_missing(field, missing_words), row.error_at(at, "the number to learn is missing"));
     number(field).ok_or_else(|| row.error_at(at, &format!("{}: --task regression learns numbers", no_number(field))))
-}
-
-/// A file that can be read again: what is no regular file, such as a pipe, is copied to disk first.
-fn regular(mut file: File) -> Result<File> {
-    let metadata = file.metadata()?;
-    ensure!(!metadata.is_dir(), "this is a folder, a table is needed");
-    if metadata.is_file() {
-        return Ok(file);
-    }
-    let mut copy = tempfile::tempfile()?;
-    io::copy(&mut file, &mut copy)?;
-    copy.rewind()?;
-    Ok(copy)
 }

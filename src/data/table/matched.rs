@@ -1,11 +1,13 @@
 //! The columns of a file, matched with those that a network learned from.
 
+use std::collections::{HashMap, HashSet};
+
 use anyhow::{Result, bail};
 
-use super::fields::{is_missing, listed, number, shown};
+use super::fields::{is_missing, listed, number, shown, whole_number};
 use super::rows::Row;
 use crate::data::preprocessing::{Column, Columns, TargetColumn, Values, title};
-use crate::system::error::{bail_usage, ensure_usage};
+use crate::system::error::{WrongUsage, bail_usage, ensure_usage};
 
 /// The columns of a file, matched with those that a network learned from.
 #[derive(Clone, Debug)]
@@ -33,7 +35,9 @@ impl Matched {
         targets: &[String],
         by_position: bool,
     ) -> Result<Self> {
-        let position = |name: &str| header.and_then(|header| header.iter().position(|found| found == name));
+        let positions: HashMap<&str, usize> =
+            header.into_iter().flatten().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+        let position = |name: &str| positions.get(name).copied();
         let at: Vec<Option<usize>> = if targets.is_empty() {
             let found = |target: &TargetColumn| match (&target.name, header) {
                 (Some(name), Some(_)) => position(name),
@@ -82,7 +86,8 @@ impl Matched {
                 );
             }
         };
-        if let Some(at) = at.iter().flatten().find(|at| fields.contains(at)) {
+        let taken: HashSet<&usize> = fields.iter().collect();
+        if let Some(at) = at.iter().flatten().find(|at| taken.contains(at)) {
             let title = title(header.map(|header| header[*at].as_str()), *at);
             bail!("--target {title} is a column that the model takes as an input");
         }
@@ -92,6 +97,11 @@ impl Matched {
     /// Position of each target, from 0; `None` where it is not there.
     pub fn targets(&self) -> &[Option<usize>] {
         &self.targets
+    }
+
+    /// The words that stand for a missing value, where they are not the usual ones.
+    pub fn missing_words(&self) -> Option<&[String]> {
+        self.columns.missing_words.as_deref()
     }
 
     /// Number of fields so far with a category that the training part did not have: none of its
@@ -105,14 +115,16 @@ impl Matched {
     /// # Errors
     /// A field that is missing, no number where there should be one, or too large.
     pub fn push_inputs(&mut self, row: &Row<'_>, inputs: &mut Vec<f32>) -> Result<()> {
+        let words = self.columns.missing_words.as_deref();
         for (column, &at) in self.columns.columns.iter().zip(&self.fields) {
             let field = row.field(at)?;
+            let missing_here = is_missing(field, words);
             match &column.values {
                 Values::Number { offset, scale, missing } => {
                     let x = match missing {
-                        _ if !is_missing(field) => number(field).ok_or_else(|| row.error_at(at, &no_number(field)))?,
+                        _ if !missing_here => number(field).ok_or_else(|| row.error_at(at, &no_number(field)))?,
                         Some(mean) => *mean,
-                        None => return Err(row.error_at(at, MISSING)),
+                        None => return Err(row.error_at(at, &no_value(field, MISSING))),
                     };
                     let activation = ((x - offset) * scale) as f32;
                     if !activation.is_finite() {
@@ -121,11 +133,13 @@ impl Matched {
                     inputs.push(activation);
                 }
                 Values::Category { categories, missing } => {
-                    if is_missing(field) && !missing {
-                        return Err(row.error_at(at, MISSING));
+                    if missing_here && !missing {
+                        return Err(row.error_at(at, &no_value(field, MISSING)));
                     }
-                    let category = categories.binary_search_by(|category| category.as_str().cmp(field)).ok();
-                    self.unknown += u64::from(category.is_none() && !is_missing(field));
+                    let find = |field: &str| categories.binary_search_by(|category| category.as_str().cmp(field)).ok();
+                    // 1.0 and 1 are the same.
+                    let category = find(field).or_else(|| find(whole_number(field)?));
+                    self.unknown += u64::from(category.is_none() && !missing_here);
                     inputs.extend((0..categories.len()).map(|i| f32::from(u8::from(Some(i) == category))));
                 }
             }
@@ -134,7 +148,15 @@ impl Matched {
     }
 }
 
-pub(super) const MISSING: &str = "the value is missing; --missing mean at training takes the mean of the column for it";
+const MISSING: &str = "--missing mean at training takes the mean of the column for it";
+
+/// The message about a missing value, with the way out.
+pub(super) fn no_value(field: &str, way_out: &str) -> String {
+    match field {
+        "" => format!("the value is missing; {way_out}"),
+        word => format!("the value is missing, as `{}` says; {way_out}; --na-values names other words", shown(word)),
+    }
+}
 
 pub(super) fn no_number(field: &str) -> String {
     format!("`{}` is not a number", shown(field))
@@ -142,32 +164,43 @@ pub(super) fn no_number(field: &str) -> String {
 
 /// The columns that a flag names; one name may be several, with commas between.
 pub(super) fn find_all(names: &[String], header: Option<&[String]>, width: usize, flag: &str) -> Result<Vec<usize>> {
-    let is_column = |name: &str| header.is_some_and(|header| header.iter().any(|found| found == name));
+    let positions: Option<HashMap<&str, usize>> =
+        header.map(|header| (0..).zip(header).map(|(at, name)| (name.as_str(), at)).collect());
+    let is_column = |name: &str| positions.as_ref().is_some_and(|positions| positions.contains_key(name));
     let parts = names.iter().flat_map(|name| match name.contains(',') && !is_column(name) {
         true => name.split(',').map(str::trim).collect(),
         false => vec![name.as_str()],
     });
-    let mut found = Vec::new();
+    let (mut found, mut seen) = (Vec::new(), HashSet::new());
     for name in parts {
-        let at = find(name, header, width, flag)?;
-        ensure_usage!(!found.contains(&at), "{flag} {name} is given twice");
+        let at = match &positions {
+            Some(positions) => match positions.get(name) {
+                Some(&at) => at,
+                None => bail!(no_column(name, header.unwrap_or_default(), flag)),
+            },
+            None => numbered(name, width, flag)?,
+        };
+        ensure_usage!(seen.insert(at), "{flag} {name} is given twice");
         found.push(at);
     }
     Ok(found)
 }
 
-/// The column that a flag names, or gives as a number from 1 where there is no header.
-pub(super) fn find(name: &str, header: Option<&[String]>, width: usize, flag: &str) -> Result<usize> {
-    if let Some(header) = header {
-        return match header.iter().position(|found| found == name) {
-            Some(at) => Ok(at),
-            None => {
-                bail_usage!("{flag} {name}: no such column; there are {}", listed(header.iter().map(String::as_str)))
-            }
-        };
-    }
+fn no_column(name: &str, header: &[String], flag: &str) -> WrongUsage {
+    let names = listed(header.iter().map(String::as_str));
+    // A single column, or one with a separator in its name, may be several.
+    let few = header.len() == 1 || header.iter().any(|name| name.contains([',', ';', '\t', '|']));
+    let hint = if few { "; are the columns cut in the right places? --delimiter tells where" } else { "" };
+    WrongUsage::new(format!("{flag} {name}: no such column; there are {names}{hint}"))
+}
+
+/// The column of a number from 1, in a table without header.
+fn numbered(name: &str, width: usize, flag: &str) -> Result<usize> {
     match name.parse() {
         Ok(at) if (1..=width).contains(&at) => Ok(at - 1),
-        _ => bail_usage!("{flag} {name}: the table has no header, so a number from 1 to {width} is needed"),
+        _ => bail_usage!(
+            "{flag} {name}: the table has no header, so a number from 1 to {width} is needed; --header takes its first row \
+             as one"
+        ),
     }
 }

@@ -1,11 +1,11 @@
 //! The rows of a table, one after the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use csv::ByteRecord;
 
-use super::fields::{number, shown};
+use super::fields::{is_number_with_comma, number, shown, whole_number};
 use crate::data::preprocessing::title;
 
 /// Dialect of a table of text.
@@ -13,10 +13,12 @@ use crate::data::preprocessing::title;
 pub struct Dialect {
     /// Separator of fields; `None` to find it out.
     pub delimiter: Option<u8>,
-    /// The first row is an example, not the names of the columns.
-    pub no_header: bool,
-    /// Names that only a header can hold: where one is in the first row, that is the header.
+    /// The first row is a header, or it is an example; `None` to find it out.
+    pub header: Option<bool>,
+    /// Names that only a header can hold: where one that is no number is in the first row, that is the header.
     pub known_names: Vec<String>,
+    /// The names of all inputs of a model: where all are in the first row, that is the header.
+    pub input_names: Vec<String>,
 }
 
 /// A reader of records, which a format of tables provides.
@@ -37,8 +39,9 @@ pub(crate) trait Records {
 pub struct Rows<'a> {
     records: Box<dyn Records + 'a>,
     record: ByteRecord,
-    /// The first row, where it is no header and was read to find that out.
-    waiting: bool,
+    last_line: Option<u64>,
+    /// Records that were read to find out whether there is a header, each with its last line.
+    ahead: VecDeque<(ByteRecord, Option<u64>)>,
     header: Option<Vec<String>>,
     width: usize,
     row: u64,
@@ -63,25 +66,46 @@ impl<'a> Rows<'a> {
     #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "text has its names in its first row"))]
     pub(crate) fn with_names(records: impl Records + 'a, names: Vec<String>) -> Result<Self> {
         let header = header(&ByteRecord::from(names))?;
-        let (width, header, record) = (header.len(), Some(header), ByteRecord::new());
-        Ok(Rows { records: Box::new(records), record, waiting: false, header, width, row: 0 })
+        let mut rows = Rows::of(records);
+        (rows.width, rows.header) = (header.len(), Some(header));
+        Ok(rows)
     }
 
-    /// Rows of records, the first of which may be a header: it is one unless there is a number in it.
+    fn of(records: impl Records + 'a) -> Self {
+        let (record, ahead) = (ByteRecord::new(), VecDeque::new());
+        Rows { records: Box::new(records), record, last_line: None, ahead, header: None, width: 0, row: 0 }
+    }
+
+    /// Rows of records, the first of which may be a header.
     ///
     /// # Errors
     /// No records, a header with a name that is there twice, and errors of reading.
     pub(crate) fn new(records: impl Records + 'a, dialect: &Dialect) -> Result<Self> {
-        let record = ByteRecord::new();
-        let mut rows = Rows { records: Box::new(records), record, waiting: false, header: None, width: 0, row: 0 };
-        ensure!(rows.records.read(&mut rows.record)?, "it is empty");
+        let mut rows = Rows::of(records);
+        ensure!(rows.read()?, "it is empty");
         rows.width = rows.record.len();
-        if rows.begins_with_header(dialect)? {
-            rows.header = Some(header(&rows.record)?);
+        let first = (rows.record.clone(), rows.last_line);
+        let has_header = match dialect.header {
+            Some(has_header) => has_header,
+            None => rows.begins_with_header(dialect)?,
+        };
+        if has_header {
+            rows.header = Some(header(&first.0)?);
         } else {
-            rows.waiting = true;
+            rows.ahead.push_front(first);
         }
         Ok(rows)
+    }
+
+    /// Reads the next record; returns whether there is one.
+    fn read(&mut self) -> Result<bool> {
+        if let Some(next) = self.ahead.pop_front() {
+            (self.record, self.last_line) = next;
+            return Ok(true);
+        }
+        let found = self.records.read(&mut self.record)?;
+        self.last_line = self.records.last_line(&self.record);
+        Ok(found)
     }
 
     /// The names of the columns, if there is a header.
@@ -100,11 +124,11 @@ impl<'a> Rows<'a> {
     /// A row of another number of fields than the first, one that is longer than any row should be, and
     /// errors of reading.
     pub fn next_row(&mut self) -> Result<Option<Row<'_>>> {
-        if !std::mem::take(&mut self.waiting) && !self.records.read(&mut self.record)? {
+        if !self.read()? {
             return Ok(None);
         }
         self.row += 1;
-        let last_line = self.records.last_line(&self.record);
+        let last_line = self.last_line;
         let row = Row { record: &self.record, header: self.header.as_deref(), number: self.row, last_line };
         if self.record.len() != self.width {
             let of = if self.header.is_some() { "the header has" } else { "the first row has" };
@@ -113,22 +137,47 @@ impl<'a> Rows<'a> {
         Ok(Some(row))
     }
 
-    /// A first row without any number is a header.
-    fn begins_with_header(&self, dialect: &Dialect) -> Result<bool> {
-        if dialect.no_header {
+    /// Returns whether the first row, which was just read, is a header: it has the names that are looked for, or no number,
+    /// or numbers the columns.
+    fn begins_with_header(&mut self, dialect: &Dialect) -> Result<bool> {
+        let first = Row { record: &self.record, header: None, number: 1, last_line: self.last_line };
+        let fields: Vec<String> = (0..self.width).map(|i| first.field(i).map(str::to_string)).collect::<Result<_>>()?;
+        let is_text = |field: &&str| number(field).is_none() && !is_number_with_comma(field);
+        let text: HashSet<&str> = fields.iter().map(String::as_str).filter(is_text).collect();
+        if fields.iter().map(String::as_str).all(|field| is_text(&field))
+            || dialect.known_names.iter().any(|name| text.contains(name.as_str()))
+        {
+            return Ok(true);
+        }
+        let all: HashSet<&str> = fields.iter().map(String::as_str).collect();
+        let names = &dialect.input_names;
+        if !names.is_empty() && names.iter().all(|name| all.contains(name.as_str())) {
+            return Ok(true);
+        }
+        if text.is_empty() || text.contains("") { self.is_numbering(&fields) } else { Ok(false) }
+    }
+
+    /// Returns whether the fields of the first row are 0, 1, 2, ... or 1, 2, 3, ..., and the next row looks different.
+    /// The column of row numbers, the first, may have no name.
+    fn is_numbering(&mut self, fields: &[String]) -> Result<bool> {
+        /// Columns from which on such a row is no example, whatever the next one looks like.
+        const ENOUGH: usize = 5;
+        let numbers = &fields[usize::from(fields[0].is_empty())..];
+        let counts_from = |first: usize| (first..).zip(numbers).all(|(i, field)| *field == i.to_string());
+        if numbers.len() < 2 && fields.len() == numbers.len() || !counts_from(0) && !counts_from(1) {
             return Ok(false);
         }
-        let first =
-            Row { record: &self.record, header: None, number: 1, last_line: self.records.last_line(&self.record) };
-        let mut numbers = false;
-        for i in 0..self.width {
-            let field = first.field(i)?;
-            numbers |= number(field).is_some();
-            if number(field).is_none() && dialect.known_names.iter().any(|name| name == field) {
-                return Ok(true);
-            }
+        if numbers.len() >= ENOUGH {
+            return Ok(true);
         }
-        Ok(!numbers)
+        if !self.read()? {
+            return Ok(false);
+        }
+        let is_whole =
+            |field: &[u8]| std::str::from_utf8(field).is_ok_and(|field| whole_number(field.trim()).is_some());
+        let differs = !self.record.iter().all(is_whole);
+        self.ahead.push_back((self.record.clone(), self.last_line));
+        Ok(differs)
     }
 }
 

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::data::mapped::Layout;
 use crate::data::numbers::{Element, Number};
-use crate::data::shape::{described, size_of_entries};
+use crate::data::shape::size_of_entries;
+use crate::system::text::shown;
 
 /// The first bytes of an NPY file.
 pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -42,8 +43,7 @@ impl Start {
         let mut text = vec![0; length];
         reader.read_exact(&mut text).map_err(truncated)?;
         let text = std::str::from_utf8(&text).context("its header is no text")?;
-        let header =
-            parse(text).with_context(|| format!("its header cannot be read: {}", text.trim().escape_debug()))?;
+        let header = parse(text).with_context(|| format!("its header cannot be read: {}", shown(text.trim())))?;
         let (descr, fortran_order, shape) = header;
         Ok(Start { descr, fortran_order, shape, length: (8 + bytes + length) as u64 })
     }
@@ -82,17 +82,11 @@ pub(super) fn check_end(mut reader: impl Read) -> Result<()> {
     Ok(())
 }
 
-/// Checks that an array has the shape of labels.
-pub(super) fn check_column(shape: &[usize]) -> Result<()> {
-    let column = shape.len() == 2 && shape[1] == 1;
-    ensure!(shape.len() == 1 || column, "{} where labels have 1 dimension (are these inputs?)", described(shape));
-    Ok(())
-}
-
 /// Element types, by their names in a `descr` such as `<f4`, and what a byte is multiplied with to be an activation.
 const TYPES: [(&str, Number, Option<f32>); 11] = [
     ("b1", Number::U8, Some(1.0)),
-    ("u1", Number::U8, Some(1.0 / 255.0)),
+    // Scaled by what is there: arrays are no images.
+    ("u1", Number::U8, Some(1.0)),
     ("i1", Number::I8, None),
     ("u2", Number::U16, None),
     ("i2", Number::I16, None),
@@ -108,19 +102,24 @@ const TYPES: [(&str, Number, Option<f32>); 11] = [
 fn element(descr: &str) -> Result<(Element, Option<f32>)> {
     let known = "bool, signed and unsigned integers, float32 and float64 are";
     ensure!(!descr.contains('O'), "it holds Python objects (pickles), which are never read; {known} read");
-    let (order, name) = descr.split_at_checked(1).with_context(|| format!("its type is empty; {known} read"))?;
-    let Some((_, number, byte_scale)) = TYPES.into_iter().find(|(known, ..)| *known == name) else {
-        bail!("its entries are of type `{}`; {known} read", descr.escape_debug());
+    let of = |name: &str| TYPES.into_iter().find(|(known, ..)| *known == name);
+    // Without an order of bytes it is that of this machine, and hardly any has another than this.
+    let (order, name) = match of(descr) {
+        Some(_) => ("<", descr),
+        None => descr.split_at_checked(1).with_context(|| format!("its type is empty; {known} read"))?,
+    };
+    let Some((_, number, byte_scale)) = of(name) else {
+        bail!("its entries are of type `{}`; {known} read", shown(descr));
     };
     let big_endian = match order {
         "<" | "=" | "|" => false,
         ">" => true,
-        _ => bail!("its entries are of type `{}`, in an unknown order of bytes", descr.escape_debug()),
+        _ => bail!("its entries are of type `{}`, in an unknown order of bytes", shown(descr)),
     };
     Ok((Element { number, big_endian }, byte_scale))
 }
 
-/// `descr`, `fortran_order` and `shape` of a header, a Python dictionary of those three.
+/// `descr`, `fortran_order` and `shape` of a header, a Python dictionary of those three, as any version writes it.
 fn parse(text: &str) -> Result<(String, bool, Vec<usize>)> {
     let mut rest = text.trim().strip_prefix('{').context("no {")?.trim_end().strip_suffix('}').context("no }")?.trim();
     let (mut descr, mut fortran_order, mut shape) = (None, None, None);
@@ -147,11 +146,15 @@ fn parse(text: &str) -> Result<(String, bool, Vec<usize>)> {
                 let (inside, rest) =
                     value.strip_prefix('(').and_then(|value| value.split_once(')')).context("shape is no tuple")?;
                 let extents = inside.split(',').map(str::trim).filter(|extent| !extent.is_empty());
-                let extents = extents.map(|extent| extent.parse().with_context(|| format!("`{extent}` in the shape")));
+                let extents = extents.map(|extent| {
+                    // Long integers of Python 2.
+                    let digits = extent.strip_suffix('L').unwrap_or(extent);
+                    digits.parse().with_context(|| format!("`{}` in the shape", shown(extent)))
+                });
                 shape = Some(extents.collect::<Result<Vec<usize>>>()?);
                 rest
             }
-            _ => bail!("an unknown or repeated name `{key}`"),
+            _ => bail!("an unknown or repeated name `{}`", shown(key)),
         }
         .trim_start();
         rest = match rest.strip_prefix(',') {
@@ -163,8 +166,9 @@ fn parse(text: &str) -> Result<(String, bool, Vec<usize>)> {
     Ok((descr.context("no descr")?, fortran_order.context("no fortran_order")?, shape.context("no shape")?))
 }
 
-/// A text in quotes, and what follows it.
+/// A text in quotes, after a `u` or `b` if it is written so, and what follows it.
 fn quoted(text: &str) -> Result<(&str, &str)> {
+    let text = text.strip_prefix(['u', 'b']).unwrap_or(text);
     let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"')).context("no text in quotes")?;
     text[1..].split_once(quote).context("a quote without end")
 }
@@ -180,6 +184,8 @@ mod tests {
             parsed("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }    \n"),
             Ok(("<f4".to_string(), false, vec![3, 4]))
         );
+        let python_2 = "{u'descr': u'<f4', 'fortran_order': False, b'shape': (4L, 2L), }";
+        assert_eq!(parsed(python_2), Ok(("<f4".to_string(), false, vec![4, 2])));
         assert_eq!(parsed("{\"shape\":(),\"descr\":'|u1','fortran_order':True}"), Ok(("|u1".into(), true, vec![])));
         for wrong in [
             "",
@@ -187,6 +193,9 @@ mod tests {
             "{}",
             "{'descr': '<f4', 'fortran_order': False}",
             "{'descr': '<f4', 'fortran_order': False, 'shape': (-3,)}",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (3LL,)}",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (L,)}",
+            "{'descr': uu'<f4', 'fortran_order': False, 'shape': (3,)}",
             "{'descr': '<f4', 'fortran_order': 0, 'shape': (3,)}",
             "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3,)}",
             "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (3,)}",
@@ -196,5 +205,24 @@ mod tests {
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_type_without_order_is_one_of_this_machine() {
+        for (one, other) in [("f4", "<f4"), ("u1", "|u1"), ("i8", "<i8"), ("b1", "|b1")] {
+            assert_eq!(element(one).expect(one), element(other).expect(other));
+        }
+        for wrong in ["", "f", "f2", "<f2", "4", "f4f4"] {
+            assert!(element(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (\u{1b}[2J,), }";
+        let bytes = [MAGIC, &[1, 0, header.len() as u8, 0], header.as_bytes()].concat();
+        let Err(error) = Start::read(&mut &bytes[..]) else { panic!("no shape") };
+        let error = format!("{error:#}");
+        assert!(error.contains("`\\u{1b}[2J` in the shape") && !error.contains('\u{1b}'), "{error}");
     }
 }

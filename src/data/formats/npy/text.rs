@@ -4,9 +4,10 @@ use std::io::Read;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::header::{Start, check_column, check_end, check_stored};
+use super::header::{Start, check_end, check_stored};
 use crate::data::labels::{Classes, Labels};
-use crate::data::shape::size_of_entries;
+use crate::data::shape::{check_labels, size_of_entries};
+use crate::system::text::shown;
 
 /// Encoding of the text of an entry, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,8 +21,13 @@ pub(super) enum Text {
 impl Text {
     /// The encoding that a `descr` such as `<U7` names; `None` for other types than text.
     pub fn of(descr: &str) -> Result<Option<Self>> {
-        let shown = descr.escape_debug();
-        let Some((order, kind)) = descr.split_at_checked(1) else { return Ok(None) };
+        let shown = shown(descr);
+        let (order, kind) = match descr.split_at_checked(1) {
+            // Without an order of bytes, that of this machine.
+            Some(("U" | "S", _)) => ("<", descr),
+            Some(both) => both,
+            None => return Ok(None),
+        };
         let (Some("U" | "S"), Some(length)) = (kind.get(..1), kind.get(1..)) else { return Ok(None) };
         let length = length.parse().ok().filter(|_| length.bytes().all(|digit| digit.is_ascii_digit()));
         let length: usize = length.with_context(|| format!("its entries are of type `{shown}`, text of no length"))?;
@@ -42,11 +48,12 @@ impl Text {
     }
 
     pub fn labels(self, start: &Start, mut reader: impl Read, stored: u64) -> Result<Labels> {
-        check_column(&start.shape)?;
-        let entry = self.size().with_context(|| format!("type `{}` is too long", start.descr))?;
+        check_labels(&start.shape)?;
+        let entry = self.size().with_context(|| format!("type `{}` is too long", shown(&start.descr)))?;
         let size = size_of_entries(&start.shape, entry)?;
         check_stored(start.length + size as u64, stored, &start.shape)?;
-        ensure!(entry > 0 || start.shape[0] == 0, "its entries are of type `{}`, text of no length", start.descr);
+        let shown = shown(&start.descr);
+        ensure!(entry > 0 || start.shape[0] == 0, "its entries are of type `{shown}`, text of no length");
         let mut classes = Classes::default();
         let mut bytes = vec![0; entry];
         for example in 1..=start.shape[0] {
@@ -91,7 +98,8 @@ mod tests {
         let of = |descr| Text::of(descr).map_err(|error| error.to_string());
         assert_eq!(of("<U7"), Ok(Some(Text::Utf32 { characters: 7, big_endian: false })));
         assert_eq!(of(">U12"), Ok(Some(Text::Utf32 { characters: 12, big_endian: true })));
-        assert_eq!(of("|S7"), Ok(Some(Text::Bytes(7))));
+        assert_eq!([of("|S7"), of("S7")], [Ok(Some(Text::Bytes(7))), Ok(Some(Text::Bytes(7)))]);
+        assert_eq!(of("U7"), of("<U7"));
         assert_eq!(
             [of("<f4"), of(""), of("|O"), of("\u{e9}U3")].map(|text| text.is_ok_and(|text| text.is_none())),
             [true; 4]

@@ -1,0 +1,140 @@
+//! The kind of values that a column has, found row by row.
+
+use std::collections::HashSet;
+
+use anyhow::{Result, ensure};
+
+use super::fields::{is_decorated_number, is_missing, number, shown};
+use super::learn::{TableOptions, title_of};
+use super::matched::{no_number, no_value};
+use super::rows::Row;
+use crate::data::preprocessing::MAX_CATEGORIES;
+
+/// The kind of values of a column, as far as they have been seen.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    /// Missing values so far.
+    Missing,
+    /// Numbers, the first of them in this row.
+    Number {
+        row: u64,
+        /// The last number, as long as each was one more than that before.
+        counting: Option<f64>,
+    },
+    /// Text, the first of it in this row.
+    Text { first: (u64, String), categories: HashSet<String> },
+}
+
+impl Kind {
+    /// Looks at one more field.
+    ///
+    /// # Errors
+    /// A field that is missing, or of another kind than those before.
+    pub fn look(&mut self, row: &Row<'_>, at: usize, categorical: bool, options: &TableOptions) -> Result<()> {
+        let field = row.field(at)?;
+        if is_missing(field, options.missing_words.as_deref()) {
+            let way_out = "--missing mean takes the mean of the column for it";
+            ensure!(options.mean_for_missing, row.error_at(at, &no_value(field, way_out)));
+            return Ok(());
+        }
+        let found = number(field).filter(|_| !categorical);
+        match (&mut *self, found) {
+            (Kind::Missing, Some(found)) => *self = Kind::Number { row: row.number, counting: Some(found) },
+            (Kind::Missing, None) => {
+                ensure!(
+                    categorical || !is_infinite(field),
+                    row.error_at(at, &format!("{}, or not a finite one", no_number(field)))
+                );
+                if let Some(what) = comma_in_number(field).filter(|_| !categorical) {
+                    return Err(row.error_at(at, &format!("`{}` has {what}", shown(field))));
+                }
+                let first = (row.number, field.to_string());
+                *self = Kind::Text { first, categories: HashSet::from([field.to_string()]) };
+            }
+            (Kind::Number { counting, .. }, Some(found)) => {
+                *counting = counting.filter(|last| last + 1.0 == found).map(|_| found);
+            }
+            (Kind::Number { row: first, .. }, None) => {
+                let what = comma_in_number(field).map_or_else(
+                    || {
+                        format!(
+                            "{}, as the value in row {first} is; if these are categories: --categorical",
+                            no_number(field)
+                        )
+                    },
+                    |what| format!("`{}` has {what}", shown(field)),
+                );
+                return Err(row.error_at(at, &what));
+            }
+            (Kind::Text { first: (first, text), .. }, Some(_)) => {
+                let what = format!("the number `{field}`, where row {first} has the text `{}`", shown(text));
+                return Err(row.error_at(at, &format!("{what}; if these are categories: --categorical")));
+            }
+            (Kind::Text { categories, .. }, None) => {
+                if !categories.contains(field) {
+                    categories.insert(field.to_string());
+                }
+                ensure!(
+                    categories.len() <= MAX_CATEGORIES,
+                    row.error_at(at, &format!("`{}` is text number {}, but a column may have at most {MAX_CATEGORIES} different ones: --ignore it", shown(field), categories.len()))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// A note on a column of `rows` rows that may not be what it seems, with an example.
+    pub fn note(&self, header: Option<&[String]>, at: usize, rows: u64) -> Option<String> {
+        /// Rows from which on a column says enough about itself.
+        const ENOUGH: u64 = 5;
+        let title = title_of(header, at);
+        match self {
+            Kind::Text { first: (_, example), categories } => {
+                let distinct = categories.len() as u64;
+                let decorated = categories.iter().filter(|text| is_decorated_number(text)).count() as u64;
+                let of = format!("{distinct} different texts such as `{}`", shown(example));
+                if decorated * 10 >= distinct * 9 && distinct > 1 {
+                    return Some(format!(
+                        "column {title} has {of}, which look like numbers or dates with signs: each is a category of its \
+                         own; write plain numbers to learn from their size"
+                    ));
+                }
+                (rows >= 4 * ENOUGH && distinct * 10 >= rows * 9).then(|| {
+                    format!(
+                        "column {title} has {of} in {rows} rows, as names or numbers of examples do: nothing general can \
+                         be learned from them; --ignore leaves the column out"
+                    )
+                })
+            }
+            Kind::Number { counting: Some(last), .. } if rows >= ENOUGH && is_unnamed(header, at) => {
+                Some(format!("column {title} has no name and counts the rows up to {last}: --ignore leaves it out"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a column has no name, or that which pandas gives to one.
+fn is_unnamed(header: Option<&[String]>, at: usize) -> bool {
+    header.is_none_or(|header| header[at] == format!("column {}", at + 1) || header[at].starts_with("Unnamed:"))
+}
+
+fn is_infinite(field: &str) -> bool {
+    field.parse::<f64>().is_ok()
+}
+
+/// What a comma is in a field that would be a number otherwise.
+fn comma_in_number(field: &str) -> Option<&'static str> {
+    let is_number = |without: &str| number(without).is_some();
+    let mut groups = field.split(',').skip(1);
+    let of_thousands = |group: &str| group.split('.').next().is_some_and(|digits| digits.len() == 3);
+    if !field.contains(',') {
+        None
+    } else if groups.all(of_thousands) && is_number(&field.replace(',', "")) {
+        Some(
+            "commas between thousands, or a decimal comma: numbers without separators and with decimal points are needed",
+        )
+    } else {
+        is_number(&field.replace(',', ".")).then_some("a decimal comma: decimal points are needed")
+    }
+}

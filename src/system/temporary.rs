@@ -1,0 +1,115 @@
+//! Temporary files that become others, and that do not stay where the program is ended by a signal.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Paths of the temporary files that exist. A file is made, moved or deleted only while this is locked.
+static EXISTING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn existing() -> MutexGuard<'static, Vec<PathBuf>> {
+    EXISTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A temporary file in the folder of the file that it is to become. Dropped before that, it is deleted.
+#[derive(Debug)]
+pub struct Temporary(Option<tempfile::NamedTempFile>);
+
+impl Temporary {
+    /// Creates a file `.gpu-backprop-RANDOM` in a folder, with the mode of any new file.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to.
+    pub fn in_folder(folder: &Path) -> io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".gpu-backprop-");
+        #[cfg(unix)]
+        {
+            // What the umask allows, not the private mode of temporary files.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let mut existing = existing();
+        let file = builder.tempfile_in(folder)?;
+        existing.push(file.path().to_path_buf());
+        Ok(Temporary(Some(file)))
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        self.named().as_file()
+    }
+
+    fn named(&self) -> &tempfile::NamedTempFile {
+        self.0.as_ref().expect("only `become_file` and `drop` take it")
+    }
+
+    /// Moves the file to `path`, in the place of what is there.
+    ///
+    /// # Errors
+    /// A path that cannot be written.
+    pub fn become_file(mut self, path: &Path) -> io::Result<()> {
+        let mut existing = existing();
+        let Some(file) = self.0.take() else { return Ok(()) };
+        existing.retain(|known| known != file.path());
+        file.persist(path).map(drop).map_err(|failed| failed.error)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let mut existing = existing();
+        if let Some(file) = self.0.take() {
+            existing.retain(|known| known != file.path());
+        }
+    }
+}
+
+/// Deletes all temporary files when the program is told to end, before it ends as it would have.
+pub fn delete_when_interrupted() {
+    #[cfg(unix)]
+    {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal));
+        // Without a handler, the program still ends.
+        let Ok(mut signals) = signal_hook::iterator::Signals::new(heeded) else { return };
+        std::thread::spawn(move || {
+            for signal in signals.forever() {
+                // Kept until the end: no other file is made.
+                let _existing = delete_all();
+                // It does not return for these signals.
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+        });
+    }
+    #[cfg(windows)]
+    {
+        // Without a handler, the program still ends.
+        let _ = ctrlc::set_handler(|| {
+            let _existing = delete_all();
+            std::process::exit(130);
+        });
+    }
+}
+
+/// Deletes the temporary files that exist, and returns the lock that keeps others from being made.
+fn delete_all() -> MutexGuard<'static, Vec<PathBuf>> {
+    let mut existing = existing();
+    for path in existing.drain(..) {
+        // It is all that can be done.
+        let _ = std::fs::remove_file(path);
+    }
+    existing
+}
+
+/// Whether a signal was ignored by whoever started the program, as by `nohup`: it stays so.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    #[allow(unsafe_code, reason = "no safe interface reads how a signal is handled")]
+    // SAFETY: `sigaction` with a null pointer changes nothing, and writes to `found`, which is all zeros before.
+    unsafe {
+        let mut found: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut found) == 0 && found.sa_sigaction == libc::SIG_IGN
+    }
+}

@@ -1,0 +1,45 @@
+//! Text from outside in messages and results.
+
+/// A text as it is shown in a message, shortened.
+pub fn shown(text: &str) -> String {
+    const MOST: usize = 40;
+    match text.char_indices().nth(MOST) {
+        None => text.escape_debug().to_string(),
+        Some((end, _)) => format!("{}...", text[..end].escape_debug()),
+    }
+}
+
+/// Names for a message, as many as are readable.
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 12;
+    let mut names = names.into_iter();
+    let mut list: Vec<String> = names.by_ref().take(MOST).map(|name| format!("`{}`", shown(name))).collect();
+    let more = names.count();
+    if more > 0 {
+        list.push(format!("and {more} more"));
+    }
+    list.join(", ")
+}
+
+/// Text for a terminal: names that come from files may hold control characters, which would steer it, and marks that turn
+/// the direction of text, which would hide what it says. Ends of lines and tabs stay.
+pub fn printable(text: &str) -> String {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) || turns(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{7}\r\n\tc\u{202e}d é"), "a\\u{1b}[2Jb\\u{7}\\r\n\tc\\u{202e}d é");
+        assert_eq!(shown("a\nb\u{1b}"), "a\\nb\\u{1b}");
+    }
+}

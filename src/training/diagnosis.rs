@@ -1,0 +1,108 @@
+//! A note on a network that has learned nothing, with what may be the reason.
+
+use anyhow::Result;
+
+use crate::data::{Data, Inputs, Task};
+use crate::network::activation::Activation;
+use crate::network::{Parameters, Topology};
+use crate::system::text::shown;
+
+/// Training examples that neurons are looked at on.
+const EXAMPLES: usize = 64;
+
+/// The fraction of neurons from which on a layer counts as saturated.
+const NEARLY_ALL: f64 = 0.9;
+
+/// The fraction of the largest σ′ below which a neuron is saturated: it learns a hundred times more slowly.
+const SATURATED: f32 = 0.01;
+
+/// The results on the training split, with which a network is compared to guessing.
+#[derive(Clone, Copy, Debug)]
+pub struct Learned {
+    /// Fraction of the training split classified correctly; `None` for regression.
+    pub accuracy: Option<f64>,
+    /// R² on the training split; `None` for classification and for constant targets.
+    pub r2: Option<f64>,
+}
+
+/// Returns a line about a network that is no better than guessing; `None` for one that has learned something.
+///
+/// # Errors
+/// A mapped file that is no longer what it was.
+pub fn note(data: &Data, topology: &Topology, parameters: &Parameters, learned: Learned) -> Result<Option<String>> {
+    let Some(beaten) = not_better_than_guessing(data, learned) else { return Ok(None) };
+    let saturated = saturated_layers(data, topology, parameters)?;
+    let reason = if saturated.is_empty() {
+        "try another --eta, more epochs, or inputs scaled to about 1 (--scale)".to_string()
+    } else {
+        format!(
+            "{}: they hardly learn; try a smaller --eta, --init scaled, --cost cross-entropy for classes, or inputs scaled \
+             to about 1 (--scale)",
+            saturated.join(" and ")
+        )
+    };
+    Ok(Some(format!("the network has not learned: {beaten}; {reason}")))
+}
+
+/// What the network does not do better than.
+fn not_better_than_guessing(data: &Data, learned: Learned) -> Option<String> {
+    match data.dataset.task() {
+        Task::Classification => {
+            let mut counts = vec![0_usize; data.dataset.classes()];
+            let training = &data.split.training;
+            training.iter().for_each(|&example| counts[data.dataset.labels()[example as usize] as usize] += 1);
+            let (class, &most) = counts.iter().enumerate().max_by_key(|&(_, count)| count)?;
+            let (examples, accuracy) = (training.len() as f64, learned.accuracy?);
+            let guessed = most as f64 / examples;
+            // Two standard errors of a guess.
+            let chance = 2.0 * (guessed * (1.0 - guessed) / examples).sqrt();
+            (accuracy <= guessed + chance.min((1.0 - guessed) / 10.0)).then(|| {
+                let class = shown(&data.dataset.class_name(class));
+                format!(
+                    "{:.1}% of the training examples are right, and {:.1}% would be with the answer `{class}` for each",
+                    100.0 * accuracy,
+                    100.0 * guessed
+                )
+            })
+        }
+        Task::Regression => {
+            let r2 = learned.r2?;
+            (r2 < 0.01).then(|| format!("R² is {r2:.3} on the training examples, and 0 for predicting their mean"))
+        }
+    }
+}
+
+/// The layers of which nearly all neurons are saturated, in words.
+fn saturated_layers(data: &Data, topology: &Topology, parameters: &Parameters) -> Result<Vec<String>> {
+    let training = &data.split.training;
+    let picked = data.dataset.picked(&training[..training.len().min(EXAMPLES)])?;
+    let mut activations: Vec<f32> = match picked.inputs() {
+        Inputs::Bytes { values, scale } => values.iter().map(|&byte| scale * f32::from(byte)).collect(),
+        Inputs::Floats(values) => values.clone(),
+        Inputs::Doubles(_) | Inputs::Mapped(_) => return Ok(Vec::new()),
+    };
+    let mut found = Vec::new();
+    for l in 2..=topology.last() {
+        let (inner, sigma) = (topology.n[l - 1], topology.sigma(l));
+        activations = feedforward(&activations, inner, &parameters.w[l], &parameters.b[l], sigma);
+        let largest = largest_slope(sigma);
+        let flat = activations.iter().filter(|&&a| (sigma.prime)(a).abs() < SATURATED * largest).count();
+        let fraction = flat as f64 / activations.len() as f64;
+        if fraction >= NEARLY_ALL {
+            let layer = if l == topology.last() { "outputs".to_string() } else { format!("neurons of layer {l}") };
+            found.push(format!("{:.0}% of the {layer} are saturated", 100.0 * fraction));
+        }
+    }
+    Ok(found)
+}
+
+/// a = σ(w a + b) of a layer, example by example.
+fn feedforward(a: &[f32], inner: usize, w: &[f32], b: &[f32], sigma: &Activation) -> Vec<f32> {
+    let neuron = |a: &[f32], w: &[f32], b: &f32| (sigma.sigma)(a.iter().zip(w).map(|(a, w)| a * w).sum::<f32>() + b);
+    a.chunks_exact(inner).flat_map(|a| w.chunks_exact(inner).zip(b).map(move |(w, b)| neuron(a, w, b))).collect()
+}
+
+/// The largest σ′, which all rows have near z = 0.
+fn largest_slope(sigma: &Activation) -> f32 {
+    [-0.5_f32, 0.0, 0.5].into_iter().map(|z| (sigma.prime)((sigma.sigma)(z)).abs()).fold(0.0, f32::max)
+}
