@@ -26,8 +26,8 @@ pub const METADATA_KEY: &str = "gpu-backprop";
 /// The version of the format that this program writes.
 pub const FORMAT_VERSION: u32 = 3;
 
-/// The largest header that is read: room for 65,536 classes with long names.
-const MAX_HEADER: u64 = 16 << 20;
+/// The largest header that is read: room for hundreds of thousands of columns, and for 65,536 classes with long names.
+const MAX_HEADER: u64 = 64 << 20;
 
 /// The most layers of a model file.
 const MAX_LAYERS: usize = 1000;

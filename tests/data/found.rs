@@ -136,6 +136,11 @@ fn columns_that_are_not_what_they_seem_are_noted() {
     );
     assert!(notes.iter().any(|note| note.contains("`column 1`") && note.contains("counts the rows")), "{notes:?}");
     assert!(notes.iter().all(|note| note.contains("--ignore")), "{notes:?}");
+    // Many such columns are not a page of notes.
+    let header: String = (0..50).map(|i| format!("x{i},")).collect();
+    let rows: String = (0..30).map(|i| format!("{}{}\n", format!("name {i},").repeat(50), ["a", "b"][i % 2])).collect();
+    let notes = opened(&format!("{header}c\n{rows}"), "c").expect("a table").notes;
+    assert!(notes.len() == 4 && notes[3] == "47 more columns are like these", "{notes:?}");
     // No notes on the tables of every tutorial.
     for (table, target) in [("tests/fixtures/iris.csv", "species"), ("tests/fixtures/breast_cancer.csv", "diagnosis")] {
         assert_eq!(open(&source(table, target)).expect("a table").notes, Vec::<String>::new(), "{table}");

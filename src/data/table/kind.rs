@@ -84,7 +84,7 @@ impl Kind {
     }
 
     /// A note on a column of `rows` rows that may not be what it seems, with an example.
-    pub fn note(&self, header: Option<&[String]>, at: usize, rows: u64) -> Option<String> {
+    fn note(&self, header: Option<&[String]>, at: usize, rows: u64) -> Option<String> {
         /// Rows from which on a column says enough about itself.
         const ENOUGH: u64 = 5;
         let title = title_of(header, at);
@@ -112,6 +112,22 @@ impl Kind {
             _ => None,
         }
     }
+}
+
+/// The notes on columns of `rows` rows, each given by its number; the first few, where there are many.
+pub(super) fn notes<'a>(
+    columns: impl Iterator<Item = (usize, &'a Kind)>,
+    header: Option<&[String]>,
+    rows: u64,
+) -> Vec<String> {
+    const MOST: usize = 4;
+    let mut notes: Vec<String> = columns.filter_map(|(at, kind)| kind.note(header, at, rows)).collect();
+    if notes.len() > MOST {
+        let more = notes.len() - MOST + 1;
+        notes.truncate(MOST - 1);
+        notes.push(format!("{more} more columns are like these"));
+    }
+    notes
 }
 
 /// Whether a column has no name, or that which pandas gives to one.

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::fields::{is_missing, listed, number, shown, whole_number};
-use super::kind::Kind;
+use super::kind::{self, Kind};
 use super::matched::{Matched, find_all, no_number};
 use super::rows::{Dialect, Row, Rows};
 use super::stored;
@@ -149,8 +149,8 @@ impl Table {
             None => format!("column {}", at + 1),
         });
         let (targets, outputs) = learned.finish(&titles, names)?;
-        let notes = inputs.iter().zip(&kinds).filter(|(at, _)| !categorical.contains(at));
-        let notes = notes.filter_map(|(&at, kind)| kind.note(header.as_deref(), at, count)).collect();
+        let noted = inputs.iter().zip(&kinds).filter(|(at, _)| !categorical.contains(at));
+        let notes = kind::notes(noted.map(|(&at, kind)| (at, kind)), header.as_deref(), count);
         let is_text = kinds.iter().map(|kind| matches!(kind, Kind::Text { .. }));
         let inputs = inputs.into_iter().zip(is_text).collect();
         let rows = (0..targets.len() as u32).collect();
