@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use anyhow::{Context, Result};
 use gpu_backprop::gpu::Adapter;
 use gpu_backprop::kernel::product::Precision;
 use gpu_backprop::network::activation;
@@ -16,6 +17,16 @@ pub struct Network {
     pub name: &'static str,
     pub widths: &'static [usize],
     pub batch: usize,
+}
+
+impl Network {
+    /// The network of a name.
+    ///
+    /// # Errors
+    /// A name that none has.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        NETWORKS.iter().find(|known| known.name == name).with_context(|| format!("no network is called {name}"))
+    }
 }
 
 /// The book's network first, then the largest: the targets are about these two.

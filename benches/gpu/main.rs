@@ -100,8 +100,8 @@ impl Arguments {
     fn run(&self) -> Result<ExitCode> {
         let adapter = choose(self.device.as_deref())?;
         if let Some(name) = &self.measure {
-            measure::item(name, &adapter, self)?;
-            return Ok(ExitCode::SUCCESS);
+            let measured = if name.contains("PyTorch") { torch::item } else { measure::item };
+            return measured(name, &adapter, self).map(|()| ExitCode::SUCCESS);
         }
         let begin = Instant::now();
         let mut progress = Progress::open(&self.out, adapter.description())?;

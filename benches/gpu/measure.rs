@@ -16,9 +16,9 @@ use gpu_backprop::rewrite::fuse::KernelSet;
 use gpu_backprop::training::{Hyperparameters, Trainer};
 use serde_json::{Value, json};
 
-use crate::items::{NETWORKS, Network};
+use crate::Arguments;
+use crate::items::Network;
 use crate::progress::Progress;
-use crate::{Arguments, torch};
 
 /// As users run it: without the checks of shaders that tests have, nothing chosen by measurement.
 const PLAIN: GpuOptions = GpuOptions {
@@ -56,15 +56,12 @@ pub fn item(name: &str, adapter: &Adapter, arguments: &Arguments) -> Result<()> 
     let known = Progress::known(&arguments.out, name);
     match name.split_once(", ") {
         None if name == "products" => return products(adapter, arguments, &known),
-        Some(("products", "PyTorch")) => return torch::products(adapter, arguments),
         Some((network, kind)) => {
-            let network = NETWORKS.iter().find(|known| known.name == network).context("no such network")?;
+            let network = Network::named(network)?;
             match kind {
                 "full precision" => return training(adapter, arguments, network, Precision::Full, &known),
                 "mixed precision" => return training(adapter, arguments, network, Precision::Mixed, &known),
                 "first start" | "second start" => return first_step(adapter, network),
-                "PyTorch" => return torch::network(adapter, arguments, network, &["eager", "graph"]),
-                "PyTorch compiled" => return torch::network(adapter, arguments, network, &["compiled"]),
                 _ => {}
             }
         }

@@ -67,6 +67,19 @@ impl Drop for Peer {
     }
 }
 
+/// Measures an item by its name: a network, or `products`, with the way of PyTorch.
+///
+/// # Errors
+/// A failing device, no PyTorch, or a name that no item has.
+pub fn item(name: &str, adapter: &Adapter, arguments: &Arguments) -> Result<()> {
+    match name.split_once(", ") {
+        Some(("products", _)) => products(adapter, arguments),
+        Some((of, "PyTorch")) => network(adapter, arguments, Network::named(of)?, &["eager", "graph"]),
+        Some((of, "PyTorch compiled")) => network(adapter, arguments, Network::named(of)?, &["compiled"]),
+        _ => bail!("no item is called {name}"),
+    }
+}
+
 fn turn(arguments: &Arguments) -> f64 {
     if arguments.shortest { 0.05 } else { 0.4 }
 }
@@ -80,7 +93,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 ///
 /// # Errors
 /// A failing device, or no PyTorch.
-pub fn network(adapter: &Adapter, arguments: &Arguments, network: &Network, modes: &[&str]) -> Result<()> {
+fn network(adapter: &Adapter, arguments: &Arguments, network: &Network, modes: &[&str]) -> Result<()> {
     let mut peer = Peer::start(arguments)?;
     let about = peer.ask(&json!({"about": true}))?;
     print(&json!({"key": "about", "about": about}));
@@ -117,7 +130,7 @@ pub fn network(adapter: &Adapter, arguments: &Arguments, network: &Network, mode
 ///
 /// # Errors
 /// A failing device, or no PyTorch.
-pub fn products(adapter: &Adapter, arguments: &Arguments) -> Result<()> {
+fn products(adapter: &Adapter, arguments: &Arguments) -> Result<()> {
     let mut peer = Peer::start(arguments)?;
     let mut gpu = adapter.open(TUNED)?;
     let seconds = turn(arguments) / 2.0;

@@ -2,13 +2,9 @@
 
 use std::fmt;
 
-use anyhow::Result;
-
 use super::hyperparameters::Hyperparameters;
-use super::trainer::Trainer;
 use crate::data::{Data, Task};
 use crate::network::{Parameters, Topology};
-use crate::plan::executor::Executor;
 
 /// A training: the same on every device.
 #[derive(Clone, Copy, Debug)]
@@ -32,15 +28,5 @@ impl fmt::Display for Training<'_> {
         };
         let (topology, Hyperparameters { batch, optimizer, .. }) = (self.topology, self.hyperparameters);
         write!(f, "training {topology} ({}, {}) on {inputs}{task}, m = {batch}", topology.rows(), optimizer.name)
-    }
-}
-
-impl Training<'_> {
-    /// Uploads the training to a device.
-    ///
-    /// # Errors
-    /// As [`Trainer::new`].
-    pub fn trainer<'e>(&self, executor: &'e mut (dyn Executor + 'e)) -> Result<Trainer<'e, '_>> {
-        Trainer::new(executor, self.topology, self.initial, self.data, self.hyperparameters)
     }
 }

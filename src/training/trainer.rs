@@ -41,6 +41,16 @@ pub struct Trainer<'e, 'd> {
     epoch: usize,
 }
 
+impl Training<'_> {
+    /// Uploads the training to a device.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn trainer<'e>(&self, executor: &'e mut (dyn Executor + 'e)) -> Result<Trainer<'e, '_>> {
+        Trainer::new(executor, self.topology, self.initial, self.data, self.hyperparameters)
+    }
+}
+
 impl<'e, 'd> Trainer<'e, 'd> {
     /// Uploads a network and its data to a device.
     ///

@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use anyhow::{Result, ensure};
 
 use super::fields::{is_decorated_number, is_missing, number, shown};
-use super::learn::{TableOptions, title_of};
 use super::matched::{no_number, no_value};
 use super::rows::Row;
-use crate::data::preprocessing::MAX_CATEGORIES;
+use crate::data::preprocessing::{MAX_CATEGORIES, title};
 
 /// The kind of values of a column, as far as they have been seen.
 #[derive(Clone, Debug)]
@@ -25,16 +24,25 @@ pub(super) enum Kind {
     Text { first: (u64, String), categories: HashSet<String> },
 }
 
+/// The treatment of missing values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing<'a> {
+    /// The words that stand for one, where they are not the usual ones.
+    pub words: Option<&'a [String]>,
+    /// Whether a column may have one.
+    pub is_allowed: bool,
+}
+
 impl Kind {
     /// Looks at one more field.
     ///
     /// # Errors
     /// A field that is missing, or of another kind than those before.
-    pub fn look(&mut self, row: &Row<'_>, at: usize, categorical: bool, options: &TableOptions) -> Result<()> {
+    pub fn look(&mut self, row: &Row<'_>, at: usize, categorical: bool, missing: Missing<'_>) -> Result<()> {
         let field = row.field(at)?;
-        if is_missing(field, options.missing_words.as_deref()) {
+        if is_missing(field, missing.words) {
             let way_out = "--missing mean takes the mean of the column for it";
-            ensure!(options.mean_for_missing, row.error_at(at, &no_value(field, way_out)));
+            ensure!(missing.is_allowed, row.error_at(at, &no_value(field, way_out)));
             return Ok(());
         }
         let found = number(field).filter(|_| !categorical);
@@ -112,6 +120,11 @@ impl Kind {
             _ => None,
         }
     }
+}
+
+/// The title of a column in messages.
+pub(super) fn title_of(header: Option<&[String]>, at: usize) -> String {
+    title(header.map(|header| header[at].as_str()), at)
 }
 
 /// The notes on columns of `rows` rows, each given by its number; the first few, where there are many.

@@ -7,12 +7,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::fields::{is_missing, listed, number, shown, whole_number};
-use super::kind::{self, Kind};
+use super::kind::{self, Kind, Missing, title_of};
 use super::matched::{Matched, find_all, no_number};
 use super::rows::{Dialect, Row, Rows};
 use super::stored;
 use crate::data::labels::Classes;
-use crate::data::preprocessing::{Column, Columns, Scale, Statistics, TargetColumn, Values, title};
+use crate::data::preprocessing::{Column, Columns, Scale, Statistics, TargetColumn, Values};
 use crate::data::targets::{Outputs, Quantity, Targets, Task};
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::host_memory;
@@ -134,9 +134,10 @@ impl Table {
             Task::Regression => Learned::Numbers(Vec::new()),
         };
         let words = options.missing_words.as_deref();
+        let missing = Missing { words, is_allowed: options.mean_for_missing };
         while let Some(row) = rows.next_row()? {
             for (&at, kind) in inputs.iter().zip(&mut kinds) {
-                kind.look(&row, at, categorical.contains(&at), options)?;
+                kind.look(&row, at, categorical.contains(&at), missing)?;
             }
             count = row.number;
             learned.add(&row, &target_columns, words)?;
@@ -293,10 +294,6 @@ fn find_targets(options: &TableOptions, task: Task, header: Option<&[String]>, w
         "--target names several columns: --task regression learns several numbers, classes are one column"
     );
     Ok(found)
-}
-
-pub(super) fn title_of(header: Option<&[String]>, at: usize) -> String {
-    title(header.map(|header| header[at].as_str()), at)
 }
 
 /// The targets of the rows so far.
