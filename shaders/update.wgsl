@@ -16,8 +16,8 @@ struct Params {
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = id.x + id.y * groups.x * WORKGROUP_SIZE;
     if i < params.len {
-        let rate = mini_batch.eta / f32(params.examples);
-        let entry = step_entry(vec4(w[i], w_state(i)), nabla_w[i], rate, mini_batch.coefficients);
+        let rates = vec2(mini_batch.eta, 1.0) / f32(params.examples);
+        let entry = step_entry(vec4(w[i], w_state(i)), nabla_w[i], rates, mini_batch.coefficients);
         w[i] = entry.x;
         set_w_state(i, entry.yzw);
     }

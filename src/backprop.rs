@@ -11,17 +11,24 @@ pub use crate::plan::examples::{Desired, Examples};
 use crate::kernel::product::Form;
 use crate::network::activation::LINEAR;
 use crate::network::cost::MeasuredFrom;
-use crate::network::optimizer::Optimizer;
+use crate::network::learning::LearningRule;
 use crate::network::{Layers, Topology};
 use crate::plan::{Element, Equation, Matrix, Origin, Plan, Recorder};
 
-/// zˡ = wˡ aˡ⁻¹ + bˡ, aˡ = σ(zˡ), equation (25), for l = 2, 3, ..., L.
-pub fn feedforward(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+/// zˡ = wˡ aˡ⁻¹ + bˡ, aˡ = σ(zˡ), equation (25), for l = 2, 3, ..., L. With dropout, what a hidden layer hands on is aˡ without the
+/// neurons that are left out.
+pub fn feedforward(plan: &mut Recorder, topology: &Topology, dropout: f32, net: &Matrices) {
     plan.equation(Equation::Feedforward);
     for l in 2..=topology.last() {
-        plan.matmul(Form::Nt, &net.a[l - 1], &net.w[l], &net.z[l]);
+        plan.matmul(Form::Nt, net.handed_on(l - 1, dropout), &net.w[l], &net.z[l]);
         plan.add_bias(&net.b[l], &net.z[l]);
+        if topology.sigma(l).normalizes {
+            plan.normalize_rows(&net.z[l]);
+        }
         plan.activate(topology.sigma(l), &net.z[l], &net.a[l]);
+        if dropout > 0.0 && l < topology.last() {
+            plan.dropout(l, dropout, &net.a[l], &net.kept_a[l]);
+        }
     }
 }
 
@@ -33,20 +40,25 @@ pub fn bp1_output_error(plan: &mut Recorder, topology: &Topology, net: &Matrices
     plan.output_error(topology.cost, &net.a[l], &net.y, &net.sigma_prime[l], &net.delta[l]);
 }
 
-/// The weight of an example's class multiplies its cost, and so its error; the other equations carry that on.
+/// The weight of an example multiplies its cost, and so its error; the other equations carry that on.
 pub fn weigh_examples(plan: &mut Recorder, topology: &Topology, examples: &Examples, net: &Matrices) {
-    if let Desired::Classes { labels, weights: Some(weights) } = &examples.desired {
-        plan.weigh(&examples.order, labels, weights, &net.delta[topology.last()]);
+    if let Some(weights) = &examples.weights {
+        plan.weigh(&examples.order, weights, &net.delta[topology.last()]);
     }
 }
 
-/// BP2: δˡ = ((wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), for l = L−1, L−2, ..., 2.
-pub fn bp2_backpropagate(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+/// BP2: δˡ = ((wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), for l = L−1, L−2, ..., 2. With dropout, neurons that are left out have no error.
+pub fn bp2_backpropagate(plan: &mut Recorder, topology: &Topology, dropout: f32, net: &Matrices) {
     plan.equation(Equation::Bp2);
     for l in (2..topology.last()).rev() {
         plan.matmul(Form::Nn, &net.delta[l + 1], &net.w[l + 1], &net.nabla_a[l]);
         plan.activate_prime(topology.sigma(l), &net.a[l], &net.sigma_prime[l]);
-        plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
+        if dropout > 0.0 {
+            plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.all_delta[l]);
+            plan.dropout(l, dropout, &net.all_delta[l], &net.delta[l]);
+        } else {
+            plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
+        }
     }
 }
 
@@ -59,24 +71,28 @@ pub fn bp3_nabla_b(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
 }
 
 /// BP4: ∂C/∂wˡ = δˡ (aˡ⁻¹)ᵀ, summed over the mini-batch.
-pub fn bp4_nabla_w(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
+pub fn bp4_nabla_w(plan: &mut Recorder, topology: &Topology, dropout: f32, net: &Matrices) {
     plan.equation(Equation::Bp4);
     for l in 2..=topology.last() {
-        plan.outer_product(&net.delta[l], &net.a[l - 1], &net.nabla_w[l]);
+        plan.outer_product(&net.delta[l], net.handed_on(l - 1, dropout), &net.nabla_w[l]);
     }
 }
 
 /// The step of the optimizer, for sgd wˡ ← wˡ − (η/m) Σ ∂C/∂wˡ, bˡ ← bˡ − (η/m) Σ ∂C/∂bˡ. Every δ has been
-/// computed by now, so no equation sees a weight of the next step.
-pub fn descend(plan: &mut Recorder, topology: &Topology, optimizer: &'static Optimizer, net: &Matrices) {
+/// computed by now, so no equation sees a weight of the next step. With weight decay (chapter 3), first
+/// wˡ ← (1 − ηλ/n) wˡ − (ηλ₁/n) sgn(wˡ); biases do not decay.
+pub fn descend(plan: &mut Recorder, topology: &Topology, rule: LearningRule, net: &Matrices) {
     plan.equation(Equation::Descent);
     for l in 2..=topology.last() {
-        plan.update(optimizer, net.m, &net.nabla_w[l], &net.w[l]);
-        plan.update(optimizer, net.m, &net.nabla_b[l], &net.b[l]);
+        if rule.decays {
+            plan.decay(&net.w[l]);
+        }
+        plan.update(rule.optimizer, net.m, &net.nabla_w[l], &net.w[l]);
+        plan.update(rule.optimizer, net.m, &net.nabla_b[l], &net.b[l]);
     }
 }
 
-/// The plan of one step of `optimizer` on a mini-batch of `m` examples.
+/// The plan of one step of a learning rule, or of an optimizer alone, on a mini-batch of `m` examples.
 ///
 /// # Errors
 /// Shapes that do not fit together, such as inputs that are not `n[1]` wide.
@@ -84,23 +100,24 @@ pub fn training_plan(
     topology: &Topology,
     examples: &Examples,
     m: usize,
-    optimizer: &'static Optimizer,
+    rule: impl Into<LearningRule>,
 ) -> Result<Plan> {
+    let rule = rule.into();
     let net = Matrices::new(topology, m);
     let mut plan = Recorder::new(format!("one step of gradient descent on a mini-batch of {m} ({topology})"));
-    plan.written_from(Origin { topology: topology.clone(), examples: examples.clone(), m, optimizer });
+    plan.written_from(Origin { topology: topology.clone(), examples: examples.clone(), m, rule });
     pick_examples(&mut plan, examples, &net);
-    feedforward(&mut plan, topology, &net);
+    feedforward(&mut plan, topology, rule.dropout, &net);
     bp1_output_error(&mut plan, topology, &net);
     weigh_examples(&mut plan, topology, examples, &net);
-    bp2_backpropagate(&mut plan, topology, &net);
+    bp2_backpropagate(&mut plan, topology, rule.dropout, &net);
     bp3_nabla_b(&mut plan, topology, &net);
-    bp4_nabla_w(&mut plan, topology, &net);
-    descend(&mut plan, topology, optimizer, &net);
+    bp4_nabla_w(&mut plan, topology, rule.dropout, &net);
+    descend(&mut plan, topology, rule, &net);
     plan.finish()
 }
 
-/// The plan that measures the network on `m` examples, without class weights: the cost is that of the book.
+/// The plan that measures the network on `m` examples, all of the same weight and with all neurons: the cost is that of the book.
 ///
 /// # Errors
 /// As [`training_plan`].
@@ -109,7 +126,7 @@ pub fn evaluation_plan(topology: &Topology, examples: &Examples, m: usize, measu
     let (z, a) = (&net.z[topology.last()], &net.a[topology.last()]);
     let mut plan = Recorder::new(format!("evaluation of {m} examples ({topology})"));
     pick_examples(&mut plan, examples, &net);
-    feedforward(&mut plan, topology, &net);
+    feedforward(&mut plan, topology, NO_DROPOUT, &net);
     plan.equation(Equation::Evaluation);
     let outputs = match topology.cost.measured {
         MeasuredFrom::Activation => a,
@@ -138,19 +155,22 @@ pub fn feedforward_plan(
     let mut plan = Recorder::new(format!("outputs of {m} examples ({topology})"));
     plan.equation(Equation::Examples);
     pick_inputs(&mut plan, examples, &net);
-    feedforward(&mut plan, topology, &net);
+    feedforward(&mut plan, topology, NO_DROPOUT, &net);
     if let Some(matrix) = weighted_inputs {
         plan.activate(&LINEAR, &net.z[topology.last()], matrix);
     }
     plan.finish()
 }
 
+/// All neurons: what is measured has no dropout.
+const NO_DROPOUT: f32 = 0.0;
+
 /// a¹ and y of the examples that the permutation selects.
 pub fn pick_examples(plan: &mut Recorder, examples: &Examples, net: &Matrices) {
     plan.equation(Equation::Examples);
     pick_inputs(plan, examples, net);
     match &examples.desired {
-        Desired::Classes { labels, .. } => plan.one_hot(&examples.order, labels, &net.y),
+        Desired::Classes(labels) => plan.one_hot(&examples.order, labels, &net.y),
         Desired::Numbers(desired) => plan.gather(&examples.order, desired, &net.y),
     }
 }
@@ -170,6 +190,8 @@ pub struct Matrices {
     pub m: usize,
     /// `a[l]`, activations, `(m, n[l])`, from layer 1.
     pub a: Layers<Matrix>,
+    /// `a[l]` of the neurons that dropout keeps, divided by 1 − p; 0 for the others.
+    pub kept_a: Layers<Matrix>,
     /// `z[l]`, weighted inputs, `(m, n[l])`, from layer 2.
     pub z: Layers<Matrix>,
     /// `w[l]`, weights, `(n[l], n[l-1])`, from layer 2.
@@ -182,6 +204,8 @@ pub struct Matrices {
     pub sigma_prime: Layers<Matrix>,
     /// (wˡ⁺¹)ᵀ δˡ⁺¹ = ∂C/∂`a[l]`, `(m, n[l])`, from layer 2.
     pub nabla_a: Layers<Matrix>,
+    /// `δ[l]` before dropout leaves out neurons.
+    pub all_delta: Layers<Matrix>,
     /// `δ[l]`, errors ∂C/∂z, `(m, n[l])`, from layer 2.
     pub delta: Layers<Matrix>,
     /// ∂C/∂`w[l]`, summed over the mini-batch, `(n[l], n[l-1])`, from layer 2.
@@ -202,16 +226,23 @@ impl Matrices {
         Matrices {
             m,
             a: of_examples("a", 1),
+            kept_a: of_examples("kept_a", 2),
             z: of_examples("z", 2),
             w: of_weights("w"),
             b: of_biases("b"),
             y: Matrix::new("y", m, n[last]),
             sigma_prime: of_examples("sigma_prime", 2),
             nabla_a: of_examples("nabla_a", 2),
+            all_delta: of_examples("all_delta", 2),
             delta: of_examples("delta", 2),
             nabla_w: of_weights("nabla_w"),
             nabla_b: of_biases("nabla_b"),
         }
+    }
+
+    /// The activations that layer l hands on to the next: those that dropout keeps.
+    fn handed_on(&self, l: usize, dropout: f32) -> &Matrix {
+        if dropout > 0.0 && l > 1 { &self.kept_a[l] } else { &self.a[l] }
     }
 }
 
@@ -237,7 +268,7 @@ impl Measures {
     /// The measures that the desired outputs of `examples` allow.
     pub fn of(examples: &Examples, topology: &Topology, slots: usize) -> Self {
         let fit = match examples.desired {
-            Desired::Classes { .. } => Fit::Correct(Matrix::of(Element::U32, "counts", slots, 1)),
+            Desired::Classes(_) => Fit::Correct(Matrix::of(Element::U32, "counts", slots, 1)),
             Desired::Numbers(_) => {
                 Fit::SquaredErrors(Matrix::new("squared_errors", slots, topology.n[topology.last()]))
             }

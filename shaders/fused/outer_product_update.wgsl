@@ -13,16 +13,16 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> b: array<f32>;         // (rows)
 
 fn finish(row: u32, col: u32, sum: vec4<f32>) {
-    let rate = mini_batch.eta / f32(params.inner);
+    let rates = vec2(mini_batch.eta, 1.0) / f32(params.inner);
     let weights = params.cols - 1u;
     for (var c = 0u; c < min(4u, params.cols - col); c++) {
         if col + c < weights {
             let at = row * weights + col + c;
-            let entry = step_entry(vec4(w[at], w_state(at)), sum[c], rate, mini_batch.coefficients);
+            let entry = step_entry(vec4(decayed(w[at]), w_state(at)), sum[c], rates, mini_batch.coefficients);
             w[at] = entry.x;
             set_w_state(at, entry.yzw);
         } else {
-            let entry = step_entry(vec4(b[row], b_state(row)), sum[c], rate, mini_batch.coefficients);
+            let entry = step_entry(vec4(b[row], b_state(row)), sum[c], rates, mini_batch.coefficients);
             b[row] = entry.x;
             set_b_state(row, entry.yzw);
         }

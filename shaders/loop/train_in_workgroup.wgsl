@@ -18,8 +18,14 @@
 // of the files input_*.wgsl follows too: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an
 // example of the data set, and inputs_4 of that and of c are inputs 16k + 4c to 16k + 4c + 3, to be
 // multiplied by INPUT_SCALE; 0 past the last. So does one of the files desired_*.wgsl: desired_4(example, j)
-// are desired outputs 4j to 4j + 3, weight_of(example) is the weight of its cost. Then the snippets: sigma of the
-// hidden layers, output_sigma, error_of_output, and step_entry of the optimizer.
+// are desired outputs 4j to 4j + 3, and one of weight_*.wgsl: weight_of(example) is the weight of its cost. Then the
+// snippets: sigma of the hidden layers, output_sigma, error_of_output, and step_entry of the optimizer.
+//
+// Of the uniform mini_batch, here, `first` and `count` say which of the mini-batches of the schedule are trained on.
+//
+// The output layer NORMALIZES its weighted inputs (softmax) or not. With dropout (DROPS), activations are those that a
+// layer hands on, KEPT of which is the activation before; DROPOUT_THRESHOLD and DROPOUT_FACTOR are those of
+// dropout_factor. Weights decay where DECAYS is true.
 //
 // The optimizer has STATES numbers of state beside each parameter, PACKED vec4s apart. Where it is not LINEAR, and
 // the examples of a mini-batch take several GROUPS of BLOCKS, the gradient of the first layer adds up behind them.
@@ -30,9 +36,16 @@ struct Params {
     parameters: u32,
 }
 
+// A mini-batch and the rates of its step, the same for every invocation.
+struct Step {
+    numbers: MiniBatch,
+    rates: vec2<f32>, // η/m, 1/m
+}
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> order: array<u32>;
-@group(0) @binding(5) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
+@group(0) @binding(5) var<storage, read> schedule: array<MiniBatch>;
+@group(0) @binding(6) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
 
 var<workgroup> activations: array<vec4<f32>, ROWS>;
 var<workgroup> errors: array<vec4<f32>, ROWS>;
@@ -84,33 +97,41 @@ fn weight_block(at: u32, stride: u32) -> mat4x4<f32> {
 }
 
 // The step of the optimizer for four parameters and their state.
-fn update_4(at: u32, gradient: vec4<f32>, rate: f32) {
-    let w = parameters[at];
+fn update_4(at: u32, w: vec4<f32>, gradient: vec4<f32>, step: Step) {
     var first = vec4<f32>();
     var second = vec4<f32>();
     if STATES > 0u { first = parameters[at + PACKED]; }
     if STATES > 1u { second = parameters[at + 2u * PACKED]; }
-    let c = mini_batch.coefficients;
-    let e0 = step_entry(vec4(w.x, first.x, second.x, 0.0), gradient.x, rate, c);
-    let e1 = step_entry(vec4(w.y, first.y, second.y, 0.0), gradient.y, rate, c);
-    let e2 = step_entry(vec4(w.z, first.z, second.z, 0.0), gradient.z, rate, c);
-    let e3 = step_entry(vec4(w.w, first.w, second.w, 0.0), gradient.w, rate, c);
+    let c = step.numbers.coefficients;
+    let e0 = step_entry(vec4(w.x, first.x, second.x, 0.0), gradient.x, step.rates, c);
+    let e1 = step_entry(vec4(w.y, first.y, second.y, 0.0), gradient.y, step.rates, c);
+    let e2 = step_entry(vec4(w.z, first.z, second.z, 0.0), gradient.z, step.rates, c);
+    let e3 = step_entry(vec4(w.w, first.w, second.w, 0.0), gradient.w, step.rates, c);
     parameters[at] = vec4(e0.x, e1.x, e2.x, e3.x);
     if STATES > 0u { parameters[at + PACKED] = vec4(e0.y, e1.y, e2.y, e3.y); }
     if STATES > 1u { parameters[at + 2u * PACKED] = vec4(e0.z, e1.z, e2.z, e3.z); }
 }
 
-fn update_block(at: u32, stride: u32, gradient: mat4x4<f32>, rate: f32) {
-    update_4(at, gradient[0], rate);
-    update_4(at + stride, gradient[1], rate);
-    update_4(at + 2u * stride, gradient[2], rate);
-    update_4(at + 3u * stride, gradient[3], rate);
+// Four weights, decayed.
+fn decayed_4(at: u32, decays: bool, step: Step) -> vec4<f32> {
+    let w = parameters[at];
+    if !decays {
+        return w;
+    }
+    return step.numbers.keep * w - step.numbers.l1 * sign(w);
+}
+
+fn update_block(at: u32, stride: u32, gradient: mat4x4<f32>, decays: bool, step: Step) {
+    update_4(at, decayed_4(at, decays, step), gradient[0], step);
+    update_4(at + stride, decayed_4(at + stride, decays, step), gradient[1], step);
+    update_4(at + 2u * stride, decayed_4(at + 2u * stride, decays, step), gradient[2], step);
+    update_4(at + 3u * stride, decayed_4(at + 3u * stride, decays, step), gradient[3], step);
 }
 
 // The same for the share of one of the GROUPS of examples in a gradient.
-fn update_block_by_groups(at: u32, stride: u32, share: mat4x4<f32>, rate: f32, group: u32) {
+fn update_block_by_groups(at: u32, stride: u32, share: mat4x4<f32>, step: Step, group: u32) {
     if LINEAR || GROUPS == 1u {
-        update_block(at, stride, share, rate);
+        update_block(at, stride, share, DECAYS && group == 0u, step);
         return;
     }
     var gradient = share;
@@ -119,7 +140,7 @@ fn update_block_by_groups(at: u32, stride: u32, share: mat4x4<f32>, rate: f32, g
         gradient += weight_block(sums, stride);
     }
     if group + 1u == GROUPS {
-        update_block(at, stride, gradient, rate);
+        update_block(at, stride, gradient, DECAYS, step);
         return;
     }
     parameters[sums] = gradient[0];
@@ -151,19 +172,73 @@ fn error_of_output_4(a: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     );
 }
 
-// One row of a layer's activations from its weighted inputs, and for the output layer its error.
-fn finish_forward(layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
+// The factors of dropout for neurons 4j to 4j + 3 of a layer, for the example of a row; layers are counted from 1 there.
+fn dropout_4(layer: u32, row: u32, j: u32, numbers: MiniBatch) -> vec4<f32> {
+    let first = row * N[layer] + 4u * j;
+    var factors = vec4<f32>();
+    for (var i = 0u; i < 4u; i++) {
+        factors[i] = dropout_factor(
+            first + i, layer + 1u, numbers.step, numbers.seed, DROPOUT_THRESHOLD, DROPOUT_FACTOR
+        );
+    }
+    return factors;
+}
+
+// Outputs 4j to 4j + 3 of the example of a row, and their errors (BP1).
+fn finish_outputs(layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
     let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(N[layer]);
     let at = ROWS_AT[layer] + row * N_4[layer] + j;
+    let a = select(vec4(0.0), output_sigma_4(z), there);
+    activations[at] = a;
+    let example = order[first + min(row, EXAMPLES - 1u)];
+    let delta = weight_of(example) * error_of_output_4(a, desired_4(example, j));
+    errors[at] = select(vec4(0.0), delta, there & vec4(row < EXAMPLES));
+}
+
+// One row of a layer's activations from its weighted inputs, and for the output layer its error; weighted inputs that are
+// to be normalized wait for those of the whole row, in the place of errors.
+fn finish_forward(layer: u32, numbers: MiniBatch, row: u32, j: u32, z: vec4<f32>) {
+    let at = ROWS_AT[layer] + row * N_4[layer] + j;
     if layer < LAYERS - 1u {
-        activations[at] = select(vec4(0.0), sigma_4(z), there);
+        let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(N[layer]);
+        var a = sigma_4(z);
+        if DROPS { a *= dropout_4(layer, row, j, numbers); }
+        activations[at] = select(vec4(0.0), a, there);
+    } else if NORMALIZES {
+        errors[at] = z;
     } else {
-        let a = select(vec4(0.0), output_sigma_4(z), there);
-        activations[at] = a;
-        let example = order[first + min(row, EXAMPLES - 1u)];
-        let delta = weight_of(example) * error_of_output_4(a, desired_4(example, j));
-        errors[at] = select(vec4(0.0), delta, there & vec4(row < EXAMPLES));
+        finish_outputs(layer, numbers.first, row, j, z);
     }
+}
+
+// One of the weighted inputs of the output layer that wait.
+fn waiting(at: u32, k: u32) -> f32 {
+    return errors[at + k / 4u][k % 4u];
+}
+
+// Softmax: the outputs of each row from its weighted inputs less ln Σ exp of them.
+fn finish_normalized(first: u32, lane: u32) {
+    let layer = LAYERS - 1u;
+    let blocks = 4u * EXAMPLES_4 * N_4[layer];
+    for (var block = lane; block < blocks; block += WORKGROUP_SIZE) {
+        let at = ROWS_AT[layer] + block / N_4[layer] * N_4[layer];
+        var largest = waiting(at, 0u);
+        for (var k = 1u; k < N[layer]; k++) {
+            largest = max(largest, waiting(at, k));
+        }
+        var sum = 0.0;
+        for (var k = 0u; k < N[layer]; k++) {
+            sum += exp(waiting(at, k) - largest);
+        }
+        activations[ROWS_AT[layer] + block] = errors[ROWS_AT[layer] + block] - vec4(largest + log(sum));
+    }
+    workgroupBarrier();
+    for (var block = lane; block < blocks; block += WORKGROUP_SIZE) {
+        let row = block / N_4[layer];
+        let j = block % N_4[layer];
+        finish_outputs(layer, first, row, j, activations[ROWS_AT[layer] + block]);
+    }
+    workgroupBarrier();
 }
 
 // Where there are more invocations than blocks of a layer, several share the sums of one, but not more than
@@ -173,7 +248,7 @@ fn shares_of(blocks: u32, terms: u32) -> u32 {
 }
 
 // Adds up the shares of a block of weighted inputs, and takes it through finish_forward.
-fn finish_block(network: u32, layer: u32, first: u32, r: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: mat4x4<f32>) {
+fn finish_block(network: u32, layer: u32, numbers: MiniBatch, r: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: mat4x4<f32>) {
     parts[lane] = sum;
     workgroupBarrier();
     if there {
@@ -182,14 +257,15 @@ fn finish_block(network: u32, layer: u32, first: u32, r: u32, j: u32, there: boo
             for (var other = 0u; other < shares; other++) {
                 z += parts[lane - share + other][row];
             }
-            finish_forward(layer, first, 4u * r + row, j, z);
+            finish_forward(layer, numbers, 4u * r + row, j, z);
         }
     }
     workgroupBarrier();
 }
 
 // a = σ(x wᵀ + b) of the first layer of neurons: 4 neurons and BLOCKS blocks of examples at a time.
-fn feedforward_inputs(network: u32, first: u32, lane: u32) {
+fn feedforward_inputs(network: u32, numbers: MiniBatch, lane: u32) {
+    let first = numbers.first;
     let blocks = N_4[1];
     let shares = shares_of(blocks, INPUTS_16);
     for (var base = 0u; base < blocks * shares; base += WORKGROUP_SIZE) {
@@ -216,14 +292,14 @@ fn feedforward_inputs(network: u32, first: u32, lane: u32) {
             }
             var z = sum;
             for (var i = 0u; i < blocks_at_once(first); i++) {
-                finish_block(network, 1u, first, r + i, j, there, lane, share, shares, INPUT_SCALE * z[i]);
+                finish_block(network, 1u, numbers, r + i, j, there, lane, share, shares, INPUT_SCALE * z[i]);
             }
         }
     }
 }
 
 // a = σ(x wᵀ + b) of a later layer.
-fn feedforward(network: u32, layer: u32, first: u32, lane: u32) {
+fn feedforward(network: u32, layer: u32, numbers: MiniBatch, lane: u32) {
     let blocks = EXAMPLES_4 * N_4[layer];
     let shares = shares_of(blocks, N_4[layer - 1u]);
     for (var base = 0u; base < blocks * shares; base += WORKGROUP_SIZE) {
@@ -236,12 +312,20 @@ fn feedforward(network: u32, layer: u32, first: u32, lane: u32) {
         for (var k = select(N_4[layer - 1u], share, there); k < N_4[layer - 1u]; k += shares) {
             sum += transpose(weight_block(weights_at(network, layer, j, k), N_4[layer - 1u])) * activation_block(layer - 1u, r, k);
         }
-        finish_block(network, layer, first, r, j, there, lane, share, shares, sum);
+        finish_block(network, layer, numbers, r, j, there, lane, share, shares, sum);
     }
 }
 
+// ∂C/∂a ⊙ σ′, without the neurons that dropout leaves out.
+fn backpropagated(layer: u32, row: u32, j: u32, nabla_a: vec4<f32>, a: vec4<f32>, numbers: MiniBatch) -> vec4<f32> {
+    if DROPS {
+        return nabla_a * sigma_prime_4(KEPT * a) * dropout_4(layer, row, j, numbers);
+    }
+    return nabla_a * sigma_prime_4(a);
+}
+
 // BP2: δ = (δ of the next layer · w) ⊙ σ′(a)
-fn backpropagate(network: u32, layer: u32, lane: u32) {
+fn backpropagate(network: u32, layer: u32, numbers: MiniBatch, lane: u32) {
     let blocks = EXAMPLES_4 * N_4[layer];
     for (var block = lane; block < blocks; block += WORKGROUP_SIZE) {
         let r = block / N_4[layer];
@@ -253,17 +337,18 @@ fn backpropagate(network: u32, layer: u32, lane: u32) {
         let at = ROWS_AT[layer] + 4u * r * N_4[layer] + j;
         let stride = N_4[layer];
         // Padding has activation 0 and weights 0: its error comes out as 0.
-        errors[at] = sum[0] * sigma_prime_4(activations[at]);
-        errors[at + stride] = sum[1] * sigma_prime_4(activations[at + stride]);
-        errors[at + 2u * stride] = sum[2] * sigma_prime_4(activations[at + 2u * stride]);
-        errors[at + 3u * stride] = sum[3] * sigma_prime_4(activations[at + 3u * stride]);
+        errors[at] = backpropagated(layer, 4u * r, j, sum[0], activations[at], numbers);
+        errors[at + stride] = backpropagated(layer, 4u * r + 1u, j, sum[1], activations[at + stride], numbers);
+        errors[at + 2u * stride] = backpropagated(layer, 4u * r + 2u, j, sum[2], activations[at + 2u * stride], numbers);
+        errors[at + 3u * stride] = backpropagated(layer, 4u * r + 3u, j, sum[3], activations[at + 3u * stride], numbers);
     }
     workgroupBarrier();
 }
 
 // BP4 and the step for the first layer of neurons: ∇w = Σ δ aᵀ, of the same weights as in
 // feedforward_inputs.
-fn descend_inputs(network: u32, first: u32, rate: f32, lane: u32) {
+fn descend_inputs(network: u32, step: Step, lane: u32) {
+    let first = step.numbers.first;
     let blocks = N_4[1];
     let shares = shares_of(blocks, INPUTS_16);
     for (var j = lane / shares; j < blocks; j += max(1u, WORKGROUP_SIZE / shares)) {
@@ -285,7 +370,7 @@ fn descend_inputs(network: u32, first: u32, rate: f32, lane: u32) {
                         sum += input_block(x[i], k, c) * delta[i];
                     }
                     let at = weights_at(network, 1u, j, 4u * k + c);
-                    update_block_by_groups(at, N_4[0], sum, rate, r / BLOCKS);
+                    update_block_by_groups(at, N_4[0], sum, step, r / BLOCKS);
                 }
             }
         }
@@ -294,7 +379,7 @@ fn descend_inputs(network: u32, first: u32, rate: f32, lane: u32) {
 
 // BP4 and the step for a later layer: ∇w = Σ δ aᵀ. An invocation keeps the errors of its
 // neurons while it goes through the neurons before them.
-fn descend(network: u32, layer: u32, rate: f32, lane: u32) {
+fn descend(network: u32, layer: u32, step: Step, lane: u32) {
     let across = N_4[layer - 1u];
     let width = min(WORKGROUP_SIZE, across);
     let groups = WORKGROUP_SIZE / width;
@@ -305,41 +390,45 @@ fn descend(network: u32, layer: u32, rate: f32, lane: u32) {
             for (var r = 0u; r < EXAMPLES_4; r++) {
                 sum += activation_block(layer - 1u, r, k) * transpose(error_block(layer, r, j));
             }
-            update_block(weights_at(network, layer, j, k), N_4[layer - 1u], sum, rate);
+            update_block(weights_at(network, layer, j, k), N_4[layer - 1u], sum, DECAYS, step);
         }
     }
 }
 
 // BP3 and the step for biases: ∇b = Σ δ
-fn descend_biases(network: u32, layer: u32, rate: f32, lane: u32) {
+fn descend_biases(network: u32, layer: u32, step: Step, lane: u32) {
     for (var j = lane; j < N_4[layer]; j += WORKGROUP_SIZE) {
         var sum = vec4<f32>();
         for (var row = 0u; row < EXAMPLES; row++) {
             sum += errors[ROWS_AT[layer] + row * N_4[layer] + j];
         }
-        update_4(network + BIASES_AT[layer] + j, sum, rate);
+        let at = network + BIASES_AT[layer] + j;
+        update_4(at, parameters[at], sum, step);
     }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn train_in_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let network = group.x * params.parameters;
-    let rate = mini_batch.eta / f32(EXAMPLES);
     for (var i = 0u; i < mini_batch.count; i++) {
-        let first = mini_batch.first + i * EXAMPLES;
-        feedforward_inputs(network, first, lane);
+        let numbers = schedule[mini_batch.first + i];
+        let step = Step(numbers, vec2(numbers.eta, 1.0) / f32(EXAMPLES));
+        feedforward_inputs(network, numbers, lane);
         for (var layer = 2u; layer < LAYERS; layer++) {
-            feedforward(network, layer, first, lane);
+            feedforward(network, layer, numbers, lane);
+        }
+        if NORMALIZES {
+            finish_normalized(numbers.first, lane);
         }
         for (var layer = LAYERS - 2u; layer > 0u; layer--) {
-            backpropagate(network, layer, lane);
+            backpropagate(network, layer, numbers, lane);
         }
-        descend_inputs(network, first, rate, lane);
+        descend_inputs(network, step, lane);
         for (var layer = 2u; layer < LAYERS; layer++) {
-            descend(network, layer, rate, lane);
+            descend(network, layer, step, lane);
         }
         for (var layer = 1u; layer < LAYERS; layer++) {
-            descend_biases(network, layer, rate, lane);
+            descend_biases(network, layer, step, lane);
         }
         // The next mini-batch reads what every invocation has written.
         storageBarrier();

@@ -165,12 +165,11 @@ impl TableArguments {
 }
 
 impl DataArguments {
-    /// Returns the data to open. `seed` selects the examples of a fractional split; `target_scale` is the scaling
-    /// of regression targets.
+    /// Returns the data to open. `seed` selects the examples of a fractional split.
     ///
     /// # Errors
     /// Labels without their file ([`WrongUsage`](crate::system::error::WrongUsage)).
-    pub(super) fn source(self, seed: u64, target_scale: Option<Scale>) -> Result<Source> {
+    pub(super) fn source(self, seed: u64) -> Result<Source> {
         let validation = part("validation", self.validation.as_deref(), self.validation_labels)?;
         let test = part("test", self.test.as_deref(), self.test_labels)?;
         let table = TableOptions {
@@ -181,7 +180,7 @@ impl DataArguments {
         };
         Ok(Source {
             task: self.task,
-            target_scale,
+            target_scale: None,
             balanced: self.class_weight,
             data: self.data,
             labels: self.labels,
@@ -189,6 +188,7 @@ impl DataArguments {
             scale: self.scale,
             limit: self.limit,
             validation,
+            default_validation: None,
             test,
             seed,
         })

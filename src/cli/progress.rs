@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::data_arguments::print_notes;
-use crate::commands::train::{EpochReport, Observer, Opening};
+use crate::commands::train::{EpochReport, Observer, Opening, Setup};
 use crate::data::Data;
 use crate::network::Topology;
 use crate::system::text::printable;
@@ -41,7 +41,7 @@ impl Observer for Progress {
         if self.quiet {
             return;
         }
-        self.epochs = opening.epochs;
+        self.epochs = opening.setup.epochs;
         self.line(&introduction(opening));
         if let Some(check) = opening.gradient_check {
             self.line(&format!("precision      mixed: {check}"));
@@ -49,12 +49,12 @@ impl Observer for Progress {
         for choice in opening.choices.iter().filter(|_| self.verbose) {
             self.line(&format!("  {choice}"));
         }
-        if io::stderr().is_terminal() && opening.epochs > 0 {
+        if io::stderr().is_terminal() && opening.setup.epochs > 0 {
             let style = ProgressStyle::with_template(
                 "[{bar:24}] {percent:>3}%  {msg}{examples_per_second} examples/s, {eta} left",
             )
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-            let batch = opening.batch as f64;
+            let batch = opening.setup.hyperparameters.batch as f64;
             let style = style.progress_chars("=> ").with_key(
                 "examples_per_second",
                 move |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
@@ -62,7 +62,7 @@ impl Observer for Progress {
                     let _ = write!(out, "{}", HumanCount((state.per_sec() * batch) as u64));
                 },
             );
-            let steps = (opening.epochs as u64).saturating_mul(opening.steps_per_epoch as u64);
+            let steps = (opening.setup.epochs as u64).saturating_mul(opening.steps_per_epoch as u64);
             self.bar = Some(ProgressBar::new(steps).with_style(style));
         }
     }
@@ -73,11 +73,11 @@ impl Observer for Progress {
         }
     }
 
-    fn epoch(&mut self, report: &EpochReport) {
+    fn epoch(&mut self, report: &EpochReport, best: bool) {
         if self.quiet {
             return;
         }
-        self.line(&epoch_line(report, self.epochs));
+        self.line(&epoch_line(report, self.epochs, best));
         if let Some(bar) = &self.bar {
             let accuracy = report.validation_accuracy.or(report.train_accuracy);
             let fit = fit(accuracy, report.validation_r2.or(report.train_r2));
@@ -93,8 +93,14 @@ impl Observer for Progress {
 }
 
 fn introduction(opening: &Opening<'_>) -> String {
-    let Opening { data, topology, device, reason, .. } = opening;
-    format!("{}\ndevice         {device}: {reason}", described(data, topology))
+    let Opening { data, topology, device, reason, setup, .. } = opening;
+    format!("{}\n{}\ndevice         {device}: {reason}", described(data, topology), flags_used(topology, setup))
+}
+
+/// Returns the recipe, and the flags with the values that are used.
+fn flags_used(topology: &Topology, setup: &Setup) -> String {
+    let words: Vec<String> = setup.flags(topology).iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
+    format!("recipe         {}: {}", setup.recipe.name(), words.join(" "))
 }
 
 /// Returns a two-line description of the data and the network.
@@ -123,7 +129,7 @@ pub fn described(data: &Data, topology: &Topology) -> String {
         data.dataset.scaling_in_words(),
         HumanCount(topology.parameters() as u64),
         topology.activation.name,
-        topology.cost.name,
+        topology.cost.flag,
     )
 }
 
@@ -136,7 +142,7 @@ pub fn fit(accuracy: Option<f64>, r2: Option<f64>) -> String {
     }
 }
 
-fn epoch_line(report: &EpochReport, epochs: usize) -> String {
+fn epoch_line(report: &EpochReport, epochs: usize, best: bool) -> String {
     let width = epochs.to_string().len();
     let mut line = format!(
         "epoch {:>width$}/{epochs}  cost {:.4}  training {}",
@@ -147,6 +153,9 @@ fn epoch_line(report: &EpochReport, epochs: usize) -> String {
     if let Some(cost) = report.validation_cost {
         let fit = fit(report.validation_accuracy, report.validation_r2);
         let _ = write!(line, "  validation {fit} (cost {cost:.4})");
+    }
+    if best {
+        line += "  *";
     }
     let _ = write!(line, "  {} examples/s", HumanCount(report.samples_per_second as u64));
     line

@@ -8,30 +8,31 @@ use clap::builder::TypedValueParser;
 
 use super::data_arguments::DataArguments;
 use super::one_of;
-use crate::commands::train::{Architecture, Options};
-use crate::data::{Scale, Task};
+use crate::commands::train::{Architecture, Keep, Options, Wishes};
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::gpu::{GpuOptions, Tuning};
 use crate::kernel::product::Precision;
 use crate::network::Initialization;
-use crate::network::activation::{self, Activation, LINEAR, SIGMOID};
-use crate::network::cost::{self, Cost, QUADRATIC};
-use crate::network::optimizer::{self, MOMENTUM, Optimizer, SGD, Settings};
+use crate::network::activation::{self, Activation};
+use crate::network::cost::{self, Cost};
+use crate::network::optimizer::{self, Optimizer};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::bail_usage;
-use crate::training::{Hyperparameters, check_settings};
+use crate::training::Decline;
+use crate::training::recipe::Recipe;
 
-/// The default for regression. Linear outputs do not damp their errors: with 30 hidden neurons, much larger
-/// steps diverge.
-const REGRESSION_ETA: f64 = 0.1;
-
-/// The activation functions.
+/// The activation functions of hidden layers.
 pub fn activations() -> impl TypedValueParser<Value = &'static Activation> {
+    one_of(activation::OF_NEURONS.map(|row| (row.name, row.formula, row)))
+}
+
+/// The activation functions of output layers.
+fn outputs() -> impl TypedValueParser<Value = &'static Activation> {
     one_of(activation::ALL.map(|row| (row.name, row.formula, row)))
 }
 
 fn costs() -> impl TypedValueParser<Value = &'static Cost> {
-    one_of(cost::ALL.map(|row| (row.name, row.formula, row)))
+    one_of(cost::CHOICES.map(|row| (row.flag, row.formula, row)))
 }
 
 /// The optimizers.
@@ -47,6 +48,27 @@ fn initializations() -> impl TypedValueParser<Value = Initialization> {
             "N(0, 1/fan-in) weights, N(0, 1) biases: the default of the book's network2.py",
             Initialization::Scaled,
         ),
+        ("xavier", "N(0, 2/(fan-in + fan-out)) weights, biases 0: for tanh", Initialization::Xavier),
+        ("he", "N(0, 2/fan-in) weights, biases 0: for relu", Initialization::He),
+    ])
+}
+
+fn recipes() -> impl TypedValueParser<Value = Recipe> {
+    one_of(Recipe::ALL)
+}
+
+fn schedules() -> impl TypedValueParser<Value = Decline> {
+    one_of(Decline::ALL)
+}
+
+fn kept() -> impl TypedValueParser<Value = Keep> {
+    one_of([
+        (
+            "best",
+            "Those of the epoch with the lowest validation cost (training cost without a validation split)",
+            Keep::Best,
+        ),
+        ("last", "Those of the last epoch", Keep::Last),
     ])
 }
 
@@ -81,9 +103,13 @@ pub struct TrainingFlags {
     #[command(flatten)]
     data: DataArguments,
 
-    /// Neurons in each hidden layer. The data sets the input and output widths.
-    #[arg(long, value_delimiter = ',', default_value = "30", value_name = "N,N,...", allow_negative_numbers = true)]
-    hidden: Vec<usize>,
+    /// Defaults for the flags of the network and its training [default: book for the built-in digits, MNIST folders
+    /// and IDX files; modern for other data].
+    #[arg(long, value_parser = recipes(), value_name = "NAME")]
+    recipe: Option<Recipe>,
+    /// Neurons in each hidden layer. The data sets the input and output widths [default: 30; modern: 128].
+    #[arg(long, value_delimiter = ',', value_name = "N,N,...", allow_negative_numbers = true)]
+    hidden: Option<Vec<usize>>,
     /// Neurons in every layer, input layer first, e.g. 784,30,10.
     #[arg(
         long,
@@ -93,35 +119,73 @@ pub struct TrainingFlags {
         allow_negative_numbers = true
     )]
     layers: Option<Vec<usize>>,
-    /// Activation function of the hidden layers.
-    #[arg(long, value_parser = activations(), default_value = SIGMOID.name, value_name = "NAME")]
-    activation: &'static Activation,
-    /// Activation function of the output layer [default: sigmoid; linear for regression].
+    /// Activation function of the hidden layers [default: sigmoid; modern: relu].
     #[arg(long, value_parser = activations(), value_name = "NAME")]
+    activation: Option<&'static Activation>,
+    /// Activation function of the output layer [default: sigmoid; modern: softmax; linear for regression].
+    #[arg(long, value_parser = outputs(), value_name = "NAME")]
     output: Option<&'static Activation>,
-    /// Cost function.
-    #[arg(long, value_parser = costs(), default_value = QUADRATIC.name, value_name = "NAME")]
-    cost: &'static Cost,
-    /// Optimizer.
-    #[arg(long, value_parser = optimizers(), default_value = SGD.name, value_name = "NAME")]
-    optimizer: &'static Optimizer,
-    /// Momentum coefficient µ of --optimizer momentum [default: 0.9].
+    /// Cost function [default: quadratic; modern: cross-entropy for classes].
+    #[arg(long, value_parser = costs(), value_name = "NAME")]
+    cost: Option<&'static Cost>,
+    /// Initial weights and biases [default: scaled; modern: he].
+    #[arg(long, value_parser = initializations(), value_name = "NAME")]
+    init: Option<Initialization>,
+    /// Optimizer [default: sgd; modern: adam].
+    #[arg(long, value_parser = optimizers(), value_name = "NAME")]
+    optimizer: Option<&'static Optimizer>,
+    /// Momentum coefficient µ of --optimizer momentum or nesterov [default: 0.9].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<f32>,
-    /// Initial weights and biases.
-    #[arg(long, value_parser = initializations(), default_value = "scaled")]
-    init: Initialization,
+    /// Rate at which --optimizer adam forgets gradients [default: 0.9].
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    beta1: Option<f32>,
+    /// Rate at which --optimizer adam or rmsprop forgets squared gradients [default: 0.999; rmsprop: 0.99].
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    beta2: Option<f32>,
+    /// Number that --optimizer adam or rmsprop adds to the root of the mean squared gradient [default: 1e-8].
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    epsilon: Option<f32>,
 
-    /// Number of epochs; 0 evaluates the initial network.
-    #[arg(long, default_value_t = 30, value_name = "N", allow_negative_numbers = true)]
-    epochs: usize,
-    /// Batch size: examples per mini-batch [default: 10, or all where there are fewer].
+    /// Number of epochs; 0 evaluates the initial network [default: 30; modern: by the size of the data].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    epochs: Option<usize>,
+    /// Batch size: examples per mini-batch [default: 10; modern: by the size of the data; at most all examples].
     #[arg(long, value_name = "M", allow_negative_numbers = true)]
     batch: Option<usize>,
-    /// Learning rate η [default: 3; 0.5 for cross-entropy; 0.1 for regression; with momentum 1 - µ of that].
+    /// Learning rate η [default: 3; 0.5 for cross-entropy; 0.1 for regression and relu; with momentum 1 - µ of that;
+    /// 0.001 for adam and rmsprop].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     eta: Option<f64>,
-    /// Random seed for initial weights, splits and shuffling.
+    /// Schedule of η [default: constant; modern: cosine].
+    #[arg(long, value_parser = schedules(), value_name = "NAME")]
+    schedule: Option<Decline>,
+    /// Factor of --schedule step, exponential or plateau [default: 0.1, 0.01 over all epochs, 0.5].
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    schedule_factor: Option<f32>,
+    /// Epochs of --schedule step or plateau [default: a third of all, 5].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    schedule_every: Option<usize>,
+    /// Epochs of warm-up, in which η grows from 0 [default: 0].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    warmup: Option<usize>,
+    /// L2 regularization λ, as in the book: w ← (1 - ηλ/n) w - ...; biases do not decay [default: 0].
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    lambda: Option<f32>,
+    /// L1 regularization λ: w ← w - (ηλ/n) sgn(w) - ... [default: 0].
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    l1: Option<f32>,
+    /// Dropout: the fraction of hidden neurons left out in each step [default: 0].
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    dropout: Option<f32>,
+    /// Early stopping: end after N epochs without a lower validation cost (training cost without a validation split)
+    /// [default: never].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    patience: Option<usize>,
+    /// Weights to keep [default: best with a validation split, else last].
+    #[arg(long, value_parser = kept(), value_name = "NAME")]
+    keep: Option<Keep>,
+    /// Random seed for initial weights, splits, shuffling and dropout.
     #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
     seed: u64,
 
@@ -170,9 +234,6 @@ pub fn check_precision(precision: Precision, kernels: KernelSet) -> Result<()> {
     Ok(())
 }
 
-/// The batch size of the book's program.
-const BATCH: usize = 10;
-
 /// Returns `--device-memory` in bytes.
 fn bytes_of(megabytes: f64) -> Result<u64> {
     if !(megabytes.is_finite() && megabytes > 0.0) {
@@ -187,54 +248,46 @@ impl TrainingFlags {
     /// # Errors
     /// Values out of range, and flags that contradict each other ([`WrongUsage`](crate::system::error::WrongUsage)).
     pub fn options(self, device: DeviceChoice, output: Option<PathBuf>) -> Result<Options> {
-        let TrainingFlags { hidden, layers, batch, eta, seed, .. } = self;
-        let task = self.data.task;
-        if self.momentum.is_some() && self.optimizer != &MOMENTUM {
-            bail_usage!(
-                "--momentum is for --optimizer momentum, not {}: add it, or leave --momentum out",
-                self.optimizer.name
-            );
-        }
-        let settings = Settings { momentum: self.momentum.unwrap_or(Settings::DEFAULT.momentum) };
-        check_settings(&settings)?;
-        let of_sgd = match task {
-            Task::Classification => self.cost.eta,
-            Task::Regression => REGRESSION_ETA,
-        };
-        let eta = eta.unwrap_or(of_sgd * (self.optimizer.eta_share)(&settings));
-        let narrow = eta as f32;
-        if !(eta.is_finite() && eta >= 0.0) {
-            bail_usage!("--eta {eta}: the learning rate must be a finite number, 0 or greater");
-        }
-        if !narrow.is_finite() || (narrow == 0.0 && eta != 0.0) {
-            bail_usage!("--eta {eta:e}: outside the range of a 32-bit float");
-        }
-        check_precision(self.precision, self.kernels)?;
-        let output_activation = self.output.unwrap_or(match task {
-            Task::Classification => &SIGMOID,
-            Task::Regression => &LINEAR,
+        let narrow = self.eta.map(|eta| {
+            let narrow = eta as f32;
+            if !(eta.is_finite() && eta >= 0.0) {
+                bail_usage!("--eta {eta}: the learning rate must be a finite number, 0 or greater");
+            }
+            if !narrow.is_finite() || (narrow == 0.0 && eta != 0.0) {
+                bail_usage!("--eta {eta:e}: outside the range of a 32-bit float");
+            }
+            anyhow::Ok(narrow)
         });
-        // Numbers that are learned must be values of σ.
-        let target_scale = (!output_activation.any_number).then_some(Scale::Unit);
-        Ok(Options {
-            source: self.data.source(self.seed, target_scale)?,
+        check_precision(self.precision, self.kernels)?;
+        let wishes = Wishes {
+            recipe: self.recipe,
+            architecture: self.layers.map(Architecture::Layers).or(self.hidden.map(Architecture::Hidden)),
             activation: self.activation,
-            output_activation,
+            output: self.output,
             cost: self.cost,
-            architecture: match layers {
-                Some(layers) => Architecture::Layers(layers),
-                None => Architecture::Hidden(hidden),
-            },
             initialization: self.init,
+            optimizer: self.optimizer,
+            momentum: self.momentum,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            eta: narrow.transpose()?,
+            lambda: self.lambda,
+            l1: self.l1,
+            dropout: self.dropout,
+            decline: self.schedule,
+            schedule_factor: self.schedule_factor,
+            schedule_every: self.schedule_every,
+            warmup: self.warmup,
             epochs: self.epochs,
-            fixed_batch: batch.is_some(),
-            hyperparameters: Hyperparameters {
-                batch: batch.unwrap_or(BATCH),
-                eta: narrow,
-                seed,
-                optimizer: self.optimizer,
-                settings,
-            },
+            batch: self.batch,
+            seed: self.seed,
+            patience: self.patience,
+            keep: self.keep,
+        };
+        Ok(Options {
+            source: self.data.source(self.seed)?,
+            wishes,
             device,
             gpu: GpuOptions {
                 kernels: self.kernels,

@@ -194,7 +194,7 @@ fn measure_training(
 ) -> Result<Measurement> {
     let parameters = Parameters::random(topology, Initialization::Scaled, 0)?;
     let hyperparameters = Hyperparameters { optimizer: options.optimizer, ..Hyperparameters::sgd(m, 0.1, 0) };
-    let plan = training_plan(topology, &examples(data, topology), m, options.optimizer)?;
+    let plan = training_plan(topology, &examples(data), m, options.optimizer)?;
     let device = executor.device().clone();
     let training = Training { data, topology, initial: &parameters, hyperparameters };
     if options.precision_on(&device) == Precision::Mixed {
@@ -215,13 +215,13 @@ fn measure_training(
     Ok(measurement(&device, subject, &turns))
 }
 
-fn examples(data: &Data, topology: &Topology) -> crate::backprop::Examples {
-    examples_of(&data.dataset, topology, &Matrix::of(Element::U32, "order", data.split.training.len(), 1))
+fn examples(data: &Data) -> crate::backprop::Examples {
+    examples_of(&data.dataset, &Matrix::of(Element::U32, "order", data.split.training.len(), 1))
 }
 
 /// Returns the steps of a training plan without repetitions: each kernel once for each set of shapes.
 fn distinct_steps(topology: &Topology, data: &Data, m: usize, options: &Options) -> Result<Vec<Step>> {
-    let plan = training_plan(topology, &examples(data, topology), m, options.optimizer)?;
+    let plan = training_plan(topology, &examples(data), m, options.optimizer)?;
     let plan = if options.kernels == KernelSet::Fused { fuse(&plan) } else { plan };
     let mut seen = Vec::new();
     let mut is_new = |step: &Step| {

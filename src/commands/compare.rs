@@ -18,7 +18,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::commands::train::{self, EpochReport, Report};
+use crate::commands::train::{self, EpochReport, Report, Setup};
 use crate::cpu::Cpu;
 use crate::data::Data;
 use crate::device::{self, DeviceChoice};
@@ -28,6 +28,7 @@ use crate::network::{Layers, Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{Diverged, ensure_usage};
+use crate::training::stopping::{Course, Patience};
 use crate::training::{Snapshot, Training};
 use crate::verify::distance::{self, Distance, Scale};
 use crate::verify::gradients::{self, GradientCheck};
@@ -151,9 +152,10 @@ pub struct Comparison {
 /// As [`train::run`].
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison> {
     ensure_usage!(options.lockstep != Some(0), "--lockstep 0: at least 1 mini-batch is needed to compare step by step");
-    let train::Options { initialization, epochs, threads, gpu, device_memory, .. } = options.training;
-    let (data, topology, hyperparameters) = train::prepare(&options.training)?;
-    let initial = Parameters::random(&topology, initialization, hyperparameters.seed)?;
+    let train::Options { threads, gpu, device_memory, .. } = options.training;
+    let train::Prepared { data, topology, setup } = train::prepare(&options.training)?;
+    let hyperparameters = setup.hyperparameters;
+    let initial = Parameters::random(&topology, setup.initialization, hyperparameters.seed)?;
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let mut opened = Vec::new();
     for spec in &options.devices {
@@ -174,13 +176,13 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison>
         topology: &topology,
         devices: [(one.device(), *of_one), (other.device(), *of_other)],
         precisions,
-        epochs,
+        epochs: setup.epochs,
     })?;
     let sides = [
         Side { executor: one.as_mut(), kernels: *of_one, precision: precisions[0] },
         Side { executor: other.as_mut(), kernels: *of_other, precision: precisions[1] },
     ];
-    compare(sides, &training, epochs, options.lockstep, observer)
+    compare(sides, &training, &setup, options.lockstep, observer)
 }
 
 /// Opens a device with its kernels and their precision. The primitive kernels on the CPU are their twins.
@@ -206,7 +208,7 @@ fn open(spec: &Spec, threads: usize, gpu: GpuOptions) -> Result<(Box<dyn Executo
 pub fn compare(
     mut sides: [Side<'_>; 2],
     training: &Training<'_>,
-    epochs: usize,
+    setup: &Setup,
     mini_batches: Option<usize>,
     observer: &mut dyn Observer,
 ) -> Result<Comparison> {
@@ -236,7 +238,8 @@ pub fn compare(
     let mut changed = Snapshot::from(last_bits_changed(training, mixed));
     let (mut reports, mut compared) = ([Vec::new(), Vec::new()], Vec::new());
     let (mut diverged_device, mut largest_sample) = (None, 0f64);
-    for epoch in 1..=epochs {
+    let mut course = Course::new(Patience { stop: None, ..setup.patience });
+    for epoch in 1..=setup.epochs {
         let trained = [&mut one, &mut other].map(|trainer| train::train_epoch(trainer, epoch, training, &mut |_| ()));
         let (a, b) = match trained {
             [Ok(a), Ok(b)] => (a, b),
@@ -251,6 +254,7 @@ pub fn compare(
             [Err(error), _] | [_, Err(error)] => return Err(error),
         };
         let (found, expected) = (one.parameters()?, other.parameters()?);
+        let lower = course.note(epoch, b.watched_cost()).lower;
         changed = other.last_epoch_from(&changed)?;
         let sample = distance::between(&changed.parameters, &expected, Scale::LargestOfLayer).value;
         largest_sample = largest_sample.max(sample);
@@ -267,6 +271,10 @@ pub fn compare(
             within_tolerance: difference <= tolerance,
             speed_ratio: b.seconds / a.seconds,
         };
+        if let Some(factor) = lower {
+            one.lower_eta(factor);
+            other.lower_eta(factor);
+        }
         observer.epoch([&a, &b], &comparison)?;
         reports[0].push(a);
         reports[1].push(b);
@@ -277,8 +285,8 @@ pub fn compare(
         match diverged_device {
             None => {
                 let reports = [
-                    train::report(&mut one, training, of_one, None)?,
-                    train::report(&mut other, training, of_other, None)?,
+                    train::report(&mut one, training, setup, of_one.into())?,
+                    train::report(&mut other, training, setup, of_other.into())?,
                 ];
                 let devices = reports.into_iter().zip(precisions).zip(gradient_checks);
                 let told = |((report, precision), gradient_check): ((Report, Precision), Option<GradientCheck>)| {

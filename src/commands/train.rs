@@ -1,6 +1,7 @@
 //! `gpu-backprop train`: a whole training run, from files to a model and a report.
 
 mod report;
+mod setup;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,55 +14,33 @@ use crate::device::{self, DeviceChoice};
 use crate::gpu::GpuOptions;
 use crate::kernel::product::Precision;
 use crate::model::{self, Model};
-use crate::network::activation::Activation;
-use crate::network::cost::Cost;
-use crate::network::{Initialization, Parameters, Topology};
+use crate::network::{Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor, Progress};
 use crate::plan::{Element, Matrix, Plan};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::system::error::Diverged;
 use crate::system::output_file::check_writable;
-use crate::training::{Hyperparameters, PartOfData, Trainer, check, examples_of};
+use crate::training::stopping::Course;
+use crate::training::{PartOfData, Trainer, examples_of};
 use crate::verify::gradients::{self, GradientCheck};
 
 pub use crate::training::Training;
 use report::measured;
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
+pub use setup::{Architecture, Keep, Setup, Wishes};
+pub(crate) use setup::{Prepared, prepare};
 
 /// Runs shorter than this are not recorded as a speed.
 const MIN_TIMED_RUN: Duration = Duration::from_millis(20);
-
-/// The widths of the layers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Architecture {
-    /// Hidden layers only; the data sets the input and output widths.
-    Hidden(Vec<usize>),
-    /// All layers, input layer first.
-    Layers(Vec<usize>),
-}
 
 /// The options of a training run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The data.
     pub source: Source,
-    /// The layers.
-    pub architecture: Architecture,
-    /// σ of the hidden layers.
-    pub activation: &'static Activation,
-    /// σ of the output layer.
-    pub output_activation: &'static Activation,
-    /// The cost.
-    pub cost: &'static Cost,
-    /// The initial weights and biases.
-    pub initialization: Initialization,
-    /// The number of epochs; 0 evaluates and saves the initial network.
-    pub epochs: usize,
-    /// m, η and the seed.
-    pub hyperparameters: Hyperparameters,
-    /// True where m was asked for; otherwise it is at most the number of training examples.
-    pub fixed_batch: bool,
+    /// What was asked of the network and its training.
+    pub wishes: Wishes,
     /// The device.
     pub device: DeviceChoice,
     /// The options of a GPU.
@@ -89,12 +68,10 @@ pub struct Opening<'a> {
     pub choices: &'a [String],
     /// The effect of mixed precision on gradients; `None` in full precision.
     pub gradient_check: Option<&'a GradientCheck>,
-    /// The number of epochs.
-    pub epochs: usize,
+    /// Everything else that the training is done with.
+    pub setup: &'a Setup,
     /// The number of steps of gradient descent in an epoch.
     pub steps_per_epoch: usize,
-    /// m, the batch size.
-    pub batch: usize,
 }
 
 /// An observer of a training run.
@@ -104,28 +81,10 @@ pub trait Observer {
     /// Called when `steps` more steps are done.
     fn steps(&mut self, steps: usize);
     /// Called when an epoch is done and evaluated.
-    fn epoch(&mut self, report: &EpochReport);
+    /// `best` is true where its cost is the lowest so far.
+    fn epoch(&mut self, report: &EpochReport, best: bool);
     /// Called when training ends, successfully or not.
     fn end(&mut self);
-}
-
-/// Opens the data, lays out the network, and checks them.
-pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology, Hyperparameters)> {
-    let mut data = data::open(&options.source)?;
-    let (mut hyperparameters, examples) = (options.hyperparameters, data.split.training.len());
-    if !options.fixed_batch && hyperparameters.batch > examples {
-        data.notes.push(format!("the batch size is {examples}, as there are only {examples} training examples"));
-        hyperparameters.batch = examples;
-    }
-    let widths = match &options.architecture {
-        Architecture::Layers(widths) => widths.clone(),
-        Architecture::Hidden(hidden) => {
-            [&[data.dataset.features()], &hidden[..], &[data.dataset.output_width()]].concat()
-        }
-    };
-    let topology = Topology::new(&widths, options.activation, options.cost)?.with_output(options.output_activation);
-    check(&topology, &data, hyperparameters)?;
-    Ok((data, topology, hyperparameters))
 }
 
 /// The plans of a run for printing: one training step and one evaluation.
@@ -133,15 +92,16 @@ pub(crate) fn prepare(options: &Options) -> Result<(Data, Topology, Hyperparamet
 /// # Errors
 /// Those of [`run`] that concern the data and the network.
 pub fn plans(options: &Options) -> Result<Vec<Plan>> {
-    let (data, topology, hyperparameters) = prepare(options)?;
+    let Prepared { data, topology, setup } = prepare(options)?;
+    let hyperparameters = setup.hyperparameters;
     let m = hyperparameters.batch;
     let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
-    let mut training = examples_of(&data.dataset, &topology, &order("training", data.split.training.len()));
+    let mut training = examples_of(&data.dataset, &order("training", data.split.training.len()));
     // Larger data is streamed in chunks.
     training.inputs.rows = training.inputs.rows.min(u32::MAX as usize / training.inputs.cols);
     let measures = Measures::of(&training, &topology, 1);
     let plans = [
-        training_plan(&topology, &training, m, hyperparameters.optimizer)?,
+        training_plan(&topology, &training, m, hyperparameters.rule())?,
         evaluation_plan(&topology, &training, m, &measures)?,
     ];
     Ok(match options.gpu.kernels {
@@ -169,12 +129,13 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     if let Some(path) = &options.output {
         check_writable(path, &inputs, 0)?;
     }
-    let (data, topology, hyperparameters) = prepare(options)?;
+    let Prepared { data, topology, setup } = prepare(options)?;
     if let Some(path) = &options.output {
         let dataset = &data.dataset;
         model::check_savable(path, &topology, dataset.preprocessing(), &dataset.outputs(), &inputs)?;
     }
-    let initial = Parameters::random(&topology, options.initialization, hyperparameters.seed)?;
+    let hyperparameters = setup.hyperparameters;
+    let initial = Parameters::random(&topology, setup.initialization, hyperparameters.seed)?;
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let opening = Instant::now();
     let work = training.to_string();
@@ -197,14 +158,13 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         reason: &chosen.reason,
         choices: &choices,
         gradient_check: gradient_check.as_ref(),
-        epochs: options.epochs,
+        setup: &setup,
         steps_per_epoch: trainer.steps_per_epoch(),
-        batch: hyperparameters.batch,
     });
-    let trained = train_epochs(&mut trainer, options.epochs, &training, opening, observer);
+    let trained = train_epochs(&mut trainer, &setup, &training, opening, observer);
     observer.end();
-    let (epochs, seconds_to_first_step) = trained?;
-    let report = report(&mut trainer, &training, epochs, seconds_to_first_step)?;
+    let course = trained?;
+    let report = report(&mut trainer, &training, &setup, course)?;
     let report = Report { precision: options.gpu.precision.name(), gradient_check, ..report };
     if let Some(speed) = report.steps_per_second
         && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
@@ -232,24 +192,64 @@ pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
     }
 }
 
-/// Returns the reports of the epochs, and the seconds from `opening` to the first step.
+/// The epochs of a training.
+#[derive(Debug, Default)]
+pub(crate) struct Epochs {
+    /// The report of each.
+    pub reports: Vec<EpochReport>,
+    /// The epoch whose weights are kept, counted from 1; the last one, where it is `None`.
+    pub kept: Option<usize>,
+    /// The epoch with the lowest cost, counted from 1.
+    pub best: Option<usize>,
+    /// Patience ended the training.
+    pub out_of_patience: bool,
+    /// Seconds from the opening of the device to the end of the first steps.
+    pub seconds_to_first_step: Option<f64>,
+}
+
+impl From<Vec<EpochReport>> for Epochs {
+    /// Epochs of which the last one is kept.
+    fn from(reports: Vec<EpochReport>) -> Self {
+        Epochs { reports, ..Epochs::default() }
+    }
+}
+
+/// Trains for all epochs, or until patience ends. The weights that are to be kept are on the device afterwards.
 fn train_epochs(
     trainer: &mut Trainer<'_, '_>,
-    epochs: usize,
+    setup: &Setup,
     training: &Training<'_>,
     opening: Instant,
     observer: &mut dyn Observer,
-) -> Result<(Vec<EpochReport>, Option<f64>)> {
-    let (mut reports, mut first_step) = (Vec::new(), None);
-    for epoch in 1..=epochs {
+) -> Result<Epochs> {
+    let mut epochs = Epochs::default();
+    let (mut course, mut best) = (Course::new(setup.patience), None);
+    for epoch in 1..=setup.epochs {
+        let first_step = &mut epochs.seconds_to_first_step;
         let report = train_epoch(trainer, epoch, training, &mut |steps| {
             first_step.get_or_insert_with(|| opening.elapsed().as_secs_f64());
             observer.steps(steps);
         })?;
-        observer.epoch(&report);
-        reports.push(report);
+        let verdict = course.note(epoch, report.watched_cost());
+        observer.epoch(&report, verdict.improved);
+        epochs.reports.push(report);
+        if verdict.improved && setup.keep == Keep::Best {
+            best = Some(trainer.parameters()?);
+        }
+        if let Some(factor) = verdict.lower {
+            trainer.lower_eta(factor);
+        }
+        if verdict.stop {
+            epochs.out_of_patience = true;
+            break;
+        }
     }
-    Ok((reports, first_step))
+    epochs.best = (course.best_epoch > 0).then_some(course.best_epoch);
+    if let Some(best) = best.filter(|_| course.best_epoch < epochs.reports.len()) {
+        trainer.set_parameters(&best)?;
+        epochs.kept = epochs.best;
+    }
+    Ok(epochs)
 }
 
 /// Trains for an epoch, counted from 1, and evaluates the network.
@@ -260,6 +260,7 @@ pub(crate) fn train_epoch(
     progress: &mut Progress<'_>,
 ) -> Result<EpochReport> {
     let hyperparameters = training.hyperparameters;
+    let eta = trainer.eta();
     let seconds = trainer.train_epoch(progress)?.as_secs_f64();
     // On some GPUs a sigmoid hides NaN, so the weights are checked too.
     ensure!(trainer.parameters()?.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
@@ -268,6 +269,7 @@ pub(crate) fn train_epoch(
     let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
     Ok(EpochReport {
         epoch,
+        eta,
         train_cost: learned.cost,
         train_accuracy: learned.accuracy(),
         train_r2: learned.r2(),
@@ -286,13 +288,15 @@ mod tests {
     use crate::network::Initialization;
     use crate::network::activation::SIGMOID;
     use crate::network::cost::QUADRATIC;
+    use crate::training::recipe::Recipe;
+    use crate::training::stopping::Patience;
 
     struct Nobody;
 
     impl Observer for Nobody {
         fn begin(&mut self, _: &Opening<'_>) {}
         fn steps(&mut self, _: usize) {}
-        fn epoch(&mut self, _: &EpochReport) {}
+        fn epoch(&mut self, _: &EpochReport, _: bool) {}
         fn end(&mut self) {}
     }
 
@@ -306,8 +310,16 @@ mod tests {
         let mut cpu = Cpu::new(1);
         let training = Training { data: &data, topology: &topology, initial: &parameters, hyperparameters };
         let mut trainer = training.trainer(&mut cpu)?;
-        let (reports, _) = train_epochs(&mut trainer, epochs, &training, Instant::now(), &mut Nobody)?;
-        measured(&mut trainer, PartOfData::Test, reports.len(), hyperparameters).map(|_| ())
+        let setup = Setup {
+            recipe: Recipe::Book,
+            initialization: Initialization::Scaled,
+            epochs,
+            patience: Patience::default(),
+            keep: Keep::Last,
+            hyperparameters,
+        };
+        let epochs = train_epochs(&mut trainer, &setup, &training, Instant::now(), &mut Nobody)?;
+        measured(&mut trainer, PartOfData::Test, epochs.reports.len(), hyperparameters).map(|_| ())
     }
 
     /// A diverged run returns before it writes a model.

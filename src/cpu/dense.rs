@@ -2,6 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::entries::decay;
 use super::epilogue::{Activate, ActivateAndCompare, Backpropagate, Epilogue, Keep, Step};
 use super::product::{BLOCK, Layout, Product, X, Y, pack_left};
 use super::run::{Run, Workshop};
@@ -161,6 +162,8 @@ pub struct OuterProductUpdate {
     pub w: Vec<usize>,
     pub b: Vec<usize>,
     pub optimizer: &'static Optimizer,
+    /// Weights decay before they are updated.
+    pub decays: bool,
     /// m
     pub examples: usize,
     /// n\[l\] and n\[l-1\].
@@ -171,6 +174,9 @@ pub struct OuterProductUpdate {
 
 impl Run for OuterProductUpdate {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
+        if self.decays {
+            decay(store, self.w[0], workshop, mini_batch);
+        }
         self.optimizer.with_update(UpdateLayer { layer: self, store, workshop, mini_batch });
     }
 
@@ -202,12 +208,7 @@ impl WithUpdate for UpdateLayer<'_> {
     fn with<const N: usize, U: Update<N>>(self, update: U) {
         let UpdateLayer { layer, store, workshop, mini_batch } = self;
         let (examples, (neurons, before)) = (layer.examples, layer.layer);
-        let step = Step {
-            update,
-            linear: layer.optimizer.linear,
-            rate: mini_batch.eta / examples as f32,
-            coefficients: mini_batch.coefficients,
-        };
+        let step = Step { update, linear: layer.optimizer.linear, rates: mini_batch.rates(examples) };
         let [w, b]: [[usize; N]; 2] =
             [&layer.w, &layer.b].map(|numbers| numbers[..].try_into().expect("a parameter and its states"));
         store.lend([layer.delta, layer.a], |store, [delta, a]| {

@@ -9,7 +9,7 @@ use pulp::{Arch, Simd};
 use crate::network::activation::lanes::Vectors;
 use crate::network::cost::Cost;
 use crate::network::lanes::{load, store};
-use crate::network::optimizer::Coefficients;
+use crate::network::optimizer::Rates;
 use crate::network::optimizer::lanes::{Block, Update, update_block};
 
 /// The place of a block of finished sums.
@@ -132,17 +132,16 @@ pub struct Step<U, const N: usize> {
     pub update: U,
     /// [`Optimizer::linear`](crate::network::optimizer::Optimizer::linear).
     pub linear: bool,
-    /// η/m.
-    pub rate: f32,
-    pub coefficients: Coefficients,
+    /// η/m and all else that is the same for each parameter.
+    pub rates: Rates,
 }
 
 impl<U: Update<N>, const N: usize> Step<U, N> {
     /// Updates parameters and their state; whether all of the parameters are finite.
     #[inline(always)]
     pub fn apply<S: Simd>(&self, simd: S, gradient: &[f32], entries: [&mut [f32]; N]) -> bool {
-        let Step { update, rate, coefficients, .. } = *self;
-        update_block(simd, update, Block { entries, gradient, rate, coefficients })
+        let Step { update, rates, .. } = *self;
+        update_block(simd, update, Block { entries, gradient, rates })
     }
 }
 

@@ -6,8 +6,10 @@
 //! inputs are 0, as in images of handwriting, zeros are skipped.
 
 mod dense;
+mod entries;
 mod epilogue;
 mod examples;
+mod outputs;
 mod panels;
 mod product;
 mod run;
@@ -225,7 +227,8 @@ mod tests {
             order: Matrix::of(Element::U32, "order", 2 * m, 1),
             inputs: Matrix::of(Element::Byte, "inputs", 2 * m, widths[0]),
             scale: 1.0 / 255.0,
-            desired: Desired::classes(labels.clone()),
+            desired: Desired::Classes(labels.clone()),
+            weights: None,
         };
         let mixed = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
         let net = Matrices::new(&topology, m);

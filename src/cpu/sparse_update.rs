@@ -13,7 +13,7 @@ use super::sparse::{Nonzero, Nonzeros, WORD};
 use super::threads::{Shared, Team};
 use super::tile::panel;
 use crate::kernel::product::Extents;
-use crate::network::optimizer::lanes::{Update, splat};
+use crate::network::optimizer::lanes::{Update, VectorRates};
 
 /// The step of an optimizer for w, (cols of x, cols) in panels, from the gradient xᵀ δ, x and δ having an example in
 /// each row.
@@ -173,8 +173,7 @@ impl<U: Update<N>, const N: usize> UpdateTask<'_, U, N> {
 /// The updates of rows of weights.
 struct Changes<S: Simd, U, const V: usize> {
     update: U,
-    rate: S::f32s,
-    coefficients: [S::f32s; 4],
+    rates: VectorRates<S>,
     /// 0 times every new weight: NaN if one was not finite.
     zeros: [S::f32s; V],
 }
@@ -182,9 +181,8 @@ struct Changes<S: Simd, U, const V: usize> {
 impl<S: Simd, U, const V: usize> Changes<S, U, V> {
     #[inline(always)]
     fn new<const N: usize>(simd: S, step: Step<U, N>) -> Self {
-        let Step { update, rate, coefficients, .. } = step;
-        let (rate, coefficients) = (simd.splat_f32s(rate), splat(simd, coefficients));
-        Changes { update, rate, coefficients, zeros: [simd.splat_f32s(0.0); V] }
+        let Step { update, rates, .. } = step;
+        Changes { update, rates: VectorRates::new(simd, &rates), zeros: [simd.splat_f32s(0.0); V] }
     }
 
     /// Updates a row of weights; a linear update has no state.
@@ -197,7 +195,7 @@ impl<S: Simd, U, const V: usize> Changes<S, U, V> {
         for v in 0..V {
             let mut entry = [zero; N];
             entry[0] = w[v];
-            w[v] = self.update.apply(simd, entry, gradient[v], self.rate, self.coefficients)[0];
+            w[v] = self.update.apply(simd, entry, gradient[v], &self.rates)[0];
             self.zeros[v] = simd.mul_add_e_f32s(w[v], zero, self.zeros[v]);
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use super::dense::{BackpropagateError, Forward, Matmul, OuterProduct, OuterProductUpdate};
+use super::entries::{Activate, Decay, Dropout};
 use super::examples::{Gather, OneHot};
+use super::outputs::NormalizedOutputs;
 use super::panels::Width;
 use super::run::Run;
 use super::sparse::Nonzeros;
@@ -15,10 +17,12 @@ use super::twin::Twin;
 use crate::kernel::product::Extents;
 use crate::kernel::{Kernel, Matrix, Specification};
 use crate::kernels::{
-    ACTIVATE, ACTIVATE_PRIME, ADD_BIAS, BACKPROPAGATE_ERROR, COLUMN_SUM, DENSE_FORWARD, DENSE_FORWARD_ERROR, GATHER,
-    GATHER_BYTES, GatherBytesParams, HADAMARD, MATMUL, NUMBER_CORRECT, ONE_HOT, OUTER_PRODUCT, OUTER_PRODUCT_UPDATE,
-    OUTPUT_ERROR, SQUARED_ERRORS, TOTAL_COST, UPDATE, WEIGH,
+    ACTIVATE, ACTIVATE_PRIME, ADD_BIAS, BACKPROPAGATE_ERROR, COLUMN_SUM, DECAY, DENSE_FORWARD, DENSE_FORWARD_ERROR,
+    DENSE_WEIGHTED_INPUT, DROPOUT, DropoutParams, GATHER, GATHER_BYTES, GatherBytesParams, HADAMARD, MATMUL,
+    NORMALIZE_ROWS, NORMALIZED_OUTPUTS, NORMALIZED_OUTPUTS_ERROR, NUMBER_CORRECT, ONE_HOT, OUTER_PRODUCT,
+    OUTER_PRODUCT_DECAYED_UPDATE, OUTER_PRODUCT_UPDATE, OUTPUT_ERROR, SQUARED_ERRORS, TOTAL_COST, UPDATE, WEIGH,
 };
+use crate::network::activation::LINEAR;
 use crate::plan::{Plan, Step};
 
 /// One kernel that this executor runs by itself.
@@ -41,7 +45,7 @@ enum Role {
 }
 
 /// Every kernel that has a step of its own; the others run by their twins or by the primitives they replace.
-pub static STEPS: [Row; 9] = [
+pub static STEPS: [Row; 16] = [
     Row { kernel: &GATHER, load: gather, weights: None, role: Role::Gathers },
     Row { kernel: &GATHER_BYTES, load: gather, weights: None, role: Role::Gathers },
     Row { kernel: &ONE_HOT, load: one_hot, weights: None, role: Role::Other },
@@ -51,12 +55,19 @@ pub static STEPS: [Row; 9] = [
     Row { kernel: &DENSE_FORWARD_ERROR, load: forward, weights: Some(1), role: Role::Forward },
     Row { kernel: &BACKPROPAGATE_ERROR, load: backpropagate_error, weights: None, role: Role::Other },
     Row { kernel: &OUTER_PRODUCT_UPDATE, load: outer_product_update, weights: Some(2), role: Role::Other },
+    Row { kernel: &OUTER_PRODUCT_DECAYED_UPDATE, load: outer_product_update, weights: Some(2), role: Role::Other },
+    Row { kernel: &DENSE_WEIGHTED_INPUT, load: weighted_input, weights: Some(1), role: Role::Forward },
+    Row { kernel: &NORMALIZED_OUTPUTS, load: normalized_outputs, weights: None, role: Role::Other },
+    Row { kernel: &NORMALIZED_OUTPUTS_ERROR, load: normalized_outputs_error, weights: None, role: Role::Other },
+    Row { kernel: &ACTIVATE, load: activate, weights: None, role: Role::Other },
+    Row { kernel: &DROPOUT, load: dropout, weights: None, role: Role::Other },
+    Row { kernel: &DECAY, load: decay, weights: Some(0), role: Role::Other },
 ];
 
 /// Primitive kernels without a step of their own, and why.
 pub static RUN_BY_TWINS: [(&Kernel, &str); 11] = [
     (&ADD_BIAS, "part of a layer forward"),
-    (&ACTIVATE, "part of a layer forward"),
+    (&NORMALIZE_ROWS, "part of softmax outputs"),
     (&ACTIVATE_PRIME, "part of the fused errors"),
     (&OUTPUT_ERROR, "part of the output layer"),
     (&HADAMARD, "part of the fused errors"),
@@ -224,6 +235,44 @@ fn forward(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     })
 }
 
+fn weighted_input(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    Box::new(Forward {
+        x: at[0],
+        w: at[1],
+        b: at[2],
+        a: at[3],
+        activation: &LINEAR,
+        error: None,
+        extents: extents(step),
+        nonzeros: loader.nonzeros(&step.operands[0]),
+    })
+}
+
+fn normalized_outputs(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    let (activation, shape) = (step.snippets.activation.expect(RECORDED), step.output().shape());
+    Box::new(NormalizedOutputs { z: at[0], a: at[1], activation, error: None, shape })
+}
+
+fn normalized_outputs_error(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    let (activation, shape) = (step.snippets.activation.expect(RECORDED), step.output().shape());
+    let error = Some((at[0], at[3], step.snippets.cost.expect(RECORDED)));
+    Box::new(NormalizedOutputs { z: at[1], a: at[2], activation, error, shape })
+}
+
+fn activate(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    let activation = step.snippets.activation.expect(RECORDED);
+    Box::new(Activate { z: at[0], a: at[1], activation, len: step.output().len() })
+}
+
+fn dropout(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    let dropout = step.params::<DropoutParams>().dropout();
+    Box::new(Dropout { x: at[0], y: at[1], dropout, len: step.output().len() })
+}
+
+fn decay(_: &Loader<'_>, _: &Step, at: &[usize]) -> Box<dyn Run> {
+    Box::new(Decay { w: at[0] })
+}
+
 fn backpropagate_error(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let activation = step.snippets.activation.expect(RECORDED);
     Box::new(BackpropagateError { next: at[0], w: at[1], a: at[2], delta: at[3], activation, extents: extents(step) })
@@ -238,6 +287,7 @@ fn outer_product_update(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<d
         w: of(0),
         b: of(1),
         optimizer: step.snippets.optimizer.expect(RECORDED),
+        decays: step.kernel.is(&OUTER_PRODUCT_DECAYED_UPDATE),
         examples: step.operands[0].rows,
         layer: (step.operands[0].cols, step.operands[1].cols),
         nonzeros: loader.nonzeros(&step.operands[1]),

@@ -175,6 +175,21 @@ impl Dataset {
         (!self.class_weights.is_empty()).then_some(&self.class_weights)
     }
 
+    /// How often each of these examples counts in training; `None` where all count alike.
+    pub fn weights(&self, examples: &[u32]) -> Option<Vec<f32>> {
+        self.has_weights().then(|| examples.iter().map(|&example| self.weight(example)).collect())
+    }
+
+    /// True where examples count differently in training.
+    pub fn has_weights(&self) -> bool {
+        !self.class_weights.is_empty()
+    }
+
+    fn weight(&self, example: u32) -> f32 {
+        let of_class = |class: &u32| self.class_weights.get(*class as usize).copied();
+        self.labels().get(example as usize).and_then(of_class).unwrap_or(1.0)
+    }
+
     /// The numbers that are learned; none where targets are classes.
     pub fn quantities(&self) -> &[Quantity] {
         &self.quantities

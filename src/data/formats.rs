@@ -28,6 +28,8 @@ use super::targets::Task;
 pub(super) struct Format {
     /// Name, for messages.
     name: &'static str,
+    /// The data of the book, or images like it: trained by the book's recipe unless told otherwise.
+    of_the_book: bool,
     /// Recognises the format by the path or the first bytes.
     recognises: fn(&Beginning<'_>) -> bool,
     /// Functions that read it.
@@ -65,6 +67,7 @@ pub(super) struct OwnLabels {
 static FORMATS: [Format; 7] = [
     Format {
         name: "built-in digits",
+        of_the_book: true,
         recognises: |beginning| is_built_in(beginning.path),
         reads: Reads::Array(Array {
             inputs: |_| Ok(digits::digits()?.into_images()),
@@ -78,6 +81,7 @@ static FORMATS: [Format; 7] = [
     },
     Format {
         name: "MNIST folder",
+        of_the_book: true,
         recognises: |beginning| beginning.path.is_dir(),
         reads: Reads::Array(Array {
             inputs: |folder| Ok(mnist::labelled(folder, OwnPart::Test, Task::Classification)?.into_images()),
@@ -87,11 +91,13 @@ static FORMATS: [Format; 7] = [
     },
     Format {
         name: "NPY",
+        of_the_book: false,
         recognises: |beginning| beginning.has_ending(&[".npy"]) || beginning.starts_with(&npy::MAGIC[..4]),
         reads: Reads::Array(Array { inputs: npy::inputs, labels: Some(npy::labels), own_labels: None }),
     },
     Format {
         name: "NPZ",
+        of_the_book: false,
         recognises: |beginning| beginning.has_ending(&[".npz"]) || beginning.starts_with(npz::MAGIC),
         reads: Reads::Array(Array {
             inputs: npz::inputs,
@@ -105,15 +111,17 @@ static FORMATS: [Format; 7] = [
     },
     Format {
         name: "IDX",
+        of_the_book: true,
         recognises: idx::recognises,
         reads: Reads::Array(Array { inputs: idx::inputs, labels: Some(idx::labels), own_labels: None }),
     },
     Format {
         name: "Parquet",
+        of_the_book: false,
         recognises: |beginning| beginning.starts_with(parquet::MAGIC),
         reads: Reads::Table(parquet::rows),
     },
-    Format { name: "text", recognises: |_| true, reads: Reads::Table(text::rows_of_file) },
+    Format { name: "text", of_the_book: false, recognises: |_| true, reads: Reads::Table(text::rows_of_file) },
 ];
 
 /// Returns whether `path` names the built-in data.
@@ -133,6 +141,20 @@ pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
     let beginning = Beginning::of_path(path)?;
     let format = FORMATS.iter().find(|format| (format.recognises)(&beginning));
     Ok(!has_labels && format.is_some_and(|format| matches!(format.reads, Reads::Table(_))))
+}
+
+/// Returns whether a file is data of the book, or images like it.
+///
+/// # Errors
+/// No such file, or one that cannot be read.
+pub(super) fn is_of_the_book(path: &Path) -> Result<bool> {
+    if path == Path::new(STDIN) {
+        return Ok(false);
+    }
+    ensure!(is_built_in(path) || path.exists(), "{}: no such file or folder", path.display());
+    let beginning = Beginning::of_path(path)?;
+    let format = FORMATS.iter().find(|format| (format.recognises)(&beginning));
+    Ok(format.is_some_and(|format| format.of_the_book))
 }
 
 /// Returns the array format of a file that is no table.

@@ -79,8 +79,10 @@ pub struct Source {
     pub scale: Option<Scale>,
     /// Most examples of `data` to use.
     pub limit: Option<usize>,
-    /// The validation part; none unless asked for.
+    /// The validation part; `None` for the default.
     pub validation: Option<Part>,
+    /// The fraction of so many examples that is the validation part by default; `None` for no such part.
+    pub default_validation: Option<fn(usize) -> f64>,
     /// The test part; `None` for what the data brings along.
     pub test: Option<Part>,
     /// Decides what a fraction or a limit picks.
@@ -97,6 +99,14 @@ impl Source {
         let own = files_of([self.data.as_ref(), self.labels.as_ref()]);
         [own, of_part(&self.validation), of_part(&self.test)].concat()
     }
+}
+
+/// Returns whether a source is data of the book, or images like it.
+///
+/// # Errors
+/// No such file, or one that cannot be read.
+pub fn is_of_the_book(source: &Source) -> Result<bool> {
+    source.data.as_deref().map_or(Ok(true), formats::is_of_the_book)
 }
 
 /// The fraction of the built-in digits that is kept for testing unless told otherwise.
@@ -161,6 +171,10 @@ pub fn open(source: &Source) -> Result<Data> {
     };
     split.test = hold_out(test, "--test", Stream::TestSplit)?;
     split.validation = hold_out(validation, "--validation", Stream::ValidationSplit)?;
+    if let (None, Some(fraction)) = (validation, source.default_validation) {
+        let fraction = fraction(split.training.len());
+        split.validation = stratified_part(&strata, &mut split.training, fraction, seed, Stream::ValidationSplit);
+    }
     ensure_usage!(!split.training.is_empty(), "--validation and --test leave no example to train on");
 
     if let Raw::Table(table) = &raw {

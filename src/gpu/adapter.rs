@@ -244,7 +244,7 @@ fn shared_memory(kernel: &Kernel) -> u32 {
     match kernel.grid {
         _ if kernel.product.is_some() => ALWAYS.iter().map(|variant| variant.shared_memory).max().unwrap_or(0),
         Grid::OneWorkGroup { size } => 4 * size,
-        Grid::PerEntry { .. } | Grid::PerRowAndColumn { .. } | Grid::PerTile { .. } => 0,
+        Grid::PerEntry { .. } | Grid::PerRow { .. } | Grid::PerRowAndColumn { .. } | Grid::PerTile { .. } => 0,
     }
 }
 

@@ -215,7 +215,7 @@ impl Chooser {
             }
             let dispatches = plans.dispatcher.bind(memory, std::slice::from_ref(step), &[Some(way)])?;
             let submit = |mini_batches: &_| plans.dispatcher.submit(&dispatches, mini_batches);
-            seconds_per_mini_batch(&self.context, 0, LONGEST_TRIAL, submit)
+            seconds_per_mini_batch(&self.context, 0, LONGEST_TRIAL, step.snippets.optimizer, submit)
         })
     }
 }
@@ -264,11 +264,15 @@ fn time_way(
     match way {
         Way::Loop(training) => {
             let looped = dispatcher.make_loop(memory, training)?;
-            seconds_per_mini_batch(context, training.origin.m, most, |some| dispatcher.submit_loop(&looped, some))
+            let optimizer = Some(training.origin.rule.optimizer);
+            seconds_per_mini_batch(context, training.origin.m, most, optimizer, |some| {
+                dispatcher.submit_loop(&looped, some)
+            })
         }
         Way::Dispatches => {
             let m = looping.as_ref().map_or(0, |training| training.origin.m);
-            seconds_per_mini_batch(context, m, most, |some| dispatcher.submit(dispatches, some))
+            let optimizer = looping.as_ref().map(|training| training.origin.rule.optimizer);
+            seconds_per_mini_batch(context, m, most, optimizer, |some| dispatcher.submit(dispatches, some))
         }
     }
 }

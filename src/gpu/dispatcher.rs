@@ -96,7 +96,7 @@ impl Dispatcher {
     /// A matrix that no loaded plan names, or a loop that the device refuses.
     pub fn make_loop(&self, memory: &DeviceMemory, training: &TrainingLoop) -> Result<WorkgroupLoop> {
         let scope = self.context.scope();
-        let looped = WorkgroupLoop::new(&self.context, &self.pipelines, memory, training)?;
+        let looped = WorkgroupLoop::new(&self.context, &self.pipelines, memory, self.schedule.list(), training)?;
         scope.end().with_context(|| format!("{} cannot loop in one work group", self.context.description))?;
         Ok(looped)
     }
@@ -104,6 +104,12 @@ impl Dispatcher {
     /// Writes the mini-batches of the next submission.
     pub fn schedule(&self, mini_batches: &[MiniBatch]) {
         self.schedule.write(mini_batches);
+    }
+
+    /// Writes the mini-batches of the next submission for a loop, and its runs over them.
+    pub fn schedule_runs(&self, runs: &[MiniBatch], mini_batches: &[MiniBatch]) {
+        self.schedule.write_list(mini_batches);
+        self.schedule(runs);
     }
 
     /// Encodes a dispatch for the mini-batch at a place of the schedule.
@@ -134,8 +140,8 @@ impl Dispatcher {
 
     /// Submits a loop over mini-batches. Errors go to the error scope of the caller.
     pub fn submit_loop(&self, looped: &WorkgroupLoop, mini_batches: &[MiniBatch]) -> wgpu::SubmissionIndex {
-        let runs = looped.runs(mini_batches);
-        self.schedule(&runs);
+        let runs = looped.runs(mini_batches.len());
+        self.schedule_runs(&runs, mini_batches);
         let mut encoder = self.context.encoder();
         looped.pack(&mut encoder);
         {

@@ -99,7 +99,7 @@ impl LoadedPlans {
     /// dispatched.
     pub fn warm_up(&self, plan: PlanId) -> Result<()> {
         let name = &self[plan].plan.name;
-        let nothing = MiniBatch { count: 1, ..MiniBatch::default() };
+        let nothing = MiniBatch::idle(0, self[plan].plan.origin.as_ref().map(|origin| origin.rule.optimizer));
         let scope = self.context.scope();
         let submission = self.submit(plan, &[nothing]);
         scope.end().with_context(|| format!("{} cannot run the plan \"{name}\"", self.context.description))?;

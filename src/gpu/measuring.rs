@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 
 use super::context::GpuContext;
 use crate::kernel::MiniBatch;
+use crate::network::optimizer::Optimizer;
 
 /// Time for measurement on a device, not counting the compilation of the kernels that run anyway.
 const BUDGET: Duration = Duration::from_millis(600);
@@ -84,11 +85,11 @@ pub fn seconds_per_mini_batch(
     context: &GpuContext,
     m: usize,
     most: usize,
+    optimizer: Option<&Optimizer>,
     submit: impl Fn(&[MiniBatch]) -> wgpu::SubmissionIndex,
 ) -> Result<f64> {
     // Neighbours, with a learning rate that changes nothing.
-    let mini_batches: Vec<MiniBatch> =
-        (0..most).map(|i| MiniBatch { first: (i * m) as u32, count: 1, ..MiniBatch::default() }).collect();
+    let mini_batches: Vec<MiniBatch> = (0..most).map(|i| MiniBatch::idle(i * m, optimizer)).collect();
     let timed = |count: usize| {
         let start = Instant::now();
         let scope = context.scope();

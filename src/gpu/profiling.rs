@@ -114,10 +114,10 @@ impl Profiler {
         loaded: &LoadedPlan,
         mini_batches: &[MiniBatch],
     ) -> Result<Vec<(usize, f64, f64)>> {
-        let in_workgroup = loaded.in_workgroup.as_ref().map(|looped| (looped, looped.runs(mini_batches)));
+        let in_workgroup = loaded.in_workgroup.as_ref().map(|looped| (looped, looped.runs(mini_batches.len())));
         let calls: Vec<Call<'_>> = match &in_workgroup {
             Some((looped, runs)) => {
-                dispatcher.schedule(runs);
+                dispatcher.schedule_runs(runs, mini_batches);
                 let calls = runs.iter().enumerate().map(|(place, run)| Call {
                     dispatch: &looped.dispatch,
                     place,

@@ -11,6 +11,8 @@ use crate::kernel::MiniBatch;
 pub struct Schedule {
     context: Arc<GpuContext>,
     buffer: wgpu::Buffer,
+    /// The same side by side, for a kernel that goes through them by itself.
+    list: wgpu::Buffer,
     bind_group: wgpu::BindGroup,
     stride: usize,
 }
@@ -33,7 +35,9 @@ impl Schedule {
                 }),
             }],
         });
-        Schedule { context, buffer, bind_group, stride }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let list = context.buffer("list of mini-batches", (size_of::<MiniBatch>() * MAX_MINI_BATCHES) as u64, usage);
+        Schedule { context, buffer, list, bind_group, stride }
     }
 
     /// Writes the mini-batches of the next submission.
@@ -43,6 +47,16 @@ impl Schedule {
             slot[..size_of::<MiniBatch>()].copy_from_slice(bytemuck::bytes_of(mini_batch));
         }
         self.context.write(&self.buffer, 0, &bytes);
+    }
+
+    /// The list of mini-batches of a submission.
+    pub fn list(&self) -> &wgpu::Buffer {
+        &self.list
+    }
+
+    /// Writes the list of mini-batches of the next submission.
+    pub fn write_list(&self, mini_batches: &[MiniBatch]) {
+        self.context.write(&self.list, 0, bytemuck::cast_slice(mini_batches));
     }
 
     /// Binds the mini-batch at a place of the schedule.

@@ -6,7 +6,6 @@ use super::context::{GpuContext, UNIFORM_ALIGNMENT};
 use super::memory::DeviceMemory;
 use super::pipeline::{Dispatch, Pipelines};
 use super::probe;
-use crate::backprop::Desired;
 use crate::kernel::{Kernel, MiniBatch};
 use crate::kernels::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
 use crate::rewrite::training_loop::{PackedRow, TrainingLoop};
@@ -41,7 +40,6 @@ pub struct WorkgroupLoop {
     pub dispatch: Dispatch,
     /// Multiplications of one mini-batch.
     pub multiplications: usize,
-    m: usize,
     /// Mini-batches in one dispatch at most.
     longest: usize,
     packed: wgpu::Buffer,
@@ -50,7 +48,7 @@ pub struct WorkgroupLoop {
 }
 
 impl WorkgroupLoop {
-    /// Compiles a loop over matrices that are in memory. Errors of the device go to the error scope of the
+    /// Compiles a loop over matrices that are in memory, which finds its mini-batches in `schedule`. Errors of the device go to the error scope of the
     /// caller.
     ///
     /// # Errors
@@ -59,6 +57,7 @@ impl WorkgroupLoop {
         context: &GpuContext,
         pipelines: &Pipelines,
         memory: &DeviceMemory,
+        schedule: &wgpu::Buffer,
         training: &TrainingLoop,
     ) -> Result<Self> {
         let kernel: &Kernel = &TRAIN_IN_WORKGROUP;
@@ -70,17 +69,16 @@ impl WorkgroupLoop {
         params.resize(params.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
         let params = context.uniforms("params", &params);
         let examples = &training.origin.examples;
-        let (desired, weights) = match &examples.desired {
-            Desired::Classes { labels, weights } => (labels, weights.as_ref().unwrap_or(labels)),
-            // Something must be bound where nothing is read.
-            Desired::Numbers(y) => (y, y),
-        };
+        let desired = examples.desired.matrix();
+        // Something must be bound where nothing is read.
+        let weights = examples.weights.as_ref().unwrap_or(desired);
         let buffers = [
             &params,
             memory.buffer(&examples.order)?,
             memory.buffer(&examples.inputs)?,
             memory.buffer(desired)?,
             memory.buffer(weights)?,
+            schedule,
             &packed,
         ];
         let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
@@ -103,20 +101,19 @@ impl WorkgroupLoop {
                 realization: None,
             },
             multiplications: training.multiplications(),
-            m: training.origin.m,
             // Some drivers end long loops silently: half of that length is a safe margin.
             longest: (probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2 / training.iterations()).max(1),
             packed,
         })
     }
 
-    /// Groups mini-batches into runs of neighbours with one learning rate, a dispatch for each.
-    pub fn runs(&self, mini_batches: &[MiniBatch]) -> Vec<MiniBatch> {
-        let follows = |one: &MiniBatch, next: &MiniBatch| {
-            next.first == one.first + self.m as u32 && next.eta.to_bits() == one.eta.to_bits()
+    /// Groups the mini-batches of a schedule into runs, a dispatch for each: where it begins, and how many it has.
+    pub fn runs(&self, mini_batches: usize) -> Vec<MiniBatch> {
+        let run = |first: usize| {
+            let count = self.longest.min(mini_batches - first);
+            MiniBatch { first: first as u32, count: count as u32, ..MiniBatch::default() }
         };
-        let run = |run: &[MiniBatch]| MiniBatch { count: run.len() as u32, ..run[0] };
-        mini_batches.chunk_by(follows).flat_map(|neighbours| neighbours.chunks(self.longest)).map(run).collect()
+        (0..mini_batches).step_by(self.longest).map(run).collect()
     }
 
     /// Copies the parameters into the packed buffer.

@@ -14,6 +14,11 @@ pub enum Grid {
         /// Invocations in a work group.
         size: u32,
     },
+    /// One invocation per row of the output; the work group is a line of `WORKGROUP_SIZE`.
+    PerRow {
+        /// Invocations in a work group.
+        size: u32,
+    },
     /// One invocation per row and column of the output: `WORKGROUP_COLS` x `WORKGROUP_ROWS`.
     PerRowAndColumn {
         /// Rows of the output in a work group.
@@ -44,8 +49,9 @@ impl Grid {
     pub fn work_groups(self, (rows, cols): (usize, usize)) -> [u32; 3] {
         let limit = u64::from(MAX_WORK_GROUPS);
         let groups = match self {
-            Grid::PerEntry { size } => {
-                let line = ((rows * cols) as u64).div_ceil(u64::from(size));
+            Grid::PerEntry { size } | Grid::PerRow { size } => {
+                let entries = if matches!(self, Grid::PerRow { .. }) { rows } else { rows * cols };
+                let line = (entries as u64).div_ceil(u64::from(size));
                 [line.min(limit), line.div_ceil(limit), 1]
             }
             Grid::PerRowAndColumn { rows: tile_rows, cols: tile_cols } | Grid::PerTile { tile_rows, tile_cols, .. } => {
@@ -61,7 +67,9 @@ impl Grid {
     /// The pipeline-overridable constants of the shader: the one source of its work group size.
     pub fn constants(self) -> Vec<(&'static str, u32)> {
         match self {
-            Grid::PerEntry { size } | Grid::OneWorkGroup { size } => vec![("WORKGROUP_SIZE", size)],
+            Grid::PerEntry { size } | Grid::PerRow { size } | Grid::OneWorkGroup { size } => {
+                vec![("WORKGROUP_SIZE", size)]
+            }
             Grid::PerRowAndColumn { rows, cols } | Grid::PerTile { rows, cols, .. } => {
                 vec![("WORKGROUP_ROWS", rows), ("WORKGROUP_COLS", cols)]
             }
@@ -71,7 +79,7 @@ impl Grid {
     /// Size of a work group in x (columns) and y (rows).
     pub fn size(self) -> [u32; 2] {
         match self {
-            Grid::PerEntry { size } | Grid::OneWorkGroup { size } => [size, 1],
+            Grid::PerEntry { size } | Grid::PerRow { size } | Grid::OneWorkGroup { size } => [size, 1],
             Grid::PerRowAndColumn { rows, cols } | Grid::PerTile { rows, cols, .. } => [cols, rows],
         }
     }

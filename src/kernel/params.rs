@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::network::optimizer::Coefficients;
+use crate::network::optimizer::{Coefficients, Optimizer, Rates};
 
 /// One member of a struct shared with a shader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,10 +72,30 @@ shared_struct! {
         eta: f32,
         /// Coefficients of the optimizer.
         coefficients: Coefficients,
+        /// 1 − ηλ/n, by which weights decay.
+        keep: f32,
+        /// ηλ₁/n, by which the magnitude of weights decays.
+        l1: f32,
+        /// Number of the step, counted from 1: for random numbers.
+        step: u32,
+        /// Seed of random numbers.
+        seed: u32,
     }
 }
 
 impl MiniBatch {
+    /// A mini-batch whose step has a learning rate of 0: what padding holds stays 0 under every optimizer.
+    pub fn idle(first: usize, optimizer: Option<&Optimizer>) -> Self {
+        let coefficients = |optimizer: &Optimizer| (optimizer.coefficients)(&optimizer.settings, 0.0, 1);
+        let coefficients = optimizer.map_or_else(Coefficients::default, coefficients);
+        MiniBatch { first: first as u32, count: 1, keep: 1.0, coefficients, ..Self::zeroed() }
+    }
+
+    /// What the update of a parameter is computed with, for `m` examples.
+    pub fn rates(&self, m: usize) -> Rates {
+        Rates::new(self.eta, m, self.coefficients)
+    }
+
     /// A mini-batch for plans that do not update: it begins at `first`, its results go to `slot`.
     pub fn evaluating(first: usize, slot: usize) -> Self {
         MiniBatch { first: first as u32, slot: slot as u32, ..Self::zeroed() }

@@ -19,7 +19,7 @@ pub enum Slot {
     Output,
     /// `cost(output, y)` and `error_of_output(a, y, prime)`, of [`Snippets::cost`].
     Cost,
-    /// `step_entry(entry, gradient, rate, coefficients)`, of [`Snippets::optimizer`].
+    /// `step_entry(entry, gradient, rates, coefficients)`, of [`Snippets::optimizer`].
     Optimizer,
 }
 
@@ -141,8 +141,8 @@ impl Snippets {
             if slot == Slot::Optimizer {
                 let _ = writeln!(
                     text,
-                    "fn step_entry(entry: vec4<f32>, gradient: f32, rate: f32, coefficients: vec4<f32>) -> vec4<f32> {{ \
-                     return {identifier}(entry, gradient, rate, coefficients); }}"
+                    "fn step_entry(entry: vec4<f32>, gradient: f32, rates: vec2<f32>, coefficients: vec4<f32>) -> vec4<f32> {{ \
+                     return {identifier}(entry, gradient, rates, coefficients); }}"
                 );
             }
             joined.push(identifier);

@@ -1,11 +1,14 @@
-//! Fused kernels: each is a matrix product with an epilogue, and has no
+//! Fused kernels: each is a matrix product with an epilogue, or what softmax does with an example, and has no
 //! specification of its own but the primitives it replaces.
 //!
 //! Plans get them from [`fuse`](crate::rewrite::fuse::fuse), never from a recorder.
 
-use super::{ACTIVATE, ACTIVATE_PRIME, ADD_BIAS, COLUMN_SUM, HADAMARD, MATMUL, OUTER_PRODUCT, OUTPUT_ERROR, UPDATE};
+use super::{
+    ACTIVATE, ACTIVATE_PRIME, ADD_BIAS, COLUMN_SUM, DECAY, HADAMARD, MATMUL, NORMALIZE_ROWS, OUTER_PRODUCT,
+    OUTPUT_ERROR, Shape, UPDATE,
+};
 use crate::kernel::product::{Form, REGISTERS_8X8};
-use crate::kernel::{Binding, Kernel, Params, Part, Slot, Specification};
+use crate::kernel::{Binding, Grid, Kernel, Params, Part, Slot, Specification};
 
 crate::shared_struct! {
     /// The extents of a product.
@@ -45,6 +48,53 @@ pub static DENSE_FORWARD: Kernel = Kernel {
         part(&ACTIVATE, &["z", "a"]),
     ]),
     ..PRODUCT
+};
+
+/// z = x wᵀ + b: the weighted inputs of a layer, where they are needed themselves.
+pub static DENSE_WEIGHTED_INPUT: Kernel = Kernel {
+    name: "dense_weighted_input",
+    formula: "{z} = {x} {y}ᵀ + {b}",
+    shader: include_str!("../../shaders/fused/dense_weighted_input.wgsl"),
+    bindings: &[Binding::read("x"), Binding::read("y"), Binding::read("b"), Binding::write("z")],
+    product: Some(Form::Nt),
+    specification: Specification::Pattern(&[product(Form::Nt, &["x", "y", "z"]), part(&ADD_BIAS, &["b", "z"])]),
+    ..PRODUCT
+};
+
+/// The common part of the fused kernels of softmax outputs.
+const NORMALIZED: Kernel = Kernel { params: Shape::FIELDS, grid: Grid::PerRow { size: 64 }, ..super::ENTRY_BY_ENTRY };
+
+/// z −= ln Σ exp(z) and a = σ(z): softmax outputs.
+pub static NORMALIZED_OUTPUTS: Kernel = Kernel {
+    name: "normalized_outputs",
+    formula: "{z} -= ln Σ exp({z}), {a} = σ({z})",
+    shader: concat!(
+        include_str!("../../shaders/fused/normalized_outputs.wgsl"),
+        include_str!("../../shaders/shared/log_sum_exp.wgsl")
+    ),
+    bindings: &[Binding::update("z"), Binding::write("a")],
+    snippets: &[Slot::Activation],
+    specification: Specification::Pattern(&[part(&NORMALIZE_ROWS, &["z"]), part(&ACTIVATE, &["z", "a"])]),
+    ..NORMALIZED
+};
+
+/// z −= ln Σ exp(z), a = σ(z) and δ = ∂C/∂a ⊙ σ′: softmax outputs, and BP1.
+pub static NORMALIZED_OUTPUTS_ERROR: Kernel = Kernel {
+    name: "normalized_outputs_error",
+    formula: "{z} -= ln Σ exp({z}), {a} = σ({z}), {delta} = ∂C/∂{a} ⊙ σ′",
+    shader: concat!(
+        include_str!("../../shaders/fused/normalized_outputs_error.wgsl"),
+        include_str!("../../shaders/shared/log_sum_exp.wgsl")
+    ),
+    bindings: &[Binding::read("desired"), Binding::update("z"), Binding::write("a"), Binding::write("delta")],
+    snippets: &[Slot::Activation, Slot::Cost],
+    specification: Specification::Pattern(&[
+        part(&NORMALIZE_ROWS, &["z"]),
+        part(&ACTIVATE, &["z", "a"]),
+        part(&ACTIVATE_PRIME, &["a", "prime"]),
+        part(&OUTPUT_ERROR, &["a", "desired", "prime", "delta"]),
+    ]),
+    ..NORMALIZED
 };
 
 /// a = σ(x wᵀ + b) and δ = ∂C/∂a ⊙ σ′: the output layer forward, and BP1.
@@ -92,7 +142,10 @@ pub static BACKPROPAGATE_ERROR: Kernel = Kernel {
 pub static OUTER_PRODUCT_UPDATE: Kernel = Kernel {
     name: "outer_product_update",
     formula: "∇{w} = Σₓ {x} {y}ᵀ, ∇{b} = Σₓ {x}",
-    shader: include_str!("../../shaders/fused/outer_product_update.wgsl"),
+    shader: concat!(
+        include_str!("../../shaders/fused/outer_product_update.wgsl"),
+        include_str!("../../shaders/shared/no_decay.wgsl")
+    ),
     bindings: &[Binding::read("x"), Binding::read("y"), Binding::update("w"), Binding::update("b")],
     stateful: &["w", "b"],
     reads_mini_batch: true,
@@ -106,4 +159,22 @@ pub static OUTER_PRODUCT_UPDATE: Kernel = Kernel {
         part(&UPDATE, &["nabla_b", "b"]),
     ]),
     ..PRODUCT
+};
+
+/// As [`OUTER_PRODUCT_UPDATE`], of weights that decay.
+pub static OUTER_PRODUCT_DECAYED_UPDATE: Kernel = Kernel {
+    name: "outer_product_decayed_update",
+    formula: "{w} = (1 - ηλ/n) {w} - (ηλ₁/n) sgn({w}), ∇{w} = Σₓ {x} {y}ᵀ, ∇{b} = Σₓ {x}",
+    shader: concat!(
+        include_str!("../../shaders/fused/outer_product_update.wgsl"),
+        include_str!("../../shaders/shared/decay.wgsl")
+    ),
+    specification: Specification::Pattern(&[
+        part(&COLUMN_SUM, &["x", "nabla_b"]),
+        part(&OUTER_PRODUCT, &["x", "y", "nabla_w"]),
+        part(&DECAY, &["w"]),
+        part(&UPDATE, &["nabla_w", "w"]),
+        part(&UPDATE, &["nabla_b", "b"]),
+    ]),
+    ..OUTER_PRODUCT_UPDATE
 };

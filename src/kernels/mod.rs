@@ -7,11 +7,14 @@ mod activate;
 mod activate_prime;
 mod add_bias;
 mod column_sum;
+mod decay;
+mod dropout;
 mod fused;
 mod gather;
 mod gather_bytes;
 mod hadamard;
 mod matmul;
+mod normalize_rows;
 mod number_correct;
 mod one_hot;
 mod outer_product;
@@ -26,11 +29,17 @@ pub use activate::ACTIVATE;
 pub use activate_prime::ACTIVATE_PRIME;
 pub use add_bias::ADD_BIAS;
 pub use column_sum::COLUMN_SUM;
-pub use fused::{BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, OUTER_PRODUCT_UPDATE, ProductParams};
+pub use decay::{DECAY, decayed};
+pub use dropout::{DROPOUT, DropoutParams};
+pub use fused::{
+    BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, DENSE_WEIGHTED_INPUT, NORMALIZED_OUTPUTS,
+    NORMALIZED_OUTPUTS_ERROR, OUTER_PRODUCT_DECAYED_UPDATE, OUTER_PRODUCT_UPDATE, ProductParams,
+};
 pub use gather::GATHER;
 pub use gather_bytes::{GATHER_BYTES, GatherBytesParams};
 pub use hadamard::HADAMARD;
 pub use matmul::{MATMUL, MatmulParams};
+pub use normalize_rows::{NORMALIZE_ROWS, log_sum_exp};
 pub use number_correct::{NUMBER_CORRECT, first_largest};
 pub use one_hot::ONE_HOT;
 pub use outer_product::OUTER_PRODUCT;
@@ -44,19 +53,22 @@ pub use weigh::WEIGH;
 use crate::kernel::{Grid, Kernel, Matrix, Specification};
 
 /// Every primitive kernel, in the order in which training needs them.
-pub static PRIMITIVE: [&Kernel; 16] = [
+pub static PRIMITIVE: [&Kernel; 19] = [
     &GATHER,
     &GATHER_BYTES,
     &ONE_HOT,
     &MATMUL,
     &ADD_BIAS,
+    &NORMALIZE_ROWS,
     &ACTIVATE,
+    &DROPOUT,
     &ACTIVATE_PRIME,
     &OUTPUT_ERROR,
     &WEIGH,
     &HADAMARD,
     &COLUMN_SUM,
     &OUTER_PRODUCT,
+    &DECAY,
     &UPDATE,
     &TOTAL_COST,
     &NUMBER_CORRECT,
@@ -64,8 +76,17 @@ pub static PRIMITIVE: [&Kernel; 16] = [
 ];
 
 /// Every fused kernel, in the order in which plans are rewritten with them: what the output layer leaves is a layer
-/// without an error.
-pub static FUSED: [&Kernel; 4] = [&DENSE_FORWARD_ERROR, &BACKPROPAGATE_ERROR, &OUTER_PRODUCT_UPDATE, &DENSE_FORWARD];
+/// without an error, and an update without decay is part of one with it.
+pub static FUSED: [&Kernel; 8] = [
+    &DENSE_FORWARD_ERROR,
+    &BACKPROPAGATE_ERROR,
+    &OUTER_PRODUCT_DECAYED_UPDATE,
+    &OUTER_PRODUCT_UPDATE,
+    &DENSE_FORWARD,
+    &DENSE_WEIGHTED_INPUT,
+    &NORMALIZED_OUTPUTS_ERROR,
+    &NORMALIZED_OUTPUTS,
+];
 
 /// Every kernel.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
@@ -87,8 +108,10 @@ impl Len {
 
 crate::shared_struct! {
     /// The parameters of a kernel that needs to know a shape.
-    struct Shape {
+    pub struct Shape {
+        /// Number of rows.
         rows: u32,
+        /// Number of columns.
         cols: u32,
     }
 }

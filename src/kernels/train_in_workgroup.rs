@@ -14,12 +14,16 @@ crate::shared_struct! {
 pub static TRAIN_IN_WORKGROUP: Kernel = Kernel {
     name: "train_in_workgroup",
     formula: "w follows (1/m) Σ δ aᵀ, b follows (1/m) Σ δ, mini-batch after mini-batch",
-    shader: include_str!("../../shaders/loop/train_in_workgroup.wgsl"),
+    shader: concat!(
+        include_str!("../../shaders/loop/train_in_workgroup.wgsl"),
+        include_str!("../../shaders/shared/dropout.wgsl")
+    ),
     bindings: &[
         Binding::read_of(Element::U32, "order"),
         Binding::read_of(Element::Byte, "inputs"),
         Binding::read_of(Element::U32, "desired"),
-        Binding::read("class_weights"),
+        Binding::read("weights"),
+        Binding::read("schedule"),
         Binding::update("parameters"),
     ],
     params: TrainInWorkgroupParams::FIELDS,

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::kernel::rounding::{Analysis, Numbers, change};
 use crate::kernel::{Binding, Call, Kernel, Matrix, Params, Slot, Specification};
-use crate::network::optimizer::{MAX_STATES, Optimizer};
+use crate::network::optimizer::{Exact, MAX_STATES, Optimizer};
 use crate::plan::Recorder;
 
 crate::shared_struct! {
@@ -48,8 +48,8 @@ impl Recorder {
 }
 
 fn compute(call: &mut Call<'_>) {
-    let (optimizer, mini_batch) = (call.optimizer(), call.mini_batch);
-    let rate = mini_batch.eta / call.params::<UpdateParams>().examples as f32;
+    let optimizer = call.optimizer();
+    let rates = call.mini_batch.rates(call.params::<UpdateParams>().examples as usize);
     let [nabla_w, w, state @ ..] = &mut call.operands[..] else { panic!("update has two operands") };
     for (i, (w, &gradient)) in w.f32_mut().iter_mut().zip(nabla_w.f32()).enumerate() {
         let mut entry = [0.0; MAX_STATES + 1];
@@ -57,7 +57,7 @@ fn compute(call: &mut Call<'_>) {
         for (old, state) in entry[1..].iter_mut().zip(&*state) {
             *old = state.f32()[i];
         }
-        let entry = (optimizer.update)(entry, gradient, rate, mini_batch.coefficients);
+        let entry = (optimizer.update)(entry, gradient, &rates);
         *w = entry[0];
         for (new, state) in entry[1..].iter().zip(state.iter_mut()) {
             state.f32_mut()[i] = *new;
@@ -67,31 +67,38 @@ fn compute(call: &mut Call<'_>) {
 
 /// The change of each new entry with the gradient and with each old entry adds up.
 fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
-    let (optimizer, mini_batch) = (analysis.invocation.optimizer(), analysis.invocation.mini_batch);
-    let rate = mini_batch.eta / analysis.invocation.params::<UpdateParams>().examples as f32;
+    let optimizer = analysis.invocation.optimizer();
+    let rates = analysis.invocation.mini_batch.rates(analysis.invocation.params::<UpdateParams>().examples as usize);
     let states = optimizer.states.len();
     // The gradient, the parameter and its states.
     let old: Vec<_> = (0..states + 2).map(|operand| analysis.numbers(operand)).collect::<Result<_>>()?;
     let mut new = vec![Numbers::default(); states + 1];
     for i in 0..old[0].values.len() {
         let exact: Vec<f64> = old.iter().map(|numbers| numbers.values[i]).collect();
-        let update = |numbers: &[f64]| {
+        let update = |numbers: &[f64]| -> Exact {
             let mut entry = [0.0; MAX_STATES + 1];
             entry.iter_mut().zip(&numbers[1..]).for_each(|(entry, &number)| *entry = number as f32);
-            (optimizer.update)(entry, numbers[0] as f32, rate, mini_batch.coefficients).map(f64::from)
+            (optimizer.update)(entry, numbers[0] as f32, &rates).map(f64::from)
         };
         let entry = update(&exact);
+        let mut before = Exact::default();
+        before.iter_mut().zip(&exact[1..]).for_each(|(before, &exact)| *before = exact);
+        let errors = (optimizer.error)(&before, exact[0], &rates, &entry);
         for (s, new) in new.iter_mut().enumerate() {
             let with = |operand: usize, value: f64| {
                 let mut numbers = exact.clone();
                 numbers[operand] = value;
                 update(&numbers)[s]
             };
+            // An update may turn with the sign of a gradient that is nothing but rounding: as far as the gradient may be
+            // off, not as steep as it is here.
+            let off = old[0].errors[i];
+            let nearby = [-off, -off / 2.0, off / 2.0, off].map(|off| (with(0, exact[0] + off) - entry[s]).abs());
+            let of_gradient = if off.is_finite() { nearby.into_iter().fold(0.0, f64::max) } else { f64::INFINITY };
             let carried =
                 |operand: usize| change(|value| with(operand, value), exact[operand], old[operand].errors[i], &[]);
-            let error = (optimizer.error)(f64::from(rate) * exact[0], entry[s]);
             new.values.push(entry[s]);
-            new.errors.push((0..states + 2).map(carried).sum::<f64>() + error);
+            new.errors.push(of_gradient + (1..states + 2).map(carried).sum::<f64>() + errors[s]);
         }
     }
     Ok(new.into_iter().map(Some).collect())

@@ -217,7 +217,7 @@ impl Description {
             layers: topology.widths().to_vec(),
             activation: topology.activation.name.to_string(),
             output_activation: topology.output.name.to_string(),
-            cost: topology.cost.name.to_string(),
+            cost: topology.cost.flag.to_string(),
             preprocessing: preprocessing.clone(),
             outputs: outputs.clone(),
         }

@@ -101,7 +101,7 @@ fn check_size(topology: &Topology, bytes: usize) -> Result<()> {
 /// A network in words, for people.
 pub fn in_words(topology: &Topology) -> String {
     let Topology { activation, output, cost, .. } = topology;
-    format!("network {topology}, {}, {} outputs, {} cost", activation.name, output.name, cost.name)
+    format!("network {topology}, {}, {} outputs, {} cost", activation.name, output.name, cost.flag)
 }
 
 /// The inputs of the graph.

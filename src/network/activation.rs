@@ -33,12 +33,20 @@ pub struct Activation {
     pub lanes: Option<Lanes>,
     /// Has any number as a value: numbers to learn need not be scaled.
     pub any_number: bool,
+    /// σ is of weighted inputs from which ln Σ eᶻ over the outputs of the example is subtracted first, so that
+    /// activations are exponentials that sum to 1: for the output layer alone.
+    pub normalizes: bool,
+    /// Is 0 for all negative z, or nearly: half of the neurons of a layer are silent at first.
+    pub rectifies: bool,
     /// The ONNX operator that computes σ.
     pub onnx: &'static str,
 }
 
 /// Every activation function.
-pub static ALL: [&Activation; 4] = [&SIGMOID, &TANH, &RELU, &LINEAR];
+pub static ALL: [&Activation; 6] = [&SIGMOID, &TANH, &RELU, &LEAKY_RELU, &LINEAR, &SOFTMAX];
+
+/// The activation functions of single neurons: those of hidden layers.
+pub static OF_NEURONS: [&Activation; 5] = [&SIGMOID, &TANH, &RELU, &LEAKY_RELU, &LINEAR];
 
 /// The activation function of a name.
 ///
@@ -64,6 +72,8 @@ pub static SIGMOID: Activation = Activation {
     kinks: &[],
     lanes: Some(Lanes::Sigmoid),
     any_number: false,
+    normalizes: false,
+    rectifies: false,
     onnx: "Sigmoid",
 };
 
@@ -79,6 +89,8 @@ pub static TANH: Activation = Activation {
     kinks: &[],
     lanes: Some(Lanes::Tanh),
     any_number: false,
+    normalizes: false,
+    rectifies: false,
     onnx: "Tanh",
 };
 
@@ -94,7 +106,46 @@ pub static RELU: Activation = Activation {
     kinks: &[0.0],
     lanes: Some(Lanes::Relu),
     any_number: false,
+    normalizes: false,
+    rectifies: true,
     onnx: "Relu",
+};
+
+/// The rectified linear unit with a slope below 0 too: σ(z) = z for z > 0, z/100 else.
+pub static LEAKY_RELU: Activation = Activation {
+    name: "leaky-relu",
+    formula: "σ(z) = max(z/100, z)",
+    shader: include_str!("../../shaders/activation/leaky_relu.wgsl"),
+    sigma: |z| if z < 0.0 { LEAK * z } else { z },
+    prime: |a| if a > 0.0 { 1.0 } else { LEAK },
+    sigma_error: |_, a| EPSILON * a.abs() + SMALLEST,
+    prime_error: |_, _| 0.0,
+    kinks: &[0.0],
+    lanes: Some(Lanes::LeakyRelu),
+    any_number: false,
+    normalizes: false,
+    rectifies: true,
+    onnx: "LeakyRelu",
+};
+
+/// σ′ of the leaky rectified linear unit for negative z.
+pub const LEAK: f32 = 0.01;
+
+/// The softmax outputs of chapter 3, equation (78): exp(z) of normalized z.
+pub static SOFTMAX: Activation = Activation {
+    name: "softmax",
+    formula: "σ(z_j) = exp(z_j) / Σ exp(z_k): outputs that sum to 1",
+    shader: include_str!("../../shaders/activation/softmax.wgsl"),
+    sigma: |z| (if z > 0.0 { 0.0 } else { z }).exp(),
+    prime: |a| a * (1.0 - a),
+    sigma_error: |z, a| EPSILON * (QUOTIENT + 2.0 * z.abs()) * a.abs() + SMALLEST,
+    prime_error: |_, prime| EPSILON * prime.abs() + SMALLEST,
+    kinks: &[0.0],
+    lanes: Some(Lanes::Softmax),
+    any_number: false,
+    normalizes: true,
+    rectifies: false,
+    onnx: "Softmax",
 };
 
 /// The linear neuron, σ(z) = z: for the output layer of networks that learn numbers.
@@ -109,6 +160,8 @@ pub static LINEAR: Activation = Activation {
     kinks: &[],
     lanes: Some(Lanes::Linear),
     any_number: true,
+    normalizes: false,
+    rectifies: false,
     onnx: "Identity",
 };
 

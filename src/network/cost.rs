@@ -14,8 +14,10 @@ use super::{EPSILON, SMALLEST};
 /// A cost function: a WGSL snippet, its CPU twin, and their rounding bounds.
 #[derive(Debug)]
 pub struct Cost {
-    /// The name used on the command line and in model files.
+    /// The name of the row.
     pub name: &'static str,
+    /// The name used on the command line and in model files: two rows may share one, for different outputs.
+    pub flag: &'static str,
     /// The cost of an example as a formula.
     pub formula: &'static str,
     /// WGSL: `fn cost_NAME(output: f32, y: f32) -> f32` and
@@ -49,7 +51,7 @@ pub type ErrorOfBlock = fn(Arch, &[f32], &[f32], &mut [f32]);
 pub enum MeasuredFrom {
     /// a, the outputs.
     Activation,
-    /// z, where a has no digits left: ln(1 − a) of an a that rounds to 1.
+    /// z, where a has no digits left: ln(1 − a) of an a that rounds to 1. Normalized where σ normalizes.
     WeightedInput,
 }
 
@@ -68,25 +70,36 @@ impl Cost {
 }
 
 /// Every cost function.
-pub static ALL: [&Cost; 2] = [&QUADRATIC, &CROSS_ENTROPY];
+pub static ALL: [&Cost; 3] = [&QUADRATIC, &CROSS_ENTROPY, &LOG_LIKELIHOOD];
 
-/// The cost function of a name.
+/// The cost functions by their names on the command line.
+pub static CHOICES: [&Cost; 2] = [&QUADRATIC, &CROSS_ENTROPY];
+
+/// The cost function of a name on the command line.
 ///
 /// # Errors
 /// A name that none has.
-pub fn named(name: &str) -> Result<&'static Cost> {
-    ALL.into_iter().find(|row| row.name == name).with_context(|| format!("cost `{name}` is unknown"))
+pub fn named(flag: &str) -> Result<&'static Cost> {
+    CHOICES.into_iter().find(|row| row.flag == flag).with_context(|| format!("cost `{flag}` is unknown"))
+}
+
+impl Cost {
+    /// The row of the same name that suits an output layer; itself where none does.
+    pub fn of_outputs(&'static self, output: &'static Activation) -> &'static Cost {
+        ALL.into_iter().find(|row| row.flag == self.flag && row.suits.contains(&output)).unwrap_or(self)
+    }
 }
 
 /// Cₓ = ½ Σ (y − a)², equation (6) of the book; δ = (a − y) σ′.
 pub static QUADRATIC: Cost = Cost {
     name: "quadratic",
+    flag: "quadratic",
     formula: "½ Σ (y - a)²",
     shader: include_str!("../../shaders/cost/quadratic.wgsl"),
     cost: |a, y| 0.5 * (y - a) * (y - a),
     output_error: |a, y, prime| (a - y) * prime,
     measured: MeasuredFrom::Activation,
-    suits: &activation::ALL,
+    suits: &activation::OF_NEURONS,
     needs_classes: false,
     eta: 3.0,
     cost_error: |_, cost| 4.0 * EPSILON * cost.abs(),
@@ -97,7 +110,8 @@ pub static QUADRATIC: Cost = Cost {
 /// Cₓ = −Σ [y ln a + (1 − y) ln (1 − a)], equation (63) of the book, of sigmoid outputs: σ′ cancels, δ = a − y.
 pub static CROSS_ENTROPY: Cost = Cost {
     name: "cross-entropy",
-    formula: "-Σ [y ln a + (1 - y) ln (1 - a)], for classes and sigmoid outputs",
+    flag: "cross-entropy",
+    formula: "-Σ [y ln a + (1 - y) ln (1 - a)] of sigmoid outputs, -Σ y ln a of softmax outputs (the log-likelihood); for classes",
     shader: include_str!("../../shaders/cost/cross_entropy.wgsl"),
     cost: |z, y| z.max(0.0) - z * y + (-z.abs()).exp().ln_1p(),
     output_error: |a, y, _| a - y,
@@ -107,6 +121,23 @@ pub static CROSS_ENTROPY: Cost = Cost {
     eta: 0.5,
     // WGSL allows ln an absolute error of 2⁻²¹ near 1, which is 4 ε.
     cost_error: |z, cost| EPSILON * (8.0 + 2.0 * z.abs() + 4.0 * cost.abs()),
+    output_error_error: |_, delta| EPSILON * delta.abs() + SMALLEST,
+    lanes: Some(output_error::<CrossEntropy>),
+};
+
+/// Cₓ = −Σ y ln a, equation (80) of the book, of softmax outputs, whose normalized weighted input is ln a; δ = a − y.
+pub static LOG_LIKELIHOOD: Cost = Cost {
+    name: "log-likelihood",
+    flag: "cross-entropy",
+    formula: "-Σ y ln a",
+    shader: include_str!("../../shaders/cost/log_likelihood.wgsl"),
+    cost: |z, y| -y * z,
+    output_error: |a, y, _| a - y,
+    measured: MeasuredFrom::WeightedInput,
+    suits: &[&activation::SOFTMAX],
+    needs_classes: true,
+    eta: 0.5,
+    cost_error: |_, cost| EPSILON * cost.abs() + SMALLEST,
     output_error_error: |_, delta| EPSILON * delta.abs() + SMALLEST,
     lanes: Some(output_error::<CrossEntropy>),
 };

@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod cost;
 pub(crate) mod lanes;
+pub mod learning;
 pub mod optimizer;
 
 use std::ops::{Index, IndexMut};
@@ -187,6 +188,23 @@ pub enum Initialization {
     /// Weights from N(0, 1/fan-in) and biases from N(0, 1), as in chapter 3: neurons do not
     /// begin saturated.
     Scaled,
+    /// Weights from N(0, 2/(fan-in + fan-out)) and biases 0 (Glorot and Bengio, 2010): for tanh and sigmoid neurons.
+    Xavier,
+    /// Weights from N(0, 2/fan-in) and biases 0 (He and others, 2015): for rectified linear units; N(0, 1/fan-in) where the
+    /// layer has none.
+    He,
+}
+
+impl Initialization {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Initialization::Large => "large",
+            Initialization::Scaled => "scaled",
+            Initialization::Xavier => "xavier",
+            Initialization::He => "he",
+        }
+    }
 }
 
 /// The weights and biases of a network, on the host.
@@ -214,13 +232,20 @@ impl Parameters {
         };
         let n = &topology.n;
         let w = Layers::try_new(2, topology.last(), |l| {
+            let (fan_in, fan_out) = (n[l - 1] as f32, n[l] as f32);
             let deviation = match initialization {
                 Initialization::Large => 1.0,
-                Initialization::Scaled => (n[l - 1] as f32).sqrt().recip(),
+                Initialization::Scaled => fan_in.sqrt().recip(),
+                Initialization::Xavier => (2.0 / (fan_in + fan_out)).sqrt(),
+                Initialization::He if topology.sigma(l).rectifies => (2.0 / fan_in).sqrt(),
+                Initialization::He => fan_in.sqrt().recip(),
             };
             normal(n[l] * n[l - 1], deviation)
         })?;
-        let b = Layers::try_new(2, topology.last(), |l| normal(n[l], 1.0))?;
+        let b = Layers::try_new(2, topology.last(), |l| match initialization {
+            Initialization::Large | Initialization::Scaled => normal(n[l], 1.0),
+            Initialization::Xavier | Initialization::He => normal(n[l], 0.0),
+        })?;
         Ok(Parameters { w, b })
     }
 

@@ -14,6 +14,24 @@ pub type Entry = [f32; MAX_STATES + 1];
 /// Numbers of an optimizer that are the same for every parameter of a step.
 pub type Coefficients = [f32; 4];
 
+/// What every update of a mini-batch is computed with.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Rates {
+    /// η/m.
+    pub rate: f32,
+    /// 1/m.
+    pub share: f32,
+    /// Those of the optimizer.
+    pub coefficients: Coefficients,
+}
+
+impl Rates {
+    /// The rates of a mini-batch of `m` examples.
+    pub fn new(eta: f32, m: usize, coefficients: Coefficients) -> Self {
+        Rates { rate: eta / m as f32, share: 1.0 / m as f32, coefficients }
+    }
+}
+
 /// An optimizer: a WGSL snippet and its CPU twin.
 ///
 /// A parameter whose gradient and state are 0 stays what it is: padding stays 0.
@@ -25,33 +43,47 @@ pub struct Optimizer {
     pub formula: fn(&str, &str, &str) -> String,
     /// Names of the state: matrices beside each w and b, such as `w2.velocity`.
     pub states: &'static [&'static str],
-    /// WGSL: `fn optimizer_NAME(entry: vec4<f32>, gradient: f32, rate: f32, coefficients: vec4<f32>) -> vec4<f32>`.
+    /// WGSL: `fn optimizer_NAME(entry: vec4<f32>, gradient: f32, rates: vec2<f32>, coefficients: vec4<f32>) -> vec4<f32>`,
+    /// rates being η/m and 1/m.
     pub shader: &'static str,
-    /// The new entry from the old one, the gradient summed over m examples, η/m and the coefficients.
-    pub update: fn(Entry, f32, f32, Coefficients) -> Entry,
-    /// The coefficients of a step.
-    pub coefficients: fn(&Settings) -> Coefficients,
-    /// The share of the learning rate of sgd with which it goes as far in the long run.
-    pub eta_share: fn(&Settings) -> f64,
+    /// The new entry from the old one, and the gradient summed over m examples.
+    pub update: fn(Entry, f32, &Rates) -> Entry,
+    /// The coefficients of a step with learning rate η, whose number is counted from 1.
+    pub coefficients: fn(&Settings, f32, u64) -> Coefficients,
+    /// The usual hyperparameters.
+    pub settings: Settings,
+    /// The hyperparameters that it uses, by the names of their flags.
+    pub flags: &'static [&'static str],
+    /// The learning rate to begin with, from that of sgd.
+    pub eta: fn(f64, &Settings) -> f64,
     /// The update is linear in the gradient and has no state: a sum may be applied in parts, and a gradient
     /// of 0 changes nothing, so that its computation may be skipped.
     pub linear: bool,
-    /// The largest rounding error of each entry: `(rate · gradient, new entry)`.
-    pub error: fn(f64, f64) -> f64,
+    /// The largest rounding error of each new entry, from the old one, the gradient and the new one.
+    pub error: fn(&Exact, f64, &Rates, &Exact) -> Exact,
     /// `update` by the vectors of a CPU; `None` applies the twin.
     pub lanes: Option<Lanes>,
 }
+
+/// An entry in 64 bits.
+pub type Exact = [f64; MAX_STATES + 1];
 
 /// Hyperparameters of optimizers; each uses its own.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Settings {
     /// µ, the momentum coefficient of chapter 3.
     pub momentum: f32,
+    /// β₁, by which Adam forgets gradients.
+    pub beta1: f32,
+    /// β₂, by which Adam and RMSprop forget squared gradients.
+    pub beta2: f32,
+    /// ε, added to the root of the mean squared gradient.
+    pub epsilon: f32,
 }
 
 impl Settings {
     /// The usual ones.
-    pub const DEFAULT: Self = Settings { momentum: 0.9 };
+    pub const DEFAULT: Self = Settings { momentum: 0.9, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 }
 
 impl Default for Settings {
@@ -61,10 +93,10 @@ impl Default for Settings {
 }
 
 /// Every optimizer.
-pub static ALL: [&Optimizer; 3] = [&SGD, &MOMENTUM, &GRADIENT];
+pub static ALL: [&Optimizer; 6] = [&SGD, &MOMENTUM, &NESTEROV, &RMSPROP, &ADAM, &GRADIENT];
 
 /// The optimizers that train.
-pub static CHOICES: [&Optimizer; 2] = [&SGD, &MOMENTUM];
+pub static CHOICES: [&Optimizer; 5] = [&SGD, &MOMENTUM, &NESTEROV, &RMSPROP, &ADAM];
 
 /// Stochastic gradient descent, equations (20) and (21) of the book: w ← w − (η/m) ∇.
 pub static SGD: Optimizer = Optimizer {
@@ -72,9 +104,11 @@ pub static SGD: Optimizer = Optimizer {
     formula: |w, nabla, m| format!("{w} -= (η/{m}) {nabla}"),
     states: &[],
     shader: include_str!("../../shaders/optimizer/sgd.wgsl"),
-    update: |[w, ..], gradient, rate, _| [w - rate * gradient, 0.0, 0.0],
-    coefficients: |_| [0.0; 4],
-    eta_share: |_| 1.0,
+    update: |[w, ..], gradient, rates| [w - rates.rate * gradient, 0.0, 0.0],
+    coefficients: |_, _, _| [0.0; 4],
+    settings: Settings::DEFAULT,
+    flags: &[],
+    eta: |of_sgd, _| of_sgd,
     linear: true,
     error: follows,
     lanes: Some(Lanes::Sgd),
@@ -86,15 +120,98 @@ pub static MOMENTUM: Optimizer = Optimizer {
     formula: |w, nabla, m| format!("{w}.velocity = µ {w}.velocity - (η/{m}) {nabla}, {w} += {w}.velocity"),
     states: &["velocity"],
     shader: include_str!("../../shaders/optimizer/momentum.wgsl"),
-    update: |[w, velocity, _], gradient, rate, [momentum, ..]| {
+    update: |[w, velocity, _], gradient, &Rates { rate, coefficients: [momentum, ..], .. }| {
         let velocity = momentum * velocity - rate * gradient;
         [w + velocity, velocity, 0.0]
     },
-    coefficients: |settings| [settings.momentum, 0.0, 0.0, 0.0],
-    eta_share: |settings| 1.0 - f64::from(settings.momentum),
+    coefficients: |settings, _, _| [settings.momentum, 0.0, 0.0, 0.0],
+    settings: Settings::DEFAULT,
+    flags: &["momentum"],
+    eta: as_far_as_sgd,
     linear: false,
     error: follows,
     lanes: Some(Lanes::Momentum),
+};
+
+/// Nesterov's accelerated gradient: v ← µ v − (η/m) ∇, w ← w + µ v − (η/m) ∇ (Sutskever and others, 2013, where w is the point
+/// at which the gradient is taken).
+pub static NESTEROV: Optimizer = Optimizer {
+    name: "nesterov",
+    formula: |w, nabla, m| {
+        format!("{w}.velocity = µ {w}.velocity - (η/{m}) {nabla}, {w} += µ {w}.velocity - (η/{m}) {nabla}")
+    },
+    shader: include_str!("../../shaders/optimizer/nesterov.wgsl"),
+    update: |[w, velocity, _], gradient, &Rates { rate, coefficients: [momentum, ..], .. }| {
+        let change = rate * gradient;
+        let velocity = momentum * velocity - change;
+        [w + (momentum * velocity - change), velocity, 0.0]
+    },
+    lanes: Some(Lanes::Nesterov),
+    ..MOMENTUM
+};
+
+/// RMSprop (Tieleman and Hinton, 2012): s ← β₂ s + (1 − β₂) g², w ← w − η g / (√s + ε), where g = ∇/m.
+pub static RMSPROP: Optimizer = Optimizer {
+    name: "rmsprop",
+    formula: |w, nabla, m| {
+        format!("{w}.squares = β₂ {w}.squares + (1 - β₂) ({nabla}/{m})², {w} -= η ({nabla}/{m}) / (√{w}.squares + ε)")
+    },
+    states: &["squares"],
+    shader: include_str!("../../shaders/optimizer/rmsprop.wgsl"),
+    update: |[w, squares, _], gradient, &Rates { share, coefficients: [beta, epsilon, eta, _], .. }| {
+        let g = share * gradient;
+        let squares = beta * squares + (1.0 - beta) * g * g;
+        [w - eta * g / (squares.sqrt() + epsilon), squares, 0.0]
+    },
+    coefficients: |settings, eta, _| [settings.beta2, settings.epsilon, eta, 0.0],
+    settings: Settings { beta2: 0.99, ..Settings::DEFAULT },
+    flags: &["beta2", "epsilon"],
+    eta: |_, _| 0.001,
+    linear: false,
+    error: |&[_, squares, _], gradient, &Rates { share, coefficients: [beta, epsilon, eta, _], .. }, &[w, new, _]| {
+        let (g, beta, eta) = (f64::from(share) * gradient, f64::from(beta), f64::from(eta));
+        let of_squares = EPSILON * 4.0 * (beta * squares + (1.0 - beta) * g * g) + SMALLEST;
+        [scaled_error(w, (eta * g, eta * g.abs() * 2.0 * EPSILON), (new, of_squares), epsilon), of_squares, 0.0]
+    },
+    lanes: Some(Lanes::Rmsprop),
+};
+
+/// Adam (Kingma and Ba, 2015): s ← β₁ s + (1 − β₁) g, r ← β₂ r + (1 − β₂) g², w ← w − η ŝ / (√r̂ + ε), where g = ∇/m, ŝ = s / (1 − β₁ᵗ)
+/// and r̂ = r / (1 − β₂ᵗ) in step t. The corrections are part of η and ε, as at the end of section 2 of the paper.
+pub static ADAM: Optimizer = Optimizer {
+    name: "adam",
+    formula: |w, nabla, m| {
+        format!(
+            "{w}.mean = β₁ {w}.mean + (1 - β₁) {nabla}/{m}, {w}.squares = β₂ {w}.squares + (1 - β₂) ({nabla}/{m})², \
+             {w} -= η {w}.mean / (√{w}.squares + ε)"
+        )
+    },
+    states: &["mean", "squares"],
+    shader: include_str!("../../shaders/optimizer/adam.wgsl"),
+    update: |[w, mean, squares], gradient, &Rates { share, coefficients: [beta1, beta2, eta, epsilon], .. }| {
+        let g = share * gradient;
+        let mean = beta1 * mean + (1.0 - beta1) * g;
+        let squares = beta2 * squares + (1.0 - beta2) * g * g;
+        [w - eta * mean / (squares.sqrt() + epsilon), mean, squares]
+    },
+    coefficients: |settings, eta, step| {
+        let [first, second] =
+            [settings.beta1, settings.beta2].map(|beta| 1.0 - f64::from(beta).powf(step.max(1) as f64));
+        let (eta, epsilon) = (f64::from(eta) * second.sqrt() / first, f64::from(settings.epsilon) * second.sqrt());
+        [settings.beta1, settings.beta2, eta as f32, epsilon as f32]
+    },
+    settings: Settings::DEFAULT,
+    flags: &["beta1", "beta2", "epsilon"],
+    eta: |_, _| 0.001,
+    linear: false,
+    error: |&[_, mean, squares], gradient, rates, &[w, new_mean, new]| {
+        let &Rates { share, coefficients: [beta1, beta2, eta, epsilon], .. } = rates;
+        let (g, beta1, beta2, eta) = (f64::from(share) * gradient, f64::from(beta1), f64::from(beta2), f64::from(eta));
+        let of_mean = EPSILON * 2.0 * ((beta1 * mean).abs() + ((1.0 - beta1) * g).abs()) + SMALLEST;
+        let of_squares = EPSILON * 4.0 * (beta2 * squares + (1.0 - beta2) * g * g) + SMALLEST;
+        [scaled_error(w, (eta * new_mean, eta * of_mean), (new, of_squares), epsilon), of_mean, of_squares]
+    },
+    lanes: Some(Lanes::Adam),
 };
 
 /// No update at all: keeps ∂C/∂w, summed over the mini-batch, as state. For gradient checks.
@@ -103,15 +220,31 @@ pub static GRADIENT: Optimizer = Optimizer {
     formula: |w, nabla, _| format!("{w}.gradient = {nabla}"),
     states: &["gradient"],
     shader: include_str!("../../shaders/optimizer/gradient.wgsl"),
-    update: |[w, ..], gradient, _, _| [w, gradient, 0.0],
-    coefficients: |_| [0.0; 4],
-    eta_share: |_| 1.0,
+    update: |[w, ..], gradient, _| [w, gradient, 0.0],
+    coefficients: |_, _, _| [0.0; 4],
+    eta: |of_sgd, _| of_sgd,
     linear: false,
-    error: |_, _| 0.0,
+    error: |_, _, _, _| [0.0; 3],
     lanes: None,
+    ..SGD
 };
 
-/// η/m is off by 2.5 units in the last place, then a product and two sums round.
-fn follows(step: f64, entry: f64) -> f64 {
-    EPSILON * (4.0 * step.abs() + 2.0 * entry.abs()) + SMALLEST
+/// The learning rate with which momentum goes as far as sgd in the long run.
+fn as_far_as_sgd(of_sgd: f64, settings: &Settings) -> f64 {
+    of_sgd * (1.0 - f64::from(settings.momentum))
+}
+
+/// η/m is off by 2.5 units in the last place, then a product and two sums round, for each of two steps.
+fn follows(_: &Exact, gradient: f64, rates: &Rates, new: &Exact) -> Exact {
+    let step = f64::from(rates.rate) * gradient;
+    new.map(|entry| EPSILON * (8.0 * step.abs() + 3.0 * entry.abs()) + SMALLEST)
+}
+
+/// The error of w − numerator / (√squares + ε): roots and quotients of WGSL are off by up to 2.5 units in the last place, and what
+/// the squares and the numerator are off is carried on.
+fn scaled_error(w: f64, (numerator, of_numerator): (f64, f64), (squares, of_squares): (f64, f64), epsilon: f32) -> f64 {
+    let (root, least) = (squares.sqrt(), (squares - of_squares).max(0.0).sqrt());
+    let divisor = least + f64::from(epsilon);
+    let relative = (root - least) / divisor + 8.0 * EPSILON;
+    (numerator.abs() * (1.0 + relative) * relative + of_numerator) / divisor + EPSILON * w.abs() + SMALLEST
 }

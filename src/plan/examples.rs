@@ -13,49 +13,37 @@ pub struct Examples {
     pub scale: f32,
     /// The desired outputs.
     pub desired: Desired,
+    /// The weight of each example in its cost, (all examples, 1); `None` for 1.
+    pub weights: Option<Matrix>,
+}
+
+impl Examples {
+    /// Every matrix with a row for each example.
+    pub fn of_examples(&self) -> impl Iterator<Item = &Matrix> {
+        [&self.inputs, self.desired.matrix()].into_iter().chain(&self.weights)
+    }
+
+    /// The same matrices with `rows` rows.
+    pub fn with_rows(mut self, rows: usize) -> Self {
+        let (Desired::Classes(desired) | Desired::Numbers(desired)) = &mut self.desired;
+        [&mut self.inputs, desired].into_iter().chain(&mut self.weights).for_each(|matrix| matrix.rows = rows);
+        self
+    }
 }
 
 /// The desired outputs of the data set on the device.
 #[derive(Clone, Debug)]
 pub enum Desired {
     /// The class of each example, (all examples, 1): y is 1 for the class and 0 for the others.
-    Classes {
-        /// The classes.
-        labels: Matrix,
-        /// The weight of each class in the cost of an example, `(1, n[L])`; `None` for 1.
-        weights: Option<Matrix>,
-    },
+    Classes(Matrix),
     /// y of all examples, `(all examples, n[L])`.
     Numbers(Matrix),
 }
 
 impl Desired {
-    /// Classes of equal weight.
-    pub fn classes(labels: Matrix) -> Self {
-        Desired::Classes { labels, weights: None }
-    }
-
     /// The matrix with a row for each example.
-    pub fn of_examples(&self) -> &Matrix {
-        match self {
-            Desired::Classes { labels, .. } => labels,
-            Desired::Numbers(y) => y,
-        }
-    }
-
-    /// The same matrices with `rows` rows.
-    pub fn with_rows(mut self, rows: usize) -> Self {
-        match &mut self {
-            Desired::Classes { labels: matrix, .. } | Desired::Numbers(matrix) => matrix.rows = rows,
-        }
-        self
-    }
-
-    /// Every matrix.
-    pub fn matrices(&self) -> Vec<&Matrix> {
-        match self {
-            Desired::Classes { labels, weights } => std::iter::once(labels).chain(weights).collect(),
-            Desired::Numbers(y) => vec![y],
-        }
+    pub fn matrix(&self) -> &Matrix {
+        let (Desired::Classes(matrix) | Desired::Numbers(matrix)) = self;
+        matrix
     }
 }

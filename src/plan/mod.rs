@@ -18,7 +18,7 @@ pub use crate::kernel::{Element, Matrix};
 use crate::kernel::product::{Extents, Form, Realization};
 use crate::kernel::{Access, Binding, Invocation, Kernel, MiniBatch, Params, Snippets};
 use crate::network::Topology;
-use crate::network::optimizer::Optimizer;
+use crate::network::learning::LearningRule;
 use examples::Examples;
 
 /// The part of chapter 2 that a step belongs to.
@@ -170,8 +170,8 @@ pub struct Origin {
     pub examples: Examples,
     /// m.
     pub m: usize,
-    /// The optimizer.
-    pub optimizer: &'static Optimizer,
+    /// The learning rule.
+    pub rule: LearningRule,
 }
 
 impl Plan {

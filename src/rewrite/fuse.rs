@@ -100,11 +100,21 @@ impl<'s> Partial<'s> {
         if others.any(|step| vanishing.iter().any(|matrix| missed(matrix, step))) || !self.can_move(steps) {
             return None;
         }
-        let (form, Extents { rows, cols, inner }) = self.multiplies?;
-        // In the form TN the product has one more column: the sums for the biases.
-        let cols = cols + usize::from(form == Form::Tn);
-        let params = ProductParams { rows: rows as u32, cols: cols as u32, inner: inner as u32 };
-        debug_assert_eq!(kernel.params, ProductParams::FIELDS);
+        let first = steps[*self.replaced.first()?].as_ref()?;
+        let (params, multiplies, iterations) = match kernel.product {
+            Some(_) => {
+                let (form, Extents { rows, cols, inner }) = self.multiplies?;
+                // In the form TN the product has one more column: the sums for the biases.
+                let cols = cols + usize::from(form == Form::Tn);
+                let params = ProductParams { rows: rows as u32, cols: cols as u32, inner: inner as u32 };
+                debug_assert_eq!(kernel.params, ProductParams::FIELDS);
+                (bytemuck::bytes_of(&params).to_vec(), Some((form, Extents { rows, cols, inner })), inner)
+            }
+            None => {
+                debug_assert_eq!(kernel.params, first.kernel.params);
+                (first.params.clone(), None, first.iterations)
+            }
+        };
         let named = kernel.bindings.iter().map(|binding| self.matrices.get(binding.name).copied());
         let mut operands = named.collect::<Option<Vec<_>>>()?;
         for state in 0..self.snippets.optimizer.map_or(0, |optimizer| optimizer.states.len()) {
@@ -114,12 +124,12 @@ impl<'s> Partial<'s> {
         let fused = Step {
             equation: last.equation,
             kernel,
-            formula: self.formula(kernel, inner),
+            formula: self.formula(kernel, iterations),
             operands: operands.into_iter().cloned().collect(),
-            params: bytemuck::bytes_of(&params).to_vec(),
+            params,
             snippets: self.snippets,
-            multiplies: Some((form, Extents { rows, cols, inner })),
-            iterations: inner,
+            multiplies,
+            iterations,
             replaces: Vec::new(),
         };
         Some(Match { replaced: self.replaced.clone(), fused })
@@ -145,9 +155,9 @@ impl<'s> Partial<'s> {
             text = text.replace(&format!("{{{name}}}"), &matrix.name);
         }
         let Some(optimizer) = self.snippets.optimizer else { return text };
-        let update = |gradient: &str| match gradient.trim_start_matches('∇').split_once(" = ") {
+        let update = |part: &str| match part.strip_prefix('∇').and_then(|gradient| gradient.split_once(" = ")) {
             Some((w, nabla)) => (optimizer.formula)(w, nabla, &m.to_string()),
-            None => gradient.to_string(),
+            None => part.to_string(),
         };
         text.split(", ").map(update).collect::<Vec<_>>().join(", ")
     }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 
 use crate::kernel::{Element, Grid, Matrix, Snippets};
 use crate::kernels::{TRAIN_IN_WORKGROUP, state_of};
+use crate::network::learning::{Dropout, LearningRule};
 use crate::plan::examples::Desired;
 use crate::plan::{Origin, Plan};
 
@@ -19,14 +20,14 @@ pub struct TrainingLoop {
 
 impl fmt::Display for TrainingLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { topology, examples, m, optimizer } = &self.origin;
+        let Origin { topology, examples, m, rule } = &self.origin;
         let inputs = if examples.inputs.element == Element::Byte { "bytes" } else { "floats" };
         let desired = match &examples.desired {
-            Desired::Classes { weights: None, .. } => "",
-            Desired::Classes { .. } => ", weighted classes",
+            Desired::Classes(_) => "",
             Desired::Numbers(_) => ", numbers",
         };
-        write!(f, "training {topology} ({}, {}) on {inputs}{desired}, m = {m}", topology.rows(), optimizer.name)
+        let weights = if examples.weights.is_some() { ", weighted" } else { "" };
+        write!(f, "training {topology} ({}, {rule}) on {inputs}{desired}{weights}, m = {m}", topology.rows())
     }
 }
 
@@ -147,7 +148,7 @@ impl TrainingLoop {
 
     /// `vec4`s in the packed parameters, with the optimizer's state and room for sums of gradients.
     pub fn packed_len(&self) -> usize {
-        let optimizer = self.origin.optimizer;
+        let optimizer = self.origin.rule.optimizer;
         let sums = usize::from(!optimizer.linear && self.groups() > 1);
         self.layout().2 * (1 + optimizer.states.len() + sums)
     }
@@ -156,7 +157,7 @@ impl TrainingLoop {
     pub fn packed_rows(&self) -> Vec<PackedRow> {
         let packed = 4 * self.layout().2;
         let with_state = |row: PackedRow| {
-            let states = state_of(self.origin.optimizer, &row.matrix);
+            let states = state_of(self.origin.rule.optimizer, &row.matrix);
             let beside = (1..).zip(states).map(|(i, matrix)| PackedRow { matrix, to: row.to + i * packed, ..row });
             let beside: Vec<PackedRow> = beside.collect();
             std::iter::once(row).chain(beside)
@@ -198,7 +199,9 @@ impl TrainingLoop {
         let lanes = self.lanes;
         let (rows, examples, at_once) = (self.row_sizes(), self.example_blocks(), self.blocks_at_once());
         let shares_of = |blocks: usize, terms: usize| (lanes / blocks).clamp(1, terms);
-        let finish = |shares: usize| nested(4usize.div_ceil(shares), nested(shares, 0));
+        // The four factors of a vec4.
+        let drops = if self.origin.rule.dropout > 0.0 { nested(4, 0) } else { 0 };
+        let finish = |shares: usize| nested(4usize.div_ceil(shares), nested(shares, 0) + drops);
         let each_block = |inner| nested(at_once, inner);
         let block = each_block(0) + nested(4, each_block(4 * self.input().iterations));
         let inputs = self.widths()[0].div_ceil(16);
@@ -215,7 +218,7 @@ impl TrainingLoop {
             let sums = nested(rows[layer - 1].div_ceil(shares), 0) + finish(shares);
             let forward = nested((blocks * shares).div_ceil(lanes), sums);
             // The errors of the layer before.
-            let backward = nested((examples * rows[layer - 1]).div_ceil(lanes), nested(rows[layer], 0));
+            let backward = nested((examples * rows[layer - 1]).div_ceil(lanes), nested(rows[layer], 0) + 4 * drops);
             let across = rows[layer - 1];
             let width = lanes.min(across);
             let sums = nested(across.div_ceil(width), nested(examples, 0));
@@ -223,8 +226,15 @@ impl TrainingLoop {
             forward + backward + descent
         };
         let biases = |layer: usize| nested(rows[layer].div_ceil(lanes), nested(self.origin.m, 0));
+        let outputs = self.widths()[rows.len() - 1];
+        let last = rows[rows.len() - 1];
+        let normalized = match self.origin.topology.output.normalizes {
+            true => nested((4 * examples * last).div_ceil(lanes), 2 * nested(outputs, 0)),
+            false => 0,
+        };
         // And the trips of the loops over layers.
         first
+            + normalized
             + (2..rows.len()).map(per_layer).sum::<usize>()
             + (1..rows.len()).map(biases).sum::<usize>()
             + 4 * rows.len()
@@ -237,7 +247,8 @@ impl TrainingLoop {
 
     /// The complete WGSL text, with the constants of this network.
     pub fn source(&self) -> String {
-        let Origin { topology, examples, optimizer, .. } = &self.origin;
+        let Origin { topology, examples, rule, .. } = &self.origin;
+        let LearningRule { optimizer, decays, dropout } = *rule;
         let snippets = Snippets {
             activation: Some(topology.activation),
             output: Some(topology.output),
@@ -245,9 +256,12 @@ impl TrainingLoop {
             optimizer: Some(optimizer),
         };
         let desired = match &examples.desired {
-            Desired::Classes { weights: None, .. } => include_str!("../../shaders/loop/desired_classes.wgsl"),
-            Desired::Classes { .. } => include_str!("../../shaders/loop/desired_weighted_classes.wgsl"),
+            Desired::Classes(_) => include_str!("../../shaders/loop/desired_classes.wgsl"),
             Desired::Numbers(_) => include_str!("../../shaders/loop/desired_numbers.wgsl"),
+        };
+        let example_weights = match examples.weights {
+            Some(_) => include_str!("../../shaders/loop/weight_of_example.wgsl"),
+            None => include_str!("../../shaders/loop/weight_1.wgsl"),
         };
         let (n, row_sizes) = (self.widths(), self.row_sizes());
         let (weights, biases, packed) = self.layout();
@@ -258,6 +272,7 @@ impl TrainingLoop {
         let mut text = TRAIN_IN_WORKGROUP.source(snippets, None);
         text += self.input().shader;
         text += desired;
+        text += example_weights;
         let mut constant = |name: &str, value: String| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "const {name} = {value};");
@@ -281,6 +296,13 @@ impl TrainingLoop {
         constant("PACKED", format!("{packed}u"));
         constant("STATES", format!("{}u", optimizer.states.len()));
         constant("LINEAR", optimizer.linear.to_string());
+        constant("DECAYS", decays.to_string());
+        constant("NORMALIZES", topology.output.normalizes.to_string());
+        let of_layer = Dropout::new(0, dropout);
+        constant("DROPS", (dropout > 0.0).to_string());
+        constant("DROPOUT_THRESHOLD", format!("{}u", of_layer.threshold));
+        constant("DROPOUT_FACTOR", format!("{:?}f", of_layer.factor));
+        constant("KEPT", format!("{:?}f", 1.0 - dropout));
         constant("GROUPS", format!("{}u", self.groups()));
         constant("INPUT_SCALE", format!("{:?}f", examples.scale));
         text

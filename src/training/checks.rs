@@ -3,8 +3,10 @@
 use anyhow::Result;
 
 use super::hyperparameters::Hyperparameters;
+use super::schedule::Schedule;
 use crate::data::{Data, Dataset, Task};
 use crate::network::Topology;
+use crate::network::cost::{self, Cost};
 use crate::network::optimizer::Settings;
 use crate::system::error::{bail_usage, ensure_usage};
 
@@ -20,7 +22,7 @@ pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters)
 }
 
 fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> Result<()> {
-    let Hyperparameters { batch, eta, settings, .. } = hyperparameters;
+    let Hyperparameters { batch, eta, settings, lambda, l1, dropout, schedule, .. } = hyperparameters;
     ensure_usage!(batch > 0, "--batch 0: a mini-batch needs at least 1 example");
     ensure_usage!(
         batch <= examples,
@@ -30,18 +32,53 @@ fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> R
         eta.is_finite() && eta >= 0.0,
         "--eta {eta}: the learning rate must be a finite number, 0 or greater"
     );
+    for (flag, lambda) in [("lambda", lambda), ("l1", l1)] {
+        ensure_usage!(
+            lambda.is_finite() && lambda >= 0.0,
+            "--{flag} {lambda}: the regularization parameter must be a finite number, 0 or greater"
+        );
+    }
+    let decay = f64::from(eta) * f64::from(lambda) / examples as f64;
+    ensure_usage!(
+        decay < 1.0,
+        "--lambda {lambda}: with η = {eta} and {examples} examples every step would turn the sign of all weights \
+         (1 - ηλ/n is {:.3}): use less than {:.3}",
+        1.0 - decay,
+        examples as f64 / f64::from(eta)
+    );
+    ensure_usage!(
+        (0.0..1.0).contains(&dropout),
+        "--dropout {dropout}: the fraction of neurons that are left out must be 0 or greater, and below 1"
+    );
+    let Schedule { decline, factor, every, warmup, epochs } = schedule;
+    ensure_usage!(
+        factor > 0.0 && factor <= 1.0,
+        "--schedule-factor {factor}: the factor of η must be greater than 0, and 1 or less"
+    );
+    ensure_usage!(every > 0, "--schedule-every 0: at least 1 epoch lies between two changes of η");
+    ensure_usage!(
+        warmup == 0 || warmup < epochs || epochs == 0,
+        "--warmup {warmup} leaves none of the {epochs} epochs for --schedule {}: use {} or less",
+        decline.name(),
+        epochs.saturating_sub(1)
+    );
     check_settings(&settings)
 }
 
 /// Checks the hyperparameters of optimizers.
 ///
 /// # Errors
-/// [`WrongUsage`](crate::system::error::WrongUsage): a momentum coefficient outside 0 to 1.
+/// [`WrongUsage`](crate::system::error::WrongUsage): a coefficient outside 0 to 1, or ε that is not positive.
 pub fn check_settings(settings: &Settings) -> Result<()> {
-    let momentum = settings.momentum;
+    let Settings { momentum, beta1, beta2, epsilon } = *settings;
+    let coefficients =
+        [("momentum", momentum, "momentum coefficient"), ("beta1", beta1, "rate"), ("beta2", beta2, "rate")];
+    for (flag, value, what) in coefficients {
+        ensure_usage!((0.0..1.0).contains(&value), "--{flag} {value}: the {what} must be 0 or greater, and below 1");
+    }
     ensure_usage!(
-        (0.0..1.0).contains(&momentum),
-        "--momentum {momentum}: the momentum coefficient must be 0 or greater, and below 1"
+        epsilon.is_finite() && epsilon > 0.0,
+        "--epsilon {epsilon}: the number must be finite and greater than 0"
     );
     Ok(())
 }
@@ -70,18 +107,25 @@ fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
 /// Refuses a cost that the output layer or the task does not fit.
 fn check_cost(topology: &Topology, task: Task) -> Result<()> {
     let (cost, output) = (topology.cost, topology.output);
+    let suitable = |cost: &&Cost| !cost.needs_classes || task == Task::Classification;
     if !cost.suits.contains(&output) {
-        let suitable = cost.suits.iter().map(|output| output.name).collect::<Vec<_>>().join(" or ");
+        let same_cost = cost::ALL.iter().filter(|other| other.flag == cost.flag).flat_map(|row| row.suits);
+        let outputs = same_cost.map(|output| output.name).collect::<Vec<_>>().join(" or ");
+        let costs = cost::ALL.into_iter().filter(|row| row.suits.contains(&output)).filter(suitable);
+        let costs: Vec<String> = costs.map(|row| format!(", or --cost {}", row.flag)).collect();
         bail_usage!(
-            "--cost {} is for {suitable} outputs, not {}: use --output {suitable}, or --cost quadratic",
-            cost.name,
-            output.name
+            "--cost {} is for {outputs} outputs, not {}: use --output {}{}",
+            cost.flag,
+            output.name,
+            outputs,
+            costs.join("")
         );
     }
+    ensure_usage!(suitable(&cost), "--cost {} is for classes: use --cost quadratic with --task regression", cost.flag);
     ensure_usage!(
-        !cost.needs_classes || task == Task::Classification,
-        "--cost {} is for classes: use --cost quadratic with --task regression",
-        cost.name
+        !topology.activation.normalizes,
+        "--activation {} is for the output layer: use relu, tanh or sigmoid",
+        topology.activation.name
     );
     Ok(())
 }

@@ -50,7 +50,8 @@ impl<'e> Classifier<'e> {
             order: Matrix::of(Element::U32, "order", chunk, 1),
             inputs: Matrix::of(element, "inputs", chunk, features),
             scale,
-            desired: Desired::classes(Matrix::of(Element::U32, "labels", chunk, 1)),
+            desired: Desired::Classes(Matrix::of(Element::U32, "labels", chunk, 1)),
+            weights: None,
         };
         let plan = feedforward_plan(topology, &examples, chunk, wanted).context("the network does not fit")?;
         executor.load(&[plan])?;

@@ -1,6 +1,8 @@
 //! The hyperparameters of a training.
 
+use super::schedule::Schedule;
 use crate::kernel::MiniBatch;
+use crate::network::learning::LearningRule;
 use crate::network::optimizer::{Optimizer, SGD, Settings};
 
 /// Hyperparameters of a training.
@@ -8,25 +10,76 @@ use crate::network::optimizer::{Optimizer, SGD, Settings};
 pub struct Hyperparameters {
     /// m, examples in a mini-batch.
     pub batch: usize,
-    /// η, the learning rate.
+    /// η, the learning rate to begin with.
     pub eta: f32,
-    /// Seed of the order of the examples in each epoch.
+    /// Seed of the order of the examples in each epoch, and of dropout.
     pub seed: u64,
     /// The optimizer.
     pub optimizer: &'static Optimizer,
     /// Its own hyperparameters.
     pub settings: Settings,
+    /// λ of L2 regularization, for costs of all training examples together: w ← (1 − ηλ/n) w − ...
+    pub lambda: f32,
+    /// λ of L1 regularization: w ← w − (ηλ/n) sgn(w) − ...
+    pub l1: f32,
+    /// The probability with which dropout leaves out a neuron of a hidden layer.
+    pub dropout: f32,
+    /// The schedule of η.
+    pub schedule: Schedule,
+}
+
+/// The place of a step in a training: what its learning rate and its random numbers depend on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StepNumber {
+    /// The number of the step, counted from 0.
+    pub step: u64,
+    /// Steps in an epoch.
+    pub per_epoch: usize,
+    /// n, the training examples.
+    pub examples: usize,
+    /// The part of η that plateaus have left.
+    pub plateau: f64,
 }
 
 impl Hyperparameters {
     /// Stochastic gradient descent, as in the book.
     pub const fn sgd(batch: usize, eta: f32, seed: u64) -> Self {
-        Hyperparameters { batch, eta, seed, optimizer: &SGD, settings: Settings::DEFAULT }
+        Hyperparameters {
+            batch,
+            eta,
+            seed,
+            optimizer: &SGD,
+            settings: Settings::DEFAULT,
+            lambda: 0.0,
+            l1: 0.0,
+            dropout: 0.0,
+            schedule: Schedule::CONSTANT,
+        }
     }
 
-    /// The first of a step's mini-batches at `first`, with results in `slot`.
-    pub(crate) fn mini_batch(&self, first: usize, slot: usize) -> MiniBatch {
-        let coefficients = (self.optimizer.coefficients)(&self.settings);
-        MiniBatch { first: first as u32, slot: slot as u32, count: 1, eta: self.eta, coefficients }
+    /// What the kernels of a step depend on.
+    pub fn rule(&self) -> LearningRule {
+        let decays = self.lambda > 0.0 || self.l1 > 0.0;
+        LearningRule { optimizer: self.optimizer, decays, dropout: self.dropout }
+    }
+
+    /// The mini-batch of a step, whose examples begin at `first`, with results in `slot`.
+    pub fn mini_batch(&self, first: usize, slot: usize, number: StepNumber) -> MiniBatch {
+        let StepNumber { step, per_epoch, examples, plateau } = number;
+        let part = self.schedule.of_step(step, per_epoch) * plateau;
+        let eta = if part == 1.0 { self.eta } else { (f64::from(self.eta) * part) as f32 };
+        let decay = |lambda: f32| f64::from(eta) * f64::from(lambda) / examples as f64;
+        MiniBatch {
+            first: first as u32,
+            slot: slot as u32,
+            count: 1,
+            eta,
+            coefficients: (self.optimizer.coefficients)(&self.settings, eta, step + 1),
+            keep: (1.0 - decay(self.lambda)) as f32,
+            l1: decay(self.l1) as f32,
+            // Random numbers begin again after 2³² steps.
+            step: step as u32,
+            seed: (self.seed ^ (self.seed >> 32)) as u32,
+        }
     }
 }

@@ -57,16 +57,16 @@ impl PlansOfPart {
     }
 
     /// Starts the plans on a span of the part, in order, whose examples the order on the device begins
-    /// with: whole mini-batches, or what is left to the end of the part.
+    /// with: whole mini-batches, or what is left to the end of the part. `mini_batch(first, i)` is the i-th of the part.
     pub fn start(
         &self,
         executor: &mut dyn Executor,
         span: Range<usize>,
-        hyperparameters: &Hyperparameters,
+        mini_batch: &dyn Fn(usize, usize) -> MiniBatch,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
         let (first, batch) = (span.start / self.batch, self.batch);
-        let mini_batch = |i: usize| hyperparameters.mini_batch((i - first) * batch, i);
+        let mini_batch = |i: usize| mini_batch((i - first) * batch, i);
         let mini_batches: Vec<MiniBatch> = (first..span.end.div_ceil(batch)).map(mini_batch).collect();
         let (whole, ragged) = mini_batches.split_at(span.end / batch - first);
         for (plan, mini_batches) in [(self.whole, whole), (self.ragged, ragged)] {
@@ -136,23 +136,20 @@ impl Layout {
         hyperparameters: Hyperparameters,
         chunks: Option<Chunks>,
     ) -> Result<Self> {
-        let Hyperparameters { batch, optimizer, .. } = hyperparameters;
+        let (batch, rule) = (hyperparameters.batch, hyperparameters.rule());
         let Data { dataset, split, .. } = data;
         let examples_in = |name: &str, len: usize| match chunks {
             // All parts come the same way, one after the other.
             Some(Chunks { chunk, .. }) => {
                 let order = Matrix::of(Element::U32, "chunk_order", chunk, 1);
-                let mut examples = examples_of(dataset, topology, &order);
-                examples.inputs.rows = chunk;
-                Examples { desired: examples.desired.with_rows(chunk), ..examples }
+                examples_of(dataset, &order).with_rows(chunk)
             }
-            None => examples_of(dataset, topology, &Matrix::of(Element::U32, name, len, 1)),
+            None => examples_of(dataset, &Matrix::of(Element::U32, name, len, 1)),
         };
         let mut plans = Vec::new();
         let examples = examples_in("training_order", split.training.len());
-        let training = PlansOfPart::new(split.training.len(), batch, &mut plans, |m| {
-            training_plan(topology, &examples, m, optimizer)
-        })?;
+        let training =
+            PlansOfPart::new(split.training.len(), batch, &mut plans, |m| training_plan(topology, &examples, m, rule))?;
 
         // Training shuffles; what is measured stays in order, so that the same weights have the same cost.
         let parts = [
@@ -175,7 +172,7 @@ impl Layout {
 
     /// Bytes that the examples of training take.
     pub fn examples_size(&self) -> u64 {
-        let Examples { order, inputs, desired, .. } = &self.examples;
-        [order, inputs, desired.of_examples()].into_iter().map(|matrix| matrix.size() as u64).sum()
+        let all = self.examples.of_examples().chain([&self.examples.order]);
+        all.map(|matrix| matrix.size() as u64).sum()
     }
 }

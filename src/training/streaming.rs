@@ -87,11 +87,11 @@ impl Streaming {
         let Training { data, topology, hyperparameters, .. } = *training;
         let batch = hyperparameters.batch;
         let (memory, dataset) = (executor.memory(), &data.dataset);
-        let examples = examples_of(dataset, topology, &Matrix::of(Element::U32, "order", 1, 1));
+        let examples = examples_of(dataset, &Matrix::of(Element::U32, "order", 1, 1));
         let size_of_row = |matrix: &Matrix| (matrix.cols * matrix.element.size()) as u64;
         let row = size_of_row(&examples.inputs);
         // What a chunk takes, and what the next one takes on its way.
-        let of_example = 2 * (row + size_of_row(examples.desired.of_examples())) + size_of_row(&examples.order);
+        let of_example = 2 * examples.of_examples().map(size_of_row).sum::<u64>() + size_of_row(&examples.order);
         let mut evaluation_batch = evaluation_batch(topology);
         let split = &data.split;
         let parts = [&split.training, &split.validation, &split.test];
@@ -131,6 +131,7 @@ pub struct Chunk {
     inputs: Picked,
     /// Words of 32 bits.
     desired: Vec<u32>,
+    weights: Option<Vec<f32>>,
     examples: usize,
 }
 
@@ -142,6 +143,7 @@ impl Chunk {
     pub fn pick(&mut self, dataset: &Dataset, examples: &[u32]) -> Result<()> {
         dataset.inputs().pick(examples, dataset.features(), &mut self.inputs)?;
         dataset.pick_desired(examples, &mut self.desired);
+        self.weights = dataset.weights(examples);
         self.examples = examples.len();
         Ok(())
     }
@@ -158,7 +160,10 @@ impl Chunk {
     pub fn write(&self, executor: &mut dyn Executor, examples: &Examples) -> Result<()> {
         let rows = |matrix: &Matrix| Matrix { rows: self.len(), ..matrix.clone() };
         executor.write_bytes(&rows(&examples.inputs), self.inputs.bytes())?;
-        executor.write(&rows(examples.desired.of_examples()), &self.desired)
+        if let Some((matrix, weights)) = examples.weights.as_ref().zip(self.weights.as_ref()) {
+            executor.write(&rows(matrix), weights)?;
+        }
+        executor.write(&rows(examples.desired.matrix()), &self.desired)
     }
 }
 

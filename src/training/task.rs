@@ -26,7 +26,8 @@ impl fmt::Display for Training<'_> {
             Task::Classification => "",
             Task::Regression => ", numbers",
         };
-        let (topology, Hyperparameters { batch, optimizer, .. }) = (self.topology, self.hyperparameters);
-        write!(f, "training {topology} ({}, {}) on {inputs}{task}, m = {batch}", topology.rows(), optimizer.name)
+        let (topology, Hyperparameters { batch, .. }) = (self.topology, self.hyperparameters);
+        let (rows, rule) = (topology.rows(), self.hyperparameters.rule());
+        write!(f, "training {topology} ({rows}, {rule}) on {inputs}{task}, m = {batch}")
     }
 }

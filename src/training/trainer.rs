@@ -7,12 +7,12 @@ use rand::seq::SliceRandom;
 
 use super::checks::check;
 use super::evaluation::{Evaluation, PartOfData};
-use super::hyperparameters::Hyperparameters;
+use super::hyperparameters::{Hyperparameters, StepNumber};
 use super::layout::{Layout, Measured, PlansOfPart};
 use super::regression::Moments;
 use super::streaming::{Chunk, Streaming, each_chunk};
 use super::task::Training;
-use super::upload::{read_parameters, states, write_class_weights, write_examples, write_parameters};
+use super::upload::{read_parameters, states, write_examples, write_parameters};
 use crate::backprop::{Fit, Matrices};
 use crate::data::Data;
 use crate::kernel::MiniBatch;
@@ -39,6 +39,8 @@ pub struct Trainer<'e, 'd> {
     moments: Vec<Moments>,
     matrices: Matrices,
     epoch: usize,
+    /// The part of η that plateaus have left.
+    plateau: f64,
 }
 
 impl Training<'_> {
@@ -99,6 +101,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             moments,
             matrices,
             epoch: 0,
+            plateau: 1.0,
         })
     }
 
@@ -127,17 +130,45 @@ impl<'e, 'd> Trainer<'e, 'd> {
         if self.streaming.is_none() {
             self.executor.write(&self.layout.examples.order, &order)?;
         }
-        self.go_through(plans, &order, progress)?;
+        let numbers = self.step_number(self.epoch as u64 * plans.mini_batches() as u64);
+        let hyperparameters = self.hyperparameters;
+        let mini_batch = |first, i: usize| {
+            let step = numbers.step + i as u64;
+            hyperparameters.mini_batch(first, i, StepNumber { step, ..numbers })
+        };
+        self.go_through(plans, &order, &mini_batch, progress)?;
         self.epoch += 1;
         Ok(start.elapsed())
     }
 
+    fn step_number(&self, step: u64) -> StepNumber {
+        let (per_epoch, examples) = (self.steps_per_epoch(), self.layout.training.examples);
+        StepNumber { step, per_epoch, examples, plateau: self.plateau }
+    }
+
+    /// Multiplies η by a factor from now on.
+    pub fn lower_eta(&mut self, factor: f64) {
+        self.plateau *= factor;
+    }
+
+    /// η of the next step.
+    pub fn eta(&self) -> f32 {
+        let step = self.epoch as u64 * self.steps_per_epoch() as u64;
+        self.hyperparameters.mini_batch(0, 0, self.step_number(step)).eta
+    }
+
     /// Runs plans on the examples of a permutation. Streamed examples are uploaded; the permutation of others
     /// is on the device.
-    fn go_through(&mut self, plans: PlansOfPart, order: &[u32], progress: &mut Progress<'_>) -> Result<()> {
-        let (executor, hyperparameters) = (&mut *self.executor, &self.hyperparameters);
+    fn go_through(
+        &mut self,
+        plans: PlansOfPart,
+        order: &[u32],
+        mini_batch: &dyn Fn(usize, usize) -> MiniBatch,
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        let executor = &mut *self.executor;
         match &self.streaming {
-            None => plans.start(executor, 0..order.len(), hyperparameters, progress)?,
+            None => plans.start(executor, 0..order.len(), mini_batch, progress)?,
             Some(streaming) => {
                 self.holds_first = false;
                 let whole = streaming.chunks.chunk / plans.batch * plans.batch;
@@ -145,7 +176,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
                 let most = whole.max(plans.batch.min(order.len()));
                 each_chunk(&self.data.dataset, order, most, |span, chunk| {
                     chunk.write(executor, &self.layout.examples)?;
-                    plans.start(executor, span, hyperparameters, progress)
+                    plans.start(executor, span, mini_batch, progress)
                 })?;
             }
         }
@@ -159,7 +190,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
         if self.streaming.is_none() {
             self.executor.write(&self.layout.examples.order, &order)?;
         }
-        self.go_through(plans, &order[..plans.batch], &mut |_| ())
+        let first = self.hyperparameters.mini_batch(0, 0, self.step_number(0));
+        self.go_through(plans, &order[..plans.batch], &|_, _| first, &mut |_| ())
     }
 
     /// One of the numbers that the optimizer keeps beside each parameter, by its name.
@@ -244,7 +276,10 @@ impl<'e, 'd> Trainer<'e, 'd> {
             self.holds_first = true;
         }
         let first = |i: usize| i % (held / batch) * batch;
-        let mini_batches: Vec<MiniBatch> = (0..steps).map(|i| self.hyperparameters.mini_batch(first(i), 0)).collect();
+        let numbers = self.step_number(0);
+        let mini_batch =
+            |i: usize| self.hyperparameters.mini_batch(first(i), 0, StepNumber { step: i as u64, ..numbers });
+        let mini_batches: Vec<MiniBatch> = (0..steps).map(mini_batch).collect();
         let start = Instant::now();
         self.executor.run(plan, &mini_batches, &mut |_| ())?;
         Ok(start.elapsed())
@@ -256,7 +291,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             return Ok(None);
         };
         let (plans, data) = (self.layout.measured[at].plans, self.data);
-        self.go_through(plans, numbers_of(data, part), &mut |_| ())?;
+        self.go_through(plans, numbers_of(data, part), &MiniBatch::evaluating, &mut |_| ())?;
         let measures = &self.layout.measures;
         let totals: Vec<f32> = self.executor.read(&measures.totals)?;
         let used = plans.mini_batches();
@@ -273,6 +308,11 @@ impl<'e, 'd> Trainer<'e, 'd> {
             }
         }
         Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
+    }
+
+    /// Uploads other weights and biases; the state of the optimizer stays.
+    pub fn set_parameters(&mut self, parameters: &Parameters) -> Result<()> {
+        write_parameters(self.executor, &self.matrices, parameters)
     }
 
     /// Downloads the current weights and biases.
@@ -322,7 +362,6 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
         plans.prepare(executor, chunk)?;
     }
     if streaming.is_some() {
-        write_class_weights(executor, &layout.examples, &data.dataset)?;
         // Chunks are uploaded in the order of use.
         return executor.write(&layout.examples.order, &(0..chunk as u32).collect::<Vec<_>>());
     }

@@ -6,7 +6,7 @@ use crate::backprop::{Desired, Examples, Matrices};
 use crate::data::{Dataset, Inputs, Targets};
 use crate::kernels::state_of;
 use crate::network::optimizer::Optimizer;
-use crate::network::{Layers, Parameters, Topology};
+use crate::network::{Layers, Parameters};
 use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix};
 
@@ -23,21 +23,12 @@ pub(crate) fn write_examples(executor: &mut dyn Executor, examples: &Examples, d
         }
     }
     match &examples.desired {
-        Desired::Classes { labels, .. } => executor.write(labels, dataset.labels())?,
+        Desired::Classes(labels) => executor.write(labels, dataset.labels())?,
         Desired::Numbers(desired) => executor.write(desired, &dataset.desired_numbers())?,
     }
-    write_class_weights(executor, examples, dataset)
-}
-
-/// Uploads the weights of the classes, if they have any.
-pub(crate) fn write_class_weights(executor: &mut dyn Executor, examples: &Examples, dataset: &Dataset) -> Result<()> {
-    if let Desired::Classes { weights: Some(matrix), .. } = &examples.desired
-        && let Some(weights) = dataset.class_weights()
-    {
-        let mut weights = weights.to_vec();
-        // A network may have more outputs than there are classes.
-        weights.resize(matrix.len(), 1.0);
-        executor.write(matrix, &weights)?;
+    if let Some(matrix) = &examples.weights {
+        let all: Vec<u32> = (0..dataset.len() as u32).collect();
+        executor.write(matrix, &dataset.weights(&all).unwrap_or_default())?;
     }
     Ok(())
 }
@@ -56,21 +47,18 @@ pub(crate) fn write_parameters(
 }
 
 /// The examples of a data set as a plan reads them, selected by `order`.
-pub fn examples_of(dataset: &Dataset, topology: &Topology, order: &Matrix) -> Examples {
+pub fn examples_of(dataset: &Dataset, order: &Matrix) -> Examples {
     let (element, scale) = match dataset.inputs().byte_scale() {
         Some(scale) => (Element::Byte, scale),
         None => (Element::F32, 1.0),
     };
-    let outputs = topology.n[topology.last()];
     let desired = match dataset.targets() {
-        Targets::Classes(_) => Desired::Classes {
-            labels: Matrix::of(Element::U32, "labels", dataset.len(), 1),
-            weights: dataset.class_weights().map(|_| Matrix::new("class_weights", 1, outputs)),
-        },
+        Targets::Classes(_) => Desired::Classes(Matrix::of(Element::U32, "labels", dataset.len(), 1)),
         Targets::Numbers { width, .. } => Desired::Numbers(Matrix::new("targets", dataset.len(), *width)),
     };
     let inputs = Matrix::of(element, "inputs", dataset.len(), dataset.features());
-    Examples { order: order.clone(), inputs, scale, desired }
+    let weights = dataset.has_weights().then(|| Matrix::new("example_weights", dataset.len(), 1));
+    Examples { order: order.clone(), inputs, scale, desired, weights }
 }
 
 /// Downloads weights and biases, or matrices of their shapes.

@@ -41,7 +41,7 @@ pub struct GradientCheck {
 /// # Errors
 /// A failing device.
 pub fn of_first_mini_batch(executor: &mut dyn Executor, training: &Training<'_>) -> Result<Parameters> {
-    let hyperparameters = Hyperparameters { optimizer: &GRADIENT, ..training.hyperparameters };
+    let hyperparameters = Hyperparameters { optimizer: &GRADIENT, lambda: 0.0, l1: 0.0, ..training.hyperparameters };
     let training = Training { hyperparameters, ..*training };
     let mut trainer = training.trainer(executor)?;
     trainer.first_mini_batch()?;

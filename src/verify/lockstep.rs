@@ -28,7 +28,7 @@ use crate::plan::{Element, Matrix, Step};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::ensure_usage;
 use crate::training::trainer::epoch_order;
-use crate::training::{Streaming, Training, examples_of, states, write_examples, write_parameters};
+use crate::training::{StepNumber, Streaming, Training, examples_of, states, write_examples, write_parameters};
 
 /// One of the devices that are compared.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     let data = part.as_ref().unwrap_or(data);
     let numbers = &data.split.training;
     let order = Matrix::of(Element::U32, "training_order", numbers.len(), 1);
-    let examples = examples_of(&data.dataset, topology, &order);
+    let examples = examples_of(&data.dataset, &order);
     let kernels = [sides[0].kernels, sides[1].kernels];
     let mut plans = [Vec::new(), Vec::new()];
     let mut phases = Vec::new();
@@ -130,7 +130,7 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     for m in [batch].into_iter().chain(reached.then_some(rest)) {
         phases.push(Phase::new(
             m,
-            &training_plan(topology, &examples, m, hyperparameters.optimizer)?,
+            &training_plan(topology, &examples, m, hyperparameters.rule())?,
             kernels,
             &mut plans,
         ));
@@ -141,7 +141,7 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
 
     let mixed = sides.iter().any(|side| side.precision == Precision::Mixed);
     let mut knowledge = Knowledge::of(if mixed { Precision::Mixed } else { Precision::Full });
-    let given = || std::iter::once(&examples.inputs).chain(examples.desired.matrices());
+    let given = || examples.of_examples();
     for (side, plans) in sides.iter_mut().zip(&plans) {
         let executor = &mut *side.executor;
         executor.load(plans)?;
@@ -183,7 +183,8 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
             knowledge.give(&order, bytemuck::cast_slice(&shuffled).to_vec());
         }
         let first = slot * batch;
-        let mini_batch = hyperparameters.mini_batch(first, slot);
+        let number = StepNumber { step: i as u64, per_epoch, examples: numbers.len(), plateau: 1.0 };
+        let mini_batch = hyperparameters.mini_batch(first, slot, number);
         let m = batch.min(numbers.len() - first);
         let phase = phases.iter().find(|phase| phase.m == m).context("a plan for each size of mini-batch")?;
         let found = pair.run(phase, &mut knowledge, mini_batch)?;

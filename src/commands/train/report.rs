@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
+use super::{Epochs, Setup};
 use crate::kernel::product::Precision;
 use crate::plan::profile::Profile;
 use crate::system::error::Diverged;
@@ -15,6 +16,8 @@ use crate::verify::gradients::GradientCheck;
 pub struct EpochReport {
     /// The epoch, counted from 1.
     pub epoch: usize,
+    /// The learning rate η at its beginning.
+    pub eta: f32,
     /// C on the training split after the epoch.
     pub train_cost: f64,
     /// Fraction of the training split classified correctly after the epoch; `None` for regression.
@@ -31,6 +34,13 @@ pub struct EpochReport {
     pub seconds: f64,
     /// The number of training examples per second.
     pub samples_per_second: f64,
+}
+
+impl EpochReport {
+    /// The cost by which epochs are compared: of the validation split, or of the training split where there is none.
+    pub fn watched_cost(&self) -> f64 {
+        self.validation_cost.unwrap_or(self.train_cost)
+    }
 }
 
 /// The report of a training run, as in `--json`.
@@ -52,6 +62,8 @@ pub struct Report {
     pub layers: Vec<usize>,
     /// Number of weights and biases.
     pub parameters: usize,
+    /// The recipe: `book` or `modern`.
+    pub recipe: &'static str,
     /// σ of the hidden layers.
     pub activation: &'static str,
     /// σ of the output layer.
@@ -60,10 +72,26 @@ pub struct Report {
     pub cost: &'static str,
     /// The optimizer.
     pub optimizer: &'static str,
-    /// The learning rate η.
+    /// The learning rate η to begin with.
     pub eta: f32,
+    /// m.
+    pub batch: usize,
+    /// λ of L2 regularization.
+    pub lambda: f32,
+    /// λ of L1 regularization.
+    pub l1: f32,
+    /// The probability of dropout.
+    pub dropout: f32,
+    /// The schedule of η.
+    pub schedule: &'static str,
     /// Each epoch.
     pub epochs: Vec<EpochReport>,
+    /// The epoch with the lowest cost: on the validation split, or on the training split where there is none.
+    pub best_epoch: Option<usize>,
+    /// The epoch whose weights are the final ones.
+    pub kept_epoch: Option<usize>,
+    /// What ended the training: `epochs`, or `patience`.
+    pub stopped: &'static str,
     /// C on the training split, with the final weights.
     pub train_cost: Option<f64>,
     /// Fraction of the training split classified correctly, with the final weights.
@@ -117,18 +145,21 @@ pub struct Report {
 pub(crate) fn report(
     trainer: &mut Trainer<'_, '_>,
     training: &Training<'_>,
-    epochs: Vec<EpochReport>,
-    seconds_to_first_step: Option<f64>,
+    setup: &Setup,
+    epochs: Epochs,
 ) -> Result<Report> {
     let Training { data, topology, hyperparameters, .. } = *training;
+    let Epochs { reports: epochs, kept, best, out_of_patience, seconds_to_first_step } = epochs;
+    let kept = kept.or(Some(epochs.len()).filter(|&epochs| epochs > 0));
+    let last = kept.map(|epoch| &epochs[epoch - 1]);
     let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
-    // The last epoch has been evaluated already, if there was one.
-    let (learned, validation) = match epochs.last() {
+    // The epochs have been evaluated already, if there were any.
+    let (learned, validation) = match last {
         Some(_) => (None, None),
         None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
     };
     let test = measure(PartOfData::Test)?;
-    let not_learned = match epochs.last() {
+    let not_learned = match last {
         Some(last) if hyperparameters.eta > 0.0 => {
             let learned = Learned { accuracy: last.train_accuracy, r2: last.train_r2 };
             diagnosis::note(data, topology, &trainer.parameters()?, learned)?
@@ -139,7 +170,6 @@ pub(crate) fn report(
     let executor = trainer.executor();
     let device = executor.device();
     let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
-    let last = epochs.last();
     let rate = |count: usize| (training_seconds > 0.0).then(|| (count * epochs.len()) as f64 / training_seconds);
     Ok(Report {
         device: device.kind.to_string(),
@@ -150,11 +180,20 @@ pub(crate) fn report(
         task: data.dataset.task().name(),
         layers: topology.widths().to_vec(),
         parameters: topology.parameters(),
+        recipe: setup.recipe.name(),
         activation: topology.activation.name,
         output: topology.output.name,
-        cost: topology.cost.name,
+        cost: topology.cost.flag,
         optimizer: hyperparameters.optimizer.name,
         eta: hyperparameters.eta,
+        batch: hyperparameters.batch,
+        lambda: hyperparameters.lambda,
+        l1: hyperparameters.l1,
+        dropout: hyperparameters.dropout,
+        schedule: hyperparameters.schedule.decline.name(),
+        best_epoch: best,
+        kept_epoch: kept,
+        stopped: if out_of_patience { "patience" } else { "epochs" },
         train_cost: last.map(|last| last.train_cost).or(learned.map(|part| part.cost)),
         train_accuracy: last.map_or(learned.and_then(|part| part.accuracy()), |last| last.train_accuracy),
         train_r2: last.map_or(learned.and_then(|part| part.r2()), |last| last.train_r2),

@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use super::Activation;
+use super::{Activation, LEAK};
 use crate::network::lanes::exp_of_negative;
 
 /// The rows with functions of vectors.
@@ -14,8 +14,12 @@ pub enum Lanes {
     Tanh,
     /// [`super::RELU`].
     Relu,
+    /// [`super::LEAKY_RELU`].
+    LeakyRelu,
     /// [`super::LINEAR`].
     Linear,
+    /// [`super::SOFTMAX`].
+    Softmax,
 }
 
 /// σ and σ′ of one vector.
@@ -41,7 +45,9 @@ impl Activation {
             Some(Lanes::Sigmoid) => function.with(Sigmoid),
             Some(Lanes::Tanh) => function.with(Tanh),
             Some(Lanes::Relu) => function.with(Relu),
+            Some(Lanes::LeakyRelu) => function.with(LeakyRelu),
             Some(Lanes::Linear) => function.with(Linear),
+            Some(Lanes::Softmax) => function.with(Softmax),
             None => function.with(ByTwin(self)),
         }
     }
@@ -121,6 +127,39 @@ impl Vectors for Relu {
     fn prime<S: Simd>(self, simd: S, a: S::f32s) -> S::f32s {
         let zero = simd.splat_f32s(0.0);
         simd.select_f32s(simd.greater_than_f32s(a, zero), simd.splat_f32s(1.0), zero)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct LeakyRelu;
+
+impl Vectors for LeakyRelu {
+    #[inline(always)]
+    fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s {
+        let leaked = simd.mul_f32s(simd.splat_f32s(LEAK), z);
+        simd.select_f32s(simd.less_than_f32s(z, simd.splat_f32s(0.0)), leaked, z)
+    }
+
+    #[inline(always)]
+    fn prime<S: Simd>(self, simd: S, a: S::f32s) -> S::f32s {
+        let positive = simd.greater_than_f32s(a, simd.splat_f32s(0.0));
+        simd.select_f32s(positive, simd.splat_f32s(1.0), simd.splat_f32s(LEAK))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Softmax;
+
+impl Vectors for Softmax {
+    #[inline(always)]
+    fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s {
+        let zero = simd.splat_f32s(0.0);
+        exp_of_negative(simd, simd.select_f32s(simd.greater_than_f32s(z, zero), zero, z))
+    }
+
+    #[inline(always)]
+    fn prime<S: Simd>(self, simd: S, a: S::f32s) -> S::f32s {
+        Sigmoid.prime(simd, a)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use super::{Coefficients, MAX_STATES, Optimizer};
+use super::{MAX_STATES, Optimizer, Rates};
 
 /// The rows with a function of vectors.
 #[derive(Clone, Copy, Debug)]
@@ -11,19 +11,41 @@ pub enum Lanes {
     Sgd,
     /// [`super::MOMENTUM`].
     Momentum,
+    /// [`super::NESTEROV`].
+    Nesterov,
+    /// [`super::RMSPROP`].
+    Rmsprop,
+    /// [`super::ADAM`].
+    Adam,
+}
+
+/// [`Rates`] in every lane.
+#[derive(Clone, Copy, Debug)]
+pub struct VectorRates<S: Simd> {
+    /// η/m.
+    pub rate: S::f32s,
+    /// 1/m.
+    pub share: S::f32s,
+    /// Those of the optimizer.
+    pub coefficients: [S::f32s; 4],
+}
+
+impl<S: Simd> VectorRates<S> {
+    /// Each number in every lane.
+    #[inline(always)]
+    pub fn new(simd: S, rates: &Rates) -> Self {
+        let mut coefficients = [simd.splat_f32s(0.0); 4];
+        for (splat, coefficient) in coefficients.iter_mut().zip(rates.coefficients) {
+            *splat = simd.splat_f32s(coefficient);
+        }
+        VectorRates { rate: simd.splat_f32s(rates.rate), share: simd.splat_f32s(rates.share), coefficients }
+    }
 }
 
 /// The update of one vector of parameters, each with N − 1 states.
 pub trait Update<const N: usize>: Copy + Sync {
-    /// The new parameters and states, from the old ones, the gradient, η/m and the coefficients.
-    fn apply<S: Simd>(
-        self,
-        simd: S,
-        entry: [S::f32s; N],
-        gradient: S::f32s,
-        rate: S::f32s,
-        coefficients: [S::f32s; 4],
-    ) -> [S::f32s; N];
+    /// The new parameters and states, from the old ones and the gradient.
+    fn apply<S: Simd>(self, simd: S, entry: [S::f32s; N], gradient: S::f32s, rates: &VectorRates<S>) -> [S::f32s; N];
 }
 
 /// A function of any update. What it does is compiled for each: nothing is called for a vector of a product.
@@ -40,21 +62,14 @@ impl Optimizer {
         match (self.lanes, self.states.len()) {
             (Some(Lanes::Sgd), _) => function.with(Sgd),
             (Some(Lanes::Momentum), _) => function.with(Momentum),
+            (Some(Lanes::Nesterov), _) => function.with(Nesterov),
+            (Some(Lanes::Rmsprop), _) => function.with(Rmsprop),
+            (Some(Lanes::Adam), _) => function.with(Adam),
             (None, 0) => function.with::<1, _>(ByTwin(self)),
             (None, 1) => function.with::<2, _>(ByTwin(self)),
             (None, _) => function.with::<3, _>(ByTwin(self)),
         }
     }
-}
-
-/// Each coefficient in every lane.
-#[inline(always)]
-pub fn splat<S: Simd>(simd: S, coefficients: Coefficients) -> [S::f32s; 4] {
-    let mut splat = [simd.splat_f32s(0.0); 4];
-    for (splat, coefficient) in splat.iter_mut().zip(coefficients) {
-        *splat = simd.splat_f32s(coefficient);
-    }
-    splat
 }
 
 /// Parameters with their states and gradients.
@@ -63,18 +78,16 @@ pub struct Block<'a, const N: usize> {
     pub entries: [&'a mut [f32]; N],
     /// The gradient of each parameter, summed over the examples; it may be longer.
     pub gradient: &'a [f32],
-    /// η/m.
-    pub rate: f32,
-    /// The coefficients of the step.
-    pub coefficients: Coefficients,
+    /// η/m and all else that is the same for each.
+    pub rates: Rates,
 }
 
 /// Updates a block; whether all of its parameters are finite.
 #[inline(always)]
 pub fn update_block<S: Simd, const N: usize>(simd: S, update: impl Update<N>, block: Block<'_, N>) -> bool {
-    let Block { entries, gradient, rate, coefficients } = block;
+    let Block { entries, gradient, rates } = block;
     let zero = simd.splat_f32s(0.0);
-    let (rate, coefficients) = (simd.splat_f32s(rate), splat(simd, coefficients));
+    let rates = VectorRates::new(simd, &rates);
     // 0 times any finite number: NaN if one was not.
     let mut zeros = zero;
     let (gradients, last_gradient) = S::as_simd_f32s(&gradient[..entries[0].len()]);
@@ -84,7 +97,7 @@ pub fn update_block<S: Simd, const N: usize>(simd: S, update: impl Update<N>, bl
         for n in 0..N {
             entry[n] = parts[n].0[i];
         }
-        let entry = update.apply(simd, entry, gradient, rate, coefficients);
+        let entry = update.apply(simd, entry, gradient, &rates);
         for n in 0..N {
             parts[n].0[i] = entry[n];
         }
@@ -95,7 +108,7 @@ pub fn update_block<S: Simd, const N: usize>(simd: S, update: impl Update<N>, bl
         for n in 0..N {
             entry[n] = simd.partial_load_f32s(parts[n].1);
         }
-        let entry = update.apply(simd, entry, simd.partial_load_f32s(last_gradient), rate, coefficients);
+        let entry = update.apply(simd, entry, simd.partial_load_f32s(last_gradient), &rates);
         for n in 0..N {
             simd.partial_store_f32s(parts[n].1, entry[n]);
         }
@@ -104,41 +117,60 @@ pub fn update_block<S: Simd, const N: usize>(simd: S, update: impl Update<N>, bl
     simd.reduce_sum_f32s(zeros) == 0.0
 }
 
-#[derive(Clone, Copy)]
-struct Sgd;
+/// The new parameters and states of an update with N states.
+macro_rules! update {
+    ($name:ident, $states:literal, |$simd:ident, $entry:pat, $gradient:ident, $rates:ident| $body:block) => {
+        #[derive(Clone, Copy)]
+        struct $name;
 
-impl Update<1> for Sgd {
-    #[inline(always)]
-    fn apply<S: Simd>(
-        self,
-        simd: S,
-        [w]: [S::f32s; 1],
-        gradient: S::f32s,
-        rate: S::f32s,
-        _: [S::f32s; 4],
-    ) -> [S::f32s; 1] {
-        [simd.mul_add_e_f32s(simd.neg_f32s(rate), gradient, w)]
-    }
+        impl Update<$states> for $name {
+            #[inline(always)]
+            fn apply<S: Simd>(
+                self,
+                $simd: S,
+                $entry: [S::f32s; $states],
+                $gradient: S::f32s,
+                $rates: &VectorRates<S>,
+            ) -> [S::f32s; $states] $body
+        }
+    };
 }
 
-#[derive(Clone, Copy)]
-struct Momentum;
+update!(Sgd, 1, |simd, [w], gradient, rates| { [simd.mul_add_e_f32s(simd.neg_f32s(rates.rate), gradient, w)] });
 
-impl Update<2> for Momentum {
-    #[inline(always)]
-    fn apply<S: Simd>(
-        self,
-        simd: S,
-        [w, velocity]: [S::f32s; 2],
-        gradient: S::f32s,
-        rate: S::f32s,
-        [momentum, ..]: [S::f32s; 4],
-    ) -> [S::f32s; 2] {
-        let step = simd.mul_f32s(rate, gradient);
-        let velocity = simd.mul_add_e_f32s(momentum, velocity, simd.neg_f32s(step));
-        [simd.add_f32s(w, velocity), velocity]
-    }
-}
+update!(Momentum, 2, |simd, [w, velocity], gradient, rates| {
+    let [momentum, ..] = rates.coefficients;
+    let change = simd.mul_f32s(rates.rate, gradient);
+    let velocity = simd.mul_add_e_f32s(momentum, velocity, simd.neg_f32s(change));
+    [simd.add_f32s(w, velocity), velocity]
+});
+
+update!(Nesterov, 2, |simd, [w, velocity], gradient, rates| {
+    let [momentum, ..] = rates.coefficients;
+    let change = simd.neg_f32s(simd.mul_f32s(rates.rate, gradient));
+    let velocity = simd.mul_add_e_f32s(momentum, velocity, change);
+    [simd.add_f32s(w, simd.mul_add_e_f32s(momentum, velocity, change)), velocity]
+});
+
+update!(Rmsprop, 2, |simd, [w, squares], gradient, rates| {
+    let [beta, epsilon, eta, _] = rates.coefficients;
+    let g = simd.mul_f32s(rates.share, gradient);
+    let new = simd.mul_f32s(simd.mul_f32s(simd.sub_f32s(simd.splat_f32s(1.0), beta), g), g);
+    let squares = simd.mul_add_e_f32s(beta, squares, new);
+    let divisor = simd.add_f32s(simd.sqrt_f32s(squares), epsilon);
+    [simd.sub_f32s(w, simd.div_f32s(simd.mul_f32s(eta, g), divisor)), squares]
+});
+
+update!(Adam, 3, |simd, [w, mean, squares], gradient, rates| {
+    let [beta1, beta2, eta, epsilon] = rates.coefficients;
+    let one = simd.splat_f32s(1.0);
+    let g = simd.mul_f32s(rates.share, gradient);
+    let mean = simd.mul_add_e_f32s(beta1, mean, simd.mul_f32s(simd.sub_f32s(one, beta1), g));
+    let new = simd.mul_f32s(simd.mul_f32s(simd.sub_f32s(one, beta2), g), g);
+    let squares = simd.mul_add_e_f32s(beta2, squares, new);
+    let divisor = simd.add_f32s(simd.sqrt_f32s(squares), epsilon);
+    [simd.sub_f32s(w, simd.div_f32s(simd.mul_f32s(eta, mean), divisor)), mean, squares]
+});
 
 /// The update of a row without lanes, one number at a time.
 #[derive(Clone, Copy)]
@@ -151,11 +183,11 @@ impl<const N: usize> Update<N> for ByTwin {
         _: S,
         mut entry: [S::f32s; N],
         mut gradient: S::f32s,
-        rate: S::f32s,
-        coefficients: [S::f32s; 4],
+        rates: &VectorRates<S>,
     ) -> [S::f32s; N] {
         let first = |vector: S::f32s| bytemuck::cast_slice::<_, f32>(&[vector])[0];
-        let (rate, coefficients) = (first(rate), coefficients.map(first));
+        let rates =
+            Rates { rate: first(rates.rate), share: first(rates.share), coefficients: rates.coefficients.map(first) };
         let gradient: &mut [f32] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut gradient));
         let values: &mut [f32] = bytemuck::cast_slice_mut(&mut entry);
         for (i, &mut gradient) in gradient.iter_mut().enumerate() {
@@ -163,7 +195,7 @@ impl<const N: usize> Update<N> for ByTwin {
             for n in 0..N {
                 old[n] = values[n * S::F32_LANES + i];
             }
-            let new = (self.0.update)(old, gradient, rate, coefficients);
+            let new = (self.0.update)(old, gradient, &rates);
             for n in 0..N {
                 values[n * S::F32_LANES + i] = new[n];
             }
@@ -176,7 +208,7 @@ impl<const N: usize> Update<N> for ByTwin {
 mod tests {
     use pulp::{Arch, Simd, WithSimd};
 
-    use super::super::{ALL, Coefficients, Settings};
+    use super::super::{ALL, Rates, Settings};
     use super::{Block, Update, WithUpdate, update_block};
 
     /// Updates parameters and two states, of which a row uses some.
@@ -184,7 +216,7 @@ mod tests {
         arch: Arch,
         entries: &'a mut [Vec<f32>; 3],
         gradient: &'a [f32],
-        coefficients: Coefficients,
+        rates: Rates,
     }
 
     impl WithUpdate for Entries<'_> {
@@ -199,10 +231,10 @@ mod tests {
                     update_block(simd, self.0, self.1)
                 }
             }
-            let Entries { arch, entries, gradient, coefficients } = self;
+            let Entries { arch, entries, gradient, rates } = self;
             let mut entries = entries.iter_mut().map(|values| &mut values[..]);
             let entries = std::array::from_fn(|_| entries.next().expect("at most two states"));
-            arch.dispatch(Dispatched(update, Block { entries, gradient, rate: 0.3, coefficients }))
+            arch.dispatch(Dispatched(update, Block { entries, gradient, rates }))
         }
     }
 
@@ -212,25 +244,35 @@ mod tests {
             for arch in [Arch::new(), Arch::Scalar] {
                 let number = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 25.0;
                 let mut entries = [0, 1, 2].map(|n| (0..75).map(|i| number(i + n)).collect::<Vec<f32>>());
+                for (state, name) in entries[1..].iter_mut().zip(row.states) {
+                    if *name == "squares" {
+                        state.iter_mut().for_each(|square| *square *= *square);
+                    }
+                }
                 let gradient: Vec<f32> = (0..75).map(|i| number(i + 5)).collect();
-                let coefficients = (row.coefficients)(&Settings::default());
+                let rates = Rates::new(3.0, 10, (row.coefficients)(&Settings::default(), 3.0, 7));
                 let old = entries.clone();
                 let update = |entries: &mut [Vec<f32>; 3]| {
-                    row.with_update(Entries { arch, entries, gradient: &gradient, coefficients })
+                    row.with_update(Entries { arch, entries, gradient: &gradient, rates })
                 };
                 assert!(update(&mut entries), "{}", row.name);
                 for i in 0..75 {
-                    let expected = (row.update)([0, 1, 2].map(|n| old[n][i]), gradient[i], 0.3, coefficients);
+                    let expected = (row.update)([0, 1, 2].map(|n| old[n][i]), gradient[i], &rates);
                     for n in 0..=row.states.len() {
                         let (found, expected) = (entries[n][i], expected[n]);
-                        assert!((found - expected).abs() <= 1e-6, "{}, entry {i}: {found}, {expected}", row.name);
+                        assert!(
+                            (found - expected).abs() <= 1e-5 * expected.abs().max(0.1),
+                            "{}, entry {i}: {found}, {expected}",
+                            row.name
+                        );
                     }
                 }
                 entries[0][70] = f32::NAN;
                 assert!(!update(&mut entries), "{}", row.name);
             }
             // What pads parameters stays 0.
-            assert_eq!((row.update)([0.0; 3], 0.0, 0.3, (row.coefficients)(&Settings::default()))[0], 0.0);
+            let rates = Rates::new(3.0, 10, (row.coefficients)(&Settings::default(), 3.0, 1));
+            assert_eq!((row.update)([0.0; 3], 0.0, &rates)[0], 0.0);
         }
     }
 }

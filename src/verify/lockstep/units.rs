@@ -55,7 +55,13 @@ impl Unit {
     /// A whole plan, of which the parameters are compared.
     fn whole(plan: &Plan, kernels: [KernelSet; 2], plans: &mut [Vec<Plan>; 2]) -> Self {
         let changed = changed_in_place(&plan.steps);
-        let outputs = plan.steps.iter().flat_map(Step::outputs).filter(|matrix| changed.contains(&matrix.name));
+        let mut outputs: Vec<Matrix> = Vec::new();
+        for matrix in plan.steps.iter().flat_map(Step::outputs).filter(|matrix| changed.contains(&matrix.name)) {
+            // One may be changed twice: weights that decay.
+            if !outputs.contains(matrix) {
+                outputs.push(matrix.clone());
+            }
+        }
         Unit {
             number: None,
             equation: "all".to_string(),
@@ -68,7 +74,7 @@ impl Unit {
                 KernelSet::Primitive => plan.steps.clone(),
             }),
             primitives: plan.steps.clone(),
-            outputs: outputs.cloned().collect(),
+            outputs,
             parts: Vec::new(),
         }
     }

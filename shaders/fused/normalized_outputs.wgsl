@@ -1,0 +1,26 @@
+// z −= ln Σ exp(z) and a = σ(z): softmax outputs from weighted inputs, an invocation for each example
+
+override WORKGROUP_SIZE: u32;
+
+struct Params {
+    rows: u32,
+    cols: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> z: array<f32>;        // (rows, cols)
+@group(0) @binding(2) var<storage, read_write> a: array<f32>;        // (rows, cols)
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn normalized_outputs(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let row = id.x + id.y * groups.x * WORKGROUP_SIZE;
+    if row < params.rows {
+        let first = row * params.cols;
+        let shift = log_sum_exp(first, params.cols);
+        for (var j = 0u; j < params.cols; j++) {
+            let normalized = z[first + j] - shift;
+            z[first + j] = normalized;
+            a[first + j] = sigma(normalized);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+
+// Nesterov's momentum: the velocity µ v − (η/m) ∇, and a step of it from where it leads
+fn optimizer_nesterov(entry: vec4<f32>, gradient: f32, rates: vec2<f32>, coefficients: vec4<f32>) -> vec4<f32> {
+    let change = rates.x * gradient;
+    let velocity = coefficients.x * entry.y - change;
+    return vec4(entry.x + (coefficients.x * velocity - change), velocity, 0.0, 0.0);
+}

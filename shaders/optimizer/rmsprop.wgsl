@@ -1,0 +1,7 @@
+
+// RMSprop: s is the mean of g², and w − η g / (√s + ε), where g = ∇/m; coefficients: β₂, ε, η
+fn optimizer_rmsprop(entry: vec4<f32>, gradient: f32, rates: vec2<f32>, coefficients: vec4<f32>) -> vec4<f32> {
+    let g = rates.y * gradient;
+    let s = coefficients.x * entry.y + (1.0 - coefficients.x) * g * g;
+    return vec4(entry.x - coefficients.z * g / (sqrt(s) + coefficients.y), s, 0.0, 0.0);
+}

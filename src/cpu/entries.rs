@@ -1,0 +1,130 @@
+//! Steps that go through a matrix entry by entry: σ, dropout and weight decay.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::run::{Run, Workshop};
+use super::store::{Numbers, Store};
+use crate::kernel::MiniBatch;
+use crate::kernels::decayed;
+use crate::network::activation::Activation;
+use crate::network::activation::lanes::{Vectors, WithVectors};
+use crate::network::lanes::{load, store};
+use crate::network::learning;
+
+/// `activate`.
+#[derive(Debug)]
+pub struct Activate {
+    pub z: usize,
+    pub a: usize,
+    pub activation: &'static Activation,
+    pub len: usize,
+}
+
+impl Run for Activate {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
+        let [z, a] = store.get([self.z, self.a]);
+        let (z, a) = (&*z.f32s(self.len), a.f32s(self.len));
+        self.activation.with_vectors(Sigma { arch: workshop.arch, z, a });
+    }
+}
+
+/// a = σ(z).
+struct Sigma<'a> {
+    arch: Arch,
+    z: &'a [f32],
+    a: &'a mut [f32],
+}
+
+impl WithVectors for Sigma<'_> {
+    type Output = ();
+
+    fn with<A: Vectors>(self, activation: A) {
+        struct Dispatched<'a, A>(A, &'a [f32], &'a mut [f32]);
+        impl<A: Vectors> WithSimd for Dispatched<'_, A> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                let Dispatched(activation, z, a) = self;
+                for (a, z) in a.chunks_mut(S::F32_LANES).zip(z.chunks(S::F32_LANES)) {
+                    store(simd, a, activation.sigma(simd, load(simd, z)));
+                }
+            }
+        }
+        self.arch.dispatch(Dispatched(activation, self.z, self.a));
+    }
+}
+
+/// `dropout`.
+#[derive(Debug)]
+pub struct Dropout {
+    pub x: usize,
+    pub y: usize,
+    pub dropout: learning::Dropout,
+    pub len: usize,
+}
+
+impl Run for Dropout {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
+        let [x, y] = store.get([self.x, self.y]);
+        let (x, y) = (&*x.f32s(self.len), y.f32s(self.len));
+        workshop.arch.dispatch(Dropping { x, y, dropout: self.dropout, mini_batch });
+    }
+}
+
+struct Dropping<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+    dropout: learning::Dropout,
+    mini_batch: MiniBatch,
+}
+
+impl WithSimd for Dropping<'_> {
+    type Output = ();
+
+    /// A plain loop: the compiler makes vectors of it.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Dropping { x, y, dropout, mini_batch: MiniBatch { step, seed, .. } } = self;
+        for (i, (y, x)) in (0..).zip(y.iter_mut().zip(x)) {
+            *y = x * dropout.factor(i, step, seed);
+        }
+    }
+}
+
+/// `decay`.
+#[derive(Debug)]
+pub struct Decay {
+    pub w: usize,
+}
+
+impl Run for Decay {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
+        decay(store, self.w, workshop, mini_batch);
+    }
+}
+
+/// Lets weights decay; what pads panels stays 0.
+pub fn decay(store: &mut Store, w: usize, workshop: &Workshop, mini_batch: MiniBatch) {
+    let w = match &mut store.numbers[w] {
+        // A finite weight stays finite.
+        Numbers::Panels(panels) => panels.values_mut(),
+        Numbers::F32(values) => values,
+        other => panic!("weights expected in {other:?}"),
+    };
+    workshop.arch.dispatch(Decaying { w, mini_batch });
+}
+
+struct Decaying<'a> {
+    w: &'a mut [f32],
+    mini_batch: MiniBatch,
+}
+
+impl WithSimd for Decaying<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Decaying { w, mini_batch } = self;
+        w.iter_mut().for_each(|w| *w = decayed(*w, &mini_batch));
+    }
+}

@@ -1,0 +1,92 @@
+//! Softmax outputs, example by example.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::run::{Run, Workshop};
+use super::store::Store;
+use crate::kernel::MiniBatch;
+use crate::network::activation::Activation;
+use crate::network::activation::lanes::{Vectors, WithVectors};
+use crate::network::cost::Cost;
+use crate::network::lanes::{exp_of_negative, load, store};
+
+/// `normalized_outputs`, and with an error `normalized_outputs_error`.
+#[derive(Debug)]
+pub struct NormalizedOutputs {
+    pub z: usize,
+    pub a: usize,
+    pub activation: &'static Activation,
+    /// y, δ and the cost.
+    pub error: Option<(usize, usize, &'static Cost)>,
+    pub shape: (usize, usize),
+}
+
+impl Run for NormalizedOutputs {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
+        let ((rows, cols), arch) = (self.shape, workshop.arch);
+        let len = rows * cols;
+        match self.error {
+            None => {
+                let [z, a] = store.get([self.z, self.a]);
+                let outputs = Outputs { arch, z: z.f32s(len), a: a.f32s(len), prime: &mut [], cols };
+                self.activation.with_vectors(outputs);
+            }
+            Some((desired, delta, cost)) => {
+                let [z, a, desired, delta] = store.get([self.z, self.a, desired, delta]);
+                let (a, delta) = (a.f32s(len), delta.f32s(len));
+                self.activation.with_vectors(Outputs { arch, z: z.f32s(len), a: &mut *a, prime: &mut *delta, cols });
+                cost.output_error_block(arch, a, desired.f32s(len), delta);
+            }
+        }
+    }
+}
+
+/// z −= ln Σ exp(z) of each row, a = σ(z), and σ′ where there is room for it.
+struct Outputs<'a> {
+    arch: Arch,
+    z: &'a mut [f32],
+    a: &'a mut [f32],
+    prime: &'a mut [f32],
+    cols: usize,
+}
+
+impl WithVectors for Outputs<'_> {
+    type Output = ();
+
+    fn with<A: Vectors>(self, activation: A) {
+        self.arch.dispatch(OutputsOf { outputs: self, activation });
+    }
+}
+
+/// [`Outputs`], compiled for each activation.
+struct OutputsOf<'a, A> {
+    outputs: Outputs<'a>,
+    activation: A,
+}
+
+impl<A: Vectors> WithSimd for OutputsOf<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let OutputsOf { outputs: Outputs { z, a, prime, cols, .. }, activation } = self;
+        let lanes = S::F32_LANES;
+        for (z, a) in z.chunks_exact_mut(cols).zip(a.chunks_exact_mut(cols)) {
+            let largest = z.iter().fold(f32::NEG_INFINITY, |largest, &z| largest.max(z));
+            let below = simd.splat_f32s(largest);
+            // Of the exponentials, a holds each until they are added up.
+            for (a, z) in a.chunks_mut(lanes).zip(z.chunks(lanes)) {
+                store(simd, a, exp_of_negative(simd, simd.sub_f32s(load(simd, z), below)));
+            }
+            let shift = simd.splat_f32s(largest + a.iter().sum::<f32>().ln());
+            for (a, z) in a.chunks_mut(lanes).zip(z.chunks_mut(lanes)) {
+                let normalized = simd.sub_f32s(load(simd, z), shift);
+                store(simd, z, normalized);
+                store(simd, a, activation.sigma(simd, normalized));
+            }
+        }
+        for (prime, a) in prime.chunks_mut(lanes).zip(a.chunks(lanes)) {
+            store(simd, prime, activation.prime(simd, load(simd, a)));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Schedules: the learning rate η of each step, as a part of the one to begin with.
+
+/// The way in which η changes while a network learns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decline {
+    /// η stays.
+    Constant,
+    /// η is multiplied by the factor after every so many epochs.
+    Step,
+    /// η is multiplied by the factor in each epoch, a little in each step.
+    Exponential,
+    /// η goes down to 0 along half a cosine (Loshchilov and Hutter, 2017).
+    Cosine,
+    /// η is multiplied by the factor where so many epochs have brought no improvement: the book's "halve η".
+    Plateau,
+}
+
+impl Decline {
+    /// Every decline with its name on the command line and what it does.
+    pub const ALL: [(&'static str, &'static str, Decline); 5] = [
+        ("constant", "η stays", Decline::Constant),
+        ("step", "η times --schedule-factor after every --schedule-every epochs", Decline::Step),
+        ("exponential", "η times --schedule-factor in each epoch, a little in each step", Decline::Exponential),
+        ("cosine", "η goes down to 0 along half a cosine", Decline::Cosine),
+        (
+            "plateau",
+            "η times --schedule-factor where the cost has not improved for --schedule-every epochs",
+            Decline::Plateau,
+        ),
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(.., decline)| *decline == self).map_or("constant", |(name, ..)| name)
+    }
+
+    /// True where a factor decides.
+    pub fn has_factor(self) -> bool {
+        matches!(self, Decline::Step | Decline::Exponential | Decline::Plateau)
+    }
+
+    /// True where a number of epochs decides.
+    pub fn has_every(self) -> bool {
+        matches!(self, Decline::Step | Decline::Plateau)
+    }
+
+    /// The usual factor for a training of so many epochs: a tenth in each of three steps, a hundredth in the end, and the book's
+    /// half.
+    pub fn usual_factor(self, epochs: usize) -> f32 {
+        match self {
+            Decline::Step => 0.1,
+            Decline::Exponential => 0.01f64.powf(1.0 / epochs.max(1) as f64) as f32,
+            Decline::Constant | Decline::Cosine | Decline::Plateau => 0.5,
+        }
+    }
+
+    /// The usual number of epochs between two changes.
+    pub fn usual_every(self, epochs: usize) -> usize {
+        match self {
+            Decline::Plateau => 5,
+            _ => epochs.div_ceil(3).max(1),
+        }
+    }
+}
+
+/// A schedule of η.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Schedule {
+    /// What becomes of η.
+    pub decline: Decline,
+    /// The factor of `Step`, `Exponential` and `Plateau`.
+    pub factor: f32,
+    /// The epochs of `Step` and `Plateau`.
+    pub every: usize,
+    /// Epochs in which η grows from 0, in equal steps, before all else.
+    pub warmup: usize,
+    /// Epochs of the whole training.
+    pub epochs: usize,
+}
+
+impl Schedule {
+    /// η stays.
+    pub const CONSTANT: Self = Schedule { decline: Decline::Constant, factor: 1.0, every: 1, warmup: 0, epochs: 1 };
+
+    /// η in a step, counted from 0, relative to the η to begin with; `per_epoch` steps are an epoch. What a plateau does is
+    /// known to the training alone.
+    pub fn of_step(&self, step: u64, per_epoch: usize) -> f64 {
+        let epoch = step as f64 / per_epoch as f64;
+        let warmup = self.warmup as f64;
+        if epoch < warmup {
+            return (step + 1) as f64 / (warmup * per_epoch as f64);
+        }
+        let (epoch, epochs) = (epoch - warmup, (self.epochs as f64 - warmup).max(1.0));
+        let factor = f64::from(self.factor);
+        match self.decline {
+            Decline::Constant | Decline::Plateau => 1.0,
+            Decline::Step => factor.powf((epoch / self.every as f64).floor()),
+            Decline::Exponential => factor.powf(epoch),
+            Decline::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * (epoch / epochs).min(1.0)).cos()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(decline: Decline, factor: f32) -> Schedule {
+        Schedule { decline, factor, every: 2, warmup: 0, epochs: 4 }
+    }
+
+    /// η at the beginning of each of five epochs of ten steps.
+    fn at_epochs(schedule: Schedule) -> Vec<f64> {
+        (0..5).map(|epoch| (1e6 * schedule.of_step(10 * epoch, 10)).round() / 1e6).collect()
+    }
+
+    #[test]
+    fn each_schedule_goes_its_way() {
+        assert_eq!(at_epochs(schedule(Decline::Constant, 0.5)), [1.0; 5]);
+        assert_eq!(at_epochs(schedule(Decline::Plateau, 0.5)), [1.0; 5]);
+        assert_eq!(at_epochs(schedule(Decline::Step, 0.1)), [1.0, 1.0, 0.1, 0.1, 0.01]);
+        assert_eq!(at_epochs(schedule(Decline::Exponential, 0.5)), [1.0, 0.5, 0.25, 0.125, 0.0625]);
+        assert_eq!(at_epochs(schedule(Decline::Cosine, 0.5)), [1.0, 0.853_553, 0.5, 0.146_447, 0.0]);
+        // Half of an epoch on.
+        assert!((schedule(Decline::Exponential, 0.25).of_step(5, 10) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn warm_up_is_linear_and_shifts_the_rest() {
+        let warm = Schedule { warmup: 2, epochs: 6, ..schedule(Decline::Cosine, 0.5) };
+        assert_eq!([0, 9, 19, 20].map(|step| warm.of_step(step, 10)), [0.05, 0.5, 1.0, 1.0]);
+        assert!((warm.of_step(40, 10) - 0.5).abs() < 1e-9);
+    }
+}

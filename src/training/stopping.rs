@@ -1,0 +1,80 @@
+//! Early stopping: which epoch was the best, and when another brings nothing.
+
+/// What is done where epochs bring no improvement.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Patience {
+    /// Epochs without improvement after which training ends; `None` for never.
+    pub stop: Option<usize>,
+    /// Epochs without improvement after which η is lowered, and its factor; `None` for never.
+    pub plateau: Option<(usize, f64)>,
+}
+
+/// The course of the cost that is watched: of the validation split, or of the training split where there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    patience: Patience,
+    best: f64,
+    /// The epoch of the lowest cost, counted from 1; 0 for none.
+    pub best_epoch: usize,
+    since_lowered: usize,
+}
+
+/// What follows from the cost of an epoch.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Verdict {
+    /// It is the lowest so far.
+    pub improved: bool,
+    /// η is to be multiplied by this.
+    pub lower: Option<f64>,
+    /// Training is to end.
+    pub stop: bool,
+}
+
+impl Course {
+    /// A course before the first epoch.
+    pub fn new(patience: Patience) -> Self {
+        Course { patience, best: f64::INFINITY, best_epoch: 0, since_lowered: 0 }
+    }
+
+    /// Takes note of the cost of an epoch, counted from 1.
+    pub fn note(&mut self, epoch: usize, cost: f64) -> Verdict {
+        let improved = cost < self.best;
+        if improved {
+            (self.best, self.best_epoch, self.since_lowered) = (cost, epoch, 0);
+            return Verdict { improved, lower: None, stop: false };
+        }
+        self.since_lowered += 1;
+        let lower = self.patience.plateau.filter(|&(epochs, _)| self.since_lowered >= epochs).map(|(_, factor)| factor);
+        if lower.is_some() {
+            self.since_lowered = 0;
+        }
+        let stop = self.patience.stop.is_some_and(|epochs| epoch - self.best_epoch >= epochs);
+        Verdict { improved, lower, stop }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plateau_lowers_eta_and_patience_ends() {
+        let mut course = Course::new(Patience { stop: Some(4), plateau: Some((2, 0.5)) });
+        let verdicts: Vec<Verdict> = [3.0, 2.0, 2.0, 2.5, 1.0, 1.1, 1.2, 1.3, 1.0]
+            .iter()
+            .zip(1..)
+            .map(|(&cost, epoch)| course.note(epoch, cost))
+            .collect();
+        assert_eq!(
+            verdicts.iter().map(|verdict| verdict.improved).collect::<Vec<_>>()[..5],
+            [true, true, false, false, true]
+        );
+        let lowered: Vec<usize> =
+            (1..).zip(&verdicts).filter(|(_, verdict)| verdict.lower.is_some()).map(|(i, _)| i).collect();
+        assert_eq!(lowered, [4, 7, 9]);
+        assert_eq!(verdicts.iter().position(|verdict| verdict.stop), Some(8));
+        assert_eq!(course.best_epoch, 5);
+        // NaN is no improvement, and nothing is one over infinity.
+        assert!(!Course::new(Patience::default()).note(1, f64::NAN).improved);
+    }
+}
