@@ -31,7 +31,8 @@ fn steps() -> Vec<Step> {
                 order: Matrix::of(Element::U32, "order", 4 * m, 1),
                 inputs: Matrix::of(element, "inputs", 4 * m, widths[0]),
                 scale,
-                desired: Desired::classes(Matrix::of(Element::U32, "labels", 4 * m, 1)),
+                desired: Desired::Classes(Matrix::of(Element::U32, "labels", 4 * m, 1)),
+                weights: None,
             };
             let measures = Measures::of(&examples, &topology, 1);
             let training = training_plan(&topology, &examples, m, &SGD).expect("the shapes fit");

@@ -11,6 +11,7 @@ use super::data_arguments::{FileArguments, note_unknown_categories};
 use super::{print, print_json};
 use crate::commands::evaluate::{self, Report};
 use crate::device::{DeviceChoice, all_threads, check_threads};
+use crate::system::text::percentage;
 
 /// The flags of `evaluate`.
 #[derive(Args, Debug)]
@@ -49,7 +50,8 @@ fn text(report: &Report) -> Result<String> {
     let mut text = String::new();
     writeln!(text, "data      {}: {} examples", report.data, HumanCount(report.examples))?;
     if let (Some(accuracy), Some(correct)) = (report.accuracy, report.correct) {
-        writeln!(text, "accuracy  {:.2}%  ({} correct)", 100.0 * accuracy, HumanCount(correct))?;
+        let accuracy = percentage(accuracy, report.examples as usize);
+        writeln!(text, "accuracy  {accuracy}  ({} correct)", HumanCount(correct))?;
     }
     writeln!(text, "cost      {:.4}", report.cost)?;
     if report.targets.is_empty() {

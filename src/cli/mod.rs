@@ -3,6 +3,7 @@
 
 mod bench;
 mod compare;
+mod config;
 mod data_arguments;
 mod devices;
 mod evaluate;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::gpu::check_environment;
 use crate::system::error::{Diverged, WrongUsage};
@@ -56,7 +57,7 @@ enum Command {
 pub fn main() -> ExitCode {
     silence_mesa();
     temporary::delete_when_interrupted();
-    match run(Cli::parse().command) {
+    match parse().and_then(|(cli, matches)| run(cli.command, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader closed the pipe: `gpu-backprop ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -68,10 +69,23 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+/// The arguments of the process, with those of a `--config FILE`. Wrong ones end the program.
+///
+/// # Errors
+/// A wrong file.
+fn parse() -> Result<(Cli, ArgMatches)> {
+    let mut command = Cli::command();
+    command.build();
+    let arguments = config::with_file(std::env::args_os().collect(), &command)?;
+    let matches = command.get_matches_from(arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    Ok((cli, matches))
+}
+
+fn run(command: Command, matches: &ArgMatches) -> Result<()> {
     check_environment()?;
     match command {
-        Command::Train(arguments) => train::run(*arguments),
+        Command::Train(arguments) => train::run(*arguments, matches),
         Command::Compare(arguments) => compare::run(*arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),

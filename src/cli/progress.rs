@@ -9,7 +9,7 @@ use super::data_arguments::print_notes;
 use crate::commands::train::{EpochReport, Observer, Opening, Setup};
 use crate::data::Data;
 use crate::network::Topology;
-use crate::system::text::printable;
+use crate::system::text::{percentage, printable};
 
 /// The progress display of a run.
 pub struct Progress {
@@ -17,12 +17,13 @@ pub struct Progress {
     verbose: bool,
     bar: Option<ProgressBar>,
     epochs: usize,
+    examples: [usize; 2],
 }
 
 impl Progress {
     /// Returns a display that prints nothing if `quiet`, and the choices of the device if `verbose`.
     pub fn new(quiet: bool, verbose: bool) -> Self {
-        Progress { quiet, verbose, bar: None, epochs: 0 }
+        Progress { quiet, verbose, bar: None, epochs: 0, examples: [0; 2] }
     }
 
     fn line(&self, text: &str) {
@@ -42,6 +43,8 @@ impl Observer for Progress {
             return;
         }
         self.epochs = opening.setup.epochs;
+        let split = &opening.data.split;
+        self.examples = [split.training.len(), split.validation.len()];
         self.line(&introduction(opening));
         if let Some(check) = opening.gradient_check {
             self.line(&format!("precision      mixed: {check}"));
@@ -77,10 +80,10 @@ impl Observer for Progress {
         if self.quiet {
             return;
         }
-        self.line(&epoch_line(report, self.epochs, best));
+        self.line(&epoch_line(report, self.epochs, best, self.examples));
         if let Some(bar) = &self.bar {
             let accuracy = report.validation_accuracy.or(report.train_accuracy);
-            let fit = fit(accuracy, report.validation_r2.or(report.train_r2));
+            let fit = fit(accuracy, report.validation_r2.or(report.train_r2), 0);
             bar.set_message(format!("cost {:.4}, {}, ", report.train_cost, fit.trim_start()));
         }
     }
@@ -133,25 +136,26 @@ pub fn described(data: &Data, topology: &Topology) -> String {
     )
 }
 
-/// Formats accuracy for classification, R² for regression.
-pub fn fit(accuracy: Option<f64>, r2: Option<f64>) -> String {
+/// Formats accuracy for classification, with its standard error for so many examples, and R² for regression.
+pub fn fit(accuracy: Option<f64>, r2: Option<f64>, examples: usize) -> String {
     match (accuracy, r2) {
-        (Some(accuracy), _) => format!("{:>6.2}%", 100.0 * accuracy),
+        (Some(accuracy), _) => format!("{:>14}", percentage(accuracy, examples)),
         (None, Some(r2)) => format!("R² {r2:>7.4}"),
         (None, None) => "R²       -".to_string(),
     }
 }
 
-fn epoch_line(report: &EpochReport, epochs: usize, best: bool) -> String {
+/// `examples` are those of the training and of the validation split.
+fn epoch_line(report: &EpochReport, epochs: usize, best: bool, examples: [usize; 2]) -> String {
     let width = epochs.to_string().len();
     let mut line = format!(
         "epoch {:>width$}/{epochs}  cost {:.4}  training {}",
         report.epoch,
         report.train_cost,
-        fit(report.train_accuracy, report.train_r2)
+        fit(report.train_accuracy, report.train_r2, examples[0])
     );
     if let Some(cost) = report.validation_cost {
-        let fit = fit(report.validation_accuracy, report.validation_r2);
+        let fit = fit(report.validation_accuracy, report.validation_r2, examples[1]);
         let _ = write!(line, "  validation {fit} (cost {cost:.4})");
     }
     if best {

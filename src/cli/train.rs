@@ -3,17 +3,18 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
-use clap::Args;
+use anyhow::{Context, Result, ensure};
+use clap::{ArgMatches, Args, CommandFactory};
 use indicatif::HumanCount;
 
 use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
-use super::{print, print_json};
+use super::{Cli, config, print, print_json};
 use crate::commands::train::{self, Options, Report, Trained};
 use crate::device::DeviceChoice;
 use crate::system::error::WrongUsage;
+use crate::system::text::percentage;
 
 /// The flags of `train`.
 #[derive(Args, Debug)]
@@ -27,21 +28,34 @@ pub struct Arguments {
     /// File for the trained network.
     #[arg(short, value_name = "MODEL.safetensors")]
     output_file: Option<PathBuf>,
+    /// Trained network that goes on learning; inputs and targets are made as those of its training were.
+    #[arg(long, value_name = "MODEL.safetensors")]
+    from: Option<PathBuf>,
     /// Print the plan of one mini-batch, equation by equation, and exit.
     #[arg(long, conflicts_with = "json")]
     print_plan: bool,
+    /// Print all flags with the values that the run would use, as a file for --config, and exit.
+    #[arg(long, conflicts_with_all = ["json", "print_plan"])]
+    print_config: bool,
 }
 
 /// Runs the command.
-pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { training, device, output_file, print_plan } = arguments;
+pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
+    let Arguments { training, device, output_file, from, print_plan, print_config } = arguments;
     ensure!(
         output_file.as_deref() != Some(Path::new("-")),
         WrongUsage::new("-o -: a model is not written to stdout; name a file, such as model.safetensors")
     );
     let (json, verbose) = (training.json, training.verbose);
     let mut progress = Progress::new(training.quiet, verbose);
-    let options = training.options(device, output_file)?;
+    let options = Options { from, ..training.options(device, output_file)? };
+    if print_config {
+        let mut program = Cli::command();
+        program.build();
+        let (name, given) = matches.subcommand().context("a command was given")?;
+        let command = program.find_subcommand(name).context("the command is known")?;
+        return print(&config::printed(command, given, &train::flags(&options)?));
+    }
     if print_plan {
         let mut text = String::new();
         for plan in train::plans(&options)? {
@@ -63,8 +77,12 @@ pub fn run(arguments: Arguments) -> Result<()> {
 fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Result<String> {
     let mut text = String::new();
     let parts = [
-        ("training", report.train_cost, fit(report.train_accuracy, report.train_r2)),
-        ("validation", report.validation_cost, fit(report.validation_accuracy, report.validation_r2)),
+        ("training", report.train_cost, fit(report.train_accuracy, report.train_r2, report.train_examples)),
+        (
+            "validation",
+            report.validation_cost,
+            fit(report.validation_accuracy, report.validation_r2, report.validation_examples),
+        ),
     ];
     // Each epoch has already printed these.
     for (part, cost, fit) in parts.into_iter().filter(|_| report.epochs.is_empty()) {
@@ -75,8 +93,8 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
     if let (Some(accuracy), Some(correct), Some(cost)) = (report.test_accuracy, report.test_correct, report.test_cost) {
         writeln!(
             text,
-            "test accuracy  {:.2}%  ({} of {} correct, cost {cost:.4})",
-            100.0 * accuracy,
+            "test accuracy  {}  ({} of {} correct, cost {cost:.4})",
+            percentage(accuracy, report.test_examples),
             HumanCount(correct as u64),
             HumanCount(report.test_examples as u64)
         )?;
@@ -99,6 +117,11 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
             HumanCount(samples as u64),
             HumanCount(steps as u64)
         )?;
+    }
+    if let (Some(kept), Some(best)) = (report.kept_epoch, report.best_epoch) {
+        let of = if report.validation_cost.is_some() { "validation" } else { "training" };
+        let ended = if report.stopped == "patience" { "; patience ended the training" } else { "" };
+        writeln!(text, "weights        of epoch {kept}; the lowest {of} cost is that of epoch {best}{ended}")?;
     }
     if let Some(seconds) = report.seconds_to_first_step.filter(|_| verbose) {
         writeln!(text, "first step     {seconds:.3} s after opening the device")?;

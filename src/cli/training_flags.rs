@@ -185,6 +185,9 @@ pub struct TrainingFlags {
     /// Weights to keep [default: best with a validation split, else last].
     #[arg(long, value_parser = kept(), value_name = "NAME")]
     keep: Option<Keep>,
+    /// File of flags in TOML, by their names (`data` for DATA); a flag on the command line wins.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
     /// Random seed for initial weights, splits, shuffling and dropout.
     #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -299,6 +302,7 @@ impl TrainingFlags {
             device_memory: self.device_memory.map(bytes_of).transpose()?,
             threads: check_threads(self.threads.unwrap_or_else(all_threads))?,
             output,
+            from: None,
         })
     }
 }

@@ -153,9 +153,10 @@ pub struct Comparison {
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison> {
     ensure_usage!(options.lockstep != Some(0), "--lockstep 0: at least 1 mini-batch is needed to compare step by step");
     let train::Options { threads, gpu, device_memory, .. } = options.training;
-    let train::Prepared { data, topology, setup } = train::prepare(&options.training)?;
+    let prepared = train::prepare(&options.training)?;
+    let initial = prepared.initial()?;
+    let train::Prepared { data, topology, setup, .. } = prepared;
     let hyperparameters = setup.hyperparameters;
-    let initial = Parameters::random(&topology, setup.initialization, hyperparameters.seed)?;
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let mut opened = Vec::new();
     for spec in &options.devices {

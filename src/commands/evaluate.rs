@@ -10,6 +10,7 @@ use crate::data::{ExampleFile, ExampleReader, Outputs, Quantity, Targets};
 use crate::device::{self, DeviceChoice};
 use crate::kernels::first_largest;
 use crate::model::{self, Model};
+use crate::system::text::standard_error;
 use crate::training::classifier::Classifier;
 use crate::training::regression::{Comparison, TargetReport};
 
@@ -54,6 +55,8 @@ pub struct Report {
     pub correct: Option<u64>,
     /// The fraction of the examples classified correctly.
     pub accuracy: Option<f64>,
+    /// The standard error of that fraction.
+    pub accuracy_standard_error: Option<f64>,
     /// The metrics of each class; empty for regression.
     pub classes: Vec<ClassReport>,
     /// The confusion matrix: rows are true classes, columns predicted ones; `None` for more than 1000 classes, and for
@@ -189,6 +192,7 @@ fn classified(report: Report, names: Vec<String>, confusion: &HashMap<(usize, us
     Report {
         correct: Some(correct),
         accuracy: Some(correct as f64 / report.examples as f64),
+        accuracy_standard_error: standard_error(correct as f64 / report.examples as f64, report.examples as usize),
         classes: names.into_iter().zip(counts).map(|(name, counts)| class_report(name, counts)).collect(),
         confusion_matrix,
         ..report

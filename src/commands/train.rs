@@ -51,6 +51,8 @@ pub struct Options {
     pub device_memory: Option<u64>,
     /// The file for the trained network.
     pub output: Option<PathBuf>,
+    /// A trained network that goes on learning.
+    pub from: Option<PathBuf>,
 }
 
 /// The facts known when training begins.
@@ -92,7 +94,7 @@ pub trait Observer {
 /// # Errors
 /// Those of [`run`] that concern the data and the network.
 pub fn plans(options: &Options) -> Result<Vec<Plan>> {
-    let Prepared { data, topology, setup } = prepare(options)?;
+    let Prepared { data, topology, setup, .. } = prepare(options)?;
     let hyperparameters = setup.hyperparameters;
     let m = hyperparameters.batch;
     let order = |part: &str, len| Matrix::of(Element::U32, format!("{part}_order"), len, 1);
@@ -110,6 +112,25 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     })
 }
 
+/// The flags of a run with the values that it would use, and the validation split that it would make.
+///
+/// # Errors
+/// Those of [`run`] that concern the data and the network.
+pub fn flags(options: &Options) -> Result<Vec<(&'static str, String)>> {
+    let Prepared { data, topology, setup, from } = prepare(options)?;
+    let mut flags = setup.flags(&topology);
+    if from.is_some() {
+        let of_network = ["hidden", "layers", "activation", "output", "init"];
+        flags.retain(|(flag, _)| !of_network.contains(flag));
+    }
+    flags.push(("recipe", setup.recipe.name().to_string()));
+    if options.source.validation.is_none() {
+        let (validation, training) = (data.split.validation.len() as f64, data.split.training.len() as f64);
+        flags.push(("validation", (validation / (validation + training)).to_string()));
+    }
+    Ok(flags)
+}
+
 /// The end of a training run.
 #[derive(Debug)]
 pub struct Trained {
@@ -125,17 +146,19 @@ pub struct Trained {
 /// Wrong options ([`WrongUsage`](crate::system::error::WrongUsage)), files that cannot be read or written, a failing device, and
 /// [`Diverged`] when training ends in NaN or infinity.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
-    let inputs = options.source.files();
+    let started = Instant::now();
+    let inputs: Vec<PathBuf> = options.source.files().into_iter().chain(options.from.clone()).collect();
     if let Some(path) = &options.output {
         check_writable(path, &inputs, 0)?;
     }
-    let Prepared { data, topology, setup } = prepare(options)?;
+    let prepared = prepare(options)?;
+    let initial = prepared.initial()?;
+    let Prepared { data, topology, setup, .. } = prepared;
     if let Some(path) = &options.output {
         let dataset = &data.dataset;
         model::check_savable(path, &topology, dataset.preprocessing(), &dataset.outputs(), &inputs)?;
     }
     let hyperparameters = setup.hyperparameters;
-    let initial = Parameters::random(&topology, setup.initialization, hyperparameters.seed)?;
     let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let opening = Instant::now();
     let work = training.to_string();
@@ -165,7 +188,8 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     observer.end();
     let course = trained?;
     let report = report(&mut trainer, &training, &setup, course)?;
-    let report = Report { precision: options.gpu.precision.name(), gradient_check, ..report };
+    let wall_seconds = Some(started.elapsed().as_secs_f64());
+    let report = Report { precision: options.gpu.precision.name(), gradient_check, wall_seconds, ..report };
     if let Some(speed) = report.steps_per_second
         && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
         && !options.gpu.profile

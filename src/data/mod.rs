@@ -27,6 +27,6 @@ pub use mapped::Mapped;
 pub use picked::Picked;
 pub use preprocessing::{Preprocessing, Scale};
 pub use reader::{Chunk, ExampleFile, ExampleReader, Interface};
-pub use source::{Data, Part, Source, is_of_the_book, open, unknown_categories};
+pub use source::{Data, Part, Source, is_of_the_book, open, open_as, unknown_categories};
 pub use split::{Split, stratified_limit, stratified_part};
 pub use targets::{Outputs, Quantity, Targets, Task, balanced_weights};

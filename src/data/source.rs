@@ -119,6 +119,14 @@ const DIGITS_TEST_FRACTION: f64 = 0.2;
 /// Files that are missing, damaged or do not belong together, or parts that leave nothing to train
 /// on; each names the file or the flag.
 pub fn open(source: &Source) -> Result<Data> {
+    open_as(source, None)
+}
+
+/// As [`open`], for a network that has been trained: inputs and targets are made as those of its training were.
+///
+/// # Errors
+/// As [`open`], and examples that are not what the network takes.
+pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data> {
     let &Source { ref data, ref labels, seed, task, .. } = source;
     let path = data.as_deref().filter(|path| !formats::is_built_in(path));
     ensure_usage!(
@@ -132,13 +140,24 @@ pub fn open(source: &Source) -> Result<Data> {
         Some(path) => path.display().to_string(),
     };
     let file = path.unwrap_or(Path::new("digits"));
-    let (mut raw, own_test) = if formats::is_table(file, labels.is_some())? {
+    let is_table = formats::is_table(file, labels.is_some())?;
+    let (mut raw, own_test) = if let (true, Some(interface)) = (is_table, interface) {
+        let file = ExampleFile { path: file.to_path_buf(), labels: None, table: source.table.clone() };
+        let (dataset, unknown) = ExampleReader::open(&file, interface, true).and_then(ExampleReader::read_all)?;
+        (Raw::Known { dataset, unknown }, None)
+    } else if is_table {
         let table = Table::open(file, formats::rows, &source.table, task).with_context(|| name.clone())?;
         (Raw::Table(table), None)
     } else {
         let training = examples::labelled(file, labels.as_deref(), OwnPart::Training, "--labels", task)?;
         let test = if source.test.is_none() { examples::own_test_part(file, task)? } else { None };
-        (Raw::Array(training), test)
+        match interface {
+            None => (Raw::Array(training), test),
+            Some(interface) => {
+                let dataset = as_learned(training, interface).with_context(|| name.clone())?;
+                (Raw::Known { dataset, unknown: 0 }, test)
+            }
+        }
     };
     if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
         bail_usage!("{flag} goes with a table; {name} is none");
@@ -198,10 +217,31 @@ pub fn open(source: &Source) -> Result<Data> {
     Ok(data)
 }
 
+/// An array with the activations and classes of a network that has been trained.
+fn as_learned(dataset: Dataset, interface: Interface<'_>) -> Result<Dataset> {
+    let Interface { features, preprocessing, outputs } = interface;
+    ensure!(
+        dataset.features() == features,
+        "its examples have {} inputs, the network of --from takes {features}",
+        dataset.features()
+    );
+    let dataset = match outputs {
+        Outputs::Classes(names) => dataset.with_classes(names)?,
+        Outputs::Numbers(_) => dataset,
+    };
+    let dataset = dataset.preprocessed(preprocessing.clone())?;
+    dataset.described(preprocessing.clone(), outputs.clone())
+}
+
 /// The training data, before its inputs become activations.
 enum Raw {
     Array(Dataset),
     Table(Table),
+    /// Data for a network that has been trained: activations already.
+    Known {
+        dataset: Dataset,
+        unknown: u64,
+    },
 }
 
 impl Raw {
@@ -209,6 +249,7 @@ impl Raw {
         match self {
             Raw::Array(dataset) => dataset.targets(),
             Raw::Table(table) => table.targets(),
+            Raw::Known { dataset, .. } => dataset.targets(),
         }
     }
 
@@ -227,6 +268,7 @@ impl Raw {
         match self {
             Raw::Array(dataset) => dataset.keep(&kept),
             Raw::Table(table) => table.keep(&kept),
+            Raw::Known { dataset, .. } => dataset.keep(&kept),
         }
         Ok((after < before)
             .then(|| format!("--limit {limit} leaves {} of {before} classes without an example", before - after)))
@@ -235,7 +277,12 @@ impl Raw {
     /// The data set, and how many fields hold a category that the training part does not.
     fn into_dataset(self, training: &[u32], source: &Source) -> Result<(Dataset, u64)> {
         let (scale, mut unknown) = (source.scale, 0);
+        let learns_scale = !matches!(self, Raw::Known { .. });
         let dataset = match self {
+            Raw::Known { dataset, unknown: of_file } => {
+                unknown = of_file;
+                dataset
+            }
             Raw::Array(dataset) => dataset.scaled(training, scale)?,
             Raw::Table(table) => {
                 let scale = scale.unwrap_or(Scale::Zscore);
@@ -251,6 +298,9 @@ impl Raw {
             let labels = training.iter().map(|&example| dataset.labels()[example as usize]);
             let weights = balanced_weights(labels, dataset.classes());
             return Ok((dataset.weighted(weights)?, unknown));
+        }
+        if !learns_scale {
+            return Ok((dataset, unknown));
         }
         let scale = source.target_scale.unwrap_or(Scale::Zscore);
         Ok((dataset.fit_targets(training, scale)?, unknown))

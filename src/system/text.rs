@@ -43,3 +43,14 @@ mod tests {
         assert_eq!(shown("a\nb\u{1b}"), "a\\nb\\u{1b}");
     }
 }
+
+/// The standard error of a fraction of `count` independent examples; `None` of none.
+pub fn standard_error(fraction: f64, count: usize) -> Option<f64> {
+    (count > 0).then(|| (fraction * (1.0 - fraction) / count as f64).sqrt())
+}
+
+/// A fraction of `count` examples as a percentage with its standard error: `95.33% ± 0.21`.
+pub fn percentage(fraction: f64, count: usize) -> String {
+    let error = standard_error(fraction, count).map_or(String::new(), |error| format!(" ± {:.2}", 100.0 * error));
+    format!("{:.2}%{error}", 100.0 * fraction)
+}

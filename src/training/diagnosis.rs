@@ -84,6 +84,10 @@ fn saturated_layers(data: &Data, topology: &Topology, parameters: &Parameters) -
     let mut found = Vec::new();
     for l in 2..=topology.last() {
         let (inner, sigma) = (topology.n[l - 1], topology.sigma(l));
+        // Softmax outputs that are sure learn as fast as they are wrong.
+        if sigma.normalizes {
+            break;
+        }
         activations = feedforward(&activations, inner, &parameters.w[l], &parameters.b[l], sigma);
         let largest = largest_slope(sigma);
         let flat = activations.iter().filter(|&&a| (sigma.prime)(a).abs() < SATURATED * largest).count();

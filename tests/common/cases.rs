@@ -4,7 +4,7 @@ use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::kernel::product::Form;
 use gpu_backprop::network::activation::{self, Activation};
 use gpu_backprop::network::cost::{self, Cost, MeasuredFrom};
-use gpu_backprop::network::optimizer::{self, Optimizer, Settings};
+use gpu_backprop::network::optimizer::{self, Optimizer};
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
 
 use crate::closeness::{MEAN_MAGNITUDE, sum_tolerance};
@@ -22,6 +22,15 @@ pub struct Case {
     pub mini_batch: MiniBatch,
     /// The largest difference of an entry from the twin's; 0 for kernels that do not round, or round once.
     pub tolerance: f64,
+    /// The same for each entry of each output, where one bound for all would be none for most.
+    pub tolerances: Vec<Vec<f64>>,
+}
+
+impl Case {
+    /// The largest difference of an entry of an output from the twin's.
+    pub fn tolerance(&self, output: usize, entry: usize) -> f64 {
+        self.tolerances.get(output).map_or(self.tolerance, |of_output| of_output[entry])
+    }
 }
 
 const EPSILON: f64 = f32::EPSILON as f64;
@@ -64,6 +73,9 @@ pub fn all() -> Vec<Case> {
             gather_bytes(rows, cols),
             one_hot(rows, cols),
             weigh(rows, cols),
+            normalize_rows(rows, cols),
+            dropout(rows, cols),
+            decay(rows, cols),
         ]);
         // Every row of the network; of the long shape, which takes long, the first.
         let few = if shape == LONG_SHAPE { 1 } else { usize::MAX };
@@ -91,7 +103,8 @@ fn values<T: bytemuck::Pod>(matrix: &Matrix, values: &[T]) -> (Matrix, Vec<u8>) 
 
 fn case(recorder: Recorder, inputs: Vec<(Matrix, Vec<u8>)>, tolerance: f64) -> Case {
     let plan = recorder.finish().expect("the shapes of a case fit");
-    Case { plan, inputs, before: Vec::new(), mini_batch: MiniBatch::default(), tolerance }
+    let mini_batch = MiniBatch::default();
+    Case { plan, inputs, before: Vec::new(), mini_batch, tolerance, tolerances: Vec::new() }
 }
 
 fn matmul(form: Form, rows: usize, cols: usize, inner: usize) -> Case {
@@ -179,21 +192,70 @@ fn column_sum(rows: usize, cols: usize) -> Case {
     case(plan, vec![floats(&delta, 13)], sum_tolerance(rows, rows as f64 * MEAN_MAGNITUDE))
 }
 
+/// Weighted inputs in the place of outputs, of which the largest of a row may be far from the others.
+fn normalize_rows(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("normalize_rows {rows}x{cols}"));
+    let z = Matrix::new("z", rows, cols);
+    plan.normalize_rows(&z);
+    let numbers: Vec<f32> = weighted_inputs(30, z.len()).into_iter().map(|z| z.clamp(-1e4, 1e4)).collect();
+    // exp(z − largest) is off by 3 + 2|z − largest| units in the last place where it is 1 at most, so by 3, and a sum of so
+    // many, of 1 at least, by one more for each; a logarithm by 4 ε near 1 and by 3 units elsewhere; two sums round.
+    let of_row = |row: &[f32]| {
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|z| f64::from(z - largest).exp()).sum();
+        let (shift, of_sum) = (f64::from(largest) + sum.ln(), 4.0 * cols as f64);
+        let of_shift = EPSILON * (of_sum + 4.0 + 3.0 * sum.ln() + shift.abs());
+        row.iter().map(|z| 2.0 * (of_shift + EPSILON * (f64::from(*z) - shift).abs())).collect::<Vec<_>>()
+    };
+    let tolerances = vec![numbers.chunks_exact(cols).flat_map(of_row).collect()];
+    Case { before: vec![numbers], tolerances, ..case(plan, Vec::new(), 0.0) }
+}
+
+/// The product with a factor, which rounds once.
+fn dropout(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("dropout {rows}x{cols}"));
+    let [x, y] = ["x", "y"].map(|name| Matrix::new(name, rows, cols));
+    plan.dropout(2, 0.3, &x, &y);
+    let mini_batch = MiniBatch { step: 3, seed: 0xdead_beef, ..MiniBatch::default() };
+    Case { mini_batch, ..case(plan, vec![floats(&x, 31)], 0.0) }
+}
+
+/// Weights, some of which are 0.
+fn decay(rows: usize, cols: usize) -> Case {
+    let mut plan = Recorder::new(format!("decay {rows}x{cols}"));
+    let w = Matrix::new("w", rows, cols);
+    plan.decay(&w);
+    let weights: Vec<f32> = random(32, w.len()).into_iter().map(|w| if w.abs() < 0.1 { 0.0 } else { w }).collect();
+    let mini_batch = MiniBatch { keep: 0.9, l1: 0.2, ..MiniBatch::default() };
+    // A product and a sum of less than 2, where a device may round once.
+    Case { before: vec![weights], mini_batch, ..case(plan, Vec::new(), 2.0 * EPSILON) }
+}
+
 fn update(row: &'static Optimizer, rows: usize, cols: usize) -> Case {
     let mut plan = Recorder::new(format!("update, {}, {rows}x{cols}", row.name));
     let [nabla_w, w] = [Matrix::new("nabla_w", rows, cols), Matrix::new("w", rows, cols)];
-    plan.update(row, 7, &nabla_w, &w);
-    let before = (0..=row.states.len() as u64).map(|state| random(15 + 100 * state, w.len()));
-    Case {
-        before: before.collect(),
-        mini_batch: MiniBatch {
-            eta: 3.0,
-            coefficients: (row.coefficients)(&Settings::default()),
-            ..MiniBatch::default()
-        },
-        // Gradients of up to 2, times 3/7; entries of less than 5.
-        ..case(plan, vec![floats(&nabla_w, 14)], 2.0 * (row.error)(6.0 / 7.0, 5.0))
+    let (m, eta) = (7, 3.0);
+    plan.update(row, m, &nabla_w, &w);
+    let mut before = vec![random(15, w.len())];
+    for (seed, state) in (115..).step_by(100).zip(row.states) {
+        let numbers = random(seed, w.len()).into_iter();
+        // Means of squares are not negative, but may be 0.
+        let number = |x: f32| if *state == "squares" { (x * x - 0.01).max(0.0) } else { x };
+        before.push(numbers.map(number).collect());
     }
+    let mini_batch =
+        MiniBatch { eta, coefficients: (row.coefficients)(&row.settings, eta, 3), ..MiniBatch::default() };
+    // Of the device and of the twin.
+    let (gradient, rates) = (random(14, w.len()), mini_batch.rates(m));
+    let mut tolerances = vec![Vec::with_capacity(w.len()); before.len()];
+    for (i, &gradient) in gradient.iter().enumerate() {
+        let mut old = optimizer::Entry::default();
+        old.iter_mut().zip(&before).for_each(|(old, before)| *old = before[i]);
+        let new = (row.update)(old, gradient, &rates).map(f64::from);
+        let errors = (row.error)(&old.map(f64::from), gradient.into(), &rates, &new);
+        tolerances.iter_mut().zip(errors).for_each(|(tolerances, error)| tolerances.push(2.0 * error));
+    }
+    Case { before, mini_batch, tolerances, ..case(plan, vec![values(&nabla_w, &gradient)], 0.0) }
 }
 
 /// An order of mini-batches of `rows` in which the one at `FIRST` is picked from.
@@ -239,12 +301,9 @@ fn one_hot(rows: usize, cols: usize) -> Case {
 fn weigh(rows: usize, cols: usize) -> Case {
     let mut plan = Recorder::new(format!("weigh {rows}x{cols}"));
     let order = order(rows);
-    let labels = Matrix::of(Element::U32, "labels", EXAMPLES, 1);
-    let [weights, delta] = [Matrix::new("weights", 1, cols), Matrix::new("delta", rows, cols)];
-    plan.weigh(&order.0, &labels, &weights, &delta);
-    let classes = random_below(24, labels.len(), cols as u32);
-    let inputs = vec![order, values(&labels, &classes), floats(&weights, 25)];
-    Case { before: vec![random(26, delta.len())], ..gathering(plan, inputs) }
+    let [weights, delta] = [Matrix::new("weights", EXAMPLES, 1), Matrix::new("delta", rows, cols)];
+    plan.weigh(&order.0, &weights, &delta);
+    Case { before: vec![random(26, delta.len())], ..gathering(plan, vec![order, floats(&weights, 25)]) }
 }
 
 fn squared_errors(rows: usize, cols: usize) -> Case {

@@ -13,21 +13,30 @@ pub fn sum_tolerance(inner: usize, magnitude: f64) -> f64 {
 
 /// Fails with the first wrong entries of a matrix of `cols` columns, by row and column.
 pub fn assert_close(what: &str, cols: usize, found: &[f32], expected: &[f64], tolerance: f64) {
+    assert_within(what, cols, found, expected, |_| tolerance);
+}
+
+/// As [`assert_close`], with a tolerance for each entry.
+pub fn assert_within(what: &str, cols: usize, found: &[f32], expected: &[f64], tolerance: impl Fn(usize) -> f64) {
     assert_eq!(found.len(), expected.len(), "{what}: number of entries");
     let wrong: Vec<String> = found
         .iter()
         .zip(expected)
         .enumerate()
         // Written so that NaN is wrong.
-        .filter(|(_, (found, expected))| !matches!((f64::from(**found) - **expected).abs(), d if d <= tolerance))
+        .filter(|(i, (found, expected))| !matches!((f64::from(**found) - **expected).abs(), d if d <= tolerance(*i)))
         .map(|(i, (found, expected))| {
-            let difference = (f64::from(*found) - expected).abs();
-            format!("row {} column {}: {found} where {expected} is right (off by {difference:.1e})", i / cols, i % cols)
+            let (difference, most) = ((f64::from(*found) - expected).abs(), tolerance(i));
+            format!(
+                "row {} column {}: {found} where {expected} is right (off by {difference:.1e}, more than {most:.1e})",
+                i / cols,
+                i % cols
+            )
         })
         .collect();
     assert!(
         wrong.is_empty(),
-        "{what}: {} of {} entries are off by more than {tolerance:.1e}:\n  {}",
+        "{what}: {} of {} entries are off by more than their tolerance:\n  {}",
         wrong.len(),
         found.len(),
         wrong[..wrong.len().min(5)].join("\n  ")

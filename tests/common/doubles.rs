@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use anyhow::{Result, anyhow};
 use gpu_backprop::commands::compare::{EpochComparison, Observer, Opening};
-use gpu_backprop::commands::train::EpochReport;
+use gpu_backprop::commands::train::{EpochReport, Keep, Setup, Training};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::plan::executor::{DeviceDescription, Executor, Memory, PlanId, Progress};
 use gpu_backprop::plan::{Matrix, Plan, Step};
+use gpu_backprop::network::Initialization;
 use gpu_backprop::system::error::OutOfMemory;
+use gpu_backprop::training::recipe::Recipe;
+use gpu_backprop::training::stopping::Patience;
 use gpu_backprop::verify::lockstep::Lockstep;
 
 /// An observer that shows nothing of a comparison.
@@ -24,6 +27,18 @@ impl Observer for Silent {
     }
     fn epoch(&mut self, _: [&EpochReport; 2], _: &EpochComparison) -> Result<()> {
         Ok(())
+    }
+}
+
+/// What a training of so many epochs is done with that neither stops nor goes back.
+pub fn setup(training: &Training<'_>, epochs: usize) -> Setup {
+    Setup {
+        recipe: Recipe::Book,
+        initialization: Initialization::Scaled,
+        epochs,
+        patience: Patience::default(),
+        keep: Keep::Last,
+        hyperparameters: training.hyperparameters,
     }
 }
 

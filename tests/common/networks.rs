@@ -2,11 +2,15 @@
 
 use gpu_backprop::backprop::{self, Desired, Examples, Matrices};
 use gpu_backprop::data::{Dataset, Inputs, Targets};
-use gpu_backprop::network::Topology;
+use gpu_backprop::kernel::MiniBatch;
+use gpu_backprop::kernels::{decayed, state_of};
 use gpu_backprop::network::activation::{self, Activation, LINEAR, SIGMOID};
 use gpu_backprop::network::cost::{self, Cost, QUADRATIC};
-use gpu_backprop::network::optimizer::{self, Optimizer, SGD};
+use gpu_backprop::network::learning::LearningRule;
+use gpu_backprop::network::optimizer::{self, Optimizer, SGD, Settings};
+use gpu_backprop::network::{EPSILON, Topology};
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
+use gpu_backprop::training::Hyperparameters;
 
 use crate::closeness::sum_tolerance;
 use crate::numbers::{random, random_below};
@@ -71,33 +75,67 @@ pub struct Network {
     pub output: &'static Activation,
     pub cost: &'static Cost,
     pub optimizer: &'static Optimizer,
+    pub decays: bool,
+    pub dropout: f32,
 }
 
 impl Network {
     /// The network that is usual for what it learns.
     pub const fn new(widths: &'static [usize], m: usize, kind: Kind, learned: Learned) -> Self {
         let output = if matches!(learned, Learned::Numbers) { &LINEAR } else { &SIGMOID };
-        Network { widths, m, kind, learned, hidden: &SIGMOID, output, cost: &QUADRATIC, optimizer: &SGD }
+        let (hidden, cost, optimizer) = (&SIGMOID, &QUADRATIC, &SGD);
+        Network { widths, m, kind, learned, hidden, output, cost, optimizer, decays: false, dropout: 0.0 }
     }
 
     pub fn of_kind(self, kind: Kind) -> Self {
         Network { kind, ..self }
     }
 
-    /// The same network with the `i`th combination of rows that suits what it learns: each row has its turn.
-    pub fn with_rows_by_turns(self, i: usize) -> Self {
+    /// The same network with the `i`th combination of rows that suits what it learns: each row has its turn, and so have
+    /// weight decay and dropout.
+    fn with_rows_by_turns(self, i: usize) -> Self {
         let turn = |rows: usize| (i + i / rows) % rows;
         let suits = |cost: &&'static Cost| !(cost.needs_classes && self.learned == Learned::Numbers);
         let costs: Vec<_> = cost::ALL.into_iter().filter(suits).collect();
         let cost = costs[turn(costs.len())];
-        let suiting: Vec<_> = activation::ALL.into_iter().filter(|row| cost.suits.contains(row)).collect();
         Network {
-            hidden: activation::ALL[turn(activation::ALL.len())],
-            output: suiting[turn(suiting.len())],
+            hidden: activation::OF_NEURONS[turn(activation::OF_NEURONS.len())],
+            output: cost.suits[turn(cost.suits.len())],
             cost,
             optimizer: optimizer::ALL[turn(optimizer::ALL.len())],
+            decays: turn(2) == 1,
+            dropout: if turn(3) == 1 { 0.4 } else { 0.0 },
             ..self
         }
+    }
+
+    pub fn rule(&self) -> LearningRule {
+        LearningRule { optimizer: self.optimizer, decays: self.decays, dropout: self.dropout }
+    }
+
+    /// Rounding of a gradient changes no training much where no function of the network has a kink.
+    pub fn is_smooth(&self) -> bool {
+        // Softmax has one where only rounding leads.
+        self.hidden.kinks.is_empty() && (self.output.normalizes || self.output.kinks.is_empty())
+    }
+
+    /// A training of `examples` examples by its rule, in which a gradient that is off by a rounding changes a step as it would
+    /// change one of sgd with this η: the steps of optimizers that divide by the size of gradients are at most as steep as
+    /// η/ε, and with the usual ε as good as the sign of a gradient, even of one that is nothing but rounding.
+    pub fn hyperparameters(&self, eta: f32, examples: usize, seed: u64) -> Hyperparameters {
+        let optimizer = self.optimizer;
+        let settings = Settings { epsilon: 0.1, ..optimizer.settings };
+        let eta = if optimizer.flags.contains(&"epsilon") {
+            eta * settings.epsilon
+        } else {
+            (optimizer.eta)(f64::from(eta), &settings) as f32
+        };
+        // A weight loses 2% of itself in a step, and 0.001 where so few cross 0 that none does so by rounding alone.
+        let parameters: usize = self.widths.windows(2).map(|pair| pair[1] * (1 + pair[0])).sum();
+        let lambda = |part: f32| if self.decays { part * examples as f32 / eta } else { 0.0 };
+        let l1 = lambda(if parameters < 1000 { 0.001 } else { 0.0 });
+        let plain = Hyperparameters::sgd(self.m, eta, seed);
+        Hyperparameters { optimizer, settings, lambda: lambda(0.02), l1, dropout: self.dropout, ..plain }
     }
 
     pub fn topology(&self) -> Topology {
@@ -115,19 +153,18 @@ impl Network {
     /// The matrices that hold `examples` examples, and the `picked` numbers of those to look at.
     pub fn examples(&self, picked: usize, examples: usize) -> Examples {
         let element = if self.kind.is_bytes() { Element::Byte } else { Element::F32 };
-        let labels = Matrix::of(Element::U32, "labels", examples, 1);
-        let outputs = self.outputs();
+        let weights = || Matrix::new("example_weights", examples, 1);
         Examples {
             order: Matrix::of(Element::U32, "order", picked, 1),
             inputs: Matrix::of(element, "inputs", examples, self.features()),
             scale: if self.kind.is_bytes() { SCALE } else { 1.0 },
             desired: match self.learned {
-                Learned::Classes => Desired::classes(labels),
-                Learned::WeightedClasses => {
-                    Desired::Classes { labels, weights: Some(Matrix::new("class_weights", 1, outputs)) }
+                Learned::Classes | Learned::WeightedClasses => {
+                    Desired::Classes(Matrix::of(Element::U32, "labels", examples, 1))
                 }
-                Learned::Numbers => Desired::Numbers(Matrix::new("targets", examples, outputs)),
+                Learned::Numbers => Desired::Numbers(Matrix::new("targets", examples, self.outputs())),
             },
+            weights: (self.learned == Learned::WeightedClasses).then(weights),
         }
     }
 
@@ -153,9 +190,9 @@ impl Network {
 
 impl std::fmt::Display for Network {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Network { m, kind, learned, optimizer, .. } = self;
-        let topology = self.topology();
-        write!(formatter, "{learned:?} of {kind:?} by {topology} ({}, {}), m = {m}", topology.rows(), optimizer.name)
+        let Network { m, kind, learned, .. } = self;
+        let (topology, rule) = (self.topology(), self.rule());
+        write!(formatter, "{learned:?} of {kind:?} by {topology} ({}, {rule}), m = {m}", topology.rows())
     }
 }
 
@@ -227,19 +264,106 @@ pub fn networks(rung: Rung) -> impl Iterator<Item = Network> + Clone {
     climbing.map(|((widths, m, kind, _), learned)| Network::new(widths, m, kind, learned))
 }
 
+/// Networks that climb to a rung with other rows, which have their turns; half of those that a GPU computes in every way.
+pub fn with_rows(rung: Rung) -> impl Iterator<Item = Network> + Clone {
+    let each = if rung == Rung::Fused { 2 } else { 1 };
+    networks(rung).step_by(each).enumerate().map(|(i, network)| network.with_rows_by_turns(i))
+}
+
 /// The equations of a step without the picking of its examples: feedforward, BP1 to BP4 and descent, or only feedforward
 /// and BP1.
-pub fn equations(topology: &Topology, optimizer: &'static Optimizer, net: &Matrices, descend: bool) -> Plan {
+pub fn equations(topology: &Topology, rule: LearningRule, net: &Matrices, descend: bool) -> Plan {
     let mut plan = Recorder::new("a step");
-    backprop::feedforward(&mut plan, topology, net);
+    backprop::feedforward(&mut plan, topology, rule.dropout, net);
     backprop::bp1_output_error(&mut plan, topology, net);
     if descend {
-        backprop::bp2_backpropagate(&mut plan, topology, net);
+        backprop::bp2_backpropagate(&mut plan, topology, rule.dropout, net);
         backprop::bp3_nabla_b(&mut plan, topology, net);
-        backprop::bp4_nabla_w(&mut plan, topology, net);
-        backprop::descend(&mut plan, topology, optimizer, net);
+        backprop::bp4_nabla_w(&mut plan, topology, rule.dropout, net);
+        backprop::descend(&mut plan, topology, rule, net);
     }
     plan.finish().expect("the shapes fit")
+}
+
+/// The mini-batch of step number `step`, counted from 1, in which everything shows: weights decay by both norms.
+pub fn mini_batch(optimizer: &Optimizer, step: u64) -> MiniBatch {
+    let eta = 0.7;
+    let coefficients = (optimizer.coefficients)(&optimizer.settings, eta, step);
+    MiniBatch { eta, coefficients, keep: 0.9, l1: 0.03, step: step as u32, seed: 77, ..MiniBatch::evaluating(0, 0) }
+}
+
+/// Weights or biases with the states of the optimizer beside them, before a step.
+pub struct Entries {
+    /// The parameter, and each state.
+    pub matrices: Vec<Matrix>,
+    /// The numbers of each.
+    pub before: Vec<Vec<f32>>,
+    /// The gradient, summed over the mini-batch.
+    pub nabla: Matrix,
+    /// The rule of the step; biases do not decay.
+    rule: LearningRule,
+}
+
+impl Entries {
+    /// Every parameter of a network, which leads to weighted inputs of the order of 1, where σ′ matters.
+    pub fn of_network(topology: &Topology, rule: LearningRule, net: &Matrices) -> Vec<Entries> {
+        let of_layer = |l: usize| {
+            let biases = LearningRule { decays: false, ..rule };
+            [(&net.w[l], &net.nabla_w[l], rule), (&net.b[l], &net.nabla_b[l], biases)]
+        };
+        let numbered = (3..).step_by(10).zip((2..=topology.last()).flat_map(of_layer));
+        let entries = numbered.map(|(seed, (parameter, nabla, rule))| {
+            let scale = (parameter.cols as f32).sqrt().recip();
+            let numbers = |(i, name): (u64, &str)| -> Vec<f32> {
+                let numbers = random(seed + i, parameter.len()).into_iter();
+                // What is a mean of squares is not negative.
+                numbers.map(|x| scale * if name == "squares" { x * x } else { x }).collect()
+            };
+            let names = std::iter::once("").chain(rule.optimizer.states.iter().copied());
+            let before = (0..).zip(names).map(numbers).collect();
+            let matrices = [vec![parameter.clone()], state_of(rule.optimizer, parameter)].concat();
+            Entries { matrices, before, nabla: nabla.clone(), rule }
+        });
+        entries.collect()
+    }
+
+    /// How far each number may be apart after a step of two devices whose gradients, of m examples, may be off by `off`: as
+    /// far as the row of the optimizer itself takes it from a gradient that is off, and its rounding on both devices.
+    pub fn tolerances(&self, gradient: &[f32], off: f64, m: usize, mini_batch: &MiniBatch) -> Vec<Vec<f64>> {
+        /// Places between the gradients that are off.
+        const PLACES: i32 = 16;
+        let (optimizer, rates) = (self.rule.optimizer, mini_batch.rates(m));
+        let mut tolerances = vec![Vec::with_capacity(gradient.len()); self.before.len()];
+        for (i, &gradient) in gradient.iter().enumerate() {
+            let mut old = optimizer::Entry::default();
+            old.iter_mut().zip(&self.before).for_each(|(old, before)| *old = before[i]);
+            let mut of_decay = 0.0;
+            if self.rule.decays {
+                let w = decayed(old[0], mini_batch);
+                of_decay = 2.0 * EPSILON * f64::from(old[0].abs() + w.abs());
+                old[0] = w;
+            }
+            let update = |gradient: f64| (optimizer.update)(old, gradient as f32, &rates).map(f64::from);
+            let new = update(gradient.into());
+            for (s, tolerances) in tolerances.iter_mut().enumerate() {
+                let from = |place: i32| {
+                    let gradient = f64::from(gradient) + off * f64::from(place) / f64::from(PLACES);
+                    let there = update(gradient);
+                    (there[s] - new[s]).abs() + 2.0 * (optimizer.error)(&old.map(f64::from), gradient, &rates, &there)[s]
+                };
+                let largest = (-PLACES..=PLACES).map(from).fold(0.0, f64::max);
+                tolerances.push(largest + if s == 0 { of_decay } else { 0.0 });
+            }
+        }
+        tolerances
+    }
+}
+
+/// How far a gradient summed over m examples may be off, where the mean of those may be off by so much of values of the
+/// order of 1.
+pub fn off(gradient: &[f32], m: usize, tolerance: f64) -> f64 {
+    let largest = gradient.iter().fold(0f64, |largest, value| largest.max(f64::from(value.abs())));
+    tolerance * largest.max(m as f64)
 }
 
 /// How far the results of a step may be apart, where values are of the order of 1: each layer, forward and back, adds the

@@ -1,6 +1,6 @@
 //! Comparing two devices: correct ones agree, and of planted faults each is named.
 
-use crate::doubles::{Fault, Faulty, Silent};
+use crate::doubles::{Fault, Faulty, Silent, setup};
 use crate::harness::AdapterUnderTest;
 use crate::numbers::{random, random_below};
 use crate::program::{json, run, stdout};
@@ -13,9 +13,9 @@ use gpu_backprop::data::{Data, Dataset, Inputs};
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::kernel::Access;
 use gpu_backprop::kernel::product::Precision;
-use gpu_backprop::network::activation::SIGMOID;
-use gpu_backprop::network::cost::QUADRATIC;
-use gpu_backprop::network::optimizer::SGD;
+use gpu_backprop::network::activation::{LEAKY_RELU, SIGMOID, SOFTMAX};
+use gpu_backprop::network::cost::{LOG_LIKELIHOOD, QUADRATIC};
+use gpu_backprop::network::optimizer::{self, ADAM, Optimizer};
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Element, Equation, Matrix, Step};
@@ -37,21 +37,45 @@ fn data() -> Data {
     Data::all_training("random", Dataset::new(inputs, WIDTHS[0], labels).expect("a data set"))
 }
 
-/// Calls `with` with a small training.
+/// Calls `with` with a small training as in the book.
 fn with_training<T>(with: impl FnOnce(&Training<'_>) -> T) -> T {
-    let data = data();
-    let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
-    let initial = Parameters::random(&topology, Initialization::Scaled, 5).expect("memory");
-    let hyperparameters = Hyperparameters::sgd(BATCH, 1.5, 5);
+    with_training_of(None, with)
+}
+
+/// The same, or with an optimizer in all that the book has later: rectified neurons, softmax, decay and dropout, and
+/// classes with weights.
+fn with_training_of<T>(optimizer: Option<&'static Optimizer>, with: impl FnOnce(&Training<'_>) -> T) -> T {
+    let (data, hyperparameters) = (data(), Hyperparameters::sgd(BATCH, 1.5, 5));
+    let Some(optimizer) = optimizer else {
+        let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
+        let initial = Parameters::random(&topology, Initialization::Scaled, 5).expect("memory");
+        return with(&Training { data: &data, topology: &topology, initial: &initial, hyperparameters });
+    };
+    let settings = optimizer.settings;
+    let eta = (optimizer.eta)(0.3, &settings) as f32;
+    // A weight loses a tenth of itself in a step, and 0.01.
+    let [lambda, l1] = [0.1, 0.01].map(|part| part * EXAMPLES as f32 / eta);
+    let hyperparameters =
+        Hyperparameters { optimizer, settings, eta, lambda, l1, dropout: 0.3, ..hyperparameters };
+    let weighted = data.dataset.weighted(vec![0.5, 1.0, 2.0]).expect("a weight for each class");
+    let data = Data::all_training("random", weighted);
+    let topology = Topology::new(&WIDTHS, &LEAKY_RELU, &LOG_LIKELIHOOD).expect("a network").with_output(&SOFTMAX);
+    let initial = Parameters::random(&topology, Initialization::He, 5).expect("memory");
     with(&Training { data: &data, topology: &topology, initial: &initial, hyperparameters })
 }
 
+/// Adam, where the training is not that of the book.
+fn optimizer(modern: bool) -> Option<&'static Optimizer> {
+    modern.then_some(&ADAM)
+}
+
 /// The number of the step that writes `matrix` by `kernel`, counted from 1.
-fn step_number(kernels: KernelSet, kernel: &str, matrix: &str) -> usize {
-    with_training(|training| {
+fn step_number(modern: bool, kernels: KernelSet, kernel: &str, matrix: &str) -> usize {
+    with_training_of(optimizer(modern), |training| {
         let order = Matrix::of(Element::U32, "training_order", EXAMPLES, 1);
-        let examples = examples_of(&training.data.dataset, training.topology, &order);
-        let plan = training_plan(training.topology, &examples, BATCH, &SGD).expect("the shapes fit");
+        let examples = examples_of(&training.data.dataset, &order);
+        let rule = training.hyperparameters.rule();
+        let plan = training_plan(training.topology, &examples, BATCH, rule).expect("the shapes fit");
         let steps = if kernels == KernelSet::Fused { fuse(&plan).steps } else { plan.steps };
         let writes = |step: &Step| step.outputs().any(|output| &*output.name == matrix);
         1 + steps.iter().position(|step| step.kernel.name == kernel && writes(step)).expect("such a step")
@@ -63,12 +87,33 @@ fn side(executor: &mut dyn Executor, kernels: KernelSet) -> Side<'_> {
 }
 
 fn in_lockstep<'e>(one: Side<'e>, other: Side<'e>, mini_batches: usize) -> Option<Difference> {
+    in_lockstep_of(None, one, other, mini_batches)
+}
+
+fn in_lockstep_of<'e>(
+    optimizer: Option<&'static Optimizer>,
+    one: Side<'e>,
+    other: Side<'e>,
+    mini_batches: usize,
+) -> Option<Difference> {
     let mut sides = [one, other];
-    with_training(|training| lockstep::run(&mut sides, training, mini_batches).expect("it runs").first_difference)
+    let run = |training: &Training<'_>| lockstep::run(&mut sides, training, mini_batches).expect("it runs");
+    with_training_of(optimizer, run).first_difference
 }
 
 fn trained<'e>(one: Side<'e>, other: Side<'e>, epochs: usize) -> Comparison {
-    with_training(|training| compare([one, other], training, epochs, None, &mut Silent).expect("it runs"))
+    trained_by(None, one, other, epochs)
+}
+
+fn trained_by<'e>(
+    optimizer: Option<&'static Optimizer>,
+    one: Side<'e>,
+    other: Side<'e>,
+    epochs: usize,
+) -> Comparison {
+    with_training_of(optimizer, |training| {
+        compare([one, other], training, &setup(training, epochs), None, &mut Silent).expect("it runs")
+    })
 }
 
 /// A planted fault, and where it must be found.
@@ -80,9 +125,11 @@ struct Planted {
     row: usize,
     column: usize,
     mini_batch: usize,
+    /// In a training that is not the book's.
+    modern: bool,
 }
 
-const PRIMITIVE_FAULTS: [Planted; 9] = [
+const PRIMITIVE_FAULTS: [Planted; 15] = [
     planted(Fault::Sign, "output_error", "delta4", Equation::Bp1, (0, 0)),
     planted(Fault::Sign, "column_sum", "nabla_b3", Equation::Bp3, (0, 0)),
     planted(Fault::SwappedIndex, "matmul", "nabla_a3", Equation::Bp2, (1, 2)),
@@ -92,12 +139,20 @@ const PRIMITIVE_FAULTS: [Planted; 9] = [
     planted(Fault::NotWritten, "update", "b4", Equation::Descent, (0, 0)),
     Planted { mini_batch: 2, ..planted(Fault::StaleRead, "matmul", "z3", Equation::Feedforward, (0, 0)) },
     planted(Fault::Nan, "gather", "a1", Equation::Examples, (1, 0)),
+    modern(Fault::SwappedIndex, "normalize_rows", "z4", Equation::Feedforward, (1, 2)),
+    modern(Fault::Nan, "dropout", "kept_a2", Equation::Feedforward, (1, 0)),
+    modern(Fault::NotWritten, "weigh", "delta4", Equation::Bp1, (0, 0)),
+    modern(Fault::Nan, "dropout", "delta3", Equation::Bp2, (1, 0)),
+    modern(Fault::NotWritten, "decay", "w3", Equation::Descent, (0, 0)),
+    modern(Fault::MissingFactor(BATCH), "update", "w3", Equation::Descent, (0, 0)),
 ];
 
-const FUSED_FAULTS: [Planted; 3] = [
+const FUSED_FAULTS: [Planted; 5] = [
     planted(Fault::Sign, "dense_forward_error", "delta4", Equation::Bp1, (0, 0)),
     planted(Fault::SwappedIndex, "backpropagate_error", "delta3", Equation::Bp2, (1, 2)),
     planted(Fault::MissingFactor(BATCH), "outer_product_update", "w2", Equation::Descent, (0, 0)),
+    modern(Fault::Sign, "normalized_outputs_error", "delta4", Equation::Bp1, (0, 0)),
+    modern(Fault::MissingFactor(BATCH), "outer_product_decayed_update", "w2", Equation::Descent, (0, 0)),
 ];
 
 const fn planted(
@@ -107,7 +162,17 @@ const fn planted(
     equation: Equation,
     (row, column): (usize, usize),
 ) -> Planted {
-    Planted { fault, kernel, matrix, equation, row, column, mini_batch: 1 }
+    Planted { fault, kernel, matrix, equation, row, column, mini_batch: 1, modern: false }
+}
+
+const fn modern(
+    fault: Fault,
+    kernel: &'static str,
+    matrix: &'static str,
+    equation: Equation,
+    at: (usize, usize),
+) -> Planted {
+    Planted { modern: true, ..planted(fault, kernel, matrix, equation, at) }
 }
 
 fn assert_named(what: &str, planted: &Planted, kernels: KernelSet, found: Option<Difference>, wrong_device: usize) {
@@ -115,7 +180,8 @@ fn assert_named(what: &str, planted: &Planted, kernels: KernelSet, found: Option
     let found = found.unwrap_or_else(|| panic!("{what} was not found"));
     assert_eq!((&*found.kernel, &*found.matrix), (planted.kernel, planted.matrix), "{what}: {found:?}");
     assert_eq!(found.mini_batch, Some(planted.mini_batch), "{what}: {found:?}");
-    assert_eq!(found.step, Some(step_number(kernels, planted.kernel, planted.matrix)), "{what}: {found:?}");
+    let step = step_number(planted.modern, kernels, planted.kernel, planted.matrix);
+    assert_eq!(found.step, Some(step), "{what}: {found:?}");
     assert_eq!(found.equation, planted.equation.to_string(), "{what}: {found:?}");
     assert_eq!((found.row, found.column), (planted.row, planted.column), "{what}: {found:?}");
     assert_eq!(found.wrong_device, Some(wrong_device), "{what}: {found:?}");
@@ -126,13 +192,16 @@ fn each_planted_fault_is_named() {
     for planted in &PRIMITIVE_FAULTS {
         let mut faulty = Faulty::new(twins(), planted.kernel, planted.matrix, planted.fault);
         let mut right = twins();
-        let found = in_lockstep(side(&mut faulty, KernelSet::Primitive), side(&mut right, KernelSet::Primitive), 2);
+        let (one, other) = (side(&mut faulty, KernelSet::Primitive), side(&mut right, KernelSet::Primitive));
+        let found = in_lockstep_of(optimizer(planted.modern), one, other, 2);
         assert_named("twins", planted, KernelSet::Primitive, found, 0);
     }
     for planted in &FUSED_FAULTS {
         let mut faulty = Faulty::new(Cpu::new(1), planted.kernel, planted.matrix, planted.fault);
         // Whichever of the two devices is wrong.
-        let found = in_lockstep(side(&mut twins(), KernelSet::Primitive), side(&mut faulty, KernelSet::Fused), 2);
+        let mut right = twins();
+        let (one, other) = (side(&mut right, KernelSet::Primitive), side(&mut faulty, KernelSet::Fused));
+        let found = in_lockstep_of(optimizer(planted.modern), one, other, 2);
         assert_named("fused", planted, KernelSet::Fused, found, 1);
     }
 }
@@ -146,14 +215,16 @@ fn each_planted_fault_is_named_on_an_adapter(adapter: &AdapterUnderTest) {
             (planted.kernel, planted.matrix, planted.fault, None);
         let mut twins = Cpu::of_twins();
         let (one, other) = (side(&mut faulty, KernelSet::Primitive), side(&mut twins, KernelSet::Primitive));
-        assert_named(&what, planted, KernelSet::Primitive, in_lockstep(one, other, 2), 0);
+        let found = in_lockstep_of(optimizer(planted.modern), one, other, 2);
+        assert_named(&what, planted, KernelSet::Primitive, found, 0);
     }
     let mut faulty = Faulty::new(adapter.open(GpuOptions::default()).expect("the adapter opens"), "", "", Fault::Sign);
     for planted in &FUSED_FAULTS {
         (faulty.kernel, faulty.matrix, faulty.fault) = (planted.kernel, planted.matrix, planted.fault);
         let mut cpu = Cpu::new(1);
         let (one, other) = (side(&mut faulty, KernelSet::Fused), side(&mut cpu, KernelSet::Fused));
-        assert_named(&what, planted, KernelSet::Fused, in_lockstep(one, other, 2), 0);
+        let found = in_lockstep_of(optimizer(planted.modern), one, other, 2);
+        assert_named(&what, planted, KernelSet::Fused, found, 0);
     }
 }
 
@@ -178,7 +249,7 @@ fn a_wrong_part_of_a_fused_step_is_named() {
         assert_eq!((found.row, found.column), (planted.row, planted.column), "{found:?}");
         assert_eq!(found.equation, planted.equation.to_string(), "{found:?}");
         assert_eq!((found.mini_batch, found.wrong_device), (Some(1), Some(0)), "{found:?}");
-        let position = step_number(KernelSet::Fused, fused, output);
+        let position = step_number(false, KernelSet::Fused, fused, output);
         assert_eq!(found.step, Some(position), "{found:?}");
     }
 }
@@ -206,10 +277,16 @@ fn a_wrong_count_is_found_in_the_evaluation() {
 const MINI_BATCHES: usize = 4;
 
 fn the_cpu_agrees_with_the_twins_step_by_step() {
-    let mut reference = Cpu::of_twins();
-    let mut cpu = Cpu::new(2);
-    let found = in_lockstep(side(&mut cpu, KernelSet::Fused), side(&mut reference, KernelSet::Primitive), MINI_BATCHES);
-    assert_eq!(found, None);
+    for optimizer in trainings() {
+        let (mut reference, mut cpu) = (Cpu::of_twins(), Cpu::new(2));
+        let (one, other) = (side(&mut cpu, KernelSet::Fused), side(&mut reference, KernelSet::Primitive));
+        assert_eq!(in_lockstep_of(optimizer, one, other, MINI_BATCHES), None, "{optimizer:?}");
+    }
+}
+
+/// The training of the book, and by every optimizer the other one.
+fn trainings() -> impl Iterator<Item = Option<&'static Optimizer>> {
+    std::iter::once(None).chain(optimizer::CHOICES.into_iter().map(Some))
 }
 
 fn correct_devices_agree_step_by_step_and_after_training(adapter: &AdapterUnderTest) {
@@ -217,14 +294,18 @@ fn correct_devices_agree_step_by_step_and_after_training(adapter: &AdapterUnderT
     let what = adapter.description();
     let mut separate = adapter.open(primitive()).expect("the adapter opens");
     let mut fused = adapter.open(GpuOptions::default()).expect("the adapter opens");
-    let (one, other) = (side(&mut separate, KernelSet::Primitive), side(&mut cpu, KernelSet::Fused));
-    assert_eq!(in_lockstep(one, other, MINI_BATCHES), None, "{what}");
-    let (one, other) = (side(&mut fused, KernelSet::Fused), side(&mut cpu, KernelSet::Fused));
-    assert_eq!(in_lockstep(one, other, MINI_BATCHES), None, "{what}");
-    let (one, other) = (side(&mut fused, KernelSet::Fused), side(&mut separate, KernelSet::Primitive));
-    assert_eq!(in_lockstep(one, other, 1), None, "{what}");
-    let comparison = trained(side(&mut fused, KernelSet::Fused), side(&mut cpu, KernelSet::Fused), 2);
-    assert!(comparison.within_tolerance && !comparison.amplifies_rounding, "{what}: {comparison:?}");
+    for optimizer in trainings() {
+        let what = format!("{optimizer:?} on {what}");
+        let (one, other) = (side(&mut separate, KernelSet::Primitive), side(&mut cpu, KernelSet::Fused));
+        assert_eq!(in_lockstep_of(optimizer, one, other, MINI_BATCHES), None, "{what}");
+        let (one, other) = (side(&mut fused, KernelSet::Fused), side(&mut cpu, KernelSet::Fused));
+        assert_eq!(in_lockstep_of(optimizer, one, other, MINI_BATCHES), None, "{what}");
+        let (one, other) = (side(&mut fused, KernelSet::Fused), side(&mut separate, KernelSet::Primitive));
+        assert_eq!(in_lockstep_of(optimizer, one, other, 1), None, "{what}");
+        let (one, other) = (side(&mut fused, KernelSet::Fused), side(&mut cpu, KernelSet::Fused));
+        let comparison = trained_by(optimizer, one, other, 2);
+        assert!(comparison.within_tolerance && !comparison.amplifies_rounding, "{what}: {comparison:?}");
+    }
 }
 
 fn training_with_a_fault_is_beyond_the_tolerance() {
@@ -242,7 +323,8 @@ fn training_with_a_fault_is_beyond_the_tolerance() {
     // On both: no difference between them.
     let mut faulty = [0, 1].map(|_| Faulty::new(Cpu::of_twins(), "update", "w3", Fault::Nan));
     let sides = faulty.each_mut().map(|faulty| side(faulty, KernelSet::Primitive));
-    let error = with_training(|training| compare(sides, training, 1, None, &mut Silent).expect_err("NaN"));
+    let error =
+        with_training(|training| compare(sides, training, &setup(training, 1), None, &mut Silent).expect_err("NaN"));
     assert!(error.is::<Diverged>(), "{error:#}");
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use crate::networks::{Rung, networks};
+use crate::networks::{Rung, with_rows};
 
 use gpu_backprop::backprop::training_plan;
 use gpu_backprop::kernel::product::{Precision, VARIANTS, Variant};
@@ -34,10 +34,9 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
 
 /// The training loop with the constants of every network that it may be for, and its parsed shader.
 static LOOPS: LazyLock<Vec<(TrainingLoop, Module)>> = LazyLock::new(|| {
-    let networks = networks(Rung::Cpu).filter(|network| network.m <= 17).enumerate();
-    let loops = networks.map(|(i, network)| {
-        let network = network.with_rows_by_turns(i);
-        let plan = training_plan(&network.topology(), &network.examples(20, 30), network.m, network.optimizer);
+    let networks = with_rows(Rung::Cpu).filter(|network| network.m <= 17);
+    let loops = networks.map(|network| {
+        let plan = training_plan(&network.topology(), &network.examples(20, 30), network.m, network.rule());
         let training = TrainingLoop::of(&plan.expect("the shapes fit")).expect("a training plan");
         let module = parse_text(TRAIN_IN_WORKGROUP.name, &training.source());
         (training, module)
@@ -155,27 +154,45 @@ fn files(folder: &str) -> BTreeSet<String> {
 
 const SHADERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
 
-fn names(rows: &[&Kernel]) -> BTreeSet<String> {
-    rows.iter().map(|kernel| kernel.name.to_string()).collect()
+/// Kernels that have the shader of another, and differ in what is joined to it.
+const WITH_THE_SHADER_OF: [(&str, &str); 1] = [("outer_product_decayed_update", "outer_product_update")];
+
+fn shader_of(name: &'static str) -> &'static str {
+    WITH_THE_SHADER_OF.into_iter().find(|(with, _)| *with == name).map_or(name, |(_, of)| of)
 }
 
 fn every_shader_has_one_row_and_every_row_one_shader() {
-    assert_eq!(files(""), names(&kernels::PRIMITIVE));
-    assert_eq!(files("fused"), names(&kernels::FUSED));
+    let own = |rows: &[&Kernel]| rows.iter().map(|kernel| shader_of(kernel.name).to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(files(""), own(&kernels::PRIMITIVE));
+    assert_eq!(files("fused"), own(&kernels::FUSED));
     let inputs = ["input_16_bytes", "input_4_bytes", "input_4_floats", "input_bytes", "input_floats"];
-    let desired = ["desired_classes", "desired_numbers", "desired_weighted_classes"];
-    let parts = inputs.into_iter().chain(desired).map(ToString::to_string);
-    assert_eq!(files("loop"), names(&[&TRAIN_IN_WORKGROUP]).into_iter().chain(parts).collect());
-    assert_eq!(names(&kernels::all().collect::<Vec<_>>()).len(), kernels::all().count(), "names are unique");
+    let others = ["desired_classes", "desired_numbers", "weight_1", "weight_of_example"];
+    let parts = inputs.into_iter().chain(others).map(ToString::to_string);
+    assert_eq!(files("loop"), own(&[&TRAIN_IN_WORKGROUP]).into_iter().chain(parts).collect());
+    let names: BTreeSet<_> = kernels::all().map(|kernel| kernel.name).collect();
+    assert_eq!(names.len(), kernels::all().count(), "names are unique");
+    let read = |folder: &str, name: &str| {
+        std::fs::read_to_string(format!("{SHADERS}/{folder}/{name}.wgsl")).expect("the shader")
+    };
+    let mut unused = files("shared");
+    // Joined to every kernel that reads it.
+    assert!(unused.remove("mini_batch"));
+    let mut joined = BTreeSet::new();
     for (folder, rows) in
         [("", &kernels::PRIMITIVE[..]), ("fused", &kernels::FUSED[..]), ("loop", &[&TRAIN_IN_WORKGROUP])]
     {
         for kernel in rows {
-            let file = std::fs::read_to_string(format!("{SHADERS}/{folder}/{}.wgsl", kernel.name)).expect("the shader");
-            assert_eq!(kernel.shader, file, "{} has the text of another shader", kernel.name);
+            let file = read(folder, shader_of(kernel.name));
+            let shared = kernel.shader.strip_prefix(&file);
+            let shared = shared.unwrap_or_else(|| panic!("{} has the text of another shader", kernel.name));
+            let name = files("shared").into_iter().find(|name| read("shared", name) == shared);
+            assert!(shared.is_empty() || name.is_some(), "{}: {shared} is in no file", kernel.name);
+            assert!(joined.insert((file.clone(), name.clone())), "{} is the same as another", kernel.name);
+            name.map(|name| unused.remove(&name));
             assert!(file.starts_with("// "), "{}: the first line says what it computes", kernel.name);
         }
     }
+    assert!(unused.is_empty(), "{unused:?} are joined to no kernel");
 }
 
 fn every_variant_has_the_shader_of_its_name() {
@@ -295,7 +312,7 @@ fn work_group_sizes_come_from_the_row() {
             })
             .collect();
         let expected = match grid {
-            Grid::PerEntry { .. } | Grid::OneWorkGroup { .. } => vec!["WORKGROUP_SIZE"],
+            Grid::PerEntry { .. } | Grid::PerRow { .. } | Grid::OneWorkGroup { .. } => vec!["WORKGROUP_SIZE"],
             Grid::PerRowAndColumn { .. } | Grid::PerTile { .. } => vec!["WORKGROUP_COLS", "WORKGROUP_ROWS"],
         };
         assert_eq!(used, expected, "{}", kernel.name);

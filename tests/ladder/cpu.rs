@@ -1,16 +1,18 @@
 //! The CPU executor: each fused step against the twins of the primitives it replaces, whole training
 //! against the twins, and the same bits whatever the number of threads.
 
-use crate::closeness::{assert_close, assert_close_in_scale, wide};
-use crate::networks::{Kind, Learned, Network, Rung, equations, networks, tolerance};
+use std::collections::HashMap;
+
+use crate::closeness::{assert_close, assert_close_in_scale, assert_within, wide};
+use crate::networks::{
+    Entries, Kind, Learned, Network, Rung, equations, mini_batch, networks, off, tolerance, with_rows,
+};
 use crate::numbers::{random, random_below};
 use gpu_backprop::backprop::{Desired, Examples, Matrices, training_plan};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs};
 use gpu_backprop::kernel::MiniBatch;
-use gpu_backprop::kernels::state_of;
 use gpu_backprop::network::activation::SIGMOID;
-use gpu_backprop::network::optimizer::Settings;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
@@ -34,8 +36,15 @@ impl Case {
     }
 
     fn plan(&self) -> Plan {
-        let Network { m, optimizer, .. } = self.network;
-        training_plan(&self.topology, &self.examples(), m, optimizer).expect("the shapes fit")
+        training_plan(&self.topology, &self.examples(), self.network.m, self.network.rule()).expect("the shapes fit")
+    }
+
+    fn net(&self) -> Matrices {
+        Matrices::new(&self.topology, self.network.m)
+    }
+
+    fn entries(&self) -> Vec<Entries> {
+        Entries::of_network(&self.topology, self.network.rule(), &self.net())
     }
 
     fn write(&self, executor: &mut dyn Executor) {
@@ -54,36 +63,26 @@ impl Case {
         let (examples, outputs) = (self.examples(), self.network.outputs() as u32);
         executor.write(&examples.order, &random_below(10, self.network.m, EXAMPLES as u32)).expect("write");
         match &examples.desired {
-            Desired::Classes { labels, weights } => {
-                executor.write(labels, &random_below(11, EXAMPLES, outputs)).expect("write");
-                if let Some(weights) = weights {
-                    executor.write(weights, &random(13, weights.len())).expect("write");
-                }
-            }
-            Desired::Numbers(numbers) => executor.write(numbers, &random(12, numbers.len())).expect("write"),
+            Desired::Classes(labels) => executor.write(labels, &random_below(11, EXAMPLES, outputs)),
+            Desired::Numbers(numbers) => executor.write(numbers, &random(12, numbers.len())),
+        }
+        .expect("write");
+        if let Some(weights) = &examples.weights {
+            executor.write(weights, &random(13, weights.len())).expect("write");
         }
     }
 
     fn write_parameters(&self, executor: &mut dyn Executor) {
-        let (net, n) = (Matrices::new(&self.topology, self.network.m), &self.topology.n);
-        for l in 2..=self.topology.last() {
-            // Weighted inputs of the order of 1, where σ′ matters.
-            let scale = (n[l - 1] as f32).sqrt().recip();
-            let values = random(l as u64, net.w[l].len()).into_iter().map(|value| scale * value);
-            executor.write(&net.w[l], &values.collect::<Vec<_>>()).expect("write");
-            executor.write(&net.b[l], &random(100 + l as u64, net.b[l].len())).expect("write");
-            for state in
-                [&net.w[l], &net.b[l]].into_iter().flat_map(|parameter| state_of(self.network.optimizer, parameter))
-            {
-                executor.write(&state, &random(200 + l as u64, state.len())).expect("write");
+        for entries in self.entries() {
+            for (matrix, values) in entries.matrices.iter().zip(&entries.before) {
+                executor.write(matrix, values).expect("write");
             }
         }
     }
 
     /// The mini-batch of a step.
     fn mini_batch(&self) -> MiniBatch {
-        let coefficients = (self.network.optimizer.coefficients)(&Settings::default());
-        MiniBatch { eta: 0.7, coefficients, ..MiniBatch::default() }
+        mini_batch(self.network.optimizer, 3)
     }
 
     /// Every activation, error, weight, bias and state of the optimizer after a step.
@@ -95,38 +94,44 @@ impl Case {
     }
 
     fn results(&self, executor: &mut dyn Executor) -> Vec<(Matrix, Vec<f32>)> {
-        let net = Matrices::new(&self.topology, self.network.m);
-        let layers = 2..=self.topology.last();
-        let states = |l: usize| {
-            [&net.w[l], &net.b[l]].into_iter().flat_map(|parameter| state_of(self.network.optimizer, parameter))
-        };
-        let of_layers = layers.flat_map(|l| {
-            [&net.a[l], &net.delta[l], &net.w[l], &net.b[l]].map(Matrix::clone).into_iter().chain(states(l))
-        });
+        let net = self.net();
+        let mut matrices = vec![net.a[1].clone(), net.y.clone()];
+        matrices.extend((2..=self.topology.last()).flat_map(|l| [net.a[l].clone(), net.delta[l].clone()]));
+        matrices.extend(self.entries().into_iter().flat_map(|entries| entries.matrices));
         let read = |matrix: Matrix| {
             let values = executor.read(&matrix).expect("read");
             (matrix, values)
         };
-        [net.a[1].clone(), net.y.clone()].into_iter().chain(of_layers).map(read).collect()
+        matrices.into_iter().map(read).collect()
     }
 
-    fn tolerance(&self) -> f64 {
-        tolerance(&self.topology, self.network.m)
+    /// Fails where results differ by more than rounding from those of the twins, which make gradients too.
+    fn compare(&self, found: &[(Matrix, Vec<f32>)], twins: &mut dyn Executor) {
+        let tolerance = tolerance(&self.topology, self.network.m);
+        let expected = self.results(twins);
+        let mut of_parameters = HashMap::new();
+        for entries in self.entries() {
+            let gradient: Vec<f32> = twins.read(&entries.nabla).expect("read");
+            let off = off(&gradient, self.network.m, tolerance);
+            let tolerances = entries.tolerances(&gradient, off, self.network.m, &self.mini_batch());
+            of_parameters.extend(entries.matrices.into_iter().map(|matrix| matrix.name).zip(tolerances));
+        }
+        for ((matrix, found), (_, expected)) in found.iter().zip(&expected) {
+            let what = format!("{}, {}", matrix.name, self.network);
+            match of_parameters.get(&matrix.name) {
+                Some(tolerances) => {
+                    assert_within(&what, matrix.cols, found, &wide(expected), |entry| tolerances[entry]);
+                }
+                None => assert_close_in_scale(&what, matrix.cols, found, expected, tolerance),
+            }
+        }
     }
 }
 
 /// Every network, on inputs of every kind, and with other rows, which have their turns.
 fn cases() -> impl Iterator<Item = Case> {
     let of_every_kind = networks(Rung::Cpu).flat_map(|network| Kind::ALL.map(|kind| network.of_kind(kind)));
-    let with_rows = networks(Rung::Cpu).enumerate().map(|(i, network)| network.with_rows_by_turns(i + 1));
-    of_every_kind.chain(with_rows).map(Case::new)
-}
-
-/// Fails where a matrix differs by more than `tolerance`, which is that of values of the order of 1.
-fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
-    for ((matrix, found), (_, expected)) in found.iter().zip(expected) {
-        assert_close_in_scale(&format!("{}, {what}", matrix.name), matrix.cols, found, expected, tolerance);
-    }
+    of_every_kind.chain(with_rows(Rung::Cpu)).map(Case::new)
 }
 
 fn bits(results: &[(Matrix, Vec<f32>)]) -> Vec<Vec<u32>> {
@@ -135,10 +140,9 @@ fn bits(results: &[(Matrix, Vec<f32>)]) -> Vec<Vec<u32>> {
 
 fn fused_steps_agree_with_the_twins() {
     for case in cases() {
-        let expected = case.step(&mut Cpu::of_twins(), case.plan());
-        let found = case.step(&mut Cpu::new(1), case.plan());
-        let what = case.network.to_string();
-        compare(&what, &found, &expected, case.tolerance());
+        let mut twins = Cpu::of_twins();
+        case.step(&mut twins, case.plan());
+        case.compare(&case.step(&mut Cpu::new(1), case.plan()), &mut twins);
     }
 }
 
@@ -146,8 +150,8 @@ fn fused_steps_agree_with_the_twins() {
 /// else too, and so lies row by row.
 fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
     for case in cases().filter(|case| case.network.kind == Kind::SparseFloats) {
-        let net = Matrices::new(&case.topology, case.network.m);
-        let plan = equations(&case.topology, case.network.optimizer, &net, true);
+        let net = case.net();
+        let plan = equations(&case.topology, case.network.rule(), &net, true);
         let mut reading = Recorder::new("reads the weights");
         reading.activate(&SIGMOID, &net.w[2], &Matrix::new("other", net.w[2].rows, net.w[2].cols));
         let reading = reading.finish().expect("the shapes fit");
@@ -160,11 +164,12 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
             executor.run(PlanId(0), &[case.mini_batch()], &mut |_| ()).expect("run");
             case.results(executor)
         };
-        let expected = run(&mut Cpu::of_twins(), std::slice::from_ref(&plan));
+        let mut twins = Cpu::of_twins();
+        run(&mut twins, std::slice::from_ref(&plan));
         let in_panels = run(&mut Cpu::new(1), std::slice::from_ref(&plan));
         let in_rows = run(&mut Cpu::new(1), &[plan, reading]);
         let what = case.network.to_string();
-        compare(&what, &in_panels, &expected, case.tolerance());
+        case.compare(&in_panels, &mut twins);
         assert_eq!(bits(&in_panels), bits(&in_rows), "{what}: the layout of weights changes bits");
     }
 }
@@ -172,7 +177,7 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
 /// Each term that is left out is 0.
 fn skipping_zeros_changes_no_bit() {
     for case in cases().filter(|case| case.network.kind.is_sparse()) {
-        let (net, n) = (Matrices::new(&case.topology, case.network.m), &case.topology.n);
+        let (net, n) = (case.net(), &case.topology.n);
         let skipping = case.step(&mut Cpu::new(1), case.plan());
         // The same activations of layer 1, which the executor has not gathered and looked through.
         let whole = Plan::of("whole", case.plan().steps.split_off(2));
@@ -208,7 +213,7 @@ fn the_number_of_threads_changes_no_bit() {
 fn skipping_zeros_hides_no_divergence() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let case = Case::new(Network::new(&[100, 30, 10], 10, Kind::SparseBytes, Learned::Classes));
-        let net = Matrices::new(&case.topology, case.network.m);
+        let net = case.net();
         // Once as a weight of the first layer, once as one that makes every δ of the first layer so.
         for poisoned in [&net.w[2], &net.w[3]] {
             let run = |executor: &mut dyn Executor| {

@@ -1,8 +1,8 @@
 //! Fused plans, by every variant of the matrix product, against the primitive kernels they replace.
 
-use crate::closeness::assert_close_in_scale;
+use crate::closeness::{assert_close_in_scale, assert_within, wide};
 use crate::harness::{self, ADAPTERS, AdapterUnderTest, Ignored};
-use crate::networks::{Rung, equations, networks, tolerance};
+use crate::networks::{Entries, Rung, equations, mini_batch, networks, off, tolerance, with_rows};
 use crate::numbers::random;
 use crate::{primitive, sentinels};
 use gpu_backprop::backprop::{self, Matrices};
@@ -10,11 +10,11 @@ use gpu_backprop::cpu::Cpu;
 use gpu_backprop::gpu::{Adapter, GpuOptions};
 use gpu_backprop::kernel::product::{Precision, REGISTERS_4X4, VARIANTS, Variant};
 use gpu_backprop::kernel::{MiniBatch, Specification};
-use gpu_backprop::kernels::state_of;
 use gpu_backprop::network::Topology;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::cost::QUADRATIC;
-use gpu_backprop::network::optimizer::{Optimizer, SGD, Settings};
+use gpu_backprop::network::learning::LearningRule;
+use gpu_backprop::network::optimizer::SGD;
 use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
 use gpu_backprop::rewrite::fuse::fuse;
@@ -24,54 +24,83 @@ fn topology(widths: &[usize]) -> Topology {
     Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network")
 }
 
-/// Runs the plan; every activation, error, weight, bias and state of the optimizer, each with its sentinels.
-fn run(
-    executor: &mut dyn Executor,
-    topology: &Topology,
-    optimizer: &'static Optimizer,
-    m: usize,
-    descend: bool,
-) -> Vec<(Matrix, Vec<f32>)> {
+/// What a step leaves, each matrix with its sentinels.
+struct Ran {
+    /// Activations and errors.
+    results: Vec<(Matrix, Vec<f32>)>,
+    /// Of every weight and bias: itself and the states of the optimizer.
+    parameters: Vec<Vec<(Matrix, Vec<f32>)>>,
+    /// The gradients, where they are computed.
+    gradients: Vec<Vec<f32>>,
+}
+
+/// The state of the optimizer is old enough for every coefficient to matter.
+const STEP: u64 = 3;
+
+/// Runs the plan; `descend` or only forward.
+fn run(executor: &mut dyn Executor, topology: &Topology, rule: LearningRule, m: usize, descend: bool) -> Ran {
     let net = Matrices::new(topology, m);
-    let layers = 2..=topology.last();
-    let mut weights: Vec<Matrix> = layers.clone().flat_map(|l| [net.w[l].clone(), net.b[l].clone()]).collect();
-    if descend {
-        let states: Vec<Matrix> = weights.iter().flat_map(|parameter| state_of(optimizer, parameter)).collect();
-        weights.extend(states);
-    }
-    let results: Vec<Matrix> = layers.flat_map(|l| [net.a[l].clone(), net.delta[l].clone()]).collect();
+    let parameters = Entries::of_network(topology, rule, &net);
+    let results: Vec<Matrix> = (2..=topology.last()).flat_map(|l| [net.a[l].clone(), net.delta[l].clone()]).collect();
     let results =
         if descend { results } else { vec![net.a[topology.last()].clone(), net.delta[topology.last()].clone()] };
-
-    let naming = sentinels::naming(weights.iter().chain(&results));
-    executor.load(&[equations(topology, optimizer, &net, descend), naming]).expect("load");
+    // Without descent there is no state.
+    let of_parameter = |entries: &Entries| if descend { entries.matrices.len() } else { 1 };
+    let matrices = parameters.iter().flat_map(|entries| &entries.matrices[..of_parameter(entries)]);
+    let naming = sentinels::naming(matrices.chain(&results));
+    let plan = equations(topology, rule, &net, descend);
+    executor.load(&[plan, naming]).expect("load");
     executor.write(&net.a[1], &random(1, net.a[1].len())).expect("write");
     executor.write(&net.y, &random(2, net.y.len())).expect("write");
-    for (seed, matrix) in (3..).zip(&weights) {
-        // Weighted inputs of the order of 1, where σ′ matters.
-        let scale = (matrix.cols as f32).sqrt().recip();
-        let values: Vec<f32> = random(seed, matrix.len()).into_iter().map(|value| scale * value).collect();
-        executor.write(&sentinels::storage(matrix), &sentinels::poisoned(matrix, Some(&values))).expect("write");
+    for entries in &parameters {
+        for (matrix, values) in entries.matrices[..of_parameter(entries)].iter().zip(&entries.before) {
+            executor.write(&sentinels::storage(matrix), &sentinels::poisoned(matrix, Some(values))).expect("write");
+        }
     }
     for matrix in &results {
         executor.write(&sentinels::storage(matrix), &sentinels::poisoned(matrix, None)).expect("write");
     }
-    let coefficients = (optimizer.coefficients)(&Settings::default());
-    let mini_batch = MiniBatch { eta: 0.7, coefficients, ..MiniBatch::default() };
-    executor.run(PlanId(0), &[mini_batch], &mut |_| ()).expect("run");
-    let read = |matrix: Matrix| {
-        let values = executor.read(&sentinels::storage(&matrix)).expect("read");
-        (matrix, values)
+    executor.run(PlanId(0), &[mini_batch(rule.optimizer, STEP)], &mut |_| ()).expect("run");
+    let mut read = |matrix: &Matrix| {
+        let values = executor.read(&sentinels::storage(matrix)).expect("read");
+        (matrix.clone(), values)
     };
-    weights.into_iter().chain(results).map(read).collect()
+    let results = results.iter().map(&mut read).collect();
+    let mut read = |entries: &Entries| entries.matrices[..of_parameter(entries)].iter().map(&mut read).collect();
+    let parameters_after = parameters.iter().map(&mut read).collect();
+    // Fused steps descend without making them.
+    let gradients = parameters.iter().map(|entries| executor.read(&entries.nabla).unwrap_or_default()).collect();
+    Ran { results, parameters: parameters_after, gradients }
 }
 
-/// Fails where a matrix differs by more than `tolerance`, which is that of values of the order of 1.
-fn compare(what: &str, found: &[(Matrix, Vec<f32>)], expected: &[(Matrix, Vec<f32>)], tolerance: f64) {
-    for ((matrix, found), (_, expected)) in found.iter().zip(expected) {
+/// Fails where a matrix differs by more than `tolerance`, which is that of values of the order of 1, and parameters by more
+/// than the optimizer makes of it, given the gradients.
+fn compare(
+    what: &str,
+    (topology, rule, m): (&Topology, LearningRule, usize),
+    found: &Ran,
+    expected: &Ran,
+    gradients: &[Vec<f32>],
+    tolerance: f64,
+) {
+    for ((matrix, found), (_, expected)) in found.results.iter().zip(&expected.results) {
         let what = format!("{}, {what}", matrix.name);
         let entries = sentinels::entries(&what, matrix, found);
         assert_close_in_scale(&what, matrix.cols, entries, &expected[..matrix.len()], tolerance);
+    }
+    let entries = Entries::of_network(topology, rule, &Matrices::new(topology, m));
+    for (i, entries) in entries.iter().enumerate() {
+        let of_gradient = gradients.get(i).filter(|gradient| !gradient.is_empty());
+        let tolerances = of_gradient.map(|gradient| {
+            entries.tolerances(gradient, off(gradient, m, tolerance), m, &mini_batch(rule.optimizer, STEP))
+        });
+        for (s, ((matrix, found), (_, expected))) in found.parameters[i].iter().zip(&expected.parameters[i]).enumerate() {
+            let what = format!("{}, {what}", matrix.name);
+            let (found, expected) = (sentinels::entries(&what, matrix, found), wide(&expected[..matrix.len()]));
+            // Without a gradient nothing has changed.
+            let tolerance = |entry: usize| tolerances.as_ref().map_or(0.0, |tolerances| tolerances[s][entry]);
+            assert_within(&what, matrix.cols, found, &expected, tolerance);
+        }
     }
 }
 
@@ -132,26 +161,28 @@ fn every_variant_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     let ways: Vec<Way> = ways(adapter, true).chain(suitable).collect();
     let open = |&way| adapter.open(options(way)).expect("the adapter opens");
     let mut gpus: Vec<_> = ways.iter().map(open).collect();
-    // Every network as it is, and each third one with other rows, which have their turns.
-    let with_rows = networks(Rung::Fused).step_by(3).enumerate().map(|(i, network)| network.with_rows_by_turns(i + 1));
-    for network in networks(Rung::Fused).chain(with_rows) {
-        let (topology, optimizer, m) = (network.topology(), network.optimizer, network.m);
+    // Every network as it is, and some with other rows, which have their turns.
+    for network in networks(Rung::Fused).chain(with_rows(Rung::Fused)) {
+        let (topology, rule, m) = (network.topology(), network.rule(), network.m);
         // Rounding to 16 bits takes an activation across a kink of its function, where the error jumps.
-        let smooth = network.hidden.kinks.is_empty() && network.output.kinks.is_empty();
-        let expected = run(&mut reference, &topology, optimizer, m, true);
-        let of_mixed = mixed.as_mut().filter(|_| smooth).map(|mixed| run(mixed, &topology, optimizer, m, true));
+        let smooth = network.is_smooth();
+        let expected = run(&mut reference, &topology, rule, m, true);
+        let of_mixed = mixed.as_mut().filter(|_| smooth).map(|mixed| run(mixed, &topology, rule, m, true));
         for (gpu, &way) in gpus.iter_mut().zip(&ways) {
             let what = format!("{network}, {} on {}", name(way), adapter.description());
             let (_, precision) = way;
             if precision == Precision::Mixed && !smooth {
                 continue;
             }
-            let found = run(gpu, &topology, optimizer, m, true);
+            let found = run(gpu, &topology, rule, m, true);
+            let compare = |other: &Ran, tolerance| {
+                compare(&what, (&topology, rule, m), &found, other, &expected.gradients, tolerance);
+            };
             if let Some(of_mixed) = of_mixed.as_ref().filter(|_| precision == Precision::Mixed) {
-                compare(&what, &found, &expected, mixed_tolerance(&topology, m));
-                compare(&what, &found, of_mixed, tolerance_among_mixed(&topology, m));
+                compare(&expected, mixed_tolerance(&topology, m));
+                compare(of_mixed, tolerance_among_mixed(&topology, m));
             } else {
-                compare(&what, &found, &expected, tolerance(&topology, m));
+                compare(&expected, tolerance(&topology, m));
             }
         }
     }
@@ -159,13 +190,14 @@ fn every_variant_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
 
 /// More rows than 65,535 work groups reach in one dimension, for the variant with the lowest tile.
 fn tall_products_agree_with_the_primitives(adapter: &AdapterUnderTest) {
-    let (topology, m) = (topology(&[2, 3]), 4 * 65_535 + 6);
-    let expected = run(&mut Cpu::new(1), &topology, &SGD, m, false);
+    let (topology, rule, m) = (topology(&[2, 3]), LearningRule::from(&SGD), 4 * 65_535 + 6);
+    let expected = run(&mut Cpu::new(1), &topology, rule, m, false);
     for way in ways(adapter, true) {
         let mut gpu = adapter.open(options(way)).expect("the adapter opens");
         let what = format!("{} on {}", name(way), adapter.description());
         let tolerance = if way.1 == Precision::Mixed { mixed_tolerance } else { tolerance };
-        compare(&what, &run(&mut gpu, &topology, &SGD, m, false), &expected, tolerance(&topology, 1));
+        let found = run(&mut gpu, &topology, rule, m, false);
+        compare(&what, (&topology, rule, m), &found, &expected, &[], tolerance(&topology, 1));
     }
 }
 
@@ -173,28 +205,28 @@ fn tall_products_agree_with_the_primitives(adapter: &AdapterUnderTest) {
 /// loops silently: only those that are unrolled may do so, or the device must refuse the plan.
 fn long_sums_are_right_or_refused(adapter: &AdapterUnderTest) {
     for inputs in [30_001, 30_004] {
-        let (topology, m) = (topology(&[inputs, 5]), 9);
-        let expected = run(&mut Cpu::new(1), &topology, &SGD, m, false);
+        let (topology, rule, m) = (topology(&[inputs, 5]), LearningRule::from(&SGD), 9);
+        let expected = run(&mut Cpu::new(1), &topology, rule, m, false);
         for way in ways(adapter, true) {
             let mut gpu = adapter.open(options(way)).expect("the adapter opens");
             let net = Matrices::new(&topology, m);
-            if let Err(refused) = gpu.load(&[equations(&topology, &SGD, &net, false)]) {
+            if let Err(refused) = gpu.load(&[equations(&topology, rule, &net, false)]) {
                 assert!(format!("{refused:#}").contains("ends loops after"), "{refused:#}");
                 continue;
             }
             let what = format!("{inputs} inputs, {} on {}", name(way), adapter.description());
             let tolerance = if way.1 == Precision::Mixed { mixed_tolerance } else { tolerance };
-            compare(&what, &run(&mut gpu, &topology, &SGD, m, false), &expected, tolerance(&topology, m));
+            let found = run(&mut gpu, &topology, rule, m, false);
+            compare(&what, (&topology, rule, m), &found, &expected, &[], tolerance(&topology, m));
         }
     }
 }
 
 fn a_fused_plan_replaces_each_primitive_once() {
-    for (i, network) in networks(Rung::Cpu).enumerate() {
-        let network = network.with_rows_by_turns(i);
+    for network in networks(Rung::Cpu).chain(with_rows(Rung::Cpu)) {
         let topology = network.topology();
         let net = Matrices::new(&topology, network.m);
-        let primitive = equations(&topology, network.optimizer, &net, true);
+        let primitive = equations(&topology, network.rule(), &net, true);
         let fused = fuse(&primitive);
         let mut names: Vec<String> = primitive.steps.iter().map(ToString::to_string).collect();
         let mut replaced: Vec<String> =
@@ -208,9 +240,12 @@ fn a_fused_plan_replaces_each_primitive_once() {
             let kernels: Vec<&str> = step.replaces.iter().map(|step| step.kernel.name).collect();
             assert_eq!(kernels, specified, "{step}");
         }
-        // One forward and one update a layer, one BP2 between layers, and nothing else.
+        // One forward and one update a layer, one BP2 between layers, softmax outputs apart from their
+        // weighted inputs, dropout on both ways, and nothing else.
         let layers = topology.last() - 1;
-        assert_eq!(fused.steps.len(), 3 * layers - 1, "{fused}");
+        let softmax = usize::from(network.output.normalizes);
+        let dropout = if network.dropout > 0.0 { 2 * (layers - 1) } else { 0 };
+        assert_eq!(fused.steps.len(), 3 * layers - 1 + softmax + dropout, "{fused}");
     }
 }
 
@@ -218,7 +253,7 @@ fn a_matrix_that_something_else_reads_is_still_computed() {
     let topology = topology(&[5, 4, 3]);
     let net = Matrices::new(&topology, 2);
     let mut recorder = Recorder::new("looks at z");
-    backprop::feedforward(&mut recorder, &topology, &net);
+    backprop::feedforward(&mut recorder, &topology, 0.0, &net);
     recorder.hadamard(&net.z[2], &net.a[2], &Matrix::new("both", 2, 4));
     let fused = fuse(&recorder.finish().expect("the shapes fit"));
     let kernels: Vec<&str> = fused.steps.iter().map(|step| step.kernel.name).collect();
@@ -229,7 +264,7 @@ fn a_matrix_that_something_else_reads_is_still_computed() {
 fn the_cpu_runs_fused_plans() {
     let topology = topology(&[5, 4, 3]);
     let net = Matrices::new(&topology, 2);
-    let primitive = equations(&topology, &SGD, &net, true);
+    let primitive = equations(&topology, (&SGD).into(), &net, true);
     let trained = |plan: Plan| {
         let mut cpu = Cpu::new(1);
         let executor: &mut dyn Executor = &mut cpu;

@@ -1,7 +1,7 @@
 //! Mixed precision: what it computes, that it is checked before it trains, and what it says where it cannot be.
 
 use crate::closeness::{assert_close, wide};
-use crate::doubles::Silent;
+use crate::doubles::{Silent, setup};
 use crate::harness::{AdapterUnderTest, Ignored};
 use crate::nielsen::Network;
 use crate::program::{assert_fails, json, stdout};
@@ -142,7 +142,8 @@ fn a_comparison_checks_gradients_too(adapter: &AdapterUnderTest) -> Result<(), I
         Side { executor: &mut gpu, kernels, precision: Precision::Mixed },
         Side { executor: &mut cpu, kernels, precision: Precision::Full },
     ];
-    let refused = with_training(1e5, 1e-5, |training| compare(sides, training, 1, None, &mut Silent));
+    let refused =
+        with_training(1e5, 1e-5, |training| compare(sides, training, &setup(training, 1), None, &mut Silent));
     let refused = refused.expect_err("numbers beyond 16 bits").to_string();
     assert!(refused.contains("--precision mixed") && refused.contains("gradient of"), "{refused}");
     Ok(())

@@ -4,21 +4,28 @@
 use std::collections::BTreeSet;
 
 use crate::cases;
-use crate::networks::{Rung, networks};
+use crate::networks::{Network, Rung, mini_batch, with_rows};
 use crate::nielsen;
 use gpu_backprop::cpu::steps::{RUN_BY_TWINS, STEPS};
-use gpu_backprop::kernel::{Kernel, Slot, Specification};
+use gpu_backprop::kernel::{Kernel, MiniBatch, Slot, Specification};
 use gpu_backprop::kernels;
 use gpu_backprop::network::{activation, cost, optimizer};
 
-/// The rows that the networks of a rung are made of.
+/// What the networks of a rung are made of: rows that they compute, weight decay and dropout.
 fn used(rung: Rung) -> BTreeSet<&'static str> {
-    let with_rows = networks(rung).enumerate().map(|(i, network)| network.with_rows_by_turns(i));
-    let rows = |network: crate::networks::Network| {
-        [network.hidden.name, network.output.name, network.cost.name, network.optimizer.name]
+    let rows = |network: Network| {
+        let mut used = vec![network.output.name, network.cost.name, network.optimizer.name];
+        let hidden = network.widths.len() > 2;
+        used.extend(hidden.then_some(network.hidden.name));
+        used.extend(network.decays.then_some(DECAY));
+        used.extend((hidden && network.dropout > 0.0).then_some(DROPOUT));
+        used
     };
-    with_rows.flat_map(rows).collect()
+    with_rows(rung).flat_map(rows).collect()
 }
+
+const DECAY: &str = "weight decay";
+const DROPOUT: &str = "dropout";
 
 fn every_row_of_the_network_has_an_oracle_and_climbs_the_ladder() {
     let names: Vec<&str> = (activation::ALL.iter().map(|row| row.name))
@@ -29,7 +36,10 @@ fn every_row_of_the_network_has_an_oracle_and_climbs_the_ladder() {
     for row in activation::ALL {
         assert!(nielsen::sigma(row.name).is_some(), "{} has no oracle", row.name);
         assert_eq!(activation::named(row.name).expect("known"), row);
-        for i in -40..=40 {
+        assert_eq!(activation::OF_NEURONS.contains(&row), !row.normalizes, "{} is of a neuron, or of a layer", row.name);
+        // What is normalized is not positive.
+        let last = if row.normalizes { -1 } else { 40 };
+        for i in -40..=last {
             let z = f64::from(i) / 8.0 + 0.01;
             let (_, sigma, prime) = nielsen::sigma(row.name).expect("an oracle");
             let a = (row.sigma)(z as f32);
@@ -47,12 +57,14 @@ fn every_row_of_the_network_has_an_oracle_and_climbs_the_ladder() {
         assert!(nielsen::optimizer(row.name).is_some(), "{} has no oracle", row.name);
         assert!(row.states.len() <= optimizer::MAX_STATES, "{}: too many states", row.name);
         assert!(!row.linear || row.states.is_empty(), "{}: a linear update has no state", row.name);
-        let still = (row.update)([0.0; optimizer::MAX_STATES + 1], 0.0, 0.5, (row.coefficients)(&Default::default()));
-        assert_eq!(still[0], 0.0, "{}: padding must stay 0", row.name);
+        for mini_batch in [mini_batch(row, 1), mini_batch(row, 1000), MiniBatch::idle(0, Some(row))] {
+            let still = (row.update)(optimizer::Entry::default(), 0.0, &mini_batch.rates(3));
+            assert_eq!(still, optimizer::Entry::default(), "{}: padding must stay 0", row.name);
+        }
     }
     // Each is in the one list of networks, on the CPU, fused and in the loop.
     for rung in [Rung::Cpu, Rung::Fused, Rung::Loop] {
-        let missing: Vec<_> = names.iter().filter(|name| !used(rung).contains(*name)).collect();
+        let missing: Vec<_> = names.iter().chain(&[DECAY, DROPOUT]).filter(|name| !used(rung).contains(*name)).collect();
         assert!(missing.is_empty(), "{missing:?} climb no further than below {rung:?}");
     }
 }

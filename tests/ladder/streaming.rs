@@ -81,12 +81,10 @@ fn train(executor: &mut dyn Executor, data: &Data, batch: usize) -> Trained {
 /// Memory for the network, and for a chunk of about 1,500 examples while the next one is on its way.
 fn limit(executor: &dyn Executor, data: &Data) -> u64 {
     let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
-    let mut examples = examples_of(&data.dataset, &topology, &Matrix::of(Element::U32, "order", 1, 1));
-    examples.inputs.rows = 1;
-    examples.desired = examples.desired.with_rows(1);
+    let examples = examples_of(&data.dataset, &Matrix::of(Element::U32, "order", 1, 1)).with_rows(1);
     let measures = Measures::of(&examples, &topology, 1);
     let evaluation = evaluation_plan(&topology, &examples, 1000, &measures).expect("a plan");
-    let row = examples.inputs.size() + examples.desired.of_examples().size();
+    let row: usize = examples.of_examples().map(Matrix::size).sum();
     executor.size_of(&[evaluation]) + 1500 * (2 * row as u64 + 4)
 }
 

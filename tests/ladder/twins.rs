@@ -1,7 +1,7 @@
 //! Every kernel on every adapter, and every faster step of the CPU executor, against its twin.
 
 use crate::cases::{self, Case};
-use crate::closeness::{assert_close, wide};
+use crate::closeness::{assert_within, wide};
 use crate::harness::{AdapterUnderTest, Ignored};
 use crate::{primitive, sentinels};
 use gpu_backprop::cpu::Cpu;
@@ -63,7 +63,7 @@ fn check(executor: &mut dyn Executor, case: &Case) {
     }
     executor.run(PlanId(0), &[case.mini_batch], &mut |_| ()).expect(&what);
     let expected = run_twin(case, before.clone());
-    for ((output, before), expected) in outputs.into_iter().zip(&before).zip(&expected) {
+    for (number, ((output, before), expected)) in outputs.into_iter().zip(&before).zip(&expected).enumerate() {
         let what = format!("{} of {what}", output.name);
         let found: Vec<f32> = executor.read(&sentinels::storage(output)).expect(&what);
         let entries = sentinels::entries(&what, output, &found);
@@ -72,7 +72,8 @@ fn check(executor: &mut dyn Executor, case: &Case) {
             assert_eq!(bits(entries), bits(&expected[..output.len()]), "{what}");
             continue;
         }
-        assert_close(&what, output.cols, entries, &wide(&expected[..output.len()]), case.tolerance);
+        let tolerance = |entry| case.tolerance(number, entry);
+        assert_within(&what, output.cols, entries, &wide(&expected[..output.len()]), tolerance);
         // Entries that the kernel leaves alone, such as the other slots, are exactly as before.
         for (i, ((found, expected), before)) in entries.iter().zip(expected).zip(before).enumerate() {
             assert!(before.to_bits() != expected.to_bits() || found == expected, "{what}: entry {i} was touched");

@@ -184,12 +184,14 @@ impl Network {
         Gradient { nabla_b: delta.clone(), nabla_w, delta }
     }
 
-    /// The smallest distance of a weighted input from 0, where σ′ of some functions jumps.
-    pub fn smallest_weighted_input(&self, x: &[f64]) -> f64 {
+    /// The smallest distance from 0 of a weighted input of functions with one of these names, as of those whose σ′ jumps.
+    pub fn smallest_weighted_input(&self, x: &[f64], names: &[&str]) -> f64 {
         let (mut a, mut smallest) = (x.to_vec(), f64::INFINITY);
         for l in 0..self.weights.len() {
             let z = self.weighted_input(l, &a);
-            smallest = z.iter().fold(smallest, |smallest, z| smallest.min(z.abs()));
+            if names.contains(&self.sigma(l).0) {
+                smallest = z.iter().fold(smallest, |smallest, z| smallest.min(z.abs()));
+            }
             a = z.into_iter().map(self.sigma(l).1).collect();
         }
         smallest

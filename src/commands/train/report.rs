@@ -7,6 +7,7 @@ use super::{Epochs, Setup};
 use crate::kernel::product::Precision;
 use crate::plan::profile::Profile;
 use crate::system::error::Diverged;
+use crate::system::text::standard_error;
 use crate::training::diagnosis::{self, Learned};
 use crate::training::{Evaluation, Hyperparameters, PartOfData, Trainer, Training};
 use crate::verify::gradients::GradientCheck;
@@ -108,12 +109,18 @@ pub struct Report {
     pub test_cost: Option<f64>,
     /// Fraction of the test split classified correctly.
     pub test_accuracy: Option<f64>,
+    /// The standard error of that fraction.
+    pub test_accuracy_standard_error: Option<f64>,
     /// Number of test examples classified correctly.
     pub test_correct: Option<usize>,
     /// R² on the test split.
     pub test_r2: Option<f64>,
     /// Mean squared error on the test split, in the units of the data.
     pub test_mse: Option<f64>,
+    /// Number of training examples.
+    pub train_examples: usize,
+    /// Number of validation examples.
+    pub validation_examples: usize,
     /// Number of test examples.
     pub test_examples: usize,
     /// The duration of all training steps in seconds, without loading, pipeline creation and evaluation.
@@ -122,6 +129,8 @@ pub struct Report {
     pub samples_per_second: Option<f64>,
     /// Steps of gradient descent per second.
     pub steps_per_second: Option<f64>,
+    /// The time of the whole run up to its report, in seconds: files, device, training and evaluation; `None` in `compare`.
+    pub wall_seconds: Option<f64>,
     /// The time from opening the device to the end of the first steps, with compilation and auto-tuning.
     pub seconds_to_first_step: Option<f64>,
     /// The precision of matrix products: `full` (f32), or `mixed` (f16 inputs, f32 accumulation).
@@ -204,13 +213,17 @@ pub(crate) fn report(
         validation_r2: last.and_then(|last| last.validation_r2).or(validation.and_then(|part| part.r2())),
         test_cost: test.map(|test| test.cost),
         test_accuracy: test.and_then(|test| test.accuracy()),
+        test_accuracy_standard_error: test.and_then(|test| standard_error(test.accuracy()?, test.examples)),
         test_correct: test.and_then(|test| test.correct),
         test_r2: test.and_then(|test| test.r2()),
         test_mse: test.and_then(|test| test.score).map(|score| score.mse),
+        train_examples: data.split.training.len(),
+        validation_examples: data.split.validation.len(),
         test_examples: data.split.test.len(),
         training_seconds,
         samples_per_second: rate(data.split.training.len()),
         steps_per_second: rate(data.split.training.len().div_ceil(hyperparameters.batch)),
+        wall_seconds: None,
         seconds_to_first_step,
         precision: Precision::Full.name(),
         gradient_check: None,

@@ -4,11 +4,12 @@ use anyhow::Result;
 
 use super::Options;
 use crate::data::{self, Data, Scale, Source, Task};
+use crate::model::{self, Model};
 use crate::network::activation::{ALL, Activation, LINEAR, SIGMOID};
 use crate::network::cost::{self, Cost};
 use crate::network::optimizer::{CHOICES, Optimizer, Settings};
-use crate::network::{Initialization, Topology};
-use crate::system::error::bail_usage;
+use crate::network::{Initialization, Parameters, Topology};
+use crate::system::error::{bail_usage, ensure_usage};
 use crate::training::recipe::{Recipe, Rows};
 use crate::training::stopping::Patience;
 use crate::training::{Decline, Hyperparameters, Schedule, check};
@@ -171,6 +172,21 @@ pub(crate) struct Prepared {
     pub topology: Topology,
     /// All else.
     pub setup: Setup,
+    /// The weights and biases to begin with, where a network that has been trained goes on.
+    pub from: Option<Parameters>,
+}
+
+impl Prepared {
+    /// The weights and biases to begin with.
+    ///
+    /// # Errors
+    /// More of them than memory holds.
+    pub fn initial(&self) -> Result<Parameters> {
+        match &self.from {
+            Some(parameters) => Ok(parameters.clone()),
+            None => Parameters::random(&self.topology, self.setup.initialization, self.setup.hyperparameters.seed),
+        }
+    }
 }
 
 /// Opens the data, settles what is open, lays out the network, and checks all of it.
@@ -181,16 +197,21 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
         None if data::is_of_the_book(&options.source)? => Recipe::Book,
         None => Recipe::Modern,
     };
-    let rows = wishes.rows(recipe, task)?;
+    let model = options.from.as_deref().map(model::load).transpose()?;
+    let rows = match &model {
+        Some(model) => wishes.rows_of(model, recipe, task)?,
+        None => wishes.rows(recipe, task)?,
+    };
     let source = Source {
         // Numbers that are learned must be values of σ.
         target_scale: (!rows.output.any_number).then_some(Scale::Unit),
         default_validation: (recipe == Recipe::Modern).then_some(|examples| Recipe::Modern.validation(examples)),
         ..options.source.clone()
     };
-    let mut data = data::open(&source)?;
+    let mut data = data::open_as(&source, model.as_ref().map(Model::interface))?;
     let sizes = recipe.sizes(data.split.training.len());
     let widths = match &wishes.architecture {
+        _ if model.is_some() => model.iter().flat_map(|model| model.topology.widths().to_vec()).collect(),
         Some(Architecture::Layers(widths)) => widths.clone(),
         hidden => {
             let hidden = match hidden {
@@ -233,7 +254,7 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
         keep: wishes.keep.unwrap_or(keep),
         hyperparameters,
     };
-    Ok(Prepared { data, topology, setup })
+    Ok(Prepared { data, topology, setup, from: model.map(|model| model.parameters) })
 }
 
 /// The largest learning rate of sgd for neurons whose activations have no bounds.
@@ -272,6 +293,31 @@ impl Wishes {
             initialization: self.initialization.unwrap_or(of_recipe.initialization),
             decline: self.decline.unwrap_or(of_recipe.decline),
         })
+    }
+
+    /// The rows of a training that goes on from a model: those of its network, and what else was asked for.
+    fn rows_of(&self, model: &Model, recipe: Recipe, task: Task) -> Result<Rows> {
+        let Topology { activation, output, cost, .. } = model.topology;
+        let given = [
+            ("hidden", matches!(self.architecture, Some(Architecture::Hidden(_)))),
+            ("layers", matches!(self.architecture, Some(Architecture::Layers(_)))),
+            ("activation", self.activation.is_some()),
+            ("output", self.output.is_some()),
+            ("init", self.initialization.is_some()),
+        ];
+        if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
+            bail_usage!(
+                "--{flag} is for a new network: --from MODEL goes on with that of the model; leave one of them out"
+            );
+        }
+        ensure_usage!(
+            task == model.outputs.task(),
+            "--from: the network has learned {}, and --task is {}",
+            if model.outputs.task() == Task::Regression { "numbers" } else { "classes" },
+            task.name()
+        );
+        let rows = self.rows(recipe, task)?;
+        Ok(Rows { activation, output, cost: self.cost.map_or(cost, |cost| cost.of_outputs(output)), ..rows })
     }
 
     /// The hyperparameters of an optimizer.

@@ -1,0 +1,209 @@
+//! `--config FILE.toml`: flags from a file, and `--print-config`: the same file from a run.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use strsim::levenshtein;
+use toml::{Table, Value};
+
+use crate::system::error::{WrongUsage, bail_usage};
+
+/// Flags that a file cannot hold: those about the file, and those that print something else.
+const NOT_IN_FILES: [&str; 5] = ["config", "print_config", "print_plan", "help", "version"];
+
+/// The key of the data, which has no flag.
+const DATA: &str = "data";
+
+/// The arguments of the process with those of its `--config FILE`: a flag that is given wins over the file, and over what
+/// contradicts it there.
+///
+/// # Errors
+/// A file that cannot be read or is no TOML, or with a key that is no flag.
+pub fn with_file(arguments: Vec<OsString>, command: &Command) -> Result<Vec<OsString>> {
+    // What is wrong with the arguments themselves is told when they are parsed.
+    let Ok(matches) = command.clone().ignore_errors(true).try_get_matches_from(&arguments) else {
+        return Ok(arguments);
+    };
+    let Some((name, given)) = matches.subcommand() else { return Ok(arguments) };
+    let Some(command) = command.find_subcommand(name).filter(|command| has(command, "config")) else {
+        return Ok(arguments);
+    };
+    let Some(path) = given.get_one::<PathBuf>("config") else { return Ok(arguments) };
+    let context = || format!("--config {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(context)?;
+    let table: Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => bail_usage!("{}: no TOML: {}", context(), one_line(&format!("{error}"))),
+    };
+    let mut all = arguments;
+    for (key, value) in &table {
+        let found = argument(command, key).with_context(context)?;
+        let wins = |other: &Arg| given.value_source(other.get_id().as_str()) == Some(ValueSource::CommandLine);
+        if wins(found) || command.get_arg_conflicts_with(found).into_iter().any(wins) {
+            continue;
+        }
+        match text_of(found, key, value).with_context(context)? {
+            Some(text) if found.is_positional() => all.push(text.into()),
+            Some(text) => all.push(format!("--{key}={text}").into()),
+            None if value.as_bool() == Some(true) => all.push(format!("--{key}").into()),
+            None => {}
+        }
+    }
+    Ok(all)
+}
+
+fn has(command: &Command, id: &str) -> bool {
+    command.get_arguments().any(|argument| argument.get_id() == id)
+}
+
+/// The argument of a key.
+fn argument<'c>(command: &'c Command, key: &str) -> Result<&'c Arg> {
+    let fits = |argument: &&Arg| argument.get_long() == Some(key) || (key == DATA && argument.get_id() == DATA);
+    let found = command.get_arguments().find(fits);
+    if let Some(found) = found.filter(|argument| !NOT_IN_FILES.contains(&argument.get_id().as_str())) {
+        return Ok(found);
+    }
+    let longs = command.get_arguments().filter_map(Arg::get_long).chain([DATA]);
+    let near =
+        longs.map(|long| (levenshtein(long, key), long)).min().filter(|(distance, _)| *distance <= 2 + key.len() / 4);
+    let hint = near.map_or(String::new(), |(_, long)| format!("; `{long}` is one"));
+    Err(WrongUsage::new(format!("`{key}` is no flag that a file can hold{hint}")).into())
+}
+
+/// The text of a value, as it would be written behind the flag; `None` for a flag without one.
+fn text_of(argument: &Arg, key: &str, value: &Value) -> Result<Option<String>> {
+    let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
+    match (is_switch, value) {
+        (true, Value::Boolean(_)) => Ok(None),
+        (true, _) => bail_usage!("`{key}` is true or false, not {value}"),
+        (false, Value::Array(values)) => {
+            Ok(Some(values.iter().map(|value| scalar(key, value)).collect::<Result<Vec<_>>>()?.join(",")))
+        }
+        (false, value) => scalar(key, value).map(Some),
+    }
+}
+
+fn scalar(key: &str, value: &Value) -> Result<String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(_) | Value::Float(_) => Ok(value.to_string()),
+        Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
+            bail!(WrongUsage::new(format!("`{key}`: a number or text is needed, not {value}")))
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The flags of a run in TOML: `used` are those with the values that were settled; the others stand as they were given, or with
+/// their defaults.
+pub fn printed(command: &Command, given: &ArgMatches, used: &[(&'static str, String)]) -> String {
+    let mut table = Table::new();
+    for argument in command.get_arguments() {
+        let id = argument.get_id().as_str();
+        let key = if argument.is_positional() { DATA } else { argument.get_long().unwrap_or_default() };
+        let values: Vec<String> = match given.try_get_raw(id) {
+            Ok(Some(values)) => values.map(|value| value.to_string_lossy().into_owned()).collect(),
+            _ => continue,
+        };
+        let contradicted = command.get_arg_conflicts_with(argument).into_iter();
+        let settled: Vec<&str> = used.iter().map(|(flag, _)| *flag).collect();
+        let replaced = contradicted.filter_map(Arg::get_long).any(|other| settled.contains(&other));
+        if NOT_IN_FILES.contains(&id) || key.is_empty() || replaced {
+            continue;
+        }
+        match argument.get_action() {
+            ArgAction::SetTrue if given.get_flag(id) => drop(table.insert(key.to_string(), Value::Boolean(true))),
+            ArgAction::SetTrue => {}
+            _ => drop(table.insert(key.to_string(), value_of(&values.join(",")))),
+        }
+    }
+    for (flag, text) in used {
+        table.insert((*flag).to_string(), value_of(text));
+    }
+    table.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
+}
+
+/// A text as a number, a list of numbers, or text.
+fn value_of(text: &str) -> Value {
+    let number = |text: &str| {
+        let whole = text.parse().ok().map(Value::Integer);
+        whole.or_else(|| text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float))
+    };
+    if let Some(number) = number(text) {
+        return number;
+    }
+    let list: Option<Vec<Value>> = text.split(',').map(number).collect();
+    list.map_or_else(|| Value::String(text.to_string()), Value::Array)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> Command {
+        let train = Command::new("train")
+            .arg(Arg::new("data"))
+            .arg(Arg::new("config").long("config").value_parser(clap::value_parser!(PathBuf)))
+            .arg(Arg::new("hidden").long("hidden").conflicts_with("layers"))
+            .arg(Arg::new("layers").long("layers"))
+            .arg(Arg::new("eta").long("eta"))
+            .arg(Arg::new("quiet").long("quiet").action(ArgAction::SetTrue));
+        let mut program = Command::new("program").subcommand(train);
+        program.build();
+        program
+    }
+
+    fn arguments(file: &str, given: &[&str]) -> Result<Vec<String>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("c.toml");
+        std::fs::write(&path, file)?;
+        let path = path.to_string_lossy().into_owned();
+        let all = ["program", "train", "--config", &path].into_iter().chain(given.iter().copied());
+        let all = with_file(all.map(OsString::from).collect(), &command())?;
+        Ok(all.into_iter().skip(4).map(|argument| argument.to_string_lossy().into_owned()).collect())
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_over_what_contradicts_them() -> Result<()> {
+        let file = "data = 'a.csv'\nhidden = [30, 20]\neta = -0.5\nquiet = true\n";
+        assert_eq!(arguments(file, &[])?, ["a.csv", "--eta=-0.5", "--hidden=30,20", "--quiet"]);
+        assert_eq!(arguments(file, &["b.csv", "--eta", "1"])?, ["b.csv", "--eta", "1", "--hidden=30,20", "--quiet"]);
+        assert_eq!(arguments("hidden = 3", &["--layers", "4,2"])?, ["--layers", "4,2"]);
+        assert!(arguments("quiet = false", &[])?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_flag_is_an_error_with_the_right_one() {
+        for (file, told) in [
+            ("hiden = 3", "`hidden` is one"),
+            ("config = 'x'", "`config` is no flag that a file can hold"),
+            ("quiet = 3", "`quiet` is true or false, not 3"),
+            ("eta = true", "a number or text is needed"),
+            ("eta = ", "no TOML"),
+        ] {
+            let error = arguments(file, &[]).expect_err(file);
+            assert!(format!("{error:#}").contains(told), "{error:#}");
+            assert!(error.chain().any(|cause| cause.is::<WrongUsage>()), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_again() -> Result<()> {
+        let given = command().try_get_matches_from(["program", "train", "a,b.csv", "--layers", "4,2", "--quiet"])?;
+        let (_, given) = given.subcommand().expect("train");
+        let program = command();
+        let train = program.find_subcommand("train").expect("train");
+        let used = [("hidden", "30,20".to_string()), ("eta", "0.001".to_string())];
+        let text = printed(train, given, &used);
+        assert_eq!(text, "data = \"a,b.csv\"\neta = 0.001\nhidden = [30, 20]\nquiet = true\n");
+        assert_eq!(arguments(&text, &[])?, ["a,b.csv", "--eta=0.001", "--hidden=30,20", "--quiet"]);
+        Ok(())
+    }
+}
