@@ -312,6 +312,7 @@ mod tests {
     use crate::network::Initialization;
     use crate::network::activation::SIGMOID;
     use crate::network::cost::QUADRATIC;
+    use crate::training::Hyperparameters;
     use crate::training::recipe::Recipe;
     use crate::training::stopping::Patience;
 

@@ -175,7 +175,7 @@ pub struct OuterProductUpdate {
 impl Run for OuterProductUpdate {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
         if self.decays {
-            decay(store, self.w[0], workshop, mini_batch);
+            decay(store, self.w[0], self.layer.0 * self.layer.1, workshop, mini_batch);
         }
         self.optimizer.with_update(UpdateLayer { layer: self, store, workshop, mini_batch });
     }

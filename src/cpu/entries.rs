@@ -95,20 +95,21 @@ impl WithSimd for Dropping<'_> {
 #[derive(Debug)]
 pub struct Decay {
     pub w: usize,
+    pub len: usize,
 }
 
 impl Run for Decay {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
-        decay(store, self.w, workshop, mini_batch);
+        decay(store, self.w, self.len, workshop, mini_batch);
     }
 }
 
-/// Lets weights decay; what pads panels stays 0.
-pub fn decay(store: &mut Store, w: usize, workshop: &Workshop, mini_batch: MiniBatch) {
+/// Lets `len` weights decay; what pads panels stays 0.
+pub fn decay(store: &mut Store, w: usize, len: usize, workshop: &Workshop, mini_batch: MiniBatch) {
     let w = match &mut store.numbers[w] {
         // A finite weight stays finite.
         Numbers::Panels(panels) => panels.values_mut(),
-        Numbers::F32(values) => values,
+        Numbers::F32(values) => &mut values[..len],
         other => panic!("weights expected in {other:?}"),
     };
     workshop.arch.dispatch(Decaying { w, mini_batch });

@@ -171,17 +171,15 @@ impl<E: Epilogue<N>, const N: usize> ProductTask<'_, E, N> {
         while row < rows.end {
             let together = most.min(rows.end - row);
             let mut sums = [[simd.splat_f32s(0.0); V]; ROWS];
-            for (sums, row) in sums.iter_mut().zip(row..row + together) {
-                // In registers until the row is complete.
-                let mut acc = [simd.splat_f32s(0.0); V];
-                for &Nonzero { column, value } in x.row(row) {
-                    let value = simd.splat_f32s(value);
-                    let y = &y[column as usize];
-                    for v in 0..V {
-                        acc[v] = simd.mul_add_e_f32s(value, y[v], acc[v]);
-                    }
-                }
-                *sums = acc;
+            // A sum waits for its last term: those of several rows take turns.
+            let mut first = 0;
+            while first + 3 <= together {
+                let rows = [0, 1, 2].map(|r| x.row(row + first + r));
+                sums[first..][..3].copy_from_slice(&sums_of(simd, rows, y));
+                first += 3;
+            }
+            for (sums, row) in sums[first..together].iter_mut().zip(row + first..) {
+                [*sums] = sums_of(simd, [x.row(row)], y);
             }
             // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
             // common, and this task uses one part of each output at a time.
@@ -192,6 +190,37 @@ impl<E: Epilogue<N>, const N: usize> ProductTask<'_, E, N> {
             row += together;
         }
     }
+}
+
+/// Σ value · y[column] of the entries of some rows, each a chain in the order of its entries.
+#[inline(always)]
+fn sums_of<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    rows: [&[Nonzero]; R],
+    y: &[[S::f32s; V]],
+) -> [[S::f32s; V]; R] {
+    // In registers until the rows are complete.
+    let mut acc = [[simd.splat_f32s(0.0); V]; R];
+    let common = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+    let parts = rows.map(|row| row.split_at(common));
+    for i in 0..common {
+        for r in 0..R {
+            let Nonzero { column, value } = parts[r].0[i];
+            let (value, y) = (simd.splat_f32s(value), &y[column as usize]);
+            for v in 0..V {
+                acc[r][v] = simd.mul_add_e_f32s(value, y[v], acc[r][v]);
+            }
+        }
+    }
+    for r in 0..R {
+        for &Nonzero { column, value } in parts[r].1 {
+            let (value, y) = (simd.splat_f32s(value), &y[column as usize]);
+            for v in 0..V {
+                acc[r][v] = simd.mul_add_e_f32s(value, y[v], acc[r][v]);
+            }
+        }
+    }
+    acc
 }
 
 impl<E: Epilogue<N>, const N: usize> WithSimd for ProductTask<'_, E, N> {

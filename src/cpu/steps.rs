@@ -269,8 +269,8 @@ fn dropout(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Dropout { x: at[0], y: at[1], dropout, len: step.output().len() })
 }
 
-fn decay(_: &Loader<'_>, _: &Step, at: &[usize]) -> Box<dyn Run> {
-    Box::new(Decay { w: at[0] })
+fn decay(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    Box::new(Decay { w: at[0], len: step.output().len() })
 }
 
 fn backpropagate_error(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {

@@ -138,7 +138,7 @@ pub static SOFTMAX: Activation = Activation {
     shader: include_str!("../../shaders/activation/softmax.wgsl"),
     sigma: |z| (if z > 0.0 { 0.0 } else { z }).exp(),
     prime: |a| a * (1.0 - a),
-    sigma_error: |z, a| EPSILON * (QUOTIENT + 2.0 * z.abs()) * a.abs() + SMALLEST,
+    sigma_error: |z, a| EPSILON * (QUOTIENT + 2.0 * z.min(0.0).abs()) * a.abs() + SMALLEST,
     prime_error: |_, prime| EPSILON * prime.abs() + SMALLEST,
     kinks: &[0.0],
     lanes: Some(Lanes::Softmax),

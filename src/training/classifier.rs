@@ -37,7 +37,7 @@ impl<'e> Classifier<'e> {
             Preprocessing::Bytes { input_scale } if bytes => (Element::Byte, input_scale),
             _ => (Element::F32, 1.0),
         };
-        let chunk = evaluation_batch(topology);
+        let chunk = evaluation_batch(topology, executor.device().backend.is_none());
         let features = topology.n[1];
         let net = Matrices::new(topology, chunk);
         let outputs = net.a[topology.last()].clone();

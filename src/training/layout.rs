@@ -96,9 +96,20 @@ const MAX_EVALUATION_BATCH: usize = 1000;
 /// network takes no more memory than training it.
 const EVALUATION_ENTRIES: usize = 4 << 20;
 
+/// The same where the activations lie in the memory of the host: what the second cache holds of them.
+const EVALUATION_ENTRIES_OF_HOST: usize = 96 << 10;
+
+/// The fewest examples measured at a time on the host: enough to read weights seldom.
+const LEAST_EVALUATION_BATCH_OF_HOST: usize = 120;
+
 /// Examples measured at a time.
-pub fn evaluation_batch(topology: &Topology) -> usize {
-    (EVALUATION_ENTRIES / topology.widest()).clamp(1, MAX_EVALUATION_BATCH)
+pub fn evaluation_batch(topology: &Topology, is_host: bool) -> usize {
+    let most = (EVALUATION_ENTRIES / topology.widest()).clamp(1, MAX_EVALUATION_BATCH);
+    match is_host {
+        // In whole tiles.
+        true => most.min((EVALUATION_ENTRIES_OF_HOST / topology.widest() / 6 * 6).max(LEAST_EVALUATION_BATCH_OF_HOST)),
+        false => most,
+    }
 }
 
 /// Sizes of the chunks of data that a device does not hold whole.
@@ -108,6 +119,18 @@ pub struct Chunks {
     pub chunk: usize,
     /// Examples that are measured at a time.
     pub evaluation_batch: usize,
+}
+
+/// The examples that a device holds at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// All of them.
+    All {
+        /// Examples that are measured at a time.
+        evaluation_batch: usize,
+    },
+    /// A chunk.
+    Chunks(Chunks),
 }
 
 /// Everything that is loaded for a training.
@@ -130,12 +153,8 @@ impl Layout {
     ///
     /// # Errors
     /// Data that does not fit the network, or is too large for kernels.
-    pub fn new(
-        topology: &Topology,
-        data: &Data,
-        hyperparameters: Hyperparameters,
-        chunks: Option<Chunks>,
-    ) -> Result<Self> {
+    pub fn new(topology: &Topology, data: &Data, hyperparameters: Hyperparameters, held: Held) -> Result<Self> {
+        let chunks = if let Held::Chunks(chunks) = held { Some(chunks) } else { None };
         let (batch, rule) = (hyperparameters.batch, hyperparameters.rule());
         let Data { dataset, split, .. } = data;
         let examples_in = |name: &str, len: usize| match chunks {
@@ -157,7 +176,9 @@ impl Layout {
             (PartOfData::Validation, "validation_examples", split.validation.len()),
             (PartOfData::Test, "test_examples", split.test.len()),
         ];
-        let at_once = chunks.map_or_else(|| evaluation_batch(topology), |chunks| chunks.evaluation_batch);
+        let at_once = match held {
+            Held::All { evaluation_batch } | Held::Chunks(Chunks { evaluation_batch, .. }) => evaluation_batch,
+        };
         let slots = parts.iter().map(|(_, _, len)| len.div_ceil(at_once)).max().unwrap_or(1);
         let measures = Measures::of(&examples, topology, slots);
         let mut measured = Vec::new();

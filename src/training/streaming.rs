@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::layout::{Chunks, Layout, evaluation_batch};
+use super::layout::{Chunks, Held, Layout, evaluation_batch};
 use super::task::Training;
 use super::upload::examples_of;
 use crate::backprop::Examples;
@@ -68,7 +68,8 @@ impl Streaming {
         {
             format!("its inputs take {} as activations, {} in files", megabytes(size), megabytes(mapped))
         } else {
-            let layout = Layout::new(topology, data, hyperparameters, None)?;
+            let evaluation_batch = evaluation_batch(topology, executor.device().backend.is_none());
+            let layout = Layout::new(topology, data, hyperparameters, Held::All { evaluation_batch })?;
             let whole = executor.size_of(&layout.plans);
             // Little data is not worth guessing how much memory there is.
             if whole <= memory.of_all || (!memory.is_limit && size <= memory.chunk) {
@@ -92,14 +93,14 @@ impl Streaming {
         let row = size_of_row(&examples.inputs);
         // What a chunk takes, and what the next one takes on its way.
         let of_example = 2 * examples.of_examples().map(size_of_row).sum::<u64>() + size_of_row(&examples.order);
-        let mut evaluation_batch = evaluation_batch(topology);
+        let mut evaluation_batch = evaluation_batch(topology, executor.device().backend.is_none());
         let split = &data.split;
         let parts = [&split.training, &split.validation, &split.test];
         let largest_part = parts.into_iter().map(Vec::len).max().unwrap_or(0);
         let fits = |evaluation_batch: usize| {
             let smallest = batch.max(evaluation_batch.min(largest_part));
             let chunks = Chunks { chunk: smallest, evaluation_batch };
-            let layout = Layout::new(topology, data, hyperparameters, Some(chunks))?;
+            let layout = Layout::new(topology, data, hyperparameters, Held::Chunks(chunks))?;
             let of_chunk = layout.examples_size();
             let others = executor.size_of(&layout.plans).saturating_sub(of_chunk);
             anyhow::Ok((smallest as u64, memory.of_all.saturating_sub(others) / of_example, others))

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use super::checks::check;
 use super::evaluation::{Evaluation, PartOfData};
 use super::hyperparameters::{Hyperparameters, StepNumber};
-use super::layout::{Layout, Measured, PlansOfPart};
+use super::layout::{Held, Layout, Measured, PlansOfPart, evaluation_batch};
 use super::regression::Moments;
 use super::streaming::{Chunk, Streaming, each_chunk};
 use super::task::Training;
@@ -69,7 +69,11 @@ impl<'e, 'd> Trainer<'e, 'd> {
         check(topology, data, hyperparameters)?;
         let batch = hyperparameters.batch;
         let load = |executor: &mut dyn Executor, streaming: Option<&Streaming>| {
-            let layout = Layout::new(topology, data, hyperparameters, streaming.map(|streaming| streaming.chunks))?;
+            let held = match streaming {
+                Some(streaming) => Held::Chunks(streaming.chunks),
+                None => Held::All { evaluation_batch: evaluation_batch(topology, executor.device().backend.is_none()) },
+            };
+            let layout = Layout::new(topology, data, hyperparameters, held)?;
             load(executor, &layout, data, streaming).map(|()| layout)
         };
         let training = Training { data, topology, initial: parameters, hyperparameters };

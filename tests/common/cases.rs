@@ -243,8 +243,7 @@ fn update(row: &'static Optimizer, rows: usize, cols: usize) -> Case {
         let number = |x: f32| if *state == "squares" { (x * x - 0.01).max(0.0) } else { x };
         before.push(numbers.map(number).collect());
     }
-    let mini_batch =
-        MiniBatch { eta, coefficients: (row.coefficients)(&row.settings, eta, 3), ..MiniBatch::default() };
+    let mini_batch = MiniBatch { eta, coefficients: (row.coefficients)(&row.settings, eta, 3), ..MiniBatch::default() };
     // Of the device and of the twin.
     let (gradient, rates) = (random(14, w.len()), mini_batch.rates(m));
     let mut tolerances = vec![Vec::with_capacity(w.len()); before.len()];

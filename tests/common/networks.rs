@@ -8,9 +8,10 @@ use gpu_backprop::network::activation::{self, Activation, LINEAR, SIGMOID};
 use gpu_backprop::network::cost::{self, Cost, QUADRATIC};
 use gpu_backprop::network::learning::LearningRule;
 use gpu_backprop::network::optimizer::{self, Optimizer, SGD, Settings};
-use gpu_backprop::network::{EPSILON, Topology};
+use gpu_backprop::network::{EPSILON, Initialization, Parameters, Topology};
+use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Element, Matrix, Plan, Recorder};
-use gpu_backprop::training::Hyperparameters;
+use gpu_backprop::training::{Hyperparameters, StepNumber};
 
 use crate::closeness::sum_tolerance;
 use crate::numbers::{random, random_below};
@@ -287,7 +288,8 @@ pub fn equations(topology: &Topology, rule: LearningRule, net: &Matrices, descen
 
 /// The mini-batch of step number `step`, counted from 1, in which everything shows: weights decay by both norms.
 pub fn mini_batch(optimizer: &Optimizer, step: u64) -> MiniBatch {
-    let eta = 0.7;
+    // Where steps have a size of their own, the first is of up to 10 η, and values must stay of the order of 1.
+    let eta = if optimizer.flags.contains(&"epsilon") { 0.05 } else { 0.7 };
     let coefficients = (optimizer.coefficients)(&optimizer.settings, eta, step);
     MiniBatch { eta, coefficients, keep: 0.9, l1: 0.03, step: step as u32, seed: 77, ..MiniBatch::evaluating(0, 0) }
 }
@@ -349,7 +351,8 @@ impl Entries {
                 let from = |place: i32| {
                     let gradient = f64::from(gradient) + off * f64::from(place) / f64::from(PLACES);
                     let there = update(gradient);
-                    (there[s] - new[s]).abs() + 2.0 * (optimizer.error)(&old.map(f64::from), gradient, &rates, &there)[s]
+                    (there[s] - new[s]).abs()
+                        + 2.0 * (optimizer.error)(&old.map(f64::from), gradient, &rates, &there)[s]
                 };
                 let largest = (-PLACES..=PLACES).map(from).fold(0.0, f64::max);
                 tolerances.push(largest + if s == 0 { of_decay } else { 0.0 });
@@ -364,6 +367,80 @@ impl Entries {
 pub fn off(gradient: &[f32], m: usize, tolerance: f64) -> f64 {
     let largest = gradient.iter().fold(0f64, |largest, value| largest.max(f64::from(value.abs())));
     tolerance * largest.max(m as f64)
+}
+
+/// An epoch of examples with a weight each, with a plan of its own: data sets have weights of classes alone.
+pub struct WeightedEpoch {
+    network: Network,
+    pub hyperparameters: Hyperparameters,
+    pub initial: Parameters,
+    pub order: Vec<u32>,
+    pub labels: Vec<u32>,
+    pub numbers: Vec<f32>,
+    pub weights: Vec<f32>,
+}
+
+impl WeightedEpoch {
+    pub const EXAMPLES: usize = 20;
+
+    /// Four whole mini-batches of a network without weights of its own.
+    pub fn new(network: Network) -> Self {
+        assert_eq!(Self::EXAMPLES % network.m, 0, "whole mini-batches");
+        let mut order: Vec<u32> = (0..Self::EXAMPLES as u32).collect();
+        order.rotate_left(7);
+        order.swap(2, 9);
+        WeightedEpoch {
+            hyperparameters: network.hyperparameters(0.1, Self::EXAMPLES, 77),
+            initial: Parameters::random(&network.topology(), Initialization::Scaled, 8).expect("memory"),
+            order,
+            labels: random_below(51, Self::EXAMPLES, network.outputs() as u32),
+            numbers: random(52, Self::EXAMPLES * network.outputs()),
+            weights: random(53, Self::EXAMPLES).into_iter().map(f32::abs).collect(),
+            network,
+        }
+    }
+
+    pub fn mini_batches(&self) -> Vec<MiniBatch> {
+        let (m, examples) = (self.network.m, Self::EXAMPLES);
+        let number = |step| StepNumber { step, per_epoch: examples / m, examples, plateau: 1.0 };
+        let mini_batch = |i: usize| self.hyperparameters.mini_batch(i * m, 0, number(i as u64));
+        (0..examples / m).map(mini_batch).collect()
+    }
+
+    /// The parameters after the epoch.
+    pub fn run(&self, executor: &mut dyn Executor) -> Parameters {
+        let (topology, m) = (self.network.topology(), self.network.m);
+        let weights = Matrix::new("example_weights", Self::EXAMPLES, 1);
+        let examples =
+            Examples { weights: Some(weights.clone()), ..self.network.examples(self.order.len(), Self::EXAMPLES) };
+        let plan = backprop::training_plan(&topology, &examples, m, self.network.rule()).expect("the shapes fit");
+        executor.load(&[plan]).expect("load");
+        executor.write(&examples.order, &self.order).expect("write");
+        executor.write(&weights, &self.weights).expect("write");
+        match self.network.kind.inputs(examples.inputs.len()) {
+            Inputs::Bytes { values, .. } => executor.write_bytes(&examples.inputs, &values),
+            Inputs::Floats(values) => executor.write(&examples.inputs, &values),
+            Inputs::Doubles(_) | Inputs::Mapped(_) => unreachable!("the inputs are in memory"),
+        }
+        .expect("write");
+        match &examples.desired {
+            Desired::Classes(labels) => executor.write(labels, &self.labels),
+            Desired::Numbers(numbers) => executor.write(numbers, &self.numbers),
+        }
+        .expect("write");
+        let net = Matrices::new(&topology, m);
+        for l in 2..=topology.last() {
+            executor.write(&net.w[l], &self.initial.w[l]).expect("write");
+            executor.write(&net.b[l], &self.initial.b[l]).expect("write");
+            for state in [&net.w[l], &net.b[l]].into_iter().flat_map(|of| state_of(self.network.optimizer, of)) {
+                executor.write(&state, &vec![0f32; state.len()]).expect("write");
+            }
+        }
+        executor.run(PlanId(0), &self.mini_batches(), &mut |_| ()).expect("run");
+        let mut read = |matrix: &Matrix| executor.read(matrix);
+        let [w, b] = [&net.w, &net.b].map(|of| of.try_map(&mut read).expect("read"));
+        Parameters { w, b }
+    }
 }
 
 /// How far the results of a step may be apart, where values are of the order of 1: each layer, forward and back, adds the

@@ -55,8 +55,7 @@ fn with_training_of<T>(optimizer: Option<&'static Optimizer>, with: impl FnOnce(
     let eta = (optimizer.eta)(0.3, &settings) as f32;
     // A weight loses a tenth of itself in a step, and 0.01.
     let [lambda, l1] = [0.1, 0.01].map(|part| part * EXAMPLES as f32 / eta);
-    let hyperparameters =
-        Hyperparameters { optimizer, settings, eta, lambda, l1, dropout: 0.3, ..hyperparameters };
+    let hyperparameters = Hyperparameters { optimizer, settings, eta, lambda, l1, dropout: 0.3, ..hyperparameters };
     let weighted = data.dataset.weighted(vec![0.5, 1.0, 2.0]).expect("a weight for each class");
     let data = Data::all_training("random", weighted);
     let topology = Topology::new(&WIDTHS, &LEAKY_RELU, &LOG_LIKELIHOOD).expect("a network").with_output(&SOFTMAX);
@@ -105,12 +104,7 @@ fn trained<'e>(one: Side<'e>, other: Side<'e>, epochs: usize) -> Comparison {
     trained_by(None, one, other, epochs)
 }
 
-fn trained_by<'e>(
-    optimizer: Option<&'static Optimizer>,
-    one: Side<'e>,
-    other: Side<'e>,
-    epochs: usize,
-) -> Comparison {
+fn trained_by<'e>(optimizer: Option<&'static Optimizer>, one: Side<'e>, other: Side<'e>, epochs: usize) -> Comparison {
     with_training_of(optimizer, |training| {
         compare([one, other], training, &setup(training, epochs), None, &mut Silent).expect("it runs")
     })

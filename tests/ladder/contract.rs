@@ -260,6 +260,11 @@ fn bindings_are_those_of_the_row() {
             assert_eq!(space, AddressSpace::Storage { access }, "{what}");
             let TypeInner::Array { base, .. } = inner else { panic!("{what} is not an array") };
             let base = match module.types[*base].inner {
+                TypeInner::Struct { .. } => {
+                    assert_eq!(binding.name, "schedule", "{what}");
+                    assert_struct(module, &what, &module.types[*base].inner, MiniBatch::FIELDS);
+                    continue;
+                }
                 TypeInner::Vector { size: naga::VectorSize::Quad, scalar } => TypeInner::Scalar(scalar),
                 ref inner => inner.clone(),
             };

@@ -94,7 +94,8 @@ fn compare(
         let tolerances = of_gradient.map(|gradient| {
             entries.tolerances(gradient, off(gradient, m, tolerance), m, &mini_batch(rule.optimizer, STEP))
         });
-        for (s, ((matrix, found), (_, expected))) in found.parameters[i].iter().zip(&expected.parameters[i]).enumerate() {
+        for (s, ((matrix, found), (_, expected))) in found.parameters[i].iter().zip(&expected.parameters[i]).enumerate()
+        {
             let what = format!("{}, {what}", matrix.name);
             let (found, expected) = (sentinels::entries(&what, matrix, found), wide(&expected[..matrix.len()]));
             // Without a gradient nothing has changed.

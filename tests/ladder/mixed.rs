@@ -142,8 +142,7 @@ fn a_comparison_checks_gradients_too(adapter: &AdapterUnderTest) -> Result<(), I
         Side { executor: &mut gpu, kernels, precision: Precision::Mixed },
         Side { executor: &mut cpu, kernels, precision: Precision::Full },
     ];
-    let refused =
-        with_training(1e5, 1e-5, |training| compare(sides, training, &setup(training, 1), None, &mut Silent));
+    let refused = with_training(1e5, 1e-5, |training| compare(sides, training, &setup(training, 1), None, &mut Silent));
     let refused = refused.expect_err("numbers beyond 16 bits").to_string();
     assert!(refused.contains("--precision mixed") && refused.contains("gradient of"), "{refused}");
     Ok(())

@@ -36,7 +36,12 @@ fn every_row_of_the_network_has_an_oracle_and_climbs_the_ladder() {
     for row in activation::ALL {
         assert!(nielsen::sigma(row.name).is_some(), "{} has no oracle", row.name);
         assert_eq!(activation::named(row.name).expect("known"), row);
-        assert_eq!(activation::OF_NEURONS.contains(&row), !row.normalizes, "{} is of a neuron, or of a layer", row.name);
+        assert_eq!(
+            activation::OF_NEURONS.contains(&row),
+            !row.normalizes,
+            "{} is of a neuron, or of a layer",
+            row.name
+        );
         // What is normalized is not positive.
         let last = if row.normalizes { -1 } else { 40 };
         for i in -40..=last {
@@ -64,7 +69,8 @@ fn every_row_of_the_network_has_an_oracle_and_climbs_the_ladder() {
     }
     // Each is in the one list of networks, on the CPU, fused and in the loop.
     for rung in [Rung::Cpu, Rung::Fused, Rung::Loop] {
-        let missing: Vec<_> = names.iter().chain(&[DECAY, DROPOUT]).filter(|name| !used(rung).contains(*name)).collect();
+        let missing: Vec<_> =
+            names.iter().chain(&[DECAY, DROPOUT]).filter(|name| !used(rung).contains(*name)).collect();
         assert!(missing.is_empty(), "{missing:?} climb no further than below {rung:?}");
     }
 }

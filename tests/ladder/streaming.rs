@@ -9,10 +9,11 @@ use gpu_backprop::data::{Data, Dataset, Inputs, Split, Targets};
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::optimizer::ADAM;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Element, Matrix};
-use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer, examples_of};
+use gpu_backprop::training::{Decline, Evaluation, Hyperparameters, PartOfData, Schedule, Trainer, examples_of};
 
 const WIDTHS: [usize; 3] = [37, 12, 5];
 const EXAMPLES: usize = 4001;
@@ -61,10 +62,18 @@ struct Trained {
     choices: Vec<String>,
 }
 
+/// As in the book, but for data of classes with weights, where what a step does depends on its number: by Adam, with dropout,
+/// decay and a schedule.
 fn train(executor: &mut dyn Executor, data: &Data, batch: usize) -> Trained {
     let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
     let initial = Parameters::random(&topology, Initialization::Scaled, 3).expect("memory");
-    let hyperparameters = Hyperparameters::sgd(batch, 1.0, 4);
+    let book = Hyperparameters::sgd(batch, 1.0, 4);
+    let schedule = Schedule { decline: Decline::Cosine, epochs: 2, ..Schedule::CONSTANT };
+    let hyperparameters = if data.dataset.has_weights() {
+        Hyperparameters { optimizer: &ADAM, eta: 0.01, lambda: 100.0, dropout: 0.2, schedule, ..book }
+    } else {
+        book
+    };
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     let mut steps = 0;
     for _ in 0..2 {
@@ -143,7 +152,8 @@ fn on_a_gpu_the_weights_are_the_same_by_dispatches_and_by_the_loop(adapter: &Ada
         let options = GpuOptions { workgroup_loop: Some(workgroup_loop), ..GpuOptions::default() };
         let mut gpu = adapter.open(options).expect("the adapter opens");
         let what = format!("{}, loop: {workgroup_loop}", adapter.description());
-        assert_same(&what, &mut gpu, &[Kind::BytesAndClasses, Kind::FloatsAndNumbers]);
+        let kinds = [Kind::BytesAndClasses, Kind::FloatsAndWeightedClasses, Kind::FloatsAndNumbers];
+        assert_same(&what, &mut gpu, &kinds);
         let looped = gpu.choices().iter().any(|line| line.contains("a loop in one work group of"));
         assert_eq!(looped, workgroup_loop, "{:?}", gpu.choices());
     }

@@ -7,8 +7,9 @@ use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::digits::digits;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::gpu::GpuOptions;
-use gpu_backprop::network::activation::SIGMOID;
-use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::activation::{LEAKY_RELU, SIGMOID, SOFTMAX, TANH};
+use gpu_backprop::network::cost::{LOG_LIKELIHOOD, QUADRATIC};
+use gpu_backprop::network::optimizer::{ADAM, Settings};
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer};
@@ -41,10 +42,39 @@ fn topology() -> Topology {
     Topology::new(&[64, 30, 10], &SIGMOID, &QUADRATIC).expect("a network")
 }
 
+/// A training as in the book, or with what came after it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Learning {
+    Book,
+    /// Rectified neurons, softmax, Adam, decay and dropout.
+    Modern,
+    /// The same with an ε that makes steps as smooth as those of sgd, which rounding changes little.
+    Smooth,
+}
+
 fn train(executor: &mut dyn Executor, data: &Data, epochs: usize) -> (Parameters, Evaluation) {
-    let topology = topology();
+    train_by(Learning::Book, executor, data, epochs)
+}
+
+fn train_by(
+    learning: Learning,
+    executor: &mut dyn Executor,
+    data: &Data,
+    epochs: usize,
+) -> (Parameters, Evaluation) {
+    let book = Hyperparameters::sgd(BATCH, 3.0, SEED);
+    let (topology, hyperparameters) = match learning {
+        Learning::Book => (topology(), book),
+        Learning::Modern | Learning::Smooth => {
+            let hidden = if learning == Learning::Modern { &LEAKY_RELU } else { &TANH };
+            let topology = Topology::new(&[64, 30, 10], hidden, &LOG_LIKELIHOOD).expect("a network");
+            let epsilon = if learning == Learning::Modern { ADAM.settings.epsilon } else { 0.1 };
+            let settings = Settings { epsilon, ..ADAM.settings };
+            let modern = Hyperparameters { optimizer: &ADAM, settings, eta: 0.01, lambda: 1.0, dropout: 0.2, ..book };
+            (topology.with_output(&SOFTMAX), modern)
+        }
+    };
     let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
-    let hyperparameters = Hyperparameters::sgd(BATCH, 3.0, SEED);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
         trainer.train_epoch(&mut |_| ()).expect("an epoch");
@@ -53,12 +83,17 @@ fn train(executor: &mut dyn Executor, data: &Data, epochs: usize) -> (Parameters
     (trainer.parameters().expect("read"), test)
 }
 
+/// Every way to learn in every configuration.
+fn each_learning(ways: &[Learning]) -> impl Iterator<Item = (Learning, GpuOptions)> {
+    ways.iter().flat_map(|&learning| configurations().map(|options| (learning, options)))
+}
+
 fn gpu_and_cpu_agree_after_100_mini_batches(adapter: &AdapterUnderTest) {
     let data = data(digits().expect("the digits"));
-    let (expected, cpu_test) = train(&mut Cpu::new(2), &data, 1);
-    for options in configurations() {
+    for (learning, options) in each_learning(&[Learning::Book, Learning::Smooth]) {
+        let (expected, cpu_test) = train_by(learning, &mut Cpu::new(2), &data, 1);
         let mut gpu = adapter.open(options).expect("the adapter opens");
-        let (found, gpu_test) = train(&mut gpu, &data, 1);
+        let (found, gpu_test) = train_by(learning, &mut gpu, &data, 1);
         // Each step rounds sums of up to 64 terms, independently on both devices: over 100 steps
         // that is a random walk of 100 times 64 roundings, each of a weight's magnitude, a part in
         // 2^24; four standard deviations, for each of the two.
@@ -67,7 +102,7 @@ fn gpu_and_cpu_agree_after_100_mini_batches(adapter: &AdapterUnderTest) {
             8.0 * f64::from(f32::EPSILON) / 2.0 * (100.0f64 * 64.0).sqrt() * f64::from(largest)
         };
         for ((name, found), (_, expected)) in found.iter().zip(expected.iter()) {
-            let what = format!("{name} on {}, {options:?}", adapter.description());
+            let what = format!("{name}, {learning:?} on {}, {options:?}", adapter.description());
             assert_close(&what, 1, found, &wide(expected), tolerance(expected));
         }
         // Outputs change by at most a few times as much as the weights.
@@ -77,24 +112,24 @@ fn gpu_and_cpu_agree_after_100_mini_batches(adapter: &AdapterUnderTest) {
 
 fn the_same_seed_on_the_same_device_gives_the_same_bits(adapter: &AdapterUnderTest) {
     let data = data(digits().expect("the digits"));
-    for options in configurations() {
+    for (learning, options) in each_learning(&[Learning::Book, Learning::Modern]) {
+        let what = format!("{learning:?} on {}", adapter.description());
         let mut gpu = adapter.open(options).expect("the adapter opens");
-        let first = train(&mut gpu, &data, 2);
+        let first = train_by(learning, &mut gpu, &data, 2);
         // Submissions are of other lengths the second time; another device object is opened the third.
-        assert_eq!(first, train(&mut gpu, &data, 2), "{}", adapter.description());
-        assert_eq!(
-            first,
-            train(&mut adapter.open(options).expect("it opens again"), &data, 2),
-            "{}",
-            adapter.description()
-        );
+        assert_eq!(first, train_by(learning, &mut gpu, &data, 2), "{what}");
+        let mut again = adapter.open(options).expect("it opens again");
+        assert_eq!(first, train_by(learning, &mut again, &data, 2), "{what}");
     }
 }
 
 fn the_same_seed_gives_the_same_bits_on_the_cpu() {
     let data = data(digits().expect("the digits"));
-    assert_eq!(train(&mut Cpu::new(2), &data, 2), train(&mut Cpu::new(2), &data, 2));
-    assert_eq!(train(&mut Cpu::new(1), &data, 2), train(&mut Cpu::new(2), &data, 2), "threads change nothing");
+    for learning in [Learning::Book, Learning::Modern] {
+        let train = |threads| train_by(learning, &mut Cpu::new(threads), &data, 2);
+        assert_eq!(train(2), train(2));
+        assert_eq!(train(1), train(2), "threads change nothing");
+    }
 }
 
 fn bytes_and_floats_train_alike_on_the_cpu() {
@@ -114,10 +149,12 @@ fn bytes_and_floats_train_alike(adapter: &AdapterUnderTest) {
 
 fn training_learns() {
     let data = data(digits().expect("the digits"));
-    let (_, untrained) = train(&mut Cpu::new(1), &data, 0);
-    let (_, trained) = train(&mut Cpu::new(1), &data, 20);
-    assert!(untrained.accuracy() < Some(0.3), "{untrained:?}");
-    assert!(trained.accuracy() > Some(0.9), "{trained:?}");
+    for (learning, epochs) in [(Learning::Book, 20), (Learning::Modern, 10)] {
+        let (_, untrained) = train_by(learning, &mut Cpu::new(1), &data, 0);
+        let (_, trained) = train_by(learning, &mut Cpu::new(1), &data, epochs);
+        assert!(untrained.accuracy() < Some(0.3), "{untrained:?}");
+        assert!(trained.accuracy() > Some(0.9), "{trained:?}");
+    }
 }
 
 fn a_trial_measures_and_an_impossible_training_is_refused() {

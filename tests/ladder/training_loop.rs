@@ -2,15 +2,14 @@
 
 use crate::closeness::assert_close_in_scale;
 use crate::harness::AdapterUnderTest;
-use crate::networks::{Kind, Learned, Network, Rung, networks};
+use crate::networks::{Kind, Learned, Network, Rung, WeightedEpoch, networks, with_rows};
 use crate::primitive;
 use gpu_backprop::data::Data;
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::network::activation::SIGMOID;
-use gpu_backprop::network::optimizer::Settings;
 use gpu_backprop::network::{Initialization, Parameters};
 use gpu_backprop::plan::executor::Executor;
-use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
+use gpu_backprop::training::{PartOfData, Trainer};
 
 const SEED: u64 = 6;
 
@@ -39,16 +38,16 @@ fn train(executor: &mut dyn Executor, data: &Data, network: &Network, epochs: us
     // A step changes a weighted input by about η times the neurons that lead to it: more than a few
     // tens, and descent multiplies rounding errors instead of damping them.
     let widest = widths[1..].iter().copied().max().unwrap_or(1);
-    // Linear outputs do not damp a step; their inputs are activations, or the numbers of the examples.
-    let eta = if network.learned == Learned::Numbers {
+    // Outputs without bounds do not damp a step; their inputs are activations, or the numbers of the examples.
+    let eta = if network.output.any_number || network.output.rectifies {
         0.3 / widths[widths.len() - 2] as f32
     } else {
         1.5f32.min(60.0 / widest as f32)
     };
+    // Only the sigmoid damps errors.
+    let share = if network.hidden == &SIGMOID { 1.0 } else { 0.1 };
     let optimizer = network.optimizer;
-    // Steps of momentum add up; only the sigmoid damps errors.
-    let share = (optimizer.eta_share)(&Settings::default()) as f32 * if network.hidden == &SIGMOID { 1.0 } else { 0.1 };
-    let hyperparameters = Hyperparameters { optimizer, ..Hyperparameters::sgd(network.m, share * eta, SEED) };
+    let hyperparameters = network.hyperparameters(share * eta, data.split.training.len(), SEED);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     for _ in 0..epochs {
         trainer.train_epoch(&mut |_| ()).expect("an epoch");
@@ -67,8 +66,7 @@ fn the_loop_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     let mut wider = open(GpuOptions { loop_lanes: Some(256), ..looping });
     // Large networks as they are, small ones and once more large ones with other rows, which have their turns.
     let large = |network: &Network| network.features() >= 64;
-    let with_rows = networks(Rung::Loop).enumerate().map(|(i, network)| network.with_rows_by_turns(i));
-    for network in networks(Rung::Loop).filter(large).chain(with_rows) {
+    for network in networks(Rung::Loop).filter(large).chain(with_rows(Rung::Loop)) {
         let (widths, m) = (network.widths, network.m);
         let what = format!("{network}, on {adapter}");
         // Every fourth size of a mini-batch leaves no ragged one.
@@ -91,6 +89,21 @@ fn the_loop_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     }
 }
 
+/// Examples that each have a weight of their own, of classes and of numbers.
+fn weights_of_examples_agree_with_the_primitives(adapter: &AdapterUnderTest) {
+    let mut reference = adapter.open(primitive()).expect("the adapter opens");
+    let looping = GpuOptions { workgroup_loop: Some(true), ..GpuOptions::default() };
+    let mut looping = adapter.open(looping).expect("the adapter opens");
+    for learned in [Learned::Classes, Learned::Numbers] {
+        let network = Network { dropout: 0.3, ..Network::new(&[5, 7, 6, 3], 5, Kind::Bytes, learned) };
+        let epoch = WeightedEpoch::new(network);
+        let what = format!("{network}, weighted, on {adapter}");
+        let found = epoch.run(&mut looping);
+        assert!(looping.choices().iter().any(|line| line.contains("a loop in one work group")), "{what}");
+        assert_agree(&what, &[found], &[epoch.run(&mut reference)], tolerance(network.widths, network.m, 4));
+    }
+}
+
 /// More mini-batches than one dispatch may go through on a driver that ends long loops silently.
 fn long_runs_are_divided_and_right(adapter: &AdapterUnderTest) {
     let network = Network::new(&[64, 30, 10], 1, Kind::Floats, Learned::Classes);
@@ -108,5 +121,6 @@ fn long_runs_are_divided_and_right(adapter: &AdapterUnderTest) {
 trials! {
     on_each_adapter:
         the_loop_agrees_with_the_primitives,
+        weights_of_examples_agree_with_the_primitives,
         long_runs_are_divided_and_right;
 }
