@@ -26,9 +26,12 @@ pub(super) struct DataArguments {
     /// Task: classification or regression.
     #[arg(long, value_parser = tasks(), default_value = "classification")]
     pub(super) task: Task,
-    /// Weight of each example in training.
+    /// Weight of each class in training.
     #[arg(long, value_parser = class_weights(), default_value = "none", action = ArgAction::Set)]
     class_weight: bool,
+    /// Column of a table with the weight of each example in training, 0 or more; it is no input.
+    #[arg(long, value_name = "COLUMN")]
+    weight: Option<String>,
     #[command(flatten)]
     table: TableArguments,
     /// Numeric columns to treat as categories.
@@ -176,6 +179,7 @@ impl DataArguments {
         let table = TableOptions {
             categorical: self.categorical,
             ignored: self.ignore,
+            weight: self.weight,
             mean_for_missing: self.missing,
             ..self.table.options()
         };

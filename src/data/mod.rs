@@ -18,6 +18,7 @@ mod split;
 pub mod table;
 mod targets;
 mod unpacking;
+mod weights;
 mod whole_labels;
 
 pub use dataset::{Dataset, MAX_CLASSES};

@@ -16,8 +16,9 @@ use super::preprocessing::Columns;
 use super::preprocessing::Preprocessing;
 use super::split::OwnPart;
 use super::table::fields::{listed, shown, whole_number};
-use super::table::learn::{TableOptions, target_number};
+use super::table::learned::{target_number, weight};
 use super::table::matched::Matched;
+use super::table::options::TableOptions;
 use super::table::rows::{Row, Rows};
 use super::targets::{Outputs, Targets};
 use super::unpacking::unpacked;
@@ -90,6 +91,10 @@ struct TableReader<'a> {
     matched: Matched,
     /// Columns of the targets and their type; `None` where no targets are asked for.
     wanted: Option<(Vec<usize>, Wanted<'a>)>,
+    /// Column of the weights, if there is one.
+    weight: Option<usize>,
+    /// The weights so far.
+    weights: Vec<f64>,
 }
 
 /// Type of the targets that are asked for.
@@ -129,7 +134,11 @@ impl<'a> ExampleReader<'a> {
         let named = &file.table.targets;
         let matched = Matched::new(&columns, rows.header(), rows.width(), named, file.table.header == Some(false))?;
         let wanted = if with_targets { Some(wanted(interface, &columns, &matched)?) } else { None };
-        Ok(Examples::Table(Box::new(TableReader { rows, matched, wanted })))
+        let weight = file.table.weight.as_deref().and_then(|name| match rows.header() {
+            Some(header) => header.iter().position(|column| column == name),
+            None => name.parse::<usize>().ok()?.checked_sub(1).filter(|_| rows.width() == columns.width),
+        });
+        Ok(Examples::Table(Box::new(TableReader { rows, matched, wanted, weight, weights: Vec::new() })))
     }
 
     fn array(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
@@ -192,7 +201,7 @@ impl<'a> ExampleReader<'a> {
         let name = || self.name.clone();
         match &mut self.examples {
             Examples::Table(table) => {
-                let TableReader { rows, matched, wanted } = &mut **table;
+                let TableReader { rows, matched, wanted, weight: weight_column, weights } = &mut **table;
                 let (mut inputs, mut examples) = (Vec::new(), 0);
                 let (mut labels, mut numbers) = (Vec::new(), Vec::new());
                 while examples < most {
@@ -206,6 +215,9 @@ impl<'a> ExampleReader<'a> {
                             }
                             _ => numbers.push(target_number(&row, at, matched.missing_words()).with_context(name)?),
                         }
+                    }
+                    if let Some(at) = *weight_column {
+                        weights.push(weight(&row, at, matched.missing_words()).with_context(name)?);
                     }
                     examples += 1;
                 }
@@ -237,7 +249,13 @@ impl<'a> ExampleReader<'a> {
         let targets = chunk.targets.with_context(|| format!("{}: no targets were asked for", self.name))?;
         let Interface { features, preprocessing, outputs } = self.interface;
         let dataset = Dataset::with_targets(chunk.inputs, features, targets)?;
-        Ok((dataset.described(preprocessing.clone(), outputs.clone())?, self.unknown_categories()))
+        let mut dataset = dataset.described(preprocessing.clone(), outputs.clone())?;
+        if let Examples::Table(table) = &self.examples
+            && table.weight.is_some()
+        {
+            dataset = dataset.with_weights_of_part(&table.weights)?;
+        }
+        Ok((dataset, self.unknown_categories()))
     }
 }
 

@@ -11,7 +11,8 @@ use super::preprocessing::{Preprocessing, Scale};
 use super::reader::{ExampleFile, ExampleReader, Interface, files_of};
 use super::split::OwnPart;
 use super::split::{Split, stratified_limit, stratified_part};
-use super::table::learn::{Table, TableOptions};
+use super::table::learn::Table;
+use super::table::options::TableOptions;
 use super::table::stored::STDIN;
 use super::targets::{Outputs, Targets, Task, balanced_weights};
 use super::{examples, formats};
@@ -230,7 +231,12 @@ impl Raw {
                 unknown = of_table;
                 let inputs = Inputs::Floats(inputs);
                 let dataset = Dataset::with_targets(inputs, columns.features(), table.targets().clone())?;
-                dataset.described(Preprocessing::Columns(columns), table.outputs().clone())?.with_scale(scale)
+                let preprocessing = Preprocessing::Columns(columns);
+                let dataset = dataset.described(preprocessing, table.outputs().clone())?.with_scale(scale);
+                match table.weights() {
+                    Some(weights) => dataset.with_example_weights(weights, training).context("--weight")?,
+                    None => dataset,
+                }
             }
         };
         if source.balanced {

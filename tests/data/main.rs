@@ -20,3 +20,4 @@ mod npy;
 mod parquet;
 mod streaming;
 mod tables;
+mod weights;
