@@ -9,6 +9,7 @@ mod evaluate;
 mod export;
 mod predict;
 mod progress;
+mod synonyms;
 mod train;
 mod training_flags;
 
@@ -56,7 +57,7 @@ enum Command {
 pub fn main() -> ExitCode {
     silence_mesa();
     temporary::delete_when_interrupted();
-    match run(Cli::parse().command) {
+    match run(parsed().command) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader closed the pipe: `gpu-backprop ... | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -66,6 +67,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// The command line, or the end of the program with what is wrong about it.
+fn parsed() -> Cli {
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    Cli::try_parse().unwrap_or_else(|error| synonyms::with_suggestion(error, arguments).exit())
 }
 
 fn run(command: Command) -> Result<()> {
