@@ -43,6 +43,9 @@ pub(super) struct DataArguments {
     /// Treatment of missing values in a table.
     #[arg(long, value_parser = treatments(), default_value = "error", action = ArgAction::Set)]
     missing: bool,
+    /// Leave out rows of a table whose target is missing, instead of stopping with an error.
+    #[arg(long)]
+    drop_missing_target: bool,
     /// Scaling of inputs, fitted on the training split and saved in the model [default: unit for bytes, zscore for
     /// tables and for arrays of other numbers, none for such arrays from -3 to 3].
     #[arg(long, value_parser = scales())]
@@ -181,6 +184,7 @@ impl DataArguments {
             ignored: self.ignore,
             weight: self.weight,
             mean_for_missing: self.missing,
+            drop_missing_target: self.drop_missing_target,
             ..self.table.options()
         };
         Ok(Source {

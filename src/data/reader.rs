@@ -16,7 +16,7 @@ use super::preprocessing::Columns;
 use super::preprocessing::Preprocessing;
 use super::split::OwnPart;
 use super::table::fields::{listed, shown, whole_number};
-use super::table::learned::{target_number, weight};
+use super::table::learned::{lacks_target, target_number, weight};
 use super::table::matched::Matched;
 use super::table::options::TableOptions;
 use super::table::rows::{Row, Rows};
@@ -91,6 +91,10 @@ struct TableReader<'a> {
     matched: Matched,
     /// Columns of the targets and their type; `None` where no targets are asked for.
     wanted: Option<(Vec<usize>, Wanted<'a>)>,
+    /// Whether rows without a target are left out.
+    drops: bool,
+    /// Number of rows that were left out.
+    dropped: u64,
     /// Column of the weights, if there is one.
     weight: Option<usize>,
     /// The weights so far.
@@ -138,7 +142,8 @@ impl<'a> ExampleReader<'a> {
             Some(header) => header.iter().position(|column| column == name),
             None => name.parse::<usize>().ok()?.checked_sub(1).filter(|_| rows.width() == columns.width),
         });
-        Ok(Examples::Table(Box::new(TableReader { rows, matched, wanted, weight, weights: Vec::new() })))
+        let (drops, dropped, weights) = (file.table.drop_missing_target, 0, Vec::new());
+        Ok(Examples::Table(Box::new(TableReader { rows, matched, wanted, drops, dropped, weight, weights })))
     }
 
     fn array(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
@@ -193,6 +198,14 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
+    /// Number of rows so far that were left out, as they have no target.
+    pub fn dropped(&self) -> u64 {
+        match &self.examples {
+            Examples::Table(table) => table.dropped,
+            Examples::Array { .. } => 0,
+        }
+    }
+
     /// The next examples, `most` of them at most, until there is none.
     ///
     /// # Errors
@@ -201,13 +214,19 @@ impl<'a> ExampleReader<'a> {
         let name = || self.name.clone();
         match &mut self.examples {
             Examples::Table(table) => {
-                let TableReader { rows, matched, wanted, weight: weight_column, weights } = &mut **table;
+                let TableReader { rows, matched, wanted, drops, dropped, weight: weight_column, weights } =
+                    &mut **table;
                 let (mut inputs, mut examples) = (Vec::new(), 0);
                 let (mut labels, mut numbers) = (Vec::new(), Vec::new());
                 while examples < most {
                     let Some(row) = rows.next_row().with_context(name)? else { break };
+                    let columns = wanted.as_ref().map_or(&[][..], |(columns, _)| columns);
+                    if lacks_target(&row, columns, matched.missing_words(), *drops).with_context(name)? {
+                        *dropped += 1;
+                        continue;
+                    }
                     matched.push_inputs(&row, &mut inputs).with_context(name)?;
-                    for &at in wanted.iter().flat_map(|(columns, _)| columns) {
+                    for &at in columns {
                         match &wanted {
                             Some((_, Wanted::Classes(classes))) => {
                                 let names = self.interface.outputs.classes();
@@ -240,11 +259,12 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
-    /// All examples, with their targets, and how many fields hold a category that the network was not trained on.
+    /// All examples, with their targets, and notes on fields and rows that could not be used; `place` follows their
+    /// number.
     ///
     /// # Errors
     /// As [`ExampleReader::next_chunk`], and no examples or no targets.
-    pub fn read_all(mut self) -> Result<(Dataset, u64)> {
+    pub fn read_all(mut self, place: &str) -> Result<(Dataset, Vec<String>)> {
         let chunk = self.next_chunk(usize::MAX)?.with_context(|| format!("{}: no rows", self.name))?;
         let targets = chunk.targets.with_context(|| format!("{}: no targets were asked for", self.name))?;
         let Interface { features, preprocessing, outputs } = self.interface;
@@ -255,8 +275,21 @@ impl<'a> ExampleReader<'a> {
         {
             dataset = dataset.with_weights_of_part(&table.weights)?;
         }
-        Ok((dataset, self.unknown_categories()))
+        let notes = [unknown_categories(self.unknown_categories(), place), dropped_rows(self.dropped(), place)];
+        Ok((dataset, notes.into_iter().flatten().collect()))
     }
+}
+
+/// A note on fields with a category that was not in the training part, if there are any.
+pub fn unknown_categories(fields: u64, place: &str) -> Option<String> {
+    (fields > 0).then(|| {
+        format!("{fields} fields{place} hold text that was not in the training data; they are encoded as no category")
+    })
+}
+
+/// A note on rows that were left out, if there are any.
+pub fn dropped_rows(rows: u64, place: &str) -> Option<String> {
+    (rows > 0).then(|| format!("{rows} rows{place} have no target: they are left out"))
 }
 
 /// The columns of the targets in a table, and their type.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::dataset::Dataset;
 use super::inputs::Inputs;
 use super::preprocessing::{Preprocessing, Scale};
-use super::reader::{ExampleFile, ExampleReader, Interface, files_of};
+use super::reader::{ExampleFile, ExampleReader, Interface, files_of, unknown_categories};
 use super::split::OwnPart;
 use super::split::{Split, stratified_limit, stratified_part};
 use super::table::learn::Table;
@@ -249,13 +249,6 @@ impl Raw {
     }
 }
 
-/// A note on fields with a category that was not in the training part, if there are any.
-pub fn unknown_categories(fields: u64, place: &str) -> Option<String> {
-    (fields > 0).then(|| {
-        format!("{fields} fields{place} hold text that was not in the training data; they are encoded as no category")
-    })
-}
-
 /// Moves a stratified fraction of `from` out of it.
 fn fraction_of(
     labels: &[u32],
@@ -316,9 +309,10 @@ impl Data {
             let outputs = self.dataset.outputs();
             let interface =
                 Interface { features: self.dataset.features(), preprocessing: &preprocessing, outputs: &outputs };
-            let read = ExampleReader::open(&file, interface, true).and_then(ExampleReader::read_all);
-            let (added, unknown) = read.with_context(|| format!("--{flag}"))?;
-            self.notes.extend(unknown_categories(unknown, &format!(" of --{flag} {}", examples.display())));
+            let place = format!(" of --{flag} {}", examples.display());
+            let read = ExampleReader::open(&file, interface, true).and_then(|reader| reader.read_all(&place));
+            let (added, notes) = read.with_context(|| format!("--{flag}"))?;
+            self.notes.extend(notes);
             added
         };
         self.add(added).with_context(context)

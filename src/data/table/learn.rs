@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::fields::{is_missing, number, whole_number};
 use super::kind::{self, Kind, Missing, title_of};
-use super::learned::{Learned, find_targets, find_weight, weight};
+use super::learned::{Learned, MissingTargets, find_targets, find_weight, weight};
 use super::matched::{Matched, find_all, no_number};
 use super::options::TableOptions;
 use super::rows::{Dialect, Row, Rows};
@@ -67,7 +67,7 @@ impl Table {
         ensure!(!inputs.is_empty(), "no column is left to learn from beside {}", titles.join(", "));
 
         let mut kinds = vec![Kind::Missing; inputs.len()];
-        let (mut count, mut weights) = (0, Vec::new());
+        let (mut count, mut in_use, mut weights, mut missing_targets) = (0, vec![], vec![], MissingTargets::default());
         let mut learned = match task {
             Task::Classification => Learned::Classes(Classes::new(options.missing_words.clone())),
             Task::Regression => Learned::Numbers(Vec::new()),
@@ -75,15 +75,20 @@ impl Table {
         let words = options.missing_words.as_deref();
         let missing = Missing { words, is_allowed: options.mean_for_missing };
         while let Some(row) = rows.next_row()? {
+            count = row.number;
+            if missing_targets.look(&row, &target_columns, words)? {
+                continue;
+            }
+            in_use.push((count - 1) as u32);
             for (&at, kind) in inputs.iter().zip(&mut kinds) {
                 kind.look(&row, at, categorical.contains(&at), missing)?;
             }
-            count = row.number;
             learned.add(&row, &target_columns, words)?;
             if let Some(at) = weight_column {
                 weights.push(weight(&row, at, words)?);
             }
         }
+        let note = missing_targets.note(count, task, options.drop_missing_target)?;
         if let Some((at, _)) = inputs.iter().zip(&kinds).find(|(_, kind)| matches!(kind, Kind::Missing)) {
             ensure!(learned.is_empty(), "column {} has no values", title_of(header.as_deref(), *at));
         }
@@ -93,10 +98,10 @@ impl Table {
         });
         let (targets, outputs) = learned.finish(&titles, names)?;
         let noted = inputs.iter().zip(&kinds).filter(|(at, _)| !categorical.contains(at));
-        let notes = kind::notes(noted.map(|(&at, kind)| (at, kind)), header.as_deref(), count);
+        let of_columns = kind::notes(noted.map(|(&at, kind)| (at, kind)), header.as_deref(), in_use.len() as u64);
+        let notes = note.into_iter().chain(of_columns).collect();
         let is_text = kinds.iter().map(|kind| matches!(kind, Kind::Text { .. }));
         let inputs = inputs.into_iter().zip(is_text).collect();
-        let rows = (0..targets.len() as u32).collect();
         let options = options.clone();
         Ok(Table {
             file,
@@ -108,7 +113,7 @@ impl Table {
             target_columns,
             weights,
             inputs,
-            rows,
+            rows: in_use,
             targets,
             outputs,
             notes,

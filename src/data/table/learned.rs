@@ -71,6 +71,86 @@ pub(crate) fn weight(row: &Row<'_>, at: usize, missing_words: Option<&[String]>)
     })
 }
 
+/// The way out for rows without a target.
+const DROP: &str = "--drop-missing-target leaves such rows out";
+
+/// The column of the target that a row lacks, if it lacks one.
+fn missing_target(row: &Row<'_>, columns: &[usize], missing_words: Option<&[String]>) -> Result<Option<usize>> {
+    for &at in columns {
+        if is_missing(row.field(at)?, missing_words) {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns whether a row lacks a target, where `dropped` allows it.
+///
+/// # Errors
+/// A row that lacks a target, where it is not allowed.
+pub(crate) fn lacks_target(
+    row: &Row<'_>,
+    columns: &[usize],
+    missing_words: Option<&[String]>,
+    is_allowed: bool,
+) -> Result<bool> {
+    let missing = missing_target(row, columns, missing_words)?;
+    match missing.filter(|_| !is_allowed) {
+        Some(at) => Err(row.error_at(at, &format!("the target is missing; {DROP}"))),
+        None => Ok(missing.is_some()),
+    }
+}
+
+/// The rows that lack a target.
+#[derive(Default, Debug)]
+pub(super) struct MissingTargets {
+    rows: u64,
+    /// Place of the first, and what stands there.
+    first: Option<(String, String)>,
+}
+
+impl MissingTargets {
+    /// Looks at one more row; returns whether it lacks a target.
+    ///
+    /// # Errors
+    /// Bytes that are no UTF-8.
+    pub fn look(&mut self, row: &Row<'_>, columns: &[usize], missing_words: Option<&[String]>) -> Result<bool> {
+        let Some(at) = missing_target(row, columns, missing_words)? else { return Ok(false) };
+        self.rows += 1;
+        if self.first.is_none() {
+            self.first = Some((row.place_at(at), row.field(at)?.to_string()));
+        }
+        Ok(true)
+    }
+
+    /// A note on the rows that lack a target, if any of `rows` does.
+    ///
+    /// # Errors
+    /// Such rows, unless they are to be dropped and others are left.
+    pub fn note(self, rows: u64, task: Task, drop: bool) -> Result<Option<String>> {
+        let Some((place, field)) = self.first else { return Ok(None) };
+        let count = match self.rows {
+            all if all == rows => format!("in all {rows} rows"),
+            some => format!("in {some} of {rows} rows"),
+        };
+        if drop && self.rows < rows {
+            return Ok(Some(format!("the target is missing {count}, the first of them {place}: they are left out")));
+        }
+        let what = match task {
+            Task::Classification => "the class",
+            Task::Regression => "the number to learn",
+        };
+        let (word, or_a_class) = match &field[..] {
+            "" => (String::new(), ""),
+            word => (
+                format!(", as `{}` says", shown(word)),
+                if task == Task::Classification { "; --na-values \"\" makes the word a class" } else { "" },
+            ),
+        };
+        bail!("{place}: {what} is missing{word}, {count}; {DROP}{or_a_class}")
+    }
+}
+
 /// The targets of the rows so far.
 pub(super) enum Learned {
     Classes(Classes),

@@ -21,6 +21,8 @@ pub struct TableOptions {
     pub weight: Option<String>,
     /// Missing numbers are the mean of their column, missing text is no category; else an error.
     pub mean_for_missing: bool,
+    /// Rows without a target are left out; else they are an error.
+    pub drop_missing_target: bool,
     /// The words that stand for a missing value; `None` for the usual ones.
     pub missing_words: Option<Vec<String>>,
 }
@@ -37,6 +39,7 @@ impl TableOptions {
             (!self.ignored.is_empty(), "--ignore"),
             (self.weight.is_some(), "--weight"),
             (self.mean_for_missing, "--missing"),
+            (self.drop_missing_target, "--drop-missing-target"),
             (self.missing_words.is_some(), "--na-values"),
         ]
         .into_iter()
