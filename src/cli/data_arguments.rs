@@ -23,9 +23,9 @@ pub(super) struct DataArguments {
     /// Labels of an array: IDX, or NPY or NPZ (numbers or text).
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Task: classification or regression.
-    #[arg(long, value_parser = tasks(), default_value = "classification")]
-    pub(super) task: Task,
+    /// Task [default: classification, unless the targets are many different numbers, which is an error].
+    #[arg(long, value_parser = tasks())]
+    task: Option<Task>,
     /// Weight of each class in training.
     #[arg(long, value_parser = class_weights(), default_value = "none", action = ArgAction::Set)]
     class_weight: bool,
@@ -171,12 +171,18 @@ impl TableArguments {
 }
 
 impl DataArguments {
+    /// The task: classification unless asked for regression.
+    pub(super) fn task(&self) -> Task {
+        self.task.unwrap_or_default()
+    }
+
     /// Returns the data to open. `seed` selects the examples of a fractional split; `target_scale` is the scaling
     /// of regression targets.
     ///
     /// # Errors
     /// Labels without their file ([`WrongUsage`](crate::system::error::WrongUsage)).
     pub(super) fn source(self, seed: u64, target_scale: Option<Scale>) -> Result<Source> {
+        let (task, task_given) = (self.task(), self.task.is_some());
         let validation = part("validation", self.validation.as_deref(), self.validation_labels)?;
         let test = part("test", self.test.as_deref(), self.test_labels)?;
         let table = TableOptions {
@@ -188,7 +194,8 @@ impl DataArguments {
             ..self.table.options()
         };
         Ok(Source {
-            task: self.task,
+            task,
+            task_given,
             target_scale,
             balanced: self.class_weight,
             data: self.data,

@@ -188,7 +188,7 @@ impl TrainingFlags {
     /// Values out of range, and flags that contradict each other ([`WrongUsage`](crate::system::error::WrongUsage)).
     pub fn options(self, device: DeviceChoice, output: Option<PathBuf>) -> Result<Options> {
         let TrainingFlags { hidden, layers, batch, eta, seed, .. } = self;
-        let task = self.data.task;
+        let task = self.data.task();
         if self.momentum.is_some() && self.optimizer != &MOMENTUM {
             bail_usage!(
                 "--momentum is for --optimizer momentum, not {}: add it, or leave --momentum out",

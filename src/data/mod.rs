@@ -10,6 +10,7 @@ pub mod labels;
 mod mapped;
 mod numbers;
 mod picked;
+mod plausible;
 pub mod preprocessing;
 mod reader;
 mod shape;

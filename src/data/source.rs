@@ -15,7 +15,7 @@ use super::table::learn::Table;
 use super::table::options::TableOptions;
 use super::table::stored::STDIN;
 use super::targets::{Outputs, Targets, Task, balanced_weights};
-use super::{examples, formats};
+use super::{examples, formats, plausible};
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::random::Stream;
 use crate::system::text::shown;
@@ -70,6 +70,8 @@ pub struct Source {
     pub labels: Option<PathBuf>,
     /// Classification or regression.
     pub task: Task,
+    /// Whether the task was asked for; if not, many different numbers are refused as classes.
+    pub task_given: bool,
     /// Scaling of numbers that are learned; `None` for mean 0 and standard deviation 1, which suit linear outputs.
     pub target_scale: Option<Scale>,
     /// All classes count alike, however many examples they have.
@@ -138,13 +140,16 @@ pub fn open(source: &Source) -> Result<Data> {
         task == Task::Classification || !source.balanced,
         "--class-weight balanced goes with classes; --task regression has none"
     );
+    let place = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
     if let (Raw::Array(dataset), Task::Classification) = (&raw, task) {
-        let file = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
         let only = shown(&dataset.class_name(0));
         ensure!(
             dataset.classes() > 1,
-            "{file}: the labels have only the class {only}, but at least 2 classes are needed"
+            "{place}: the labels have only the class {only}, but at least 2 classes are needed"
         );
+    }
+    if task == Task::Classification && !source.task_given {
+        raw.check_classes().context(place)?;
     }
     let mut notes = Vec::new();
     if let Some(limit) = source.limit {
@@ -196,6 +201,17 @@ impl Raw {
         match self {
             Raw::Array(dataset) => dataset.targets(),
             Raw::Table(table) => table.targets(),
+        }
+    }
+
+    /// Checks that the targets may be classes at all.
+    fn check_classes(&self) -> Result<()> {
+        match self {
+            Raw::Array(dataset) => plausible::check(dataset.labels(), |class| dataset.class_name(class), "the labels"),
+            Raw::Table(table) => {
+                let names = table.outputs().classes();
+                plausible::check(table.targets().labels(), |class| &names[class], &table.titles_of_targets())
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Targets of tables that are missing, or that may not be what they are taken for.
 
+use crate::files::npy;
 use crate::program::{Folder, assert_fails, json, run, stdout};
 use gpu_backprop::data::table::TableOptions;
 use gpu_backprop::data::{Data, Scale, Source, Task, open};
@@ -79,4 +80,34 @@ fn other_files_may_lack_targets_too() {
     let bare = folder.file("bare.csv", b"x,c\n1,a\n2,\n");
     assert_eq!(stdout(&["predict", &model, &bare, "--device", "cpu"]).lines().count(), 3);
     assert_fails(&["train", flag], 2, &["--drop-missing-target goes with a table"]);
+}
+
+#[test]
+fn many_different_numbers_are_classes_only_if_asked_for() {
+    let folder = Folder::new();
+    let prices: String = (0..30).map(|i| format!("{i},{}\n", 500 + 7 * i)).collect();
+    let prices = folder.file("prices.csv", format!("x,price\n{prices}").as_bytes());
+    let floats: Vec<f64> = (0..30).map(|i| f64::from(500 + 7 * i)).collect();
+    let x = folder.file("x.npy", &npy("<f8", false, "(30, 1)", bytemuck::cast_slice(&floats)));
+    let y = folder.file("y.npy", &npy("<f8", false, "(30,)", bytemuck::cast_slice(&floats)));
+    let table = ["train", &prices, "--target", "price"];
+    let arrays = ["train", &x, "--labels", &y];
+    let cpu = ["--device", "cpu", "--epochs", "1"];
+    let flags = ["--task regression to learn numbers", "--task classification to learn 30 classes"];
+    for (data, place) in [(table, "prices.csv: column `price`"), (arrays, "y.npy: the labels")] {
+        let parts = [&[place, "30 different numbers in 30 examples"][..], &flags].concat();
+        assert_fails(&[&data[..], &cpu].concat(), 2, &parts);
+        // The limit does not make classes of them.
+        assert_fails(&[&data[..], &cpu, &["--limit", "10"]].concat(), 2, &parts);
+        let report = json(&[&data[..], &cpu, &["--task", "classification", "--json"]].concat());
+        assert_eq!(report["layers"], serde_json::json!([1, 30, 30]));
+        let report = json(&[&data[..], &cpu, &["--task", "regression", "--json"]].concat());
+        assert_eq!(report["layers"], serde_json::json!([1, 30, 1]));
+    }
+    // Names, and a few numbers, are classes.
+    let named: String = (0..30).map(|i| format!("{i},n{i},{}\n", i % 20 * 7)).collect();
+    let named = folder.file("named.csv", format!("x,name,few\n{named}").as_bytes());
+    for (target, classes) in [("name", 30), ("few", 20)] {
+        assert_eq!(open(&source(&named, target)).expect("classes").dataset.classes(), classes);
+    }
 }

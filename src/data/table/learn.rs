@@ -125,6 +125,12 @@ impl Table {
         &self.targets
     }
 
+    /// The titles of the columns of the targets, for messages.
+    pub fn titles_of_targets(&self) -> String {
+        let titles = self.target_columns.iter().map(|&at| title_of(self.header.as_deref(), at));
+        format!("column {}", titles.collect::<Vec<_>>().join(", "))
+    }
+
     /// The names of the classes, in their order, or the quantities that are learned, not yet scaled.
     pub fn outputs(&self) -> &Outputs {
         &self.outputs
