@@ -2,6 +2,7 @@
 //! The commands themselves are in `commands`, in files of the same names.
 
 mod bench;
+mod columns;
 mod compare;
 mod data_arguments;
 mod devices;

@@ -14,6 +14,7 @@ use super::split::{Split, stratified_limit, stratified_part};
 use super::table::learn::Table;
 use super::table::options::TableOptions;
 use super::table::stored::STDIN;
+use super::table::summary::ColumnSummary;
 use super::targets::{Outputs, Targets, Task, balanced_weights};
 use super::{examples, formats, plausible};
 use crate::system::error::{bail_usage, ensure_usage};
@@ -31,12 +32,14 @@ pub struct Data {
     pub split: Split,
     /// Notes on what may not be as it seems, for people.
     pub notes: Vec<String>,
+    /// How each column of a table was read; none of other data.
+    pub columns: Vec<ColumnSummary>,
 }
 
 impl Data {
     /// A data set with its parts, and nothing to note.
     pub fn new(name: impl Into<String>, dataset: Dataset, split: Split) -> Self {
-        Data { name: name.into(), dataset, split, notes: Vec::new() }
+        Data { name: name.into(), dataset, split, notes: Vec::new(), columns: Vec::new() }
     }
 
     /// Data of which all examples are for training.
@@ -172,9 +175,9 @@ pub fn open(source: &Source) -> Result<Data> {
     if let Raw::Table(table) = &raw {
         notes.extend_from_slice(table.notes());
     }
-    let (dataset, unknown) = raw.into_dataset(&split.training, source).with_context(|| name.clone())?;
+    let (dataset, unknown, columns) = raw.into_dataset(&split.training, source).with_context(|| name.clone())?;
     notes.extend(unknown_categories(unknown, " of the validation and test parts"));
-    let mut data = Data { name, split, dataset, notes };
+    let mut data = Data { name, split, dataset, notes, columns };
     match (test, own_test) {
         (None, Some(test)) => {
             let preprocessing = data.dataset.preprocessing().clone();
@@ -235,16 +238,16 @@ impl Raw {
             .then(|| format!("--limit {limit} leaves {} of {before} classes without an example", before - after)))
     }
 
-    /// The data set, and how many fields hold a category that the training part does not.
-    fn into_dataset(self, training: &[u32], source: &Source) -> Result<(Dataset, u64)> {
-        let (scale, mut unknown) = (source.scale, 0);
+    /// The data set, how many fields hold a category that the training part does not, and how columns were read.
+    fn into_dataset(self, training: &[u32], source: &Source) -> Result<(Dataset, u64, Vec<ColumnSummary>)> {
+        let (scale, mut unknown, mut summary) = (source.scale, 0, Vec::new());
         let dataset = match self {
             Raw::Array(dataset) => dataset.scaled(training, scale)?,
             Raw::Table(table) => {
                 let scale = scale.unwrap_or(Scale::Zscore);
                 let columns = table.fit(training, scale)?;
                 let (inputs, of_table) = table.inputs(&columns)?;
-                unknown = of_table;
+                (unknown, summary) = (of_table, table.summary(&columns));
                 let inputs = Inputs::Floats(inputs);
                 let dataset = Dataset::with_targets(inputs, columns.features(), table.targets().clone())?;
                 let preprocessing = Preprocessing::Columns(columns);
@@ -258,10 +261,10 @@ impl Raw {
         if source.balanced {
             let labels = training.iter().map(|&example| dataset.labels()[example as usize]);
             let weights = balanced_weights(labels, dataset.classes());
-            return Ok((dataset.weighted(weights)?, unknown));
+            return Ok((dataset.weighted(weights)?, unknown, summary));
         }
         let scale = source.target_scale.unwrap_or(Scale::Zscore);
-        Ok((dataset.fit_targets(training, scale)?, unknown))
+        Ok((dataset.fit_targets(training, scale)?, unknown, summary))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tables to learn from.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 
@@ -13,6 +13,7 @@ use super::matched::{Matched, find_all, no_number};
 use super::options::TableOptions;
 use super::rows::{Dialect, Row, Rows};
 use super::stored;
+use super::summary::{ColumnRole, ColumnSummary, Seen};
 use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, Scale, Statistics, TargetColumn, Values};
 use crate::data::targets::{Outputs, Targets, Task};
@@ -31,6 +32,9 @@ pub struct Table {
     header: Option<Vec<String>>,
     width: usize,
     target_columns: Vec<usize>,
+    weight_column: Option<usize>,
+    /// What is in each column of the file.
+    seen: Vec<Seen>,
     /// The weight of each row in use; empty where all count alike.
     weights: Vec<f64>,
     /// The columns to learn from, and whether each is text.
@@ -66,7 +70,7 @@ impl Table {
         let titles: Vec<String> = target_columns.iter().map(|&at| title_of(header.as_deref(), at)).collect();
         ensure!(!inputs.is_empty(), "no column is left to learn from beside {}", titles.join(", "));
 
-        let mut kinds = vec![Kind::Missing; inputs.len()];
+        let (mut kinds, mut seen) = (vec![Kind::Missing; inputs.len()], vec![Seen::default(); width]);
         let (mut count, mut in_use, mut weights, mut missing_targets) = (0, vec![], vec![], MissingTargets::default());
         let mut learned = match task {
             Task::Classification => Learned::Classes(Classes::new(options.missing_words.clone())),
@@ -76,6 +80,7 @@ impl Table {
         let missing = Missing { words, is_allowed: options.mean_for_missing };
         while let Some(row) = rows.next_row()? {
             count = row.number;
+            seen.iter_mut().enumerate().for_each(|(at, seen)| seen.look(&row, at, words));
             if missing_targets.look(&row, &target_columns, words)? {
                 continue;
             }
@@ -111,6 +116,8 @@ impl Table {
             header,
             width,
             target_columns,
+            weight_column,
+            seen,
             weights,
             inputs,
             rows: in_use,
@@ -214,6 +221,30 @@ impl Table {
         ensure!(room, "{}", too_many_inputs(columns, self.rows.len(), free));
         self.each(&self.rows, |row| matched.push_inputs(row, &mut inputs))?;
         Ok((inputs, matched.unknown_categories()))
+    }
+
+    /// How each column of the file was read, of which `columns` are learned from.
+    pub fn summary(&self, columns: &Columns) -> Vec<ColumnSummary> {
+        let inputs: HashMap<usize, (usize, bool)> = columns
+            .columns
+            .iter()
+            .zip(&self.inputs)
+            .map(|(of, &(at, is_text))| (at, (of.features(), is_text)))
+            .collect();
+        let targets: HashSet<&usize> = self.target_columns.iter().collect();
+        let of = |(at, seen): (usize, &Seen)| {
+            let (role, inputs) = match inputs.get(&at) {
+                Some(&(inputs, is_text)) => {
+                    (if is_text { ColumnRole::Categories } else { ColumnRole::Numbers }, inputs)
+                }
+                None if targets.contains(&at) => (ColumnRole::Target, 0),
+                None if self.weight_column == Some(at) => (ColumnRole::Weight, 0),
+                None => (ColumnRole::LeftOut, 0),
+            };
+            let title = title_of(self.header.as_deref(), at);
+            ColumnSummary { title, role, inputs, missing: seen.missing, distinct: seen.distinct() }
+        };
+        self.seen.iter().enumerate().map(of).collect()
     }
 
     /// Reads the table once more, and shows the wanted rows.

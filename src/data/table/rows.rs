@@ -196,6 +196,11 @@ impl Row<'_> {
         })
     }
 
+    /// A field as it stands in the file, white space included.
+    pub fn bytes(&self, i: usize) -> &[u8] {
+        &self.record[i]
+    }
+
     /// An error that names the row.
     pub fn error(&self, what: &str) -> anyhow::Error {
         anyhow!("{}: {what}", self.place())
