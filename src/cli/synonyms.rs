@@ -35,6 +35,8 @@ pub(super) fn with_suggestion(mut error: Error, arguments: impl IntoIterator<Ite
     let cli = Cli::command();
     let command = arguments.into_iter().find_map(|argument| cli.find_subcommand(argument));
     if let Some(flag) = command.and_then(|command| flag_of(command, given)) {
+        // Nobody means it as the path of a file.
+        error.remove(ContextKind::Suggested);
         error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{flag}")));
     }
     error
