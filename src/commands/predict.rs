@@ -13,8 +13,8 @@ use crate::plan::executor::Executor;
 use crate::system::error::ensure_usage;
 use crate::training::classifier::Classifier;
 
-/// Writes a CSV table: a header, then one row for each example, in order, with the output of every class as well if
-/// `probabilities`. Tables are read in constant memory. Returns the number of fields with a category that the training
+/// Writes a CSV table: a header, then one row for each example, in order: the columns to be copied from the table, the
+/// prediction, and the output of every class if `probabilities`. Tables are read in constant memory. Returns the number of fields with a category that the training
 /// data did not have.
 ///
 /// # Errors
@@ -43,9 +43,11 @@ pub fn run(
     let label = if quantities.is_empty() { vec!["label"] } else { Vec::new() };
     let header = [label, names.iter().map(String::as_str).collect()].concat();
     let columns = if probabilities || !quantities.is_empty() { header.len() } else { 1 };
-    table.write_record(&header[..columns]).map_err(unwrapped).context(write_error)?;
+    let kept = reader.kept_names();
+    let predicted = header[..columns].iter().map(|name| free_name(name, &kept));
+    table.write_record(kept.iter().cloned().chain(predicted)).map_err(unwrapped).context(write_error)?;
     while let Some(chunk) = reader.next_chunk(network.chunk())? {
-        for outputs in network.outputs(chunk)?.chunks_exact(width) {
+        for (i, outputs) in network.outputs(chunk)?.chunks_exact(width).enumerate() {
             let fields: Vec<String> = if !quantities.is_empty() {
                 quantities.iter().zip(outputs).map(|(quantity, &a)| quantity.shown(a)).collect()
             } else if probabilities {
@@ -54,13 +56,25 @@ pub fn run(
             } else {
                 vec![names[first_largest(outputs)].clone()]
             };
-            table.write_record(fields).map_err(unwrapped).context(write_error)?;
+            let kept = reader.kept().get(i).into_iter().flatten().map(Vec::as_slice);
+            let record = kept.chain(fields.iter().map(String::as_bytes));
+            table.write_record(record).map_err(unwrapped).context(write_error)?;
         }
         // The reader of a pipe gets each chunk as soon as it is done.
         table.flush().context(write_error)?;
     }
     table.flush().context(write_error)?;
     Ok(reader.unknown_categories())
+}
+
+/// The name of a column of predictions beside columns that are copied: `name`, or, if one of these has it, `predicted
+/// name`.
+fn free_name(name: &str, kept: &[String]) -> String {
+    let mut name = name.to_string();
+    while kept.contains(&name) {
+        name.insert_str(0, "predicted ");
+    }
+    name
 }
 
 /// Unwraps the I/O error inside an error of the `csv` crate, so that a closed pipe is recognised.

@@ -17,7 +17,7 @@ use super::preprocessing::Preprocessing;
 use super::split::OwnPart;
 use super::table::fields::{listed, shown, whole_number};
 use super::table::learned::{lacks_target, target_number, weight};
-use super::table::matched::Matched;
+use super::table::matched::{Matched, find_all};
 use super::table::options::TableOptions;
 use super::table::rows::{Row, Rows};
 use super::targets::{Outputs, Targets};
@@ -95,6 +95,10 @@ struct TableReader<'a> {
     drops: bool,
     /// Number of rows that were left out.
     dropped: u64,
+    /// Columns to be copied.
+    kept_columns: Vec<usize>,
+    /// Their fields in each row of the last chunk.
+    kept: Vec<Vec<Vec<u8>>>,
     /// Column of the weights, if there is one.
     weight: Option<usize>,
     /// The weights so far.
@@ -142,8 +146,18 @@ impl<'a> ExampleReader<'a> {
             Some(header) => header.iter().position(|column| column == name),
             None => name.parse::<usize>().ok()?.checked_sub(1).filter(|_| rows.width() == columns.width),
         });
-        let (drops, dropped, weights) = (file.table.drop_missing_target, 0, Vec::new());
-        Ok(Examples::Table(Box::new(TableReader { rows, matched, wanted, drops, dropped, weight, weights })))
+        let kept_columns = find_all(&file.table.kept, rows.header(), rows.width(), "--keep")?;
+        Ok(Examples::Table(Box::new(TableReader {
+            rows,
+            matched,
+            wanted,
+            drops: file.table.drop_missing_target,
+            dropped: 0,
+            kept_columns,
+            kept: Vec::new(),
+            weight,
+            weights: Vec::new(),
+        })))
     }
 
     fn array(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
@@ -198,6 +212,25 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
+    /// The names of the columns to be copied.
+    pub fn kept_names(&self) -> Vec<String> {
+        let Examples::Table(table) = &self.examples else { return Vec::new() };
+        let name = |&at: &usize| match table.rows.header() {
+            Some(header) => header[at].clone(),
+            None => format!("column {}", at + 1),
+        };
+        table.kept_columns.iter().map(name).collect()
+    }
+
+    /// The fields of these columns in each row of the last chunk, as they stand in the file; no rows where there are no
+    /// such columns.
+    pub fn kept(&self) -> &[Vec<Vec<u8>>] {
+        match &self.examples {
+            Examples::Table(table) => &table.kept,
+            Examples::Array { .. } => &[],
+        }
+    }
+
     /// Number of rows so far that were left out, as they have no target.
     pub fn dropped(&self) -> u64 {
         match &self.examples {
@@ -214,8 +247,18 @@ impl<'a> ExampleReader<'a> {
         let name = || self.name.clone();
         match &mut self.examples {
             Examples::Table(table) => {
-                let TableReader { rows, matched, wanted, drops, dropped, weight: weight_column, weights } =
-                    &mut **table;
+                let TableReader {
+                    rows,
+                    matched,
+                    wanted,
+                    drops,
+                    dropped,
+                    kept_columns,
+                    kept,
+                    weight: weight_column,
+                    weights,
+                } = &mut **table;
+                kept.clear();
                 let (mut inputs, mut examples) = (Vec::new(), 0);
                 let (mut labels, mut numbers) = (Vec::new(), Vec::new());
                 while examples < most {
@@ -237,6 +280,9 @@ impl<'a> ExampleReader<'a> {
                     }
                     if let Some(at) = *weight_column {
                         weights.push(weight(&row, at, matched.missing_words()).with_context(name)?);
+                    }
+                    if !kept_columns.is_empty() {
+                        kept.push(kept_columns.iter().map(|&at| row.bytes(at).to_vec()).collect());
                     }
                     examples += 1;
                 }

@@ -19,6 +19,8 @@ pub struct TableOptions {
     pub ignored: Vec<String>,
     /// The column of the weights of examples, which is no input; as with targets.
     pub weight: Option<String>,
+    /// Columns to be copied into predictions; as with targets.
+    pub kept: Vec<String>,
     /// Missing numbers are the mean of their column, missing text is no category; else an error.
     pub mean_for_missing: bool,
     /// Rows without a target are left out; else they are an error.
@@ -38,6 +40,7 @@ impl TableOptions {
             (!self.categorical.is_empty(), "--categorical"),
             (!self.ignored.is_empty(), "--ignore"),
             (self.weight.is_some(), "--weight"),
+            (!self.kept.is_empty(), "--keep"),
             (self.mean_for_missing, "--missing"),
             (self.drop_missing_target, "--drop-missing-target"),
             (self.missing_words.is_some(), "--na-values"),
@@ -48,7 +51,8 @@ impl TableOptions {
 
     /// Dialect of the table.
     pub fn dialect(&self) -> Dialect {
-        let given = self.targets.iter().chain(&self.categorical).chain(&self.ignored).chain(&self.weight);
+        let lists = [&self.targets, &self.categorical, &self.ignored, &self.kept];
+        let given = lists.into_iter().flatten().chain(&self.weight);
         // One may be several, with commas between.
         let known_names = given.flat_map(|name| [name.as_str()].into_iter().chain(name.split(',').map(str::trim)));
         let known_names = known_names.map(str::to_string);
