@@ -181,8 +181,39 @@ fn columns_are_copied_as_they_stand() {
     fails(&array, &["--keep", "1"], 2, &["--keep goes with a table", "x.npy"]);
 }
 
+fn outputs_are_shares_if_asked_for() {
+    let folder = Folder::new();
+    let model = iris(&folder);
+    let predict = |flags: &[&str]| stdout(&[&["predict", &model, IRIS, "--device", "cpu"], flags].concat());
+    let rows = |text: &str| -> Vec<(String, Vec<f64>)> {
+        let row = |line: &str| {
+            let (label, outputs) = line.split_once(',').expect("outputs");
+            (label.to_string(), outputs.split(',').map(|output| output.parse().expect("a number")).collect())
+        };
+        text.lines().skip(1).map(row).collect()
+    };
+    let outputs = rows(&predict(&["--probabilities"]));
+    let shares = rows(&predict(&["--probabilities", "--normalize"]));
+    assert_eq!((outputs.len(), shares.len()), (150, 150));
+    for ((label, outputs), (same, shares)) in outputs.iter().zip(&shares) {
+        let sum: f64 = outputs.iter().sum();
+        assert_eq!(label, same);
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{shares:?}");
+        assert!(outputs.iter().zip(shares).all(|(output, share)| (output / sum - share).abs() < 1e-6), "{shares:?}");
+    }
+    assert!(outputs.iter().any(|(_, outputs)| (outputs.iter().sum::<f64>() - 1.0).abs() > 1e-3));
+
+    assert_fails(&["predict", &model, IRIS, "--normalize"], 2, &["--probabilities"]);
+    let numbers = "tests/fixtures/diabetes.csv";
+    let regression = trained(&folder, &[numbers, "--target", "progression", "--task", "regression", "--epochs", "1"]);
+    let flags = ["--probabilities", "--normalize"];
+    let refused = ["predict", &regression, numbers, "--device", "cpu"];
+    assert_fails(&[&refused[..], &flags].concat(), 2, &["--probabilities", "predicts numbers"]);
+}
+
 trials! {
     once:
+        outputs_are_shares_if_asked_for,
         columns_are_copied_as_they_stand,
         one_row_for_each_example_with_the_name_of_its_class,
         images_are_predicted_as_the_same_numbers_in_a_table,
