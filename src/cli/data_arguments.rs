@@ -23,12 +23,15 @@ pub(super) struct DataArguments {
     /// Labels of an array: IDX, or NPY or NPZ (numbers or text).
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Task: classification or regression.
-    #[arg(long, value_parser = tasks(), default_value = "classification")]
-    pub(super) task: Task,
-    /// Weight of each example in training.
+    /// Task [default: classification, unless the targets are many different numbers, which is an error].
+    #[arg(long, value_parser = tasks())]
+    task: Option<Task>,
+    /// Weight of each class in training.
     #[arg(long, value_parser = class_weights(), default_value = "none", action = ArgAction::Set)]
     class_weight: bool,
+    /// Column of a table with the weight of each example in training, 0 or more; it is no input.
+    #[arg(long, value_name = "COLUMN")]
+    weight: Option<String>,
     #[command(flatten)]
     table: TableArguments,
     /// Numeric columns to treat as categories.
@@ -40,6 +43,9 @@ pub(super) struct DataArguments {
     /// Treatment of missing values in a table.
     #[arg(long, value_parser = treatments(), default_value = "error", action = ArgAction::Set)]
     missing: bool,
+    /// Leave out rows of a table whose target is missing, instead of stopping with an error.
+    #[arg(long)]
+    drop_missing_target: bool,
     /// Scaling of inputs, fitted on the training split and saved in the model [default: unit for bytes, zscore for
     /// tables and for arrays of other numbers, none for such arrays from -3 to 3].
     #[arg(long, value_parser = scales())]
@@ -165,21 +171,30 @@ impl TableArguments {
 }
 
 impl DataArguments {
+    /// The task: classification unless asked for regression.
+    pub(super) fn task(&self) -> Task {
+        self.task.unwrap_or_default()
+    }
+
     /// Returns the data to open. `seed` selects the examples of a fractional split.
     ///
     /// # Errors
     /// Labels without their file ([`WrongUsage`](crate::system::error::WrongUsage)).
     pub(super) fn source(self, seed: u64) -> Result<Source> {
+        let (task, task_given) = (self.task(), self.task.is_some());
         let validation = part("validation", self.validation.as_deref(), self.validation_labels)?;
         let test = part("test", self.test.as_deref(), self.test_labels)?;
         let table = TableOptions {
             categorical: self.categorical,
             ignored: self.ignore,
+            weight: self.weight,
             mean_for_missing: self.missing,
+            drop_missing_target: self.drop_missing_target,
             ..self.table.options()
         };
         Ok(Source {
-            task: self.task,
+            task,
+            task_given,
             target_scale: None,
             balanced: self.class_weight,
             data: self.data,

@@ -7,9 +7,10 @@ use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
 
-use super::data_arguments::{FileArguments, note_unknown_categories};
+use super::data_arguments::{FileArguments, note_unknown_categories, print_notes};
 use super::{print, print_json};
 use crate::commands::evaluate::{self, Report};
+use crate::data::dropped_rows;
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::system::text::percentage;
 
@@ -23,6 +24,9 @@ pub struct Arguments {
     /// Labels of an array: IDX or NPY.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// Leave out rows of a table whose target is missing, instead of stopping with an error.
+    #[arg(long)]
+    drop_missing_target: bool,
     /// Device to run on, as in `train --device`.
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
@@ -36,10 +40,13 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { model, data, labels, device, threads, json } = arguments;
+    let Arguments { model, data, labels, drop_missing_target, device, threads, json } = arguments;
     let threads = check_threads(threads.unwrap_or_else(all_threads))?;
-    let report = evaluate::run(&model, &data.file(labels), &device, threads)?;
+    let mut file = data.file(labels);
+    file.table.drop_missing_target = drop_missing_target;
+    let report = evaluate::run(&model, &file, &device, threads)?;
     note_unknown_categories(report.unknown_categories);
+    print_notes(dropped_rows(report.rows_without_target, "").as_slice());
     if json { print_json(&report) } else { print(&text(&report)?) }
 }
 

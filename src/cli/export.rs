@@ -9,6 +9,7 @@ use clap::builder::TypedValueParser;
 
 use super::{one_of, print, print_json};
 use crate::commands::export::{self, Format, Port, Report};
+use crate::model::onnx::Labels;
 use crate::system::error::ensure_usage;
 
 /// The flags of `export`.
@@ -19,6 +20,10 @@ pub struct Arguments {
     /// Output format.
     #[arg(long, value_parser = formats(), value_name = "FORMAT")]
     to: Format,
+    /// Labels of the classes in the output `label`: text, or whole numbers for programs without tensors of text, such as
+    /// TensorRT.
+    #[arg(long, value_parser = labels(), default_value = "text", value_name = "KIND")]
+    labels: Labels,
     /// Output file; `-` for stdout.
     #[arg(short, value_name = "FILE")]
     output: PathBuf,
@@ -32,11 +37,18 @@ fn formats() -> impl TypedValueParser<Value = Format> {
     one_of([("onnx", onnx, Format::Onnx)])
 }
 
+fn labels() -> impl TypedValueParser<Value = Labels> {
+    one_of([
+        ("text", "The name of the class", Labels::Text),
+        ("index", "The index of the class from 0, int64; the metadata holds the names", Labels::Index),
+    ])
+}
+
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let to_stdout = arguments.output == Path::new("-");
     ensure_usage!(!(to_stdout && arguments.json), "-o - and --json both write to stdout: name a file for -o");
-    let report = export::run(&arguments.model, arguments.to, &arguments.output)?;
+    let report = export::run(&arguments.model, arguments.to, arguments.labels, &arguments.output)?;
     match (to_stdout, arguments.json) {
         (true, _) => Ok(()),
         (false, true) => print_json(&report),

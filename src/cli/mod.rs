@@ -2,6 +2,7 @@
 //! The commands themselves are in `commands`, in files of the same names.
 
 mod bench;
+mod columns;
 mod compare;
 mod config;
 mod data_arguments;
@@ -10,6 +11,7 @@ mod evaluate;
 mod export;
 mod predict;
 mod progress;
+mod synonyms;
 mod train;
 mod training_flags;
 
@@ -77,9 +79,12 @@ fn parse() -> Result<(Cli, ArgMatches)> {
     let mut command = Cli::command();
     command.build();
     let arguments = config::with_file(std::env::args_os().collect(), &command)?;
-    let matches = command.get_matches_from(arguments);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    Ok((cli, matches))
+    let texts = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>();
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    Ok(parsed.unwrap_or_else(|error| synonyms::with_suggestion(error, texts.into_iter()).exit()))
 }
 
 fn run(command: Command, matches: &ArgMatches) -> Result<()> {

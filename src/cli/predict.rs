@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::data_arguments::{FileArguments, note_unknown_categories};
-use crate::commands::predict;
+use crate::commands::predict::{self, Probabilities};
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::system::output_file::OutputFile;
 
@@ -21,6 +21,13 @@ pub struct Arguments {
     /// Add a column with the network's output for each class, from 0 to 1. Sigmoid outputs do not sum to 1.
     #[arg(long)]
     probabilities: bool,
+    /// Divide the outputs of each example by their sum.
+    #[arg(long, requires = "probabilities")]
+    normalize: bool,
+    /// Columns of the table to copy into the output, before the predictions: names, identifiers, also what the model
+    /// ignores.
+    #[arg(long, value_name = "COLUMN,COLUMN,...")]
+    keep: Vec<String>,
     /// Output file; `-` for stdout.
     #[arg(short, default_value = "-", value_name = "FILE.csv")]
     output: PathBuf,
@@ -34,8 +41,14 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { model, data, probabilities, output, device, threads } = arguments;
-    let (data, threads) = (data.file(None), check_threads(threads.unwrap_or_else(all_threads))?);
+    let Arguments { model, data, probabilities, normalize, keep, output, device, threads } = arguments;
+    let (mut data, threads) = (data.file(None), check_threads(threads.unwrap_or_else(all_threads))?);
+    data.table.kept = keep;
+    let probabilities = match (probabilities, normalize) {
+        (false, _) => Probabilities::Hidden,
+        (true, false) => Probabilities::AsTheyAre,
+        (true, true) => Probabilities::Normalized,
+    };
     let run = |out: &mut dyn Write| predict::run(&model, &data, probabilities, &device, threads, out);
     let unknown_categories = if output == Path::new("-") {
         run(&mut io::stdout().lock())?

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
+use super::columns;
 use super::data_arguments::print_notes;
 use crate::commands::train::{EpochReport, Observer, Opening, Setup};
 use crate::data::Data;
@@ -46,6 +47,7 @@ impl Observer for Progress {
         let split = &opening.data.split;
         self.examples = [split.training.len(), split.validation.len()];
         self.line(&introduction(opening));
+        columns::described(&opening.data.columns).iter().filter(|_| self.verbose).for_each(|text| self.line(text));
         if let Some(check) = opening.gradient_check {
             self.line(&format!("precision      mixed: {check}"));
         }

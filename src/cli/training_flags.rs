@@ -213,7 +213,7 @@ pub struct TrainingFlags {
     /// Print the time spent in each kernel; profiling slows training down.
     #[arg(long)]
     pub profile: bool,
-    /// Report which kernels and settings were chosen, and why.
+    /// Report how each column of a table was read, and which kernels and settings were chosen, and why.
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
     /// Print the result as one JSON object.

@@ -72,6 +72,8 @@ pub struct Report {
     pub targets: Vec<TargetReport>,
     /// The number of fields with a category that the training data did not have.
     pub unknown_categories: u64,
+    /// The number of rows that were left out, as they have no target.
+    pub rows_without_target: u64,
 }
 
 /// Evaluates a network on examples, on the CPU with at most `threads` threads.
@@ -107,6 +109,7 @@ pub fn run(model: &Path, data: &ExampleFile, device: &DeviceChoice, threads: usi
         examples,
         cost: total / examples as f64,
         unknown_categories: reader.unknown_categories(),
+        rows_without_target: reader.dropped(),
         ..Report::default()
     };
     Ok(tally.finish(report))

@@ -9,8 +9,11 @@ use anyhow::{Context, Result};
 use prost::Message;
 use serde::Serialize;
 
+use crate::data::Task;
+use crate::model::onnx::Labels;
 use crate::model::onnx::messages::{DataType, Extent, ModelProto, ValueInfoProto};
 use crate::model::{self, onnx};
+use crate::system::error::ensure_usage;
 use crate::system::output_file::OutputFile;
 
 /// An output format.
@@ -44,7 +47,7 @@ impl fmt::Display for Dimension {
 pub struct Port {
     /// The name.
     pub name: String,
-    /// The type of its entries: `uint8`, `float`, `double`, `string`.
+    /// The type of its entries: `uint8`, `float`, `double`, `int64`, `string`.
     pub r#type: &'static str,
     /// The shape.
     pub shape: Vec<Dimension>,
@@ -76,12 +79,17 @@ pub struct Report {
 /// Exports a network to a file, or to stdout for `-`.
 ///
 /// # Errors
-/// A file that is not a model or cannot be written, or a network too large for the format.
-pub fn run(path: &Path, format: Format, output: &Path) -> Result<Report> {
+/// A file that is not a model or cannot be written, a network too large for the format, or the index of a class of a
+/// network that learned numbers.
+pub fn run(path: &Path, format: Format, labels: Labels, output: &Path) -> Result<Report> {
     let Format::Onnx = format;
     let model = model::load(path)?;
+    ensure_usage!(
+        labels == Labels::Text || model.outputs.task() == Task::Classification,
+        "--labels index: the model predicts numbers, not classes; leave the flag out"
+    );
     let file = if output == Path::new("-") { None } else { Some(OutputFile::new(output, &[path.to_path_buf()])?) };
-    let onnx = onnx::model(&model).with_context(|| format!("model {}", path.display()))?;
+    let onnx = onnx::model(&model, labels).with_context(|| format!("model {}", path.display()))?;
     let bytes = onnx.encode_to_vec();
     match file {
         None => std::io::stdout().lock().write_all(&bytes).context("cannot write to stdout")?,

@@ -10,11 +10,23 @@ use crate::device::{self, DeviceChoice};
 use crate::kernels::first_largest;
 use crate::model::{self, Model};
 use crate::plan::executor::Executor;
-use crate::system::error::ensure_usage;
+use crate::system::error::{bail_usage, ensure_usage};
 use crate::training::classifier::Classifier;
 
-/// Writes a CSV table: a header, then one row for each example, in order, with the output of every class as well if
-/// `probabilities`. Tables are read in constant memory. Returns the number of fields with a category that the training
+/// The outputs of the classes beside each label.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Probabilities {
+    /// None.
+    #[default]
+    Hidden,
+    /// As the network computes them.
+    AsTheyAre,
+    /// Divided by their sum, example by example.
+    Normalized,
+}
+
+/// Writes a CSV table: a header, then one row for each example, in order: the columns to be copied from the table, the
+/// prediction, and the outputs of all classes as `probabilities` says. Tables are read in constant memory. Returns the number of fields with a category that the training
 /// data did not have.
 ///
 /// # Errors
@@ -23,7 +35,7 @@ use crate::training::classifier::Classifier;
 pub fn run(
     model: &Path,
     data: &ExampleFile,
-    probabilities: bool,
+    probabilities: Probabilities,
     device: &DeviceChoice,
     threads: usize,
     out: &mut dyn Write,
@@ -33,34 +45,67 @@ pub fn run(
     let mut chosen = device::open_for_outputs(&model, &reader, device, threads)?;
     let mut network = Classifier::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, names) = (network.width(), model.output_names());
+    let output_activation = model.topology.output.name;
     let quantities: &[Quantity] = if let Outputs::Numbers(quantities) = &model.outputs { quantities } else { &[] };
     ensure_usage!(
-        quantities.is_empty() || !probabilities,
+        quantities.is_empty() || probabilities == Probabilities::Hidden,
         "--probabilities: the model predicts numbers, not classes; leave the flag out"
     );
     let mut table = csv::Writer::from_writer(out);
     let write_error = "cannot write predictions";
     let label = if quantities.is_empty() { vec!["label"] } else { Vec::new() };
     let header = [label, names.iter().map(String::as_str).collect()].concat();
-    let columns = if probabilities || !quantities.is_empty() { header.len() } else { 1 };
-    table.write_record(&header[..columns]).map_err(unwrapped).context(write_error)?;
+    let columns = if probabilities == Probabilities::Hidden && quantities.is_empty() { 1 } else { header.len() };
+    let kept = reader.kept_names();
+    let predicted = header[..columns].iter().map(|name| free_name(name, &kept));
+    table.write_record(kept.iter().cloned().chain(predicted)).map_err(unwrapped).context(write_error)?;
     while let Some(chunk) = reader.next_chunk(network.chunk())? {
-        for outputs in network.outputs(chunk)?.chunks_exact(width) {
+        for (i, outputs) in network.outputs(chunk)?.chunks_exact(width).enumerate() {
             let fields: Vec<String> = if !quantities.is_empty() {
                 quantities.iter().zip(outputs).map(|(quantity, &a)| quantity.shown(a)).collect()
-            } else if probabilities {
-                let label = std::iter::once(names[first_largest(outputs)].clone());
-                label.chain(outputs.iter().map(ToString::to_string)).collect()
             } else {
-                vec![names[first_largest(outputs)].clone()]
+                let label = std::iter::once(names[first_largest(outputs)].clone());
+                let shown = match probabilities {
+                    Probabilities::Hidden => Vec::new(),
+                    Probabilities::AsTheyAre => outputs.to_vec(),
+                    Probabilities::Normalized => normalized(outputs, output_activation)?,
+                };
+                label.chain(shown.iter().map(ToString::to_string)).collect()
             };
-            table.write_record(fields).map_err(unwrapped).context(write_error)?;
+            let kept = reader.kept().get(i).into_iter().flatten().map(Vec::as_slice);
+            let record = kept.chain(fields.iter().map(String::as_bytes));
+            table.write_record(record).map_err(unwrapped).context(write_error)?;
         }
         // The reader of a pipe gets each chunk as soon as it is done.
         table.flush().context(write_error)?;
     }
     table.flush().context(write_error)?;
     Ok(reader.unknown_categories())
+}
+
+/// Outputs divided by their sum, or equal shares where all are 0; `activation` names σ of the output layer.
+///
+/// # Errors
+/// A negative output ([`WrongUsage`](crate::system::error::WrongUsage)).
+fn normalized(outputs: &[f32], activation: &str) -> Result<Vec<f32>> {
+    if let Some(negative) = outputs.iter().find(|&&a| a < 0.0) {
+        bail_usage!(
+            "--normalize: an output is {negative}, as {activation} outputs may be; it is for outputs of 0 or more"
+        );
+    }
+    let sum: f64 = outputs.iter().map(|&a| f64::from(a)).sum();
+    let share = |&a: &f32| if sum > 0.0 { f64::from(a) / sum } else { 1.0 / outputs.len() as f64 };
+    Ok(outputs.iter().map(|a| share(a) as f32).collect())
+}
+
+/// The name of a column of predictions beside columns that are copied: `name`, or, if one of these has it, `predicted
+/// name`.
+fn free_name(name: &str, kept: &[String]) -> String {
+    let mut name = name.to_string();
+    while kept.contains(&name) {
+        name.insert_str(0, "predicted ");
+    }
+    name
 }
 
 /// Unwraps the I/O error inside an error of the `csv` crate, so that a closed pipe is recognised.
@@ -100,4 +145,19 @@ pub fn predict(model: &Model, executor: &mut dyn Executor, inputs: Inputs) -> Re
         }
     }
     Ok(predictions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalized_outputs_are_shares() {
+        assert_eq!(normalized(&[0.5, 1.0, 0.5], "sigmoid").expect("shares"), [0.25, 0.5, 0.25]);
+        assert_eq!(normalized(&[0.0; 4], "relu").expect("shares"), [0.25; 4]);
+        // Their sum is no 32-bit float.
+        assert_eq!(normalized(&[f32::MAX; 2], "relu").expect("shares"), [0.5; 2]);
+        let error = normalized(&[0.5, -0.25], "tanh").expect_err("a negative output").to_string();
+        assert!(error.contains("an output is -0.25, as tanh outputs may be"), "{error}");
+    }
 }

@@ -10,6 +10,7 @@ use super::picked::Picked;
 use super::preprocessing::{Preprocessing, Scale};
 use super::table::fields::{listed, shown};
 use super::targets::{Outputs, Quantity, Targets, Task};
+use super::weights::Weights;
 
 /// The most classes a data set may have: a larger label is a wrong file, not a class.
 pub const MAX_CLASSES: usize = 1 << 16;
@@ -26,6 +27,8 @@ pub struct Dataset {
     class_names: Vec<String>,
     /// Weight of an example of each class in training; empty where all count alike.
     class_weights: Vec<f32>,
+    /// Weight of each example in training; none where all count alike.
+    example_weights: Weights,
     /// The numbers that are learned; empty where targets are classes.
     quantities: Vec<Quantity>,
     preprocessing: Preprocessing,
@@ -76,8 +79,19 @@ impl Dataset {
         }
         let preprocessing = Preprocessing::of_inputs(&inputs);
         let (class_names, class_weights) = (Vec::new(), Vec::new());
-        let scale = Scale::None;
-        Ok(Dataset { inputs, features, targets, classes, class_names, class_weights, quantities, preprocessing, scale })
+        let (example_weights, scale) = (Weights::default(), Scale::None);
+        Ok(Dataset {
+            inputs,
+            features,
+            targets,
+            classes,
+            class_names,
+            class_weights,
+            example_weights,
+            quantities,
+            preprocessing,
+            scale,
+        })
     }
 
     /// The same examples, whose inputs were made by `preprocessing`, with targets that mean this (no names
@@ -108,6 +122,24 @@ impl Dataset {
         ensure!(weights.len() == self.classes, "{} classes, but {} weights", self.classes, weights.len());
         ensure!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "a class weight that is no number");
         Ok(Dataset { class_weights: weights, ..self })
+    }
+
+    /// The same examples, each with a weight in training, in proportion to `weights`: the mean over the examples
+    /// `training` is 1.
+    ///
+    /// # Errors
+    /// Another number of weights than of examples, one that is negative or no number, or only zeros in `training`.
+    pub fn with_example_weights(self, weights: &[f64], training: &[u32]) -> Result<Self> {
+        ensure!(weights.len() == self.len(), "{} examples, but {} weights", self.len(), weights.len());
+        if let Some(at) = weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+            bail!("the weight of example {} is {}, but 0 or a larger number is needed", at + 1, weights[at]);
+        }
+        Ok(Dataset { example_weights: Weights::fit(weights, training)?, ..self })
+    }
+
+    /// The same examples, with the weights of a part that is not trained on.
+    pub(super) fn with_weights_of_part(self, weights: &[f64]) -> Result<Self> {
+        Ok(Dataset { example_weights: Weights::of_part(weights)?, ..self })
     }
 
     /// Number of examples.
@@ -182,12 +214,20 @@ impl Dataset {
 
     /// True where examples count differently in training.
     pub fn has_weights(&self) -> bool {
-        !self.class_weights.is_empty()
+        !self.class_weights.is_empty() || self.example_weights().is_some()
     }
 
+    /// The weight of an example and that of its class.
     fn weight(&self, example: u32) -> f32 {
-        let of_class = |class: &u32| self.class_weights.get(*class as usize).copied();
-        self.labels().get(example as usize).and_then(of_class).unwrap_or(1.0)
+        let example = example as usize;
+        let of_class = self.labels().get(example).and_then(|&class| self.class_weights.get(class as usize));
+        let of_example = self.example_weights().and_then(|weights| weights.get(example));
+        of_class.unwrap_or(&1.0) * of_example.unwrap_or(&1.0)
+    }
+
+    /// Weight of each example in training, with mean 1 over the training split; `None` where all count alike.
+    pub fn example_weights(&self) -> Option<&[f32]> {
+        self.example_weights.values()
     }
 
     /// The numbers that are learned; none where targets are classes.
@@ -284,6 +324,7 @@ impl Dataset {
     pub(super) fn keep(&mut self, examples: &[u32]) {
         self.inputs.keep(examples, self.features);
         self.targets = self.targets.of(examples);
+        self.example_weights = self.example_weights.of(examples);
     }
 
     /// A copy of `examples`, in memory.
@@ -301,6 +342,7 @@ impl Dataset {
             classes: self.classes,
             class_names: self.class_names.clone(),
             class_weights: self.class_weights.clone(),
+            example_weights: self.example_weights.of(examples),
             quantities: self.quantities.clone(),
             preprocessing: self.preprocessing.clone(),
             scale: self.scale,
@@ -327,8 +369,10 @@ impl Dataset {
         if self.features != other.features {
             bail!("its examples have {} inputs, those of the training data {}", other.features, self.features);
         }
+        let (before, more) = (self.len(), other.len());
         self.inputs.append(other.inputs, self.features)?;
         self.targets.append(other.targets)?;
+        self.example_weights.append(before, &other.example_weights, more);
         self.classes = self.classes.max(other.classes);
         Ok(())
     }

@@ -104,7 +104,9 @@ impl Classes {
                 let class = self.names.len() as u32;
                 ensure!(
                     self.names.len() < MAX_CLASSES,
-                    wrong(&format!("more than {MAX_CLASSES} classes: are these names of classes at all?"))
+                    wrong(&format!(
+                        "more than {MAX_CLASSES} classes: are these names of classes at all? --task regression learns numbers"
+                    ))
                 );
                 self.found.insert(name.to_string(), class);
                 self.names.push(name.to_string());

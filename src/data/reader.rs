@@ -16,8 +16,9 @@ use super::preprocessing::Columns;
 use super::preprocessing::Preprocessing;
 use super::split::OwnPart;
 use super::table::fields::{listed, shown, whole_number};
-use super::table::learn::{TableOptions, target_number};
-use super::table::matched::Matched;
+use super::table::learned::{lacks_target, target_number, weight};
+use super::table::matched::{Matched, find_all};
+use super::table::options::TableOptions;
 use super::table::rows::{Row, Rows};
 use super::targets::{Outputs, Targets};
 use super::unpacking::unpacked;
@@ -90,6 +91,18 @@ struct TableReader<'a> {
     matched: Matched,
     /// Columns of the targets and their type; `None` where no targets are asked for.
     wanted: Option<(Vec<usize>, Wanted<'a>)>,
+    /// Whether rows without a target are left out.
+    drops: bool,
+    /// Number of rows that were left out.
+    dropped: u64,
+    /// Columns to be copied.
+    kept_columns: Vec<usize>,
+    /// Their fields in each row of the last chunk.
+    kept: Vec<Vec<Vec<u8>>>,
+    /// Column of the weights, if there is one.
+    weight: Option<usize>,
+    /// The weights so far.
+    weights: Vec<f64>,
 }
 
 /// Type of the targets that are asked for.
@@ -129,7 +142,22 @@ impl<'a> ExampleReader<'a> {
         let named = &file.table.targets;
         let matched = Matched::new(&columns, rows.header(), rows.width(), named, file.table.header == Some(false))?;
         let wanted = if with_targets { Some(wanted(interface, &columns, &matched)?) } else { None };
-        Ok(Examples::Table(Box::new(TableReader { rows, matched, wanted })))
+        let weight = file.table.weight.as_deref().and_then(|name| match rows.header() {
+            Some(header) => header.iter().position(|column| column == name),
+            None => name.parse::<usize>().ok()?.checked_sub(1).filter(|_| rows.width() == columns.width),
+        });
+        let kept_columns = find_all(&file.table.kept, rows.header(), rows.width(), "--keep")?;
+        Ok(Examples::Table(Box::new(TableReader {
+            rows,
+            matched,
+            wanted,
+            drops: file.table.drop_missing_target,
+            dropped: 0,
+            kept_columns,
+            kept: Vec::new(),
+            weight,
+            weights: Vec::new(),
+        })))
     }
 
     fn array(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
@@ -184,6 +212,33 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
+    /// The names of the columns to be copied.
+    pub fn kept_names(&self) -> Vec<String> {
+        let Examples::Table(table) = &self.examples else { return Vec::new() };
+        let name = |&at: &usize| match table.rows.header() {
+            Some(header) => header[at].clone(),
+            None => format!("column {}", at + 1),
+        };
+        table.kept_columns.iter().map(name).collect()
+    }
+
+    /// The fields of these columns in each row of the last chunk, as they stand in the file; no rows where there are no
+    /// such columns.
+    pub fn kept(&self) -> &[Vec<Vec<u8>>] {
+        match &self.examples {
+            Examples::Table(table) => &table.kept,
+            Examples::Array { .. } => &[],
+        }
+    }
+
+    /// Number of rows so far that were left out, as they have no target.
+    pub fn dropped(&self) -> u64 {
+        match &self.examples {
+            Examples::Table(table) => table.dropped,
+            Examples::Array { .. } => 0,
+        }
+    }
+
     /// The next examples, `most` of them at most, until there is none.
     ///
     /// # Errors
@@ -192,13 +247,29 @@ impl<'a> ExampleReader<'a> {
         let name = || self.name.clone();
         match &mut self.examples {
             Examples::Table(table) => {
-                let TableReader { rows, matched, wanted } = &mut **table;
+                let TableReader {
+                    rows,
+                    matched,
+                    wanted,
+                    drops,
+                    dropped,
+                    kept_columns,
+                    kept,
+                    weight: weight_column,
+                    weights,
+                } = &mut **table;
+                kept.clear();
                 let (mut inputs, mut examples) = (Vec::new(), 0);
                 let (mut labels, mut numbers) = (Vec::new(), Vec::new());
                 while examples < most {
                     let Some(row) = rows.next_row().with_context(name)? else { break };
+                    let columns = wanted.as_ref().map_or(&[][..], |(columns, _)| columns);
+                    if lacks_target(&row, columns, matched.missing_words(), *drops).with_context(name)? {
+                        *dropped += 1;
+                        continue;
+                    }
                     matched.push_inputs(&row, &mut inputs).with_context(name)?;
-                    for &at in wanted.iter().flat_map(|(columns, _)| columns) {
+                    for &at in columns {
                         match &wanted {
                             Some((_, Wanted::Classes(classes))) => {
                                 let names = self.interface.outputs.classes();
@@ -206,6 +277,12 @@ impl<'a> ExampleReader<'a> {
                             }
                             _ => numbers.push(target_number(&row, at, matched.missing_words()).with_context(name)?),
                         }
+                    }
+                    if let Some(at) = *weight_column {
+                        weights.push(weight(&row, at, matched.missing_words()).with_context(name)?);
+                    }
+                    if !kept_columns.is_empty() {
+                        kept.push(kept_columns.iter().map(|&at| row.bytes(at).to_vec()).collect());
                     }
                     examples += 1;
                 }
@@ -228,17 +305,37 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
-    /// All examples, with their targets, and how many fields hold a category that the network was not trained on.
+    /// All examples, with their targets, and notes on fields and rows that could not be used; `place` follows their
+    /// number.
     ///
     /// # Errors
     /// As [`ExampleReader::next_chunk`], and no examples or no targets.
-    pub fn read_all(mut self) -> Result<(Dataset, u64)> {
+    pub fn read_all(mut self, place: &str) -> Result<(Dataset, Vec<String>)> {
         let chunk = self.next_chunk(usize::MAX)?.with_context(|| format!("{}: no rows", self.name))?;
         let targets = chunk.targets.with_context(|| format!("{}: no targets were asked for", self.name))?;
         let Interface { features, preprocessing, outputs } = self.interface;
         let dataset = Dataset::with_targets(chunk.inputs, features, targets)?;
-        Ok((dataset.described(preprocessing.clone(), outputs.clone())?, self.unknown_categories()))
+        let mut dataset = dataset.described(preprocessing.clone(), outputs.clone())?;
+        if let Examples::Table(table) = &self.examples
+            && table.weight.is_some()
+        {
+            dataset = dataset.with_weights_of_part(&table.weights)?;
+        }
+        let notes = [unknown_categories(self.unknown_categories(), place), dropped_rows(self.dropped(), place)];
+        Ok((dataset, notes.into_iter().flatten().collect()))
     }
+}
+
+/// A note on fields with a category that was not in the training part, if there are any.
+pub fn unknown_categories(fields: u64, place: &str) -> Option<String> {
+    (fields > 0).then(|| {
+        format!("{fields} fields{place} hold text that was not in the training data; they are encoded as no category")
+    })
+}
+
+/// A note on rows that were left out, if there are any.
+pub fn dropped_rows(rows: u64, place: &str) -> Option<String> {
+    (rows > 0).then(|| format!("{rows} rows{place} have no target: they are left out"))
 }
 
 /// The columns of the targets in a table, and their type.

@@ -8,13 +8,15 @@ use anyhow::{Context, Result, ensure};
 use super::dataset::Dataset;
 use super::inputs::Inputs;
 use super::preprocessing::{Preprocessing, Scale};
-use super::reader::{ExampleFile, ExampleReader, Interface, files_of};
+use super::reader::{ExampleFile, ExampleReader, Interface, files_of, unknown_categories};
 use super::split::OwnPart;
 use super::split::{Split, stratified_limit, stratified_part};
-use super::table::learn::{Table, TableOptions};
+use super::table::learn::Table;
+use super::table::options::TableOptions;
 use super::table::stored::STDIN;
+use super::table::summary::ColumnSummary;
 use super::targets::{Outputs, Targets, Task, balanced_weights};
-use super::{examples, formats};
+use super::{examples, formats, plausible};
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::random::Stream;
 use crate::system::text::shown;
@@ -30,12 +32,14 @@ pub struct Data {
     pub split: Split,
     /// Notes on what may not be as it seems, for people.
     pub notes: Vec<String>,
+    /// How each column of a table was read; none of other data.
+    pub columns: Vec<ColumnSummary>,
 }
 
 impl Data {
     /// A data set with its parts, and nothing to note.
     pub fn new(name: impl Into<String>, dataset: Dataset, split: Split) -> Self {
-        Data { name: name.into(), dataset, split, notes: Vec::new() }
+        Data { name: name.into(), dataset, split, notes: Vec::new(), columns: Vec::new() }
     }
 
     /// Data of which all examples are for training.
@@ -69,6 +73,8 @@ pub struct Source {
     pub labels: Option<PathBuf>,
     /// Classification or regression.
     pub task: Task,
+    /// Whether the task was asked for; if not, many different numbers are refused as classes.
+    pub task_given: bool,
     /// Scaling of numbers that are learned; `None` for mean 0 and standard deviation 1, which suit linear outputs.
     pub target_scale: Option<Scale>,
     /// All classes count alike, however many examples they have.
@@ -141,10 +147,17 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
     };
     let file = path.unwrap_or(Path::new("digits"));
     let is_table = formats::is_table(file, labels.is_some())?;
+    let mut notes = Vec::new();
     let (mut raw, own_test) = if let (true, Some(interface)) = (is_table, interface) {
         let file = ExampleFile { path: file.to_path_buf(), labels: None, table: source.table.clone() };
-        let (dataset, unknown) = ExampleReader::open(&file, interface, true).and_then(ExampleReader::read_all)?;
-        (Raw::Known { dataset, unknown }, None)
+        ensure_usage!(
+            source.table.weight.is_none(),
+            "--weight goes with a new network; --from MODEL reads the columns of the model alone"
+        );
+        let reader = ExampleReader::open(&file, interface, true)?;
+        let (dataset, of_file) = reader.read_all("")?;
+        notes.extend(of_file);
+        (Raw::Known(dataset), None)
     } else if is_table {
         let table = Table::open(file, formats::rows, &source.table, task).with_context(|| name.clone())?;
         (Raw::Table(table), None)
@@ -155,7 +168,7 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
             None => (Raw::Array(training), test),
             Some(interface) => {
                 let dataset = as_learned(training, interface).with_context(|| name.clone())?;
-                (Raw::Known { dataset, unknown: 0 }, test)
+                (Raw::Known(dataset), test)
             }
         }
     };
@@ -166,15 +179,17 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
         task == Task::Classification || !source.balanced,
         "--class-weight balanced goes with classes; --task regression has none"
     );
+    let place = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
     if let (Raw::Array(dataset), Task::Classification) = (&raw, task) {
-        let file = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
         let only = shown(&dataset.class_name(0));
         ensure!(
             dataset.classes() > 1,
-            "{file}: the labels have only the class {only}, but at least 2 classes are needed"
+            "{place}: the labels have only the class {only}, but at least 2 classes are needed"
         );
     }
-    let mut notes = Vec::new();
+    if task == Task::Classification && !source.task_given {
+        raw.check_classes().context(place)?;
+    }
     if let Some(limit) = source.limit {
         notes.extend(raw.limit(limit, seed)?);
     }
@@ -199,9 +214,9 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
     if let Raw::Table(table) = &raw {
         notes.extend_from_slice(table.notes());
     }
-    let (dataset, unknown) = raw.into_dataset(&split.training, source).with_context(|| name.clone())?;
+    let (dataset, unknown, columns) = raw.into_dataset(&split.training, source).with_context(|| name.clone())?;
     notes.extend(unknown_categories(unknown, " of the validation and test parts"));
-    let mut data = Data { name, split, dataset, notes };
+    let mut data = Data { name, split, dataset, notes, columns };
     match (test, own_test) {
         (None, Some(test)) => {
             let preprocessing = data.dataset.preprocessing().clone();
@@ -238,10 +253,7 @@ enum Raw {
     Array(Dataset),
     Table(Table),
     /// Data for a network that has been trained: activations already.
-    Known {
-        dataset: Dataset,
-        unknown: u64,
-    },
+    Known(Dataset),
 }
 
 impl Raw {
@@ -249,7 +261,19 @@ impl Raw {
         match self {
             Raw::Array(dataset) => dataset.targets(),
             Raw::Table(table) => table.targets(),
-            Raw::Known { dataset, .. } => dataset.targets(),
+            Raw::Known(dataset) => dataset.targets(),
+        }
+    }
+
+    /// Checks that the targets may be classes at all.
+    fn check_classes(&self) -> Result<()> {
+        match self {
+            Raw::Array(dataset) => plausible::check(dataset.labels(), |class| dataset.class_name(class), "the labels"),
+            Raw::Table(table) => {
+                let names = table.outputs().classes();
+                plausible::check(table.targets().labels(), |class| &names[class], &table.titles_of_targets())
+            }
+            Raw::Known(_) => Ok(()),
         }
     }
 
@@ -268,50 +292,45 @@ impl Raw {
         match self {
             Raw::Array(dataset) => dataset.keep(&kept),
             Raw::Table(table) => table.keep(&kept),
-            Raw::Known { dataset, .. } => dataset.keep(&kept),
+            Raw::Known(dataset) => dataset.keep(&kept),
         }
         Ok((after < before)
             .then(|| format!("--limit {limit} leaves {} of {before} classes without an example", before - after)))
     }
 
-    /// The data set, and how many fields hold a category that the training part does not.
-    fn into_dataset(self, training: &[u32], source: &Source) -> Result<(Dataset, u64)> {
-        let (scale, mut unknown) = (source.scale, 0);
-        let learns_scale = !matches!(self, Raw::Known { .. });
+    /// The data set, how many fields hold a category that the training part does not, and how columns were read.
+    fn into_dataset(self, training: &[u32], source: &Source) -> Result<(Dataset, u64, Vec<ColumnSummary>)> {
+        let (scale, mut unknown, mut summary) = (source.scale, 0, Vec::new());
+        let learns_scale = !matches!(self, Raw::Known(_));
         let dataset = match self {
-            Raw::Known { dataset, unknown: of_file } => {
-                unknown = of_file;
-                dataset
-            }
+            Raw::Known(dataset) => dataset,
             Raw::Array(dataset) => dataset.scaled(training, scale)?,
             Raw::Table(table) => {
                 let scale = scale.unwrap_or(Scale::Zscore);
                 let columns = table.fit(training, scale)?;
                 let (inputs, of_table) = table.inputs(&columns)?;
-                unknown = of_table;
+                (unknown, summary) = (of_table, table.summary(&columns));
                 let inputs = Inputs::Floats(inputs);
                 let dataset = Dataset::with_targets(inputs, columns.features(), table.targets().clone())?;
-                dataset.described(Preprocessing::Columns(columns), table.outputs().clone())?.with_scale(scale)
+                let preprocessing = Preprocessing::Columns(columns);
+                let dataset = dataset.described(preprocessing, table.outputs().clone())?.with_scale(scale);
+                match table.weights() {
+                    Some(weights) => dataset.with_example_weights(weights, training).context("--weight")?,
+                    None => dataset,
+                }
             }
         };
         if source.balanced {
             let labels = training.iter().map(|&example| dataset.labels()[example as usize]);
             let weights = balanced_weights(labels, dataset.classes());
-            return Ok((dataset.weighted(weights)?, unknown));
+            return Ok((dataset.weighted(weights)?, unknown, summary));
         }
         if !learns_scale {
-            return Ok((dataset, unknown));
+            return Ok((dataset, unknown, summary));
         }
         let scale = source.target_scale.unwrap_or(Scale::Zscore);
-        Ok((dataset.fit_targets(training, scale)?, unknown))
+        Ok((dataset.fit_targets(training, scale)?, unknown, summary))
     }
-}
-
-/// A note on fields with a category that was not in the training part, if there are any.
-pub fn unknown_categories(fields: u64, place: &str) -> Option<String> {
-    (fields > 0).then(|| {
-        format!("{fields} fields{place} hold text that was not in the training data; they are encoded as no category")
-    })
 }
 
 /// Moves a stratified fraction of `from` out of it.
@@ -374,9 +393,10 @@ impl Data {
             let outputs = self.dataset.outputs();
             let interface =
                 Interface { features: self.dataset.features(), preprocessing: &preprocessing, outputs: &outputs };
-            let read = ExampleReader::open(&file, interface, true).and_then(ExampleReader::read_all);
-            let (added, unknown) = read.with_context(|| format!("--{flag}"))?;
-            self.notes.extend(unknown_categories(unknown, &format!(" of --{flag} {}", examples.display())));
+            let place = format!(" of --{flag} {}", examples.display());
+            let read = ExampleReader::open(&file, interface, true).and_then(|reader| reader.read_all(&place));
+            let (added, notes) = read.with_context(|| format!("--{flag}"))?;
+            self.notes.extend(notes);
             added
         };
         self.add(added).with_context(context)

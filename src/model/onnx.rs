@@ -34,6 +34,16 @@ pub const CLASSES_KEY: &str = "classes";
 /// The name of the metadata entry with the names of the numbers that a network learned, a JSON array.
 pub const TARGETS_KEY: &str = "targets";
 
+/// What stands for a class in the output `label`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Labels {
+    /// Its name, a text.
+    #[default]
+    Text,
+    /// Its index from 0, a whole number: programs without tensors of text read it.
+    Index,
+}
+
 /// Longest protobuf message.
 const MAX_BYTES: usize = i32::MAX as usize;
 
@@ -41,12 +51,12 @@ const MAX_BYTES: usize = i32::MAX as usize;
 ///
 /// Inputs: `inputs`, `(N, n[1])`, for arrays (bytes, or floats; doubles where these are scaled) and tables
 /// of numbers without a header; otherwise one for each column, `(N, 1)`, with its name: doubles (NaN for a
-/// missing one) or text. Outputs: for classes `label`, `(N)`, and `probabilities`, `(N, n[L])`; for numbers
+/// missing one) or text. Outputs: for classes `label`, `(N)`, as `labels` says, and `probabilities`, `(N, n[L])`; for numbers
 /// `prediction`, `(N, n[L])`, doubles.
 ///
 /// # Errors
 /// A network too large for a file of this kind.
-pub fn model(model: &Model) -> Result<ModelProto> {
+pub fn model(model: &Model, labels: Labels) -> Result<ModelProto> {
     // Before there is a second copy of the weights in memory.
     check_size(&model.topology, size_of::<f32>().saturating_mul(model.topology.parameters()))?;
     let description = Description::of(model);
@@ -58,7 +68,7 @@ pub fn model(model: &Model) -> Result<ModelProto> {
         Outputs::Classes(_) => {
             let [label, probabilities] = ["label", "probabilities"].map(|name| graph.name(name));
             feedforward(&mut graph, model, &inputs, &probabilities);
-            name_classes(&mut graph, &names, &probabilities, &label);
+            name_classes(&mut graph, &names, labels, &probabilities, &label);
             CLASSES_KEY
         }
         Outputs::Numbers(quantities) => {
@@ -246,13 +256,21 @@ fn feedforward(graph: &mut Graph, model: &Model, inputs: &Inputs<'_>, to: &str) 
     }
 }
 
-/// The name of the class with the largest output, of equal ones the first.
-fn name_classes(graph: &mut Graph, names: &[String], probabilities: &str, label: &str) {
-    let classes = graph.constant("classes", &[names.len()], Entries::Texts(names));
+/// The class with the largest output, of equal ones the first.
+fn name_classes(graph: &mut Graph, names: &[String], labels: Labels, probabilities: &str, label: &str) {
     let attributes = vec![whole("axis", 1), whole("keepdims", 0)];
-    let class = graph.node("ArgMax", &[probabilities], attributes, "class");
-    graph.node_to("Gather", &[&classes, &class], vec![], label);
-    graph.output(label, DataType::String, None, "the name of the class with the largest output");
+    match labels {
+        Labels::Text => {
+            let classes = graph.constant("classes", &[names.len()], Entries::Texts(names));
+            let class = graph.node("ArgMax", &[probabilities], attributes, "class");
+            graph.node_to("Gather", &[&classes, &class], vec![], label);
+            graph.output(label, DataType::String, None, "the name of the class with the largest output");
+        }
+        Labels::Index => {
+            graph.node_to("ArgMax", &[probabilities], attributes, label);
+            graph.output(label, DataType::Int64, None, "the index of the class with the largest output, from 0");
+        }
+    }
     let meaning = "the outputs of the network, those of the first class first";
     graph.output(probabilities, DataType::Float, Some(names.len()), meaning);
 }

@@ -7,7 +7,7 @@ use crate::program::{Folder, assert_fails, json, run, stdout};
 use gpu_backprop::data::preprocessing::{Column, Columns, TargetColumn, Values};
 use gpu_backprop::data::{Outputs, Preprocessing, Quantity};
 use gpu_backprop::model::onnx::messages::{AttributeProto, DataType, Extent, GraphProto, ModelProto, ValueInfoProto};
-use gpu_backprop::model::onnx::{self, METADATA_KEY};
+use gpu_backprop::model::onnx::{self, Labels, METADATA_KEY};
 use gpu_backprop::model::{self, Model, save};
 use gpu_backprop::network::activation::{self, LINEAR, SIGMOID};
 use gpu_backprop::network::cost::QUADRATIC;
@@ -24,7 +24,11 @@ fn model(preprocessing: Preprocessing, widths: &[usize]) -> Model {
 
 /// As it is written and read again.
 fn exported(model: &Model) -> (ModelProto, GraphProto) {
-    let bytes = onnx::model(model).expect("it fits").encode_to_vec();
+    exported_with(model, Labels::Text)
+}
+
+fn exported_with(model: &Model, labels: Labels) -> (ModelProto, GraphProto) {
+    let bytes = onnx::model(model, labels).expect("it fits").encode_to_vec();
     let onnx = ModelProto::decode(&bytes[..]).expect("a message");
     let graph = onnx.graph.clone().expect("a graph");
     check_names(&graph);
@@ -111,6 +115,19 @@ fn layers_are_products_of_the_tensors_of_the_model() {
     }
     let classes = graph.initializer.iter().find(|constant| constant.name == "classes").expect("the classes");
     assert_eq!(classes.string_data, [&b"class \"1\""[..], b"class \"2\"", b"2"]);
+}
+
+fn labels_are_whole_numbers_where_asked_for() {
+    let model = model(Preprocessing::Bytes { input_scale: 0.5 }, &[7, 5, 3]);
+    let (onnx, graph) = exported_with(&model, Labels::Index);
+    let outputs: Vec<_> = graph.output.iter().map(port).collect();
+    let expected = [("label", DataType::Int64, shape(&["N"])), ("probabilities", DataType::Float, shape(&["N", "3"]))];
+    assert_eq!(outputs, expected);
+    assert_eq!(operators(&graph), ["Cast", "Mul", "Gemm", "Sigmoid", "Gemm", "Sigmoid", "ArgMax"]);
+    assert!(graph.initializer.iter().all(|constant| constant.data_type() != DataType::String));
+    // The names are still told.
+    let (with_text, _) = exported(&model);
+    assert_eq!(onnx.metadata_props, with_text.metadata_props);
 }
 
 fn number(missing: Option<f64>) -> Values {
@@ -205,7 +222,7 @@ fn every_activation_is_an_operator_of_its_own() {
 fn a_network_that_no_such_file_can_hold_is_refused() {
     let small = model(Preprocessing::Floats {}, &[3, 2]);
     let topology = Topology::new(&[30_000, 30_000, 2], &SIGMOID, &QUADRATIC).expect("a network");
-    let error = onnx::model(&Model { topology, ..small }).expect_err("3.6 GB");
+    let error = onnx::model(&Model { topology, ..small }, Labels::Text).expect_err("3.6 GB");
     assert!(error.to_string().contains("30000-30000-2 takes 3600360008 bytes as ONNX"), "{error}");
 }
 
@@ -227,13 +244,19 @@ fn the_command_says_what_it_wrote() {
     }
     let bytes = std::fs::read(folder.path("model.onnx")).expect("the file");
     let loaded = model::load(folder.path("model.safetensors").as_path()).expect("the model");
-    assert_eq!(onnx::model(&loaded).expect("it fits"), ModelProto::decode(&bytes[..]).expect("a message"));
+    assert_eq!(
+        onnx::model(&loaded, Labels::Text).expect("it fits"),
+        ModelProto::decode(&bytes[..]).expect("a message")
+    );
 
     let report = json(&["export", &path, "--to", "onnx", "-o", &output, "--json"]);
     assert_eq!(report["opsets"], serde_json::json!({"ai.onnx": 13, "ai.onnx.ml": 1}));
     assert_eq!(report["bytes"], bytes.len());
     assert_eq!(report["inputs"][1]["shape"], serde_json::json!(["N", 1]));
     assert_eq!(report["outputs"][0]["type"], "string");
+
+    let report = json(&["export", &path, "--to", "onnx", "--labels", "index", "-o", &output, "--json"]);
+    assert_eq!(report["outputs"][0]["type"], "int64");
 
     let piped = run(&["export", &path, "--to", "onnx", "-o", "-"]);
     assert!(piped.status.success() && piped.stderr.is_empty() && piped.stdout == bytes);
@@ -249,6 +272,7 @@ fn what_cannot_be_exported_is_named() {
     export(&[&path, "-o", &onnx], 2, &["--to"]);
     export(&[&path, "--to", "onnx"], 2, &["-o <FILE>"]);
     export(&[&path, "--to", "pickle", "-o", &onnx], 2, &["pickle", "onnx"]);
+    export(&[&path, "--to", "onnx", "--labels", "number", "-o", &onnx], 2, &["--labels", "number", "text, index"]);
     export(&[&path, "--to", "onnx", "-o", "-", "--json"], 2, &["-o -", "--json", "name a file"]);
     export(&[&path, "--to", "onnx", "-o", &path], 2, &["-o", "model.safetensors", "which is read"]);
     export(&[&onnx, "--to", "onnx", "-o", &path], 1, &["model.onnx"]);
@@ -257,11 +281,17 @@ fn what_cannot_be_exported_is_named() {
     export(&[&path, "--to", "onnx", "-o", &folder.text("no/model.onnx")], 1, &["cannot write -o", "no/model.onnx"]);
     export(&[&path, "--to", "onnx", "-o", &folder.text("new/")], 1, &["new/", "a file name is needed"]);
     assert_eq!(std::fs::read_dir(folder.0.path()).expect("the folder").count(), 2);
+    let classifier = model(Preprocessing::Floats {}, &[3, 1]);
+    let outputs = Outputs::Numbers(vec![Quantity { name: "price".into(), offset: 0.0, scale: 1.0 }]);
+    save(folder.path("numbers.safetensors").as_path(), &Model { outputs, ..classifier }).expect("it is saved");
+    let numbers = folder.text("numbers.safetensors");
+    export(&[&numbers, "--to", "onnx", "--labels", "index", "-o", &onnx], 2, &["--labels index", "predicts numbers"]);
 }
 
 trials! {
     once:
         layers_are_products_of_the_tensors_of_the_model,
+        labels_are_whole_numbers_where_asked_for,
         each_column_is_an_input_of_its_name,
         numbers_without_names_are_one_input,
         numbers_that_are_learned_are_given_in_their_units,

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::Stdio;
 
-use crate::files::{gzip, images_and_labels};
+use crate::files::{gzip, images_and_labels, npy};
 use crate::harness::AdapterUnderTest;
 use crate::program::{Folder, assert_fails, program, run, stdout};
 
@@ -148,8 +148,73 @@ fn new_text_is_noted_and_missing_values_are_as_in_training() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 4);
 }
 
+fn columns_are_copied_as_they_stand() {
+    let folder = Folder::new();
+    let model = iris(&folder);
+    let header = "id,sepal_length,sepal_width,petal_length,petal_width,note,label\n";
+    let rows = "007,5.1,3.5,1.4,0.2,\"a, \"\"b\"\"\",x\n1e3, 6.3,3.3,6.0,2.5,,y\n";
+    let table = folder.file("table.csv", (header.to_string() + rows).as_bytes());
+    let predict = |path: &str, flags: &[&str]| stdout(&[&["predict", &model, path, "--device", "cpu"], flags].concat());
+    let plain = predict(&table, &[]);
+    let [first, second] = [1, 2].map(|i| plain.lines().nth(i).expect("a row"));
+    // In the order that is asked for, quoted where needed; a name that is taken is not given twice.
+    let expected = format!(
+        "note,id,label,sepal_length,predicted label\n\"a, \"\"b\"\"\",007,x,5.1,{first}\n,1e3,y, 6.3,{second}\n"
+    );
+    assert_eq!(predict(&table, &["--keep", "note,id", "--keep", "label,sepal_length"]), expected);
+    let wide = predict(&table, &["--keep", "id", "--probabilities"]);
+    assert!(wide.starts_with("id,label,setosa,versicolor,virginica\n007,"), "{wide}");
+    // Numbers where there are no names, and many rows.
+    let body = "5.1,3.5,1.4,0.2,first\n6.3,3.3,6.0,2.5,\n";
+    let bare = folder.file("bare.csv", body.repeat(3000).as_bytes());
+    let copied = predict(&bare, &["--no-header", "--keep", "5,1"]);
+    let [one, other] = [format!("first,5.1,{first}\n"), format!(",6.3,{second}\n")];
+    assert_eq!(copied, "column 5,column 1,label\n".to_string() + &(one + &other).repeat(3000));
+
+    let fails = |path: &str, flags: &[&str], code: i32, parts: &[&str]| {
+        assert_fails(&[&["predict", &model, path], flags].concat(), code, parts);
+    };
+    fails(&table, &["--keep", "name"], 2, &["table.csv: --keep name: no such column; there are `id`"]);
+    fails(&table, &["--keep", "id,id"], 2, &["--keep id is given twice"]);
+    fails(&bare, &["--no-header", "--keep", "id"], 2, &["--keep id", "a number from 1 to 5"]);
+    let array = folder.file("x.npy", &npy("<f8", false, "(1, 4)", &[0; 32]));
+    fails(&array, &["--keep", "1"], 2, &["--keep goes with a table", "x.npy"]);
+}
+
+fn outputs_are_shares_if_asked_for() {
+    let folder = Folder::new();
+    let model = iris(&folder);
+    let predict = |flags: &[&str]| stdout(&[&["predict", &model, IRIS, "--device", "cpu"], flags].concat());
+    let rows = |text: &str| -> Vec<(String, Vec<f64>)> {
+        let row = |line: &str| {
+            let (label, outputs) = line.split_once(',').expect("outputs");
+            (label.to_string(), outputs.split(',').map(|output| output.parse().expect("a number")).collect())
+        };
+        text.lines().skip(1).map(row).collect()
+    };
+    let outputs = rows(&predict(&["--probabilities"]));
+    let shares = rows(&predict(&["--probabilities", "--normalize"]));
+    assert_eq!((outputs.len(), shares.len()), (150, 150));
+    for ((label, outputs), (same, shares)) in outputs.iter().zip(&shares) {
+        let sum: f64 = outputs.iter().sum();
+        assert_eq!(label, same);
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{shares:?}");
+        assert!(outputs.iter().zip(shares).all(|(output, share)| (output / sum - share).abs() < 1e-6), "{shares:?}");
+    }
+    assert!(outputs.iter().any(|(_, outputs)| (outputs.iter().sum::<f64>() - 1.0).abs() > 1e-3));
+
+    assert_fails(&["predict", &model, IRIS, "--normalize"], 2, &["--probabilities"]);
+    let numbers = "tests/fixtures/diabetes.csv";
+    let regression = trained(&folder, &[numbers, "--target", "progression", "--task", "regression", "--epochs", "1"]);
+    let flags = ["--probabilities", "--normalize"];
+    let refused = ["predict", &regression, numbers, "--device", "cpu"];
+    assert_fails(&[&refused[..], &flags].concat(), 2, &["--probabilities", "predicts numbers"]);
+}
+
 trials! {
     once:
+        outputs_are_shares_if_asked_for,
+        columns_are_copied_as_they_stand,
         one_row_for_each_example_with_the_name_of_its_class,
         images_are_predicted_as_the_same_numbers_in_a_table,
         a_table_of_any_size_is_read_through,

@@ -65,11 +65,12 @@ impl Cases {
         assert!(output.status.success(), "{case}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Exports the model of a case, and predicts the targets of the examples that `data` names.
+    /// Exports the model of a case, with the index of each class where its name says so, and predicts the targets of the examples that `data` names.
     fn predict(&self, case: &str, data: &[&str]) {
         let [model, onnx, predicted] =
             ["model.safetensors", "model.onnx", "predicted.csv"].map(|name| self.file(case, name));
-        stdout(&["export", &model, "--to", "onnx", "-o", &onnx]);
+        let labels = if case.ends_with("-index") { "index" } else { "text" };
+        stdout(&["export", &model, "--to", "onnx", "--labels", labels, "-o", &onnx]);
         let predict = ["predict", &model, "--device", "cpu", "-o", &predicted];
         let classes = matches!(load(Path::new(&model)).expect("the model").outputs, Outputs::Classes(_));
         let probabilities: &[&str] = if classes { &["--probabilities"] } else { &[] };
@@ -149,6 +150,7 @@ fn arrays_with_every_scale(python: PathBuf) {
     for (case, data, scale) in [
         ("bytes-unit", &bytes, "unit"),
         ("bytes-none", &bytes, "none"),
+        ("bytes-index", &bytes, "unit"),
         ("bytes-zscore", &bytes, "zscore"),
         ("floats-none", &small, "none"),
         ("floats-unit", &floats, "unit"),

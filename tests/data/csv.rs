@@ -1,8 +1,8 @@
 //! Tables to learn from.
 
-use crate::program::{Folder, json, stdout};
+use crate::program::{Folder, json, run, stdout};
 use gpu_backprop::data::preprocessing::{Columns, Values};
-use gpu_backprop::data::table::TableOptions;
+use gpu_backprop::data::table::{ColumnRole, ColumnSummary, TableOptions};
 use gpu_backprop::data::{Data, Inputs, Preprocessing, Scale, Source, open};
 
 const IRIS: &str = "tests/fixtures/iris.csv";
@@ -196,4 +196,58 @@ fn arrays_can_be_scaled_too() {
     assert_eq!(train("unit"), usual);
     assert_ne!(train("zscore"), usual);
     assert_ne!(train("none"), usual);
+}
+
+#[test]
+fn each_column_is_summed_up() {
+    let folder = Folder::new();
+    let mut source = source(&folder.file("people.csv", PEOPLE.as_bytes()), "class");
+    source.table.mean_for_missing = true;
+    source.table.ignored = vec!["id".into()];
+    source.table.weight = Some("size".into());
+    // What is fitted is fitted on the training part; rows are counted in the whole file.
+    source.limit = Some(4);
+    let data = open(&source).expect("people");
+    let of = |column: &ColumnSummary| (column.title.clone(), column.role, column.missing, column.distinct);
+    let expected = [
+        ("`id`", ColumnRole::LeftOut, 0, Some(6)),
+        ("`age`", ColumnRole::Numbers, 1, Some(5)),
+        ("`colour`", ColumnRole::Categories, 1, Some(3)),
+        ("`size`", ColumnRole::Weight, 0, Some(2)),
+        ("`class`", ColumnRole::Target, 0, Some(2)),
+    ];
+    let expected = expected.map(|(title, role, missing, distinct)| (title.to_string(), role, missing, distinct));
+    assert_eq!(data.columns.iter().map(of).collect::<Vec<_>>(), expected);
+    let inputs: usize = data.columns.iter().map(|column| column.inputs).sum();
+    assert_eq!((inputs, data.columns[1].inputs), (data.dataset.features(), 1));
+    assert!(open(&Source::default()).expect("the digits").columns.is_empty());
+
+    // 101 values are too many to count, and 7 and 7.0 are one. What is left out may be no text at all.
+    let rows = |count: usize| {
+        let row = |i: usize| {
+            [format!("{i},7{}", ["", ".0"][i % 2]).as_bytes(), b",\xff,", &[b'a' + i as u8 % 2], b"\n"].concat()
+        };
+        let rows: Vec<u8> = (0..count).flat_map(row).collect();
+        [b"x,seven,bytes,c\n", &rows[..]].concat()
+    };
+    for (count, expected) in [(100, Some(100)), (101, None)] {
+        let mut source = super::csv::source(&folder.file("rows.csv", &rows(count)), "c");
+        source.table.ignored = vec!["bytes".into()];
+        let columns = open(&source).expect("a table").columns;
+        assert_eq!(
+            columns.iter().map(|column| column.distinct).collect::<Vec<_>>(),
+            [expected, Some(1), Some(1), Some(2)]
+        );
+    }
+
+    let table = folder.file("people.csv", PEOPLE.as_bytes());
+    let train = ["train", &table, "--target", "class", "--missing", "mean", "--device", "cpu", "--epochs", "1"];
+    let told = |flags: &[&str]| {
+        let output = run(&[&train[..], flags].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let verbose = told(&["--verbose"]);
+    assert!(verbose.contains("  `colour`  categories       3        1         3\n"), "{verbose}");
+    assert!(!told(&[]).contains("categories"));
 }

@@ -20,3 +20,5 @@ mod npy;
 mod parquet;
 mod streaming;
 mod tables;
+mod targets;
+mod weights;

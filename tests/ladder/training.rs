@@ -56,12 +56,7 @@ fn train(executor: &mut dyn Executor, data: &Data, epochs: usize) -> (Parameters
     train_by(Learning::Book, executor, data, epochs)
 }
 
-fn train_by(
-    learning: Learning,
-    executor: &mut dyn Executor,
-    data: &Data,
-    epochs: usize,
-) -> (Parameters, Evaluation) {
+fn train_by(learning: Learning, executor: &mut dyn Executor, data: &Data, epochs: usize) -> (Parameters, Evaluation) {
     let book = Hyperparameters::sgd(BATCH, 3.0, SEED);
     let (topology, hyperparameters) = match learning {
         Learning::Book => (topology(), book),

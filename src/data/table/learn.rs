@@ -1,87 +1,23 @@
 //! Tables to learn from.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::fields::{is_missing, listed, number, shown, whole_number};
+use super::fields::{is_missing, number, whole_number};
 use super::kind::{self, Kind, Missing, title_of};
+use super::learned::{Learned, MissingTargets, find_targets, find_weight, weight};
 use super::matched::{Matched, find_all, no_number};
+use super::options::TableOptions;
 use super::rows::{Dialect, Row, Rows};
 use super::stored;
+use super::summary::{ColumnRole, ColumnSummary, Seen};
 use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, Scale, Statistics, TargetColumn, Values};
-use crate::data::targets::{Outputs, Quantity, Targets, Task};
-use crate::system::error::{bail_usage, ensure_usage};
+use crate::data::targets::{Outputs, Targets, Task};
 use crate::system::host_memory;
-
-/// Options of a table.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct TableOptions {
-    /// The columns of the targets: their names, or their numbers from 1 where there is no header. One name
-    /// may be several, with commas between.
-    pub targets: Vec<String>,
-    /// The first row is a header, or it is an example; `None` to find it out.
-    pub header: Option<bool>,
-    /// Separator of fields; `None` to find it out.
-    pub delimiter: Option<u8>,
-    /// Columns whose numbers are names of categories; as with targets.
-    pub categorical: Vec<String>,
-    /// Columns not to learn from; as with targets.
-    pub ignored: Vec<String>,
-    /// Missing numbers are the mean of their column, missing text is no category; else an error.
-    pub mean_for_missing: bool,
-    /// The words that stand for a missing value; `None` for the usual ones.
-    pub missing_words: Option<Vec<String>>,
-}
-
-impl TableOptions {
-    /// A flag for tables, if one was given.
-    pub(crate) fn flag_in_use(&self) -> Option<&'static str> {
-        [
-            (!self.targets.is_empty(), "--target"),
-            (self.header == Some(true), "--header"),
-            (self.header == Some(false), "--no-header"),
-            (self.delimiter.is_some(), "--delimiter"),
-            (!self.categorical.is_empty(), "--categorical"),
-            (!self.ignored.is_empty(), "--ignore"),
-            (self.mean_for_missing, "--missing"),
-            (self.missing_words.is_some(), "--na-values"),
-        ]
-        .into_iter()
-        .find_map(|(given, flag)| given.then_some(flag))
-    }
-
-    /// Dialect of the table.
-    pub fn dialect(&self) -> Dialect {
-        let given = self.targets.iter().chain(&self.categorical).chain(&self.ignored);
-        // One may be several, with commas between.
-        let known_names = given.flat_map(|name| [name.as_str()].into_iter().chain(name.split(',').map(str::trim)));
-        let known_names = known_names.map(str::to_string);
-        Dialect {
-            delimiter: self.delimiter,
-            header: self.header,
-            known_names: known_names.collect(),
-            input_names: Vec::new(),
-        }
-    }
-
-    /// Dialect of a table for a model: it has a header with the names of the columns that the model learned from, or none
-    /// where the model learned from a table without.
-    pub fn dialect_for(&self, columns: &Columns) -> Dialect {
-        let names = || columns.columns.iter().filter_map(|column| column.name.clone());
-        let from_table_without_names = !columns.targets.is_empty() && names().next().is_none();
-        let dialect = self.dialect();
-        Dialect {
-            header: self.header.or(from_table_without_names.then_some(false)),
-            known_names: dialect.known_names.into_iter().chain(names()).collect(),
-            input_names: names().collect(),
-            ..dialect
-        }
-    }
-}
 
 /// The function that begins to read the rows of a file, whatever its format is.
 pub type ReadRows = fn(File, &Dialect) -> Result<Rows<'static>>;
@@ -96,6 +32,11 @@ pub struct Table {
     header: Option<Vec<String>>,
     width: usize,
     target_columns: Vec<usize>,
+    weight_column: Option<usize>,
+    /// What is in each column of the file.
+    seen: Vec<Seen>,
+    /// The weight of each row in use; empty where all count alike.
+    weights: Vec<f64>,
     /// The columns to learn from, and whether each is text.
     inputs: Vec<(usize, bool)>,
     /// The numbers of the rows in use, from 0.
@@ -123,12 +64,14 @@ impl Table {
             Ok(find_all(names, header.as_deref(), width, flag)?.into_iter().collect())
         };
         let (ignored, categorical) = (all(&options.ignored, "--ignore")?, all(&options.categorical, "--categorical")?);
-        let inputs: Vec<usize> = (0..width).filter(|i| !target_columns.contains(i) && !ignored.contains(i)).collect();
+        let weight_column = find_weight(options, &target_columns, header.as_deref(), width)?;
+        let is_input = |i: &usize| !target_columns.contains(i) && !ignored.contains(i) && weight_column != Some(*i);
+        let inputs: Vec<usize> = (0..width).filter(is_input).collect();
         let titles: Vec<String> = target_columns.iter().map(|&at| title_of(header.as_deref(), at)).collect();
         ensure!(!inputs.is_empty(), "no column is left to learn from beside {}", titles.join(", "));
 
-        let mut kinds = vec![Kind::Missing; inputs.len()];
-        let mut count = 0;
+        let (mut kinds, mut seen) = (vec![Kind::Missing; inputs.len()], vec![Seen::default(); width]);
+        let (mut count, mut in_use, mut weights, mut missing_targets) = (0, vec![], vec![], MissingTargets::default());
         let mut learned = match task {
             Task::Classification => Learned::Classes(Classes::new(options.missing_words.clone())),
             Task::Regression => Learned::Numbers(Vec::new()),
@@ -136,12 +79,21 @@ impl Table {
         let words = options.missing_words.as_deref();
         let missing = Missing { words, is_allowed: options.mean_for_missing };
         while let Some(row) = rows.next_row()? {
+            count = row.number;
+            seen.iter_mut().enumerate().for_each(|(at, seen)| seen.look(&row, at, words));
+            if missing_targets.look(&row, &target_columns, words)? {
+                continue;
+            }
+            in_use.push((count - 1) as u32);
             for (&at, kind) in inputs.iter().zip(&mut kinds) {
                 kind.look(&row, at, categorical.contains(&at), missing)?;
             }
-            count = row.number;
             learned.add(&row, &target_columns, words)?;
+            if let Some(at) = weight_column {
+                weights.push(weight(&row, at, words)?);
+            }
         }
+        let note = missing_targets.note(count, task, options.drop_missing_target)?;
         if let Some((at, _)) = inputs.iter().zip(&kinds).find(|(_, kind)| matches!(kind, Kind::Missing)) {
             ensure!(learned.is_empty(), "column {} has no values", title_of(header.as_deref(), *at));
         }
@@ -151,12 +103,28 @@ impl Table {
         });
         let (targets, outputs) = learned.finish(&titles, names)?;
         let noted = inputs.iter().zip(&kinds).filter(|(at, _)| !categorical.contains(at));
-        let notes = kind::notes(noted.map(|(&at, kind)| (at, kind)), header.as_deref(), count);
+        let of_columns = kind::notes(noted.map(|(&at, kind)| (at, kind)), header.as_deref(), in_use.len() as u64);
+        let notes = note.into_iter().chain(of_columns).collect();
         let is_text = kinds.iter().map(|kind| matches!(kind, Kind::Text { .. }));
         let inputs = inputs.into_iter().zip(is_text).collect();
-        let rows = (0..targets.len() as u32).collect();
         let options = options.clone();
-        Ok(Table { file, read, dialect, options, header, width, target_columns, inputs, rows, targets, outputs, notes })
+        Ok(Table {
+            file,
+            read,
+            dialect,
+            options,
+            header,
+            width,
+            target_columns,
+            weight_column,
+            seen,
+            weights,
+            inputs,
+            rows: in_use,
+            targets,
+            outputs,
+            notes,
+        })
     }
 
     /// The target of each row.
@@ -164,9 +132,20 @@ impl Table {
         &self.targets
     }
 
+    /// The titles of the columns of the targets, for messages.
+    pub fn titles_of_targets(&self) -> String {
+        let titles = self.target_columns.iter().map(|&at| title_of(self.header.as_deref(), at));
+        format!("column {}", titles.collect::<Vec<_>>().join(", "))
+    }
+
     /// The names of the classes, in their order, or the quantities that are learned, not yet scaled.
     pub fn outputs(&self) -> &Outputs {
         &self.outputs
+    }
+
+    /// The weight of each row as it is in the table; `None` where all count alike.
+    pub fn weights(&self) -> Option<&[f64]> {
+        (!self.weights.is_empty()).then_some(&self.weights)
     }
 
     /// Notes on columns that may not be what they seem.
@@ -178,6 +157,9 @@ impl Table {
     pub fn keep(&mut self, rows: &[u32]) {
         self.targets = self.targets.of(rows);
         self.rows = rows.iter().map(|&row| self.rows[row as usize]).collect();
+        if !self.weights.is_empty() {
+            self.weights = rows.iter().map(|&row| self.weights[row as usize]).collect();
+        }
     }
 
     /// Fits the preprocessing of the columns to the training rows alone (ascending, from 0).
@@ -241,6 +223,30 @@ impl Table {
         Ok((inputs, matched.unknown_categories()))
     }
 
+    /// How each column of the file was read, of which `columns` are learned from.
+    pub fn summary(&self, columns: &Columns) -> Vec<ColumnSummary> {
+        let inputs: HashMap<usize, (usize, bool)> = columns
+            .columns
+            .iter()
+            .zip(&self.inputs)
+            .map(|(of, &(at, is_text))| (at, (of.features(), is_text)))
+            .collect();
+        let targets: HashSet<&usize> = self.target_columns.iter().collect();
+        let of = |(at, seen): (usize, &Seen)| {
+            let (role, inputs) = match inputs.get(&at) {
+                Some(&(inputs, is_text)) => {
+                    (if is_text { ColumnRole::Categories } else { ColumnRole::Numbers }, inputs)
+                }
+                None if targets.contains(&at) => (ColumnRole::Target, 0),
+                None if self.weight_column == Some(at) => (ColumnRole::Weight, 0),
+                None => (ColumnRole::LeftOut, 0),
+            };
+            let title = title_of(self.header.as_deref(), at);
+            ColumnSummary { title, role, inputs, missing: seen.missing, distinct: seen.distinct() }
+        };
+        self.seen.iter().enumerate().map(of).collect()
+    }
+
     /// Reads the table once more, and shows the wanted rows.
     fn each(&self, wanted: &[u32], mut show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
         let mut rows = (self.read)(self.file.try_clone()?, &self.dialect)?;
@@ -273,85 +279,4 @@ fn too_many_inputs(columns: &Columns, rows: usize, free: u64) -> String {
         }
     };
     format!("{rows} rows of {features} inputs take {needed} MB, and {free} MB of memory are free{hint}")
-}
-
-/// The columns of the targets.
-fn find_targets(options: &TableOptions, task: Task, header: Option<&[String]>, width: usize) -> Result<Vec<usize>> {
-    let what = match task {
-        Task::Classification => "the column of the classes",
-        Task::Regression => "the column (or columns, with commas between) of the numbers to learn",
-    };
-    if options.targets.is_empty() {
-        let columns = match header {
-            Some(header) => listed(header.iter().map(String::as_str)),
-            None => format!("1 to {width}, as there is no header"),
-        };
-        bail_usage!("--target COLUMN is needed, {what}: one of {columns}");
-    }
-    let found = find_all(&options.targets, header, width, "--target")?;
-    ensure_usage!(
-        task == Task::Regression || found.len() == 1,
-        "--target names several columns: --task regression learns several numbers, classes are one column"
-    );
-    Ok(found)
-}
-
-/// The targets of the rows so far.
-enum Learned {
-    Classes(Classes),
-    /// Row by row.
-    Numbers(Vec<f64>),
-}
-
-impl Learned {
-    fn is_empty(&self) -> bool {
-        match self {
-            Learned::Classes(classes) => classes.is_empty(),
-            Learned::Numbers(values) => values.is_empty(),
-        }
-    }
-
-    fn add(&mut self, row: &Row<'_>, columns: &[usize], missing_words: Option<&[String]>) -> Result<()> {
-        for &at in columns {
-            match self {
-                Learned::Classes(classes) => classes.add(row.field(at)?, |what| row.error_at(at, what))?,
-                Learned::Numbers(values) => values.push(target_number(row, at, missing_words)?),
-            }
-        }
-        Ok(())
-    }
-
-    /// The targets, and what the outputs of a network that learns them stand for; `titles` and `names` are
-    /// those of the columns.
-    fn finish(self, titles: &[String], names: impl Iterator<Item = String>) -> Result<(Targets, Outputs)> {
-        match self {
-            Learned::Classes(classes) => {
-                let (labels, classes) = classes.finish();
-                ensure!(!labels.is_empty(), "no rows");
-                if let [only] = &classes[..] {
-                    let column = titles.join(", ");
-                    bail!(
-                        "column {column}: every row has the class `{}`, but at least 2 classes are needed",
-                        shown(only)
-                    );
-                }
-                Ok((Targets::Classes(labels), Outputs::Classes(classes)))
-            }
-            Learned::Numbers(values) => {
-                ensure!(!values.is_empty(), "no rows");
-                let quantities: Vec<Quantity> = names.map(|name| Quantity { name, offset: 0.0, scale: 1.0 }).collect();
-                Ok((Targets::Numbers { values, width: quantities.len() }, Outputs::Numbers(quantities)))
-            }
-        }
-    }
-}
-
-/// The number in a column of targets.
-///
-/// # Errors
-/// A field that is missing or no number.
-pub(crate) fn target_number(row: &Row<'_>, at: usize, missing_words: Option<&[String]>) -> Result<f64> {
-    let field = row.field(at)?;
-    ensure!(!is_missing(field, missing_words), row.error_at(at, "the number to learn is missing"));
-    number(field).ok_or_else(|| row.error_at(at, &format!("{}: --task regression learns numbers", no_number(field))))
 }

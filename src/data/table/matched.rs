@@ -163,7 +163,7 @@ pub(super) fn no_number(field: &str) -> String {
 }
 
 /// The columns that a flag names; one name may be several, with commas between.
-pub(super) fn find_all(names: &[String], header: Option<&[String]>, width: usize, flag: &str) -> Result<Vec<usize>> {
+pub(crate) fn find_all(names: &[String], header: Option<&[String]>, width: usize, flag: &str) -> Result<Vec<usize>> {
     let positions: Option<HashMap<&str, usize>> =
         header.map(|header| (0..).zip(header).map(|(at, name)| (name.as_str(), at)).collect());
     let is_column = |name: &str| positions.as_ref().is_some_and(|positions| positions.contains_key(name));

@@ -196,6 +196,11 @@ impl Row<'_> {
         })
     }
 
+    /// A field as it stands in the file, white space included.
+    pub fn bytes(&self, i: usize) -> &[u8] {
+        &self.record[i]
+    }
+
     /// An error that names the row.
     pub fn error(&self, what: &str) -> anyhow::Error {
         anyhow!("{}: {what}", self.place())
@@ -203,8 +208,13 @@ impl Row<'_> {
 
     /// An error that names the row and the column.
     pub fn error_at(&self, i: usize, what: &str) -> anyhow::Error {
+        anyhow!("{}: {what}", self.place_at(i))
+    }
+
+    /// The row and the column of a field, for messages.
+    pub fn place_at(&self, i: usize) -> String {
         let name = self.header.and_then(|header| header.get(i)).map(String::as_str);
-        anyhow!("{}, column {}: {what}", self.place(), title(name, i))
+        format!("{}, column {}", self.place(), title(name, i))
     }
 
     fn place(&self) -> String {
