@@ -64,12 +64,15 @@ impl Seen {
     pub fn look(&mut self, row: &Row<'_>, at: usize, missing_words: Option<&[String]>) {
         let bytes = row.bytes(at).trim_ascii();
         // What is no text may stand in a column that is left out.
-        let text = std::str::from_utf8(bytes).ok();
-        if text.is_some_and(|text| is_missing(text, missing_words)) {
+        let text = || std::str::from_utf8(bytes).ok();
+        // None of the usual words begins with a digit, as most fields do.
+        let may_be_missing = missing_words.is_some() || !bytes.first().is_some_and(u8::is_ascii_digit);
+        if may_be_missing && text().is_some_and(|text| is_missing(text, missing_words)) {
             self.missing += 1;
         } else if !self.many {
             // 7 and 7.0 are one value.
-            let value = hash(text.and_then(whole_number).map_or(bytes, str::as_bytes));
+            let whole = if bytes.contains(&b'.') { text().and_then(whole_number) } else { None };
+            let value = hash(whole.map_or(bytes, str::as_bytes));
             if let Err(place) = self.values.binary_search(&value) {
                 self.many = self.values.len() == MOST_DISTINCT;
                 if self.many {
