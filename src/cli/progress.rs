@@ -90,6 +90,14 @@ impl Observer for Progress {
         }
     }
 
+    fn refit(&mut self, examples: usize, epochs: usize) {
+        if self.quiet {
+            return;
+        }
+        let examples = HumanCount(examples as u64);
+        self.line(&format!("refit          all {examples} examples, {epochs} epochs"));
+    }
+
     fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

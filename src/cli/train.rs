@@ -118,6 +118,13 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
             HumanCount(steps as u64)
         )?;
     }
+    if let Some(epochs) = report.refit_epochs {
+        let examples = HumanCount(report.train_examples as u64);
+        writeln!(
+            text,
+            "weights        of {epochs} epochs on all {examples} examples, after the validation split had its say"
+        )?;
+    }
     if let (Some(kept), Some(best)) = (report.kept_epoch, report.best_epoch) {
         let of = if report.validation_cost.is_some() { "validation" } else { "training" };
         let ended = if report.stopped == "patience" { "; patience ended the training" } else { "" };

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
 use clap::builder::TypedValueParser;
+use clap::{ArgAction, Args};
 
 use super::data_arguments::DataArguments;
 use super::one_of;
@@ -61,6 +61,10 @@ fn schedules() -> impl TypedValueParser<Value = Decline> {
     one_of(Decline::ALL)
 }
 
+fn yes_or_no() -> impl TypedValueParser<Value = bool> {
+    one_of([("yes", "Learn them", true), ("no", "Leave them out", false)])
+}
+
 fn kept() -> impl TypedValueParser<Value = Keep> {
     one_of([
         (
@@ -107,7 +111,8 @@ pub struct TrainingFlags {
     /// and IDX files; modern for other data].
     #[arg(long, value_parser = recipes(), value_name = "NAME")]
     recipe: Option<Recipe>,
-    /// Neurons in each hidden layer. The data sets the input and output widths [default: 30; modern: 128].
+    /// Neurons in each hidden layer. The data sets the input and output widths [default: 30; modern: 64,64,
+    /// or 128 for regression].
     #[arg(long, value_delimiter = ',', value_name = "N,N,...", allow_negative_numbers = true)]
     hidden: Option<Vec<usize>>,
     /// Neurons in every layer, input layer first, e.g. 784,30,10.
@@ -154,7 +159,8 @@ pub struct TrainingFlags {
     #[arg(long, value_name = "M", allow_negative_numbers = true)]
     batch: Option<usize>,
     /// Learning rate η [default: 3; 0.5 for cross-entropy; 0.1 for regression and relu; with momentum 1 - µ of that;
-    /// 0.001 for adam and rmsprop].
+    /// 0.001 for adam and rmsprop;
+    /// modern: 0.003].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     eta: Option<f64>,
     /// Schedule of η [default: constant; modern: cosine].
@@ -169,13 +175,15 @@ pub struct TrainingFlags {
     /// Epochs of warm-up, in which η grows from 0 [default: 0].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     warmup: Option<usize>,
-    /// L2 regularization λ, as in the book: w ← (1 - ηλ/n) w - ...; biases do not decay [default: 0].
+    /// L2 regularization λ, as in the book: w ← (1 - ηλ/n) w - ...; biases do not decay [default: 0;
+    /// modern: by the size of the data].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lambda: Option<f32>,
     /// L1 regularization λ: w ← w - (ηλ/n) sgn(w) - ... [default: 0].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     l1: Option<f32>,
-    /// Dropout: the fraction of hidden neurons left out in each step [default: 0].
+    /// Dropout: the fraction of hidden neurons left out in each step [default: 0; modern: 0.1, or 0.2
+    /// for regression].
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     dropout: Option<f32>,
     /// Early stopping: end after N epochs without a lower validation cost (training cost without a validation split)
@@ -188,6 +196,10 @@ pub struct TrainingFlags {
     /// File of flags in TOML, by their names (`data` for DATA); a flag on the command line wins.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
+    /// After early stopping, learn all examples, those of the validation split too: for as many epochs as were best, or for
+    /// all where the rest did no harm [default: no; modern: yes for fewer than 2000 examples of classes].
+    #[arg(long, value_parser = yes_or_no(), value_name = "yes|no", action = ArgAction::Set)]
+    refit: Option<bool>,
     /// Random seed for initial weights, splits, shuffling and dropout.
     #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
     seed: u64,
@@ -287,6 +299,7 @@ impl TrainingFlags {
             seed: self.seed,
             patience: self.patience,
             keep: self.keep,
+            refit: self.refit,
         };
         Ok(Options {
             source: self.data.source(self.seed)?,

@@ -1,5 +1,6 @@
 //! `gpu-backprop train`: a whole training run, from files to a model and a report.
 
+mod epochs;
 mod report;
 mod setup;
 
@@ -25,6 +26,8 @@ use crate::training::{PartOfData, Trainer, examples_of};
 use crate::verify::gradients::{self, GradientCheck};
 
 pub use crate::training::Training;
+pub(crate) use epochs::{Epochs, train_epoch};
+use epochs::{Refit, train_epochs};
 use report::measured;
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
@@ -85,6 +88,8 @@ pub trait Observer {
     /// Called when an epoch is done and evaluated.
     /// `best` is true where its cost is the lowest so far.
     fn epoch(&mut self, report: &EpochReport, best: bool);
+    /// Called when all examples, so many, are to be learned for some epochs after early stopping.
+    fn refit(&mut self, examples: usize, epochs: usize);
     /// Called when training ends, successfully or not.
     fn end(&mut self);
 }
@@ -153,7 +158,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     }
     let prepared = prepare(options)?;
     let initial = prepared.initial()?;
-    let Prepared { data, topology, setup, .. } = prepared;
+    let Prepared { mut data, topology, setup, .. } = prepared;
     if let Some(path) = &options.output {
         let dataset = &data.dataset;
         model::check_savable(path, &topology, dataset.preprocessing(), &dataset.outputs(), &inputs)?;
@@ -185,9 +190,24 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         steps_per_epoch: trainer.steps_per_epoch(),
     });
     let trained = train_epochs(&mut trainer, &setup, &training, opening, observer);
-    observer.end();
-    let course = trained?;
-    let report = report(&mut trainer, &training, &setup, course)?;
+    if trained.is_err() || !setup.refit {
+        observer.end();
+    }
+    let mut epochs = trained?;
+    let (report, saved) = if setup.refit && setup.epochs > 0 {
+        let refit = Refit::after(&epochs, &setup, data.split.validation.len());
+        data.learn_validation();
+        let hyperparameters = refit.hyperparameters(hyperparameters);
+        let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
+        let mut trainer = training.trainer(chosen.executor.as_mut())?;
+        observer.refit(data.split.training.len(), refit.epochs);
+        let refitted = refit.run(&mut trainer, &training, observer);
+        observer.end();
+        epochs.refit = Some(refitted?);
+        finish(&mut trainer, &training, &setup, epochs, options)?
+    } else {
+        finish(&mut trainer, &training, &setup, epochs, options)?
+    };
     let wall_seconds = Some(started.elapsed().as_secs_f64());
     let report = Report { precision: options.gpu.precision.name(), gradient_check, wall_seconds, ..report };
     if let Some(speed) = report.steps_per_second
@@ -196,11 +216,23 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     {
         device::remember(&device, options.gpu, &work, speed);
     }
+    Ok(Trained { report, saved })
+}
+
+/// Makes the report of a training that has ended, and saves its network.
+fn finish(
+    trainer: &mut Trainer<'_, '_>,
+    training: &Training<'_>,
+    setup: &Setup,
+    epochs: Epochs,
+    options: &Options,
+) -> Result<(Report, Result<()>)> {
+    let report = report(trainer, training, setup, epochs)?;
     let saved = match &options.output {
-        Some(path) => save(path, &data, &topology, &mut trainer),
+        Some(path) => save(path, training.data, training.topology, trainer),
         None => Ok(()),
     };
-    Ok(Trained { report, saved })
+    Ok((report, saved))
 }
 
 fn save(path: &Path, data: &Data, topology: &Topology, trainer: &mut Trainer<'_, '_>) -> Result<()> {
@@ -214,95 +246,6 @@ pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
     if let Some(bytes) = bytes {
         executor.limit_memory(bytes);
     }
-}
-
-/// The epochs of a training.
-#[derive(Debug, Default)]
-pub(crate) struct Epochs {
-    /// The report of each.
-    pub reports: Vec<EpochReport>,
-    /// The epoch whose weights are kept, counted from 1; the last one, where it is `None`.
-    pub kept: Option<usize>,
-    /// The epoch with the lowest cost, counted from 1.
-    pub best: Option<usize>,
-    /// Patience ended the training.
-    pub out_of_patience: bool,
-    /// Seconds from the opening of the device to the end of the first steps.
-    pub seconds_to_first_step: Option<f64>,
-}
-
-impl From<Vec<EpochReport>> for Epochs {
-    /// Epochs of which the last one is kept.
-    fn from(reports: Vec<EpochReport>) -> Self {
-        Epochs { reports, ..Epochs::default() }
-    }
-}
-
-/// Trains for all epochs, or until patience ends. The weights that are to be kept are on the device afterwards.
-fn train_epochs(
-    trainer: &mut Trainer<'_, '_>,
-    setup: &Setup,
-    training: &Training<'_>,
-    opening: Instant,
-    observer: &mut dyn Observer,
-) -> Result<Epochs> {
-    let mut epochs = Epochs::default();
-    let (mut course, mut best) = (Course::new(setup.patience), None);
-    for epoch in 1..=setup.epochs {
-        let first_step = &mut epochs.seconds_to_first_step;
-        let report = train_epoch(trainer, epoch, training, &mut |steps| {
-            first_step.get_or_insert_with(|| opening.elapsed().as_secs_f64());
-            observer.steps(steps);
-        })?;
-        let verdict = course.note(epoch, report.watched_cost());
-        observer.epoch(&report, verdict.improved);
-        epochs.reports.push(report);
-        if verdict.improved && setup.keep == Keep::Best {
-            best = Some(trainer.parameters()?);
-        }
-        if let Some(factor) = verdict.lower {
-            trainer.lower_eta(factor);
-        }
-        if verdict.stop {
-            epochs.out_of_patience = true;
-            break;
-        }
-    }
-    epochs.best = (course.best_epoch > 0).then_some(course.best_epoch);
-    if let Some(best) = best.filter(|_| course.best_epoch < epochs.reports.len()) {
-        trainer.set_parameters(&best)?;
-        epochs.kept = epochs.best;
-    }
-    Ok(epochs)
-}
-
-/// Trains for an epoch, counted from 1, and evaluates the network.
-pub(crate) fn train_epoch(
-    trainer: &mut Trainer<'_, '_>,
-    epoch: usize,
-    training: &Training<'_>,
-    progress: &mut Progress<'_>,
-) -> Result<EpochReport> {
-    let hyperparameters = training.hyperparameters;
-    let eta = trainer.eta();
-    let seconds = trainer.train_epoch(progress)?.as_secs_f64();
-    // On some GPUs a sigmoid hides NaN, so the weights are checked too.
-    ensure!(trainer.parameters()?.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
-    let learned = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
-    let learned = learned.context("a training split is never empty")?;
-    let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
-    Ok(EpochReport {
-        epoch,
-        eta,
-        train_cost: learned.cost,
-        train_accuracy: learned.accuracy(),
-        train_r2: learned.r2(),
-        validation_cost: validation.map(|validation| validation.cost),
-        validation_accuracy: validation.and_then(|part| part.accuracy()),
-        validation_r2: validation.and_then(|part| part.r2()),
-        seconds,
-        samples_per_second: training.data.split.training.len() as f64 / seconds,
-    })
 }
 
 #[cfg(test)]
@@ -322,6 +265,7 @@ mod tests {
         fn begin(&mut self, _: &Opening<'_>) {}
         fn steps(&mut self, _: usize) {}
         fn epoch(&mut self, _: &EpochReport, _: bool) {}
+        fn refit(&mut self, _: usize, _: usize) {}
         fn end(&mut self) {}
     }
 
@@ -341,6 +285,7 @@ mod tests {
             epochs,
             patience: Patience::default(),
             keep: Keep::Last,
+            refit: false,
             hyperparameters,
         };
         let epochs = train_epochs(&mut trainer, &setup, &training, Instant::now(), &mut Nobody)?;

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::entries::decay;
-use super::epilogue::{Activate, ActivateAndCompare, Backpropagate, Epilogue, Keep, Step};
+use super::epilogue::{Activate, ActivateAndCompare, Backpropagate, Epilogue, Keep, PER_ACTIVATION, Step};
 use super::product::{BLOCK, Layout, Product, X, Y, pack_left};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
@@ -42,6 +42,10 @@ impl Run for Forward {
 
     fn extents(&self) -> Option<Extents> {
         Some(self.extents)
+    }
+
+    fn work(&self) -> usize {
+        self.extents.multiplications() + PER_ACTIVATION * self.extents.rows * self.extents.cols
     }
 }
 

@@ -32,6 +32,9 @@ pub trait Epilogue<const N: usize>: Sync {
     /// True where the first output may hold unfinished sums.
     const SUMS_IN_OUTPUT: bool = true;
 
+    /// Multiplications that take as long as an entry.
+    const PER_ENTRY: usize = 0;
+
     /// True where each block of the inner extent is finished alone, as part of a sum that the output
     /// holds; otherwise sums are finished once, when complete.
     fn by_block(&self) -> bool {
@@ -66,7 +69,12 @@ pub struct Activate<'a, A> {
     pub activation: A,
 }
 
+/// Multiplications that take as long as one σ, which may be an exponential and a quotient.
+pub const PER_ACTIVATION: usize = 24;
+
 impl<A: Vectors> Epilogue<1> for Activate<'_, A> {
+    const PER_ENTRY: usize = PER_ACTIVATION;
+
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [a]: [&mut [f32]; 1]) {
         let Place { rows, col, cols, width, .. } = place;
@@ -91,6 +99,8 @@ pub struct ActivateAndCompare<'a, A> {
 }
 
 impl<A: Vectors> Epilogue<2> for ActivateAndCompare<'_, A> {
+    const PER_ENTRY: usize = PER_ACTIVATION;
+
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [a, delta]: [&mut [f32]; 2]) {
         self.forward.finish(simd, place, sums, [&mut *a]);

@@ -34,7 +34,6 @@ use self::steps::Loader;
 use self::store::Store;
 use self::threads::Team;
 use self::times::Times;
-use crate::kernel::product::Extents;
 use crate::kernel::{Matrix, MiniBatch};
 use crate::network::reserve;
 use crate::plan::executor::{DeviceDescription, Executor, Memory, PROGRESS_INTERVAL, PlanId, Progress, sizes};
@@ -130,7 +129,7 @@ impl Cpu {
 /// Memory and threads for the largest of the loaded steps.
 fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: Vec<Nonzeros>) -> Result<Workshop> {
     let largest = |of: fn(&dyn Run) -> usize| plans.iter().flatten().map(|step| of(&**step)).max().unwrap_or(0);
-    let multiplications = largest(|step| step.extents().map_or(0, Extents::multiplications));
+    let multiplications = largest(|step| step.work());
     let scratch = Width::of(arch).lines(largest(|step| step.block()).max(sparse_update::SCRATCH_ROWS));
     let team = Team::new(threads, multiplications, scratch)?;
     let lines = largest(|step| step.packed()).div_ceil(Line::LEN);

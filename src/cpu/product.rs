@@ -112,7 +112,7 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for Product<'_, E, N> {
         let width = Width::with::<S>();
         let layout = Outputs { layout, extents, width };
         let outputs = outputs.map(Shared::new);
-        let threads = team.worth(extents.multiplications());
+        let threads = team.worth(extents.multiplications() + E::PER_ENTRY * extents.rows * extents.cols);
         let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
         team.run(tasks.len(), threads, |task, scratch| {
             let (panel, rows) = tasks.get(task);
@@ -158,6 +158,10 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for Task<'_, E, N> {
             let whole = first + len == inner;
             let packed = match y {
                 Y::Panels(values) => &values[first_col * inner + first * width..][..len * width],
+                // The rows are a panel as they are.
+                Y::Rows { values, stride } if stride == width && cols == width => {
+                    &values[first * stride..][..len * width]
+                }
                 Y::Rows { values, stride } => {
                     pack_rows(values, first * stride + first_col, stride, (len, cols, width), scratch);
                     &*scratch

@@ -22,6 +22,11 @@ pub trait Run: fmt::Debug {
         None
     }
 
+    /// Multiplications, or what takes as long.
+    fn work(&self) -> usize {
+        self.extents().map_or(0, Extents::multiplications)
+    }
+
     /// Entries of the left factor, if the step packs it.
     fn packed(&self) -> usize {
         0

@@ -349,6 +349,13 @@ fn fraction_of(
 }
 
 impl Data {
+    /// Makes training examples of those of the validation split.
+    pub fn learn_validation(&mut self) {
+        let Split { training, validation, .. } = &mut self.split;
+        training.append(validation);
+        training.sort_unstable();
+    }
+
     /// Adds examples to the data set; returns their numbers.
     fn add(&mut self, examples: Dataset) -> Result<Vec<u32>> {
         let before = self.dataset.len();

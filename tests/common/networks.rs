@@ -415,6 +415,7 @@ impl WeightedEpoch {
             Examples { weights: Some(weights.clone()), ..self.network.examples(self.order.len(), Self::EXAMPLES) };
         let plan = backprop::training_plan(&topology, &examples, m, self.network.rule()).expect("the shapes fit");
         executor.load(&[plan]).expect("load");
+        executor.prepare(PlanId(0), self.mini_batches().len()).expect("prepare");
         executor.write(&examples.order, &self.order).expect("write");
         executor.write(&weights, &self.weights).expect("write");
         match self.network.kind.inputs(examples.inputs.len()) {

@@ -61,12 +61,18 @@ impl Case {
 
     fn write_desired(&self, executor: &mut dyn Executor) {
         let (examples, outputs) = (self.examples(), self.network.outputs() as u32);
-        executor.write(&examples.order, &random_below(10, self.network.m, EXAMPLES as u32)).expect("write");
         match &examples.desired {
             Desired::Classes(labels) => executor.write(labels, &random_below(11, EXAMPLES, outputs)),
             Desired::Numbers(numbers) => executor.write(numbers, &random(12, numbers.len())),
         }
         .expect("write");
+        self.write_order(executor);
+    }
+
+    /// The order of the examples, and their weights.
+    fn write_order(&self, executor: &mut dyn Executor) {
+        let examples = self.examples();
+        executor.write(&examples.order, &random_below(10, self.network.m, EXAMPLES as u32)).expect("write");
         if let Some(weights) = &examples.weights {
             executor.write(weights, &random(13, weights.len())).expect("write");
         }
@@ -187,7 +193,7 @@ fn skipping_zeros_changes_no_bit() {
         executor.write(&net.a[1], &skipping[0].1).expect("write");
         executor.write(&net.y, &skipping[1].1).expect("write");
         if case.network.learned == Learned::WeightedClasses {
-            case.write_desired(executor);
+            case.write_order(executor);
         }
         case.write_parameters(executor);
         executor.run(PlanId(0), &[case.mini_batch()], &mut |_| ()).expect("run");

@@ -258,7 +258,7 @@ fn a_matrix_that_something_else_reads_is_still_computed() {
     recorder.hadamard(&net.z[2], &net.a[2], &Matrix::new("both", 2, 4));
     let fused = fuse(&recorder.finish().expect("the shapes fit"));
     let kernels: Vec<&str> = fused.steps.iter().map(|step| step.kernel.name).collect();
-    assert_eq!(kernels, ["matmul", "add_bias", "activate", "dense_forward", "hadamard"]);
+    assert_eq!(kernels, ["dense_weighted_input", "activate", "dense_forward", "hadamard"]);
 }
 
 /// The CPU executor runs fused plans, whoever fused them.

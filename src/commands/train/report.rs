@@ -91,6 +91,10 @@ pub struct Report {
     pub best_epoch: Option<usize>,
     /// The epoch whose weights are the final ones.
     pub kept_epoch: Option<usize>,
+    /// The epochs of the training on all examples that followed, whose weights are the final ones; `None` for none.
+    pub refit_epochs: Option<usize>,
+    /// The duration of its steps in seconds.
+    pub refit_seconds: Option<f64>,
     /// What ended the training: `epochs`, or `patience`.
     pub stopped: &'static str,
     /// C on the training split, with the final weights.
@@ -158,17 +162,25 @@ pub(crate) fn report(
     epochs: Epochs,
 ) -> Result<Report> {
     let Training { data, topology, hyperparameters, .. } = *training;
-    let Epochs { reports: epochs, kept, best, out_of_patience, seconds_to_first_step } = epochs;
+    let Epochs { reports: epochs, kept, best, out_of_patience, refit, seconds_to_first_step } = epochs;
     let kept = kept.or(Some(epochs.len()).filter(|&epochs| epochs > 0));
     let last = kept.map(|epoch| &epochs[epoch - 1]);
     let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
-    // The epochs have been evaluated already, if there were any.
+    // The epochs have been evaluated already, if there were any; of a refit the validation split is still that of the best one.
+    let validated = last;
+    let last = last.filter(|_| refit.is_none());
     let (learned, validation) = match last {
+        None if refit.is_some() => (measure(PartOfData::Training)?, None),
         Some(_) => (None, None),
         None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
     };
     let test = measure(PartOfData::Test)?;
     let not_learned = match last {
+        _ if refit.is_some() => {
+            let of_all = learned.map(|part| Learned { accuracy: part.accuracy(), r2: part.r2() });
+            let of_all = of_all.unwrap_or(Learned { accuracy: None, r2: None });
+            diagnosis::note(data, topology, &trainer.parameters()?, of_all)?
+        }
         Some(last) if hyperparameters.eta > 0.0 => {
             let learned = Learned { accuracy: last.train_accuracy, r2: last.train_r2 };
             diagnosis::note(data, topology, &trainer.parameters()?, learned)?
@@ -179,6 +191,8 @@ pub(crate) fn report(
     let executor = trainer.executor();
     let device = executor.device();
     let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
+    // Of the epochs, which a refit with more examples may have followed.
+    let of_epoch = epochs.first().map_or(0.0, |epoch| epoch.samples_per_second * epoch.seconds).round() as usize;
     let rate = |count: usize| (training_seconds > 0.0).then(|| (count * epochs.len()) as f64 / training_seconds);
     Ok(Report {
         device: device.kind.to_string(),
@@ -201,16 +215,18 @@ pub(crate) fn report(
         dropout: hyperparameters.dropout,
         schedule: hyperparameters.schedule.decline.name(),
         best_epoch: best,
-        kept_epoch: kept,
+        kept_epoch: kept.filter(|_| refit.is_none()),
+        refit_epochs: refit.map(|refit| refit.epochs),
+        refit_seconds: refit.map(|refit| refit.seconds),
         stopped: if out_of_patience { "patience" } else { "epochs" },
         train_cost: last.map(|last| last.train_cost).or(learned.map(|part| part.cost)),
         train_accuracy: last.map_or(learned.and_then(|part| part.accuracy()), |last| last.train_accuracy),
         train_r2: last.map_or(learned.and_then(|part| part.r2()), |last| last.train_r2),
-        validation_cost: last.and_then(|last| last.validation_cost).or(validation.map(|part| part.cost)),
-        validation_accuracy: last
+        validation_cost: validated.and_then(|last| last.validation_cost).or(validation.map(|part| part.cost)),
+        validation_accuracy: validated
             .and_then(|last| last.validation_accuracy)
             .or(validation.and_then(|part| part.accuracy())),
-        validation_r2: last.and_then(|last| last.validation_r2).or(validation.and_then(|part| part.r2())),
+        validation_r2: validated.and_then(|last| last.validation_r2).or(validation.and_then(|part| part.r2())),
         test_cost: test.map(|test| test.cost),
         test_accuracy: test.and_then(|test| test.accuracy()),
         test_accuracy_standard_error: test.and_then(|test| standard_error(test.accuracy()?, test.examples)),
@@ -221,8 +237,8 @@ pub(crate) fn report(
         validation_examples: data.split.validation.len(),
         test_examples: data.split.test.len(),
         training_seconds,
-        samples_per_second: rate(data.split.training.len()),
-        steps_per_second: rate(data.split.training.len().div_ceil(hyperparameters.batch)),
+        samples_per_second: rate(of_epoch),
+        steps_per_second: rate(of_epoch.div_ceil(hyperparameters.batch)),
         wall_seconds: None,
         seconds_to_first_step,
         precision: Precision::Full.name(),

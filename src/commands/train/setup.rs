@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use super::Options;
-use crate::data::{self, Data, Scale, Source, Task};
+use crate::data::{self, Data, Part, Scale, Source, Task};
 use crate::model::{self, Model};
 use crate::network::activation::{ALL, Activation, LINEAR, SIGMOID};
 use crate::network::cost::{self, Cost};
-use crate::network::optimizer::{CHOICES, Optimizer, Settings};
+use crate::network::optimizer::{ADAM, CHOICES, Optimizer, Settings};
 use crate::network::{Initialization, Parameters, Topology};
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::training::recipe::{Recipe, Rows};
@@ -90,6 +90,8 @@ pub struct Wishes {
     pub patience: Option<usize>,
     /// The weights that end in the model.
     pub keep: Option<Keep>,
+    /// After early stopping, the validation split is learned too.
+    pub refit: Option<bool>,
 }
 
 /// All that a training is done with besides its data and its network.
@@ -105,6 +107,8 @@ pub struct Setup {
     pub patience: Patience,
     /// The weights that end in the model.
     pub keep: Keep,
+    /// After early stopping, the validation split is learned too.
+    pub refit: bool,
     /// m, η, the optimizer and what else steps depend on.
     pub hyperparameters: Hyperparameters,
 }
@@ -155,6 +159,9 @@ impl Setup {
         );
         flags.extend(patience.stop.map(|epochs| ("patience", epochs.to_string())));
         flags.push(("keep", keep.name().to_string()));
+        if self.refit {
+            flags.push(("refit", "yes".to_string()));
+        }
         if topology.last() == 2 {
             // --hidden is never empty.
             flags[0] = ("layers", topology.to_string().replace('-', ","));
@@ -209,7 +216,7 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
         ..options.source.clone()
     };
     let mut data = data::open_as(&source, model.as_ref().map(Model::interface))?;
-    let sizes = recipe.sizes(data.split.training.len());
+    let sizes = recipe.sizes(task, data.split.training.len());
     let widths = match &wishes.architecture {
         _ if model.is_some() => model.iter().flat_map(|model| model.topology.widths().to_vec()).collect(),
         Some(Architecture::Layers(widths)) => widths.clone(),
@@ -234,34 +241,53 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
     let schedule = wishes.schedule(rows.decline, epochs);
     let hyperparameters = Hyperparameters {
         batch,
-        eta: wishes.eta.unwrap_or_else(|| recipe_eta(&rows, task, &settings)),
+        eta: wishes.eta.unwrap_or_else(|| recipe_eta(recipe, &rows, task, &settings)),
         seed: wishes.seed,
         optimizer: rows.optimizer,
         settings,
-        lambda: wishes.lambda.unwrap_or(sizes.lambda),
+        lambda: wishes.lambda.unwrap_or_else(|| rounded(sizes.lambda)),
         l1: wishes.l1.unwrap_or(0.0),
-        dropout: wishes.dropout.unwrap_or(0.0),
+        dropout: wishes.dropout.unwrap_or(sizes.dropout),
         schedule,
     };
     check(&topology, &data, hyperparameters)?;
     let plateau = (schedule.decline == Decline::Plateau).then_some((schedule.every, f64::from(schedule.factor)));
+    let has_part = !data.split.validation.is_empty() && !matches!(source.validation, Some(Part::Files { .. }));
+    ensure_usage!(
+        has_part || wishes.refit != Some(true),
+        "--refit yes goes with a validation split of the training data: use --validation 0.1, say"
+    );
     let keep = if data.split.validation.is_empty() { Keep::Last } else { Keep::Best };
     let setup = Setup {
         recipe,
         initialization: rows.initialization,
         epochs,
-        patience: Patience { stop: wishes.patience.or(sizes.patience), plateau },
+        patience: Patience { stop: wishes.patience, plateau },
         keep: wishes.keep.unwrap_or(keep),
+        refit: has_part && wishes.refit.unwrap_or(sizes.refit),
         hyperparameters,
     };
     Ok(Prepared { data, topology, setup, from: model.map(|model| model.parameters) })
 }
 
+/// A number with two digits: more of them would look as if they mattered.
+fn rounded(value: f32) -> f32 {
+    if value == 0.0 {
+        return 0.0;
+    }
+    let unit = 10f64.powi(f64::from(value).log10().floor() as i32 - 1);
+    ((f64::from(value) / unit).round() * unit) as f32
+}
+
 /// The largest learning rate of sgd for neurons whose activations have no bounds.
 const UNBOUNDED_ETA: f64 = 0.1;
 
-fn recipe_eta(rows: &Rows, task: Task, settings: &Settings) -> f32 {
+fn recipe_eta(recipe: Recipe, rows: &Rows, task: Task, settings: &Settings) -> f32 {
     let eta = Recipe::eta(task, rows.cost, rows.optimizer, settings);
+    if let Some(eta) = recipe.eta_of_declining().filter(|_| *rows.optimizer == ADAM && rows.decline == Decline::Cosine)
+    {
+        return eta as f32;
+    }
     let unbounded = rows.activation.rectifies || rows.activation.any_number;
     (if unbounded { eta.min(UNBOUNDED_ETA) } else { eta }) as f32
 }
