@@ -58,7 +58,7 @@ fn wrong_flags_are_named() {
     let numbers = ["--target", "progression", "--task", "regression", "--output", "sigmoid"];
     let refused = ["train", "tests/fixtures/diabetes.csv", "--cost", "cross-entropy"];
     assert_fails(&[&refused[..], &numbers].concat(), 2, &["--cost cross-entropy is for classes", "--cost quadratic"]);
-    assert_fails(&["train", "--momentum", "0.5"], 2, &["--momentum is for --optimizer momentum, not sgd"]);
+    assert_fails(&["train", "--momentum", "0.5"], 2, &["--momentum is for --optimizer momentum or nesterov, not sgd"]);
     for momentum in ["1", "-0.1", "nan"] {
         let refused = ["train", "--optimizer", "momentum", "--momentum", momentum];
         assert_fails(&refused, 2, &["--momentum", "0 or greater, and below 1"]);

@@ -11,7 +11,7 @@ const IRIS: &str = "tests/fixtures/iris.csv";
 fn iris(folder: &Folder, more: &[&str]) -> (String, Value) {
     let path = folder.text("iris.safetensors");
     let train = ["train", IRIS, "--target", "species", "--epochs", "20", "--device", "cpu", "--json", "-o", &path];
-    let report = json(&[&train[..], more].concat());
+    let report = json(&[&train[..], &["--recipe", "book"], more].concat());
     (path, report)
 }
 

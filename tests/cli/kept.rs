@@ -95,7 +95,7 @@ fn a_pipe_is_a_table_and_has_an_end() {
         let _ = child.stdin.take().expect("piped").write_all(input);
         child.wait_with_output().expect("it ends")
     };
-    let train = ["train", "-", "--target", "c", "--epochs", "1", "--device", "cpu"];
+    let train = ["train", "-", "--target", "c", "--recipe", "book", "--epochs", "1", "--device", "cpu"];
     let output = piped(TABLE.as_bytes(), &train);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && stderr.contains("stdin: 10 training"), "{stderr}");

@@ -144,7 +144,8 @@ fn what_is_not_as_it_says_is_refused() {
     refused(&with("layers", json!(vec![1; 2000])), "2000 layers");
     refused(&with("activation", "swish".into()), "activation `swish` is unknown");
     refused(&with("cost", "hinge".into()), "cost `hinge` is unknown");
-    refused(&with("output_activation", "softmax".into()), "activation `softmax` is unknown");
+    refused(&with("output_activation", "softplus".into()), "activation `softplus` is unknown");
+    refused(&with("output_activation", "softmax".into()), "quadratic does not go with softmax outputs");
     let outputs = |outputs| with("outputs", outputs);
     refused(&outputs(json!({"classes": ["a", "b", "c"]})), "3 classes");
     refused(&outputs(json!({"classes": ["a", "a"]})), "same name");

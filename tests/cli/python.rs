@@ -13,7 +13,7 @@ use gpu_backprop::data::digits::digits;
 use gpu_backprop::data::{Inputs, Outputs, Source, open};
 use gpu_backprop::model::{Model, load, save};
 use gpu_backprop::network::activation;
-use gpu_backprop::network::cost::QUADRATIC;
+use gpu_backprop::network::cost::{LOG_LIKELIHOOD, QUADRATIC};
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::training::{Hyperparameters, PartOfData, Trainer};
 
@@ -107,10 +107,12 @@ fn every_activation_and_output(python: PathBuf) {
     let images = npy("|u1", false, "(1797, 8, 8)", &pixels().0);
     let names: Vec<String> = (0..10).map(|class| class.to_string()).collect();
     // Outputs of relu are 0 for several classes at once: too many examples would have no class to compare.
-    let outputs = || activation::ALL.into_iter().filter(|output| output.kinks.is_empty());
-    for (activation, output) in activation::ALL.into_iter().flat_map(|one| outputs().map(move |other| (one, other))) {
+    let outputs = || activation::ALL.into_iter().filter(|output| output.normalizes || output.kinks.is_empty());
+    let hidden = activation::OF_NEURONS.into_iter();
+    for (activation, output) in hidden.flat_map(|one| outputs().map(move |other| (one, other))) {
         let case = format!("{}-{}", activation.name, output.name);
-        let topology = Topology::new(&[64, 30, 20, 10], activation, &QUADRATIC).expect("a network").with_output(output);
+        let cost = if output.normalizes { &LOG_LIKELIHOOD } else { &QUADRATIC };
+        let topology = Topology::new(&[64, 30, 20, 10], activation, cost).expect("a network").with_output(output);
         let parameters = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
         let mut cpu = Cpu::new(1);
         let hyperparameters = Hyperparameters::sgd(10, 0.01, 1);
@@ -162,7 +164,10 @@ fn arrays_with_every_scale(python: PathBuf) {
         let layers = if case == "bytes-unit" { "64,20,11" } else { "64,10" };
         cases.train(
             case,
-            &[&data, "--labels", &labels, "--scale", scale, "--layers", layers, "--epochs", "3", "--eta", "1"],
+            &[
+                &data, "--labels", &labels, "--scale", scale, "--layers", layers, "--epochs", "3", "--eta", "1",
+                "--recipe", "book",
+            ],
         );
         cases.predict(case, &[&data]);
     }

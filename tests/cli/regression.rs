@@ -29,10 +29,8 @@ fn number(value: &serde_json::Value) -> f64 {
 fn numbers_are_learned_and_come_back_in_their_units() {
     let folder = Folder::new();
     let data = folder.file("table.csv", table().as_bytes());
-    let (model, report) = train(
-        &folder,
-        &[&data, "--task", "regression", "--target", "price", "--ignore", "weight, net", "--test", "0.25"],
-    );
+    let flags = ["--task", "regression", "--target", "price", "--ignore", "weight, net", "--test", "0.25"];
+    let (model, report) = train(&folder, &[&[data.as_str()], &flags[..], &["--recipe", "book"]].concat());
     assert_eq!((&report["task"], &report["layers"]), (&"regression".into(), &vec![4, 30, 1].into()));
     assert!(number(&report["test_r2"]) > 0.99, "{report}");
     assert!(report["test_accuracy"].is_null() && report["epochs"][0]["train_accuracy"].is_null(), "{report}");
@@ -66,7 +64,7 @@ fn several_numbers_are_learned_at_once() {
     let folder = Folder::new();
     let data = folder.file("table.csv", table().as_bytes());
     let flags = [&data, "--task", "regression", "--target", "weight, net", "--target", "price", "--epochs", "60"];
-    let (model, report) = train(&folder, &flags);
+    let (model, report) = train(&folder, &[&flags[..], &["--recipe", "book"]].concat());
     assert_eq!(report["layers"], serde_json::json!([4, 30, 2]));
     // A name with a comma is one column, and the order is that of the flags.
     let predicted = stdout(&["predict", &model, &data, "--device", "cpu"]);
@@ -114,7 +112,7 @@ fn an_adapter_learns_the_same_numbers(adapter: &AdapterUnderTest) {
 fn sigmoid_outputs_learn_numbers_between_the_smallest_and_the_largest() {
     let folder = Folder::new();
     let data = folder.file("table.csv", table().as_bytes());
-    let flags = ["--task", "regression", "--target", "price", "--output", "sigmoid", "--eta", "3"];
+    let flags = ["--task", "regression", "--target", "price", "--output", "sigmoid", "--eta", "3", "--recipe", "book"];
     let (model, report) = train(&folder, &[&[data.as_str()], &flags[..]].concat());
     assert!(number(&report["train_r2"]) > 0.95, "{report}");
     let predicted = stdout(&["predict", &model, &data, "--device", "cpu"]);
@@ -134,7 +132,7 @@ fn arrays_of_numbers_are_learned() {
     let inputs = folder.file("x.npy", &npy("<f4", false, "(100, 2)", &floats(&x)));
     let targets = folder.file("y.npy", &npy("<f4", false, "(100, 2)", &floats(&y)));
     let flags = [inputs.as_str(), "--labels", &targets, "--task", "regression", "--epochs", "100"];
-    let (model, report) = train(&folder, &flags);
+    let (model, report) = train(&folder, &[&flags[..], &["--recipe", "book"]].concat());
     assert_eq!(report["layers"], serde_json::json!([2, 30, 2]));
     assert!(number(&report["train_r2"]) > 0.98, "{report}");
     let report = json(&["evaluate", &model, &inputs, "--labels", &targets, "--device", "cpu", "--json"]);

@@ -44,7 +44,7 @@ fn opened(data: &str, labels: &str, scale: Option<Scale>) -> Data {
 fn inputs_are_scaled_in_64_bits() {
     let folder = Folder::new();
     let labels = folder.file("y.npy", &npy("|u1", false, "(10,)", &[0, 1, 0, 1, 0, 1, 0, 1, 0, 1]));
-    let flags = ["--epochs", "30", "--batch", "2", "--eta", "3", "--device", "cpu", "--json"];
+    let flags = ["--recipe", "book", "--epochs", "30", "--batch", "2", "--eta", "3", "--device", "cpu", "--json"];
     let rows: Vec<String> = neighbouring_numbers().enumerate().map(|(i, x)| format!("{x},{}\n", i % 2)).collect();
     let table = folder.file("t.csv", format!("x,class\n{}", rows.concat()).as_bytes());
     let expected = json(&[&["train", &table, "--target", "class", "--scale", "zscore"], &flags[..]].concat());
@@ -146,7 +146,7 @@ fn digits_in_an_array_are_the_built_in_ones() {
     let y = folder.file("y.npy", &npy("<i8", false, "(1797,)", bytemuck::cast_slice(&labels)));
     let x = folder.file("x.npy", &npy("|u1", false, "(1797, 8, 8)", values));
     let model = folder.text("model.safetensors");
-    let flags = ["--test", "0.2", "--epochs", "2", "--device", "cpu", "--json", "-o", &model];
+    let flags = ["--recipe", "book", "--test", "0.2", "--epochs", "2", "--device", "cpu", "--json", "-o", &model];
     let expected = json(&[&["train", "digits"], &flags[..]].concat());
     let report = json(&[&["train", &x, "--labels", &y], &flags[..]].concat());
     for what in ["weights_sha256", "test_accuracy", "test_cost"] {

@@ -28,12 +28,16 @@ fn columns(data: &Data) -> &Columns {
 
 #[test]
 fn iris_is_learned_well_whatever_the_seed() {
-    for seed in ["0", "1", "2"] {
-        let report = json(&[
-            "train", IRIS, "--target", "species", "--test", "0.2", "--epochs", "60", "--seed", seed, "--device", "cpu",
-            "--json",
-        ]);
-        assert_eq!(report["layers"], serde_json::json!([4, 30, 3]));
+    // By the recipe for tables, and by that of the book.
+    let book = ["--recipe", "book", "--epochs", "60"];
+    for (seed, flags) in ["0", "1", "2"].into_iter().flat_map(|seed| [(seed, &[][..]), (seed, &book)]) {
+        let train = ["train", IRIS, "--target", "species", "--test", "0.2", "--seed", seed, "--device", "cpu", "--json"];
+        let report = json(&[&train[..], flags].concat());
+        if flags.is_empty() {
+            assert_eq!((&report["recipe"], &report["output"]), (&"modern".into(), &"softmax".into()), "{report}");
+        } else {
+            assert_eq!(report["layers"], serde_json::json!([4, 30, 3]));
+        }
         assert_eq!(report["test_examples"], 30);
         assert!(report["test_accuracy"].as_f64().expect("a test accuracy") >= 0.9, "seed {seed}: {report}");
     }

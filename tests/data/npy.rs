@@ -62,7 +62,7 @@ fn an_archive_has_both_and_trains_like_idx() {
     let y = npy("|u1", false, "(40,)", &labels[8..]);
     let archive = folder.file("data.npz", &zipped(&[("y.npy", &y), ("x.npy", &x)]));
     let model = folder.text("model.safetensors");
-    let flags = ["--epochs", "5", "--batch", "4", "--device", "cpu", "--json", "-o", &model];
+    let flags = ["--recipe", "book", "--epochs", "5", "--batch", "4", "--device", "cpu", "--json", "-o", &model];
     let expected = json(&[&["train", &idx_images, "--labels", &idx_labels], &flags[..]].concat());
     let report = json(&[&["train", &archive], &flags[..]].concat());
     assert_eq!(report["weights_sha256"], expected["weights_sha256"]);

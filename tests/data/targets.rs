@@ -92,7 +92,7 @@ fn many_different_numbers_are_classes_only_if_asked_for() {
     let y = folder.file("y.npy", &npy("<f8", false, "(30,)", bytemuck::cast_slice(&floats)));
     let table = ["train", &prices, "--target", "price"];
     let arrays = ["train", &x, "--labels", &y];
-    let cpu = ["--device", "cpu", "--epochs", "1"];
+    let cpu = ["--recipe", "book", "--device", "cpu", "--epochs", "1"];
     let flags = ["--task regression to learn numbers", "--task classification to learn 30 classes"];
     for (data, place) in [(table, "prices.csv: column `price`"), (arrays, "y.npy: the labels")] {
         let parts = [&[place, "30 different numbers in 30 examples"][..], &flags].concat();

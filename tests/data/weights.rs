@@ -90,6 +90,7 @@ fn a_model_does_without_the_column() {
     let path = folder.file("table.csv", table().as_bytes());
     let model = folder.text("model.safetensors");
     let train = ["train", &path, "--target", "c", "--weight", "w", "--device", "cpu", "--epochs", "2", "--json"];
+    let train = [&train[..], &["--recipe", "book"]].concat();
     assert_eq!(json(&[&train[..], &["-o", &model]].concat())["layers"], serde_json::json!([1, 30, 2]));
     let predictions = stdout(&["predict", &model, &path, "--device", "cpu"]);
     assert_eq!(predictions.lines().count(), 13);

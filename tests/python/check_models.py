@@ -22,6 +22,8 @@ ACTIVATIONS = {
     "sigmoid": lambda z: np.exp(-np.logaddexp(0, -z)),
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
+    "leaky-relu": lambda z: np.maximum(z, 0.01 * z),
+    "softmax": lambda z: np.exp(z - np.logaddexp.reduce(z, axis=1, keepdims=True)),
     "linear": lambda z: z,
 }
 
