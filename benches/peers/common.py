@@ -12,6 +12,8 @@ WORKLOADS = {
     "w2": dict(sizes=[784, 128, 10], batch=64, eta=3.0, init="scaled", data="mnist"),
     "w3": dict(sizes=[784, 1024, 1024, 10], batch=256, eta=3.0, init="scaled", data="mnist"),
     "w4": dict(sizes=[2048, 4096, 4096, 10], batch=512, eta=0.1, init="scaled", data="random"),
+    # The example of SimpleChains.jl, of the modern peers alone: tanh, squared error, all examples in one mini-batch.
+    "w5": dict(sizes=[4, 32, 16, 4], batch=10000, eta=3e-4, init="scaled", data="numbers"),
 }
 
 

@@ -1,7 +1,8 @@
 """gpu-backprop through its command line, as one more peer; GPU_BACKPROP names the binary.
 
 The times are those that `train --json` reports for the steps of each epoch, after one epoch as a warm-up. A number of
-steps becomes an epoch of that many, by --limit. DEVICE is the value of --device, cpu by default.
+steps becomes an epoch of that many, by --limit. DEVICE is the value of --device, cpu by default. With MODERN=1: ReLU, softmax,
+cross-entropy and Adam; w5 is always tanh and squared error with Adam, and its steps are epochs.
 """
 import json, os, subprocess, sys, tempfile
 import common
@@ -10,7 +11,13 @@ a = common.parse()
 binary = os.environ.get("GPU_BACKPROP", "gpu-backprop")
 epochs = a.epochs or a.reps
 with tempfile.TemporaryDirectory() as folder:
-    if a.w["data"] == "random":
+    if a.w["data"] == "numbers":
+        import numpy as np
+        random, files = np.random.default_rng(7), (f"{folder}/x.npy", f"{folder}/y.npy")
+        for file in files:
+            np.save(file, random.standard_normal((a.batch, a.sizes[0]), dtype=np.float32))
+        data = [files[0], "--labels", files[1], "--task", "regression", "--scale", "none"]
+    elif a.w["data"] == "random":
         import numpy as np
         x, y = f"{folder}/x.npy", f"{folder}/y.npy"
         inputs, labels, _, _ = common.load(a)
@@ -20,8 +27,15 @@ with tempfile.TemporaryDirectory() as folder:
     else:
         data = [common.mnist_folder()]
     amount = ["--limit", str(a.batch * a.steps)] if a.steps else ["--validation", "0.16667"]
+    rows = ["--eta", str(a.eta), "--init", {"book": "large"}.get(a.w["init"], "scaled"), "--recipe", "book"]
+    if a.w["data"] == "numbers":
+        epochs, amount = a.steps, ["--validation", "0"]
+        rows = ["--activation", "tanh", "--optimizer", "adam", "--eta", str(a.eta), "--recipe", "book"]
+    elif os.environ.get("MODERN"):
+        rows = ["--recipe", "modern", "--schedule", "constant", "--eta", "0.001", "--lambda", "0", "--dropout", "0",
+                "--keep", "last", "--refit", "no"]
     command = [binary, "train", *data, *amount, "--layers", ",".join(map(str, a.sizes)), "--batch", str(a.batch),
-               "--eta", str(a.eta), "--init", {"book": "large"}.get(a.w["init"], "scaled"), "--seed", str(a.seed),
+               *rows, "--seed", str(a.seed),
                "--threads", str(a.threads), "--epochs", str(epochs + 1), "--json", "--quiet",
                "--device", os.environ.get("DEVICE", "cpu")]
     run = subprocess.run(command, capture_output=True, text=True)

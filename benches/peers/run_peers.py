@@ -7,7 +7,8 @@ import argparse, json, os, shlex, subprocess, sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEERS = {name: [sys.executable, f"{HERE}/{name}_peer.py"] for name in ("jax", "torch", "numpy", "ours")}
-AMOUNTS = {"w1": "--epochs 3", "w2": "--epochs 3", "w3": "--steps 100 --reps 3", "w4": "--steps 5 --reps 3"}
+AMOUNTS = {"w1": "--epochs 3", "w2": "--epochs 3", "w3": "--steps 100 --reps 3", "w4": "--steps 5 --reps 3",
+           "w5": "--steps 200 --reps 3"}
 
 
 def main():

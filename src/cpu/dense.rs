@@ -2,8 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::entries::decay;
-use super::epilogue::{Activate, ActivateAndCompare, Backpropagate, Epilogue, Keep, PER_ACTIVATION, Step};
+use super::entries::{decay, output_error};
+use super::epilogue::{Activate, Backpropagate, Keep, PER_ACTIVATION, Step};
 use super::product::{BLOCK, Layout, Product, X, Y, pack_left};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
@@ -62,33 +62,27 @@ impl WithVectors for ForwardLayer<'_> {
     fn with<A: Vectors>(self, activation: A) {
         let ForwardLayer { layer, store, workshop } = self;
         let Extents { rows, cols, inner } = layer.extents;
-        match layer.error {
-            None => {
-                let [x, w, b, a] = store.get([layer.x, layer.w, layer.b, layer.a]);
-                let epilogue = Activate { b: b.f32s(cols), activation };
-                layer.product(x.f32s(rows * inner), w, [a.f32s(rows * cols)], epilogue, workshop);
-            }
-            Some((desired, delta, cost)) => {
-                let [x, w, b, desired, a, delta] = store.get([layer.x, layer.w, layer.b, desired, layer.a, delta]);
-                let desired = desired.f32s(rows * cols);
-                let forward = Activate { b: b.f32s(cols), activation };
-                let outputs = [a.f32s(rows * cols), delta.f32s(rows * cols)];
-                let epilogue = ActivateAndCompare { arch: workshop.arch, forward, desired, cols, cost };
-                layer.product(x.f32s(rows * inner), w, outputs, epilogue, workshop);
-            }
+        let [x, w, b, a] = store.get([layer.x, layer.w, layer.b, layer.a]);
+        let epilogue = Activate { b: b.f32s(cols), activation };
+        layer.product(x.f32s(rows * inner), w, a.f32s(rows * cols), epilogue, workshop);
+        // Outputs are few: another pass over them costs less than a product compiled for it.
+        if let Some((desired, delta, cost)) = layer.error {
+            let [a, desired, delta] = store.get([layer.a, desired, delta]).map(|numbers| numbers.f32s(rows * cols));
+            output_error(workshop.arch, activation, cost, a, desired, delta);
         }
     }
 }
 
 impl Forward {
-    fn product<E: Epilogue<N>, const N: usize>(
+    fn product(
         &self,
         x: &[f32],
         w: &mut Numbers,
-        outputs: [&mut [f32]; N],
-        epilogue: E,
+        a: &mut [f32],
+        epilogue: Activate<'_, impl Vectors>,
         workshop: &Workshop,
     ) {
+        let outputs = [a];
         let Workshop { arch, team, .. } = workshop;
         let Extents { rows: _, cols, inner } = self.extents;
         if let (Numbers::Panels(w), Some(at)) = (&mut *w, self.nonzeros)
@@ -245,7 +239,7 @@ impl OuterProductUpdate {
         };
         let extents = Extents { rows: before, cols: neurons, inner: examples };
         if let Some(x) = self.nonzeros.map(|at| &mut nonzeros[at])
-            && step.linear
+            && U::LINEAR
             && x.few()
             && arch.dispatch(AllFinite(delta))
         {

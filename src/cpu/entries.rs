@@ -8,6 +8,7 @@ use crate::kernel::MiniBatch;
 use crate::kernels::decayed;
 use crate::network::activation::Activation;
 use crate::network::activation::lanes::{Vectors, WithVectors};
+use crate::network::cost::Cost;
 use crate::network::lanes::{load, store};
 use crate::network::learning;
 
@@ -52,6 +53,30 @@ impl WithVectors for Sigma<'_> {
         }
         self.arch.dispatch(Dispatched(activation, self.z, self.a));
     }
+}
+
+/// δ of outputs (BP1), in place of `delta`.
+pub fn output_error<A: Vectors>(
+    arch: Arch,
+    activation: A,
+    cost: &'static Cost,
+    a: &[f32],
+    desired: &[f32],
+    delta: &mut [f32],
+) {
+    struct Primes<'a, A>(A, &'a [f32], &'a mut [f32]);
+    impl<A: Vectors> WithSimd for Primes<'_, A> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            let Primes(activation, a, prime) = self;
+            for (prime, a) in prime.chunks_mut(S::F32_LANES).zip(a.chunks(S::F32_LANES)) {
+                store(simd, prime, activation.prime(simd, load(simd, a)));
+            }
+        }
+    }
+    arch.dispatch(Primes(activation, a, &mut *delta));
+    cost.output_error_block(arch, a, desired, delta);
 }
 
 /// `dropout`.

@@ -1,13 +1,11 @@
 //! Epilogues: the rest of an equation, for the finished sums of a product that are still in the nearest cache.
 //!
 //! The rows of the network decide what is computed. Each epilogue is compiled for every activation and every
-//! optimizer; a cost is called once for a block of outputs: all rows of a tile where they adjoin in memory, else
-//! one row of a panel.
+//! optimizer.
 
-use pulp::{Arch, Simd};
+use pulp::Simd;
 
 use crate::network::activation::lanes::Vectors;
-use crate::network::cost::Cost;
 use crate::network::lanes::{load, store};
 use crate::network::optimizer::Rates;
 use crate::network::optimizer::lanes::{Block, Update, update_block};
@@ -85,30 +83,6 @@ impl<A: Vectors> Epilogue<1> for Activate<'_, A> {
                 store(simd, a, self.activation.sigma(simd, simd.add_f32s(sum, load(simd, b))));
             }
         }
-    }
-}
-
-/// a = σ(sum + b) and δ, the output error.
-pub struct ActivateAndCompare<'a, A> {
-    pub arch: Arch,
-    pub forward: Activate<'a, A>,
-    /// (rows, cols)
-    pub desired: &'a [f32],
-    pub cols: usize,
-    pub cost: &'static Cost,
-}
-
-impl<A: Vectors> Epilogue<2> for ActivateAndCompare<'_, A> {
-    const PER_ENTRY: usize = PER_ACTIVATION;
-
-    #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [a, delta]: [&mut [f32]; 2]) {
-        self.forward.finish(simd, place, sums, [&mut *a]);
-        for (delta, a) in delta.chunks_mut(S::F32_LANES).zip(a.chunks(S::F32_LANES)) {
-            store(simd, delta, self.forward.activation.prime(simd, load(simd, a)));
-        }
-        let desired = &self.desired[place.row * self.cols + place.col..][..a.len()];
-        self.cost.output_error_block(self.arch, a, desired, delta);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::entries::output_error;
 use super::run::{Run, Workshop};
 use super::store::Store;
 use crate::kernel::MiniBatch;
@@ -27,26 +28,24 @@ impl Run for NormalizedOutputs {
         let len = rows * cols;
         match self.error {
             None => {
-                let [z, a] = store.get([self.z, self.a]);
-                let outputs = Outputs { arch, z: z.f32s(len), a: a.f32s(len), prime: &mut [], cols };
-                self.activation.with_vectors(outputs);
+                let [z, a] = store.get([self.z, self.a]).map(|numbers| numbers.f32s(len));
+                self.activation.with_vectors(Outputs { arch, z, a, error: None, cols });
             }
             Some((desired, delta, cost)) => {
-                let [z, a, desired, delta] = store.get([self.z, self.a, desired, delta]);
-                let (a, delta) = (a.f32s(len), delta.f32s(len));
-                self.activation.with_vectors(Outputs { arch, z: z.f32s(len), a: &mut *a, prime: &mut *delta, cols });
-                cost.output_error_block(arch, a, desired.f32s(len), delta);
+                let [z, a, desired, delta] =
+                    store.get([self.z, self.a, desired, delta]).map(|numbers| numbers.f32s(len));
+                self.activation.with_vectors(Outputs { arch, z, a, error: Some((desired, delta, cost)), cols });
             }
         }
     }
 }
 
-/// z −= ln Σ exp(z) of each row, a = σ(z), and σ′ where there is room for it.
+/// z −= ln Σ exp(z) of each row, a = σ(z), and δ.
 struct Outputs<'a> {
     arch: Arch,
     z: &'a mut [f32],
     a: &'a mut [f32],
-    prime: &'a mut [f32],
+    error: Option<(&'a [f32], &'a mut [f32], &'static Cost)>,
     cols: usize,
 }
 
@@ -54,13 +53,19 @@ impl WithVectors for Outputs<'_> {
     type Output = ();
 
     fn with<A: Vectors>(self, activation: A) {
-        self.arch.dispatch(OutputsOf { outputs: self, activation });
+        let Outputs { arch, z, a, error, cols } = self;
+        arch.dispatch(OutputsOf { z, a: &mut *a, cols, activation });
+        if let Some((desired, delta, cost)) = error {
+            output_error(arch, activation, cost, a, desired, delta);
+        }
     }
 }
 
 /// [`Outputs`], compiled for each activation.
 struct OutputsOf<'a, A> {
-    outputs: Outputs<'a>,
+    z: &'a mut [f32],
+    a: &'a mut [f32],
+    cols: usize,
     activation: A,
 }
 
@@ -69,7 +74,7 @@ impl<A: Vectors> WithSimd for OutputsOf<'_, A> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let OutputsOf { outputs: Outputs { z, a, prime, cols, .. }, activation } = self;
+        let OutputsOf { z, a, cols, activation } = self;
         let lanes = S::F32_LANES;
         for (z, a) in z.chunks_exact_mut(cols).zip(a.chunks_exact_mut(cols)) {
             let largest = z.iter().fold(f32::NEG_INFINITY, |largest, &z| largest.max(z));
@@ -84,9 +89,6 @@ impl<A: Vectors> WithSimd for OutputsOf<'_, A> {
                 store(simd, z, normalized);
                 store(simd, a, activation.sigma(simd, normalized));
             }
-        }
-        for (prime, a) in prime.chunks_mut(lanes).zip(a.chunks(lanes)) {
-            store(simd, prime, activation.prime(simd, load(simd, a)));
         }
     }
 }

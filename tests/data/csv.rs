@@ -31,7 +31,8 @@ fn iris_is_learned_well_whatever_the_seed() {
     // By the recipe for tables, and by that of the book.
     let book = ["--recipe", "book", "--epochs", "60"];
     for (seed, flags) in ["0", "1", "2"].into_iter().flat_map(|seed| [(seed, &[][..]), (seed, &book)]) {
-        let train = ["train", IRIS, "--target", "species", "--test", "0.2", "--seed", seed, "--device", "cpu", "--json"];
+        let train =
+            ["train", IRIS, "--target", "species", "--test", "0.2", "--seed", seed, "--device", "cpu", "--json"];
         let report = json(&[&train[..], flags].concat());
         if flags.is_empty() {
             assert_eq!((&report["recipe"], &report["output"]), (&"modern".into(), &"softmax".into()), "{report}");

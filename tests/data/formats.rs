@@ -180,7 +180,8 @@ fn labels_that_are_text_are_classes_with_names() {
     let numbers = folder.file("numbers.npy", &npy("|u1", false, "(40,)", &labels[8..]));
     assert_eq!(train(&digits)["weights_sha256"], train(&numbers)["weights_sha256"]);
     // The same examples to train on and to test: none are kept for validation.
-    let test = ["--test", &x, "--test-labels", &digits, "--epochs", "0", "--recipe", "book", "--device", "cpu", "--json"];
+    let test =
+        ["--test", &x, "--test-labels", &digits, "--epochs", "0", "--recipe", "book", "--device", "cpu", "--json"];
     let report = json(&[&["train", &x, "--labels", &numbers], &test[..]].concat());
     assert_eq!(report["test_cost"], report["train_cost"]);
 

@@ -44,6 +44,9 @@ impl<S: Simd> VectorRates<S> {
 
 /// The update of one vector of parameters, each with N − 1 states.
 pub trait Update<const N: usize>: Copy + Sync {
+    /// [`Optimizer::linear`], for code that is compiled for linear updates alone.
+    const LINEAR: bool = false;
+
     /// The new parameters and states, from the old ones and the gradient.
     fn apply<S: Simd>(self, simd: S, entry: [S::f32s; N], gradient: S::f32s, rates: &VectorRates<S>) -> [S::f32s; N];
 }
@@ -119,11 +122,13 @@ pub fn update_block<S: Simd, const N: usize>(simd: S, update: impl Update<N>, bl
 
 /// The new parameters and states of an update with N states.
 macro_rules! update {
-    ($name:ident, $states:literal, |$simd:ident, $entry:pat, $gradient:ident, $rates:ident| $body:block) => {
+    ($name:ident, $states:literal, linear: $linear:literal, |$simd:ident, $entry:pat, $gradient:ident, $rates:ident| $body:block) => {
         #[derive(Clone, Copy)]
         struct $name;
 
         impl Update<$states> for $name {
+            const LINEAR: bool = $linear;
+
             #[inline(always)]
             fn apply<S: Simd>(
                 self,
@@ -136,23 +141,23 @@ macro_rules! update {
     };
 }
 
-update!(Sgd, 1, |simd, [w], gradient, rates| { [simd.mul_add_e_f32s(simd.neg_f32s(rates.rate), gradient, w)] });
+update!(Sgd, 1, linear: true, |simd, [w], gradient, rates| { [simd.mul_add_e_f32s(simd.neg_f32s(rates.rate), gradient, w)] });
 
-update!(Momentum, 2, |simd, [w, velocity], gradient, rates| {
+update!(Momentum, 2, linear: false, |simd, [w, velocity], gradient, rates| {
     let [momentum, ..] = rates.coefficients;
     let change = simd.mul_f32s(rates.rate, gradient);
     let velocity = simd.mul_add_e_f32s(momentum, velocity, simd.neg_f32s(change));
     [simd.add_f32s(w, velocity), velocity]
 });
 
-update!(Nesterov, 2, |simd, [w, velocity], gradient, rates| {
+update!(Nesterov, 2, linear: false, |simd, [w, velocity], gradient, rates| {
     let [momentum, ..] = rates.coefficients;
     let change = simd.neg_f32s(simd.mul_f32s(rates.rate, gradient));
     let velocity = simd.mul_add_e_f32s(momentum, velocity, change);
     [simd.add_f32s(w, simd.mul_add_e_f32s(momentum, velocity, change)), velocity]
 });
 
-update!(Rmsprop, 2, |simd, [w, squares], gradient, rates| {
+update!(Rmsprop, 2, linear: false, |simd, [w, squares], gradient, rates| {
     let [beta, epsilon, eta, _] = rates.coefficients;
     let g = simd.mul_f32s(rates.share, gradient);
     let new = simd.mul_f32s(simd.mul_f32s(simd.sub_f32s(simd.splat_f32s(1.0), beta), g), g);
@@ -161,7 +166,7 @@ update!(Rmsprop, 2, |simd, [w, squares], gradient, rates| {
     [simd.sub_f32s(w, simd.div_f32s(simd.mul_f32s(eta, g), divisor)), squares]
 });
 
-update!(Adam, 3, |simd, [w, mean, squares], gradient, rates| {
+update!(Adam, 3, linear: false, |simd, [w, mean, squares], gradient, rates| {
     let [beta1, beta2, eta, epsilon] = rates.coefficients;
     let one = simd.splat_f32s(1.0);
     let g = simd.mul_f32s(rates.share, gradient);
