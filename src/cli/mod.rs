@@ -23,7 +23,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValuePa
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::gpu::check_environment;
-use crate::system::error::{Diverged, WrongUsage};
+use crate::system::error::{Diverged, Interrupted, WrongUsage};
 use crate::system::temporary;
 use crate::system::text::printable;
 
@@ -55,7 +55,8 @@ enum Command {
     Devices(devices::Arguments),
 }
 
-/// Runs the program. Exit codes: 0 success, 1 failure, 2 wrong usage, 4 training diverged.
+/// Runs the program. Exit codes: 0 success, 1 failure, 2 wrong usage, 4 training diverged, 130 or 143 training
+/// interrupted.
 pub fn main() -> ExitCode {
     silence_mesa();
     temporary::delete_when_interrupted();
@@ -117,6 +118,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         2
     } else if error.chain().any(|cause| cause.is::<Diverged>()) {
         4
+    } else if let Some(interrupted) = error.chain().find_map(|cause| cause.downcast_ref::<Interrupted>()) {
+        u8::try_from(128 + interrupted.signal).unwrap_or(130)
     } else {
         1
     }
@@ -163,6 +166,7 @@ mod tests {
         let code = |error: anyhow::Error| exit_code(&error.context("training"));
         assert_eq!(code(Diverged { epoch: 3, eta: 30.0 }.into()), 4);
         assert_eq!(code(WrongUsage::new("--eta").into()), 2);
+        assert_eq!(code(Interrupted { signal: 2, epoch: 1 }.into()), 130);
         assert_eq!(code(anyhow::anyhow!("no such file")), 1);
     }
 }

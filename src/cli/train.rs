@@ -13,7 +13,7 @@ use super::training_flags::TrainingFlags;
 use super::{Cli, config, print, print_json};
 use crate::commands::train::{self, Options, Report, Trained};
 use crate::device::DeviceChoice;
-use crate::system::error::WrongUsage;
+use crate::system::error::{Interrupted, WrongUsage};
 use crate::system::text::percentage;
 
 /// The flags of `train`.
@@ -71,7 +71,11 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         print(&summary(&report, &options, verbose, saved.is_ok())?)?;
     }
     print_notes(report.not_learned.as_slice());
-    saved
+    saved?;
+    match report.interrupted {
+        Some(signal) => Err(Interrupted { signal, epoch: report.epochs.len() }.into()),
+        None => Ok(()),
+    }
 }
 
 fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Result<String> {

@@ -20,6 +20,7 @@ use crate::plan::executor::{DeviceDescription, Executor, Progress};
 use crate::plan::{Element, Matrix, Plan};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::system::error::Diverged;
+use crate::system::interruption;
 use crate::system::output_file::check_writable;
 use crate::training::stopping::Course;
 use crate::training::{PartOfData, Trainer, examples_of};
@@ -189,12 +190,14 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         setup: &setup,
         steps_per_epoch: trainer.steps_per_epoch(),
     });
+    let _heeded = interruption::heed();
     let trained = train_epochs(&mut trainer, &setup, &training, opening, observer);
     if trained.is_err() || !setup.refit {
         observer.end();
     }
     let mut epochs = trained?;
-    let (report, saved) = if setup.refit && setup.epochs > 0 {
+    let (report, saved) = if setup.refit && setup.epochs > 0 && epochs.interrupted.is_none() {
+        let kept = trainer.parameters()?;
         let refit = Refit::after(&epochs, &setup, data.split.validation.len());
         data.learn_validation();
         let hyperparameters = refit.hyperparameters(hyperparameters);
@@ -203,7 +206,11 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         observer.refit(data.split.training.len(), refit.epochs);
         let refitted = refit.run(&mut trainer, &training, observer);
         observer.end();
-        epochs.refit = Some(refitted?);
+        epochs.refit = refitted?;
+        if epochs.refit.is_none() {
+            epochs.interrupted = interruption::signal();
+            trainer.set_parameters(&kept)?;
+        }
         finish(&mut trainer, &training, &setup, epochs, options)?
     } else {
         finish(&mut trainer, &training, &setup, epochs, options)?

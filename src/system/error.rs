@@ -42,6 +42,16 @@ impl OutOfMemory {
     }
 }
 
+/// A signal that ended a training before its time: exit code 128 and the number of the signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("interrupted after epoch {epoch}")]
+pub struct Interrupted {
+    /// The number of the signal.
+    pub signal: i32,
+    /// The last complete epoch, counted from 1; 0 for none.
+    pub epoch: usize,
+}
+
 /// Training that ended in NaN or infinity: exit code 4.
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 #[error("{}", self.message())]

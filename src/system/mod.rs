@@ -3,6 +3,7 @@
 pub(crate) mod cache;
 pub mod error;
 pub(crate) mod host_memory;
+pub(crate) mod interruption;
 pub mod output_file;
 pub(crate) mod panics;
 pub mod random;

@@ -5,6 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::interruption;
+
+/// The number of the signal of Ctrl-C, as on Unix.
+#[cfg(windows)]
+const INTERRUPT: i32 = 2;
+
 /// Paths of the temporary files that exist. A file is made, moved or deleted only while this is locked.
 static EXISTING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -76,6 +82,10 @@ pub fn delete_when_interrupted() {
         let Ok(mut signals) = signal_hook::iterator::Signals::new(heeded) else { return };
         std::thread::spawn(move || {
             for signal in signals.forever() {
+                // A terminal that is gone takes no messages: there only the file matters.
+                if interruption::note(signal) {
+                    continue;
+                }
                 // Kept until the end: no other file is made.
                 let _existing = delete_all();
                 // It does not return for these signals.
@@ -87,6 +97,9 @@ pub fn delete_when_interrupted() {
     {
         // Without a handler, the program still ends.
         let _ = ctrlc::set_handler(|| {
+            if interruption::note(INTERRUPT) {
+                return;
+            }
             let _existing = delete_all();
             std::process::exit(130);
         });

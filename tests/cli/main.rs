@@ -15,6 +15,7 @@ mod commands;
 mod errors;
 mod evaluate;
 mod kept;
+mod learning;
 mod models;
 mod onnx;
 mod predict;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         errors::trials(),
         evaluate::trials(),
         kept::trials(),
+        learning::trials(),
         models::trials(),
         onnx::trials(),
         predict::trials(),

@@ -8,6 +8,7 @@ use super::report::measured;
 use super::{EpochReport, Keep, Observer, Setup};
 use crate::plan::executor::Progress;
 use crate::system::error::Diverged;
+use crate::system::interruption;
 use crate::training::stopping::Course;
 use crate::training::{Hyperparameters, PartOfData, Schedule, Trainer, Training};
 
@@ -22,6 +23,8 @@ pub struct Epochs {
     pub best: Option<usize>,
     /// Patience ended the training.
     pub out_of_patience: bool,
+    /// The signal that ended it.
+    pub interrupted: Option<i32>,
     /// The training on all examples that followed.
     pub refit: Option<Refitted>,
     /// Seconds from the opening of the device to the end of the first steps.
@@ -60,8 +63,9 @@ pub fn train_epochs(
         if let Some(factor) = verdict.lower {
             trainer.lower_eta(factor);
         }
-        if verdict.stop {
-            epochs.out_of_patience = true;
+        epochs.interrupted = interruption::signal();
+        if verdict.stop || epochs.interrupted.is_some() {
+            epochs.out_of_patience = verdict.stop;
             break;
         }
     }
@@ -140,7 +144,7 @@ impl Refit {
         Hyperparameters { schedule: Schedule { epochs, warmup, ..first.schedule }, ..first }
     }
 
-    /// Trains, without measuring in between.
+    /// Trains, without measuring in between; `None` where a signal has ended it.
     ///
     /// # Errors
     /// A failing device, or divergence.
@@ -149,13 +153,16 @@ impl Refit {
         trainer: &mut Trainer<'_, '_>,
         training: &Training<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Refitted> {
+    ) -> Result<Option<Refitted>> {
         let mut seconds = 0.0;
         for _ in 0..self.epochs {
+            if interruption::signal().is_some() {
+                return Ok(None);
+            }
             seconds += trainer.train_epoch(&mut |steps| observer.steps(steps))?.as_secs_f64();
         }
         let eta = training.hyperparameters.eta;
         ensure!(trainer.parameters()?.all_finite(), Diverged { epoch: self.epochs, eta });
-        Ok(Refitted { epochs: self.epochs, seconds })
+        Ok(Some(Refitted { epochs: self.epochs, seconds }))
     }
 }

@@ -95,8 +95,11 @@ pub struct Report {
     pub refit_epochs: Option<usize>,
     /// The duration of its steps in seconds.
     pub refit_seconds: Option<f64>,
-    /// What ended the training: `epochs`, or `patience`.
+    /// What ended the training: `epochs`, `patience`, or `interrupted`.
     pub stopped: &'static str,
+    /// The number of the signal that interrupted it.
+    #[serde(skip)]
+    pub interrupted: Option<i32>,
     /// C on the training split, with the final weights.
     pub train_cost: Option<f64>,
     /// Fraction of the training split classified correctly, with the final weights.
@@ -162,7 +165,7 @@ pub(crate) fn report(
     epochs: Epochs,
 ) -> Result<Report> {
     let Training { data, topology, hyperparameters, .. } = *training;
-    let Epochs { reports: epochs, kept, best, out_of_patience, refit, seconds_to_first_step } = epochs;
+    let Epochs { reports: epochs, kept, best, out_of_patience, interrupted, refit, seconds_to_first_step } = epochs;
     let kept = kept.or(Some(epochs.len()).filter(|&epochs| epochs > 0));
     let last = kept.map(|epoch| &epochs[epoch - 1]);
     let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
@@ -218,7 +221,12 @@ pub(crate) fn report(
         kept_epoch: kept.filter(|_| refit.is_none()),
         refit_epochs: refit.map(|refit| refit.epochs),
         refit_seconds: refit.map(|refit| refit.seconds),
-        stopped: if out_of_patience { "patience" } else { "epochs" },
+        stopped: match (interrupted, out_of_patience) {
+            (Some(_), _) => "interrupted",
+            (None, true) => "patience",
+            (None, false) => "epochs",
+        },
+        interrupted,
         train_cost: last.map(|last| last.train_cost).or(learned.map(|part| part.cost)),
         train_accuracy: last.map_or(learned.and_then(|part| part.accuracy()), |last| last.train_accuracy),
         train_r2: last.map_or(learned.and_then(|part| part.r2()), |last| last.train_r2),
