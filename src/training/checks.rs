@@ -23,6 +23,8 @@ pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters)
 
 fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> Result<()> {
     let Hyperparameters { batch, eta, settings, lambda, l1, dropout, schedule, .. } = hyperparameters;
+    // First those that η may have been computed from.
+    check_settings(&settings)?;
     ensure_usage!(batch > 0, "--batch 0: a mini-batch needs at least 1 example");
     ensure_usage!(
         batch <= examples,
@@ -62,7 +64,7 @@ fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> R
         decline.name(),
         epochs.saturating_sub(1)
     );
-    check_settings(&settings)
+    Ok(())
 }
 
 /// Checks the hyperparameters of optimizers.

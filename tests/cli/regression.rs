@@ -166,7 +166,7 @@ fn what_is_wrong_with_numbers_is_said() {
     let prices = [&learn[..], &["--target", "price"]].concat();
     assert_fails(&[&prices[..], &["--class-weight", "balanced"]].concat(), 2, &["--class-weight", "regression"]);
     assert_fails(&[&prices[..], &["--layers", "5,30,2"]].concat(), 2, &["5-30-2", "2 outputs", "1 numbers"]);
-    assert_fails(&[&prices[..], &["--eta", "1e30", "--epochs", "2"]].concat(), 4, &["--eta"]);
+    assert_fails(&[&prices[..], &["--recipe", "book", "--eta", "1e30", "--epochs", "2"]].concat(), 4, &["--eta"]);
     assert_fails(&["train", &data, "--target", "price,width"], 2, &["--target", "--task regression"]);
     assert_fails(&["train", &data, "--target", "price"], 1, &["row", "--task regression"]);
     let (model, _) = train(&folder, &[&data, "--task", "regression", "--target", "price", "--epochs", "1"]);

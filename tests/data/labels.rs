@@ -78,6 +78,7 @@ fn labels_of_other_files_are_found_by_name() {
     let [test_x, test_y] = [folder.file("test_x.npy", &inputs(&test)), folder.file("test_y.npy", &whole(&test))];
     let model = folder.text("model.safetensors");
     let flags = ["--epochs", "30", "--batch", "2", "--eta", "3", "--device", "cpu", "--json", "-o", &model];
+    let flags = [&["--recipe", "book"], &flags[..]].concat();
     let parts = ["--test", &test_x, "--test-labels", &test_y];
     let report = json(&[&["train", &x, "--labels", &y], &parts[..], &flags].concat());
     assert_eq!((&report["test_accuracy"], &report["train_accuracy"]), (&1.0.into(), &1.0.into()), "{report}");

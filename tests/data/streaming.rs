@@ -43,8 +43,8 @@ fn a_large_file_is_the_same_as_one_in_memory() {
         (&bytes, &idx_labels, "13", &[][..]),
         (&bytes, &idx_labels, "9", &limited[..]),
         (&bytes, &idx_labels, "30", &["--scale", "zscore"]),
-        (&floats, &npy_labels, "25", &[][..]),
-        (&floats, &npy_labels, "25", &["--scale", "unit"]),
+        (&floats, &npy_labels, "16", &[][..]),
+        (&floats, &npy_labels, "16", &["--scale", "unit"]),
         (&floats, &npy_labels, "9", &limited[..]),
     ] {
         let train = |data: &str, memory: &[&str]| {
