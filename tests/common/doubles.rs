@@ -38,6 +38,7 @@ pub fn setup(training: &Training<'_>, epochs: usize) -> Setup {
         epochs,
         patience: Patience::default(),
         keep: Keep::Last,
+        refit: false,
         hyperparameters: training.hyperparameters,
     }
 }
