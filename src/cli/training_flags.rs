@@ -197,7 +197,7 @@ pub struct TrainingFlags {
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// After early stopping, learn all examples, those of the validation split too: for as many epochs as were best, or for
-    /// all where the rest did no harm [default: no; modern: yes for fewer than 2000 examples of classes].
+    /// all where the rest did no harm [default: no; modern: yes for fewer than 1000 examples of classes].
     #[arg(long, value_parser = yes_or_no(), value_name = "yes|no", action = ArgAction::Set)]
     refit: Option<bool>,
     /// Random seed for initial weights, splits, shuffling and dropout.

@@ -55,7 +55,7 @@ pub struct Sizes {
 const STEPS: usize = 3000;
 
 /// Training examples below which a tenth of them is missed, and a validation split of a tenth says little.
-const FEW_EXAMPLES: usize = 2000;
+const FEW_EXAMPLES: usize = 1000;
 
 /// Examples up to which λ grows with their number: weights decay by the same factor in each step.
 const STRONG_DECAY: f64 = 1000.0;
