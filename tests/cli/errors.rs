@@ -63,8 +63,40 @@ fn wrong_flags_are_named() {
         let refused = ["train", "--optimizer", "momentum", "--momentum", momentum];
         assert_fails(&refused, 2, &["--momentum", "0 or greater, and below 1"]);
     }
-    assert_fails(&["train", "--activation", "swish"], 2, &["--activation", "swish", "sigmoid, tanh, relu, linear"]);
-    assert_fails(&["train", "--optimizer", "adam"], 2, &["--optimizer", "adam", "sgd, momentum"]);
+    let neurons = "sigmoid, tanh, relu, leaky-relu, linear";
+    assert_fails(&["train", "--activation", "swish"], 2, &["--activation", "swish", neurons]);
+    // Softmax is of a whole layer, and of the last.
+    assert_fails(&["train", "--activation", "softmax"], 2, &["--activation", "softmax", neurons]);
+    let softmax = ["train", "--output", "softmax", "--cost", "quadratic"];
+    assert_fails(&softmax, 2, &["--cost quadratic", "not softmax", "--cost cross-entropy"]);
+    let optimizers = "sgd, momentum, nesterov, rmsprop, adam";
+    for optimizer in ["lbfgs", "gradient"] {
+        assert_fails(&["train", "--optimizer", optimizer], 2, &["--optimizer", optimizer, optimizers]);
+    }
+    assert_fails(&["train", "--beta1", "0.5"], 2, &["--beta1 is for --optimizer adam, not sgd"]);
+    let refused = ["train", "--optimizer", "rmsprop", "--beta1", "0.5"];
+    assert_fails(&refused, 2, &["--beta1 is for --optimizer adam, not rmsprop"]);
+    for (flag, value, part) in [
+        ("--beta1", "1", "0 or greater, and below 1"),
+        ("--beta2", "nan", "0 or greater, and below 1"),
+        ("--epsilon", "0", "greater than 0"),
+    ] {
+        assert_fails(&["train", "--optimizer", "adam", flag, value], 2, &[flag, part]);
+    }
+    for (flag, value) in [("--lambda", "-1"), ("--lambda", "nan"), ("--l1", "-0.5"), ("--l1", "inf")] {
+        assert_fails(&["train", flag, value], 2, &[flag, "finite number, 0 or greater"]);
+    }
+    assert_fails(&["train", "--lambda", "1e9"], 2, &["--lambda", "sign of all weights", "use less than 479.333"]);
+    for value in ["1", "-0.1", "nan"] {
+        assert_fails(&["train", "--dropout", value], 2, &["--dropout", "0 or greater, and below 1"]);
+    }
+    let step = ["train", "--schedule", "step"];
+    for (flag, value) in [("--schedule-factor", "0"), ("--schedule-factor", "2"), ("--schedule-every", "0")] {
+        assert_fails(&[&step[..], &[flag, value]].concat(), 2, &[&format!("{flag} {value}")]);
+    }
+    let warm = ["train", "--schedule", "cosine", "--epochs", "3", "--warmup", "3"];
+    assert_fails(&warm, 2, &["--warmup 3", "3 epochs", "use 2 or less"]);
+    assert_fails(&["train", "--recipe", "cookbook"], 2, &["--recipe", "book, modern"]);
     let mixed = ["--precision", "mixed"];
     assert_fails(&[&["train", "--device", "cpu"], &mixed[..]].concat(), 2, &["--precision mixed is for GPUs"]);
     assert_fails(&[&["bench", "--devices", "cpu"], &mixed[..]].concat(), 2, &["--precision mixed is for GPUs"]);

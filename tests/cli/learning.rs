@@ -176,7 +176,7 @@ fn a_network_goes_on_from_its_model() {
     );
     let lacking = folder.text("lacking.csv");
     std::fs::write(&lacking, "sepal_length,species\n1,setosa\n2,virginica\n").expect("write");
-    assert_fails(&["train", &lacking, "--target", "species", "--from", &first], 1, &["petal_length"]);
+    assert_fails(&["train", &lacking, "--target", "species", "--from", &first], 1, &["sepal_width"]);
 }
 
 /// Two examples that contradict each other: the heavier one wins.
