@@ -85,7 +85,7 @@ fn parse() -> Result<(Cli, ArgMatches)> {
         let cli = Cli::from_arg_matches(&matches)?;
         Ok((cli, matches))
     });
-    Ok(parsed.unwrap_or_else(|error| synonyms::with_suggestion(error, texts.into_iter()).exit()))
+    Ok(parsed.unwrap_or_else(|error| synonyms::with_suggestion(error, texts).exit()))
 }
 
 fn run(command: Command, matches: &ArgMatches) -> Result<()> {

@@ -7,29 +7,26 @@ mod setup;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use crate::backprop::{Measures, evaluation_plan, training_plan};
-use crate::data::{self, Data, Source};
+use crate::data::{Data, Source};
 use crate::device::{self, DeviceChoice};
 use crate::gpu::GpuOptions;
 use crate::kernel::product::Precision;
 use crate::model::{self, Model};
-use crate::network::{Parameters, Topology};
-use crate::plan::executor::{DeviceDescription, Executor, Progress};
+use crate::network::Topology;
+use crate::plan::executor::{DeviceDescription, Executor};
 use crate::plan::{Element, Matrix, Plan};
 use crate::rewrite::fuse::{KernelSet, fuse};
-use crate::system::error::Diverged;
 use crate::system::interruption;
 use crate::system::output_file::check_writable;
-use crate::training::stopping::Course;
-use crate::training::{PartOfData, Trainer, examples_of};
+use crate::training::{Trainer, examples_of};
 use crate::verify::gradients::{self, GradientCheck};
 
 pub use crate::training::Training;
 pub(crate) use epochs::{Epochs, train_epoch};
 use epochs::{Refit, train_epochs};
-use report::measured;
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
 pub use setup::{Architecture, Keep, Setup, Wishes};
@@ -257,12 +254,17 @@ pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
 
 #[cfg(test)]
 mod tests {
+    use super::report::measured;
     use super::*;
     use crate::cpu::Cpu;
+    use crate::data;
     use crate::network::Initialization;
+    use crate::network::Parameters;
     use crate::network::activation::SIGMOID;
     use crate::network::cost::QUADRATIC;
+    use crate::system::error::Diverged;
     use crate::training::Hyperparameters;
+    use crate::training::PartOfData;
     use crate::training::recipe::Recipe;
     use crate::training::stopping::Patience;
 

@@ -394,8 +394,7 @@ impl Dataset {
                 listed(names.iter().map(String::as_str))
             ),
         };
-        let labels = self.labels().iter().enumerate().map(class).collect::<Result<Vec<u32>>>()?;
-        let targets = Targets::Classes(labels);
+        let targets = Targets::Classes(self.labels().iter().enumerate().map(class).collect::<Result<_>>()?);
         Ok(Dataset { targets, classes: names.len(), class_names: names.to_vec(), ..self })
     }
 }

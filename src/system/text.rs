@@ -33,17 +33,6 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_steers_a_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{7}\r\n\tc\u{202e}d é"), "a\\u{1b}[2Jb\\u{7}\\r\n\tc\\u{202e}d é");
-        assert_eq!(shown("a\nb\u{1b}"), "a\\nb\\u{1b}");
-    }
-}
-
 /// The standard error of a fraction of `count` independent examples; `None` of none.
 pub fn standard_error(fraction: f64, count: usize) -> Option<f64> {
     (count > 0).then(|| (fraction * (1.0 - fraction) / count as f64).sqrt())
@@ -53,4 +42,15 @@ pub fn standard_error(fraction: f64, count: usize) -> Option<f64> {
 pub fn percentage(fraction: f64, count: usize) -> String {
     let error = standard_error(fraction, count).map_or(String::new(), |error| format!(" ± {:.2}", 100.0 * error));
     format!("{:.2}%{error}", 100.0 * fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{7}\r\n\tc\u{202e}d é"), "a\\u{1b}[2Jb\\u{7}\\r\n\tc\\u{202e}d é");
+        assert_eq!(shown("a\nb\u{1b}"), "a\\nb\\u{1b}");
+    }
 }

@@ -353,7 +353,8 @@ impl Wishes {
     fn settings(&self, optimizer: &'static Optimizer) -> Result<Settings> {
         let given =
             [("momentum", self.momentum), ("beta1", self.beta1), ("beta2", self.beta2), ("epsilon", self.epsilon)];
-        for (flag, _) in given.into_iter().filter(|(flag, value)| value.is_some() && !optimizer.flags.contains(flag)) {
+        let unused = |&(flag, value): &(&str, Option<f32>)| value.is_some() && !optimizer.flags.contains(&flag);
+        if let Some((flag, _)) = given.into_iter().find(unused) {
             let users: Vec<&str> = CHOICES.iter().filter(|row| row.flags.contains(&flag)).map(|row| row.name).collect();
             bail_usage!(
                 "--{flag} is for --optimizer {}, not {}: add it, or leave --{flag} out",
