@@ -42,7 +42,7 @@ pub fn with_file(arguments: Vec<OsString>, command: &Command) -> Result<Vec<OsSt
     for (key, value) in &table {
         let found = argument(command, key).with_context(context)?;
         let wins = |other: &Arg| given.value_source(other.get_id().as_str()) == Some(ValueSource::CommandLine);
-        if wins(found) || command.get_arg_conflicts_with(found).into_iter().any(wins) {
+        if wins(found) || contradicting(command, found).any(wins) {
             continue;
         }
         match text_of(found, key, value).with_context(context)? {
@@ -57,6 +57,13 @@ pub fn with_file(arguments: Vec<OsString>, command: &Command) -> Result<Vec<OsSt
 
 fn has(command: &Command, id: &str) -> bool {
     command.get_arguments().any(|argument| argument.get_id() == id)
+}
+
+/// The arguments that cannot stand beside this one, whichever of the two says so.
+fn contradicting<'c>(command: &'c Command, argument: &'c Arg) -> impl Iterator<Item = &'c Arg> {
+    let contradicts =
+        |one, other: &Arg| command.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id());
+    command.get_arguments().filter(move |other| contradicts(argument, other) || contradicts(other, argument))
 }
 
 /// The argument of a key.
@@ -111,9 +118,8 @@ pub fn printed(command: &Command, given: &ArgMatches, used: &[(&'static str, Str
             Ok(Some(values)) => values.map(|value| value.to_string_lossy().into_owned()).collect(),
             _ => continue,
         };
-        let contradicted = command.get_arg_conflicts_with(argument).into_iter();
-        let settled: Vec<&str> = used.iter().map(|(flag, _)| *flag).collect();
-        let replaced = contradicted.filter_map(Arg::get_long).any(|other| settled.contains(&other));
+        let is_settled = |other: &str| used.iter().any(|(flag, _)| *flag == other);
+        let replaced = contradicting(command, argument).filter_map(Arg::get_long).any(is_settled);
         if NOT_IN_FILES.contains(&id) || key.is_empty() || replaced {
             continue;
         }
@@ -175,6 +181,7 @@ mod tests {
         assert_eq!(arguments(file, &[])?, ["a.csv", "--eta=-0.5", "--hidden=30,20", "--quiet"]);
         assert_eq!(arguments(file, &["b.csv", "--eta", "1"])?, ["b.csv", "--eta", "1", "--hidden=30,20", "--quiet"]);
         assert_eq!(arguments("hidden = 3", &["--layers", "4,2"])?, ["--layers", "4,2"]);
+        assert_eq!(arguments("layers = '4,2'", &["--hidden", "3"])?, ["--hidden", "3"]);
         assert!(arguments("quiet = false", &[])?.is_empty());
         Ok(())
     }

@@ -247,7 +247,7 @@ impl Description {
     fn topology(&self) -> Result<Topology> {
         let (activation, output) = (activation::named(&self.activation)?, activation::named(&self.output_activation)?);
         let cost = cost::named(&self.cost)?.of_outputs(output);
-        ensure!(cost.suits.contains(&output), "--cost {} does not go with {} outputs", cost.flag, output.name);
+        ensure!(cost.suits.contains(&output), "the cost {} does not go with {} outputs", cost.flag, output.name);
         ensure!(!activation.normalizes, "activation {} is for the output layer alone", activation.name);
         ensure!(self.layers.len() <= MAX_LAYERS, "{} layers, more than {MAX_LAYERS}", self.layers.len());
         let topology = Topology::new(&self.layers, activation, cost).map_err(|error| anyhow!("{error}"))?;

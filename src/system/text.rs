@@ -21,6 +21,14 @@ pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     list.join(", ")
 }
 
+/// Names with "or" before the last: `tanh, relu or linear`.
+pub fn either(names: &[&str]) -> String {
+    match names {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => names.concat(),
+    }
+}
+
 /// Text for a terminal: names that come from files may hold control characters, which would steer it, and marks that turn
 /// the direction of text, which would hide what it says. Ends of lines and tabs stay.
 pub fn printable(text: &str) -> String {
@@ -47,6 +55,15 @@ pub fn percentage(fraction: f64, count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_of_several_names_follows_or() {
+        let all = ["tanh", "relu", "linear"];
+        assert_eq!(
+            [0, 1, 2, 3].map(|count| either(&all[..count])),
+            ["", "tanh", "tanh or relu", "tanh, relu or linear"]
+        );
+    }
 
     #[test]
     fn nothing_steers_a_terminal() {

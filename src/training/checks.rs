@@ -9,6 +9,7 @@ use crate::network::Topology;
 use crate::network::cost::{self, Cost};
 use crate::network::optimizer::Settings;
 use crate::system::error::{bail_usage, ensure_usage};
+use crate::system::text::either;
 
 /// Checks that a network can be trained on data with some hyperparameters.
 ///
@@ -73,8 +74,11 @@ fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> R
 /// [`WrongUsage`](crate::system::error::WrongUsage): a coefficient outside 0 to 1, or ε that is not positive.
 pub fn check_settings(settings: &Settings) -> Result<()> {
     let Settings { momentum, beta1, beta2, epsilon } = *settings;
-    let coefficients =
-        [("momentum", momentum, "momentum coefficient"), ("beta1", beta1, "rate"), ("beta2", beta2, "rate")];
+    let coefficients = [
+        ("momentum", momentum, "momentum coefficient"),
+        ("beta1", beta1, "decay rate"),
+        ("beta2", beta2, "decay rate"),
+    ];
     for (flag, value, what) in coefficients {
         ensure_usage!((0.0..1.0).contains(&value), "--{flag} {value}: the {what} must be 0 or greater, and below 1");
     }
@@ -112,7 +116,8 @@ fn check_cost(topology: &Topology, task: Task) -> Result<()> {
     let suitable = |cost: &&Cost| !cost.needs_classes || task == Task::Classification;
     if !cost.suits.contains(&output) {
         let same_cost = cost::ALL.iter().filter(|other| other.flag == cost.flag).flat_map(|row| row.suits);
-        let outputs = same_cost.map(|output| output.name).collect::<Vec<_>>().join(" or ");
+        let outputs = same_cost.map(|output| output.name).collect::<Vec<_>>();
+        let outputs = either(&outputs);
         let costs = cost::ALL.into_iter().filter(|row| row.suits.contains(&output)).filter(suitable);
         let costs: Vec<String> = costs.map(|row| format!(", or --cost {}", row.flag)).collect();
         bail_usage!(

@@ -43,7 +43,7 @@ pub struct Sizes {
     pub batch: usize,
     /// Epochs.
     pub epochs: usize,
-    /// λ of L2 regularization.
+    /// λ of L2 regularization, for the learning rate of the recipe: see [`Recipe::lambda`].
     pub lambda: f32,
     /// The probability of dropout.
     pub dropout: f32,
@@ -56,6 +56,9 @@ const STEPS: usize = 3000;
 
 /// Training examples below which a tenth of them is missed, and a validation split of a tenth says little.
 const FEW_EXAMPLES: usize = 1000;
+
+/// Training examples below which a tenth of them, fewer than five, says nothing about an epoch.
+const FEWEST_FOR_VALIDATION: usize = 50;
 
 /// Examples up to which λ grows with their number: weights decay by the same factor in each step.
 const STRONG_DECAY: f64 = 1000.0;
@@ -131,11 +134,8 @@ impl Recipe {
     }
 
     /// The part of the training data that is kept for validation.
-    pub fn validation(self, _examples: usize) -> f64 {
-        match self {
-            Recipe::Book => 0.0,
-            Recipe::Modern => 0.1,
-        }
+    pub fn validation(self, examples: usize) -> f64 {
+        if self == Recipe::Book || examples < FEWEST_FOR_VALIDATION { 0.0 } else { 0.1 }
     }
 
     /// The learning rate for a cost and an optimizer.
@@ -144,8 +144,34 @@ impl Recipe {
         (optimizer.eta)(of_sgd, settings)
     }
 
+    /// λ of L2 regularization for a learning rate: with a larger η than the recipe's it is smaller by as much, and weights decay by
+    /// the same factor in each step.
+    pub fn lambda(self, sizes: &Sizes, eta: f32) -> f32 {
+        let smaller = self.eta_of_declining().map_or(1.0, |usual| (usual / f64::from(eta)).min(1.0));
+        (f64::from(sizes.lambda) * smaller) as f32
+    }
+
     /// The learning rate of an optimizer with a scale of its own, such as Adam, that falls to 0 in the end.
     pub fn eta_of_declining(self) -> Option<f64> {
         (self == Recipe::Modern).then_some(0.003)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_learning_rate_does_not_decay_weights_faster() {
+        let sizes = Recipe::Modern.sizes(Task::Classification, 500);
+        assert_eq!(sizes.lambda, 300.0);
+        assert_eq!([0.0, 0.001, 0.003].map(|eta| Recipe::Modern.lambda(&sizes, eta)), [300.0; 3]);
+        assert!((Recipe::Modern.lambda(&sizes, 3.0) - 0.3).abs() < 1e-6);
+        assert_eq!(Recipe::Book.lambda(&Recipe::Book.sizes(Task::Classification, 500), 3.0), 0.0);
+    }
+
+    #[test]
+    fn a_validation_split_has_five_examples() {
+        assert_eq!([10, 49, 50, 60_000].map(|examples| Recipe::Modern.validation(examples)), [0.0, 0.0, 0.1, 0.1]);
     }
 }

@@ -94,6 +94,10 @@ fn wrong_flags_are_named() {
     for (flag, value) in [("--schedule-factor", "0"), ("--schedule-factor", "2"), ("--schedule-every", "0")] {
         assert_fails(&[&step[..], &[flag, value]].concat(), 2, &[&format!("{flag} {value}")]);
     }
+    let factor = ["train", "--schedule", "cosine", "--schedule-factor", "0.5"];
+    assert_fails(&factor, 2, &["--schedule-factor is for --schedule step, exponential or plateau, not cosine"]);
+    assert_fails(&["train", "--schedule-every", "2"], 2, &["--schedule-every is for --schedule step or plateau"]);
+    assert_fails(&["train", "--patience", "0"], 2, &["--patience 0: at least 1"]);
     let warm = ["train", "--schedule", "cosine", "--epochs", "3", "--warmup", "3"];
     assert_fails(&warm, 2, &["--warmup 3", "3 epochs", "use 2 or less"]);
     assert_fails(&["train", "--recipe", "cookbook"], 2, &["--recipe", "book, modern"]);

@@ -10,6 +10,7 @@ use crate::network::cost::{self, Cost};
 use crate::network::optimizer::{ADAM, CHOICES, Optimizer, Settings};
 use crate::network::{Initialization, Parameters, Topology};
 use crate::system::error::{bail_usage, ensure_usage};
+use crate::system::text::either;
 use crate::training::recipe::{Recipe, Rows};
 use crate::training::stopping::Patience;
 use crate::training::{Decline, Hyperparameters, Schedule, check};
@@ -150,13 +151,9 @@ impl Setup {
         if schedule.warmup > 0 {
             flags.push(("warmup", schedule.warmup.to_string()));
         }
-        let regularization = [("lambda", lambda), ("l1", l1), ("dropout", dropout)];
-        flags.extend(
-            regularization
-                .into_iter()
-                .filter(|(_, value)| **value > 0.0)
-                .map(|(flag, value)| (flag, value.to_string())),
-        );
+        let regularization = [("lambda", *lambda), ("l1", *l1), ("dropout", *dropout)].into_iter();
+        let used = regularization.filter(|(_, value)| *value > 0.0);
+        flags.extend(used.map(|(flag, value)| (flag, value.to_string())));
         flags.extend(patience.stop.map(|epochs| ("patience", epochs.to_string())));
         flags.push(("keep", keep.name().to_string()));
         if self.refit {
@@ -238,14 +235,16 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
     });
     let epochs = wishes.epochs.unwrap_or(sizes.epochs);
     let settings = wishes.settings(rows.optimizer)?;
-    let schedule = wishes.schedule(rows.decline, epochs);
+    let schedule = wishes.schedule(rows.decline, epochs)?;
+    let eta = wishes.eta.unwrap_or_else(|| recipe_eta(recipe, &rows, task, &settings));
+    ensure_usage!(wishes.patience != Some(0), "--patience 0: at least 1 epoch without improvement ends a training");
     let hyperparameters = Hyperparameters {
         batch,
-        eta: wishes.eta.unwrap_or_else(|| recipe_eta(recipe, &rows, task, &settings)),
+        eta,
         seed: wishes.seed,
         optimizer: rows.optimizer,
         settings,
-        lambda: wishes.lambda.unwrap_or_else(|| rounded(sizes.lambda)),
+        lambda: wishes.lambda.unwrap_or_else(|| rounded(recipe.lambda(&sizes, eta))),
         l1: wishes.l1.unwrap_or(0.0),
         dropout: wishes.dropout.unwrap_or(sizes.dropout),
         schedule,
@@ -290,6 +289,16 @@ fn recipe_eta(recipe: Recipe, rows: &Rows, task: Task, settings: &Settings) -> f
     }
     let unbounded = rows.activation.rectifies || rows.activation.any_number;
     (if unbounded { eta.min(UNBOUNDED_ETA) } else { eta }) as f32
+}
+
+/// Refuses a flag that only some choices of another flag use.
+fn check_use(flag: &str, of: &str, chosen: &str, users: &[&str]) -> Result<()> {
+    let names = either(users);
+    ensure_usage!(
+        users.contains(&chosen),
+        "--{flag} is for --{of} {names}, not {chosen}: use --{of} {names}, or leave --{flag} out"
+    );
+    Ok(())
 }
 
 impl Wishes {
@@ -353,14 +362,9 @@ impl Wishes {
     fn settings(&self, optimizer: &'static Optimizer) -> Result<Settings> {
         let given =
             [("momentum", self.momentum), ("beta1", self.beta1), ("beta2", self.beta2), ("epsilon", self.epsilon)];
-        let unused = |&(flag, value): &(&str, Option<f32>)| value.is_some() && !optimizer.flags.contains(&flag);
-        if let Some((flag, _)) = given.into_iter().find(unused) {
-            let users: Vec<&str> = CHOICES.iter().filter(|row| row.flags.contains(&flag)).map(|row| row.name).collect();
-            bail_usage!(
-                "--{flag} is for --optimizer {}, not {}: add it, or leave --{flag} out",
-                users.join(" or "),
-                optimizer.name
-            );
+        for (flag, _) in given.into_iter().filter(|(_, value)| value.is_some()) {
+            let users = CHOICES.iter().filter(|row| row.flags.contains(&flag)).map(|row| row.name);
+            check_use(flag, "optimizer", optimizer.name, &users.collect::<Vec<_>>())?;
         }
         let usual = optimizer.settings;
         Ok(Settings {
@@ -371,13 +375,23 @@ impl Wishes {
         })
     }
 
-    fn schedule(&self, decline: Decline, epochs: usize) -> Schedule {
-        Schedule {
+    /// The schedule of η.
+    ///
+    /// # Errors
+    /// A number that is for another schedule.
+    fn schedule(&self, decline: Decline, epochs: usize) -> Result<Schedule> {
+        let check = |flag, uses: fn(Decline) -> bool| {
+            let users = Decline::ALL.iter().filter(|row| uses(row.2)).map(|row| row.0);
+            check_use(flag, "schedule", decline.name(), &users.collect::<Vec<_>>())
+        };
+        self.schedule_factor.map_or(Ok(()), |_| check("schedule-factor", Decline::has_factor))?;
+        self.schedule_every.map_or(Ok(()), |_| check("schedule-every", Decline::has_every))?;
+        Ok(Schedule {
             decline,
             factor: self.schedule_factor.unwrap_or_else(|| decline.usual_factor(epochs)),
             every: self.schedule_every.unwrap_or_else(|| decline.usual_every(epochs)),
             warmup: self.warmup.unwrap_or(0),
             epochs,
-        }
+        })
     }
 }
