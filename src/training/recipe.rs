@@ -43,7 +43,7 @@ pub struct Sizes {
     pub batch: usize,
     /// Epochs.
     pub epochs: usize,
-    /// λ of L2 regularization, for the learning rate of the recipe: see [`Recipe::lambda`].
+    /// λ of L2 regularization, for the learning rate of the recipe ([`Recipe::lambda`] for others).
     pub lambda: f32,
     /// The probability of dropout.
     pub dropout: f32,
@@ -144,11 +144,10 @@ impl Recipe {
         (optimizer.eta)(of_sgd, settings)
     }
 
-    /// λ of L2 regularization for a learning rate: with a larger η than the recipe's it is smaller by as much, and weights decay by
-    /// the same factor in each step.
-    pub fn lambda(self, sizes: &Sizes, eta: f32) -> f32 {
-        let smaller = self.eta_of_declining().map_or(1.0, |usual| (usual / f64::from(eta)).min(1.0));
-        (f64::from(sizes.lambda) * smaller) as f32
+    /// λ of L2 regularization for `examples` training examples and a learning rate. The sizes' λ suits that of the recipe; for a
+    /// much larger one it is smaller, and no step takes more than half of a weight.
+    pub fn lambda(sizes: &Sizes, examples: usize, eta: f32) -> f32 {
+        f64::from(sizes.lambda).min(0.5 * examples as f64 / f64::from(eta)) as f32
     }
 
     /// The learning rate of an optimizer with a scale of its own, such as Adam, that falls to 0 in the end.
@@ -162,12 +161,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_larger_learning_rate_does_not_decay_weights_faster() {
+    fn no_learning_rate_makes_a_step_of_the_recipes_decay_too_large() {
         let sizes = Recipe::Modern.sizes(Task::Classification, 500);
         assert_eq!(sizes.lambda, 300.0);
-        assert_eq!([0.0, 0.001, 0.003].map(|eta| Recipe::Modern.lambda(&sizes, eta)), [300.0; 3]);
-        assert!((Recipe::Modern.lambda(&sizes, 3.0) - 0.3).abs() < 1e-6);
-        assert_eq!(Recipe::Book.lambda(&Recipe::Book.sizes(Task::Classification, 500), 3.0), 0.0);
+        let lambdas = [0.0, 0.003, 0.5, 2.5, 1e30].map(|eta| Recipe::lambda(&sizes, 500, eta));
+        assert_eq!(lambdas, [300.0, 300.0, 300.0, 100.0, 2.5e-28]);
+        assert_eq!(Recipe::lambda(&Recipe::Book.sizes(Task::Classification, 500), 500, 3.0), 0.0);
     }
 
     #[test]

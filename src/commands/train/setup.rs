@@ -244,7 +244,7 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
         seed: wishes.seed,
         optimizer: rows.optimizer,
         settings,
-        lambda: wishes.lambda.unwrap_or_else(|| rounded(recipe.lambda(&sizes, eta))),
+        lambda: wishes.lambda.unwrap_or_else(|| rounded(Recipe::lambda(&sizes, examples, eta))),
         l1: wishes.l1.unwrap_or(0.0),
         dropout: wishes.dropout.unwrap_or(sizes.dropout),
         schedule,
