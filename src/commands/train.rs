@@ -147,7 +147,7 @@ pub struct Trained {
 ///
 /// # Errors
 /// Wrong options ([`WrongUsage`](crate::system::error::WrongUsage)), files that cannot be read or written, a failing device, and
-/// [`Diverged`] when training ends in NaN or infinity.
+/// [`Diverged`](crate::system::error::Diverged) when training ends in NaN or infinity.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     let started = Instant::now();
     let inputs: Vec<PathBuf> = options.source.files().into_iter().chain(options.from.clone()).collect();
