@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::data::{Data, Inputs, Task};
 use crate::network::activation::Activation;
+use crate::network::cost::CROSS_ENTROPY;
 use crate::network::{Parameters, Topology};
 use crate::system::text::shown;
 
@@ -35,9 +36,10 @@ pub fn note(data: &Data, topology: &Topology, parameters: &Parameters, learned: 
     let reason = if saturated.is_empty() {
         "try another --eta, more epochs, or inputs scaled to about 1 (--scale)".to_string()
     } else {
+        let steeper = data.dataset.task() == Task::Classification && topology.cost.flag != CROSS_ENTROPY.flag;
+        let cost = if steeper { " --cost cross-entropy," } else { "" };
         format!(
-            "{}: they hardly learn; try a smaller --eta, --init scaled, --cost cross-entropy for classes, or inputs scaled \
-             to about 1 (--scale)",
+            "{}: they hardly learn; try a smaller --eta, --init scaled,{cost} or inputs scaled to about 1 (--scale)",
             saturated.join(" and ")
         )
     };
