@@ -4,12 +4,15 @@ use pulp::{Simd, WithSimd};
 
 use super::entries::{decay, output_error};
 use super::epilogue::{Activate, Backpropagate, Keep, PER_ACTIVATION, Step};
-use super::product::{BLOCK, Layout, Product, X, Y, pack_left};
+use super::left::{pack_left, pack_left_rows};
+use super::panels::Line;
+use super::product::{BLOCK, Layout, Product, X, Y};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
 use super::sparse_update::SparseUpdate;
 use super::store::{Numbers, Store};
-use super::tile::{MAX_WIDTH, vectors};
+use super::threads::Team;
+use super::tile::{MAX_WIDTH, ROWS, panel, vectors};
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::kernels::MatmulParams;
@@ -47,13 +50,17 @@ impl Run for Forward {
     fn work(&self) -> usize {
         self.extents.multiplications() + PER_ACTIVATION * self.extents.rows * self.extents.cols
     }
+
+    fn packed(&self) -> usize {
+        packed_rows(self.extents)
+    }
 }
 
 /// One layer forward, compiled for each activation.
 struct ForwardLayer<'a> {
     layer: &'a Forward,
     store: &'a mut Store,
-    workshop: &'a Workshop,
+    workshop: &'a mut Workshop,
 }
 
 impl WithVectors for ForwardLayer<'_> {
@@ -80,10 +87,10 @@ impl Forward {
         w: &mut Numbers,
         a: &mut [f32],
         epilogue: Activate<'_, impl Vectors>,
-        workshop: &Workshop,
+        workshop: &mut Workshop,
     ) {
         let outputs = [a];
-        let Workshop { arch, team, .. } = workshop;
+        let Workshop { arch, team, packed, .. } = workshop;
         let Extents { rows: _, cols, inner } = self.extents;
         if let (Numbers::Panels(w), Some(at)) = (&mut *w, self.nonzeros)
             && workshop.nonzeros[at].few()
@@ -93,16 +100,43 @@ impl Forward {
             }
             if w.finite == Some(true) {
                 let (x, y) = (&workshop.nonzeros[at], w.values());
-                return arch.dispatch(SparseProduct { extents: self.extents, x, y, outputs, epilogue, team });
+                let [output] = outputs;
+                return arch.dispatch(SparseProduct { extents: self.extents, x, y, output, epilogue, team });
             }
         }
         let y = match w {
             Numbers::Panels(w) => Y::Panels(w.values()),
             rows => Y::Columns { values: rows.f32s(cols * inner), stride: inner },
         };
-        let x = X::Rows { values: x, stride: inner };
+        let x = left_factor(x, self.extents, packed, team);
         arch.dispatch(Product { extents: self.extents, x, y, layout: Layout::Rows, outputs, epilogue, team });
     }
+}
+
+/// Bytes after which the caches of all machines put a number in the place of the one before.
+const ALIASED: usize = 1024;
+
+/// Columns of a product from which on a left factor is read so often that packing it pays.
+const OFTEN: usize = 128;
+
+/// The rows of a left factor; packed, where many of them would push each other out of the caches.
+fn left_factor<'a>(values: &'a [f32], extents: Extents, packed: &'a mut [Line], team: &Team) -> X<'a> {
+    let inner = extents.inner;
+    if !packs_rows(extents) {
+        return X::Rows { values, stride: inner };
+    }
+    let packed = bytemuck::cast_slice_mut(packed);
+    pack_left_rows(values, inner, (extents.rows, inner), packed, team);
+    X::Packed(packed)
+}
+
+fn packs_rows(Extents { rows, cols, inner }: Extents) -> bool {
+    rows > ROWS && cols >= OFTEN && (inner * size_of::<f32>()).is_multiple_of(ALIASED)
+}
+
+/// Entries of a left factor that is packed.
+fn packed_rows(extents: Extents) -> usize {
+    if packs_rows(extents) { extents.rows * extents.inner } else { 0 }
 }
 
 /// `backpropagate_error`.
@@ -124,26 +158,34 @@ impl Run for BackpropagateError {
     fn extents(&self) -> Option<Extents> {
         Some(self.extents)
     }
+
+    fn packed(&self) -> usize {
+        packed_rows(self.extents)
+    }
 }
 
 /// The error of one layer, compiled for each activation.
 struct BackpropagateLayer<'a> {
     layer: &'a BackpropagateError,
     store: &'a mut Store,
-    workshop: &'a Workshop,
+    workshop: &'a mut Workshop,
 }
 
 impl WithVectors for BackpropagateLayer<'_> {
     type Output = ();
 
     fn with<A: Vectors>(self, activation: A) {
-        let BackpropagateLayer { layer, store, workshop: Workshop { arch, team, .. } } = self;
+        let BackpropagateLayer { layer, store, workshop: Workshop { arch, team, packed, .. } } = self;
         let extents @ Extents { rows, cols, inner } = layer.extents;
         let [next, w, a, delta] = store.get([layer.next, layer.w, layer.a, layer.delta]);
+        let y = match w {
+            Numbers::Panels(w) => Y::Transposed(w.values()),
+            rows => Y::Rows { values: rows.f32s(inner * cols), stride: cols },
+        };
         arch.dispatch(Product {
             extents,
-            x: X::Rows { values: next.f32s(rows * inner), stride: inner },
-            y: Y::Rows { values: w.f32s(inner * cols), stride: cols },
+            x: left_factor(next.f32s(rows * inner), extents, packed, team),
+            y,
             layout: Layout::Rows,
             outputs: [delta.f32s(rows * cols)],
             epilogue: Backpropagate { a: a.f32s(rows * cols), cols, activation },
@@ -221,7 +263,7 @@ impl WithUpdate for UpdateLayer<'_> {
 impl OuterProductUpdate {
     fn update_weights<U: Update<N>, const N: usize>(
         &self,
-        weights: [&mut Numbers; N],
+        mut weights: [&mut Numbers; N],
         delta: &[f32],
         a: &[f32],
         step: Step<U, N>,
@@ -239,13 +281,14 @@ impl OuterProductUpdate {
         };
         let extents = Extents { rows: before, cols: neurons, inner: examples };
         if let Some(x) = self.nonzeros.map(|at| &mut nonzeros[at])
-            && U::LINEAR
             && x.few()
             && arch.dispatch(AllFinite(delta))
         {
-            let known = w.finite;
-            let finite = arch.dispatch(SparseUpdate { extents, x, values: a, delta, w: w.values_mut(), step, team });
-            w.finite = if finite { known } else { Some(false) };
+            // Of linear updates, weights that do not change are not looked at.
+            let known = if U::LINEAR { w.finite } else { Some(true) };
+            let panels = weights.each_mut().map(|numbers| numbers.panels());
+            let finite = arch.dispatch(SparseUpdate { extents, x, delta, w: panels, step, team });
+            weights[0].as_panels().finite = if finite { known } else { Some(false) };
             return;
         }
         w.finite = None;
@@ -276,15 +319,33 @@ impl<U: Update<N>, const N: usize> WithSimd for UpdateBiases<'_, U, N> {
         for first in (0..neurons).step_by(width) {
             let len = width.min(neurons - first);
             let mut sums = [simd.splat_f32s(0.0); 4];
-            for delta in delta.chunks_exact(neurons) {
-                for (sum, delta) in sums.iter_mut().zip(delta[first..][..len].chunks(S::F32_LANES)) {
-                    *sum = simd.add_f32s(*sum, load(simd, delta));
+            if len == width {
+                match width / S::F32_LANES {
+                    2 => add_rows::<S, 2>(simd, delta, (first, neurons), &mut sums),
+                    _ => add_rows::<S, 4>(simd, delta, (first, neurons), &mut sums),
+                }
+            } else {
+                for delta in delta.chunks_exact(neurons) {
+                    for (sum, delta) in sums.iter_mut().zip(delta[first..][..len].chunks(S::F32_LANES)) {
+                        *sum = simd.add_f32s(*sum, load(simd, delta));
+                    }
                 }
             }
             for (gradient, sum) in gradient[..len].chunks_mut(S::F32_LANES).zip(sums) {
                 store(simd, gradient, sum);
             }
             step.apply(simd, &gradient[..len], b.each_mut().map(|b| &mut b[first..][..len]));
+        }
+    }
+}
+
+/// Adds V vectors of each row, from its entry `first` on.
+#[inline(always)]
+fn add_rows<S: Simd, const V: usize>(simd: S, rows: &[f32], (first, len): (usize, usize), sums: &mut [S::f32s; 4]) {
+    for row in rows.chunks_exact(len) {
+        let row = &panel::<S, V>(&row[first..])[0];
+        for v in 0..V {
+            sums[v] = simd.add_f32s(sums[v], row[v]);
         }
     }
 }

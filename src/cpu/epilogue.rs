@@ -1,32 +1,35 @@
 //! Epilogues: the rest of an equation, for the finished sums of a product that are still in the nearest cache.
 //!
 //! The rows of the network decide what is computed. Each epilogue is compiled for every activation and every
-//! optimizer.
+//! optimizer; the loops that call it are compiled once.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
+use super::tile::panel;
 use crate::network::activation::lanes::Vectors;
 use crate::network::lanes::{load, store};
 use crate::network::optimizer::Rates;
-use crate::network::optimizer::lanes::{Block, Update, update_block};
+use crate::network::optimizer::lanes::{Block, Update, VectorRates, update_block};
 
 /// The place of a block of finished sums.
 #[derive(Clone, Copy)]
 pub struct Place {
     /// The first row.
     pub row: usize,
-    /// Number of rows: several only where they are whole rows of the outputs, or where the outputs lie in panels.
+    /// Number of rows.
     pub rows: usize,
     /// The first column.
     pub col: usize,
-    /// Entries of a row of the outputs.
+    /// Entries of a row.
     pub cols: usize,
+    /// Entries from a row of the outputs to the next.
+    pub stride: usize,
     /// Entries of a row of the sums: as many, in whole vectors.
     pub width: usize,
 }
 
-/// The epilogue of a product with N outputs, each of the shape of the product.
-pub trait Epilogue<const N: usize>: Sync {
+/// The epilogue of a product, whose outputs each have the shape of the product.
+pub trait Epilogue: Sync {
     /// True where the first output may hold unfinished sums.
     const SUMS_IN_OUTPUT: bool = true;
 
@@ -40,24 +43,111 @@ pub trait Epilogue<const N: usize>: Sync {
     }
 
     /// Finishes a block of sums; `outputs` are the entries that they belong to.
-    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], outputs: [&mut [f32]; N]);
+    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]);
+}
+
+/// An epilogue for the vectors of one machine. The loops of a product call it for each block of sums, so that they are
+/// compiled once and not for every activation and every optimizer.
+pub trait Finisher: Sync {
+    /// [`Epilogue::finish`].
+    fn finish(&self, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]);
+}
+
+/// An epilogue and its vectors.
+pub struct With<'a, S, E>(pub S, pub &'a E);
+
+impl<S: Simd, E: Epilogue> Finisher for With<'_, S, E> {
+    fn finish(&self, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]) {
+        struct Call<'a, 'b, E>(&'a E, Place, &'a [f32], &'a mut [&'b mut [f32]]);
+        impl<E: Epilogue> WithSimd for Call<'_, '_, E> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                self.0.finish(simd, self.1, self.2, self.3);
+            }
+        }
+        self.0.vectorize(Call(self.1, place, sums, outputs));
+    }
 }
 
 /// The product as it is.
 pub struct Keep;
 
-impl Epilogue<1> for Keep {
+impl Epilogue for Keep {
     #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, place: Place, sums: &[f32], [z]: [&mut [f32]; 1]) {
-        copy_rows(place, sums, z);
+    fn finish<S: Simd>(&self, _: S, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]) {
+        copy_rows(place, sums, outputs[0]);
     }
 }
 
 /// Copies rows of sums without what pads them.
 #[inline(always)]
-fn copy_rows(Place { rows, cols, width, .. }: Place, sums: &[f32], values: &mut [f32]) {
+pub fn copy_rows(Place { rows, cols, width, stride, .. }: Place, sums: &[f32], values: &mut [f32]) {
     for row in 0..rows {
-        values[row * cols..][..cols].copy_from_slice(&sums[row * width..][..cols]);
+        values[row * stride..][..cols].copy_from_slice(&sums[row * width..][..cols]);
+    }
+}
+
+/// What becomes of sums. A method, for a closure is not compiled for the vectors of the function it is in.
+trait Finish {
+    /// The outputs, from the sums and the entries of another matrix in their place.
+    fn finished<S: Simd, const K: usize>(&self, simd: S, sums: [S::f32s; K], other: [S::f32s; K]) -> [S::f32s; K];
+}
+
+/// Finishes a block of sums with another matrix, from the entry of the first sum on; its rows are `stride` apart.
+#[inline(always)]
+fn finish<S: Simd>(
+    simd: S,
+    how: &impl Finish,
+    place: Place,
+    sums: &[f32],
+    (other, other_stride): (&[f32], usize),
+    outputs: &mut [f32],
+) {
+    let (Place { rows, cols, width, stride, .. }, lanes) = (place, S::F32_LANES);
+    let mut done = 0;
+    macro_rules! whole_rows {
+        ($vectors:literal, $rows:literal) => {
+            while rows - done >= $rows {
+                let (mut block, mut others) =
+                    ([simd.splat_f32s(0.0); { $vectors * $rows }], [simd.splat_f32s(0.0); { $vectors * $rows }]);
+                for r in 0..$rows {
+                    let row = done + r;
+                    block[r * $vectors..][..$vectors].copy_from_slice(&panel::<S, $vectors>(&sums[row * width..])[0]);
+                    others[r * $vectors..][..$vectors]
+                        .copy_from_slice(&panel::<S, $vectors>(&other[row * other_stride..])[0]);
+                }
+                let block = how.finished(simd, block, others);
+                for r in 0..$rows {
+                    let outputs = S::as_mut_simd_f32s(&mut outputs[(done + r) * stride..][..cols]).0;
+                    outputs.copy_from_slice(&block[r * $vectors..][..$vectors]);
+                }
+                done += $rows;
+            }
+        };
+    }
+    // Several vectors at a time.
+    if cols == width {
+        match width / lanes {
+            1 => {
+                whole_rows!(1, 4);
+            }
+            2 => {
+                whole_rows!(2, 2);
+            }
+            4 => {
+                whole_rows!(4, 1);
+            }
+            _ => {}
+        }
+    }
+    for row in done..rows {
+        let (outputs, sums) = (&mut outputs[row * stride..][..cols], &sums[row * width..][..width]);
+        let parts = outputs.chunks_mut(lanes).zip(other[row * other_stride..][..cols].chunks(lanes));
+        for ((output, other), &sum) in parts.zip(S::as_simd_f32s(sums).0) {
+            let [finished] = how.finished(simd, [sum], [load(simd, other)]);
+            store(simd, output, finished);
+        }
     }
 }
 
@@ -70,19 +160,22 @@ pub struct Activate<'a, A> {
 /// Multiplications that take as long as one σ, which may be an exponential and a quotient.
 pub const PER_ACTIVATION: usize = 24;
 
-impl<A: Vectors> Epilogue<1> for Activate<'_, A> {
+impl<A: Vectors> Epilogue for Activate<'_, A> {
     const PER_ENTRY: usize = PER_ACTIVATION;
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [a]: [&mut [f32]; 1]) {
-        let Place { rows, col, cols, width, .. } = place;
-        let (b, lanes) = (&self.b[col..][..cols], S::F32_LANES);
-        for row in 0..rows {
-            let (a, sums) = (&mut a[row * cols..][..cols], &sums[row * width..][..width]);
-            for ((a, b), &sum) in a.chunks_mut(lanes).zip(b.chunks(lanes)).zip(S::as_simd_f32s(sums).0) {
-                store(simd, a, self.activation.sigma(simd, simd.add_f32s(sum, load(simd, b))));
-            }
+    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]) {
+        finish(simd, self, place, sums, (&self.b[place.col..][..place.cols], 0), outputs[0]);
+    }
+}
+
+impl<A: Vectors> Finish for Activate<'_, A> {
+    #[inline(always)]
+    fn finished<S: Simd, const K: usize>(&self, simd: S, mut z: [S::f32s; K], b: [S::f32s; K]) -> [S::f32s; K] {
+        for k in 0..K {
+            z[k] = simd.add_f32s(z[k], b[k]);
         }
+        self.activation.sigmas(simd, z)
     }
 }
 
@@ -94,19 +187,21 @@ pub struct Backpropagate<'a, A> {
     pub activation: A,
 }
 
-impl<A: Vectors> Epilogue<1> for Backpropagate<'_, A> {
+impl<A: Vectors> Epilogue for Backpropagate<'_, A> {
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], [delta]: [&mut [f32]; 1]) {
-        let (Place { rows, cols, width, .. }, lanes) = (place, S::F32_LANES);
-        let a = &self.a[place.row * self.cols + place.col..][..delta.len()];
-        for row in 0..rows {
-            let (delta, a) = (&mut delta[row * cols..][..cols], &a[row * cols..][..cols]);
-            let sums = &sums[row * width..][..width];
-            for ((delta, a), &sum) in delta.chunks_mut(lanes).zip(a.chunks(lanes)).zip(S::as_simd_f32s(sums).0) {
-                let prime = self.activation.prime(simd, load(simd, a));
-                store(simd, delta, simd.mul_f32s(sum, prime));
-            }
+    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]) {
+        let a = &self.a[place.row * self.cols + place.col..];
+        finish(simd, self, place, sums, (a, self.cols), outputs[0]);
+    }
+}
+
+impl<A: Vectors> Finish for Backpropagate<'_, A> {
+    #[inline(always)]
+    fn finished<S: Simd, const K: usize>(&self, simd: S, mut delta: [S::f32s; K], a: [S::f32s; K]) -> [S::f32s; K] {
+        for k in 0..K {
+            delta[k] = simd.mul_f32s(delta[k], self.activation.prime(simd, a[k]));
         }
+        delta
     }
 }
 
@@ -129,7 +224,7 @@ impl<U: Update<N>, const N: usize> Step<U, N> {
     }
 }
 
-impl<U: Update<N>, const N: usize> Epilogue<N> for Step<U, N> {
+impl<U: Update<N>, const N: usize> Epilogue for Step<U, N> {
     const SUMS_IN_OUTPUT: bool = false;
 
     fn by_block(&self) -> bool {
@@ -137,15 +232,96 @@ impl<U: Update<N>, const N: usize> Epilogue<N> for Step<U, N> {
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], mut outputs: [&mut [f32]; N]) {
-        let Place { rows, cols, width, .. } = place;
-        if cols == width {
-            self.apply(simd, sums, outputs);
+    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]) {
+        let Place { rows, cols, width, stride, .. } = place;
+        let [outputs] = outputs.as_chunks_mut::<N>().0 else {
+            panic!("an output for a parameter and for each of its states")
+        };
+        if cols == width && stride == cols {
+            self.apply(simd, sums, outputs.each_mut().map(|output| &mut **output));
         } else {
             for row in 0..rows {
-                let of_row = outputs.each_mut().map(|output| &mut output[row * cols..][..cols]);
+                let of_row = outputs.each_mut().map(|output| &mut output[row * stride..][..cols]);
                 self.apply(simd, &sums[row * width..][..width], of_row);
             }
+        }
+    }
+}
+
+/// [`Step::apply_rows`] by the vectors of one machine.
+pub trait Stepper: Sync {
+    /// Updates the rows that have a bit in `touched`, each of `width` entries, a parameter and its states being one block of
+    /// rows each. Their gradients are `stride` apart. True where all of the new parameters are finite.
+    fn step(&self, touched: u64, gradient: &[f32], stride: usize, width: usize, entries: &mut [&mut [f32]]) -> bool;
+}
+
+impl<S: Simd, U: Update<N>, const N: usize> Stepper for With<'_, S, Step<U, N>> {
+    fn step(&self, touched: u64, gradient: &[f32], stride: usize, width: usize, entries: &mut [&mut [f32]]) -> bool {
+        let [entries] = entries.as_chunks_mut::<N>().0 else {
+            panic!("entries of a parameter and of each of its states")
+        };
+        let entries = entries.each_mut().map(|entries| &mut **entries);
+        self.0.vectorize(StepRows { step: *self.1, touched, gradient, stride, width, entries })
+    }
+}
+
+struct StepRows<'a, U, const N: usize> {
+    step: Step<U, N>,
+    touched: u64,
+    gradient: &'a [f32],
+    stride: usize,
+    width: usize,
+    entries: [&'a mut [f32]; N],
+}
+
+impl<U: Update<N>, const N: usize> StepRows<'_, U, N> {
+    #[inline(always)]
+    fn rows_of<S: Simd, const V: usize>(self, simd: S) -> bool {
+        let StepRows { step, mut touched, gradient, stride, entries, .. } = self;
+        let (zero, rates) = (simd.splat_f32s(0.0), VectorRates::new(simd, &step.rates));
+        // 0 times every new parameter: NaN if one was not finite.
+        let mut zeros = [zero; V];
+        let entries = entries.map(|entries| pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(entries).0).0);
+        while touched != 0 {
+            let row = touched.trailing_zeros() as usize;
+            touched &= touched - 1;
+            let gradient = &panel::<S, V>(&gradient[row * stride..])[0];
+            let mut vectors = [[zero; N]; V];
+            for n in 0..N {
+                let entries = &entries[n][row];
+                for v in 0..V {
+                    vectors[v][n] = entries[v];
+                }
+            }
+            for v in 0..V {
+                vectors[v] = step.update.apply(simd, vectors[v], gradient[v], &rates);
+                zeros[v] = simd.mul_add_e_f32s(vectors[v][0], zero, zeros[v]);
+            }
+            for n in 0..N {
+                let entries = &mut entries[n][row];
+                for v in 0..V {
+                    entries[v] = vectors[v][n];
+                }
+            }
+        }
+        let mut sum = zero;
+        for zeros in zeros {
+            sum = simd.add_f32s(sum, zeros);
+        }
+        simd.reduce_sum_f32s(sum) == 0.0
+    }
+}
+
+impl<U: Update<N>, const N: usize> WithSimd for StepRows<'_, U, N> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        match self.width / S::F32_LANES {
+            1 => self.rows_of::<S, 1>(simd),
+            2 => self.rows_of::<S, 2>(simd),
+            3 => self.rows_of::<S, 3>(simd),
+            _ => self.rows_of::<S, 4>(simd),
         }
     }
 }

@@ -5,10 +5,12 @@
 //! propagated through, those of the first layer, lie in memory as products read them; where most
 //! inputs are 0, as in images of handwriting, zeros are skipped.
 
+mod crew;
 mod dense;
 mod entries;
 mod epilogue;
 mod examples;
+mod left;
 mod outputs;
 mod panels;
 mod product;
@@ -17,6 +19,7 @@ mod sparse;
 mod sparse_update;
 pub mod steps;
 mod store;
+mod tasks;
 mod threads;
 mod tile;
 mod times;
@@ -130,7 +133,9 @@ impl Cpu {
 fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: Vec<Nonzeros>) -> Result<Workshop> {
     let largest = |of: fn(&dyn Run) -> usize| plans.iter().flatten().map(|step| of(&**step)).max().unwrap_or(0);
     let multiplications = largest(|step| step.work());
-    let scratch = Width::of(arch).lines(largest(|step| step.block()).max(sparse_update::SCRATCH_ROWS));
+    let width = Width::of(arch);
+    let rows = (sparse::TOGETHER * largest(|step| step.block())).max(sparse_update::SCRATCH_ROWS);
+    let scratch = width.lines(rows).max(product::PACKED_ENTRIES.div_ceil(Line::LEN));
     let team = Team::new(threads, multiplications, scratch)?;
     let lines = largest(|step| step.packed()).div_ceil(Line::LEN);
     let mut packed = Vec::new();
@@ -215,11 +220,11 @@ mod tests {
     use crate::network::Topology;
     use crate::network::activation::SIGMOID;
     use crate::network::cost::QUADRATIC;
-    use crate::network::optimizer::SGD;
+    use crate::network::optimizer::{MOMENTUM, Optimizer, SGD, Settings};
     use crate::plan::Element;
 
     /// Every activation, error, weight and bias after two steps, by the vectors of `arch`.
-    fn trained(mut cpu: Cpu, widths: &[usize], m: usize, sparse: bool) -> Vec<f32> {
+    fn trained(mut cpu: Cpu, widths: &[usize], m: usize, sparse: bool, optimizer: &'static Optimizer) -> Vec<f32> {
         let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
         let labels = Matrix::of(Element::U32, "labels", 2 * m, 1);
         let examples = Examples {
@@ -232,7 +237,7 @@ mod tests {
         let mixed = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
         let net = Matrices::new(&topology, m);
         let executor: &mut dyn Executor = &mut cpu;
-        executor.load(&[training_plan(&topology, &examples, m, &SGD).expect("the shapes fit")]).expect("load");
+        executor.load(&[training_plan(&topology, &examples, m, optimizer).expect("the shapes fit")]).expect("load");
         let bytes = (0..examples.inputs.len()).map(mixed).map(|i| if sparse && i % 8 > 0 { 0 } else { (i >> 8) as u8 });
         executor.write(&examples.inputs, &bytes.collect::<Vec<u8>>()).expect("write");
         executor.write(&examples.order, &(0..2 * m as u32).rev().collect::<Vec<_>>()).expect("write");
@@ -244,7 +249,8 @@ mod tests {
                 executor.write(matrix, &values.collect::<Vec<f32>>()).expect("write");
             }
         }
-        let steps = [0, m as u32].map(|first| MiniBatch { first, eta: 0.5, ..MiniBatch::default() });
+        let coefficients = (optimizer.coefficients)(&Settings::default(), 0.5, 1);
+        let steps = [0, m as u32].map(|first| MiniBatch { first, eta: 0.5, coefficients, ..MiniBatch::default() });
         executor.run(PlanId(0), &steps, &mut |_| ()).expect("run");
         let layers = 2..=topology.last();
         let results = layers.flat_map(|l| [&net.a[l], &net.delta[l], &net.w[l], &net.b[l]]);
@@ -257,20 +263,44 @@ mod tests {
         let mut kinds = vec![Arch::new(), Arch::Scalar];
         #[cfg(target_arch = "x86_64")]
         kinds.extend(pulp::x86::V3::try_new().map(Arch::V3));
-        for (widths, m) in [(&[30, 17, 9][..], 10), (&[70, 33, 65, 10], 31), (&[19, 3, 2], 600), (&[600, 20, 3], 7)] {
-            for sparse in [false, true] {
-                let expected = trained(Cpu::of_twins(), widths, m, sparse);
-                for &arch in &kinds {
-                    let found = trained(Cpu { arch, ..Cpu::new(1) }, widths, m, sparse);
+        for (widths, m) in [
+            (&[30, 17, 9][..], 10),
+            (&[70, 33, 65, 10], 31),
+            (&[19, 3, 2], 600),
+            (&[600, 20, 3], 7),
+            // Several panels at once, packed rows, and weights of a middle layer in panels.
+            (&[300, 150, 4], 70),
+            (&[20, 256, 140, 5], 13),
+        ] {
+            for (sparse, optimizer) in [(false, &SGD), (true, &SGD), (false, &MOMENTUM), (true, &MOMENTUM)] {
+                let expected = trained(Cpu::of_twins(), widths, m, sparse, optimizer);
+                for (&arch, threads) in kinds.iter().zip([1, 3, 2]) {
+                    let found = trained(Cpu { arch, ..Cpu::new(threads) }, widths, m, sparse, optimizer);
                     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
                         // Sums of 600 terms of the order of 1, a few of them one after the other.
                         let tolerance = 32.0 * f32::EPSILON * 600f32.sqrt();
                         let off = (found - expected).abs();
                         assert!(
                             off <= tolerance,
-                            "{arch:?}, {widths:?}, m = {m}, entry {i}: {found} where {expected} is right"
+                            "{arch:?}, {widths:?}, m = {m}, {}, entry {i}: {found} where {expected} is right",
+                            optimizer.name
                         );
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        for (widths, m) in [(&[300, 150, 4][..], 70), (&[600, 20, 3], 7), (&[20, 256, 140, 5], 13), (&[9, 40, 3], 3000)]
+        {
+            for (sparse, optimizer) in [(false, &SGD), (true, &SGD), (false, &MOMENTUM), (true, &MOMENTUM)] {
+                let one = trained(Cpu::new(1), widths, m, sparse, optimizer);
+                for threads in [2, 3, 8] {
+                    let several = trained(Cpu::new(threads), widths, m, sparse, optimizer);
+                    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                    assert!(bits(&one) == bits(&several), "{widths:?}, m = {m}, {threads} threads, {}", optimizer.name);
                 }
             }
         }

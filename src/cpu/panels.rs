@@ -4,10 +4,13 @@
 //! side, so that a tile reads memory from front to back. The last panel is only as many whole
 //! vectors wide as it needs, its missing columns are 0.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::tile::vectors;
+use crate::network::lanes::load;
 
 /// A line of the cache, and a vector of AVX-512: panels begin on one.
 #[derive(Clone, Copy, Default, Pod, Zeroable, Debug)]
@@ -59,6 +62,13 @@ impl Width {
         (first, cols, cols.next_multiple_of(self.lanes))
     }
 
+    /// Number of panels of a range that are whole.
+    #[inline(always)]
+    pub fn whole_panels(self, panels: Range<usize>, cols: usize) -> usize {
+        let of_last = self.of_panel(panels.end - 1, cols).2;
+        if of_last == self.whole { panels.len() } else { panels.len() - 1 }
+    }
+
     /// Entries of all panels of a matrix of (rows, cols), those of 0 included.
     pub const fn len(self, rows: usize, cols: usize) -> usize {
         rows * cols.next_multiple_of(self.lanes)
@@ -72,16 +82,38 @@ impl Width {
 
 /// Packs columns of y, from `values[start]`, into a panel of `width`; the rows of y are `stride` apart.
 #[inline(always)]
-pub fn pack_rows(
+pub fn pack_rows<S: Simd>(
+    simd: S,
     values: &[f32],
     start: usize,
     stride: usize,
     (rows, cols, width): (usize, usize, usize),
-    panel: &mut [f32],
+    packed: &mut [f32],
 ) {
-    for (i, packed) in panel[..rows * width].chunks_exact_mut(width).enumerate() {
-        packed[..cols].copy_from_slice(&values[start + i * stride..][..cols]);
-        packed[cols..].fill(0.0);
+    macro_rules! pack {
+        ($vectors:literal) => {
+            let (packed, _) = pulp::as_arrays_mut::<$vectors, S::f32s>(S::as_mut_simd_f32s(packed).0);
+            for (i, packed) in packed[..rows].iter_mut().enumerate() {
+                let row = &values[start + i * stride..][..cols];
+                for v in 0..$vectors {
+                    packed[v] = load(simd, &row[v * S::F32_LANES..]);
+                }
+            }
+        };
+    }
+    match width / S::F32_LANES {
+        1 => {
+            pack!(1);
+        }
+        2 => {
+            pack!(2);
+        }
+        3 => {
+            pack!(3);
+        }
+        _ => {
+            pack!(4);
+        }
     }
 }
 
@@ -128,6 +160,25 @@ pub fn pack_columns(
     }
     if cols < width {
         panel.chunks_exact_mut(width).for_each(|row| row[cols..].fill(0.0));
+    }
+}
+
+/// As [`pack_rows`], some rows of a panel of y, (inner, cols), whose transpose lies in panels; the first of the rows is
+/// one of those that a panel of the transpose begins with.
+#[inline(always)]
+pub fn pack_transposed(
+    width: Width,
+    values: &[f32],
+    (inner, cols): (usize, usize),
+    rows: Range<usize>,
+    panel: usize,
+    packed: &mut [f32],
+) {
+    let (first_col, of, padded) = width.of_panel(panel, cols);
+    for source in rows.start / width.whole..rows.end.div_ceil(width.whole) {
+        let (first, len, stride) = width.of_panel(source, inner);
+        let (start, packed) = (first * cols + first_col * stride, &mut packed[(first - rows.start) * padded..]);
+        pack_columns(values, start, stride, (len, of, padded), packed);
     }
 }
 

@@ -1,12 +1,16 @@
 //! Matrix products: panels of the right factor shared among threads, tiles within.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::{Epilogue, Keep, Place};
-use super::panels::{Width, pack_columns, pack_rows};
+use super::epilogue::{Epilogue, Finisher, Place, With, copy_rows};
+use super::panels::{Width, pack_columns, pack_rows, pack_transposed};
+use super::tasks::Tasks;
 use super::threads::{Shared, Team};
 use super::tile::{self, MAX_WIDTH, ROWS, tile, tile_rows};
 use crate::kernel::product::Extents;
+use crate::network::optimizer::MAX_STATES;
 
 /// Terms of a sum that a panel holds at a time, so that it stays in the second cache.
 pub const BLOCK: usize = 512;
@@ -16,7 +20,7 @@ pub const BLOCK: usize = 512;
 pub enum X<'a> {
     /// The entries of a row adjoin; rows are `stride` apart.
     Rows { values: &'a [f32], stride: usize },
-    /// As [`pack_left`] packs it.
+    /// As [`pack_left`](super::left::pack_left) packs it.
     Packed(&'a [f32]),
 }
 
@@ -29,6 +33,8 @@ pub enum Y<'a> {
     Columns { values: &'a [f32], stride: usize },
     /// In panels.
     Panels(&'a [f32]),
+    /// Its transpose lies in panels.
+    Transposed(&'a [f32]),
 }
 
 /// Layout of the outputs in memory.
@@ -43,54 +49,39 @@ pub enum Layout {
 /// The layout of the outputs of a product.
 #[derive(Clone, Copy)]
 pub struct Outputs {
-    pub layout: Layout,
+    layout: Layout,
     pub extents: Extents,
     pub width: Width,
+    /// True where the rows of a panel adjoin.
+    pub rows_adjoin: bool,
 }
 
 impl Outputs {
-    /// The first entry and the number of entries of a row in a panel.
+    pub fn new(layout: Layout, extents: Extents, width: Width) -> Self {
+        let rows_adjoin = layout == Layout::Panels || width.panels(extents.cols) == 1;
+        Outputs { layout, extents, width, rows_adjoin }
+    }
+
+    /// The first entry and the number of entries of a row in a panel, and the entries from it to the next row.
     #[inline(always)]
-    pub fn segment(self, row: usize, panel: usize) -> (usize, usize) {
+    pub fn segment(self, row: usize, panel: usize) -> (usize, usize, usize) {
         let (first, cols, padded) = self.width.of_panel(panel, self.extents.cols);
         match self.layout {
-            Layout::Rows => (row * self.extents.cols + first, cols),
-            Layout::Panels => (first * self.extents.rows + row * padded, padded),
+            Layout::Rows => (row * self.extents.cols + first, cols, self.extents.cols),
+            Layout::Panels => (first * self.extents.rows + row * padded, padded, padded),
         }
     }
-
-    /// True where the rows of a panel adjoin.
-    #[inline(always)]
-    pub fn rows_adjoin(self) -> bool {
-        self.layout == Layout::Panels || self.width.panels(self.extents.cols) == 1
-    }
 }
 
-/// Rows and panels cut into tasks: pairs of a range of rows and a panel.
-#[derive(Clone, Copy)]
-pub struct Tasks {
-    panels: usize,
-    rows: usize,
-    rows_of_task: usize,
-}
+/// Entries of the right factor that a task packs at a time: a part of the second cache.
+pub const PACKED_ENTRIES: usize = 1 << 16;
 
-impl Tasks {
-    /// Enough for `threads` threads; as few as possible, for each task packs its panel.
-    pub fn new(rows: usize, panels: usize, threads: usize) -> Self {
-        let wanted = if threads == 1 { 1 } else { (4 * threads).div_ceil(panels) };
-        Tasks { panels, rows, rows_of_task: rows.div_ceil(wanted).next_multiple_of(ROWS) }
-    }
+/// Entries of the left factor that the second cache keeps while one panel after the other needs them.
+const KEPT_ENTRIES: usize = 1 << 15;
 
-    pub fn len(self) -> usize {
-        self.panels * self.rows.div_ceil(self.rows_of_task)
-    }
-
-    /// The panel of a task, and its rows.
-    pub fn get(self, task: usize) -> (usize, std::ops::Range<usize>) {
-        let first = task / self.panels * self.rows_of_task;
-        (task % self.panels, first..(first + self.rows_of_task).min(self.rows))
-    }
-}
+/// Terms of a sum below which a task writes more than it reads, and the rows that it then writes at a time.
+const FEW_TERMS: usize = 64;
+const FEW_ROWS: usize = ROWS;
 
 /// One product, for [`pulp::Arch::dispatch`].
 pub struct Product<'a, E, const N: usize> {
@@ -103,104 +94,193 @@ pub struct Product<'a, E, const N: usize> {
     pub team: &'a Team,
 }
 
-impl<E: Epilogue<N>, const N: usize> WithSimd for Product<'_, E, N> {
+/// The most outputs of a product: a parameter and its states.
+pub const MAX_OUTPUTS: usize = MAX_STATES + 1;
+
+impl<E: Epilogue, const N: usize> WithSimd for Product<'_, E, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Product { extents, x, y, layout, outputs, epilogue, team } = self;
         let width = Width::with::<S>();
-        let layout = Outputs { layout, extents, width };
+        let layout = Outputs::new(layout, extents, width);
         let outputs = outputs.map(Shared::new);
         let threads = team.worth(extents.multiplications() + E::PER_ENTRY * extents.rows * extents.cols);
-        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
+        // A sum that cannot be applied in parts, and whose output is no place for it, takes one block.
+        let block = if epilogue.by_block() || E::SUMS_IN_OUTPUT { BLOCK } else { extents.inner };
+        let most_panels = PACKED_ENTRIES / (extents.inner.min(block) * width.whole).max(1);
+        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), most_panels, threads);
+        let (by_block, epilogue) = (epilogue.by_block(), &With(simd, &epilogue));
+        Products { layout, x, y, outputs: &outputs, block, by_block, epilogue }.run(simd, tasks, threads, team);
+    }
+}
+
+/// What is the same for all tasks of a product.
+#[derive(Clone, Copy)]
+struct Products<'a> {
+    layout: Outputs,
+    x: X<'a>,
+    y: Y<'a>,
+    outputs: &'a [Shared<'a>],
+    /// Terms of a sum that are added at a time.
+    block: usize,
+    /// [`Epilogue::by_block`].
+    by_block: bool,
+    epilogue: &'a dyn Finisher,
+}
+
+impl Products<'_> {
+    #[inline(never)]
+    fn run<S: Simd>(self, simd: S, tasks: Tasks, threads: usize, team: &Team) {
         team.run(tasks.len(), threads, |task, scratch| {
-            let (panel, rows) = tasks.get(task);
-            simd.vectorize(Task { layout, x, y, outputs: &outputs, epilogue: &epilogue, panel, rows, scratch });
+            let (panels, rows) = tasks.get(task);
+            simd.vectorize(Task { products: self, panels, rows, scratch });
         });
     }
 }
 
-struct Task<'a, E, const N: usize> {
-    layout: Outputs,
-    x: X<'a>,
-    y: Y<'a>,
-    outputs: &'a [Shared<'a>; N],
-    epilogue: &'a E,
-    panel: usize,
-    rows: std::ops::Range<usize>,
+/// Some rows of some panels.
+struct Task<'a> {
+    products: Products<'a>,
+    panels: Range<usize>,
+    rows: Range<usize>,
     scratch: &'a mut [f32],
 }
 
-impl<E: Epilogue<N>, const N: usize> WithSimd for Task<'_, E, N> {
+impl WithSimd for Task<'_> {
     type Output = ();
 
     #[inline(always)]
-    #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Task { layout, x, y, outputs, epilogue, panel, rows, scratch } = self;
-        let inner = layout.extents.inner;
-        let (first_col, cols, width) = layout.width.of_panel(panel, layout.extents.cols);
-        // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
-        // common, and this task uses one part of each output at a time.
-        let part = |output: usize, row: usize, rows: usize| unsafe {
-            let (at, len) = layout.segment(row, panel);
-            outputs[output].part(at, rows * len)
-        };
-        let adjoin = layout.rows_adjoin();
+        let Task { products, panels, rows, scratch } = self;
+        let block = products.block;
+        let Outputs { extents: Extents { inner, cols, .. }, width, .. } = products.layout;
         let mut sums = Sums([0.0; ROWS * MAX_WIDTH]);
-        let sums = &mut sums.0;
-        // A sum that cannot be applied in parts, and whose output is no place for it, takes one block.
-        let by_block = epilogue.by_block();
-        let block = if by_block || E::SUMS_IN_OUTPUT { BLOCK } else { inner };
+        // Nobody else writes between the parts of a task whose rows are whole.
+        let whole_rows = products.layout.rows_adjoin || panels.len() == width.panels(cols);
         for first in (0..inner).step_by(block) {
-            let len = block.min(inner - first);
-            let whole = first + len == inner;
-            let packed = match y {
-                Y::Panels(values) => &values[first_col * inner + first * width..][..len * width],
-                // The rows are a panel as they are.
-                Y::Rows { values, stride } if stride == width && cols == width => {
-                    &values[first * stride..][..len * width]
-                }
-                Y::Rows { values, stride } => {
-                    pack_rows(values, first * stride + first_col, stride, (len, cols, width), scratch);
-                    &*scratch
-                }
-                Y::Columns { values, stride } => {
-                    pack_columns(values, first_col * stride + first, stride, (len, cols, width), scratch);
-                    &*scratch
-                }
+            let terms = first..inner.min(first + block);
+            let size = terms.len() * width.whole;
+            for (panel, packed) in panels.clone().zip(scratch.chunks_exact_mut(size)) {
+                products.y.pack(simd, (inner, cols), terms.clone(), panel, width, packed);
+            }
+            let together = match panels.len() {
+                1 => rows.len().max(1),
+                // So few terms that what is written is more than what is read.
+                _ if terms.len() < FEW_TERMS => FEW_ROWS,
+                _ => (KEPT_ENTRIES / terms.len() / ROWS).max(1) * ROWS,
             };
-            let fresh = first == 0 || by_block;
-            let mut row = rows.start;
-            while row < rows.end {
-                let high = tile_rows(rows.end - row);
-                if !fresh {
-                    for (r, sums) in sums.chunks_exact_mut(width).take(high).enumerate() {
-                        sums[..cols].copy_from_slice(part(0, row + r, 1));
-                    }
-                }
-                let left = match x {
-                    X::Rows { values, stride } => tile::Left::Rows { values, start: row * stride + first, stride },
-                    X::Packed(values) => tile::Left::Packed(&values[row * inner + first * high..][..len * high]),
-                };
-                tile(simd, (high, width, len), left, packed, sums, fresh);
-                let together = if adjoin { high } else { 1 };
-                let end = row + high;
-                let mut sums = &sums[..];
-                while row < end {
-                    let place =
-                        Place { row, rows: together, col: first_col, cols: layout.segment(row, panel).1, width };
-                    if whole || by_block {
-                        let outputs = std::array::from_fn(|output| part(output, row, together));
-                        epilogue.finish(simd, place, sums, outputs);
-                    } else {
-                        Keep.finish(simd, place, sums, [part(0, row, together)]);
-                    }
-                    sums = &sums[together * width..];
-                    row += together;
+            for first_row in rows.clone().step_by(together) {
+                let rows = first_row..rows.end.min(first_row + together);
+                for (panel, packed) in panels.clone().zip(scratch.chunks_exact(size)) {
+                    products.tiles(simd, rows.clone(), panel, terms.clone(), packed, (&mut sums.0, whole_rows));
                 }
             }
+        }
+    }
+}
+
+impl Products<'_> {
+    /// Adds terms to the sums of some rows of a panel, and finishes them where these are the last.
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
+    fn tiles<S: Simd>(
+        &self,
+        simd: S,
+        rows: Range<usize>,
+        panel: usize,
+        terms: Range<usize>,
+        packed: &[f32],
+        (sums, whole_rows): (&mut [f32], bool),
+    ) {
+        let &Products { layout, x, y, outputs, by_block, epilogue, .. } = self;
+        let inner = layout.extents.inner;
+        let (col, cols, width) = layout.width.of_panel(panel, layout.extents.cols);
+        let (first, len, whole) = (terms.start, terms.len(), terms.end == inner);
+        let (_, of_row, stride) = layout.segment(0, panel);
+        let y = y.in_place(inner, terms, (col, cols, width)).unwrap_or(&packed[..len * width]);
+        // SAFETY: tasks differ in their rows or their panels, so no two of them have an entry in
+        // common, and this task uses one part of each output at a time.
+        let part = |output: usize, row: usize, rows: usize| unsafe {
+            outputs[output].part(layout.segment(row, panel).0, (rows - 1) * stride + of_row)
+        };
+        let fresh = first == 0 || by_block;
+        let mut row = rows.start;
+        while row < rows.end {
+            let high = tile_rows(rows.end - row);
+            if !fresh {
+                for (r, sums) in sums.chunks_exact_mut(width).take(high).enumerate() {
+                    sums[..cols].copy_from_slice(part(0, row + r, 1));
+                }
+            }
+            let left = match x {
+                X::Rows { values, stride } => tile::Left::Rows { values, start: row * stride + first, stride },
+                X::Packed(values) => tile::Left::Packed(&values[row * inner + first * high..][..len * high]),
+            };
+            tile(simd, (high, width, len), left, y, sums, fresh);
+            let rows = if whole_rows { high } else { 1 };
+            let end = row + high;
+            let mut sums = &sums[..];
+            while row < end {
+                let place = Place { row, rows, col, cols: of_row, stride, width };
+                if whole || by_block {
+                    let mut parts: [&mut [f32]; MAX_OUTPUTS] = [&mut [], &mut [], &mut []];
+                    for (output, part_of) in parts[..outputs.len()].iter_mut().enumerate() {
+                        *part_of = part(output, row, rows);
+                    }
+                    epilogue.finish(place, sums, &mut parts[..outputs.len()]);
+                } else {
+                    copy_rows(place, sums, part(0, row, rows));
+                }
+                sums = &sums[rows * width..];
+                row += rows;
+            }
+        }
+    }
+}
+
+impl<'a> Y<'a> {
+    /// Some rows of a panel, where they lie in memory as they are needed.
+    #[inline(always)]
+    fn in_place(
+        self,
+        inner: usize,
+        rows: Range<usize>,
+        (col, cols, width): (usize, usize, usize),
+    ) -> Option<&'a [f32]> {
+        let (values, start) = match self {
+            Y::Panels(values) => (values, col * inner + rows.start * width),
+            // Rows that are a panel as they are.
+            Y::Rows { values, stride } if stride == width && cols == width => (values, rows.start * width),
+            _ => return None,
+        };
+        Some(&values[start..][..rows.len() * width])
+    }
+
+    /// Packs some rows of a panel of a factor of (inner, cols), unless they lie in memory as they are needed.
+    #[inline(always)]
+    fn pack<S: Simd>(
+        self,
+        simd: S,
+        (inner, cols): (usize, usize),
+        rows: Range<usize>,
+        panel: usize,
+        width: Width,
+        packed: &mut [f32],
+    ) {
+        let of_panel @ (col, of, padded) = width.of_panel(panel, cols);
+        if self.in_place(inner, rows.clone(), of_panel).is_some() {
+            return;
+        }
+        let shape = (rows.len(), of, padded);
+        match self {
+            Y::Rows { values, stride } => {
+                pack_rows(simd, values, rows.start * stride + col, stride, shape, packed);
+            }
+            Y::Columns { values, stride } => pack_columns(values, col * stride + rows.start, stride, shape, packed),
+            Y::Transposed(values) => pack_transposed(width, values, (inner, cols), rows, panel, packed),
+            Y::Panels(_) => {}
         }
     }
 }
@@ -208,34 +288,3 @@ impl<E: Epilogue<N>, const N: usize> WithSimd for Task<'_, E, N> {
 /// The sums of a tile, aligned to the lines of the cache.
 #[repr(align(64))]
 struct Sums([f32; ROWS * MAX_WIDTH]);
-
-/// Rows that are packed at a time: what a few lines of the cache hold of a column.
-const PACKED_TOGETHER: usize = 8 * ROWS;
-
-/// Packs x, (rows, inner), whose columns are `stride` apart, tile by tile: within a tile the
-/// entries of a column adjoin.
-pub fn pack_left(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
-    let packed = Shared::new(&mut packed[..rows * inner]);
-    let threads = team.worth(rows * inner);
-    team.run(rows.div_ceil(PACKED_TOGETHER), threads, |task, _| {
-        let first = task * PACKED_TOGETHER;
-        let rows = PACKED_TOGETHER.min(rows - first);
-        #[allow(unsafe_code, reason = "tasks write parts that follow each other")]
-        // SAFETY: each task has rows of its own, which are packed in their order.
-        let packed = unsafe { packed.part(first * inner, rows * inner) };
-        for i in 0..inner {
-            let column = &values[i * stride + first..][..rows];
-            let mut row = 0;
-            while row < rows {
-                let high = tile_rows(rows - row);
-                let (to, from) = (&mut packed[row * inner + i * high..][..high], &column[row..row + high]);
-                // Most tiles are whole: copied in registers instead of by a call for 24 bytes.
-                match (to.first_chunk_mut::<ROWS>(), from.first_chunk::<ROWS>()) {
-                    (Some(to), Some(from)) => *to = *from,
-                    _ => to.copy_from_slice(from),
-                }
-                row += high;
-            }
-        }
-    });
-}

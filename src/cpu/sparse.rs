@@ -9,11 +9,12 @@ use std::ops::Range;
 use anyhow::Result;
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::{Epilogue, Place};
+use super::epilogue::{Epilogue, Finisher, Place, With};
 use super::panels::Width;
-use super::product::{Layout, Outputs, Tasks};
+use super::product::{Layout, Outputs};
+use super::tasks::Tasks;
 use super::threads::{Shared, Team};
-use super::tile::{ROWS, panel};
+use super::tile::ROWS;
 use crate::kernel::product::Extents;
 use crate::network::lanes::load;
 use crate::network::reserve;
@@ -42,7 +43,18 @@ pub struct Nonzeros {
     /// Start of each row's entries, and the end of the last row's.
     starts: Vec<usize>,
     /// For each column and each `WORD` rows, which of them are not 0: (words, cols).
-    pub masks: Vec<u64>,
+    masks: Vec<u64>,
+    /// For each column and each `WORD` rows, their entries where they are not 0: (words, cols, `WORD`).
+    columns: Vec<f32>,
+}
+
+/// The entries of one column that are not 0, of up to `WORD` rows.
+#[derive(Clone, Copy)]
+pub struct Column<'a> {
+    /// A bit for each row.
+    pub mask: u64,
+    /// The entry of each row that has a bit.
+    pub values: &'a [f32; WORD],
 }
 
 impl Nonzeros {
@@ -57,7 +69,12 @@ impl Nonzeros {
         reserve(&mut self.entries, missing)?;
         self.entries.resize(self.entries.len() + missing, Nonzero::default());
         reserve(&mut self.starts, rows + 1)?;
-        reserve(&mut self.masks, rows.div_ceil(WORD) * cols)
+        let words = rows.div_ceil(WORD) * cols;
+        reserve(&mut self.masks, words)?;
+        let missing = (words * WORD).saturating_sub(self.columns.len());
+        reserve(&mut self.columns, missing)?;
+        self.columns.resize(self.columns.len() + missing, 0.0);
+        Ok(())
     }
 
     /// Forgets what was noted: `rows` rows of `cols` entries follow.
@@ -108,133 +125,270 @@ impl Nonzeros {
     }
 
     /// Turns the entries around: for each column, the rows.
-    pub fn find_masks(&mut self) {
+    pub fn find_columns(&mut self) {
         let words = self.rows.div_ceil(WORD);
         self.masks.clear();
         self.masks.resize(words * self.cols, 0);
         for row in 0..self.rows {
-            let masks = &mut self.masks[row / WORD * self.cols..][..self.cols];
+            let (word, bit) = (row / WORD * self.cols, row % WORD);
+            let masks = &mut self.masks[word..][..self.cols];
+            let (columns, _) = self.columns[word * WORD..].as_chunks_mut::<WORD>();
             for entry in &self.entries[self.starts[row]..self.starts[row + 1]] {
-                masks[entry.column as usize] |= 1 << (row % WORD);
+                masks[entry.column as usize] |= 1 << bit;
+                columns[entry.column as usize][bit] = entry.value;
             }
         }
+    }
+
+    /// A column, for the rows of each word in turn from one of them on; after [`Self::find_columns`].
+    #[inline(always)]
+    pub fn column(&self, column: usize, first_word: usize) -> impl Iterator<Item = Column<'_>> {
+        let first = first_word * self.cols + column;
+        let masks = self.masks[first..].iter().step_by(self.cols);
+        let values = self.columns.as_chunks::<WORD>().0[first..].iter().step_by(self.cols);
+        masks.zip(values).map(|(&mask, values)| Column { mask, values })
     }
 }
 
 /// x y, y in panels, as [`Product`](super::product::Product).
-pub struct SparseProduct<'a, E, const N: usize> {
+pub struct SparseProduct<'a, E> {
     pub extents: Extents,
     pub x: &'a Nonzeros,
     pub y: &'a [f32],
-    pub outputs: [&'a mut [f32]; N],
+    pub output: &'a mut [f32],
     pub epilogue: E,
     pub team: &'a Team,
 }
 
-impl<E: Epilogue<N>, const N: usize> WithSimd for SparseProduct<'_, E, N> {
+impl<E: Epilogue> WithSimd for SparseProduct<'_, E> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let SparseProduct { extents, x, y, outputs, epilogue, team } = self;
+        let SparseProduct { extents, x, y, output, epilogue, team } = self;
         let width = Width::with::<S>();
-        let layout = Outputs { layout: Layout::Rows, extents, width };
-        let outputs = outputs.map(Shared::new);
-        let threads = team.worth(x.len() * extents.cols);
-        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
+        let layout = Outputs::new(Layout::Rows, extents, width);
+        let threads = team.worth(x.len() * extents.cols + E::PER_ENTRY * extents.rows * extents.cols);
+        let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads);
+        Products { layout, x, y, output: &Shared::new(output), epilogue: &With(simd, &epilogue) }
+            .run(simd, tasks, threads, team);
+    }
+}
+
+/// What is the same for all tasks of a product.
+#[derive(Clone, Copy)]
+struct Products<'a> {
+    layout: Outputs,
+    x: &'a Nonzeros,
+    y: &'a [f32],
+    output: &'a Shared<'a>,
+    epilogue: &'a dyn Finisher,
+}
+
+impl Products<'_> {
+    #[inline(never)]
+    fn run<S: Simd>(self, simd: S, tasks: Tasks, threads: usize, team: &Team) {
         team.run(tasks.len(), threads, |task, _| {
-            let (panel, rows) = tasks.get(task);
-            simd.vectorize(ProductTask { layout, x, y, outputs: &outputs, epilogue: &epilogue, panel, rows });
+            let (panels, rows) = tasks.get(task);
+            simd.vectorize(ProductTask { products: self, panels, rows });
         });
     }
 }
 
-struct ProductTask<'a, E, const N: usize> {
-    layout: Outputs,
-    x: &'a Nonzeros,
-    y: &'a [f32],
-    outputs: &'a [Shared<'a>; N],
-    epilogue: &'a E,
-    panel: usize,
+/// Panels that are read together: what belongs to an entry is read once for all of them.
+pub const TOGETHER: usize = 4;
+
+struct ProductTask<'a> {
+    products: Products<'a>,
+    panels: Range<usize>,
     rows: Range<usize>,
 }
 
-impl<E: Epilogue<N>, const N: usize> ProductTask<'_, E, N> {
+/// Sums of several rows in each of several panels.
+type Sums<S, const V: usize, const P: usize, const ROWS: usize> = [[[<S as Simd>::f32s; V]; ROWS]; P];
+
+/// Rows whose sums take turns in one part of y after the other, and the entries of such a part.
+const MANY_ROWS: usize = 5 * ROWS;
+const PART_OF_Y: usize = 1 << 12;
+
+impl ProductTask<'_> {
+    /// The sums of all rows in P panels of V vectors, from `panel` on.
+    #[inline(always)]
+    fn run<S: Simd, const V: usize, const P: usize>(&self, simd: S, panel: usize) {
+        let inner = self.products.layout.extents.inner;
+        let y: [&[[S::f32s; V]]; P] = std::array::from_fn(|p| {
+            let (first_col, ..) = self.products.layout.width.of_panel(panel + p, self.products.layout.extents.cols);
+            &super::tile::panel::<S, V>(&self.products.y[first_col * inner..])[..inner]
+        });
+        if self.rows.len() >= MANY_ROWS {
+            self.part_by_part(simd, panel, y);
+        } else if V * P <= 4 {
+            self.rows_in_turn::<S, V, P, 3>(simd, panel, y);
+        } else {
+            self.rows_in_turn::<S, V, P, 1>(simd, panel, y);
+        }
+    }
+
+    /// A sum waits for its last term: those of R rows take turns.
+    #[inline(always)]
+    fn rows_in_turn<S: Simd, const V: usize, const P: usize, const R: usize>(
+        &self,
+        simd: S,
+        panel: usize,
+        y: [&[[S::f32s; V]]; P],
+    ) {
+        for row in self.rows.clone().step_by(ROWS) {
+            let rows = ROWS.min(self.rows.end - row);
+            let mut sums: Sums<S, V, P, ROWS> = [[[simd.splat_f32s(0.0); V]; ROWS]; P];
+            let mut first = 0;
+            while first + R <= rows {
+                let mut of_rows = [self.products.x.row(row + first); R];
+                for (r, of_row) in of_rows.iter_mut().enumerate().skip(1) {
+                    *of_row = self.products.x.row(row + first + r);
+                }
+                add_terms(simd, of_rows, y, &mut sums, first);
+                first += R;
+            }
+            for r in first..rows {
+                add_terms(simd, [self.products.x.row(row + r)], y, &mut sums, r);
+            }
+            self.finish::<S, V, P, _>(panel, row..row + rows, &sums);
+        }
+    }
+
+    /// One part of y after the other, which stays in the first cache while all rows read it.
+    #[inline(always)]
+    fn part_by_part<S: Simd, const V: usize, const P: usize>(&self, simd: S, panel: usize, y: [&[[S::f32s; V]]; P]) {
+        let part = PART_OF_Y / (V * P * S::F32_LANES);
+        for row in self.rows.clone().step_by(MANY_ROWS) {
+            let rows = MANY_ROWS.min(self.rows.end - row);
+            let mut sums: Sums<S, V, P, MANY_ROWS> = [[[simd.splat_f32s(0.0); V]; MANY_ROWS]; P];
+            let mut next: [&[Nonzero]; MANY_ROWS] = [&[]; MANY_ROWS];
+            for (r, next) in next[..rows].iter_mut().enumerate() {
+                *next = self.products.x.row(row + r);
+            }
+            for end in (0..self.products.layout.extents.inner).step_by(part).map(|first| first + part) {
+                for (r, next) in next[..rows].iter_mut().enumerate() {
+                    let here = next.iter().take_while(|entry| (entry.column as usize) < end).count();
+                    let (these, rest) = next.split_at(here);
+                    add_terms(simd, [these], y, &mut sums, r);
+                    *next = rest;
+                }
+            }
+            self.finish::<S, V, P, _>(panel, row..row + rows, &sums);
+        }
+    }
+
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
-    fn run<S: Simd, const V: usize>(self, simd: S, first_col: usize) {
-        let ProductTask { layout, x, y, outputs, epilogue, panel: index, rows } = self;
-        let y = &panel::<S, V>(&y[first_col * layout.extents.inner..])[..layout.extents.inner];
-        let width = V * S::F32_LANES;
-        let most = if layout.rows_adjoin() { ROWS } else { 1 };
-        let mut row = rows.start;
-        while row < rows.end {
-            let together = most.min(rows.end - row);
-            let mut sums = [[simd.splat_f32s(0.0); V]; ROWS];
-            // A sum waits for its last term: those of several rows take turns.
-            let mut first = 0;
-            while first + 3 <= together {
-                let rows = [0, 1, 2].map(|r| x.row(row + first + r));
-                sums[first..][..3].copy_from_slice(&sums_of(simd, rows, y));
-                first += 3;
+    fn finish<S: Simd, const V: usize, const P: usize, const ROWS: usize>(
+        &self,
+        panel: usize,
+        rows: Range<usize>,
+        sums: &Sums<S, V, P, ROWS>,
+    ) {
+        let ProductTask { products: Products { layout, output, epilogue, .. }, ref panels, .. } = *self;
+        // Nobody else writes between the parts of a task whose rows are whole.
+        let whole_rows = panels.len() == layout.width.panels(layout.extents.cols);
+        let together = if whole_rows { rows.len() } else { 1 };
+        for (p, sums) in sums.iter().enumerate() {
+            let (first_col, ..) = layout.width.of_panel(panel + p, layout.extents.cols);
+            for (row, sums) in rows.clone().step_by(together).zip(sums.chunks(together)) {
+                let (at, cols, stride) = layout.segment(row, panel + p);
+                let len = (together - 1) * stride + cols;
+                // SAFETY: tasks differ in their rows or their panels, so no two of them have an entry in
+                // common, and this task uses one part of each output at a time.
+                let part = unsafe { output.part(at, len) };
+                let place = Place { row, rows: together, col: first_col, cols, stride, width: V * S::F32_LANES };
+                epilogue.finish(place, bytemuck::cast_slice(&sums[..together]), &mut [part]);
             }
-            for (sums, row) in sums[first..together].iter_mut().zip(row + first..) {
-                [*sums] = sums_of(simd, [x.row(row)], y);
-            }
-            // SAFETY: tasks differ in their rows or their panel, so no two of them have an entry in
-            // common, and this task uses one part of each output at a time.
-            let (at, cols) = layout.segment(row, index);
-            let outputs = std::array::from_fn(|output| unsafe { outputs[output].part(at, together * cols) });
-            let place = Place { row, rows: together, col: first_col, cols, width };
-            epilogue.finish(simd, place, bytemuck::cast_slice(&sums[..together]), outputs);
-            row += together;
         }
     }
 }
 
-/// Σ value · y[column] of the entries of some rows, each a chain in the order of its entries.
+/// Adds value · y[column] of the entries of R rows to their sums, from that of row `first` on: each a chain in the order of its
+/// entries.
 #[inline(always)]
-fn sums_of<S: Simd, const R: usize, const V: usize>(
+fn add_terms<S: Simd, const R: usize, const V: usize, const P: usize, const ROWS: usize>(
     simd: S,
     rows: [&[Nonzero]; R],
-    y: &[[S::f32s; V]],
-) -> [[S::f32s; V]; R] {
+    y: [&[[S::f32s; V]]; P],
+    sums: &mut Sums<S, V, P, ROWS>,
+    first: usize,
+) {
     // In registers until the rows are complete.
-    let mut acc = [[simd.splat_f32s(0.0); V]; R];
-    let common = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+    let mut acc = [[[simd.splat_f32s(0.0); V]; P]; R];
+    for r in 0..R {
+        for p in 0..P {
+            acc[r][p] = sums[p][first + r];
+        }
+    }
+    let mut common = rows[0].len();
+    for row in &rows[1..] {
+        common = common.min(row.len());
+    }
     let parts = rows.map(|row| row.split_at(common));
     for i in 0..common {
-        for r in 0..R {
-            let Nonzero { column, value } = parts[r].0[i];
-            let (value, y) = (simd.splat_f32s(value), &y[column as usize]);
-            for v in 0..V {
-                acc[r][v] = simd.mul_add_e_f32s(value, y[v], acc[r][v]);
-            }
+        for (acc, part) in acc.iter_mut().zip(&parts) {
+            add_term(simd, part.0[i], y, acc);
         }
     }
-    for r in 0..R {
-        for &Nonzero { column, value } in parts[r].1 {
-            let (value, y) = (simd.splat_f32s(value), &y[column as usize]);
-            for v in 0..V {
-                acc[r][v] = simd.mul_add_e_f32s(value, y[v], acc[r][v]);
-            }
+    for (r, (_, rest)) in parts.iter().enumerate() {
+        for &entry in *rest {
+            add_term(simd, entry, y, &mut acc[r]);
+        }
+        for p in 0..P {
+            sums[p][first + r] = acc[r][p];
         }
     }
-    acc
 }
 
-impl<E: Epilogue<N>, const N: usize> WithSimd for ProductTask<'_, E, N> {
+#[inline(always)]
+fn add_term<S: Simd, const V: usize, const P: usize>(
+    simd: S,
+    Nonzero { column, value }: Nonzero,
+    y: [&[[S::f32s; V]]; P],
+    sums: &mut [[S::f32s; V]; P],
+) {
+    let value = simd.splat_f32s(value);
+    for p in 0..P {
+        let y = &y[p][column as usize];
+        for v in 0..V {
+            sums[p][v] = simd.mul_add_e_f32s(value, y[v], sums[p][v]);
+        }
+    }
+}
+
+impl WithSimd for ProductTask<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (first_col, _, width) = self.layout.width.of_panel(self.panel, self.layout.extents.cols);
-        match width / S::F32_LANES {
-            1 => self.run::<S, 1>(simd, first_col),
-            2 => self.run::<S, 2>(simd, first_col),
-            3 => self.run::<S, 3>(simd, first_col),
-            _ => self.run::<S, 4>(simd, first_col),
+        let Outputs { extents, width, .. } = self.products.layout;
+        let mut panel = self.panels.start;
+        while panel < self.panels.end {
+            let whole = width.whole_panels(panel..self.panels.end, extents.cols);
+            match (whole, width.of_panel(panel, extents.cols).2 / S::F32_LANES) {
+                (4.., 2) => self.run::<S, 2, 4>(simd, panel),
+                (4.., 4) => self.run::<S, 4, 4>(simd, panel),
+                (2.., 2) => self.run::<S, 2, 2>(simd, panel),
+                (2.., 4) => self.run::<S, 4, 2>(simd, panel),
+                (_, 1) => self.run::<S, 1, 1>(simd, panel),
+                (_, 2) => self.run::<S, 2, 1>(simd, panel),
+                (_, 3) => self.run::<S, 3, 1>(simd, panel),
+                _ => self.run::<S, 4, 1>(simd, panel),
+            }
+            panel += panels_at_once(whole);
         }
+    }
+}
+
+/// Panels that are read at once, where so many follow that are whole.
+pub const fn panels_at_once(whole: usize) -> usize {
+    match whole {
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
     }
 }
 

@@ -1,33 +1,35 @@
-//! The update of weights in panels by activations that are mostly zeros, for optimizers that are linear: what a zero
-//! would contribute is left out.
+//! The update of weights in panels by activations that are mostly zeros: what a zero would contribute to a gradient is
+//! left out.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::Step;
-use super::panels::{Width, pack_rows};
-use super::product::{BLOCK, Tasks};
-use super::sparse::{Nonzero, Nonzeros, WORD};
+use super::epilogue::{Step, Stepper, With};
+use super::panels::Width;
+use super::product::{BLOCK, MAX_OUTPUTS};
+use super::sparse::{Nonzero, Nonzeros, TOGETHER, WORD, panels_at_once};
+use super::tasks::Tasks;
 use super::threads::{Shared, Team};
-use super::tile::panel;
 use crate::kernel::product::Extents;
-use crate::network::optimizer::lanes::{Update, VectorRates};
+use crate::network::lanes::{load, store};
+use crate::network::optimizer::lanes::Update;
 
-/// The step of an optimizer for w, (cols of x, cols) in panels, from the gradient xᵀ δ, x and δ having an example in
-/// each row.
+/// The step of an optimizer for w and its state, each (cols of x, cols) in panels, from the gradient xᵀ δ, x and δ having an
+/// example in each row.
 pub struct SparseUpdate<'a, U, const N: usize> {
     /// Of the product xᵀ δ.
     pub extents: Extents,
     pub x: &'a mut Nonzeros,
-    /// The values of x, (inner, rows).
-    pub values: &'a [f32],
     pub delta: &'a [f32],
-    pub w: &'a mut [f32],
+    pub w: [&'a mut [f32]; N],
     pub step: Step<U, N>,
     pub team: &'a Team,
 }
+
+/// Multiplications that take as long as the update of one weight.
+const PER_WEIGHT: usize = 24;
 
 impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
     /// True where every weight that changed is finite.
@@ -35,18 +37,40 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let SparseUpdate { extents, x, values, delta, w, step, team } = self;
+        let SparseUpdate { extents, x, delta, w, step, team } = self;
         if extents.inner > ONE_AFTER_THE_OTHER {
-            x.find_masks();
+            x.find_columns();
         }
         let width = Width::with::<S>();
-        let threads = team.worth(x.len() * extents.cols);
-        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), threads);
-        let (w, finite, x) = (Shared::new(w), AtomicBool::new(true), &*x);
+        let of_weights = if U::LINEAR { 0 } else { PER_WEIGHT * extents.rows * extents.cols };
+        let threads = team.worth(x.len() * extents.cols + of_weights);
+        let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads);
+        let (w, stepper) = (w.map(Shared::new), &With(simd, &step));
+        Updates { extents, width, x, delta, w: &w, linear: U::LINEAR, stepper }.run(simd, tasks, threads, team)
+    }
+}
+
+/// What is the same for all tasks of an update.
+#[derive(Clone, Copy)]
+struct Updates<'a> {
+    extents: Extents,
+    width: Width,
+    x: &'a Nonzeros,
+    delta: &'a [f32],
+    /// The weights and their states.
+    w: &'a [Shared<'a>],
+    /// [`Update::LINEAR`]: only such updates may be applied in parts, or left out where the gradient is 0.
+    linear: bool,
+    stepper: &'a dyn Stepper,
+}
+
+impl Updates<'_> {
+    #[inline(never)]
+    fn run<S: Simd>(self, simd: S, tasks: Tasks, threads: usize, team: &Team) -> bool {
+        let finite = AtomicBool::new(true);
         team.run(tasks.len(), threads, |task, scratch| {
-            let (panel, rows) = tasks.get(task);
-            let task = UpdateTask { extents, width, x, values, delta, w: &w, step, panel, rows, scratch };
-            if !simd.vectorize(task) {
+            let (panels, rows) = tasks.get(task);
+            if !simd.vectorize(UpdateTask { updates: self, panels, rows, scratch }) {
                 finite.store(false, Ordering::Relaxed);
             }
         });
@@ -54,159 +78,174 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
     }
 }
 
-struct UpdateTask<'a, U, const N: usize> {
-    extents: Extents,
-    width: Width,
-    x: &'a Nonzeros,
-    values: &'a [f32],
-    delta: &'a [f32],
-    w: &'a Shared<'a>,
-    step: Step<U, N>,
-    panel: usize,
+struct UpdateTask<'a> {
+    updates: Updates<'a>,
+    panels: Range<usize>,
     rows: Range<usize>,
     scratch: &'a mut [f32],
 }
 
-impl<U: Update<N>, const N: usize> UpdateTask<'_, U, N> {
+/// The sums of a few rows of P panels.
+type Sums<S, const V: usize, const P: usize> = [[[<S as Simd>::f32s; V]; P]];
+
+impl UpdateTask<'_> {
+    /// The update of all rows in P panels of V vectors, from `panel` on.
+    #[inline(always)]
+    fn run<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
+        let UpdateTask { updates, rows, scratch, .. } = self;
+        let (Updates { extents, x, delta, linear, .. }, rows) = (*updates, rows.clone());
+        // The sums lie in scratch memory too, which is aligned to the lines of the cache.
+        let (sums, scratch) = scratch.split_at_mut(ROWS_TOGETHER * P * V * S::F32_LANES);
+        let sums = &mut as_rows_mut::<S, V, P>(sums)[..ROWS_TOGETHER];
+        let block = match linear {
+            _ if extents.inner <= ONE_AFTER_THE_OTHER => extents.inner,
+            true => BLOCK,
+            false => extents.inner,
+        };
+        let mut finite = true;
+        for first in (0..extents.inner).step_by(block) {
+            let len = block.min(extents.inner - first);
+            pack_panels::<S, V, P>(simd, delta, (first, len), panel, extents, scratch);
+            let (delta, _) = pulp::as_arrays::<P, [S::f32s; V]>(super::tile::panel::<S, V>(scratch));
+            let delta = &delta[..len];
+            let mut next: [&[Nonzero]; ONE_AFTER_THE_OTHER] = [&[]; ONE_AFTER_THE_OTHER];
+            let in_turn = extents.inner <= ONE_AFTER_THE_OTHER;
+            if in_turn {
+                for (example, next) in next.iter_mut().take(len).enumerate() {
+                    let entries = x.row(example);
+                    *next = &entries[entries.partition_point(|entry| (entry.column as usize) < rows.start)..];
+                }
+            }
+            for row in rows.clone().step_by(ROWS_TOGETHER) {
+                let few = row..rows.end.min(row + ROWS_TOGETHER);
+                let found = if in_turn {
+                    example_by_example(simd, &mut next[..len], few.clone(), delta, sums)
+                } else {
+                    weight_by_weight(simd, (x, first), few.clone(), delta, sums)
+                };
+                let touched = if linear { found } else { u64::MAX >> (ROWS_TOGETHER - few.len()) };
+                for p in 0..P {
+                    finite &= updates.step::<S, V, P>(panel + p, few.clone(), touched, &sums[..few.len()], p);
+                }
+            }
+        }
+        finite
+    }
+}
+
+impl Updates<'_> {
+    /// The step of some rows of one of P panels.
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the weights that threads write interleave")]
-    fn run<S: Simd, const V: usize>(self, simd: S, of_panel: (usize, usize, usize)) -> bool {
-        let (first_col, _, width) = of_panel;
-        // SAFETY: tasks differ in their panel or their rows, which follow each other in a panel.
-        let w =
-            unsafe { self.w.part(first_col * self.extents.rows + self.rows.start * width, self.rows.len() * width) };
-        let (w, _) = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(w).0);
-        if self.extents.inner > ONE_AFTER_THE_OTHER {
-            self.weight_by_weight(simd, w, of_panel)
-        } else {
-            self.example_by_example(simd, w, of_panel)
-        }
-    }
-
-    /// The sums of a weight's rows are complete before the next is begun: they stay in registers.
-    #[inline(always)]
-    fn weight_by_weight<S: Simd, const V: usize>(
-        self,
-        simd: S,
-        w: &mut [[S::f32s; V]],
-        (first_col, cols, width): (usize, usize, usize),
+    fn step<S: Simd, const V: usize, const P: usize>(
+        &self,
+        panel: usize,
+        rows: Range<usize>,
+        touched: u64,
+        sums: &Sums<S, V, P>,
+        p: usize,
     ) -> bool {
-        let UpdateTask { extents, x, values, delta, step, rows, scratch, .. } = self;
-        let mut changes = Changes::<S, U, V>::new(simd, step);
-        for first in (0..extents.inner).step_by(BLOCK) {
-            let len = BLOCK.min(extents.inner - first);
-            pack_rows(delta, first * extents.cols + first_col, extents.cols, (len, cols, width), scratch);
-            let delta = panel::<S, V>(&scratch[..len * width]);
-            let masks = &x.masks[first / WORD * extents.rows..][..len.div_ceil(WORD) * extents.rows];
-            for (w, row) in w.iter_mut().zip(rows.clone()) {
-                let mut acc = [simd.splat_f32s(0.0); V];
-                let mut changed = false;
-                for (word, masks) in masks.chunks_exact(extents.rows).enumerate() {
-                    let mut mask = masks[row];
-                    changed |= mask != 0;
-                    while mask != 0 {
-                        let example = word * WORD + mask.trailing_zeros() as usize;
-                        let value = simd.splat_f32s(values[(first + example) * extents.rows + row]);
-                        let delta = &delta[example];
-                        for v in 0..V {
-                            acc[v] = simd.mul_add_e_f32s(value, delta[v], acc[v]);
-                        }
-                        mask &= mask - 1;
-                    }
-                }
-                if changed {
-                    changes.apply::<N>(simd, w, &acc);
-                }
-            }
+        let of_row = V * S::F32_LANES;
+        let start = self.width.of_panel(panel, self.extents.cols).0 * self.extents.rows + rows.start * of_row;
+        let mut entries: [&mut [f32]; MAX_OUTPUTS] = [&mut [], &mut [], &mut []];
+        for (entries, w) in entries.iter_mut().zip(self.w) {
+            // SAFETY: tasks differ in their panels or their rows, which follow each other in a panel.
+            *entries = unsafe { w.part(start, rows.len() * of_row) };
         }
-        changes.all_finite(simd)
-    }
-
-    /// The sums of a few rows of weights at a time, one example after the other: its entries are
-    /// many and follow each other, those of a weight are too few to guess how many.
-    #[inline(always)]
-    fn example_by_example<S: Simd, const V: usize>(
-        self,
-        simd: S,
-        w: &mut [[S::f32s; V]],
-        (first_col, cols, width): (usize, usize, usize),
-    ) -> bool {
-        let UpdateTask { extents, x, delta, step, rows, scratch, .. } = self;
-        let mut changes = Changes::<S, U, V>::new(simd, step);
-        let examples = extents.inner;
-        // The sums lie in scratch memory too, which is aligned to the lines of the cache.
-        let (delta_panel, sums) = scratch.split_at_mut(ONE_AFTER_THE_OTHER * width);
-        pack_rows(delta, first_col, extents.cols, (examples, cols, width), delta_panel);
-        let delta = &panel::<S, V>(delta_panel)[..examples];
-        let sums = &mut pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(sums).0).0[..TOGETHER];
-        sums.fill([simd.splat_f32s(0.0); V]);
-        let mut next: [&[Nonzero]; ONE_AFTER_THE_OTHER] = [&[]; ONE_AFTER_THE_OTHER];
-        for (example, next) in next.iter_mut().take(examples).enumerate() {
-            let entries = x.row(example);
-            *next = &entries[entries.partition_point(|entry| (entry.column as usize) < rows.start)..];
-        }
-        for (first, w) in rows.step_by(TOGETHER).zip(w.chunks_mut(TOGETHER)) {
-            let mut touched = 0u64;
-            for (next, delta) in next.iter_mut().zip(delta) {
-                while let Some((&Nonzero { column, value }, rest)) = next.split_first() {
-                    let row = (column as usize).wrapping_sub(first);
-                    let Some(sums) = sums[..w.len()].get_mut(row) else { break };
-                    touched |= 1 << row;
-                    let value = simd.splat_f32s(value);
-                    for v in 0..V {
-                        sums[v] = simd.mul_add_e_f32s(value, delta[v], sums[v]);
-                    }
-                    *next = rest;
-                }
-            }
-            while touched != 0 {
-                let row = touched.trailing_zeros() as usize;
-                changes.apply::<N>(simd, &mut w[row], &sums[row]);
-                sums[row] = [simd.splat_f32s(0.0); V];
-                touched &= touched - 1;
-            }
-        }
-        changes.all_finite(simd)
+        let gradient = &bytemuck::cast_slice::<_, f32>(sums)[p * of_row..];
+        self.stepper.step(touched, gradient, P * of_row, of_row, &mut entries[..self.w.len()])
     }
 }
 
-/// The updates of rows of weights.
-struct Changes<S: Simd, U, const V: usize> {
-    update: U,
-    rates: VectorRates<S>,
-    /// 0 times every new weight: NaN if one was not finite.
-    zeros: [S::f32s; V],
+#[inline(always)]
+fn as_rows_mut<S: Simd, const V: usize, const P: usize>(values: &mut [f32]) -> &mut Sums<S, V, P> {
+    let (vectors, _) = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(values).0);
+    pulp::as_arrays_mut::<P, [S::f32s; V]>(vectors).0
 }
 
-impl<S: Simd, U, const V: usize> Changes<S, U, V> {
-    #[inline(always)]
-    fn new<const N: usize>(simd: S, step: Step<U, N>) -> Self {
-        let Step { update, rates, .. } = step;
-        Changes { update, rates: VectorRates::new(simd, &rates), zeros: [simd.splat_f32s(0.0); V] }
+/// Packs some rows of P panels of δ side by side.
+#[inline(always)]
+fn pack_panels<S: Simd, const V: usize, const P: usize>(
+    simd: S,
+    delta: &[f32],
+    (first, len): (usize, usize),
+    panel: usize,
+    extents: Extents,
+    packed: &mut [f32],
+) {
+    let (width, lanes) = (Width::with::<S>(), S::F32_LANES);
+    for p in 0..P {
+        let (first_col, cols, _) = width.of_panel(panel + p, extents.cols);
+        for (row, packed) in packed.chunks_exact_mut(P * V * lanes).take(len).enumerate() {
+            let row = &delta[(first + row) * extents.cols + first_col..][..cols];
+            for v in 0..V {
+                store(simd, &mut packed[(p * V + v) * lanes..][..lanes], load(simd, &row[v * lanes..]));
+            }
+        }
     }
+}
 
-    /// Updates a row of weights; a linear update has no state.
-    #[inline(always)]
-    fn apply<const N: usize>(&mut self, simd: S, w: &mut [S::f32s; V], gradient: &[S::f32s; V])
-    where
-        U: Update<N>,
-    {
-        let zero = simd.splat_f32s(0.0);
+/// The sums of each of some rows, complete before the next is begun: they stay in registers. The rows that have any term.
+#[inline(always)]
+fn weight_by_weight<S: Simd, const V: usize, const P: usize>(
+    simd: S,
+    (x, first): (&Nonzeros, usize),
+    rows: Range<usize>,
+    delta: &Sums<S, V, P>,
+    sums: &mut Sums<S, V, P>,
+) -> u64 {
+    let mut touched = 0;
+    for (at, (row, sums)) in rows.zip(sums).enumerate() {
+        *sums = [[simd.splat_f32s(0.0); V]; P];
+        for (column, delta) in x.column(row, first / WORD).zip(delta.chunks(WORD)) {
+            let mut mask = column.mask;
+            touched |= u64::from(mask != 0) << at;
+            while mask != 0 {
+                let example = mask.trailing_zeros() as usize;
+                add_term(simd, column.values[example], &delta[example], sums);
+                mask &= mask - 1;
+            }
+        }
+    }
+    touched
+}
+
+/// The sums of a few rows at a time, one example after the other: its entries are many and follow each other, those of a
+/// weight are too few to guess how many. The rows that have any term.
+#[inline(always)]
+fn example_by_example<S: Simd, const V: usize, const P: usize>(
+    simd: S,
+    next: &mut [&[Nonzero]],
+    rows: Range<usize>,
+    delta: &Sums<S, V, P>,
+    sums: &mut Sums<S, V, P>,
+) -> u64 {
+    let mut touched = 0;
+    sums[..rows.len()].fill([[simd.splat_f32s(0.0); V]; P]);
+    for (next, delta) in next.iter_mut().zip(delta) {
+        while let Some((&Nonzero { column, value }, rest)) = next.split_first() {
+            let row = (column as usize).wrapping_sub(rows.start);
+            let Some(sums) = sums[..rows.len()].get_mut(row) else { break };
+            touched |= 1 << row;
+            add_term(simd, value, delta, sums);
+            *next = rest;
+        }
+    }
+    touched
+}
+
+#[inline(always)]
+fn add_term<S: Simd, const V: usize, const P: usize>(
+    simd: S,
+    value: f32,
+    delta: &[[S::f32s; V]; P],
+    sums: &mut [[S::f32s; V]; P],
+) {
+    let value = simd.splat_f32s(value);
+    for p in 0..P {
         for v in 0..V {
-            let mut entry = [zero; N];
-            entry[0] = w[v];
-            w[v] = self.update.apply(simd, entry, gradient[v], &self.rates)[0];
-            self.zeros[v] = simd.mul_add_e_f32s(w[v], zero, self.zeros[v]);
+            sums[p][v] = simd.mul_add_e_f32s(value, delta[p][v], sums[p][v]);
         }
-    }
-
-    #[inline(always)]
-    fn all_finite(self, simd: S) -> bool {
-        let mut sum = simd.splat_f32s(0.0);
-        for zeros in self.zeros {
-            sum = simd.add_f32s(sum, zeros);
-        }
-        simd.reduce_sum_f32s(sum) == 0.0
     }
 }
 
@@ -214,22 +253,31 @@ impl<S: Simd, U, const V: usize> Changes<S, U, V> {
 const ONE_AFTER_THE_OTHER: usize = 24;
 
 /// Rows of weights whose sums are kept in the first cache meanwhile.
-const TOGETHER: usize = u64::BITS as usize;
+const ROWS_TOGETHER: usize = u64::BITS as usize;
 
-/// Rows of a panel that scratch memory must have room for.
-pub const SCRATCH_ROWS: usize = ONE_AFTER_THE_OTHER + TOGETHER;
+/// Rows of a panel that scratch memory must have room for, beside those of the block of a product.
+pub const SCRATCH_ROWS: usize = TOGETHER * (ONE_AFTER_THE_OTHER + ROWS_TOGETHER);
 
-impl<U: Update<N>, const N: usize> WithSimd for UpdateTask<'_, U, N> {
+impl WithSimd for UpdateTask<'_> {
     type Output = bool;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let of_panel = self.width.of_panel(self.panel, self.extents.cols);
-        match of_panel.2 / S::F32_LANES {
-            1 => self.run::<S, 1>(simd, of_panel),
-            2 => self.run::<S, 2>(simd, of_panel),
-            3 => self.run::<S, 3>(simd, of_panel),
-            _ => self.run::<S, 4>(simd, of_panel),
+    fn with_simd<S: Simd>(mut self, simd: S) -> bool {
+        let (mut panel, mut finite) = (self.panels.start, true);
+        while panel < self.panels.end {
+            let whole = self.updates.width.whole_panels(panel..self.panels.end, self.updates.extents.cols);
+            finite &= match (whole, self.updates.width.of_panel(panel, self.updates.extents.cols).2 / S::F32_LANES) {
+                (4.., 2) => self.run::<S, 2, 4>(simd, panel),
+                (4.., 4) => self.run::<S, 4, 4>(simd, panel),
+                (2.., 2) => self.run::<S, 2, 2>(simd, panel),
+                (2.., 4) => self.run::<S, 4, 2>(simd, panel),
+                (_, 1) => self.run::<S, 1, 1>(simd, panel),
+                (_, 2) => self.run::<S, 2, 1>(simd, panel),
+                (_, 3) => self.run::<S, 3, 1>(simd, panel),
+                _ => self.run::<S, 4, 1>(simd, panel),
+            };
+            panel += panels_at_once(whole);
         }
+        finite
     }
 }

@@ -41,8 +41,12 @@ pub struct Row {
 enum Role {
     Gathers,
     Forward,
+    Backward,
     Other,
 }
+
+/// Neurons of a layer from which on its weights lie in panels even though errors are propagated through them.
+const MANY_NEURONS: usize = 64;
 
 /// Every kernel that has a step of its own; the others run by their twins or by the primitives they replace.
 pub static STEPS: [Row; 16] = [
@@ -53,7 +57,7 @@ pub static STEPS: [Row; 16] = [
     Row { kernel: &OUTER_PRODUCT, load: outer_product, weights: None, role: Role::Other },
     Row { kernel: &DENSE_FORWARD, load: forward, weights: Some(1), role: Role::Forward },
     Row { kernel: &DENSE_FORWARD_ERROR, load: forward, weights: Some(1), role: Role::Forward },
-    Row { kernel: &BACKPROPAGATE_ERROR, load: backpropagate_error, weights: None, role: Role::Other },
+    Row { kernel: &BACKPROPAGATE_ERROR, load: backpropagate_error, weights: Some(1), role: Role::Backward },
     Row { kernel: &OUTER_PRODUCT_UPDATE, load: outer_product_update, weights: Some(2), role: Role::Other },
     Row { kernel: &OUTER_PRODUCT_DECAYED_UPDATE, load: outer_product_update, weights: Some(2), role: Role::Other },
     Row { kernel: &DENSE_WEIGHTED_INPUT, load: weighted_input, weights: Some(1), role: Role::Forward },
@@ -130,19 +134,20 @@ impl<'p> Loader<'p> {
         Ok((loader, nonzeros))
     }
 
-    /// True where weights may lie in panels: only layers forward and their update use them. So it is for
-    /// the first layer, whose weights are those that no error is propagated through.
+    /// True where weights lie in panels: only steps that know panels use them, and they are those of the first layer,
+    /// which no error is propagated through, or of a layer of many neurons.
     fn fits_panels(&self, matrix: &Matrix) -> bool {
-        let mut forward = false;
+        let (mut forward, mut backward) = (false, false);
         let fits = self.plans.iter().flat_map(known).all(|step| {
             let uses = step.operands.iter().enumerate().filter(|(_, other)| other.name == matrix.name);
             uses.into_iter().all(|(i, other)| {
                 let is_weight = row(step).is_some_and(|row| row.weights == Some(i));
                 forward |= is_weight && has_role(step, Role::Forward);
+                backward |= is_weight && has_role(step, Role::Backward);
                 is_weight && other.shape() == matrix.shape()
             })
         });
-        forward && fits
+        forward && fits && (!backward || matrix.rows >= MANY_NEURONS)
     }
 
     /// The weights that decide the layout of an operand: its own for weights, those that it is the state of, or none.

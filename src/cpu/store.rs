@@ -150,8 +150,12 @@ impl Store {
 impl Numbers {
     /// The entries in panels, those of the padding included.
     pub fn panels(&mut self) -> &mut [f32] {
+        self.as_panels().values_mut()
+    }
+
+    pub fn as_panels(&mut self) -> &mut Panels {
         match self {
-            Numbers::Panels(panels) => panels.values_mut(),
+            Numbers::Panels(panels) => panels,
             other => panic!("panels expected in {other:?}"),
         }
     }

@@ -3,20 +3,20 @@
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result};
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use anyhow::Result;
 
+use super::crew::Crew;
 use super::panels::Line;
 use crate::network::reserve;
 
-/// Multiplications below which a product stays on one thread: waking a second one, on a machine that
-/// has other work too, costs about as much as half of them.
-const WORTH_A_SECOND_THREAD: usize = 1 << 23;
+/// Multiplications below which a product stays on one thread: some microseconds, several times what it takes to hand
+/// work to another one and to wait for it.
+const WORTH_A_SECOND_THREAD: usize = 1 << 18;
 
 /// The threads of an executor, each with memory of its own to pack factors in.
 #[derive(Debug)]
 pub struct Team {
-    pool: Option<rayon::ThreadPool>,
+    crew: Option<Crew>,
     scratch: Vec<Mutex<Vec<Line>>>,
 }
 
@@ -28,13 +28,7 @@ impl Team {
     /// Threads or memory that the system does not give.
     pub fn new(threads: usize, largest: usize, scratch: usize) -> Result<Self> {
         let threads = if largest < WORTH_A_SECOND_THREAD { 1 } else { threads };
-        let pool = match threads {
-            2.. => {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-                Some(pool.with_context(|| format!("the system does not start {threads} threads: use --threads 1"))?)
-            }
-            _ => None,
-        };
+        let crew = if threads > 1 { Some(Crew::new(threads)?) } else { None };
         let memory = || {
             let mut lines = Vec::new();
             reserve(&mut lines, scratch)?;
@@ -42,7 +36,7 @@ impl Team {
             Ok(Mutex::new(lines))
         };
         let scratch = (0..threads.max(1)).map(|_| memory()).collect::<Result<_>>()?;
-        Ok(Team { pool, scratch })
+        Ok(Team { crew, scratch })
     }
 
     /// Number of threads that this many multiplications amortise.
@@ -58,13 +52,8 @@ impl Team {
             let mut scratch = self.scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
             task(index, bytemuck::cast_slice_mut(&mut scratch));
         };
-        match &self.pool {
-            Some(pool) if threads > 1 && tasks > 1 => pool.install(|| {
-                (0..tasks)
-                    .into_par_iter()
-                    .with_max_len(1)
-                    .for_each(|index| with_scratch(index, rayon::current_thread_index().unwrap_or(0)));
-            }),
+        match &self.crew {
+            Some(crew) if threads > 1 && tasks > 1 => crew.run(tasks, &with_scratch),
             _ => (0..tasks).for_each(|index| with_scratch(index, 0)),
         }
     }

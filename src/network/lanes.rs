@@ -50,32 +50,60 @@ pub fn output_error<F: OutputError>(arch: Arch, a: &[f32], y: &[f32], prime: &mu
 /// eˣ for x ≤ 0 or NaN, within 1 unit in the last place: 2ⁿ eʳ with x = n ln 2 + r, |r| ≤ ln 2 / 2.
 #[inline(always)]
 pub fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    // Below this e^x rounds to 0. A comparison, unlike max, keeps NaN on every machine.
-    let lowest = simd.splat_f32s(-104.0);
-    let x = simd.select_f32s(simd.less_than_f32s(x, lowest), lowest, x);
+    let [e] = exps_of_negative(simd, [x]);
+    e
+}
 
-    // Adding 1.5 · 2²³ rounds to a whole number, which the low bits then hold.
-    let round = simd.splat_f32s(12_582_912.0);
-    let rounded = simd.mul_add_e_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), round);
-    let n = simd.sub_f32s(rounded, round);
-
-    // ln 2 in two parts, the first so short that n times it is exact.
-    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-0.693_359_4), x);
-    let r = simd.mul_add_e_f32s(n, simd.splat_f32s(2.121_944_4e-4), r);
-
-    // The minimax polynomial of Cephes' expf, (eʳ − 1 − r) / r².
-    let mut p = simd.splat_f32s(1.987_569_1e-4);
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
-        p = simd.mul_add_e_f32s(p, r, simd.splat_f32s(coefficient));
+/// [`exp_of_negative`] of several vectors. Each of its steps waits for the one before: several vectors take turns.
+#[inline(always)]
+pub fn exps_of_negative<S: Simd, const K: usize>(simd: S, x: [S::f32s; K]) -> [S::f32s; K] {
+    // Below this e^x rounds to 0.
+    let (mut e, n) = exps_in_parts(simd, x, -104.0);
+    for k in 0..K {
+        // 2ⁿ as the product of two powers of about half of n: one would not reach below 2⁻¹²⁶.
+        let half = simd.wrapping_dyn_shr_u32s(simd.add_u32s(n[k], simd.splat_u32s(152)), simd.splat_u32s(1));
+        let first = power_of_two(simd, simd.add_u32s(half, simd.splat_u32s(127 - 76)));
+        let second = power_of_two(simd, simd.sub_u32s(simd.add_u32s(n[k], simd.splat_u32s(127 + 76)), half));
+        e[k] = simd.mul_f32s(simd.mul_f32s(e[k], first), second);
     }
-    let p = simd.mul_add_e_f32s(simd.mul_add_e_f32s(p, r, simd.splat_f32s(1.0)), r, simd.splat_f32s(1.0));
+    e
+}
 
-    // 2ⁿ as the product of two powers of about half of n: one would not reach below 2⁻¹²⁶.
-    let n = simd.sub_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(12_582_912f32.to_bits()));
-    let half = simd.wrapping_dyn_shr_u32s(simd.add_u32s(n, simd.splat_u32s(152)), simd.splat_u32s(1));
-    let first = power_of_two(simd, simd.add_u32s(half, simd.splat_u32s(127 - 76)));
-    let second = power_of_two(simd, simd.sub_u32s(simd.add_u32s(n, simd.splat_u32s(127 + 76)), half));
-    simd.mul_f32s(simd.mul_f32s(p, first), second)
+/// [`exps_of_negative`] that are added to 1: below 2⁻¹²⁴ they are about 2⁻¹²⁴, which leaves 1 as it is.
+#[inline(always)]
+pub fn exps_beside_1<S: Simd, const K: usize>(simd: S, x: [S::f32s; K]) -> [S::f32s; K] {
+    let (mut e, n) = exps_in_parts(simd, x, -86.0);
+    for k in 0..K {
+        e[k] = simd.mul_f32s(e[k], power_of_two(simd, simd.add_u32s(n[k], simd.splat_u32s(127))));
+    }
+    e
+}
+
+/// eʳ and n of the larger of x and `lowest`.
+#[inline(always)]
+fn exps_in_parts<S: Simd, const K: usize>(simd: S, mut x: [S::f32s; K], lowest: f32) -> ([S::f32s; K], [S::u32s; K]) {
+    let (lowest, round) = (simd.splat_f32s(lowest), simd.splat_f32s(12_582_912.0));
+    let (mut p, mut n) = ([simd.splat_f32s(1.987_569_1e-4); K], [simd.splat_u32s(0); K]);
+    for k in 0..K {
+        // A comparison, unlike max, keeps NaN on every machine.
+        x[k] = simd.select_f32s(simd.less_than_f32s(x[k], lowest), lowest, x[k]);
+
+        // Adding 1.5 · 2²³ rounds to a whole number, which the low bits then hold.
+        let rounded = simd.mul_add_e_f32s(x[k], simd.splat_f32s(std::f32::consts::LOG2_E), round);
+        let whole = simd.sub_f32s(rounded, round);
+
+        // ln 2 in two parts, the first so short that n times it is exact.
+        x[k] = simd.mul_add_e_f32s(whole, simd.splat_f32s(-0.693_359_4), x[k]);
+        x[k] = simd.mul_add_e_f32s(whole, simd.splat_f32s(2.121_944_4e-4), x[k]);
+        n[k] = simd.sub_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(12_582_912f32.to_bits()));
+    }
+    // The minimax polynomial of Cephes' expf, (eʳ − 1 − r) / r², and then eʳ.
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1, 1.0, 1.0] {
+        for k in 0..K {
+            p[k] = simd.mul_add_e_f32s(p[k], x[k], simd.splat_f32s(coefficient));
+        }
+    }
+    (p, n)
 }
 
 /// 2 to the power of `biased` − 127.

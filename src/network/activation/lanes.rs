@@ -3,7 +3,7 @@
 use pulp::Simd;
 
 use super::{Activation, LEAK};
-use crate::network::lanes::exp_of_negative;
+use crate::network::lanes::{exp_of_negative, exps_beside_1, exps_of_negative};
 
 /// The rows with functions of vectors.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,14 @@ pub enum Lanes {
 pub trait Vectors: Copy + Sync {
     /// a = σ(z).
     fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s;
+    /// [`sigma`](Self::sigma) of several vectors, which take turns where each would wait for itself.
+    #[inline(always)]
+    fn sigmas<S: Simd, const K: usize>(self, simd: S, mut z: [S::f32s; K]) -> [S::f32s; K] {
+        for z in &mut z {
+            *z = self.sigma(simd, *z);
+        }
+        z
+    }
     /// σ′ from a.
     fn prime<S: Simd>(self, simd: S, a: S::f32s) -> S::f32s;
 }
@@ -75,16 +83,29 @@ impl Vectors for ByTwin {
 struct Sigmoid;
 
 impl Vectors for Sigmoid {
+    #[inline(always)]
+    fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s {
+        let [a] = self.sigmas(simd, [z]);
+        a
+    }
+
     /// 1 / (1 + e⁻ᶻ), within 2.5 units in the last place: the exponential is within 1 unit, the sum and the
     /// quotient round by 1/2 each, and the units of the quotient may be half as large as those of its parts.
     /// As in the twin, exp of a negative number only: nothing overflows.
     #[inline(always)]
-    fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s {
+    fn sigmas<S: Simd, const K: usize>(self, simd: S, z: [S::f32s; K]) -> [S::f32s; K] {
         let one = simd.splat_f32s(1.0);
-        let e = exp_of_negative(simd, simd.neg_f32s(simd.abs_f32s(z)));
-        let positive = simd.greater_than_or_equal_f32s(z, simd.splat_f32s(0.0));
-        let numerator = simd.select_f32s(positive, one, e);
-        simd.div_f32s(numerator, simd.add_f32s(one, e))
+        let mut a = z;
+        for z in &mut a {
+            *z = simd.neg_f32s(simd.abs_f32s(*z));
+        }
+        let mut a = exps_of_negative(simd, a);
+        for k in 0..K {
+            let positive = simd.greater_than_or_equal_f32s(z[k], simd.splat_f32s(0.0));
+            let numerator = simd.select_f32s(positive, one, a[k]);
+            a[k] = simd.div_f32s(numerator, simd.add_f32s(one, a[k]));
+        }
+        a
     }
 
     #[inline(always)]
@@ -97,14 +118,27 @@ impl Vectors for Sigmoid {
 struct Tanh;
 
 impl Vectors for Tanh {
-    /// ± (1 − e) / (1 + e) with e = exp(−2|z|), within 2 units of 1.
     #[inline(always)]
     fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s {
+        let [a] = self.sigmas(simd, [z]);
+        a
+    }
+
+    /// ± (1 − e) / (1 + e) with e = exp(−2|z|), within 2 units of 1.
+    #[inline(always)]
+    fn sigmas<S: Simd, const K: usize>(self, simd: S, z: [S::f32s; K]) -> [S::f32s; K] {
         let one = simd.splat_f32s(1.0);
-        let e = exp_of_negative(simd, simd.mul_f32s(simd.splat_f32s(-2.0), simd.abs_f32s(z)));
-        let magnitude = simd.div_f32s(simd.sub_f32s(one, e), simd.add_f32s(one, e));
-        let negative = simd.less_than_f32s(z, simd.splat_f32s(0.0));
-        simd.select_f32s(negative, simd.neg_f32s(magnitude), magnitude)
+        let mut a = z;
+        for z in &mut a {
+            *z = simd.mul_f32s(simd.splat_f32s(-2.0), simd.abs_f32s(*z));
+        }
+        let mut a = exps_beside_1(simd, a);
+        for k in 0..K {
+            let magnitude = simd.div_f32s(simd.sub_f32s(one, a[k]), simd.add_f32s(one, a[k]));
+            let negative = simd.less_than_f32s(z[k], simd.splat_f32s(0.0));
+            a[k] = simd.select_f32s(negative, simd.neg_f32s(magnitude), magnitude);
+        }
+        a
     }
 
     #[inline(always)]

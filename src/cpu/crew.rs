@@ -1,0 +1,269 @@
+//! Threads that wait for the next job without falling asleep at once: a step of training takes microseconds, and a
+//! thread that sleeps takes longer than that to wake.
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+
+use anyhow::{Context, Result};
+
+/// One job: a function of the number of a task and of the thread that runs it.
+type Job<'a> = &'a (dyn Fn(usize, usize) + Sync + 'a);
+
+/// Rounds for which a thread looks for a job before it sleeps: some tens of microseconds.
+const ROUNDS: u32 = 1 << 11;
+
+/// Threads that share the tasks of one job after the other with the thread that calls them.
+#[derive(Debug)]
+pub struct Crew {
+    state: Arc<State>,
+    helpers: Vec<JoinHandle<()>>,
+    /// Held while a job runs: there is one at a time.
+    turn: Mutex<()>,
+}
+
+/// What the threads share.
+struct State {
+    /// Number of jobs so far.
+    jobs: AtomicUsize,
+    /// True while the job may be joined.
+    open: AtomicBool,
+    /// Helpers that look whether there is a job, or run it.
+    inside: AtomicUsize,
+    job: UnsafeCell<Option<Job<'static>>>,
+    /// The next task of each thread's part of the job; the caller is thread 0.
+    parts: Vec<Part>,
+    asleep: Vec<AtomicBool>,
+    /// Rounds for which a thread stays awake.
+    rounds: u32,
+    ended: AtomicBool,
+    /// The first panic of a helper.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// Tasks of one thread, on a line of the cache of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Part {
+    next: AtomicUsize,
+    end: AtomicUsize,
+}
+
+#[allow(
+    unsafe_code,
+    reason = "a job lives as long as the call that hands it out, which scoped threads would start anew each time"
+)]
+// SAFETY: `job` is written only by the one thread whose turn it is, while the job is not open and no
+// helper is inside; helpers read it inside an open job. All else is atomic.
+unsafe impl Sync for State {}
+#[allow(unsafe_code, reason = "as for Sync")]
+// SAFETY: as for Sync; what a job borrows is Sync.
+unsafe impl Send for State {}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} threads", self.parts.len())
+    }
+}
+
+impl Crew {
+    /// A crew of so many threads, the caller among them.
+    ///
+    /// # Errors
+    /// Threads that the system does not start.
+    pub fn new(threads: usize) -> Result<Self> {
+        // More threads than the machine runs at once would only keep each other from work by staying awake.
+        let room = thread::available_parallelism().map_or(1, usize::from) >= threads;
+        let state = Arc::new(State {
+            jobs: AtomicUsize::new(0),
+            open: AtomicBool::new(false),
+            inside: AtomicUsize::new(0),
+            job: UnsafeCell::new(None),
+            parts: (0..threads).map(|_| Part::default()).collect(),
+            asleep: (0..threads).map(|_| AtomicBool::new(false)).collect(),
+            rounds: if room { ROUNDS } else { 0 },
+            ended: AtomicBool::new(false),
+            panic: Mutex::new(None),
+        });
+        let mut crew = Crew { state, helpers: Vec::new(), turn: Mutex::new(()) };
+        for helper in 1..threads {
+            let state = Arc::clone(&crew.state);
+            let thread = thread::Builder::new().name(format!("cpu {helper}")).spawn(move || state.help(helper));
+            let thread =
+                thread.with_context(|| format!("the system does not start {threads} threads: use --threads 1"))?;
+            crew.helpers.push(thread);
+        }
+        Ok(crew)
+    }
+
+    /// Runs a job of so many tasks. Each thread begins with a part of its own, the same for each job of as many
+    /// tasks, so that it finds in its cache what it left there; then it helps the others.
+    pub fn run(&self, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &*self.state;
+        let threads = state.parts.len();
+        for (thread, part) in state.parts.iter().enumerate() {
+            part.end.store((thread + 1) * tasks / threads, SeqCst);
+            part.next.store(thread * tasks / threads, SeqCst);
+        }
+        #[allow(unsafe_code, reason = "see State")]
+        // SAFETY: the job is not open and nobody is inside, so nobody reads it. Its lifetime ends after this
+        // function, which closes the job and waits until nobody is inside.
+        unsafe {
+            *state.job.get() = Some(std::mem::transmute::<Job<'_>, Job<'static>>(job));
+        }
+        state.open.store(true, SeqCst);
+        state.jobs.fetch_add(1, SeqCst);
+        state.wake(self.helpers.iter().map(JoinHandle::thread));
+        let own = catch_unwind(AssertUnwindSafe(|| state.work(job, 0)));
+        state.open.store(false, SeqCst);
+        let mut rounds = 0;
+        while state.inside.load(SeqCst) != 0 {
+            rounds += 1;
+            if rounds < state.rounds { std::hint::spin_loop() } else { thread::yield_now() }
+        }
+        let of_helper = state.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = own.err().or(of_helper) {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.state.ended.store(true, SeqCst);
+        self.state.jobs.fetch_add(1, SeqCst);
+        self.state.wake(self.helpers.iter().map(JoinHandle::thread));
+        for helper in self.helpers.drain(..) {
+            // A helper catches its panics.
+            let _ = helper.join();
+        }
+    }
+}
+
+impl State {
+    /// The life of a helper.
+    fn help(&self, thread: usize) {
+        let mut seen = 0;
+        loop {
+            seen = self.wait(thread, seen);
+            if self.ended.load(SeqCst) {
+                return;
+            }
+            self.inside.fetch_add(1, SeqCst);
+            // Who looks after the job was closed leaves again; whoever closes it waits until all have left.
+            if self.open.load(SeqCst) {
+                #[allow(unsafe_code, reason = "see State")]
+                // SAFETY: the job is open and this helper inside, so it stays what it is until it leaves.
+                let job = unsafe { *self.job.get() };
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(job.expect("an open job"), thread))) {
+                    self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+                }
+            }
+            self.inside.fetch_sub(1, SeqCst);
+        }
+    }
+
+    /// Waits until there are other than `seen` jobs: awake for a while, then asleep.
+    fn wait(&self, thread: usize, seen: usize) -> usize {
+        for _ in 0..self.rounds {
+            let jobs = self.jobs.load(SeqCst);
+            if jobs != seen {
+                return jobs;
+            }
+            std::hint::spin_loop();
+        }
+        loop {
+            // Said before the last look, so that either this look finds the job or who brings it finds a sleeper.
+            self.asleep[thread].store(true, SeqCst);
+            let jobs = self.jobs.load(SeqCst);
+            if jobs != seen {
+                self.asleep[thread].store(false, SeqCst);
+                return jobs;
+            }
+            thread::park();
+        }
+    }
+
+    fn wake<'a>(&self, helpers: impl Iterator<Item = &'a Thread>) {
+        for (asleep, helper) in self.asleep[1..].iter().zip(helpers) {
+            if asleep.swap(false, SeqCst) {
+                helper.unpark();
+            }
+        }
+    }
+
+    /// Does tasks until none is left: those of its own part first.
+    fn work(&self, job: Job<'_>, thread: usize) {
+        let threads = self.parts.len();
+        for part in (thread..threads).chain(0..thread).map(|part| &self.parts[part]) {
+            loop {
+                let task = part.next.fetch_add(1, SeqCst);
+                if task >= part.end.load(SeqCst) {
+                    break;
+                }
+                job(task, thread);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Jobs of all sizes, with threads awake and asleep.
+    #[test]
+    fn every_task_is_done_once() {
+        for threads in [1, 2, 3, 7] {
+            let crew = Crew::new(threads).expect("threads");
+            for tasks in (0..40).chain([1000]).cycle().take(500) {
+                let done: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                crew.run(tasks, &|task, thread| {
+                    assert!(thread < threads);
+                    done[task].fetch_add(1, SeqCst);
+                });
+                assert!(done.iter().all(|done| done.load(SeqCst) == 1), "{threads} threads, {tasks} tasks");
+                if tasks == 17 {
+                    thread::sleep(std::time::Duration::from_millis(1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_crew_goes_on() {
+        let crew = Crew::new(3).expect("threads");
+        for task_of_panic in 0..9 {
+            let run = || crew.run(9, &|task, _| assert_ne!(task, task_of_panic, "planted"));
+            assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+            let done = AtomicUsize::new(0);
+            crew.run(9, &|_, _| {
+                done.fetch_add(1, SeqCst);
+            });
+            assert_eq!(done.into_inner(), 9);
+        }
+    }
+
+    /// Callers on several threads take turns.
+    #[test]
+    fn callers_take_turns() {
+        let crew = Crew::new(2).expect("threads");
+        let done = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        crew.run(5, &|_, _| {
+                            done.fetch_add(1, SeqCst);
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(done.into_inner(), 4 * 200 * 5);
+    }
+}
