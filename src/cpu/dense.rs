@@ -4,15 +4,13 @@ use pulp::{Simd, WithSimd};
 
 use super::entries::{decay, output_error};
 use super::epilogue::{Activate, Backpropagate, Keep, PER_ACTIVATION, Step};
-use super::left::{pack_left, pack_left_rows};
-use super::panels::Line;
+use super::left::{left_factor, pack_left, packed_rows};
 use super::product::{BLOCK, Layout, Product, X, Y};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
 use super::sparse_update::SparseUpdate;
 use super::store::{Numbers, Store};
-use super::threads::Team;
-use super::tile::{MAX_WIDTH, ROWS, panel, vectors};
+use super::tile::{MAX_WIDTH, panel, vectors};
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::kernels::MatmulParams;
@@ -111,32 +109,6 @@ impl Forward {
         let x = left_factor(x, self.extents, packed, team);
         arch.dispatch(Product { extents: self.extents, x, y, layout: Layout::Rows, outputs, epilogue, team });
     }
-}
-
-/// Bytes after which the caches of all machines put a number in the place of the one before.
-const ALIASED: usize = 1024;
-
-/// Columns of a product from which on a left factor is read so often that packing it pays.
-const OFTEN: usize = 128;
-
-/// The rows of a left factor; packed, where many of them would push each other out of the caches.
-fn left_factor<'a>(values: &'a [f32], extents: Extents, packed: &'a mut [Line], team: &Team) -> X<'a> {
-    let inner = extents.inner;
-    if !packs_rows(extents) {
-        return X::Rows { values, stride: inner };
-    }
-    let packed = bytemuck::cast_slice_mut(packed);
-    pack_left_rows(values, inner, (extents.rows, inner), packed, team);
-    X::Packed(packed)
-}
-
-fn packs_rows(Extents { rows, cols, inner }: Extents) -> bool {
-    rows > ROWS && cols >= OFTEN && (inner * size_of::<f32>()).is_multiple_of(ALIASED)
-}
-
-/// Entries of a left factor that is packed.
-fn packed_rows(extents: Extents) -> usize {
-    if packs_rows(extents) { extents.rows * extents.inner } else { 0 }
 }
 
 /// `backpropagate_error`.

@@ -2,8 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::nonzeros::Nonzeros;
 use super::run::{Run, Workshop};
-use super::sparse::Nonzeros;
 use super::store::{Numbers, Store};
 use crate::kernel::MiniBatch;
 
@@ -81,6 +81,17 @@ impl WithSimd for Picking<'_> {
         if let Some(nonzeros) = &mut nonzeros {
             nonzeros.begin(rows, cols);
         }
+        if let (Inputs::Floats(values), None) = (&inputs, &nonzeros) {
+            macro_rules! short_rows {
+                ($($cols:literal),*) => {
+                    match cols {
+                        $($cols => return pick_short::<$cols>(order, values, a),)*
+                        _ => {}
+                    }
+                };
+            }
+            short_rows!(1, 2, 3, 4, 5, 6, 7, 8);
+        }
         for (i, row) in a.chunks_exact_mut(cols).enumerate() {
             if let Some(&example) = order.get(i + AHEAD) {
                 match inputs {
@@ -107,6 +118,15 @@ impl WithSimd for Picking<'_> {
                 }
             }
         }
+    }
+}
+
+/// Picks rows that are so short that a call for each would take longer.
+#[inline(always)]
+fn pick_short<const COLS: usize>(order: &[u32], values: &[f32], a: &mut [f32]) {
+    let (values, _) = values.as_chunks::<COLS>();
+    for (row, &example) in a.as_chunks_mut::<COLS>().0.iter_mut().zip(order) {
+        *row = values[example as usize];
     }
 }
 

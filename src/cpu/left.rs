@@ -1,7 +1,10 @@
 //! The left factor of a product, packed: tile by tile, in the order in which tiles read it.
 
+use super::panels::Line;
+use super::product::X;
 use super::threads::{Shared, Team};
 use super::tile::{ROWS, tile_rows};
+use crate::kernel::product::Extents;
 
 /// Rows that are packed at a time: what a few lines of the cache hold of a column.
 const PACKED_TOGETHER: usize = 8 * ROWS;
@@ -69,4 +72,30 @@ pub fn pack_left_rows(values: &[f32], stride: usize, (rows, inner): (usize, usiz
 fn copy<const N: usize>(to: &mut [f32], from: &[f32]) {
     let (to, from) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>());
     *to.expect("a tile of N rows") = *from.expect("a tile of N rows");
+}
+
+/// Bytes after which the caches of all machines put a number in the place of the one before.
+const ALIASED: usize = 1024;
+
+/// Columns of a product from which on a left factor is read so often that packing it pays.
+const OFTEN: usize = 128;
+
+/// The rows of a left factor; packed, where many of them would push each other out of the caches.
+pub fn left_factor<'a>(values: &'a [f32], extents: Extents, packed: &'a mut [Line], team: &Team) -> X<'a> {
+    let inner = extents.inner;
+    if !packs_rows(extents) {
+        return X::Rows { values, stride: inner };
+    }
+    let packed = bytemuck::cast_slice_mut(packed);
+    pack_left_rows(values, inner, (extents.rows, inner), packed, team);
+    X::Packed(packed)
+}
+
+fn packs_rows(Extents { rows, cols, inner }: Extents) -> bool {
+    rows > ROWS && cols >= OFTEN && (inner * size_of::<f32>()).is_multiple_of(ALIASED)
+}
+
+/// Entries of a left factor that is packed.
+pub fn packed_rows(extents: Extents) -> usize {
+    if packs_rows(extents) { extents.rows * extents.inner } else { 0 }
 }

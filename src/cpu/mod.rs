@@ -11,6 +11,7 @@ mod entries;
 mod epilogue;
 mod examples;
 mod left;
+mod nonzeros;
 mod outputs;
 mod panels;
 mod product;
@@ -30,9 +31,9 @@ use std::time::Instant;
 use anyhow::Result;
 use pulp::Arch;
 
+use self::nonzeros::Nonzeros;
 use self::panels::{Line, Width};
 use self::run::{Run, Workshop};
-use self::sparse::Nonzeros;
 use self::steps::Loader;
 use self::store::Store;
 use self::threads::Team;

@@ -4,9 +4,9 @@ use std::fmt;
 
 use pulp::Arch;
 
+use super::nonzeros::Nonzeros;
 use super::panels::Line;
 use super::product::BLOCK;
-use super::sparse::Nonzeros;
 use super::store::Store;
 use super::threads::Team;
 use crate::kernel::MiniBatch;

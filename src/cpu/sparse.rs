@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use anyhow::Result;
 use pulp::{Simd, WithSimd};
 
 use super::epilogue::{Epilogue, Finisher, Place, With};
+use super::nonzeros::{Nonzero, Nonzeros};
 use super::panels::Width;
 use super::product::{Layout, Outputs};
 use super::tasks::Tasks;
@@ -17,138 +17,6 @@ use super::threads::{Shared, Team};
 use super::tile::ROWS;
 use crate::kernel::product::Extents;
 use crate::network::lanes::load;
-use crate::network::reserve;
-
-/// Zeros are skipped where they are at least two thirds: finding and skipping one costs about as
-/// much as two terms of a whole product.
-const WORTH_SKIPPING: usize = 3;
-
-/// Examples that one word of a mask stands for.
-pub const WORD: usize = u64::BITS as usize;
-
-/// One entry that is not 0.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Nonzero {
-    pub column: u32,
-    pub value: f32,
-}
-
-/// Positions of the nonzero activations of a mini-batch.
-#[derive(Default, Debug)]
-pub struct Nonzeros {
-    rows: usize,
-    cols: usize,
-    few: bool,
-    entries: Vec<Nonzero>,
-    /// Start of each row's entries, and the end of the last row's.
-    starts: Vec<usize>,
-    /// For each column and each `WORD` rows, which of them are not 0: (words, cols).
-    masks: Vec<u64>,
-    /// For each column and each `WORD` rows, their entries where they are not 0: (words, cols, `WORD`).
-    columns: Vec<f32>,
-}
-
-/// The entries of one column that are not 0, of up to `WORD` rows.
-#[derive(Clone, Copy)]
-pub struct Column<'a> {
-    /// A bit for each row.
-    pub mask: u64,
-    /// The entry of each row that has a bit.
-    pub values: &'a [f32; WORD],
-}
-
-impl Nonzeros {
-    /// Makes room for a matrix of (rows, cols).
-    ///
-    /// # Errors
-    /// Memory that the system does not give.
-    pub fn make_room(&mut self, rows: usize, cols: usize) -> Result<()> {
-        // One more row than is kept is noted before it is known to be too many.
-        let entries = rows * cols / WORTH_SKIPPING + cols;
-        let missing = entries.saturating_sub(self.entries.len());
-        reserve(&mut self.entries, missing)?;
-        self.entries.resize(self.entries.len() + missing, Nonzero::default());
-        reserve(&mut self.starts, rows + 1)?;
-        let words = rows.div_ceil(WORD) * cols;
-        reserve(&mut self.masks, words)?;
-        let missing = (words * WORD).saturating_sub(self.columns.len());
-        reserve(&mut self.columns, missing)?;
-        self.columns.resize(self.columns.len() + missing, 0.0);
-        Ok(())
-    }
-
-    /// Forgets what was noted: `rows` rows of `cols` entries follow.
-    pub fn begin(&mut self, rows: usize, cols: usize) {
-        (self.rows, self.cols, self.few) = (rows, cols, true);
-        self.starts.clear();
-        self.starts.push(0);
-    }
-
-    /// Notes a row, whose entries that are not 0 stand where `of_group` has a bit: it is asked for
-    /// the bits of each `WORD` entries, from the one it is told.
-    #[inline(always)]
-    pub fn note(&mut self, row: &[f32], of_group: impl Fn(usize) -> u64) {
-        if !self.few {
-            return;
-        }
-        let before = self.len();
-        let entries = &mut self.entries[before..][..row.len()];
-        let mut found = 0;
-        for first in (0..row.len()).step_by(WORD) {
-            let mut mask = of_group(first);
-            let group = &row[first..];
-            let count = mask.count_ones() as usize;
-            for entry in &mut entries[found..][..count] {
-                let i = mask.trailing_zeros() as usize;
-                *entry = Nonzero { column: (first + i) as u32, value: group[i] };
-                mask &= mask - 1;
-            }
-            found += count;
-        }
-        self.starts.push(before + found);
-        self.few = (before + found) * WORTH_SKIPPING <= self.rows * self.cols;
-    }
-
-    /// True where the last matrix that was noted has so few nonzeros that skipping the zeros pays.
-    pub fn few(&self) -> bool {
-        self.few
-    }
-
-    /// Entries noted so far.
-    pub fn len(&self) -> usize {
-        self.starts.last().copied().unwrap_or(0)
-    }
-
-    /// The entries of a row, in order.
-    pub fn row(&self, row: usize) -> &[Nonzero] {
-        &self.entries[self.starts[row]..self.starts[row + 1]]
-    }
-
-    /// Turns the entries around: for each column, the rows.
-    pub fn find_columns(&mut self) {
-        let words = self.rows.div_ceil(WORD);
-        self.masks.clear();
-        self.masks.resize(words * self.cols, 0);
-        for row in 0..self.rows {
-            let (word, bit) = (row / WORD * self.cols, row % WORD);
-            let masks = &mut self.masks[word..][..self.cols];
-            let (columns, _) = self.columns[word * WORD..].as_chunks_mut::<WORD>();
-            for entry in &self.entries[self.starts[row]..self.starts[row + 1]] {
-                masks[entry.column as usize] |= 1 << bit;
-                columns[entry.column as usize][bit] = entry.value;
-            }
-        }
-    }
-
-    /// A column, for the rows of each word in turn from one of them on; after [`Self::find_columns`].
-    #[inline(always)]
-    pub fn column(&self, column: usize, first_word: usize) -> impl Iterator<Item = Column<'_>> {
-        let first = first_word * self.cols + column;
-        let masks = self.masks[first..].iter().step_by(self.cols);
-        let values = self.columns.as_chunks::<WORD>().0[first..].iter().step_by(self.cols);
-        masks.zip(values).map(|(&mask, values)| Column { mask, values })
-    }
-}
 
 /// x y, y in panels, as [`Product`](super::product::Product).
 pub struct SparseProduct<'a, E> {

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pulp::{Simd, WithSimd};
 
 use super::epilogue::{Step, Stepper, With};
+use super::nonzeros::{Nonzero, Nonzeros, WORD};
 use super::panels::Width;
 use super::product::{BLOCK, MAX_OUTPUTS};
-use super::sparse::{Nonzero, Nonzeros, TOGETHER, WORD, panels_at_once};
+use super::sparse::{TOGETHER, panels_at_once};
 use super::tasks::Tasks;
 use super::threads::{Shared, Team};
 use crate::kernel::product::Extents;

@@ -8,10 +8,10 @@ use anyhow::{Result, bail};
 use super::dense::{BackpropagateError, Forward, Matmul, OuterProduct, OuterProductUpdate};
 use super::entries::{Activate, Decay, Dropout};
 use super::examples::{Gather, OneHot};
+use super::nonzeros::Nonzeros;
 use super::outputs::NormalizedOutputs;
 use super::panels::Width;
 use super::run::Run;
-use super::sparse::Nonzeros;
 use super::store::Store;
 use super::twin::Twin;
 use crate::kernel::product::Extents;
@@ -44,6 +44,9 @@ enum Role {
     Backward,
     Other,
 }
+
+/// Inputs of an example from which on looking for zeros among them may pay.
+const MANY_INPUTS: usize = 16;
 
 /// Neurons of a layer from which on its weights lie in panels even though errors are propagated through them.
 const MANY_NEURONS: usize = 64;
@@ -120,7 +123,11 @@ impl<'p> Loader<'p> {
                 let mut writers =
                     plans.iter().flat_map(known).filter(|step| step.outputs().any(|out| out.name == x.name));
                 let gathered = known(plan).any(|step| gathers(step, x));
-                if !loader.fits_panels(&step.operands[1]) || !gathered || !writers.all(|step| gathers(step, x)) {
+                if x.cols < MANY_INPUTS
+                    || !loader.fits_panels(&step.operands[1])
+                    || !gathered
+                    || !writers.all(|step| gathers(step, x))
+                {
                     continue;
                 }
                 let at = loader.names.iter().position(|name| *name == x.name).unwrap_or_else(|| {

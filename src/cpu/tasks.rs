@@ -7,6 +7,9 @@ use super::tile::ROWS;
 /// Rows of a task beside which packing its panels is nothing.
 const ENOUGH_ROWS: usize = 64;
 
+/// Rows of a task beside which packing its panels takes about as long.
+const FEW_ROWS: usize = 4 * ROWS;
+
 /// Rows and panels cut into tasks: pairs of a range of rows and a range of panels.
 #[derive(Clone, Copy)]
 pub struct Tasks {
@@ -23,7 +26,9 @@ impl Tasks {
         // Whole rows, where each task has enough of them.
         let whole = panels <= most_panels && rows >= ENOUGH_ROWS * wanted;
         let panels_of_task = if whole { panels } else { (panels / wanted).min(most_panels).max(1) };
-        let wanted_of_rows = wanted.div_ceil(panels.div_ceil(panels_of_task));
+        let groups = panels.div_ceil(panels_of_task);
+        // A part of the rows that is small takes less time than packing the panels for it once more.
+        let wanted_of_rows = wanted.div_ceil(groups).min(rows.div_ceil(FEW_ROWS).max(threads.div_ceil(groups)));
         Tasks { panels, panels_of_task, rows, rows_of_task: rows.div_ceil(wanted_of_rows).next_multiple_of(ROWS) }
     }
 
