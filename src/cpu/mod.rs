@@ -135,7 +135,7 @@ fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: V
     let largest = |of: fn(&dyn Run) -> usize| plans.iter().flatten().map(|step| of(&**step)).max().unwrap_or(0);
     let multiplications = largest(|step| step.work());
     let width = Width::of(arch);
-    let rows = (sparse::TOGETHER * largest(|step| step.block())).max(sparse_update::SCRATCH_ROWS);
+    let rows = sparse_update::scratch_rows(largest(|step| step.block()));
     let scratch = width.lines(rows).max(product::PACKED_ENTRIES.div_ceil(Line::LEN));
     let team = Team::new(threads, multiplications, scratch)?;
     let lines = largest(|step| step.packed()).div_ceil(Line::LEN);
@@ -272,6 +272,8 @@ mod tests {
             // Several panels at once, packed rows, and weights of a middle layer in panels.
             (&[300, 150, 4], 70),
             (&[20, 256, 140, 5], 13),
+            // More examples than a block of terms, in several panels.
+            (&[40, 70, 3], 1100),
         ] {
             for (sparse, optimizer) in [(false, &SGD), (true, &SGD), (false, &MOMENTUM), (true, &MOMENTUM)] {
                 let expected = trained(Cpu::of_twins(), widths, m, sparse, optimizer);

@@ -162,7 +162,8 @@ impl WithSimd for Task<'_> {
         for first in (0..inner).step_by(block) {
             let terms = first..inner.min(first + block);
             let size = terms.len() * width.whole;
-            for (panel, packed) in panels.clone().zip(scratch.chunks_exact_mut(size)) {
+            for (i, panel) in panels.clone().enumerate() {
+                let packed = &mut scratch[i * size..][..size];
                 products.y.pack(simd, (inner, cols), terms.clone(), panel, width, packed);
             }
             let together = match panels.len() {
@@ -173,7 +174,8 @@ impl WithSimd for Task<'_> {
             };
             for first_row in rows.clone().step_by(together) {
                 let rows = first_row..rows.end.min(first_row + together);
-                for (panel, packed) in panels.clone().zip(scratch.chunks_exact(size)) {
+                for (i, panel) in panels.clone().enumerate() {
+                    let packed = &scratch[i * size..][..size];
                     products.tiles(simd, rows.clone(), panel, terms.clone(), packed, (&mut sums.0, whole_rows));
                 }
             }

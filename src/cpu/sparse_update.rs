@@ -175,9 +175,10 @@ fn pack_panels<S: Simd, const V: usize, const P: usize>(
     packed: &mut [f32],
 ) {
     let (width, lanes) = (Width::with::<S>(), S::F32_LANES);
+    let packed = &mut packed[..len * P * V * lanes];
     for p in 0..P {
         let (first_col, cols, _) = width.of_panel(panel + p, extents.cols);
-        for (row, packed) in packed.chunks_exact_mut(P * V * lanes).take(len).enumerate() {
+        for (row, packed) in packed.chunks_exact_mut(P * V * lanes).enumerate() {
             let row = &delta[(first + row) * extents.cols + first_col..][..cols];
             for v in 0..V {
                 store(simd, &mut packed[(p * V + v) * lanes..][..lanes], load(simd, &row[v * lanes..]));
@@ -256,8 +257,12 @@ const ONE_AFTER_THE_OTHER: usize = 24;
 /// Rows of weights whose sums are kept in the first cache meanwhile.
 const ROWS_TOGETHER: usize = u64::BITS as usize;
 
-/// Rows of a panel that scratch memory must have room for, beside those of the block of a product.
-pub const SCRATCH_ROWS: usize = TOGETHER * (ONE_AFTER_THE_OTHER + ROWS_TOGETHER);
+/// Rows of a panel that scratch memory must have room for, where a block has so many terms: the sums and δ, of all panels that are
+/// read together.
+pub const fn scratch_rows(block: usize) -> usize {
+    let of_delta = if block > ONE_AFTER_THE_OTHER { block } else { ONE_AFTER_THE_OTHER };
+    TOGETHER * (ROWS_TOGETHER + of_delta)
+}
 
 impl WithSimd for UpdateTask<'_> {
     type Output = bool;
