@@ -117,7 +117,8 @@ impl Cpu {
 
     fn load_fused(&mut self, plans: &[Plan]) -> Result<()> {
         let plans: Vec<Plan> = plans.iter().map(fuse).collect();
-        let (mut loader, nonzeros) = Loader::new(&plans, Width::of(self.arch))?;
+        let mut loader = Loader::new(&plans, Width::of(self.arch));
+        let nonzeros = loader.lists()?;
         for plan in &plans {
             if let Some(times) = &mut self.times {
                 times.begin(plan, steps::known(plan));
@@ -180,7 +181,8 @@ impl Executor for Cpu {
         }
         let known = |plan: &Plan| Plan::of(plan.name.clone(), steps::known(&fuse(plan)).cloned().collect());
         let plans: Vec<Plan> = plans.iter().map(known).collect();
-        sizes(&plans).values().sum()
+        let loader = Loader::new(&plans, Width::of(self.arch));
+        sizes(&plans).values().sum::<u64>() + loader.size_of_workshop()
     }
 
     fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {

@@ -29,8 +29,6 @@ pub struct Nonzeros {
     starts: Vec<usize>,
     /// For each column and each `WORD` rows, which of them are not 0: (words, cols).
     masks: Vec<u64>,
-    /// For each column and each `WORD` rows, their entries where they are not 0: (words, cols, `WORD`).
-    columns: Vec<f32>,
 }
 
 /// The entries of one column that are not 0, of up to `WORD` rows.
@@ -54,12 +52,19 @@ impl Nonzeros {
         reserve(&mut self.entries, missing)?;
         self.entries.resize(self.entries.len() + missing, Nonzero::default());
         reserve(&mut self.starts, rows + 1)?;
-        let words = rows.div_ceil(WORD) * cols;
-        reserve(&mut self.masks, words)?;
-        let missing = (words * WORD).saturating_sub(self.columns.len());
-        reserve(&mut self.columns, missing)?;
-        self.columns.resize(self.columns.len() + missing, 0.0);
-        Ok(())
+        reserve(&mut self.masks, rows.div_ceil(WORD) * cols)
+    }
+
+    /// Bytes that the lists of a matrix of (rows, cols) take.
+    pub fn size(rows: usize, cols: usize) -> u64 {
+        let entries = rows * cols / WORTH_SKIPPING + cols;
+        let masks = rows.div_ceil(WORD) * cols;
+        (size_of::<Nonzero>() * entries + size_of::<usize>() * (rows + 1) + size_of::<u64>() * masks) as u64
+    }
+
+    /// Numbers that the columns of a matrix of (rows, cols) take, once they are found.
+    pub const fn columns_len(rows: usize, cols: usize) -> usize {
+        rows.next_multiple_of(WORD) * cols
     }
 
     /// Forgets what was noted: `rows` rows of `cols` entries follow.
@@ -109,15 +114,16 @@ impl Nonzeros {
         &self.entries[self.starts[row]..self.starts[row + 1]]
     }
 
-    /// Turns the entries around: for each column, the rows.
-    pub fn find_columns(&mut self) {
+    /// Turns the entries around: for each column and each `WORD` rows, writes their entries where they are not 0:
+    /// (words, cols, `WORD`).
+    pub fn find_columns(&mut self, columns: &mut [f32]) {
         let words = self.rows.div_ceil(WORD);
         self.masks.clear();
         self.masks.resize(words * self.cols, 0);
         for row in 0..self.rows {
             let (word, bit) = (row / WORD * self.cols, row % WORD);
             let masks = &mut self.masks[word..][..self.cols];
-            let (columns, _) = self.columns[word * WORD..].as_chunks_mut::<WORD>();
+            let (columns, _) = columns[word * WORD..].as_chunks_mut::<WORD>();
             for entry in &self.entries[self.starts[row]..self.starts[row + 1]] {
                 masks[entry.column as usize] |= 1 << bit;
                 columns[entry.column as usize][bit] = entry.value;
@@ -125,12 +131,17 @@ impl Nonzeros {
         }
     }
 
-    /// A column, for the rows of each word in turn from one of them on; after [`Self::find_columns`].
+    /// A column, for the rows of each word in turn from one of them on; [`Self::find_columns`] wrote `columns`.
     #[inline(always)]
-    pub fn column(&self, column: usize, first_word: usize) -> impl Iterator<Item = Column<'_>> {
+    pub fn column<'a>(
+        &'a self,
+        columns: &'a [f32],
+        column: usize,
+        first_word: usize,
+    ) -> impl Iterator<Item = Column<'a>> {
         let first = first_word * self.cols + column;
         let masks = self.masks[first..].iter().step_by(self.cols);
-        let values = self.columns.as_chunks::<WORD>().0[first..].iter().step_by(self.cols);
+        let values = columns.as_chunks::<WORD>().0[first..].iter().step_by(self.cols);
         masks.zip(values).map(|(&mask, values)| Column { mask, values })
     }
 }

@@ -23,6 +23,8 @@ pub struct SparseUpdate<'a, U, const N: usize> {
     /// Of the product xᵀ δ.
     pub extents: Extents,
     pub x: &'a mut Nonzeros,
+    /// Room for the columns of x, [`columns_len`] numbers.
+    pub columns: &'a mut [f32],
     pub delta: &'a [f32],
     pub w: [&'a mut [f32]; N],
     pub step: Step<U, N>,
@@ -38,16 +40,16 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let SparseUpdate { extents, x, delta, w, step, team } = self;
+        let SparseUpdate { extents, x, columns, delta, w, step, team } = self;
         if extents.inner > ONE_AFTER_THE_OTHER {
-            x.find_columns();
+            x.find_columns(columns);
         }
         let width = Width::with::<S>();
         let of_weights = if U::LINEAR { 0 } else { PER_WEIGHT * extents.rows * extents.cols };
         let threads = team.worth(x.len() * extents.cols + of_weights);
         let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads);
         let (w, stepper) = (w.map(Shared::new), &With(simd, &step));
-        Updates { extents, width, x, delta, w: &w, linear: U::LINEAR, stepper }.run(simd, tasks, threads, team)
+        Updates { extents, width, x, columns, delta, w: &w, linear: U::LINEAR, stepper }.run(simd, tasks, threads, team)
     }
 }
 
@@ -57,6 +59,7 @@ struct Updates<'a> {
     extents: Extents,
     width: Width,
     x: &'a Nonzeros,
+    columns: &'a [f32],
     delta: &'a [f32],
     /// The weights and their states.
     w: &'a [Shared<'a>],
@@ -94,7 +97,7 @@ impl UpdateTask<'_> {
     #[inline(always)]
     fn run<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
         let UpdateTask { updates, rows, scratch, .. } = self;
-        let (Updates { extents, x, delta, linear, .. }, rows) = (*updates, rows.clone());
+        let (Updates { extents, x, columns, delta, linear, .. }, rows) = (*updates, rows.clone());
         // The sums lie in scratch memory too, which is aligned to the lines of the cache.
         let (sums, scratch) = scratch.split_at_mut(ROWS_TOGETHER * P * V * S::F32_LANES);
         let sums = &mut as_rows_mut::<S, V, P>(sums)[..ROWS_TOGETHER];
@@ -122,7 +125,7 @@ impl UpdateTask<'_> {
                 let found = if in_turn {
                     example_by_example(simd, &mut next[..len], few.clone(), delta, sums)
                 } else {
-                    weight_by_weight(simd, (x, first), few.clone(), delta, sums)
+                    weight_by_weight(simd, (x, columns, first), few.clone(), delta, sums)
                 };
                 let touched = if linear { found } else { u64::MAX >> (ROWS_TOGETHER - few.len()) };
                 for p in 0..P {
@@ -191,7 +194,7 @@ fn pack_panels<S: Simd, const V: usize, const P: usize>(
 #[inline(always)]
 fn weight_by_weight<S: Simd, const V: usize, const P: usize>(
     simd: S,
-    (x, first): (&Nonzeros, usize),
+    (x, columns, first): (&Nonzeros, &[f32], usize),
     rows: Range<usize>,
     delta: &Sums<S, V, P>,
     sums: &mut Sums<S, V, P>,
@@ -199,7 +202,7 @@ fn weight_by_weight<S: Simd, const V: usize, const P: usize>(
     let mut touched = 0;
     for (at, (row, sums)) in rows.zip(sums).enumerate() {
         *sums = [[simd.splat_f32s(0.0); V]; P];
-        for (column, delta) in x.column(row, first / WORD).zip(delta.chunks(WORD)) {
+        for (column, delta) in x.column(columns, row, first / WORD).zip(delta.chunks(WORD)) {
             let mut mask = column.mask;
             touched |= u64::from(mask != 0) << at;
             while mask != 0 {
@@ -256,6 +259,11 @@ const ONE_AFTER_THE_OTHER: usize = 24;
 
 /// Rows of weights whose sums are kept in the first cache meanwhile.
 const ROWS_TOGETHER: usize = u64::BITS as usize;
+
+/// Numbers that the columns of x, (examples, cols), take.
+pub const fn columns_len(examples: usize, cols: usize) -> usize {
+    if examples > ONE_AFTER_THE_OTHER { Nonzeros::columns_len(examples, cols) } else { 0 }
+}
 
 /// Rows of a panel that scratch memory must have room for, where a block has so many terms: the sums and δ, of all panels that are
 /// read together.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
-use super::dense::{BackpropagateError, Forward, Matmul, OuterProduct, OuterProductUpdate};
+use super::dense::{BackpropagateError, Forward, Matmul, OuterProduct, OuterProductUpdate, packed_update};
 use super::entries::{Activate, Decay, Dropout};
 use super::examples::{Gather, OneHot};
 use super::nonzeros::Nonzeros;
@@ -106,17 +106,22 @@ pub fn known(plan: &Plan) -> impl Iterator<Item = &Step> {
 pub struct Loader<'p> {
     plans: &'p [Plan],
     width: Width,
-    /// Names of the matrices whose nonzero entries are listed: inputs that a plan gathers and a layer with its
-    /// weights in panels reads.
-    names: Vec<Arc<str>>,
+    /// Matrices whose nonzero entries are listed: inputs that a plan gathers and a layer with its weights in panels reads.
+    listed: Vec<Listed>,
     plan: Option<&'p Plan>,
 }
 
+/// A matrix whose nonzero entries are listed.
+struct Listed {
+    name: Arc<str>,
+    rows: usize,
+    cols: usize,
+}
+
 impl<'p> Loader<'p> {
-    /// A loader of plans, and the lists of nonzero entries.
-    pub fn new(plans: &'p [Plan], width: Width) -> Result<(Self, Vec<Nonzeros>)> {
-        let mut loader = Loader { plans, width, names: Vec::new(), plan: None };
-        let mut nonzeros: Vec<Nonzeros> = Vec::new();
+    /// A loader of plans.
+    pub fn new(plans: &'p [Plan], width: Width) -> Self {
+        let mut loader = Loader { plans, width, listed: Vec::new(), plan: None };
         for plan in plans {
             for step in known(plan).filter(|step| has_role(step, Role::Forward)) {
                 let x = &step.operands[0];
@@ -130,15 +135,36 @@ impl<'p> Loader<'p> {
                 {
                     continue;
                 }
-                let at = loader.names.iter().position(|name| *name == x.name).unwrap_or_else(|| {
-                    loader.names.push(Arc::clone(&x.name));
-                    nonzeros.push(Nonzeros::default());
-                    loader.names.len() - 1
-                });
-                nonzeros[at].make_room(x.rows, x.cols)?;
+                match loader.listed.iter_mut().find(|listed| listed.name == x.name) {
+                    Some(listed) => listed.rows = listed.rows.max(x.rows),
+                    None => loader.listed.push(Listed { name: Arc::clone(&x.name), rows: x.rows, cols: x.cols }),
+                }
             }
         }
-        Ok((loader, nonzeros))
+        loader
+    }
+
+    /// The lists of nonzero entries, empty.
+    ///
+    /// # Errors
+    /// Memory that the system does not give.
+    pub fn lists(&self) -> Result<Vec<Nonzeros>> {
+        let list = |listed: &Listed| {
+            let mut nonzeros = Nonzeros::default();
+            nonzeros.make_room(listed.rows, listed.cols)?;
+            Ok(nonzeros)
+        };
+        self.listed.iter().map(list).collect()
+    }
+
+    /// Bytes that steps need beside the matrices: the lists, and what the largest update packs.
+    pub fn size_of_workshop(&self) -> u64 {
+        let lists: u64 = self.listed.iter().map(|listed| Nonzeros::size(listed.rows, listed.cols)).sum();
+        let updates = [&OUTER_PRODUCT_UPDATE, &OUTER_PRODUCT_DECAYED_UPDATE];
+        let updates =
+            self.plans.iter().flat_map(known).filter(|step| updates.iter().any(|update| update.is(step.kernel)));
+        let packed = |step: &Step| packed_update(step.operands[0].rows, (step.operands[0].cols, step.operands[1].cols));
+        lists + size_of::<f32>() as u64 * updates.map(packed).max().unwrap_or(0) as u64
     }
 
     /// True where weights lie in panels: only steps that know panels use them, and they are those of the first layer,
@@ -183,7 +209,7 @@ impl<'p> Loader<'p> {
     /// The list of the nonzero entries of a matrix, which the plan in hand reads or gathers.
     fn nonzeros(&self, matrix: &Matrix) -> Option<usize> {
         let gathered = self.plan.is_some_and(|plan| known(plan).any(|step| gathers(step, matrix)));
-        self.names.iter().position(|name| gathered && *name == matrix.name)
+        self.listed.iter().position(|listed| gathered && listed.name == matrix.name)
     }
 }
 

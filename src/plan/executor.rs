@@ -114,7 +114,7 @@ pub trait Executor {
     /// Says that all matrices together are to take no more than so many bytes.
     fn limit_memory(&mut self, bytes: u64);
 
-    /// Bytes that the matrices of `plans` take when they are loaded.
+    /// Bytes that `plans` take when they are loaded: their matrices, and what their steps need beside them.
     fn size_of(&self, plans: &[Plan]) -> u64 {
         sizes(plans).values().sum()
     }
