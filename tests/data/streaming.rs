@@ -196,7 +196,7 @@ fn large_data_takes_little_memory() {
         String::from_utf8(output.stdout).expect("UTF-8")
     };
     for data in [&bytes, &floats] {
-        let memory = ["--device-memory", "150", "--test", "0.1", "--json", "-o", &model];
+        let memory = ["--device-memory", "220", "--test", "0.1", "--json", "-o", &model];
         let report = succeeds(&[&["train", data], &flags[..], &memory].concat());
         assert!(report.contains("streamed in chunks of"), "{report}");
         let report = succeeds(&["evaluate", &model, data, "--labels", &labels, "--device", "cpu", "--json"]);
