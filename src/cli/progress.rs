@@ -11,6 +11,7 @@ use crate::commands::train::{EpochReport, Observer, Opening, Setup};
 use crate::data::Data;
 use crate::network::Topology;
 use crate::system::text::{percentage, printable};
+use crate::training::Position;
 
 /// The progress display of a run.
 pub struct Progress {
@@ -68,7 +69,9 @@ impl Observer for Progress {
                 },
             );
             let steps = (opening.setup.epochs as u64).saturating_mul(opening.steps_per_epoch as u64);
-            self.bar = Some(ProgressBar::new(steps).with_style(style));
+            let bar = ProgressBar::new(steps).with_style(style);
+            let done = opening.position.epoch * opening.steps_per_epoch + opening.position.step;
+            self.bar = Some(bar.with_position(done as u64));
         }
     }
 
@@ -90,6 +93,10 @@ impl Observer for Progress {
         }
     }
 
+    fn warn(&mut self, text: &str) {
+        self.line(&format!("note: {text}"));
+    }
+
     fn refit(&mut self, examples: usize, epochs: usize) {
         if self.quiet {
             return;
@@ -107,7 +114,12 @@ impl Observer for Progress {
 
 fn introduction(opening: &Opening<'_>) -> String {
     let Opening { data, topology, device, reason, setup, .. } = opening;
-    format!("{}\n{}\ndevice         {device}: {reason}", described(data, topology), flags_used(topology, setup))
+    let goes_on = match opening.position {
+        position if position == Position::default() => String::new(),
+        Position { epoch, step } => format!("\ngoes on        from epoch {}, step {}", epoch + 1, step + 1),
+    };
+    let flags = flags_used(topology, setup);
+    format!("{}\n{flags}\ndevice         {device}: {reason}{goes_on}", described(data, topology))
 }
 
 /// Returns the recipe, and the flags with the values that are used.

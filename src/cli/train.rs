@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{ArgMatches, Args, CommandFactory};
@@ -11,7 +13,7 @@ use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
 use super::{Cli, config, print, print_json};
-use crate::commands::train::{self, Options, Report, Trained};
+use crate::commands::train::{self, ConfigText, Options, Report, RunOptions, Trained};
 use crate::device::DeviceChoice;
 use crate::system::error::{Interrupted, WrongUsage};
 use crate::system::text::percentage;
@@ -31,6 +33,16 @@ pub struct Arguments {
     /// Trained network that goes on learning; inputs and targets are made as those of its training were.
     #[arg(long, value_name = "MODEL.safetensors")]
     from: Option<PathBuf>,
+    /// Folder of the run: flags, a line of metrics for each epoch, models and a checkpoint. The same command in the same folder
+    /// goes on where it ended, also with more --epochs.
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Time between two checkpoints of --run, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, allow_negative_numbers = true)]
+    checkpoint: f64,
+    /// Device that training goes on with when a GPU fails again and again [default: none].
+    #[arg(long, value_name = "cpu", value_parser = ["cpu"])]
+    fallback: Option<String>,
     /// Print the plan of one mini-batch, equation by equation, and exit.
     #[arg(long, conflicts_with = "json")]
     print_plan: bool,
@@ -41,20 +53,27 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
-    let Arguments { training, device, output_file, from, print_plan, print_config } = arguments;
+    let Arguments { training, device, output_file, from, run, checkpoint, fallback, print_plan, print_config } =
+        arguments;
     ensure!(
         output_file.as_deref() != Some(Path::new("-")),
         WrongUsage::new("-o -: a model is not written to stdout; name a file, such as model.safetensors")
     );
     let (json, verbose) = (training.json, training.verbose);
     let mut progress = Progress::new(training.quiet, verbose);
-    let options = Options { from, ..training.options(device, output_file)? };
+    let mut program = Cli::command();
+    program.build();
+    let (name, given) = matches.subcommand().context("a command was given")?;
+    let command = program.find_subcommand(name).context("the command is known")?;
+    let (given, command) = (given.clone(), command.clone());
+    let config = move |flags: &[(&'static str, String)]| config::printed(&command, &given, flags);
+    let run = run.map(|folder| {
+        anyhow::Ok(RunOptions { folder, interval: interval(checkpoint)?, config: ConfigText(Arc::new(config.clone())) })
+    });
+    let fall_back_to_cpu = fallback.is_some();
+    let options = Options { from, run: run.transpose()?, fall_back_to_cpu, ..training.options(device, output_file)? };
     if print_config {
-        let mut program = Cli::command();
-        program.build();
-        let (name, given) = matches.subcommand().context("a command was given")?;
-        let command = program.find_subcommand(name).context("the command is known")?;
-        return print(&config::printed(command, given, &train::flags(&options)?));
+        return print(&config(&train::flags(&options)?));
     }
     if print_plan {
         let mut text = String::new();
@@ -73,9 +92,30 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     print_notes(report.not_learned.as_slice());
     saved?;
     match report.interrupted {
-        Some(signal) => Err(Interrupted { signal, epoch: report.epochs.len() }.into()),
+        Some(signal) => {
+            let resume = options.run.is_some().then(command_line);
+            let steps = report.further_steps;
+            Err(Interrupted { signal, epoch: report.epochs.len(), steps, resume }.into())
+        }
         None => Ok(()),
     }
+}
+
+/// Returns `--checkpoint`.
+fn interval(seconds: f64) -> Result<Duration> {
+    let interval = Duration::try_from_secs_f64(seconds).ok();
+    interval
+        .with_context(|| WrongUsage::new(format!("--checkpoint {seconds}: expected a number of seconds, 0 or more")))
+}
+
+/// The command of this process, for a shell.
+fn command_line() -> String {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    // Only a word with a zero byte cannot be quoted, and no process has one.
+    words
+        .map(|word| shlex::try_quote(&word).map_or(word.clone(), |quoted| quoted.into_owned()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Result<String> {

@@ -316,6 +316,8 @@ impl TrainingFlags {
             threads: check_threads(self.threads.unwrap_or_else(all_threads))?,
             output,
             from: None,
+            run: None,
+            fall_back_to_cpu: false,
         })
     }
 }

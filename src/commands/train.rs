@@ -1,13 +1,19 @@
 //! `gpu-backprop train`: a whole training run, from files to a model and a report.
 
+mod circumstances;
 mod epochs;
+mod job;
+mod refit;
 mod report;
+mod run_folder;
 mod setup;
+mod state;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::backprop::{Measures, evaluation_plan, training_plan};
 use crate::data::{Data, Source};
@@ -15,22 +21,27 @@ use crate::device::{self, DeviceChoice};
 use crate::gpu::GpuOptions;
 use crate::kernel::product::Precision;
 use crate::model::{self, Model};
-use crate::network::Topology;
+use crate::network::{Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::plan::{Element, Matrix, Plan};
 use crate::rewrite::fuse::{KernelSet, fuse};
+use crate::system::error::{DeviceFailed, Diverged, ensure_usage};
 use crate::system::interruption;
 use crate::system::output_file::check_writable;
-use crate::training::{Trainer, examples_of};
+use crate::training::{Position, Trainer, examples_of};
 use crate::verify::gradients::{self, GradientCheck};
 
 pub use crate::training::Training;
+use circumstances::Circumstances;
+use epochs::{Company, End, Refitted, train_epochs};
 pub(crate) use epochs::{Epochs, train_epoch};
-use epochs::{Refit, train_epochs};
+use job::{Job, Losses, Opened, work_of};
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
+use run_folder::{Keeper, Keeping, RunFolder};
 pub use setup::{Architecture, Keep, Setup, Wishes};
 pub(crate) use setup::{Prepared, prepare};
+use state::State;
 
 /// Runs shorter than this are not recorded as a speed.
 const MIN_TIMED_RUN: Duration = Duration::from_millis(20);
@@ -54,6 +65,31 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// A trained network that goes on learning.
     pub from: Option<PathBuf>,
+    /// The folder of the run.
+    pub run: Option<RunOptions>,
+    /// Training goes on, on the CPU, when its device fails again and again.
+    pub fall_back_to_cpu: bool,
+}
+
+/// The options of a run with a folder of its own.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The most time between two checkpoints.
+    pub interval: Duration,
+    /// Makes the text of the flags in TOML, from those that were settled.
+    pub config: ConfigText,
+}
+
+/// A function that returns the flags of a run in TOML, of which these were settled.
+#[derive(Clone)]
+pub struct ConfigText(pub Arc<dyn Fn(&[(&'static str, String)]) -> String>);
+
+impl std::fmt::Debug for ConfigText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConfigText")
+    }
 }
 
 /// The facts known when training begins.
@@ -75,6 +111,8 @@ pub struct Opening<'a> {
     pub setup: &'a Setup,
     /// The number of steps of gradient descent in an epoch.
     pub steps_per_epoch: usize,
+    /// The place that it goes on from.
+    pub position: Position,
 }
 
 /// An observer of a training run.
@@ -86,6 +124,8 @@ pub trait Observer {
     /// Called when an epoch is done and evaluated.
     /// `best` is true where its cost is the lowest so far.
     fn epoch(&mut self, report: &EpochReport, best: bool);
+    /// Told what somebody should know, such as a checkpoint that cannot be written.
+    fn warn(&mut self, text: &str);
     /// Called when all examples, so many, are to be learned for some epochs after early stopping.
     fn refit(&mut self, examples: usize, epochs: usize);
     /// Called when training ends, successfully or not.
@@ -120,8 +160,12 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
 /// # Errors
 /// Those of [`run`] that concern the data and the network.
 pub fn flags(options: &Options) -> Result<Vec<(&'static str, String)>> {
-    let Prepared { data, topology, setup, from } = prepare(options)?;
-    let mut flags = setup.flags(&topology);
+    Ok(flags_of(options, &prepare(options)?))
+}
+
+fn flags_of(options: &Options, prepared: &Prepared) -> Vec<(&'static str, String)> {
+    let Prepared { data, topology, setup, from } = prepared;
+    let mut flags = setup.flags(topology);
     if from.is_some() {
         let of_network = ["hidden", "layers", "activation", "output", "init"];
         flags.retain(|(flag, _)| !of_network.contains(flag));
@@ -131,7 +175,7 @@ pub fn flags(options: &Options) -> Result<Vec<(&'static str, String)>> {
         let (validation, training) = (data.split.validation.len() as f64, data.split.training.len() as f64);
         flags.push(("validation", (validation / (validation + training)).to_string()));
     }
-    Ok(flags)
+    flags
 }
 
 /// The end of a training run.
@@ -154,95 +198,87 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     if let Some(path) = &options.output {
         check_writable(path, &inputs, 0)?;
     }
+    let folder = options.run.as_ref().map(|run| RunFolder::open(&run.folder)).transpose()?;
+    let found = folder.as_ref().map(RunFolder::checkpoint).transpose()?.flatten();
     let prepared = prepare(options)?;
-    let initial = prepared.initial()?;
+    let (initial, flags) = (prepared.initial()?, flags_of(options, &prepared));
     let Prepared { mut data, topology, setup, .. } = prepared;
     if let Some(path) = &options.output {
         let dataset = &data.dataset;
         model::check_savable(path, &topology, dataset.preprocessing(), &dataset.outputs(), &inputs)?;
     }
-    let hyperparameters = setup.hyperparameters;
-    let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
     let opening = Instant::now();
-    let work = training.to_string();
-    let mut chosen = device::open(&options.device, options.threads, options.gpu, &work, &mut |executor, time| {
-        limit_memory(executor, options.device_memory);
-        training.trainer(executor)?.measure_speed(time)
-    })?;
-    limit_memory(chosen.executor.as_mut(), options.device_memory);
+    let job = Job {
+        options,
+        topology: &topology,
+        setup: &setup,
+        initial: &initial,
+        work: work_of(&data, &topology, &setup, &initial),
+    };
+    let choice = found
+        .as_ref()
+        .map_or(options.device.clone(), |(found, _)| circumstances::device_of(&options.device, &found.circumstances));
+    let mut chosen = job.open(&choice, options.gpu, &data)?;
     let device = chosen.executor.device().clone();
     let gradient_check = match options.gpu.precision {
         Precision::Full => None,
-        Precision::Mixed => Some(gradients::check(chosen.executor.as_mut(), &training, options.threads)?),
+        Precision::Mixed => Some(gradients::check(chosen.executor.as_mut(), &job.training(&data), options.threads)?),
     };
-    let mut trainer = training.trainer(chosen.executor.as_mut())?;
-    let choices = trainer.choices();
-    observer.begin(&Opening {
-        data: &data,
-        topology: &topology,
-        device: &device,
-        reason: &chosen.reason,
-        choices: &choices,
-        gradient_check: gradient_check.as_ref(),
-        setup: &setup,
-        steps_per_epoch: trainer.steps_per_epoch(),
-    });
-    let _heeded = interruption::heed();
-    let trained = train_epochs(&mut trainer, &setup, &training, opening, observer);
-    if trained.is_err() || !setup.refit {
-        observer.end();
-    }
-    let mut epochs = trained?;
-    let (report, saved) = if setup.refit && setup.epochs > 0 && epochs.interrupted.is_none() {
-        let kept = trainer.parameters()?;
-        let refit = Refit::after(&epochs, &setup, data.split.validation.len());
-        data.learn_validation();
-        let hyperparameters = refit.hyperparameters(hyperparameters);
-        let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
-        let mut trainer = training.trainer(chosen.executor.as_mut())?;
-        observer.refit(data.split.training.len(), refit.epochs);
-        let refitted = refit.run(&mut trainer, &training, observer);
-        observer.end();
-        epochs.refit = refitted?;
-        if epochs.refit.is_none() {
-            epochs.interrupted = interruption::signal();
-            trainer.set_parameters(&kept)?;
+    let mut state = State::before(initial.clone());
+    let mut keeper = match (folder, &options.run) {
+        (Some(folder), Some(run)) => {
+            let circumstances = Circumstances::new(&data, &device, (run.config.0)(&flags))?;
+            if let Some((found, note)) = found {
+                circumstances::check(&run.folder, &found.circumstances, &circumstances)?;
+                for text in note.into_iter().chain(circumstances::differences(&found.circumstances, &circumstances)) {
+                    observer.warn(&text);
+                }
+                state = found.state(&topology, setup.hyperparameters.optimizer)?;
+                job.check_length(&state)?;
+            }
+            let description = model::Description::new(&topology, data.dataset.preprocessing(), &data.dataset.outputs());
+            let optimizer = setup.hyperparameters.optimizer;
+            let keeping = Keeping { circumstances, topology: topology.clone(), optimizer, description };
+            Some(Keeper::begin(folder, run.interval, keeping, &state)?)
         }
-        finish(&mut trainer, &training, &setup, epochs, options)?
-    } else {
-        finish(&mut trainer, &training, &setup, epochs, options)?
+        _ => None,
+    };
+    let _heeded = interruption::heed(keeper.is_some());
+    let mut company = Company::new(observer, keeper.as_mut(), opening);
+    let mut opened = Opened { reason: chosen.reason.clone(), gradient_check, announced: false };
+    let mut losses = Losses::default();
+    let trained = loop {
+        let error = match job.train(&mut data, &mut state, chosen.executor.as_mut(), &mut opened, &mut company) {
+            Ok(trained) => break Ok(trained),
+            Err(error) if error.chain().any(|cause| cause.is::<DeviceFailed>()) => error,
+            Err(error) => break Err(error),
+        };
+        match job.recover(error, chosen, &state, &data, &mut losses, &mut company) {
+            Ok(other) => chosen = other,
+            Err(error) => break Err(error),
+        }
+    };
+    company.observer.end();
+    let kept = keeper.as_mut().map_or(Ok(()), Keeper::finish);
+    let (report, saved) = match trained {
+        Ok(trained) => trained,
+        Err(error) => {
+            if error.is::<Diverged>() {
+                job.save_last_good(&state, &data, observer);
+            }
+            return Err(error);
+        }
     };
     let wall_seconds = Some(started.elapsed().as_secs_f64());
+    let gradient_check = opened.gradient_check;
     let report = Report { precision: options.gpu.precision.name(), gradient_check, wall_seconds, ..report };
     if let Some(speed) = report.steps_per_second
         && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
         && !options.gpu.profile
     {
-        device::remember(&device, options.gpu, &work, speed);
+        device::remember(&device, options.gpu, &job.work, speed);
     }
-    Ok(Trained { report, saved })
-}
-
-/// Makes the report of a training that has ended, and saves its network.
-fn finish(
-    trainer: &mut Trainer<'_, '_>,
-    training: &Training<'_>,
-    setup: &Setup,
-    epochs: Epochs,
-    options: &Options,
-) -> Result<(Report, Result<()>)> {
-    let report = report(trainer, training, setup, epochs)?;
-    let saved = match &options.output {
-        Some(path) => save(path, training.data, training.topology, trainer),
-        None => Ok(()),
-    };
-    Ok((report, saved))
-}
-
-fn save(path: &Path, data: &Data, topology: &Topology, trainer: &mut Trainer<'_, '_>) -> Result<()> {
-    let parameters = trainer.parameters()?;
-    let (preprocessing, outputs) = (data.dataset.preprocessing().clone(), data.dataset.outputs());
-    model::save(path, &Model { topology: topology.clone(), parameters, preprocessing, outputs })
+    Ok(Trained { report, saved: saved.and(kept) })
 }
 
 /// Limits the memory of a device, if a budget is given.
@@ -274,6 +310,7 @@ mod tests {
         fn begin(&mut self, _: &Opening<'_>) {}
         fn steps(&mut self, _: usize) {}
         fn epoch(&mut self, _: &EpochReport, _: bool) {}
+        fn warn(&mut self, _: &str) {}
         fn refit(&mut self, _: usize, _: usize) {}
         fn end(&mut self) {}
     }
@@ -297,8 +334,11 @@ mod tests {
             refit: false,
             hyperparameters,
         };
-        let epochs = train_epochs(&mut trainer, &setup, &training, Instant::now(), &mut Nobody)?;
-        measured(&mut trainer, PartOfData::Test, epochs.reports.len(), hyperparameters).map(|_| ())
+        let mut state = State::before(parameters.clone());
+        let mut nobody = Nobody;
+        let mut company = Company::new(&mut nobody, None, Instant::now());
+        train_epochs(&mut trainer, &setup, &training, &mut state, &mut company)?;
+        measured(&mut trainer, PartOfData::Test, state.reports.len(), hyperparameters).map(|_| ())
     }
 
     /// A diverged run returns before it writes a model.

@@ -4,6 +4,7 @@ mod beginning;
 mod dataset;
 mod exact;
 mod examples;
+mod fingerprint;
 mod formats;
 mod inputs;
 pub mod labels;

@@ -202,7 +202,8 @@ impl Adapter {
         let open = |features| self.request(features, &required_limits);
         let info = self.adapter.get_info();
         let make = |capabilities, (device, queue)| {
-            Gpu::new(GpuContext::new(device, queue, self.description.clone(), capabilities), &info, options)
+            let context = GpuContext::new(device, queue, self.description.clone(), capabilities, options);
+            Gpu::new(context, &info, options)
         };
         let plain = || self.capabilities.clone().without_cooperative();
         if options.kernels == KernelSet::Primitive || !self.capabilities.has_cooperative(precision) {

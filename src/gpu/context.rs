@@ -2,18 +2,24 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use super::capabilities::Capabilities;
 use super::faults::{self, Faults, Scope};
+use super::options::{GpuOptions, Losses};
 use crate::plan::executor::DeviceDescription;
+use crate::system::error::DeviceFailed;
 
 /// Alignment of the size of a uniform: that of a `vec4`.
 pub const UNIFORM_ALIGNMENT: usize = 16;
 
 /// Bytes of writes that may wait in host memory for a submission.
 const MAX_STAGED: usize = 64 << 20;
+
+/// The longest time that a submission is waited for: far beyond the slowest mini-batch, and the watchdogs of drivers.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// A device and its queue, with what is known of them.
 #[derive(Debug)]
@@ -26,6 +32,9 @@ pub struct GpuContext {
     /// The capabilities that strategies are chosen by.
     pub capabilities: Capabilities,
     faults: Faults,
+    /// How often the length of submissions is halved.
+    pub halvings: u32,
+    losses: Option<Losses>,
     /// Bytes written since the last submission.
     staged: AtomicUsize,
 }
@@ -37,9 +46,12 @@ impl GpuContext {
         queue: wgpu::Queue,
         description: DeviceDescription,
         capabilities: Capabilities,
+        options: GpuOptions,
     ) -> Self {
+        let GpuOptions { halvings, losses, .. } = options;
         let faults = Faults::watch(&device);
-        GpuContext { device, queue, description, capabilities, faults, staged: AtomicUsize::new(0) }
+        let staged = AtomicUsize::new(0);
+        GpuContext { device, queue, description, capabilities, faults, halvings, losses, staged }
     }
 
     /// Returns the size of the largest buffer, in bytes.
@@ -110,16 +122,29 @@ impl GpuContext {
     pub fn submit(&self, encoders: impl IntoIterator<Item = wgpu::CommandEncoder>) -> wgpu::SubmissionIndex {
         let submission = self.queue.submit(encoders.into_iter().map(wgpu::CommandEncoder::finish));
         self.staged.store(0, Ordering::Relaxed);
+        if self.losses.is_some_and(Losses::is_now) {
+            self.device.destroy();
+        }
         submission
     }
 
     /// Waits for a submission, or for all of them.
+    ///
+    /// # Errors
+    /// A device that failed, or does not answer.
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let poll = wgpu::PollType::Wait { submission_index: submission, timeout: None };
+        let poll = wgpu::PollType::Wait { submission_index: submission, timeout: Some(LONGEST_WAIT) };
         let polled = faults::catching(|| self.device.poll(poll));
         self.check()?;
-        polled?.map_err(|error| anyhow!("waiting for {}: {error}", self.description.name))?;
+        polled?.map_err(|error| DeviceFailed::new(format!("waiting for {}: {error}", self.description.name)))?;
         Ok(())
+    }
+
+    /// The reason of an error: the loss of the device, where it was lost.
+    fn reason(&self, error: anyhow::Error) -> anyhow::Error {
+        // Only then is the loss told. What else is wrong has been told already.
+        let _ = faults::catching(|| self.device.poll(wgpu::PollType::Poll));
+        self.check().err().unwrap_or(error)
     }
 
     /// Reads the first `size` bytes of a buffer, after everything that was submitted.
@@ -127,6 +152,10 @@ impl GpuContext {
     /// # Errors
     /// A failing device, or a buffer of fewer bytes.
     pub fn read(&self, buffer: &wgpu::Buffer, size: usize) -> Result<Vec<u8>> {
+        self.read_whole(buffer, size).map_err(|error| self.reason(error))
+    }
+
+    fn read_whole(&self, buffer: &wgpu::Buffer, size: usize) -> Result<Vec<u8>> {
         let padded = (size as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
         let scope = self.scope();
         let staging = self.buffer("staging", padded, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 
-use crate::system::error::OutOfMemory;
+use crate::system::error::{DeviceFailed, OutOfMemory};
 use crate::system::panics;
 
 /// The first error on a device outside of any scope.
@@ -18,12 +18,8 @@ impl Faults {
         let uncaptured = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured.note(one_line(&error))));
         let lost = faults.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            // A device that is dropped is reported as lost, too.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                lost.note(format!("the device was lost: {message}"));
-            }
-        });
+        // A device that is dropped is reported as lost, too: then nobody asks any more.
+        device.set_device_lost_callback(move |_, message| lost.note(format!("the device was lost: {message}")));
         faults
     }
 
@@ -37,7 +33,7 @@ impl Faults {
     /// The first fault.
     pub fn check(&self) -> Result<()> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(fault) => bail!("the GPU failed: {fault}"),
+            Some(fault) => bail!(DeviceFailed::new(fault)),
             None => Ok(()),
         }
     }
@@ -91,7 +87,7 @@ fn one_line(error: &wgpu::Error) -> String {
 /// # Errors
 /// The message of the panic, which is not printed.
 pub fn catching<T>(call: impl FnOnce() -> T) -> Result<T> {
-    panics::caught(call).map_err(|message| anyhow!("the GPU failed: {message}"))
+    panics::caught(call).map_err(|message| DeviceFailed::new(message).into())
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl LoadedPlans {
         looping: Option<TrainingLoop>,
     ) -> Result<()> {
         let dispatches = self.bind(memory, &plan.steps, realizations, &plan.name)?;
-        let length = SubmissionLength::default();
+        let length = SubmissionLength::first(self.context.halvings);
         self.plans.push(LoadedPlan { plan, dispatches, looping, in_workgroup: None, length });
         Ok(())
     }

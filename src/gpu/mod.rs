@@ -41,5 +41,5 @@ mod workgroup_loop;
 
 pub use adapter::{Adapter, adapters, check_environment};
 pub use executor::Gpu;
-pub use options::{GpuOptions, Tuning};
+pub use options::{GpuOptions, Losses, Tuning};
 pub use probe::LOOP_ITERATIONS_ALWAYS_RIGHT;

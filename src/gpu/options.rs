@@ -1,5 +1,7 @@
 //! Options of the GPU executor.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::kernel::product::{Precision, Variant};
 use crate::rewrite::fuse::KernelSet;
 
@@ -27,6 +29,38 @@ pub struct GpuOptions {
     pub tuning: Tuning,
     /// Timing of each kernel, which makes runs slower.
     pub profile: bool,
+    /// How often the length of submissions is halved: for devices that fail when one takes long.
+    pub halvings: u32,
+    /// Losses of the device that tests ask for.
+    pub losses: Option<Losses>,
+}
+
+/// Losses of a device that tests ask for: numbers of submissions until the next, the last number first. They are counted over all
+/// devices that are opened with these options.
+#[derive(Clone, Copy, Debug)]
+pub struct Losses(pub &'static Mutex<Vec<u32>>);
+
+impl PartialEq for Losses {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for Losses {}
+
+impl Losses {
+    /// Counts a submission; whether the device is to be lost after it.
+    pub fn is_now(self) -> bool {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match left.last_mut() {
+            None => false,
+            Some(0) => left.pop().is_some(),
+            Some(number) => {
+                *number -= 1;
+                false
+            }
+        }
+    }
 }
 
 impl Default for GpuOptions {
@@ -41,6 +75,8 @@ impl Default for GpuOptions {
             shader_checks: cfg!(debug_assertions),
             tuning: Tuning::Off,
             profile: false,
+            halvings: 0,
+            losses: None,
         }
     }
 }

@@ -18,25 +18,29 @@ const MOST_GROWTH: f64 = 4.0;
 
 /// The number of mini-batches in the next submission, learned from the time the last ones took.
 #[derive(Clone, Copy, Debug)]
-pub struct SubmissionLength(usize);
-
-impl Default for SubmissionLength {
-    fn default() -> Self {
-        SubmissionLength(1)
-    }
+pub struct SubmissionLength {
+    mini_batches: usize,
+    /// How often it is halved.
+    halvings: u32,
 }
 
 impl SubmissionLength {
+    /// The length of the first submission.
+    pub fn first(halvings: u32) -> Self {
+        SubmissionLength { mini_batches: 1, halvings }
+    }
+
     /// Returns the mini-batches in the next submission.
     pub fn mini_batches(self) -> usize {
-        self.0
+        self.mini_batches
     }
 
     /// Adapts the length to a submission of `count` mini-batches that took `time`.
     pub fn learn(&mut self, count: usize, time: Duration) {
         let ratio = TARGET.as_secs_f64() / time.as_secs_f64().max(1e-9);
         let right = (count as f64 * ratio.min(MOST_GROWTH)).round() as usize;
-        self.0 = right.clamp(1, MAX_MINI_BATCHES);
+        let halved = |number: usize| (number >> self.halvings.min(usize::BITS - 1)).max(1);
+        self.mini_batches = halved(right).clamp(1, halved(MAX_MINI_BATCHES));
     }
 }
 
@@ -104,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_length_follows_the_measured_time() {
-        let mut length = SubmissionLength::default();
+        let mut length = SubmissionLength::first(0);
         length.learn(1, Duration::from_millis(1));
         assert_eq!(length.mini_batches(), 4, "growth is bounded");
         length.learn(4, Duration::from_millis(10));
@@ -115,5 +119,8 @@ mod tests {
             length.learn(length.mini_batches(), Duration::from_nanos(1));
         }
         assert_eq!(length.mini_batches(), MAX_MINI_BATCHES);
+        let mut halved = SubmissionLength::first(2);
+        halved.learn(8, Duration::from_millis(30));
+        assert_eq!(halved.mini_batches(), 2);
     }
 }

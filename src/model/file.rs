@@ -110,20 +110,28 @@ pub fn check_savable(
 /// # Errors
 /// A file that cannot be written, and a model that is larger than [`load`] reads.
 pub fn save(path: &Path, model: &Model) -> Result<()> {
-    let Model { topology, parameters, preprocessing, outputs } = model;
+    let bytes = encode(&model.topology, &model.parameters, &Description::of(model));
+    let bytes = bytes.with_context(|| cannot_write(path))?;
+    let file = OutputFile::new(path, &[])?;
+    // Not `serialize_to_file`, which renames a file of its own over this one: that one is never synced to disk.
+    file.write_all(&bytes)?;
+    file.finish()
+}
+
+/// The bytes of a model file.
+///
+/// # Errors
+/// A model that is larger than [`load`] reads.
+pub fn encode(topology: &Topology, parameters: &Parameters, description: &Description) -> Result<Vec<u8>> {
     // A single entry: the order of several would change from run to run.
-    let description = Description::new(topology, preprocessing, outputs).json().with_context(|| cannot_write(path))?;
-    let metadata = HashMap::from([(METADATA_KEY.to_string(), description)]);
+    let metadata = HashMap::from([(METADATA_KEY.to_string(), description.json()?)]);
     let n = &topology.n;
     let shapes = (2..=topology.last()).flat_map(|l| [vec![n[l], n[l - 1]], vec![n[l]]]);
     let data: Vec<_> = parameters.iter().map(|(name, values)| (name, little_endian(values))).collect();
     let view = |((name, data), shape)| anyhow::Ok((name, TensorView::new(Dtype::F32, shape, data)?));
     let views = data.iter().map(|(name, data)| (name, &**data)).zip(shapes).map(view).collect::<Result<Vec<_>>>()?;
     let tensors = views.iter().map(|(name, view)| (name, view));
-    let file = OutputFile::new(path, &[])?;
-    // Not `serialize_to_file`, which renames a file of its own over this one: that one is never synced to disk.
-    file.write_all(&safetensors::serialize(tensors, Some(metadata)).with_context(|| cannot_write(path))?)?;
-    file.finish()
+    Ok(safetensors::serialize(tensors, Some(metadata))?)
 }
 
 /// Reads a model.
@@ -210,7 +218,8 @@ impl Description {
         Self::new(&model.topology, &model.preprocessing, &model.outputs)
     }
 
-    fn new(topology: &Topology, preprocessing: &Preprocessing, outputs: &Outputs) -> Self {
+    /// The description of a model that is still to be trained.
+    pub fn new(topology: &Topology, preprocessing: &Preprocessing, outputs: &Outputs) -> Self {
         Description {
             format_version: FORMAT_VERSION,
             program_version: env!("CARGO_PKG_VERSION").to_string(),
@@ -300,7 +309,7 @@ fn tensor(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<
 }
 
 /// The bytes of floats, the lowest first.
-fn little_endian(values: &[f32]) -> Cow<'_, [u8]> {
+pub(super) fn little_endian(values: &[f32]) -> Cow<'_, [u8]> {
     match cfg!(target_endian = "little") {
         true => Cow::Borrowed(bytemuck::cast_slice(values)),
         false => Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()),

@@ -1,6 +1,7 @@
-//! Model files: safetensors, and ONNX for other programs.
+//! Model files: safetensors, and ONNX for other programs; and checkpoints of trainings.
 
+pub mod checkpoint;
 mod file;
 pub mod onnx;
 
-pub use file::{Description, FORMAT_VERSION, METADATA_KEY, Model, check_savable, decode, load, save};
+pub use file::{Description, FORMAT_VERSION, METADATA_KEY, Model, check_savable, decode, encode, load, save};

@@ -18,6 +18,7 @@ use crate::network::cost::Cost;
 use crate::network::optimizer::Optimizer;
 use crate::system::error::{OutOfMemory, bail_usage};
 use crate::system::random::{Stream, rng};
+use crate::system::text::hexadecimal;
 
 /// ε, twice the largest relative error of one operation of 32 bits.
 pub const EPSILON: f64 = f32::EPSILON as f64;
@@ -269,6 +270,6 @@ impl Parameters {
         for value in self.iter().flat_map(|(_, values)| values) {
             hash.update(value.to_le_bytes());
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&hash.finalize())
     }
 }

@@ -42,14 +42,38 @@ impl OutOfMemory {
     }
 }
 
+/// A GPU that failed: it was lost, or a call that cannot fail did.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("the GPU failed: {0}")]
+pub struct DeviceFailed(String);
+
+impl DeviceFailed {
+    /// Makes an error; `message` is what wgpu said.
+    pub fn new(message: impl Into<String>) -> Self {
+        DeviceFailed(message.into())
+    }
+}
+
 /// A signal that ended a training before its time: exit code 128 and the number of the signal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("interrupted after epoch {epoch}")]
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("interrupted after epoch {epoch}{}{}", further(*.steps), resuming(.resume))]
 pub struct Interrupted {
     /// The number of the signal.
     pub signal: i32,
     /// The last complete epoch, counted from 1; 0 for none.
     pub epoch: usize,
+    /// Steps of the next epoch that were learned, too.
+    pub steps: usize,
+    /// The command that goes on, where there is one.
+    pub resume: Option<String>,
+}
+
+fn further(steps: usize) -> String {
+    if steps > 0 { format!(" and {steps} steps of the next") } else { String::new() }
+}
+
+fn resuming(command: &Option<String>) -> String {
+    command.as_ref().map_or(String::new(), |command| format!("; go on by: {command}"))
 }
 
 /// Training that ended in NaN or infinity: exit code 4.

@@ -9,12 +9,38 @@ static AWAITED: AtomicBool = AtomicBool::new(false);
 /// The signal that came; 0 for none.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
+/// Somebody writes checkpoints.
+static WRITES_CHECKPOINTS: AtomicBool = AtomicBool::new(false);
+
+/// A signal asked for a checkpoint.
+static CHECKPOINT: AtomicBool = AtomicBool::new(false);
+
 /// The time in which the first signal that asks the program to end is left to the work at hand; the second one ends it at once.
 #[derive(Debug)]
 pub struct Heeded(());
 
-/// Heeds signals until the result is dropped.
-pub fn heed() -> Heeded {
+/// True where a signal asked for a checkpoint that has not been begun.
+pub fn is_checkpoint_wanted() -> bool {
+    CHECKPOINT.load(Ordering::SeqCst)
+}
+
+/// Takes note that a checkpoint is begun.
+pub fn checkpoint_follows() {
+    CHECKPOINT.store(false, Ordering::SeqCst);
+}
+
+/// Takes note of a signal that asks for a checkpoint.
+#[cfg(unix)]
+pub(super) fn note_checkpoint() {
+    let writes = WRITES_CHECKPOINTS.load(Ordering::SeqCst);
+    CHECKPOINT.store(writes, Ordering::SeqCst);
+    let text = if writes { "a checkpoint is written" } else { "no checkpoint is written: there is no --run DIR" };
+    let _ = writeln!(io::stderr(), "SIGUSR1: {text}");
+}
+
+/// Heeds signals until the result is dropped, those that ask for checkpoints too if somebody `writes_checkpoints`.
+pub fn heed(writes_checkpoints: bool) -> Heeded {
+    WRITES_CHECKPOINTS.store(writes_checkpoints, Ordering::SeqCst);
     AWAITED.store(true, Ordering::SeqCst);
     Heeded(())
 }
@@ -22,6 +48,7 @@ pub fn heed() -> Heeded {
 impl Drop for Heeded {
     fn drop(&mut self) {
         AWAITED.store(false, Ordering::SeqCst);
+        WRITES_CHECKPOINTS.store(false, Ordering::SeqCst);
     }
 }
 
@@ -35,7 +62,10 @@ pub(super) fn note(signal: i32) -> bool {
     let heeded = AWAITED.load(Ordering::SeqCst) && SIGNAL.swap(signal, Ordering::SeqCst) == 0;
     if heeded {
         // A closed stderr is no reason to fail.
-        let _ = writeln!(io::stderr(), "interrupted: training ends after this epoch; once more ends it at once");
+        let _ = writeln!(
+            io::stderr(),
+            "interrupted: training ends and what it has learned is saved; once more ends it at once"
+        );
     }
     heeded
 }

@@ -1,13 +1,14 @@
 //! Output files, written atomically and durably: at a path is the old file or the complete new one.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use same_file::Handle;
 
 use super::error::WrongUsage;
+use super::file_operation;
 use super::temporary::Temporary;
 
 /// Checks that a file of `bytes` bytes can be written at `path`, before hours of training, and leaves the path as it is.
@@ -31,8 +32,8 @@ pub fn check_writable(path: &Path, inputs: &[PathBuf], bytes: u64) -> Result<()>
 /// An output file, which is not at its path before it is complete; dropped before that, it leaves nothing.
 #[derive(Debug)]
 pub struct OutputFile {
-    /// Path as it was given.
-    named: PathBuf,
+    /// The name in messages.
+    named: String,
     target: PathBuf,
     temporary: Temporary,
 }
@@ -70,7 +71,18 @@ impl OutputFile {
             // Where the system does not allow it, the file gets the mode of a new one.
             let _ = temporary.file().set_permissions(replaced.permissions());
         }
-        Ok(OutputFile { named: path.to_path_buf(), target, temporary })
+        Ok(OutputFile { named: format!("-o {}", path.display()), target, temporary })
+    }
+
+    /// Creates a temporary file for a file of a folder that this program keeps.
+    ///
+    /// # Errors
+    /// A folder that does not exist or cannot be written to.
+    pub fn of_folder(folder: &Path, name: &str) -> Result<Self> {
+        let target = folder.join(name);
+        let named = target.display().to_string();
+        let temporary = Temporary::in_folder(folder).with_context(|| format!("cannot write {named}"))?;
+        Ok(OutputFile { named, target, temporary })
     }
 
     /// The temporary file.
@@ -83,7 +95,11 @@ impl OutputFile {
     /// # Errors
     /// A file that cannot be written.
     pub fn write_all(&self, bytes: &[u8]) -> Result<()> {
-        self.file().write_all(bytes).with_context(|| cannot_write(&self.named))
+        let write = || {
+            file_operation::begin()?;
+            self.file().write_all(bytes)
+        };
+        write().with_context(|| format!("cannot write {}", self.named))
     }
 
     /// Moves the complete file to its path, and syncs it to disk.
@@ -91,13 +107,38 @@ impl OutputFile {
     /// # Errors
     /// A file that cannot be written.
     pub fn finish(self) -> Result<()> {
-        let context = || cannot_write(&self.named);
-        self.temporary.file().sync_all().with_context(context)?;
-        self.temporary.become_file(&self.target).with_context(context)?;
-        // The new name lasts only once the folder is on disk; only Unix can ask for that.
-        #[cfg(unix)]
-        File::open(folder_of(&self.target)).and_then(|folder| folder.sync_all()).with_context(context)?;
-        Ok(())
+        self.finish_after(|| Ok(()))
+    }
+
+    /// As [`OutputFile::finish`]; what was at its path before is at `previous` then.
+    ///
+    /// # Errors
+    /// A file that cannot be written: then a complete one is at one of the two paths, if there was one before.
+    pub fn finish_keeping(self, previous: &Path) -> Result<()> {
+        let current = self.target.clone();
+        self.finish_after(|| {
+            file_operation::begin()?;
+            match fs::rename(&current, previous) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn finish_after(self, make_way: impl FnOnce() -> io::Result<()>) -> Result<()> {
+        let OutputFile { named, target, temporary } = self;
+        let finish = || {
+            file_operation::begin()?;
+            temporary.file().sync_all()?;
+            make_way()?;
+            temporary.become_file(&target)?;
+            // The new name lasts only once the folder is on disk; only Unix can ask for that.
+            file_operation::begin()?;
+            #[cfg(unix)]
+            File::open(folder_of(&target))?.sync_all()?;
+            Ok::<_, io::Error>(())
+        };
+        finish().with_context(|| format!("cannot write {named}"))
     }
 }
 

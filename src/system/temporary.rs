@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::interruption;
+use super::{file_operation, interruption};
 
 /// The number of the signal of Ctrl-C, as on Unix.
 #[cfg(windows)]
@@ -36,6 +36,7 @@ impl Temporary {
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
+        file_operation::begin()?;
         let mut existing = existing();
         let file = builder.tempfile_in(folder)?;
         existing.push(file.path().to_path_buf());
@@ -56,6 +57,7 @@ impl Temporary {
     /// # Errors
     /// A path that cannot be written.
     pub fn become_file(mut self, path: &Path) -> io::Result<()> {
+        file_operation::begin()?;
         let mut existing = existing();
         let Some(file) = self.0.take() else { return Ok(()) };
         existing.retain(|known| known != file.path());
@@ -76,12 +78,16 @@ impl Drop for Temporary {
 pub fn delete_when_interrupted() {
     #[cfg(unix)]
     {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-        let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal));
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+        let heeded = [SIGHUP, SIGINT, SIGTERM, SIGUSR1].into_iter().filter(|&signal| !is_ignored(signal));
         // Without a handler, the program still ends.
         let Ok(mut signals) = signal_hook::iterator::Signals::new(heeded) else { return };
         std::thread::spawn(move || {
             for signal in signals.forever() {
+                if signal == SIGUSR1 {
+                    interruption::note_checkpoint();
+                    continue;
+                }
                 // A terminal that is gone takes no messages: there only the file matters.
                 if interruption::note(signal) {
                     continue;

@@ -52,6 +52,11 @@ pub fn percentage(fraction: f64, count: usize) -> String {
     format!("{:.2}%{error}", 100.0 * fraction)
 }
 
+/// Bytes as hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,17 +56,18 @@ impl PlansOfPart {
         Ok(())
     }
 
-    /// Starts the plans on a span of the part, in order, whose examples the order on the device begins
-    /// with: whole mini-batches, or what is left to the end of the part. `mini_batch(first, i)` is the i-th of the part.
+    /// Starts the plans on a span of the part, in order: whole mini-batches, or what is left to the end of the part. The order
+    /// on the device begins with the example `origin`. `mini_batch(first, i)` is the i-th of the part.
     pub fn start(
         &self,
         executor: &mut dyn Executor,
         span: Range<usize>,
+        origin: usize,
         mini_batch: &dyn Fn(usize, usize) -> MiniBatch,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
         let (first, batch) = (span.start / self.batch, self.batch);
-        let mini_batch = |i: usize| mini_batch((i - first) * batch, i);
+        let mini_batch = |i: usize| mini_batch(i * batch - origin, i);
         let mini_batches: Vec<MiniBatch> = (first..span.end.div_ceil(batch)).map(mini_batch).collect();
         let (whole, ragged) = mini_batches.split_at(span.end / batch - first);
         for (plan, mini_batches) in [(self.whole, whole), (self.ragged, ragged)] {

@@ -21,6 +21,6 @@ pub use hyperparameters::{Hyperparameters, StepNumber};
 pub use schedule::{Decline, Schedule};
 pub(crate) use streaming::Streaming;
 pub use task::Training;
-pub use trainer::{Snapshot, Trainer};
+pub use trainer::{Position, Snapshot, Trainer};
 pub use upload::examples_of;
 pub(crate) use upload::{states, write_examples, write_parameters};

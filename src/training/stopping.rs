@@ -36,6 +36,17 @@ impl Course {
         Course { patience, best: f64::INFINITY, best_epoch: 0, since_lowered: 0 }
     }
 
+    /// The course after epochs of these costs, from the first on; the part of η that is left; and what followed from the last.
+    pub fn after(patience: Patience, costs: impl Iterator<Item = f64>) -> (Self, f64, Option<Verdict>) {
+        let (mut course, mut plateau, mut last) = (Course::new(patience), 1.0, None);
+        for (epoch, cost) in (1..).zip(costs) {
+            let verdict = course.note(epoch, cost);
+            plateau *= verdict.lower.unwrap_or(1.0);
+            last = Some(verdict);
+        }
+        (course, plateau, last)
+    }
+
     /// Takes note of the cost of an epoch, counted from 1.
     pub fn note(&mut self, epoch: usize, cost: f64) -> Verdict {
         let improved = cost < self.best;
@@ -74,6 +85,9 @@ mod tests {
         assert_eq!(lowered, [4, 7, 9]);
         assert_eq!(verdicts.iter().position(|verdict| verdict.stop), Some(8));
         assert_eq!(course.best_epoch, 5);
+        let costs = [3.0, 2.0, 2.0, 2.5, 1.0, 1.1, 1.2, 1.3, 1.0];
+        let (after, plateau, last) = Course::after(course.patience, costs.into_iter());
+        assert_eq!((after.best_epoch, plateau, last.as_ref()), (5, 0.125, verdicts.last()));
         // NaN is no improvement, and nothing is one over infinity.
         assert!(!Course::new(Patience::default()).note(1, f64::NAN).improved);
     }

@@ -168,8 +168,8 @@ impl Chunk {
     }
 }
 
-/// Calls `each` with chunks of `most` examples, in the order of `order`, and with where they are in it.
-/// While it works on one, a thread picks the next: there are never more than two.
+/// Calls `each` with chunks of `most` examples, in the order of `order`, and with where they are in it, for as long as it
+/// returns true. While it works on one, a thread picks the next: there are never more than two.
 ///
 /// # Errors
 /// As [`Chunk::pick`], and errors of `each`.
@@ -177,7 +177,7 @@ pub fn each_chunk(
     dataset: &Dataset,
     order: &[u32],
     most: usize,
-    mut each: impl FnMut(Range<usize>, &Chunk) -> Result<()>,
+    mut each: impl FnMut(Range<usize>, &Chunk) -> Result<bool>,
 ) -> Result<()> {
     thread::scope(|scope| {
         // Without room for any: a chunk is handed over when the one before is done with.
@@ -198,7 +198,9 @@ pub fn each_chunk(
         for chunk in chunks {
             let chunk = chunk?;
             let end = first + chunk.len();
-            each(first..end, &chunk)?;
+            if !each(first..end, &chunk)? {
+                break;
+            }
             first = end;
             // Nobody waits for it after the last.
             empty.send(chunk).unwrap_or(());
@@ -227,7 +229,7 @@ mod tests {
                 end = span.end;
                 inputs.extend(bytemuck::pod_collect_to_vec::<u8, f32>(chunk.inputs.bytes()));
                 labels.extend(&chunk.desired);
-                Ok(())
+                Ok(true)
             })
             .expect("chunks");
             let expected = order.iter().flat_map(|&i| [2.0 * i as f32, 2.0 * i as f32 + 1.0]);
@@ -237,13 +239,20 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ends_it() {
+    fn an_error_or_a_wish_ends_it() {
         let dataset = Dataset::new(Inputs::Floats(vec![0.0; 10]), 1, vec![1; 10]).expect("a data set");
         let mut calls = 0;
         let ended = each_chunk(&dataset, &[0, 1, 2, 3, 4, 5], 1, |_, _| {
             calls += 1;
-            if calls == 2 { bail!("enough") } else { Ok(()) }
+            if calls == 2 { bail!("enough") } else { Ok(true) }
         });
         assert_eq!((ended.expect_err("it failed").to_string().as_str(), calls), ("enough", 2));
+        let mut calls = 0;
+        each_chunk(&dataset, &[0, 1, 2, 3, 4, 5], 1, |span, _| {
+            calls += 1;
+            Ok(span.end < 3)
+        })
+        .expect("no error");
+        assert_eq!(calls, 3, "nothing comes after the end that was asked for");
     }
 }

@@ -1,8 +1,12 @@
 //! The trainer: epochs of shuffled mini-batches, and their evaluation. Knows no executor by name.
 
+mod position;
+mod snapshot;
+mod speed;
+
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rand::seq::SliceRandom;
 
 use super::checks::check;
@@ -10,18 +14,20 @@ use super::evaluation::{Evaluation, PartOfData};
 use super::hyperparameters::{Hyperparameters, StepNumber};
 use super::layout::{Held, Layout, Measured, PlansOfPart, evaluation_batch};
 use super::regression::Moments;
-use super::streaming::{Chunk, Streaming, each_chunk};
+use super::streaming::{Streaming, each_chunk};
 use super::task::Training;
 use super::upload::{read_parameters, states, write_examples, write_parameters};
 use crate::backprop::{Fit, Matrices};
 use crate::data::Data;
 use crate::kernel::MiniBatch;
-use crate::kernels::state_of;
-use crate::network::{Layers, Parameters, Topology};
-use crate::plan::Matrix;
+use crate::network::{Parameters, Topology};
 use crate::plan::executor::{Executor, Progress};
 use crate::system::error::OutOfMemory;
 use crate::system::random::{Stream, rng};
+use position::Portion;
+
+pub use position::Position;
+pub use snapshot::{Snapshot, state_names};
 
 /// The training of a network on an executor. Every error may also be that of a failing device.
 #[derive(Debug)]
@@ -38,7 +44,8 @@ pub struct Trainer<'e, 'd> {
     /// The moments of the targets of each split that is measured.
     moments: Vec<Moments>,
     matrices: Matrices,
-    epoch: usize,
+    position: Position,
+    portion: Portion,
     /// The part of η that plateaus have left.
     plateau: f64,
 }
@@ -104,7 +111,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
             streaming,
             moments,
             matrices,
-            epoch: 0,
+            position: Position::default(),
+            portion: Portion::default(),
             plateau: 1.0,
         })
     }
@@ -125,24 +133,43 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.layout.training.mini_batches()
     }
 
-    /// Trains for one epoch: every training example once, in random order. Returns the time the steps took;
-    /// `progress` is called with the number of steps done since its last call.
+    /// Trains for one epoch, or what is left of it: every training example once, in random order. Returns the time the steps
+    /// took; `progress` is called with the number of steps done since its last call.
     pub fn train_epoch(&mut self, progress: &mut Progress<'_>) -> Result<Duration> {
-        let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, self.epoch);
+        self.train(progress, None)
+    }
+
+    /// Trains to the end of the epoch, or until `pause`, which is asked several times a second, returns true:
+    /// [`Trainer::position`] tells. Returns the time the steps took; no bit depends on the pauses.
+    pub fn train_until(&mut self, progress: &mut Progress<'_>, pause: &mut dyn FnMut() -> bool) -> Result<Duration> {
+        self.train(progress, Some(pause))
+    }
+
+    fn train(&mut self, progress: &mut Progress<'_>, pause: Option<&mut dyn FnMut() -> bool>) -> Result<Duration> {
+        let Position { epoch, step } = self.position;
+        let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, epoch);
         let start = Instant::now();
         let plans = self.layout.training;
         if self.streaming.is_none() {
             self.executor.write(&self.layout.examples.order, &order)?;
         }
-        let numbers = self.step_number(self.epoch as u64 * plans.mini_batches() as u64);
+        let numbers = self.step_number(epoch as u64 * plans.mini_batches() as u64);
         let hyperparameters = self.hyperparameters;
         let mini_batch = |first, i: usize| {
             let step = numbers.step + i as u64;
             hyperparameters.mini_batch(first, i, StepNumber { step, ..numbers })
         };
-        self.go_through(plans, &order, &mini_batch, progress)?;
-        self.epoch += 1;
+        let end = self.go_through(plans, &order, step * plans.batch, &mini_batch, progress, pause)?;
+        self.position = match end {
+            end if end < order.len() => Position { epoch, step: end / plans.batch },
+            _ => Position { epoch: epoch + 1, step: 0 },
+        };
         Ok(start.elapsed())
+    }
+
+    /// The place that training has reached.
+    pub fn position(&self) -> Position {
+        self.position
     }
 
     fn step_number(&self, step: u64) -> StepNumber {
@@ -157,34 +184,54 @@ impl<'e, 'd> Trainer<'e, 'd> {
 
     /// η of the next step.
     pub fn eta(&self) -> f32 {
-        let step = self.epoch as u64 * self.steps_per_epoch() as u64;
+        let step = self.position.epoch as u64 * self.steps_per_epoch() as u64;
         self.hyperparameters.mini_batch(0, 0, self.step_number(step)).eta
     }
 
-    /// Runs plans on the examples of a permutation. Streamed examples are uploaded; the permutation of others
-    /// is on the device.
+    /// Runs plans on the examples of a permutation, from its example `first` on, until `pause` returns true; returns the example
+    /// that it ended before. Streamed examples are uploaded; the permutation of others is on the device.
     fn go_through(
         &mut self,
         plans: PlansOfPart,
         order: &[u32],
+        first: usize,
         mini_batch: &dyn Fn(usize, usize) -> MiniBatch,
         progress: &mut Progress<'_>,
-    ) -> Result<()> {
+        pause: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<usize> {
         let executor = &mut *self.executor;
-        match &self.streaming {
-            None => plans.start(executor, 0..order.len(), mini_batch, progress)?,
-            Some(streaming) => {
+        let mut at = first;
+        match (&self.streaming, pause) {
+            (None, None) => {
+                plans.start(executor, at..order.len(), 0, mini_batch, progress)?;
+                at = order.len();
+            }
+            (None, Some(pause)) => loop {
+                let end = order.len().min(at + self.portion.steps * plans.batch);
+                let start = Instant::now();
+                plans.start(executor, at..end, 0, mini_batch, progress)?;
+                self.portion.learn((end - at).div_ceil(plans.batch), start.elapsed());
+                at = end;
+                if at == order.len() || pause() {
+                    break;
+                }
+            },
+            (Some(streaming), mut pause) => {
                 self.holds_first = false;
                 let whole = streaming.chunks.chunk / plans.batch * plans.batch;
                 // A split smaller than one batch is uploaded as a single chunk.
                 let most = whole.max(plans.batch.min(order.len()));
-                each_chunk(&self.data.dataset, order, most, |span, chunk| {
+                each_chunk(&self.data.dataset, &order[first..], most, |span, chunk| {
+                    let (start, end) = (first + span.start, first + span.end);
                     chunk.write(executor, &self.layout.examples)?;
-                    plans.start(executor, span, mini_batch, progress)
+                    plans.start(executor, start..end, start, mini_batch, progress)?;
+                    at = end;
+                    Ok(end == order.len() || !pause.as_mut().is_some_and(|pause| pause()))
                 })?;
             }
         }
-        executor.finish(progress)
+        executor.finish(progress)?;
+        Ok(at)
     }
 
     /// Runs the first mini-batch of the first epoch.
@@ -195,98 +242,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             self.executor.write(&self.layout.examples.order, &order)?;
         }
         let first = self.hyperparameters.mini_batch(0, 0, self.step_number(0));
-        self.go_through(plans, &order[..plans.batch], &|_, _| first, &mut |_| ())
-    }
-
-    /// One of the numbers that the optimizer keeps beside each parameter, by its name.
-    ///
-    /// # Errors
-    /// A state that the optimizer does not have, or a failing device.
-    pub fn state(&mut self, name: &str) -> Result<Parameters> {
-        let optimizer = self.hyperparameters.optimizer;
-        let Some(at) = optimizer.states.iter().position(|state| *state == name) else {
-            bail!("{} keeps no {name}", optimizer.name)
-        };
-        let beside = |parameters: &Layers<Matrix>| {
-            Layers::new(2, self.topology.last(), |l| state_of(optimizer, &parameters[l]).swap_remove(at))
-        };
-        read_parameters(self.executor, &beside(&self.matrices.w), &beside(&self.matrices.b))
-    }
-
-    /// The parameters and the state of the optimizer.
-    pub fn snapshot(&mut self) -> Result<Snapshot> {
-        let parameters = self.parameters()?;
-        let states = states(&self.matrices, self.hyperparameters.optimizer);
-        Ok(Snapshot {
-            parameters,
-            states: states.iter().map(|state| self.executor.read(state)).collect::<Result<_>>()?,
-        })
-    }
-
-    /// Goes back to a snapshot; a state that it lacks is 0, as before training.
-    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
-        write_parameters(self.executor, &self.matrices, &snapshot.parameters)?;
-        for (i, matrix) in states(&self.matrices, self.hyperparameters.optimizer).iter().enumerate() {
-            let state = snapshot.states.get(i).map_or_else(|| vec![0f32; matrix.len()], Vec::clone);
-            self.executor.write(matrix, &state)?;
-        }
-        Ok(())
-    }
-
-    /// The last epoch once more, from another snapshot; the training itself stays where it is.
-    ///
-    /// # Errors
-    /// A failing device, or no epoch yet.
-    pub fn last_epoch_from(&mut self, start: &Snapshot) -> Result<Snapshot> {
-        let reached = self.snapshot()?;
-        let Some(last) = self.epoch.checked_sub(1) else { bail!("no epoch has been trained yet") };
-        self.restore(start)?;
-        self.epoch = last;
-        self.train_epoch(&mut |_| ())?;
-        let other = self.snapshot()?;
-        self.restore(&reached)?;
-        Ok(other)
-    }
-
-    /// Measures steps of gradient descent per second on the first mini-batches of the training split, for about
-    /// `budget` after a warm-up. Changes the parameters.
-    pub fn measure_speed(&mut self, budget: Duration) -> Result<f64> {
-        let mut steps = 1;
-        self.time_steps(steps)?;
-        let trial = Instant::now();
-        loop {
-            let seconds = self.time_steps(steps)?.as_secs_f64();
-            // The last run, the longest, took about half of the elapsed time.
-            if trial.elapsed() >= budget / 2 {
-                return Ok(steps as f64 / seconds);
-            }
-            steps *= 2;
-        }
-    }
-
-    /// Times `steps` steps of gradient descent on whole mini-batches, cycling from the start of the training split.
-    /// Changes the parameters.
-    ///
-    /// # Errors
-    /// A failing device, or a training split smaller than a batch.
-    pub fn time_steps(&mut self, steps: usize) -> Result<Duration> {
-        let PlansOfPart { batch, whole, examples, .. } = self.layout.training;
-        let Some(plan) = whole else { bail!("no whole mini-batch to measure") };
-        let held = self.streaming.as_ref().map_or(examples, |streaming| streaming.chunks.chunk.min(examples));
-        if !self.holds_first {
-            let mut chunk = Chunk::default();
-            chunk.pick(&self.data.dataset, &self.data.split.training[..held])?;
-            chunk.write(self.executor, &self.layout.examples)?;
-            self.holds_first = true;
-        }
-        let first = |i: usize| i % (held / batch) * batch;
-        let numbers = self.step_number(0);
-        let mini_batch =
-            |i: usize| self.hyperparameters.mini_batch(first(i), 0, StepNumber { step: i as u64, ..numbers });
-        let mini_batches: Vec<MiniBatch> = (0..steps).map(mini_batch).collect();
-        let start = Instant::now();
-        self.executor.run(plan, &mini_batches, &mut |_| ())?;
-        Ok(start.elapsed())
+        self.go_through(plans, &order[..plans.batch], 0, &|_, _| first, &mut |_| (), None).map(|_| ())
     }
 
     /// Evaluates the network on a split of the data; `None` if the split is empty.
@@ -295,7 +251,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             return Ok(None);
         };
         let (plans, data) = (self.layout.measured[at].plans, self.data);
-        self.go_through(plans, numbers_of(data, part), &MiniBatch::evaluating, &mut |_| ())?;
+        self.go_through(plans, numbers_of(data, part), 0, &MiniBatch::evaluating, &mut |_| (), None)?;
         let measures = &self.layout.measures;
         let totals: Vec<f32> = self.executor.read(&measures.totals)?;
         let used = plans.mini_batches();
@@ -322,22 +278,6 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// Downloads the current weights and biases.
     pub fn parameters(&mut self) -> Result<Parameters> {
         read_parameters(self.executor, &self.matrices.w, &self.matrices.b)
-    }
-}
-
-/// The parameters of a training and the state of its optimizer.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Snapshot {
-    /// Weights and biases.
-    pub parameters: Parameters,
-    /// The state, matrix by matrix; empty before training.
-    states: Vec<Vec<f32>>,
-}
-
-impl From<Parameters> for Snapshot {
-    /// Parameters before training.
-    fn from(parameters: Parameters) -> Self {
-        Snapshot { parameters, states: Vec::new() }
     }
 }
 

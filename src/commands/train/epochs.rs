@@ -1,18 +1,22 @@
-//! The epochs of a training, early stopping, and what is learned after it.
+//! The epochs of a training, with early stopping.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use super::report::measured;
+use super::run_folder::Keeper;
+use super::state::State;
 use super::{EpochReport, Keep, Observer, Setup};
+use crate::network::Parameters;
 use crate::plan::executor::Progress;
 use crate::system::error::Diverged;
 use crate::system::interruption;
 use crate::training::stopping::Course;
-use crate::training::{Hyperparameters, PartOfData, Schedule, Trainer, Training};
+use crate::training::{PartOfData, Trainer, Training};
 
-/// The epochs of a training.
+/// The epochs of a training that has ended.
 #[derive(Debug, Default)]
 pub struct Epochs {
     /// The report of each.
@@ -25,10 +29,42 @@ pub struct Epochs {
     pub out_of_patience: bool,
     /// The signal that ended it.
     pub interrupted: Option<i32>,
+    /// The steps of the next epoch that the weights which are kept have learned, too.
+    pub further_steps: usize,
     /// The training on all examples that followed.
     pub refit: Option<Refitted>,
     /// Seconds from the opening of the device to the end of the first steps.
     pub seconds_to_first_step: Option<f64>,
+}
+
+/// A finished training on all examples.
+#[derive(Clone, Copy, Debug)]
+pub struct Refitted {
+    /// Epochs.
+    pub epochs: usize,
+    /// Seconds of all of its steps.
+    pub seconds: f64,
+}
+
+impl Epochs {
+    /// The epochs of a training that has ended in a state, without a refit.
+    pub fn of(state: &State, setup: &Setup, end: End) -> Self {
+        let reports = state.reports.clone();
+        let (course, ..) = Course::after(setup.patience, reports.iter().map(EpochReport::watched_cost));
+        let best = (course.best_epoch > 0).then_some(course.best_epoch);
+        let further_steps = state.position.step;
+        let kept = best.filter(|&best| setup.keep == Keep::Best && (best < reports.len() || further_steps > 0));
+        Epochs {
+            reports,
+            kept,
+            best,
+            out_of_patience: end == End::Patience,
+            interrupted: if let End::Signal(signal) = end { Some(signal) } else { None },
+            further_steps: if kept.is_some() { 0 } else { further_steps },
+            refit: None,
+            seconds_to_first_step: None,
+        }
+    }
 }
 
 impl From<Vec<EpochReport>> for Epochs {
@@ -38,61 +74,177 @@ impl From<Vec<EpochReport>> for Epochs {
     }
 }
 
-/// Trains for all epochs, or until patience ends. The weights that are to be kept are on the device afterwards.
+/// Time between two snapshots on the host, relative to the time that one takes: they cost half a percent.
+const SNAPSHOT_INTERVAL: u32 = 200;
+
+/// The least time between two snapshots on the host.
+const SHORTEST_SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What accompanies a training.
+pub struct Company<'a> {
+    /// Who watches it.
+    pub observer: &'a mut dyn Observer,
+    /// Who writes checkpoints of it.
+    pub keeper: Option<&'a mut Keeper>,
+    /// When its device was opened.
+    pub opening: Instant,
+    /// Seconds from then to the end of the first steps.
+    pub seconds_to_first_step: Option<f64>,
+    taken: Instant,
+    cost: Duration,
+}
+
+impl<'a> Company<'a> {
+    /// The company of a training whose device was opened at `opening`.
+    pub fn new(observer: &'a mut dyn Observer, keeper: Option<&'a mut Keeper>, opening: Instant) -> Self {
+        let (taken, cost) = (Instant::now(), Duration::ZERO);
+        Company { observer, keeper, opening, seconds_to_first_step: None, taken, cost }
+    }
+
+    /// Trains to the end of an epoch, or until there is something else to do. Returns the seconds of the steps.
+    pub fn train(&mut self, trainer: &mut Trainer<'_, '_>) -> Result<f64> {
+        let Company { observer, keeper, opening, seconds_to_first_step, taken, cost } = self;
+        let mut progress = |steps| {
+            seconds_to_first_step.get_or_insert_with(|| opening.elapsed().as_secs_f64());
+            observer.steps(steps);
+        };
+        let mut is_due = || is_due(keeper.as_deref(), *taken, *cost);
+        Ok(trainer.train_until(&mut progress, &mut is_due)?.as_secs_f64())
+    }
+
+    /// True where it is time for a snapshot on the host.
+    pub fn wants_snapshot(&self) -> bool {
+        is_due(self.keeper.as_deref(), self.taken, self.cost)
+    }
+
+    /// Brings a state up to date with the device, and begins a checkpoint if one is due, or training `ends`.
+    ///
+    /// # Errors
+    /// Weights or biases that are NaN or infinite, or a failing device.
+    pub fn update(&mut self, trainer: &mut Trainer<'_, '_>, state: State, to: &mut State, ends: bool) -> Result<()> {
+        let start = Instant::now();
+        let position = trainer.position();
+        let snapshot = trainer.snapshot()?;
+        self.cost = start.elapsed();
+        self.taken = Instant::now();
+        ensure!(snapshot.parameters.all_finite(), Diverged { epoch: position.epoch + 1, eta: trainer.eta() });
+        *to = State { snapshot: Arc::new(snapshot), position, ..state };
+        if let Some(keeper) = &mut self.keeper
+            && (ends || keeper.is_due())
+            && let Some(failure) = keeper.save(to)
+        {
+            self.observer.warn(&failure);
+        }
+        Ok(())
+    }
+}
+
+/// True where a snapshot is due, the last one having been `taken` at a `cost`.
+fn is_due(keeper: Option<&Keeper>, taken: Instant, cost: Duration) -> bool {
+    interruption::signal().is_some()
+        || keeper.is_some_and(Keeper::is_due)
+        || taken.elapsed() >= (SNAPSHOT_INTERVAL * cost).max(SHORTEST_SNAPSHOT_INTERVAL)
+}
+
+/// How the epochs of a training ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// All are done.
+    Epochs,
+    /// Patience ended.
+    Patience,
+    /// A signal came.
+    Signal(i32),
+}
+
+/// Trains from a state on for all epochs, or until patience ends or a signal comes. The state is brought up to date now and then,
+/// and at the end.
+///
+/// # Errors
+/// A failing device, or divergence: training can go on from the state.
 pub fn train_epochs(
     trainer: &mut Trainer<'_, '_>,
     setup: &Setup,
     training: &Training<'_>,
-    opening: Instant,
-    observer: &mut dyn Observer,
-) -> Result<Epochs> {
-    let mut epochs = Epochs::default();
-    let (mut course, mut best) = (Course::new(setup.patience), None);
-    for epoch in 1..=setup.epochs {
-        let first_step = &mut epochs.seconds_to_first_step;
-        let report = train_epoch(trainer, epoch, training, &mut |steps| {
-            first_step.get_or_insert_with(|| opening.elapsed().as_secs_f64());
-            observer.steps(steps);
-        })?;
+    state: &mut State,
+    company: &mut Company<'_>,
+) -> Result<End> {
+    let State { mut reports, mut seconds, mut best, .. } = state.clone();
+    let costs = reports.iter().map(EpochReport::watched_cost);
+    let (mut course, plateau, verdict) = Course::after(setup.patience, costs);
+    let mut out_of_patience = verdict.is_some_and(|verdict| verdict.stop);
+    let wants_best = setup.keep == Keep::Best || company.keeper.is_some();
+    trainer.resume(&state.snapshot, state.position, plateau)?;
+    loop {
+        let signal = interruption::signal();
+        let position = trainer.position();
+        let done = position.step == 0 && (out_of_patience || position.epoch >= setup.epochs);
+        let ends = done || signal.is_some();
+        if ends || company.wants_snapshot() {
+            let now = State { reports: reports.clone(), seconds, best: best.clone(), ..state.clone() };
+            company.update(trainer, now, state, ends)?;
+        }
+        match signal {
+            _ if done && out_of_patience => return Ok(End::Patience),
+            _ if done => return Ok(End::Epochs),
+            Some(signal) => return Ok(End::Signal(signal)),
+            None => {}
+        }
+        let eta = trainer.eta();
+        seconds += company.train(trainer)?;
+        if trainer.position().step > 0 {
+            continue;
+        }
+        let epoch = trainer.position().epoch;
+        let (report, parameters) = evaluated(trainer, epoch, eta, seconds, training)?;
+        seconds = 0.0;
         let verdict = course.note(epoch, report.watched_cost());
-        observer.epoch(&report, verdict.improved);
-        epochs.reports.push(report);
-        if verdict.improved && setup.keep == Keep::Best {
-            best = Some(trainer.parameters()?);
+        company.observer.epoch(&report, verdict.improved);
+        if let Some(failure) = company.keeper.as_mut().and_then(|keeper| keeper.note(&report)) {
+            company.observer.warn(&failure);
+        }
+        reports.push(report);
+        if verdict.improved && wants_best {
+            best = Some(Arc::new(parameters));
         }
         if let Some(factor) = verdict.lower {
             trainer.lower_eta(factor);
         }
-        epochs.interrupted = interruption::signal();
-        if verdict.stop || epochs.interrupted.is_some() {
-            epochs.out_of_patience = verdict.stop;
-            break;
-        }
+        out_of_patience = verdict.stop;
     }
-    epochs.best = (course.best_epoch > 0).then_some(course.best_epoch);
-    if let Some(best) = best.filter(|_| course.best_epoch < epochs.reports.len()) {
-        trainer.set_parameters(&best)?;
-        epochs.kept = epochs.best;
-    }
-    Ok(epochs)
 }
 
 /// Trains for an epoch, counted from 1, and evaluates the network.
+///
+/// # Errors
+/// A failing device, or divergence.
 pub fn train_epoch(
     trainer: &mut Trainer<'_, '_>,
     epoch: usize,
     training: &Training<'_>,
     progress: &mut Progress<'_>,
 ) -> Result<EpochReport> {
-    let hyperparameters = training.hyperparameters;
     let eta = trainer.eta();
     let seconds = trainer.train_epoch(progress)?.as_secs_f64();
+    Ok(evaluated(trainer, epoch, eta, seconds, training)?.0)
+}
+
+/// Evaluates the network after an epoch, counted from 1, and returns its parameters too.
+fn evaluated(
+    trainer: &mut Trainer<'_, '_>,
+    epoch: usize,
+    eta: f32,
+    seconds: f64,
+    training: &Training<'_>,
+) -> Result<(EpochReport, Parameters)> {
+    let hyperparameters = training.hyperparameters;
     // On some GPUs a sigmoid hides NaN, so the weights are checked too.
-    ensure!(trainer.parameters()?.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
+    let parameters = trainer.parameters()?;
+    ensure!(parameters.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
     let learned = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
     let learned = learned.context("a training split is never empty")?;
     let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
-    Ok(EpochReport {
+    let report = EpochReport {
         epoch,
         eta,
         train_cost: learned.cost,
@@ -103,66 +255,6 @@ pub fn train_epoch(
         validation_r2: validation.and_then(|part| part.r2()),
         seconds,
         samples_per_second: training.data.split.training.len() as f64 / seconds,
-    })
-}
-
-/// A training on all examples, those of the validation split too.
-#[derive(Clone, Copy, Debug)]
-pub struct Refit {
-    /// Epochs.
-    pub epochs: usize,
-}
-
-/// What came of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Refitted {
-    /// Epochs.
-    pub epochs: usize,
-    /// Seconds of all of its steps.
-    pub seconds: f64,
-}
-
-impl Refit {
-    /// The refit after epochs that were judged by so many validation examples: as many epochs as were best; all of them, where
-    /// those after the best one did no harm beyond chance. The mean cost of n examples whose costs differ by as much as their mean has
-    /// a standard error of 1/√n of it; two of them are chance.
-    pub fn after(epochs: &Epochs, setup: &Setup, validation: usize) -> Self {
-        let cost = |epoch: usize| epochs.reports.get(epoch.wrapping_sub(1)).map(EpochReport::watched_cost);
-        let chance = 2.0 / (validation.max(1) as f64).sqrt();
-        let harmless = match (epochs.best.and_then(cost), epochs.reports.last()) {
-            (Some(best), Some(last)) => last.watched_cost() <= best * (1.0 + chance),
-            _ => true,
-        };
-        let all = if epochs.out_of_patience { epochs.reports.len() } else { setup.epochs };
-        Refit { epochs: if harmless { all } else { epochs.best.unwrap_or(all) } }
-    }
-
-    /// The hyperparameters: the schedule is as long as the refit.
-    pub fn hyperparameters(&self, first: Hyperparameters) -> Hyperparameters {
-        let epochs = self.epochs;
-        let warmup = first.schedule.warmup.min(epochs.saturating_sub(1));
-        Hyperparameters { schedule: Schedule { epochs, warmup, ..first.schedule }, ..first }
-    }
-
-    /// Trains, without measuring in between; `None` where a signal has ended it.
-    ///
-    /// # Errors
-    /// A failing device, or divergence.
-    pub fn run(
-        &self,
-        trainer: &mut Trainer<'_, '_>,
-        training: &Training<'_>,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<Refitted>> {
-        let mut seconds = 0.0;
-        for _ in 0..self.epochs {
-            if interruption::signal().is_some() {
-                return Ok(None);
-            }
-            seconds += trainer.train_epoch(&mut |steps| observer.steps(steps))?.as_secs_f64();
-        }
-        let eta = training.hyperparameters.eta;
-        ensure!(trainer.parameters()?.all_finite(), Diverged { epoch: self.epochs, eta });
-        Ok(Some(Refitted { epochs: self.epochs, seconds }))
-    }
+    };
+    Ok((report, parameters))
 }

@@ -1,7 +1,7 @@
 //! The report of a training run and of each epoch.
 
 use anyhow::{Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Epochs, Setup};
 use crate::kernel::product::Precision;
@@ -13,7 +13,8 @@ use crate::training::{Evaluation, Hyperparameters, PartOfData, Trainer, Training
 use crate::verify::gradients::GradientCheck;
 
 /// The report of an epoch, as in `--json`.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
 pub struct EpochReport {
     /// The epoch, counted from 1.
     pub epoch: usize,
@@ -100,6 +101,8 @@ pub struct Report {
     /// The number of the signal that interrupted it.
     #[serde(skip)]
     pub interrupted: Option<i32>,
+    /// The steps of the next epoch that the final weights have learned, too: of an interrupted training.
+    pub further_steps: usize,
     /// C on the training split, with the final weights.
     pub train_cost: Option<f64>,
     /// Fraction of the training split classified correctly, with the final weights.
@@ -165,8 +168,9 @@ pub(crate) fn report(
     epochs: Epochs,
 ) -> Result<Report> {
     let Training { data, topology, hyperparameters, .. } = *training;
-    let Epochs { reports: epochs, kept, best, out_of_patience, interrupted, refit, seconds_to_first_step } = epochs;
-    let kept = kept.or(Some(epochs.len()).filter(|&epochs| epochs > 0));
+    let seconds_to_first_step = epochs.seconds_to_first_step;
+    let Epochs { reports: epochs, kept, best, out_of_patience, interrupted, further_steps, refit, .. } = epochs;
+    let kept = kept.or(Some(epochs.len()).filter(|&epochs| epochs > 0 && further_steps == 0));
     let last = kept.map(|epoch| &epochs[epoch - 1]);
     let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
     // The epochs have been evaluated already, if there were any; of a refit the validation split is still that of the best one.
@@ -227,6 +231,7 @@ pub(crate) fn report(
             (None, false) => "epochs",
         },
         interrupted,
+        further_steps,
         train_cost: last.map(|last| last.train_cost).or(learned.map(|part| part.cost)),
         train_accuracy: last.map_or(learned.and_then(|part| part.accuracy()), |last| last.train_accuracy),
         train_r2: last.map_or(learned.and_then(|part| part.r2()), |last| last.train_r2),

@@ -1,0 +1,131 @@
+//! The circumstances of a run, which must stay the same for it to go on.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::data::Data;
+use crate::device::DeviceChoice;
+use crate::plan::executor::DeviceDescription;
+use crate::system::error::ensure_usage;
+
+/// Flags whose values change no bit of the result, or that are compared by themselves.
+const FREE: [&str; 12] = [
+    "run",
+    "checkpoint",
+    "threads",
+    "device",
+    "device-memory",
+    "tune",
+    "fallback",
+    "epochs",
+    "quiet",
+    "verbose",
+    "json",
+    "profile",
+];
+
+/// The circumstances of a run, which must stay the same for it to go on.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Circumstances {
+    /// Version of the program.
+    pub program_version: String,
+    /// The flags, in TOML.
+    pub config: String,
+    /// Hash of the data.
+    pub data_sha256: String,
+    /// `cpu` or `gpu`.
+    pub device: String,
+    /// Name of the adapter; `None` on the CPU.
+    pub adapter: Option<String>,
+    /// Name and version of its driver.
+    pub driver: Option<String>,
+}
+
+impl Circumstances {
+    /// The circumstances of a run that begins or goes on now, with these flags in TOML.
+    ///
+    /// # Errors
+    /// A file that is no longer what it was.
+    pub fn new(data: &Data, device: &DeviceDescription, config: String) -> Result<Self> {
+        let circumstances = Circumstances {
+            program_version: env!("CARGO_PKG_VERSION").to_string(),
+            config,
+            data_sha256: data.sha256()?,
+            device: String::new(),
+            adapter: None,
+            driver: None,
+        };
+        Ok(circumstances.on(device))
+    }
+
+    /// The same on another device.
+    pub fn on(self, device: &DeviceDescription) -> Self {
+        Circumstances {
+            device: device.kind.to_string(),
+            adapter: device.backend.is_some().then(|| device.name.clone()),
+            driver: device.driver.clone(),
+            ..self
+        }
+    }
+}
+
+/// The device that a run goes on with: `auto` chose it before.
+pub fn device_of(choice: &DeviceChoice, found: &Circumstances) -> DeviceChoice {
+    match (choice, &found.adapter) {
+        (DeviceChoice::Auto, None) => DeviceChoice::Cpu,
+        (DeviceChoice::Auto, Some(name)) => DeviceChoice::Name(name.clone()),
+        (named, _) => named.clone(),
+    }
+}
+
+/// Differences that a run allows, though they change the last bits of its result.
+pub fn differences(found: &Circumstances, now: &Circumstances) -> Vec<String> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let all = [("adapter", &found.adapter, &now.adapter), ("driver", &found.driver, &now.driver)];
+    let differ = all.into_iter().filter(|(_, was, is)| was != is);
+    let told = |(name, was, is)| {
+        format!("the run was begun with the {name} {}, and goes on with {}: last bits may differ", text(was), text(is))
+    };
+    differ.map(told).collect()
+}
+
+/// Checks that a run may go on in other circumstances.
+///
+/// # Errors
+/// Each difference that could change its result ([`WrongUsage`]).
+pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Result<()> {
+    let (was, is) = (found.config.parse::<Table>()?, now.config.parse::<Table>()?);
+    let mut differences = Vec::new();
+    let mut differ = |name: &str, was: &str, is: &str| {
+        if was != is {
+            differences.push(format!("{name}: {was} there, {is} now"));
+        }
+    };
+    differ("version of gpu-backprop", &found.program_version, &now.program_version);
+    differ("kind of device", &found.device, &now.device);
+    let mut keys: Vec<&String> = was.keys().chain(is.keys().filter(|key| !was.contains_key(*key))).collect();
+    keys.sort_unstable();
+    for key in keys.into_iter().filter(|key| !FREE.contains(&key.as_str())) {
+        let text = |table: &Table| table.get(key).map_or("not given".to_string(), ToString::to_string);
+        differ(&format!("--{key}"), &text(&was), &text(&is));
+    }
+    if found.data_sha256 != now.data_sha256 {
+        let short = |hash: &str| hash.chars().take(12).collect::<String>();
+        differ("contents of the data", &short(&found.data_sha256), &short(&now.data_sha256));
+    }
+    let epochs = |table: &Table| table.get("epochs").and_then(Value::as_integer).unwrap_or(0);
+    if epochs(&is) < epochs(&was) {
+        differ("--epochs", &epochs(&was).to_string(), &format!("{} (a run can only be lengthened)", epochs(&is)));
+    }
+    ensure_usage!(
+        differences.is_empty(),
+        "--run {}: it was begun otherwise: {}; use the same command, or another folder",
+        folder.display(),
+        differences.join("; ")
+    );
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! A training as a job: on one device after another, where one fails.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::epochs::{Company, End, Epochs, Refitted, train_epochs};
+use super::refit::refit;
+use super::report::{Report, report};
+use super::state::{Refitting, State};
+use super::{Keep, Observer, Opening, Options, Setup, Training, limit_memory};
+use crate::data::Data;
+use crate::device::{self, DeviceChoice};
+use crate::gpu::GpuOptions;
+use crate::model::{self, Model};
+use crate::network::{Parameters, Topology};
+use crate::plan::executor::Executor;
+use crate::system::error::ensure_usage;
+use crate::training::{Position, Trainer};
+use crate::verify::gradients::GradientCheck;
+
+/// What is said when training begins.
+pub struct Opened {
+    /// The reason for choosing the device.
+    pub reason: String,
+    /// The effect of mixed precision on gradients.
+    pub gradient_check: Option<GradientCheck>,
+    /// It has been said.
+    pub announced: bool,
+}
+
+/// A training, apart from its data and its device.
+pub struct Job<'a> {
+    /// What was asked for.
+    pub options: &'a Options,
+    /// The network.
+    pub topology: &'a Topology,
+    /// All else that was settled.
+    pub setup: &'a Setup,
+    /// The weights and biases to begin with.
+    pub initial: &'a Parameters,
+    /// Its name among the speeds of devices.
+    pub work: String,
+}
+
+/// The name of a training among the speeds of devices.
+pub fn work_of(data: &Data, topology: &Topology, setup: &Setup, initial: &Parameters) -> String {
+    Training { data, topology, initial, hyperparameters: setup.hyperparameters }.to_string()
+}
+
+impl Job<'_> {
+    pub fn training<'t>(&'t self, data: &'t Data) -> Training<'t> {
+        let hyperparameters = self.setup.hyperparameters;
+        Training { data, topology: self.topology, initial: self.initial, hyperparameters }
+    }
+
+    /// Opens the device.
+    pub fn open(&self, choice: &DeviceChoice, gpu: GpuOptions, data: &Data) -> Result<device::Chosen> {
+        let (options, training) = (self.options, self.training(data));
+        let mut chosen = device::open(choice, options.threads, gpu, &self.work, &mut |executor, time| {
+            limit_memory(executor, options.device_memory);
+            training.trainer(executor)?.measure_speed(time)
+        })?;
+        limit_memory(chosen.executor.as_mut(), options.device_memory);
+        Ok(chosen)
+    }
+
+    /// Checks that a run can be as long as it is to be now.
+    pub fn check_length(&self, state: &State) -> Result<()> {
+        if let Some(Refitting { out_of_patience: false, .. }) = state.refit {
+            ensure_usage!(
+                state.reports.len() >= self.setup.epochs,
+                "--epochs {}: the run has begun to learn all examples after {} epochs (--refit), and cannot be lengthened \
+                 any more; name another folder",
+                self.setup.epochs,
+                state.reports.len()
+            );
+        }
+        Ok(())
+    }
+
+    /// Trains from a state to the end.
+    pub fn train(
+        &self,
+        data: &mut Data,
+        state: &mut State,
+        executor: &mut dyn Executor,
+        opened: &mut Opened,
+        company: &mut Company<'_>,
+    ) -> Result<(Report, Result<()>)> {
+        let setup = self.setup;
+        let mut epochs = if let Some(refitting) = state.refit {
+            let end = if refitting.out_of_patience { End::Patience } else { End::Epochs };
+            Epochs::of(&State { position: Position::default(), ..state.clone() }, setup, end)
+        } else {
+            let training = self.training(data);
+            let mut trainer = training.trainer(executor)?;
+            opened.announce(&trainer, &training, setup, state.position, company);
+            let end = train_epochs(&mut trainer, setup, &training, state, company)?;
+            let epochs = Epochs::of(state, setup, end);
+            if let Some(best) = state.best.as_ref().filter(|_| epochs.kept.is_some()) {
+                trainer.set_parameters(best)?;
+            }
+            if !setup.refit || setup.epochs == 0 || epochs.interrupted.is_some() {
+                return self.finish(&mut trainer, &training, epochs, company);
+            }
+            let refitting = Refitting::after(&epochs, setup, data.split.validation.len());
+            *state = refitting.state(state, self.initial, trainer.parameters()?);
+            epochs
+        };
+        let Some(refitting) = state.refit else { bail!("no refit has begun") };
+        data.learn_validation();
+        let training =
+            Training { hyperparameters: refitting.hyperparameters(setup.hyperparameters), ..self.training(data) };
+        let mut trainer = training.trainer(executor)?;
+        opened.announce(&trainer, &training, setup, state.position, company);
+        company.observer.refit(data.split.training.len(), refitting.epochs);
+        match refit(&mut trainer, &training, refitting, state, company)? {
+            End::Signal(signal) => {
+                epochs.interrupted = Some(signal);
+                if let Some(kept) = &state.best {
+                    trainer.set_parameters(kept)?;
+                }
+            }
+            End::Epochs | End::Patience => {
+                let seconds = state.refit.map_or(0.0, |refit| refit.seconds);
+                epochs.refit = Some(Refitted { epochs: refitting.epochs, seconds });
+            }
+        }
+        self.finish(&mut trainer, &training, epochs, company)
+    }
+
+    /// Saves the network of a training that has ended, and makes its report.
+    fn finish(
+        &self,
+        trainer: &mut Trainer<'_, '_>,
+        training: &Training<'_>,
+        epochs: Epochs,
+        company: &mut Company<'_>,
+    ) -> Result<(Report, Result<()>)> {
+        let saved = match &self.options.output {
+            Some(path) => self.save(path, training.data, trainer.parameters()?),
+            None => Ok(()),
+        };
+        let epochs = Epochs { seconds_to_first_step: company.seconds_to_first_step, ..epochs };
+        Ok((report(trainer, training, self.setup, epochs)?, saved))
+    }
+
+    fn save(&self, path: &Path, data: &Data, parameters: Parameters) -> Result<()> {
+        let (preprocessing, outputs) = (data.dataset.preprocessing().clone(), data.dataset.outputs());
+        model::save(path, &Model { topology: self.topology.clone(), parameters, preprocessing, outputs })
+    }
+
+    /// Saves the weights of a training that has diverged as they were before.
+    pub fn save_last_good(&self, state: &State, data: &Data, observer: &mut dyn Observer) {
+        let Some(path) = self.options.output.as_ref().filter(|_| state.position != Position::default()) else { return };
+        let best = state.best.as_deref().filter(|_| self.setup.keep == Keep::Best);
+        let parameters = best.unwrap_or(&state.snapshot.parameters).clone();
+        match self.save(path, data, parameters) {
+            Ok(()) => observer.warn(&format!("{} holds the weights of before it diverged", path.display())),
+            Err(error) => observer.warn(&format!("{error:#}")),
+        }
+    }
+
+    /// Opens a device again that has failed, or the one to fall back to.
+    ///
+    /// # Errors
+    /// The failure, where it happened too often.
+    pub fn recover(
+        &self,
+        error: anyhow::Error,
+        failed: device::Chosen,
+        state: &State,
+        data: &Data,
+        losses: &mut Losses,
+        company: &mut Company<'_>,
+    ) -> Result<device::Chosen> {
+        let device = failed.executor.device().clone();
+        // Its memory is needed for the next.
+        drop(failed);
+        let (epoch, step) = (state.position.epoch + 1, state.position.step + 1);
+        let driver = device.driver.clone().unwrap_or_default();
+        let told = format!("{} (driver {driver}): {error:#}", device.name);
+        let tries = losses.count(state);
+        let reopened = if tries > MOST_LOSSES {
+            Err(error.context(format!("{} failed {tries} times at epoch {epoch}, step {step}", device.name)))
+        } else {
+            company.observer.warn(&format!(
+                "{told}; training goes on from epoch {epoch}, step {step}, on a new device ({tries} of {MOST_LOSSES})"
+            ));
+            // Two failures in one place: shorter submissions may pass.
+            let gpu = GpuOptions { halvings: tries.saturating_sub(1), ..self.options.gpu };
+            self.open(&DeviceChoice::Name(device.name.clone()), gpu, data)
+        };
+        let reopened = match reopened {
+            Err(error) if self.options.fall_back_to_cpu => {
+                company
+                    .observer
+                    .warn(&format!("{error:#}; training goes on from epoch {epoch}, step {step}, on the CPU"));
+                self.open(&DeviceChoice::Cpu, self.options.gpu, data)?
+            }
+            reopened => reopened?,
+        };
+        if let Some(keeper) = &mut company.keeper {
+            keeper.go_on(state, reopened.executor.device())?;
+        }
+        Ok(reopened)
+    }
+}
+
+/// Failures of a device at one place, after which training ends.
+const MOST_LOSSES: u32 = 4;
+
+/// Failures of a device.
+#[derive(Default)]
+pub struct Losses {
+    /// The place that training went on from after the last.
+    at: Option<(bool, Position)>,
+    count: u32,
+}
+
+impl Losses {
+    /// Counts one; returns how many there were without any progress between.
+    fn count(&mut self, state: &State) -> u32 {
+        let at = Some((state.refit.is_some(), state.position));
+        self.count = if self.at == at { self.count + 1 } else { 1 };
+        self.at = at;
+        self.count
+    }
+}
+
+impl Opened {
+    /// Tells once that training begins, or goes on.
+    fn announce(
+        &mut self,
+        trainer: &Trainer<'_, '_>,
+        training: &Training<'_>,
+        setup: &Setup,
+        position: Position,
+        company: &mut Company<'_>,
+    ) {
+        if std::mem::replace(&mut self.announced, true) {
+            return;
+        }
+        company.observer.begin(&Opening {
+            data: training.data,
+            topology: training.topology,
+            device: trainer.executor().device(),
+            reason: &self.reason,
+            choices: &trainer.choices(),
+            gradient_check: self.gradient_check.as_ref(),
+            setup,
+            steps_per_epoch: trainer.steps_per_epoch(),
+            position,
+        });
+    }
+}

@@ -1,0 +1,81 @@
+//! The training on all examples that follows early stopping.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+
+use super::epochs::{Company, End, Epochs};
+use super::state::{Refitting, State};
+use super::{EpochReport, Setup};
+use crate::network::Parameters;
+use crate::system::error::Diverged;
+use crate::system::interruption;
+use crate::training::{Hyperparameters, Position, Schedule, Trainer, Training};
+
+impl Refitting {
+    /// The refit after epochs that were judged by so many validation examples: as many epochs as were best; all of them, where
+    /// those after the best one did no harm beyond chance. The mean cost of n examples whose costs differ by as much as their mean has
+    /// a standard error of 1/√n of it; two of them are chance.
+    pub fn after(epochs: &Epochs, setup: &Setup, validation: usize) -> Self {
+        let cost = |epoch: usize| epochs.reports.get(epoch.wrapping_sub(1)).map(EpochReport::watched_cost);
+        let chance = 2.0 / (validation.max(1) as f64).sqrt();
+        let harmless = match (epochs.best.and_then(cost), epochs.reports.last()) {
+            (Some(best), Some(last)) => last.watched_cost() <= best * (1.0 + chance),
+            _ => true,
+        };
+        let out_of_patience = epochs.out_of_patience;
+        let all = if out_of_patience { epochs.reports.len() } else { setup.epochs };
+        let epochs = if harmless { all } else { epochs.best.unwrap_or(all) };
+        Refitting { epochs, seconds: 0.0, out_of_patience }
+    }
+
+    /// The hyperparameters: the schedule is as long as the refit.
+    pub fn hyperparameters(&self, first: Hyperparameters) -> Hyperparameters {
+        let epochs = self.epochs;
+        let warmup = first.schedule.warmup.min(epochs.saturating_sub(1));
+        Hyperparameters { schedule: Schedule { epochs, warmup, ..first.schedule }, ..first }
+    }
+
+    /// The state before its first step, after epochs that ended in `state` and of which the parameters `kept` are kept.
+    pub fn state(self, state: &State, initial: &Parameters, kept: Parameters) -> State {
+        State {
+            reports: state.reports.clone(),
+            best: Some(Arc::new(kept)),
+            refit: Some(self),
+            ..State::before(initial.clone())
+        }
+    }
+}
+
+/// Trains from a state on for all epochs of the refit, without measuring in between, or until a signal comes.
+///
+/// # Errors
+/// A failing device, or divergence: training can go on from the state.
+pub fn refit(
+    trainer: &mut Trainer<'_, '_>,
+    training: &Training<'_>,
+    mut refitting: Refitting,
+    state: &mut State,
+    company: &mut Company<'_>,
+) -> Result<End> {
+    trainer.resume(&state.snapshot, state.position, 1.0)?;
+    loop {
+        let signal = interruption::signal();
+        let done = trainer.position() >= Position { epoch: refitting.epochs, step: 0 };
+        let ends = done || signal.is_some();
+        if ends || company.wants_snapshot() {
+            let now = State { refit: Some(refitting), ..state.clone() };
+            company.update(trainer, now, state, ends)?;
+        }
+        match signal {
+            _ if done => {
+                let eta = training.hyperparameters.eta;
+                ensure!(trainer.parameters()?.all_finite(), Diverged { epoch: refitting.epochs, eta });
+                return Ok(End::Epochs);
+            }
+            Some(signal) => return Ok(End::Signal(signal)),
+            None => {}
+        }
+        refitting.seconds += company.train(trainer)?;
+    }
+}

@@ -1,0 +1,274 @@
+//! The folder of a run: `--run DIR`.
+//!
+//! | file | |
+//! |---|---|
+//! | `config.toml` | all flags that the run uses, for `--config` |
+//! | `metrics.jsonl` | the report of each epoch, a line each |
+//! | `checkpoint.safetensors` | what the run goes on from; `checkpoint.previous.safetensors` is the one before |
+//! | `best.safetensors`, `last.safetensors` | the models at that time |
+//! | `lock` | locked by the process that trains here |
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::EpochReport;
+use super::circumstances::Circumstances;
+use super::state::{Found, State};
+use crate::model::{self, Description, Model, checkpoint};
+use crate::network::optimizer::Optimizer;
+use crate::network::{Parameters, Topology};
+use crate::plan::executor::DeviceDescription;
+use crate::system::error::WrongUsage;
+use crate::system::interruption;
+use crate::system::output_file::OutputFile;
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const PREVIOUS: &str = "checkpoint.previous.safetensors";
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+
+/// Files that only a run writes.
+const OF_RUNS: [&str; 4] = [CONFIG, METRICS, "best.safetensors", "last.safetensors"];
+
+/// The folder of a run, locked.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// Held until the folder is dropped.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Opens a folder, which is made where there is none.
+    ///
+    /// # Errors
+    /// A folder that cannot be made or written to, or in which another process trains.
+    pub fn open(path: &Path) -> Result<Self> {
+        let context = || format!("--run {}", path.display());
+        fs::create_dir_all(path).with_context(context)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
+        let lock = lock.with_context(context)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(RunFolder { path: path.to_path_buf(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => {
+                bail!("{}: another process trains in this folder; wait for its end, or name another folder", context())
+            }
+            Err(TryLockError::Error(error)) => Err(anyhow!(error).context(context())),
+        }
+    }
+
+    /// The last whole checkpoint, and a note where it is not the last that was written.
+    ///
+    /// # Errors
+    /// Checkpoints of which none is whole, or files of something else.
+    pub fn checkpoint(&self) -> Result<Option<(Found, Option<String>)>> {
+        let read = |name: &str| {
+            let path = self.path.join(name);
+            let exists = fs::exists(&path)?;
+            let found = || {
+                let (training, tensors) = checkpoint::read(&path)?;
+                Found::new(&training, tensors)
+            };
+            exists.then(found).transpose().with_context(|| path.display().to_string())
+        };
+        match (read(CHECKPOINT), read(PREVIOUS)) {
+            (Ok(Some(found)), _) => Ok(Some((found, None))),
+            (Ok(None), Ok(None)) => match OF_RUNS.iter().find(|name| self.path.join(name).exists()) {
+                None => Ok(None),
+                Some(name) => Err(WrongUsage::new(format!(
+                    "--run {}: there is a {name}, but no checkpoint of a run; name a new folder",
+                    self.path.display()
+                ))
+                .into()),
+            },
+            (Ok(None), Ok(Some(found))) => Ok(Some((
+                found,
+                Some("the last checkpoint is missing; the run goes on from the one before".to_string()),
+            ))),
+            (Err(error), Ok(Some(found))) => {
+                Ok(Some((found, Some(format!("{error:#}; the run goes on from the checkpoint before")))))
+            }
+            (Ok(None) | Err(_), Err(error)) | (Err(error), Ok(None)) => {
+                Err(error.context("no whole checkpoint is left; name another folder, or delete this one"))
+            }
+        }
+    }
+
+    /// Writes the configuration, and the reports of the epochs so far.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn begin(&self, config: &str, reports: &[EpochReport]) -> Result<Metrics> {
+        self.write(CONFIG, config.as_bytes())?;
+        let lines = reports.iter().map(line).collect::<Result<Vec<_>>>()?;
+        self.write(METRICS, lines.concat().as_bytes())?;
+        let path = self.path.join(METRICS);
+        let file = File::options().append(true).open(&path).with_context(|| path.display().to_string())?;
+        Ok(Metrics { path, file })
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let file = OutputFile::of_folder(&self.path, name)?;
+        file.write_all(bytes)?;
+        file.finish()
+    }
+}
+
+fn line(report: &EpochReport) -> Result<String> {
+    Ok(serde_json::to_string(report)? + "\n")
+}
+
+/// The reports of epochs, which are written one by one.
+#[derive(Debug)]
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Adds the report of an epoch.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn add(&mut self, report: &EpochReport) -> Result<()> {
+        let mut write = || {
+            // A single write: no reader sees half a line.
+            self.file.write_all(line(report)?.as_bytes())?;
+            anyhow::Ok(())
+        };
+        write().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// What a run writes besides the state of its training.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// The circumstances of the run.
+    pub circumstances: Circumstances,
+    /// The network.
+    pub topology: Topology,
+    /// The optimizer.
+    pub optimizer: &'static Optimizer,
+    /// The description of its models.
+    pub description: Description,
+}
+
+/// Writes checkpoints of a run while it goes on.
+#[derive(Debug)]
+pub struct Keeper {
+    folder: RunFolder,
+    metrics: Metrics,
+    keeping: Arc<Keeping>,
+    interval: Duration,
+    saved: Instant,
+    writing: Option<JoinHandle<Result<()>>>,
+    /// The last error that was not mended by a later success.
+    failed: Option<anyhow::Error>,
+}
+
+impl Keeper {
+    /// A keeper of a run that begins, or goes on, with a state.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn begin(folder: RunFolder, interval: Duration, keeping: Keeping, state: &State) -> Result<Self> {
+        // Nothing else of a run is without a checkpoint.
+        if !folder.path.join(CHECKPOINT).exists() {
+            write_checkpoint(&folder.path, state, &keeping)?;
+        }
+        let metrics = folder.begin(&keeping.circumstances.config, &state.reports)?;
+        let keeping = Arc::new(keeping);
+        Ok(Keeper { folder, metrics, keeping, interval, saved: Instant::now(), writing: None, failed: None })
+    }
+
+    /// True where a checkpoint is to be written as soon as training can pause.
+    pub fn is_due(&self) -> bool {
+        let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
+        !busy && (self.saved.elapsed() >= self.interval || interruption::is_checkpoint_wanted())
+    }
+
+    /// Adds the report of an epoch; an error is told when the run ends, too.
+    pub fn note(&mut self, report: &EpochReport) -> Option<String> {
+        let error = self.metrics.add(report).err()?;
+        Some(self.note_failure(error))
+    }
+
+    /// Begins to write a checkpoint of a state; returns what went wrong with the last one.
+    pub fn save(&mut self, state: &State) -> Option<String> {
+        let failed = self.wait();
+        interruption::checkpoint_follows();
+        self.saved = Instant::now();
+        let (path, state, keeping) = (self.folder.path.clone(), state.clone(), Arc::clone(&self.keeping));
+        self.writing = Some(thread::spawn(move || write_state(&path, &state, &keeping)));
+        failed
+    }
+
+    /// Waits for the checkpoint that is being written; returns what went wrong with it.
+    pub fn wait(&mut self) -> Option<String> {
+        let result = self.writing.take()?.join().unwrap_or_else(|_| Err(anyhow!("the checkpoint was not written")));
+        match result {
+            Ok(()) => {
+                self.failed = None;
+                None
+            }
+            Err(error) => Some(self.note_failure(error)),
+        }
+    }
+
+    fn note_failure(&mut self, error: anyhow::Error) -> String {
+        let text = format!("{error:#}; training goes on");
+        self.failed = Some(error);
+        text
+    }
+
+    /// Ends the run: its last checkpoint is on disk.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn finish(&mut self) -> Result<()> {
+        self.wait();
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Goes on from a state on another device, after what was written of later epochs was lost.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn go_on(&mut self, state: &State, device: &DeviceDescription) -> Result<()> {
+        self.wait();
+        let circumstances = self.keeping.circumstances.clone().on(device);
+        self.metrics = self.folder.begin(&circumstances.config, &state.reports)?;
+        self.keeping = Arc::new(Keeping { circumstances, ..Keeping::clone(&self.keeping) });
+        Ok(())
+    }
+}
+
+/// Writes all that a state holds to the folder of its run.
+fn write_state(folder: &Path, state: &State, keeping: &Keeping) -> Result<()> {
+    write_checkpoint(folder, state, keeping)?;
+    let write = |name: &str, parameters: &Parameters| {
+        let file = OutputFile::of_folder(folder, name)?;
+        file.write_all(&model::encode(&keeping.topology, parameters, &keeping.description)?)?;
+        file.finish()
+    };
+    if state.position != Default::default() || state.refit.is_some() {
+        write("last.safetensors", &state.snapshot.parameters)?;
+    }
+    if let Some(best) = &state.best {
+        write("best.safetensors", best)?;
+    }
+    Ok(())
+}
+
+fn write_checkpoint(folder: &Path, state: &State, keeping: &Keeping) -> Result<()> {
+    let bytes = state.encode(&keeping.circumstances, keeping.optimizer)?;
+    let file = OutputFile::of_folder(folder, CHECKPOINT)?;
+    file.write_all(&bytes)?;
+    file.finish_keeping(&folder.join(PREVIOUS))
+}

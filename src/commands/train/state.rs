@@ -1,0 +1,170 @@
+//! The state of a training: what goes on from it ends with the same bits as what was never interrupted.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::EpochReport;
+use super::circumstances::Circumstances;
+use crate::model::checkpoint::{self, Tensors};
+use crate::network::optimizer::Optimizer;
+use crate::network::{Layers, Parameters, Topology};
+use crate::training::trainer::state_names;
+use crate::training::{Position, Snapshot};
+
+/// A training under way, at one moment. Random numbers depend on the seed and the place alone; early stopping and plateaus follow
+/// from the reports.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Weights and biases, and the state of the optimizer.
+    pub snapshot: Arc<Snapshot>,
+    /// The place in the epochs; in those of the refit, where there is one.
+    pub position: Position,
+    /// Seconds of the steps of the epoch under way.
+    pub seconds: f64,
+    /// The report of each complete epoch, but those of a refit.
+    pub reports: Vec<EpochReport>,
+    /// The parameters that were best so far, where anybody wants them; in a refit, those that were kept before it.
+    pub best: Option<Arc<Parameters>>,
+    /// The training on all examples, where it has begun.
+    pub refit: Option<Refitting>,
+}
+
+/// A training on all examples under way.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Refitting {
+    /// All of its epochs.
+    pub epochs: usize,
+    /// Seconds of its steps so far.
+    pub seconds: f64,
+    /// Patience had ended the epochs before it.
+    pub out_of_patience: bool,
+}
+
+/// The description of a training in a checkpoint.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description<'a> {
+    circumstances: Cow<'a, Circumstances>,
+    position: Position,
+    seconds: f64,
+    reports: Cow<'a, [EpochReport]>,
+    refit: Option<Refitting>,
+}
+
+/// What the names of the best parameters begin with.
+const BEST: &str = "best.";
+
+impl State {
+    /// The state before the first step.
+    pub fn before(initial: Parameters) -> Self {
+        State {
+            snapshot: Arc::new(initial.into()),
+            position: Position::default(),
+            seconds: 0.0,
+            reports: Vec::new(),
+            best: None,
+            refit: None,
+        }
+    }
+
+    /// The bytes of a checkpoint.
+    ///
+    /// # Errors
+    /// As [`checkpoint::encode`].
+    pub fn encode(&self, circumstances: &Circumstances, optimizer: &Optimizer) -> Result<Vec<u8>> {
+        let State { snapshot, position, seconds, reports, best, refit } = self;
+        let mut tensors: Tensors<'_> =
+            snapshot.parameters.iter().map(|(name, values)| (name, Cow::Borrowed(values))).collect();
+        let states = state_names(&snapshot.parameters, optimizer).into_iter().zip(&snapshot.states);
+        tensors.extend(states.map(|(name, values)| (name, Cow::Borrowed(&values[..]))));
+        let best = best.iter().flat_map(|best| best.iter());
+        tensors.extend(best.map(|(name, values)| (format!("{BEST}{name}"), Cow::Borrowed(values))));
+        let description = Description {
+            circumstances: Cow::Borrowed(circumstances),
+            position: *position,
+            seconds: *seconds,
+            reports: Cow::Borrowed(reports),
+            refit: *refit,
+        };
+        checkpoint::encode(&tensors, serde_json::to_string(&description)?)
+    }
+}
+
+/// A checkpoint that was read: the network that it is of is still to be compared.
+#[derive(Debug)]
+pub struct Found {
+    /// The circumstances in which it was written.
+    pub circumstances: Circumstances,
+    description: Description<'static>,
+    tensors: Tensors<'static>,
+}
+
+impl std::fmt::Debug for Description<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.position)
+    }
+}
+
+impl Found {
+    /// The checkpoint of a description and its tensors.
+    ///
+    /// # Errors
+    /// A description that cannot be read.
+    pub fn new(training: &str, tensors: Tensors<'static>) -> Result<Self> {
+        let description: Description<'_> =
+            serde_json::from_str(training).context("a description of another version of this program")?;
+        Ok(Found { circumstances: description.circumstances.clone().into_owned(), description, tensors })
+    }
+
+    /// The state of a training of this network by this optimizer.
+    ///
+    /// # Errors
+    /// Tensors that are not those of such a training.
+    pub fn state(mut self, topology: &Topology, optimizer: &Optimizer) -> Result<State> {
+        let parameters = self.parameters("", topology)?;
+        let names = state_names(&parameters, optimizer);
+        let sizes = parameters.iter().flat_map(|(_, values)| optimizer.states.iter().map(|_| values.len()));
+        let sizes: Vec<usize> = sizes.collect();
+        let mut states = Vec::with_capacity(names.len());
+        // Before the first step there are none.
+        if names.first().is_none_or(|name| self.tensors.contains_key(name)) {
+            for (name, size) in names.iter().zip(sizes) {
+                states.push(self.take(name, size)?);
+            }
+        }
+        let best = if self.tensors.keys().any(|name| name.starts_with(BEST)) {
+            Some(Arc::new(self.parameters(BEST, topology)?))
+        } else {
+            None
+        };
+        if let Some(name) = self.tensors.keys().next() {
+            anyhow::bail!("a tensor {name} that this training does not have");
+        }
+        let Description { position, seconds, reports, refit, .. } = self.description;
+        let reports = reports.into_owned();
+        ensure!(
+            refit.is_some() || position.epoch == reports.len(),
+            "{} epochs, but reports of {}",
+            position.epoch,
+            reports.len()
+        );
+        Ok(State { snapshot: Arc::new(Snapshot { parameters, states }), position, seconds, reports, best, refit })
+    }
+
+    fn parameters(&mut self, prefix: &str, topology: &Topology) -> Result<Parameters> {
+        let n = &topology.n;
+        let w = Layers::try_new(2, topology.last(), |l| self.take(&format!("{prefix}w{l}"), n[l] * n[l - 1]))?;
+        let b = Layers::try_new(2, topology.last(), |l| self.take(&format!("{prefix}b{l}"), n[l]))?;
+        Ok(Parameters { w, b })
+    }
+
+    fn take(&mut self, name: &str, size: usize) -> Result<Vec<f32>> {
+        let values = self.tensors.remove(name).with_context(|| format!("no tensor {name}"))?;
+        ensure!(values.len() == size, "tensor {name} has {} entries, {size} are needed", values.len());
+        Ok(values.into_owned())
+    }
+}

@@ -1,0 +1,98 @@
+//! Snapshots of a training: what it goes on from.
+
+use anyhow::{Result, bail, ensure};
+
+use super::{Position, Trainer};
+use crate::kernels::state_of;
+use crate::network::optimizer::Optimizer;
+use crate::network::{Layers, Parameters};
+use crate::plan::Matrix;
+use crate::training::upload::{read_parameters, states, write_parameters};
+
+/// The parameters of a training and the state of its optimizer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Snapshot {
+    /// Weights and biases.
+    pub parameters: Parameters,
+    /// The state, matrix by matrix, in the order of [`state_names`]; empty before training.
+    pub states: Vec<Vec<f32>>,
+}
+
+/// The names of the numbers that an optimizer keeps beside parameters, such as `w2.momentum`.
+pub fn state_names(parameters: &Parameters, optimizer: &Optimizer) -> Vec<String> {
+    let beside = |name: String| optimizer.states.iter().map(move |state| format!("{name}.{state}"));
+    parameters.iter().flat_map(|(name, _)| beside(name)).collect()
+}
+
+impl From<Parameters> for Snapshot {
+    /// Parameters before training.
+    fn from(parameters: Parameters) -> Self {
+        Snapshot { parameters, states: Vec::new() }
+    }
+}
+
+impl Trainer<'_, '_> {
+    /// One of the numbers that the optimizer keeps beside each parameter, by its name.
+    ///
+    /// # Errors
+    /// A state that the optimizer does not have, or a failing device.
+    pub fn state(&mut self, name: &str) -> Result<Parameters> {
+        let optimizer = self.hyperparameters.optimizer;
+        let Some(at) = optimizer.states.iter().position(|state| *state == name) else {
+            bail!("{} keeps no {name}", optimizer.name)
+        };
+        let beside = |parameters: &Layers<Matrix>| {
+            Layers::new(2, self.topology.last(), |l| state_of(optimizer, &parameters[l]).swap_remove(at))
+        };
+        read_parameters(self.executor, &beside(&self.matrices.w), &beside(&self.matrices.b))
+    }
+
+    /// The parameters and the state of the optimizer.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        let parameters = self.parameters()?;
+        let states = states(&self.matrices, self.hyperparameters.optimizer);
+        Ok(Snapshot {
+            parameters,
+            states: states.iter().map(|state| self.executor.read(state)).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Goes back to a snapshot; a state that it lacks is 0, as before training.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        write_parameters(self.executor, &self.matrices, &snapshot.parameters)?;
+        for (i, matrix) in states(&self.matrices, self.hyperparameters.optimizer).iter().enumerate() {
+            let state = snapshot.states.get(i).map_or_else(|| vec![0f32; matrix.len()], Vec::clone);
+            self.executor.write(matrix, &state)?;
+        }
+        Ok(())
+    }
+
+    /// The last epoch once more, from another snapshot; the training itself stays where it is.
+    ///
+    /// # Errors
+    /// A failing device, or no epoch yet.
+    pub fn last_epoch_from(&mut self, start: &Snapshot) -> Result<Snapshot> {
+        let reached = self.snapshot()?;
+        let reached_at = self.position;
+        let Some(last) = reached_at.epoch.checked_sub(1) else { bail!("no epoch has been trained yet") };
+        self.restore(start)?;
+        self.position = Position { epoch: last, step: 0 };
+        self.train_epoch(&mut |_| ())?;
+        let other = self.snapshot()?;
+        self.restore(&reached)?;
+        self.position = reached_at;
+        Ok(other)
+    }
+
+    /// Goes on from a place with what was there, η having been multiplied by `plateau`.
+    ///
+    /// # Errors
+    /// A place that no training with this data reaches, or a failing device.
+    pub fn resume(&mut self, snapshot: &Snapshot, position: Position, plateau: f64) -> Result<()> {
+        let steps = self.steps_per_epoch();
+        ensure!(position.step < steps, "step {} of an epoch of {steps}", position.step);
+        self.restore(snapshot)?;
+        (self.position, self.plateau) = (position, plateau);
+        Ok(())
+    }
+}
