@@ -116,7 +116,8 @@ fn introduction(opening: &Opening<'_>) -> String {
     let Opening { data, topology, device, reason, setup, .. } = opening;
     let goes_on = match opening.position {
         position if position == Position::default() => String::new(),
-        Position { epoch, step } => format!("\ngoes on        from epoch {}, step {}", epoch + 1, step + 1),
+        Position { epoch, step: 0 } => format!("\ngoes on        after {epoch} epochs"),
+        Position { epoch, step } => format!("\ngoes on        after {epoch} epochs and {step} steps"),
     };
     let flags = flags_used(topology, setup);
     format!("{}\n{flags}\ndevice         {device}: {reason}{goes_on}", described(data, topology))

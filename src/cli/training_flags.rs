@@ -318,6 +318,7 @@ impl TrainingFlags {
             from: None,
             run: None,
             fall_back_to_cpu: false,
+            portion: None,
         })
     }
 }

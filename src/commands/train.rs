@@ -9,31 +9,31 @@ mod run_folder;
 mod setup;
 mod state;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::backprop::{Measures, evaluation_plan, training_plan};
 use crate::data::{Data, Source};
 use crate::device::{self, DeviceChoice};
 use crate::gpu::GpuOptions;
 use crate::kernel::product::Precision;
-use crate::model::{self, Model};
-use crate::network::{Parameters, Topology};
+use crate::model::{self};
+use crate::network::Topology;
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::plan::{Element, Matrix, Plan};
 use crate::rewrite::fuse::{KernelSet, fuse};
-use crate::system::error::{DeviceFailed, Diverged, ensure_usage};
+use crate::system::error::{DeviceFailed, Diverged};
 use crate::system::interruption;
 use crate::system::output_file::check_writable;
-use crate::training::{Position, Trainer, examples_of};
+use crate::training::{Position, examples_of};
 use crate::verify::gradients::{self, GradientCheck};
 
 pub use crate::training::Training;
 use circumstances::Circumstances;
-use epochs::{Company, End, Refitted, train_epochs};
+use epochs::Company;
 pub(crate) use epochs::{Epochs, train_epoch};
 use job::{Job, Losses, Opened, work_of};
 pub(crate) use report::report;
@@ -69,6 +69,8 @@ pub struct Options {
     pub run: Option<RunOptions>,
     /// Training goes on, on the CPU, when its device fails again and again.
     pub fall_back_to_cpu: bool,
+    /// Steps between two moments at which training may pause; `None` for those of a quarter of a second.
+    pub portion: Option<usize>,
 }
 
 /// The options of a run with a folder of its own.
@@ -121,6 +123,10 @@ pub trait Observer {
     fn begin(&mut self, opening: &Opening<'_>);
     /// Called when `steps` more steps are done.
     fn steps(&mut self, steps: usize);
+    /// True where training is to end soon, as by Ctrl-C; asked after each call of [`Observer::steps`].
+    fn wants_end(&self) -> bool {
+        false
+    }
     /// Called when an epoch is done and evaluated.
     /// `best` is true where its cost is the lowest so far.
     fn epoch(&mut self, report: &EpochReport, best: bool);
@@ -290,6 +296,7 @@ pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
 
 #[cfg(test)]
 mod tests {
+    use super::epochs::train_epochs;
     use super::report::measured;
     use super::*;
     use crate::cpu::Cpu;

@@ -33,6 +33,13 @@ pub enum DeviceChoice {
     Index(usize),
     /// The first adapter whose name contains this, ignoring case.
     Name(String),
+    /// The adapter of this name and backend.
+    Same {
+        /// The name.
+        name: String,
+        /// `vulkan`, `metal`, `dx12`, `gl`.
+        backend: Option<String>,
+    },
 }
 
 impl FromStr for DeviceChoice {
@@ -150,6 +157,13 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
             let adapters = adapters();
             let adapter = adapters.get(*index);
             chosen(adapter.ok_or_else(|| unknown(flag, &index.to_string(), &adapters))?, &asked_for)
+        }
+        DeviceChoice::Same { name, backend } => {
+            let adapters = adapters();
+            let same =
+                |adapter: &&Adapter| adapter.description().name == *name && adapter.description().backend == *backend;
+            let adapter = adapters.iter().find(same);
+            chosen(adapter.ok_or_else(|| unknown(flag, name, &adapters))?, "the run was begun on it")
         }
         DeviceChoice::Name(name) => {
             let adapters = adapters();

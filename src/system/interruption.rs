@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
+/// The number of the signal of Ctrl-C, as on Unix.
+pub const CTRL_C: i32 = 2;
+
 /// Somebody heeds signals.
 static AWAITED: AtomicBool = AtomicBool::new(false);
 

@@ -7,10 +7,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{file_operation, interruption};
 
-/// The number of the signal of Ctrl-C, as on Unix.
-#[cfg(windows)]
-const INTERRUPT: i32 = 2;
-
 /// Paths of the temporary files that exist. A file is made, moved or deleted only while this is locked.
 static EXISTING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -103,7 +99,7 @@ pub fn delete_when_interrupted() {
     {
         // Without a handler, the program still ends.
         let _ = ctrlc::set_handler(|| {
-            if interruption::note(INTERRUPT) {
+            if interruption::note(interruption::CTRL_C) {
                 return;
             }
             let _existing = delete_all();

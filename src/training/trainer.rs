@@ -50,12 +50,12 @@ pub struct Trainer<'e, 'd> {
     plateau: f64,
 }
 
-impl Training<'_> {
+impl<'d> Training<'d> {
     /// Uploads the training to a device.
     ///
     /// # Errors
     /// As [`Trainer::new`].
-    pub fn trainer<'e>(&self, executor: &'e mut (dyn Executor + 'e)) -> Result<Trainer<'e, '_>> {
+    pub fn trainer<'e>(&self, executor: &'e mut (dyn Executor + 'e)) -> Result<Trainer<'e, 'd>> {
         Trainer::new(executor, self.topology, self.initial, self.data, self.hyperparameters)
     }
 }
@@ -143,6 +143,11 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// [`Trainer::position`] tells. Returns the time the steps took; no bit depends on the pauses.
     pub fn train_until(&mut self, progress: &mut Progress<'_>, pause: &mut dyn FnMut() -> bool) -> Result<Duration> {
         self.train(progress, Some(pause))
+    }
+
+    /// Lets training pause after each `steps` steps, instead of after those of a quarter of a second.
+    pub fn pause_after(&mut self, steps: usize) {
+        self.portion = Portion::fixed(steps);
     }
 
     fn train(&mut self, progress: &mut Progress<'_>, pause: Option<&mut dyn FnMut() -> bool>) -> Result<Duration> {

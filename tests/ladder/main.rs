@@ -31,6 +31,7 @@ mod equations;
 mod fused;
 mod mixed;
 mod rows;
+mod runs;
 mod streaming;
 mod training;
 mod training_loop;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         mixed::trials(),
         training::trials(),
         streaming::trials(),
+        runs::trials(),
         tuning::trials(),
         compare::trials(),
     ])

@@ -41,6 +41,8 @@ pub struct Circumstances {
     pub device: String,
     /// Name of the adapter; `None` on the CPU.
     pub adapter: Option<String>,
+    /// Its backend; `None` on the CPU.
+    pub backend: Option<String>,
     /// Name and version of its driver.
     pub driver: Option<String>,
 }
@@ -57,6 +59,7 @@ impl Circumstances {
             data_sha256: data.sha256()?,
             device: String::new(),
             adapter: None,
+            backend: None,
             driver: None,
         };
         Ok(circumstances.on(device))
@@ -67,6 +70,7 @@ impl Circumstances {
         Circumstances {
             device: device.kind.to_string(),
             adapter: device.backend.is_some().then(|| device.name.clone()),
+            backend: device.backend.clone(),
             driver: device.driver.clone(),
             ..self
         }
@@ -77,7 +81,7 @@ impl Circumstances {
 pub fn device_of(choice: &DeviceChoice, found: &Circumstances) -> DeviceChoice {
     match (choice, &found.adapter) {
         (DeviceChoice::Auto, None) => DeviceChoice::Cpu,
-        (DeviceChoice::Auto, Some(name)) => DeviceChoice::Name(name.clone()),
+        (DeviceChoice::Auto, Some(name)) => DeviceChoice::Same { name: name.clone(), backend: found.backend.clone() },
         (named, _) => named.clone(),
     }
 }
@@ -85,7 +89,11 @@ pub fn device_of(choice: &DeviceChoice, found: &Circumstances) -> DeviceChoice {
 /// Differences that a run allows, though they change the last bits of its result.
 pub fn differences(found: &Circumstances, now: &Circumstances) -> Vec<String> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let all = [("adapter", &found.adapter, &now.adapter), ("driver", &found.driver, &now.driver)];
+    let all = [
+        ("adapter", &found.adapter, &now.adapter),
+        ("backend", &found.backend, &now.backend),
+        ("driver", &found.driver, &now.driver),
+    ];
     let differ = all.into_iter().filter(|(_, was, is)| was != is);
     let told = |(name, was, is)| {
         format!("the run was begun with the {name} {}, and goes on with {}: last bits may differ", text(was), text(is))

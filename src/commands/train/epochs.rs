@@ -1,5 +1,6 @@
 //! The epochs of a training, with early stopping.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,12 +105,19 @@ impl<'a> Company<'a> {
     /// Trains to the end of an epoch, or until there is something else to do. Returns the seconds of the steps.
     pub fn train(&mut self, trainer: &mut Trainer<'_, '_>) -> Result<f64> {
         let Company { observer, keeper, opening, seconds_to_first_step, taken, cost } = self;
+        let ends = Cell::new(false);
         let mut progress = |steps| {
             seconds_to_first_step.get_or_insert_with(|| opening.elapsed().as_secs_f64());
             observer.steps(steps);
+            ends.set(observer.wants_end());
         };
-        let mut is_due = || is_due(keeper.as_deref(), *taken, *cost);
+        let mut is_due = || ends.get() || is_due(keeper.as_deref(), *taken, *cost);
         Ok(trainer.train_until(&mut progress, &mut is_due)?.as_secs_f64())
+    }
+
+    /// The number of the signal that ends the training, or of Ctrl-C where the observer does.
+    pub fn signal(&self) -> Option<i32> {
+        interruption::signal().or(self.observer.wants_end().then_some(interruption::CTRL_C))
     }
 
     /// True where it is time for a snapshot on the host.
@@ -176,7 +184,7 @@ pub fn train_epochs(
     let wants_best = setup.keep == Keep::Best || company.keeper.is_some();
     trainer.resume(&state.snapshot, state.position, plateau)?;
     loop {
-        let signal = interruption::signal();
+        let signal = company.signal();
         let position = trainer.position();
         let done = position.step == 0 && (out_of_patience || position.epoch >= setup.epochs);
         let ends = done || signal.is_some();

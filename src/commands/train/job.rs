@@ -65,6 +65,14 @@ impl Job<'_> {
         Ok(chosen)
     }
 
+    fn trainer<'e, 't>(&self, training: &Training<'t>, executor: &'e mut dyn Executor) -> Result<Trainer<'e, 't>> {
+        let mut trainer = training.trainer(executor)?;
+        if let Some(steps) = self.options.portion {
+            trainer.pause_after(steps);
+        }
+        Ok(trainer)
+    }
+
     /// Checks that a run can be as long as it is to be now.
     pub fn check_length(&self, state: &State) -> Result<()> {
         if let Some(Refitting { out_of_patience: false, .. }) = state.refit {
@@ -94,7 +102,7 @@ impl Job<'_> {
             Epochs::of(&State { position: Position::default(), ..state.clone() }, setup, end)
         } else {
             let training = self.training(data);
-            let mut trainer = training.trainer(executor)?;
+            let mut trainer = self.trainer(&training, executor)?;
             opened.announce(&trainer, &training, setup, state.position, company);
             let end = train_epochs(&mut trainer, setup, &training, state, company)?;
             let epochs = Epochs::of(state, setup, end);
@@ -112,7 +120,7 @@ impl Job<'_> {
         data.learn_validation();
         let training =
             Training { hyperparameters: refitting.hyperparameters(setup.hyperparameters), ..self.training(data) };
-        let mut trainer = training.trainer(executor)?;
+        let mut trainer = self.trainer(&training, executor)?;
         opened.announce(&trainer, &training, setup, state.position, company);
         company.observer.refit(data.split.training.len(), refitting.epochs);
         match refit(&mut trainer, &training, refitting, state, company)? {
@@ -190,7 +198,8 @@ impl Job<'_> {
             ));
             // Two failures in one place: shorter submissions may pass.
             let gpu = GpuOptions { halvings: tries.saturating_sub(1), ..self.options.gpu };
-            self.open(&DeviceChoice::Name(device.name.clone()), gpu, data)
+            let same = DeviceChoice::Same { name: device.name.clone(), backend: device.backend.clone() };
+            self.open(&same, gpu, data)
         };
         let reopened = match reopened {
             Err(error) if self.options.fall_back_to_cpu => {

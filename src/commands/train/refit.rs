@@ -9,7 +9,6 @@ use super::state::{Refitting, State};
 use super::{EpochReport, Setup};
 use crate::network::Parameters;
 use crate::system::error::Diverged;
-use crate::system::interruption;
 use crate::training::{Hyperparameters, Position, Schedule, Trainer, Training};
 
 impl Refitting {
@@ -60,7 +59,7 @@ pub fn refit(
 ) -> Result<End> {
     trainer.resume(&state.snapshot, state.position, 1.0)?;
     loop {
-        let signal = interruption::signal();
+        let signal = company.signal();
         let done = trainer.position() >= Position { epoch: refitting.epochs, step: 0 };
         let ends = done || signal.is_some();
         if ends || company.wants_snapshot() {

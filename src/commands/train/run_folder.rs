@@ -20,7 +20,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::EpochReport;
 use super::circumstances::Circumstances;
 use super::state::{Found, State};
-use crate::model::{self, Description, Model, checkpoint};
+use crate::model::{self, Description, checkpoint};
 use crate::network::optimizer::Optimizer;
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::DeviceDescription;

@@ -18,6 +18,7 @@ pub struct Position {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Portion {
     pub steps: usize,
+    is_fixed: bool,
 }
 
 /// Time of a portion: a fraction of what a person waits for, and many submissions of a GPU.
@@ -25,13 +26,21 @@ const TIME_OF_PORTION: Duration = Duration::from_millis(250);
 
 impl Default for Portion {
     fn default() -> Self {
-        Portion { steps: 16 }
+        Portion { steps: 16, is_fixed: false }
     }
 }
 
 impl Portion {
+    /// Portions of so many steps each.
+    pub fn fixed(steps: usize) -> Self {
+        Portion { steps: steps.max(1), is_fixed: true }
+    }
+
     /// Adapts the size to steps that took `time`.
     pub fn learn(&mut self, steps: usize, time: Duration) {
+        if self.is_fixed {
+            return;
+        }
         let right = steps as f64 * TIME_OF_PORTION.as_secs_f64() / time.as_secs_f64().max(1e-9);
         self.steps = (right as usize).clamp(1, self.steps.saturating_mul(4));
     }
