@@ -58,7 +58,7 @@ fn device_of(adapter: &AdapterUnderTest) -> DeviceChoice {
 
 /// A training of some of the digits.
 fn options(wishes: Wishes, device: DeviceChoice) -> Options {
-    let source = Source { limit: Some(300), seed: wishes.seed, ..Source::default() };
+    let source = Source { limit: Some(600), seed: wishes.seed, ..Source::default() };
     Options {
         source,
         wishes,
@@ -129,13 +129,13 @@ fn drawn(rng: &mut ChaCha8Rng, device: DeviceChoice) -> Options {
     options.source.validation = Some(Part::Fraction(0.2));
     options.source.balanced = rng.random_bool(0.3);
     // Streamed in chunks.
-    options.device_memory = rng.random_bool(0.3).then_some(40_000);
+    options.device_memory = rng.random_bool(0.3).then_some(75_000);
     options.portion = Some(rng.random_range(1..4));
     options
 }
 
 /// Stops a training some times, each time after a few steps more, and compares its end with that of one that never stopped.
-fn goes_on(options: &Options, rng: &mut ChaCha8Rng) {
+fn goes_on(options: &Options, rng: &mut ChaCha8Rng) -> Report {
     let whole = ended(options, &mut Watcher::default());
     let folder = tempfile::tempdir().expect("a folder");
     let interval = if rng.random_bool(0.5) { Duration::ZERO } else { Duration::from_secs(60) };
@@ -160,13 +160,17 @@ fn goes_on(options: &Options, rng: &mut ChaCha8Rng) {
     let mut watcher = Watcher::default();
     let again = ended(&in_folder(options, folder.path(), interval), &mut watcher);
     assert_eq!((figures(&again), watcher.steps), (figures(&whole), 0));
+    whole
 }
 
 fn runs_on_the_cpu_go_on() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut streamed = 0;
     for _ in 0..60 {
-        goes_on(&drawn(&mut rng, DeviceChoice::Cpu), &mut rng);
+        let report = goes_on(&drawn(&mut rng, DeviceChoice::Cpu), &mut rng);
+        streamed += usize::from(report.choices.concat().contains("streamed"));
     }
+    assert!(streamed > 5, "only {streamed} of 60 runs were streamed");
 }
 
 fn runs_on_a_gpu_go_on(adapter: &AdapterUnderTest) {
@@ -238,7 +242,7 @@ fn a_lost_device_changes_no_bit(adapter: &AdapterUnderTest) {
     for case in 0..4 {
         let options = drawn(&mut rng, device.clone());
         let whole = ended(&options, &mut Watcher::default());
-        let losses = (0..5).map(|_| rng.random_range(0..60)).collect::<Vec<u32>>();
+        let losses = (0..3).map(|_| rng.random_range(0..60)).collect::<Vec<u32>>();
         let options = losing(&options, losses.clone());
         let folder = tempfile::tempdir().expect("a folder");
         let options = if case % 2 == 0 { options } else { in_folder(&options, folder.path(), Duration::ZERO) };
