@@ -30,6 +30,8 @@ const PLAIN: GpuOptions = GpuOptions {
     shader_checks: false,
     tuning: Tuning::Off,
     profile: false,
+    halvings: 0,
+    losses: None,
 };
 /// Chosen by measurement, the default of `train`.
 pub const TUNED: GpuOptions = GpuOptions { workgroup_loop: None, tuning: Tuning::Remembered, ..PLAIN };

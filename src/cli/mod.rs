@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn each_kind_of_failure_has_its_exit_code() {
         let code = |error: anyhow::Error| exit_code(&error.context("training"));
-        assert_eq!(code(Diverged { epoch: 3, eta: 30.0 }.into()), 4);
+        assert_eq!(code(Diverged { epoch: 3, eta: 30.0, at: None }.into()), 4);
         assert_eq!(code(WrongUsage::new("--eta").into()), 2);
         assert_eq!(code(Interrupted { signal: 2, epoch: 1, steps: 0, resume: None }.into()), 130);
         assert_eq!(code(anyhow::anyhow!("no such file")), 1);

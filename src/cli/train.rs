@@ -103,9 +103,8 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
 
 /// Returns `--checkpoint`.
 fn interval(seconds: f64) -> Result<Duration> {
-    let interval = Duration::try_from_secs_f64(seconds).ok();
-    interval
-        .with_context(|| WrongUsage::new(format!("--checkpoint {seconds}: expected a number of seconds, 0 or more")))
+    let wrong = |_| WrongUsage::new(format!("--checkpoint {seconds}: expected a number of seconds, 0 or more"));
+    Ok(Duration::try_from_secs_f64(seconds).map_err(wrong)?)
 }
 
 /// The command of this process, for a shell.

@@ -1,6 +1,7 @@
 //! `gpu-backprop train`: a whole training run, from files to a model and a report.
 
 mod circumstances;
+mod divergence;
 mod epochs;
 mod job;
 mod refit;
@@ -84,9 +85,12 @@ pub struct RunOptions {
     pub config: ConfigText,
 }
 
+/// Flags with their values.
+pub type Flags = [(&'static str, String)];
+
 /// A function that returns the flags of a run in TOML, of which these were settled.
 #[derive(Clone)]
-pub struct ConfigText(pub Arc<dyn Fn(&[(&'static str, String)]) -> String>);
+pub struct ConfigText(pub Arc<dyn Fn(&Flags) -> String>);
 
 impl std::fmt::Debug for ConfigText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -260,7 +260,17 @@ impl Parameters {
 
     /// True where every weight and bias is finite.
     pub fn all_finite(&self) -> bool {
-        self.iter().all(|(_, values)| values.iter().all(|value| value.is_finite()))
+        self.first_not_finite().is_none()
+    }
+
+    /// The first layer whose weights or biases are not finite, and which of the two.
+    pub fn first_not_finite(&self) -> Option<(usize, &'static str)> {
+        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        let of_layers = self.w.iter().zip(self.b.iter());
+        of_layers
+            .flat_map(|((l, w), (_, b))| [(l, "weights", w), (l, "biases", b)])
+            .find(|(_, _, values)| !finite(values))
+            .map(|(l, name, _)| (l, name))
     }
 
     /// SHA-256 of w2, b2, w3, b3, ... as little-endian 32-bit floats, in hexadecimal: equal for

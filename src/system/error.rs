@@ -84,14 +84,33 @@ pub struct Diverged {
     pub epoch: usize,
     /// The learning rate η.
     pub eta: f32,
+    /// The first weights or biases that are not finite, where they were found.
+    pub at: Option<FirstNotFinite>,
+}
+
+/// The first weights or biases of a training that are NaN or infinite.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FirstNotFinite {
+    /// The mini-batch of the epoch after which they are, counted from 1.
+    pub mini_batch: usize,
+    /// `weights` or `biases`.
+    pub parameters: &'static str,
+    /// The layer, numbered as in the book.
+    pub layer: usize,
 }
 
 impl Diverged {
     fn message(self) -> String {
-        let Diverged { epoch, eta } = self;
+        let Diverged { epoch, eta, at } = self;
         if epoch == 0 || eta == 0.0 {
             // No step has been taken that could be smaller.
             return "the cost of the initial network is NaN or infinite: scale the inputs to about 1".to_string();
+        }
+        if let Some(FirstNotFinite { mini_batch, parameters, layer }) = at {
+            return format!(
+                "training diverged: {parameters} of layer {layer} are NaN or infinite after mini-batch {mini_batch} of \
+                 epoch {epoch}; try an --eta below {eta}, or inputs scaled to about 1"
+            );
         }
         format!(
             "training diverged: weights or cost are NaN or infinite after epoch {epoch}; \

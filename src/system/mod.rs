@@ -2,7 +2,7 @@
 
 pub(crate) mod cache;
 pub mod error;
-mod file_operation;
+pub(crate) mod file_operation;
 pub(crate) mod host_memory;
 pub(crate) mod interruption;
 pub mod output_file;

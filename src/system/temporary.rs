@@ -14,6 +14,23 @@ fn existing() -> MutexGuard<'static, Vec<PathBuf>> {
     EXISTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the names of temporary files begin with.
+const PREFIX: &str = ".gpu-backprop-";
+
+/// Deletes the temporary files that processes which were killed have left in a folder.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn delete_left(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A temporary file in the folder of the file that it is to become. Dropped before that, it is deleted.
 #[derive(Debug)]
 pub struct Temporary(Option<tempfile::NamedTempFile>);
@@ -25,7 +42,7 @@ impl Temporary {
     /// A folder that cannot be written to.
     pub fn in_folder(folder: &Path) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".gpu-backprop-");
+        builder.prefix(PREFIX);
         #[cfg(unix)]
         {
             // What the umask allows, not the private mode of temporary files.

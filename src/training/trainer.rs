@@ -150,6 +150,25 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.portion = Portion::fixed(steps);
     }
 
+    /// Trains for so many steps, over the ends of epochs; false where streamed data does not allow to stop after them.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn train_steps(&mut self, steps: usize) -> Result<bool> {
+        if self.streaming.is_some() {
+            return Ok(false);
+        }
+        let (portion, mut left) = (self.portion, steps);
+        while left > 0 {
+            let portion = left.min(self.steps_per_epoch() - self.position.step);
+            self.pause_after(portion);
+            self.train(&mut |_| (), Some(&mut || true))?;
+            left -= portion;
+        }
+        self.portion = portion;
+        Ok(true)
+    }
+
     fn train(&mut self, progress: &mut Progress<'_>, pause: Option<&mut dyn FnMut() -> bool>) -> Result<Duration> {
         let Position { epoch, step } = self.position;
         let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, epoch);
@@ -180,6 +199,11 @@ impl<'e, 'd> Trainer<'e, 'd> {
     fn step_number(&self, step: u64) -> StepNumber {
         let (per_epoch, examples) = (self.steps_per_epoch(), self.layout.training.examples);
         StepNumber { step, per_epoch, examples, plateau: self.plateau }
+    }
+
+    /// The part of η that plateaus have left.
+    pub fn plateau(&self) -> f64 {
+        self.plateau
     }
 
     /// Multiplies η by a factor from now on.

@@ -21,6 +21,7 @@ mod onnx;
 mod predict;
 mod python;
 mod regression;
+mod runs;
 
 use std::process::ExitCode;
 
@@ -36,5 +37,6 @@ fn main() -> ExitCode {
         predict::trials(),
         python::trials(),
         regression::trials(),
+        runs::trials(),
     ])
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::divergence;
 use super::report::measured;
 use super::run_folder::Keeper;
 use super::state::State;
@@ -135,7 +136,8 @@ impl<'a> Company<'a> {
         let snapshot = trainer.snapshot()?;
         self.cost = start.elapsed();
         self.taken = Instant::now();
-        ensure!(snapshot.parameters.all_finite(), Diverged { epoch: position.epoch + 1, eta: trainer.eta() });
+        let epoch = position.epoch + usize::from(position.step > 0);
+        ensure!(snapshot.parameters.all_finite(), Diverged { epoch, eta: trainer.eta(), at: None });
         *to = State { snapshot: Arc::new(snapshot), position, ..state };
         if let Some(keeper) = &mut self.keeper
             && (ends || keeper.is_due())
@@ -171,6 +173,17 @@ pub enum End {
 /// # Errors
 /// A failing device, or divergence: training can go on from the state.
 pub fn train_epochs(
+    trainer: &mut Trainer<'_, '_>,
+    setup: &Setup,
+    training: &Training<'_>,
+    state: &mut State,
+    company: &mut Company<'_>,
+) -> Result<End> {
+    let ended = train_on(trainer, setup, training, state, company);
+    ended.map_err(|error| divergence::located(error, trainer, state))
+}
+
+fn train_on(
     trainer: &mut Trainer<'_, '_>,
     setup: &Setup,
     training: &Training<'_>,
@@ -248,7 +261,7 @@ fn evaluated(
     let hyperparameters = training.hyperparameters;
     // On some GPUs a sigmoid hides NaN, so the weights are checked too.
     let parameters = trainer.parameters()?;
-    ensure!(parameters.all_finite(), Diverged { epoch, eta: hyperparameters.eta });
+    ensure!(parameters.all_finite(), Diverged { epoch, eta: hyperparameters.eta, at: None });
     let learned = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
     let learned = learned.context("a training split is never empty")?;
     let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;

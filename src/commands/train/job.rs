@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use super::divergence;
 use super::epochs::{Company, End, Epochs, Refitted, train_epochs};
 use super::refit::refit;
 use super::report::{Report, report};
@@ -123,7 +124,8 @@ impl Job<'_> {
         let mut trainer = self.trainer(&training, executor)?;
         opened.announce(&trainer, &training, setup, state.position, company);
         company.observer.refit(data.split.training.len(), refitting.epochs);
-        match refit(&mut trainer, &training, refitting, state, company)? {
+        let ended = refit(&mut trainer, &training, refitting, state, company);
+        match ended.map_err(|error| divergence::located(error, &mut trainer, state))? {
             End::Signal(signal) => {
                 epochs.interrupted = Some(signal);
                 if let Some(kept) = &state.best {

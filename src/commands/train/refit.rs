@@ -69,7 +69,7 @@ pub fn refit(
         match signal {
             _ if done => {
                 let eta = training.hyperparameters.eta;
-                ensure!(trainer.parameters()?.all_finite(), Diverged { epoch: refitting.epochs, eta });
+                ensure!(trainer.parameters()?.all_finite(), Diverged { epoch: refitting.epochs, eta, at: None });
                 return Ok(End::Epochs);
             }
             Some(signal) => return Ok(End::Signal(signal)),

@@ -274,6 +274,6 @@ pub(super) fn measured(
 ) -> Result<Option<Evaluation>> {
     let evaluation = trainer.evaluate(part)?;
     let finite = evaluation.is_none_or(|evaluation| evaluation.cost.is_finite());
-    ensure!(finite, Diverged { epoch, eta: hyperparameters.eta });
+    ensure!(finite, Diverged { epoch, eta: hyperparameters.eta, at: None });
     Ok(evaluation)
 }

@@ -27,6 +27,7 @@ use crate::plan::executor::DeviceDescription;
 use crate::system::error::WrongUsage;
 use crate::system::interruption;
 use crate::system::output_file::OutputFile;
+use crate::system::temporary;
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const PREVIOUS: &str = "checkpoint.previous.safetensors";
@@ -55,7 +56,11 @@ impl RunFolder {
         let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
         let lock = lock.with_context(context)?;
         match lock.try_lock() {
-            Ok(()) => Ok(RunFolder { path: path.to_path_buf(), _lock: lock }),
+            Ok(()) => {
+                // Of processes that were killed: nobody else writes here.
+                temporary::delete_left(path).with_context(context)?;
+                Ok(RunFolder { path: path.to_path_buf(), _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => {
                 bail!("{}: another process trains in this folder; wait for its end, or name another folder", context())
             }
@@ -271,4 +276,87 @@ fn write_checkpoint(folder: &Path, state: &State, keeping: &Keeping) -> Result<(
     let file = OutputFile::of_folder(folder, CHECKPOINT)?;
     file.write_all(&bytes)?;
     file.finish_keeping(&folder.join(PREVIOUS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Outputs, Preprocessing};
+    use crate::network::Initialization;
+    use crate::network::activation::SIGMOID;
+    use crate::network::cost::QUADRATIC;
+    use crate::network::optimizer::SGD;
+    use crate::system::file_operation::tests::failing;
+    use crate::training::Position;
+
+    /// What is written, and the state after so many epochs.
+    fn run(epochs: usize) -> (Keeping, State) {
+        let topology = Topology::new(&[3, 4, 2], &SIGMOID, &QUADRATIC).expect("a network");
+        let parameters = Parameters::random(&topology, Initialization::Scaled, epochs as u64).expect("memory");
+        let circumstances = Circumstances {
+            program_version: String::new(),
+            config: String::new(),
+            data_sha256: String::new(),
+            device: "cpu".to_string(),
+            adapter: None,
+            backend: None,
+            driver: None,
+        };
+        let outputs = Outputs::Classes(vec!["a".to_string(), "b".to_string()]);
+        let description = Description::new(&topology, &Preprocessing::Floats {}, &outputs);
+        let report = EpochReport {
+            epoch: 1,
+            eta: 0.1,
+            train_cost: 0.1 + 0.2,
+            train_accuracy: Some(0.7),
+            train_r2: None,
+            validation_cost: None,
+            validation_accuracy: None,
+            validation_r2: None,
+            seconds: 1e-5,
+            samples_per_second: 1.0 / 3.0,
+        };
+        let state = State {
+            position: Position { epoch: epochs, step: 3 },
+            reports: vec![report; epochs],
+            ..State::before(parameters)
+        };
+        (Keeping { circumstances, topology, optimizer: &SGD, description }, state)
+    }
+
+    fn read(folder: &RunFolder, keeping: &Keeping) -> State {
+        let (found, _) = folder.checkpoint().expect("one is whole").expect("one is there");
+        found.state(&keeping.topology, keeping.optimizer).expect("it is of this network")
+    }
+
+    /// Whichever operation fails, the state of before or that of now is there, and the failure is told.
+    #[test]
+    fn a_checkpoint_whose_writing_fails_leaves_the_one_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = RunFolder::open(folder.path()).expect("a new folder");
+        let ((keeping, mut old), mut failures) = (run(1), 0);
+        write_state(&folder.path, &old, &keeping).expect("it is written");
+        for count in 0.. {
+            let (_, new) = run(count + 2);
+            let (written, failed) = failing(count, || write_state(&folder.path, &new, &keeping));
+            let found = read(&folder, &keeping);
+            assert_eq!(written.is_err(), failed, "operation {count}");
+            let same = |state: &State| {
+                found.snapshot == state.snapshot && found.position == state.position && found.reports == state.reports
+            };
+            assert!(same(&new) || (failed && same(&old)), "operation {count}: {found:?}");
+            let left = fs::read_dir(&folder.path).expect("it is there").flatten().map(|entry| entry.file_name());
+            assert!(
+                !left.into_iter().any(|name| name.to_string_lossy().starts_with(".gpu-backprop")),
+                "operation {count}"
+            );
+            if !failed {
+                break;
+            }
+            failures += 1;
+            old = found;
+        }
+        // Making, writing, syncing and moving a file, and syncing its folder; a checkpoint is moved twice; then a model.
+        assert_eq!(failures, 11);
+    }
 }

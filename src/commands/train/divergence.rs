@@ -1,0 +1,49 @@
+//! The place where a training diverged: the first mini-batch after which weights or biases are not finite.
+
+use anyhow::Result;
+
+use super::state::State;
+use crate::system::error::{Diverged, FirstNotFinite};
+use crate::training::{Position, Trainer};
+
+/// The error of a training that was well in `state`, with the place where it diverged, if that can be found.
+pub fn located(error: anyhow::Error, trainer: &mut Trainer<'_, '_>, state: &State) -> anyhow::Error {
+    let Some(&diverged) = error.downcast_ref::<Diverged>() else { return error };
+    match first_not_finite(trainer, state) {
+        Ok(Some((epoch, at))) => Diverged { epoch, at: Some(at), ..diverged }.into(),
+        // What is known is told.
+        Ok(None) | Err(_) => error,
+    }
+}
+
+/// Trains once more from a state on, by halves of the steps: what is redone is at most twice as much as was lost.
+fn first_not_finite(trainer: &mut Trainer<'_, '_>, state: &State) -> Result<Option<(usize, FirstNotFinite)>> {
+    let per_epoch = trainer.steps_per_epoch();
+    let step_of = |Position { epoch, step }: Position| epoch * per_epoch + step;
+    let (reached, plateau) = (step_of(trainer.position()), trainer.plateau());
+    let mut well = (state.snapshot.as_ref().clone(), state.position);
+    let mut steps = reached - step_of(well.1);
+    let mut found = None;
+    while steps > 0 {
+        // The last half is the last step alone.
+        let half = (steps / 2).max(1);
+        trainer.resume(&well.0, well.1, plateau)?;
+        if !trainer.train_steps(half)? {
+            return Ok(None);
+        }
+        let snapshot = trainer.snapshot()?;
+        match snapshot.parameters.first_not_finite() {
+            Some((layer, parameters)) => {
+                let step = step_of(well.1) + half - 1;
+                let at = FirstNotFinite { mini_batch: step % per_epoch + 1, parameters, layer };
+                found = Some((step / per_epoch + 1, at));
+                steps = if half == 1 { 0 } else { half };
+            }
+            None => {
+                well = (snapshot, trainer.position());
+                steps -= half;
+            }
+        }
+    }
+    Ok(found)
+}
