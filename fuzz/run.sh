@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 seconds=${1:-10}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(csv idx npy npz model)
+[ ${#targets[@]} -gt 0 ] || targets=(csv idx npy npz model checkpoint)
 
 # The tables under test are files; memory is faster than a disk.
 [ ! -w /dev/shm ] || export TMPDIR=/dev/shm

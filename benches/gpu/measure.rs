@@ -30,6 +30,7 @@ const PLAIN: GpuOptions = GpuOptions {
     shader_checks: false,
     tuning: Tuning::Off,
     profile: false,
+    most_multiplications: u64::MAX,
     halvings: 0,
     losses: None,
 };

@@ -4,6 +4,7 @@ struct Params {
     rows: u32,
     cols: u32,
     inner: u32,
+    first_group: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -30,7 +30,7 @@ fn product(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(num_subgroups) subgroups: u32,
 ) {
-    let tile_row = TILE * (group.y + group.z * groups.y);
+    let tile_row = TILE * (params.first_group + group.y + group.z * groups.y);
     let tile_col = TILE * group.x;
     // Half of the invocations load a block of 4 x 4 of x, the other half one of y.
     let of_x = lane < 64u;

@@ -6,7 +6,7 @@ override WORKGROUP_COLS: u32;
 
 @compute @workgroup_size(WORKGROUP_COLS, WORKGROUP_ROWS)
 fn product(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let row = 8u * (id.y + id.z * groups.y * WORKGROUP_ROWS);
+    let row = 8u * (id.y + (params.first_group + id.z * groups.y) * WORKGROUP_ROWS);
     let col = 8u * id.x;
     if row >= params.rows || col >= params.cols {
         return;

@@ -12,7 +12,7 @@ fn product(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
-    let row = 4u * (group.y + group.z * groups.y);
+    let row = 4u * (params.first_group + group.y + group.z * groups.y);
     let col = 4u * group.x;
     let lane = local.x;
     var sum = mat4x4<f32>();

@@ -15,7 +15,7 @@ fn product(
     @builtin(num_subgroups) subgroups: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let row = 4u * (group.y + group.z * groups.y);
+    let row = 4u * (params.first_group + group.y + group.z * groups.y);
     let col = 4u * group.x;
     var sum = mat4x4<f32>();
     for (var i = 4u * local.x; i < params.inner; i += 4u * WORKGROUP_COLS) {

@@ -15,7 +15,7 @@ fn product(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let tile_row = 128u * (group.y + group.z * groups.y);
+    let tile_row = 128u * (params.first_group + group.y + group.z * groups.y);
     let tile_col = 128u * group.x;
     // Half of the invocations load a block of x, the other half one of y: block, and four terms.
     let of_x = lane < 128u;

@@ -15,7 +15,7 @@ fn product(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let tile_row = 64u * (group.y + group.z * groups.y);
+    let tile_row = 64u * (params.first_group + group.y + group.z * groups.y);
     let tile_col = 64u * group.x;
     // The block of x and the block of y that this invocation loads: block, and four terms.
     let block = lane % 16u;

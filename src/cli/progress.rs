@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
@@ -12,6 +13,9 @@ use crate::data::Data;
 use crate::network::Topology;
 use crate::system::text::{percentage, printable};
 use crate::training::Position;
+
+/// Time between two pictures of what turns while nothing can be counted.
+const TICK: Duration = Duration::from_millis(100);
 
 /// The progress display of a run.
 pub struct Progress {
@@ -39,7 +43,16 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn prepare(&mut self) {
+        if !self.quiet && io::stderr().is_terminal() {
+            let bar = ProgressBar::new_spinner().with_message("opening the device, compiling and choosing kernels");
+            bar.enable_steady_tick(TICK);
+            self.bar = Some(bar);
+        }
+    }
+
     fn begin(&mut self, opening: &Opening<'_>) {
+        self.end();
         print_notes(&opening.data.notes);
         if self.quiet {
             return;

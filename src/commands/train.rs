@@ -123,6 +123,8 @@ pub struct Opening<'a> {
 
 /// An observer of a training run.
 pub trait Observer {
+    /// Called when the device is opened and its kernels are compiled and chosen, which may take seconds.
+    fn prepare(&mut self) {}
     /// Called when training begins.
     fn begin(&mut self, opening: &Opening<'_>);
     /// Called when `steps` more steps are done.
@@ -228,6 +230,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     let choice = found
         .as_ref()
         .map_or(options.device.clone(), |(found, _)| circumstances::device_of(&options.device, &found.circumstances));
+    observer.prepare();
     let mut chosen = job.open(&choice, options.gpu, &data)?;
     let device = chosen.executor.device().clone();
     let gradient_check = match options.gpu.precision {

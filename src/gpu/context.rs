@@ -34,6 +34,8 @@ pub struct GpuContext {
     faults: Faults,
     /// How often the length of submissions is halved.
     pub halvings: u32,
+    /// Multiplications that are dispatched at once at most.
+    pub most_multiplications: u64,
     losses: Option<Losses>,
     /// Bytes written since the last submission.
     staged: AtomicUsize,
@@ -48,10 +50,10 @@ impl GpuContext {
         capabilities: Capabilities,
         options: GpuOptions,
     ) -> Self {
-        let GpuOptions { halvings, losses, .. } = options;
+        let GpuOptions { halvings, losses, most_multiplications, .. } = options;
         let faults = Faults::watch(&device);
         let staged = AtomicUsize::new(0);
-        GpuContext { device, queue, description, capabilities, faults, halvings, losses, staged }
+        GpuContext { device, queue, description, capabilities, faults, halvings, most_multiplications, losses, staged }
     }
 
     /// Returns the size of the largest buffer, in bytes.

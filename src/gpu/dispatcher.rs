@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 use super::context::{GpuContext, UNIFORM_ALIGNMENT};
 use super::memory::DeviceMemory;
-use super::pipeline::{Dispatch, Pipelines};
+use super::parts::Parts;
+use super::pipeline::{Dispatch, DispatchPart, Pipelines};
 use super::pipeline_cache::PipelineCache;
 use super::schedule::Schedule;
 use super::workgroup_loop::WorkgroupLoop;
@@ -49,42 +50,47 @@ impl Dispatcher {
     ) -> Result<Vec<Dispatch>> {
         let scope = self.context.scope();
         let mut params = Vec::new();
-        let mut offsets = Vec::with_capacity(steps.len());
+        let mut parts = Vec::with_capacity(steps.len());
         let stride = self.context.uniform_stride(1);
-        for step in steps {
-            offsets.push(params.len() as u64);
-            params.extend_from_slice(&step.params);
-            params.resize(params.len().next_multiple_of(stride), 0);
+        for (step, &realization) in steps.iter().zip(realizations) {
+            let of_step = Parts::of(step, realization, self.context.most_multiplications);
+            parts.push((params.len() as u64, of_step));
+            for first_group in of_step.first_groups() {
+                params.extend_from_slice(&of_step.params(step, first_group));
+                params.resize(params.len().next_multiple_of(stride), 0);
+            }
         }
         let params = self.context.uniforms("params", &params);
         self.pipelines.prepare(&self.context, steps, realizations)?;
         let mut dispatches = Vec::with_capacity(steps.len());
-        for ((step, &realization), offset) in steps.iter().zip(realizations).zip(offsets) {
+        for ((step, &realization), (first, parts)) in steps.iter().zip(realizations).zip(parts) {
             let pipeline = self.pipelines.get(step, realization).context("the pipeline was just made")?;
             let size = step.params.len().next_multiple_of(UNIFORM_ALIGNMENT) as u64;
-            let mut entries = vec![wgpu::BindGroupEntry {
-                binding: 0,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &params,
-                    offset,
-                    size: wgpu::BufferSize::new(size),
-                }),
-            }];
-            for (binding, matrix) in (1..).zip(&step.operands) {
-                entries.push(wgpu::BindGroupEntry { binding, resource: memory.buffer(matrix)?.as_entire_binding() });
+            let mut made = Vec::new();
+            for (offset, work_groups) in
+                (first..).step_by(size.next_multiple_of(stride as u64) as usize).zip(parts.work_groups())
+            {
+                let mut entries = vec![wgpu::BindGroupEntry {
+                    binding: 0,
+                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer: &params,
+                        offset,
+                        size: wgpu::BufferSize::new(size),
+                    }),
+                }];
+                for (binding, matrix) in (1..).zip(&step.operands) {
+                    entries
+                        .push(wgpu::BindGroupEntry { binding, resource: memory.buffer(matrix)?.as_entire_binding() });
+                }
+                let bind_group = self.context.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(step.kernel.name),
+                    layout: &pipeline.operands_layout,
+                    entries: &entries,
+                });
+                made.push(DispatchPart { bind_group, work_groups });
             }
-            let bind_group = self.context.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(step.kernel.name),
-                layout: &pipeline.operands_layout,
-                entries: &entries,
-            });
-            dispatches.push(Dispatch {
-                pipeline: pipeline.compute.clone(),
-                bind_group,
-                reads_mini_batch: step.kernel.reads_mini_batch,
-                work_groups: step.work_groups(realization),
-                realization,
-            });
+            let (pipeline, reads_mini_batch) = (pipeline.compute.clone(), step.kernel.reads_mini_batch);
+            dispatches.push(Dispatch { pipeline, parts: made, reads_mini_batch, realization });
         }
         scope.end()?;
         Ok(dispatches)
@@ -115,12 +121,13 @@ impl Dispatcher {
     /// Encodes a dispatch for the mini-batch at a place of the schedule.
     pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch, place: usize) {
         pass.set_pipeline(&dispatch.pipeline);
-        pass.set_bind_group(0, &dispatch.bind_group, &[]);
         if dispatch.reads_mini_batch {
             self.schedule.bind(pass, place);
         }
-        let [x, y, z] = dispatch.work_groups;
-        pass.dispatch_workgroups(x, y, z);
+        for DispatchPart { bind_group, work_groups: [x, y, z] } in &dispatch.parts {
+            pass.set_bind_group(0, bind_group, &[]);
+            pass.dispatch_workgroups(*x, *y, *z);
+        }
     }
 
     /// Submits dispatches, all of them for each mini-batch. Errors go to the error scope of the caller.

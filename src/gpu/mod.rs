@@ -12,7 +12,7 @@
 //! | adapters | `capabilities`, `adapter` |
 //! | the open device | `faults`, `context`, `probe`, `limits` |
 //! | matrices | `memory` |
-//! | loaded plans | `pipeline_cache`, `pipeline`, `schedule`, `workgroup_loop`, `dispatcher`, `submission`, `loaded` |
+//! | loaded plans | `pipeline_cache`, `pipeline`, `parts`, `schedule`, `workgroup_loop`, `dispatcher`, `submission`, `loaded` |
 //! | tuning | `options`, `choices`, `measuring`, `agreement`, `chooser` |
 //! | all of it | `profiling`, `ceilings`, `executor` |
 
@@ -31,6 +31,7 @@ mod loaded;
 mod measuring;
 mod memory;
 mod options;
+mod parts;
 mod pipeline;
 mod pipeline_cache;
 mod probe;

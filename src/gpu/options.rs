@@ -7,6 +7,10 @@ use crate::rewrite::fuse::KernelSet;
 
 pub use crate::system::remembered::Tuning;
 
+/// Multiplications that are dispatched at once: less than a second on a processor that computes shaders, below the two after which
+/// Windows takes a device for hung, and far longer than a dispatch costs on a fast GPU.
+pub const MOST_MULTIPLICATIONS: u64 = 1 << 32;
+
 /// Options of the GPU executor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GpuOptions {
@@ -29,6 +33,8 @@ pub struct GpuOptions {
     pub tuning: Tuning,
     /// Timing of each kernel, which makes runs slower.
     pub profile: bool,
+    /// Multiplications of a product that are dispatched at once at most; larger ones are cut into parts, which changes no bit.
+    pub most_multiplications: u64,
     /// How often the length of submissions is halved: for devices that fail when one takes long.
     pub halvings: u32,
     /// Losses of the device that tests ask for.
@@ -75,6 +81,7 @@ impl Default for GpuOptions {
             shader_checks: cfg!(debug_assertions),
             tuning: Tuning::Off,
             profile: false,
+            most_multiplications: MOST_MULTIPLICATIONS,
             halvings: 0,
             losses: None,
         }

@@ -23,11 +23,18 @@ pub struct Pipeline {
 #[derive(Debug)]
 pub struct Dispatch {
     pub pipeline: wgpu::ComputePipeline,
-    pub bind_group: wgpu::BindGroup,
+    /// One, or several that each compute some rows of a large product.
+    pub parts: Vec<DispatchPart>,
     pub reads_mini_batch: bool,
-    pub work_groups: [u32; 3],
     /// The strategy, where the kernel is a matrix product.
     pub realization: Option<Realization>,
+}
+
+/// Work groups that are dispatched at once, and what they read and write.
+#[derive(Debug)]
+pub struct DispatchPart {
+    pub bind_group: wgpu::BindGroup,
+    pub work_groups: [u32; 3],
 }
 
 /// The pipelines of a device, each made once.

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::context::{GpuContext, UNIFORM_ALIGNMENT};
 use super::memory::DeviceMemory;
-use super::pipeline::{Dispatch, Pipelines};
+use super::pipeline::{Dispatch, DispatchPart, Pipelines};
 use super::probe;
 use crate::kernel::{Kernel, MiniBatch};
 use crate::kernels::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
@@ -95,9 +95,8 @@ impl WorkgroupLoop {
             rows: rows.collect::<Result<_>>()?,
             dispatch: Dispatch {
                 pipeline: pipeline.compute,
-                bind_group,
+                parts: vec![DispatchPart { bind_group, work_groups: [1, 1, 1] }],
                 reads_mini_batch: kernel.reads_mini_batch,
-                work_groups: [1, 1, 1],
                 realization: None,
             },
             multiplications: training.multiplications(),

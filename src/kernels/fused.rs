@@ -19,6 +19,8 @@ crate::shared_struct! {
         cols: u32,
         /// Terms in each sum.
         inner: u32,
+        /// The first row of work groups of a dispatch: a large product is cut into several.
+        first_group: u32,
     }
 }
 

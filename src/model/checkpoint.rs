@@ -1,6 +1,6 @@
 //! Checkpoint files: safetensors, with all there is to know of a training under way.
 //!
-//! The metadata entry `gpu-backprop-checkpoint` holds a [`Header`] as JSON. Its hash covers the description of the training and
+//! The metadata entry `gpu-backprop-checkpoint` holds a header as JSON. Its hash covers the description of the training and
 //! every tensor, so that a file that is not as it was written is noticed.
 
 use std::borrow::Cow;

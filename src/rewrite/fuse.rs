@@ -106,7 +106,8 @@ impl<'s> Partial<'s> {
                 let (form, Extents { rows, cols, inner }) = self.multiplies?;
                 // In the form TN the product has one more column: the sums for the biases.
                 let cols = cols + usize::from(form == Form::Tn);
-                let params = ProductParams { rows: rows as u32, cols: cols as u32, inner: inner as u32 };
+                let params =
+                    ProductParams { rows: rows as u32, cols: cols as u32, inner: inner as u32, first_group: 0 };
                 debug_assert_eq!(kernel.params, ProductParams::FIELDS);
                 (bytemuck::bytes_of(&params).to_vec(), Some((form, Extents { rows, cols, inner })), inner)
             }

@@ -97,6 +97,10 @@ const MAX_EVALUATION_BATCH: usize = 1000;
 /// network takes no more memory than training it.
 const EVALUATION_ENTRIES: usize = 4 << 20;
 
+/// The most multiplications of one layer measured at a time on a GPU: some milliseconds of a fast one, and less than half a second of
+/// a slow one, which drivers may end after two.
+const EVALUATION_MULTIPLICATIONS: usize = 1 << 31;
+
 /// The same where the activations lie in the memory of the host: what the second cache holds of them.
 const EVALUATION_ENTRIES_OF_HOST: usize = 96 << 10;
 
@@ -109,7 +113,10 @@ pub fn evaluation_batch(topology: &Topology, is_host: bool) -> usize {
     match is_host {
         // In whole tiles.
         true => most.min((EVALUATION_ENTRIES_OF_HOST / topology.widest() / 6 * 6).max(LEAST_EVALUATION_BATCH_OF_HOST)),
-        false => most,
+        false => {
+            let largest = (2..=topology.last()).map(|l| topology.n[l - 1] * topology.n[l]).max().unwrap_or(1);
+            most.min((EVALUATION_MULTIPLICATIONS / largest.max(1)).max(1))
+        }
     }
 }
 

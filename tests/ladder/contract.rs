@@ -12,7 +12,7 @@ use gpu_backprop::kernels::{self, TRAIN_IN_WORKGROUP};
 use gpu_backprop::network::{activation, cost, optimizer};
 use gpu_backprop::plan::Element;
 use gpu_backprop::rewrite::training_loop::TrainingLoop;
-use naga::valid::Capabilities;
+use naga::valid::{Capabilities, ModuleInfo};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 
 /// Every combination of snippets that a kernel can be given.
@@ -61,6 +61,12 @@ fn realizations(kernel: &Kernel) -> Vec<Option<Realization>> {
 fn parse_text(name: &str, source: &str) -> Module {
     let module =
         naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
+    validated(name, &module);
+    module
+}
+
+/// What is known of a module, which must be valid.
+pub fn validated(name: &str, module: &Module) -> ModuleInfo {
     let capabilities = [
         Capabilities::SUBGROUP,
         Capabilities::SHADER_FLOAT16,
@@ -72,16 +78,15 @@ fn parse_text(name: &str, source: &str) -> Module {
     naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
         .subgroup_operations(naga::valid::SubgroupOperationSet::BASIC | naga::valid::SubgroupOperationSet::ARITHMETIC)
-        .validate(&module)
-        .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
-    module
+        .validate(module)
+        .unwrap_or_else(|error| panic!("{name}: {error:?}"))
 }
 
 /// A kernel, its snippets, a way to compute it, and its parsed shader.
-type Parsed = (&'static Kernel, Snippets, Option<Realization>, Module);
+pub type Parsed = (&'static Kernel, Snippets, Option<Realization>, Module);
 
 /// Every kernel, with its first snippets computed in each way, and with the others in one.
-static MODULES: LazyLock<Vec<Parsed>> = LazyLock::new(|| {
+pub static MODULES: LazyLock<Vec<Parsed>> = LazyLock::new(|| {
     let each = kernels::PRIMITIVE.into_iter().chain(kernels::FUSED).flat_map(|kernel| {
         combinations(kernel).into_iter().enumerate().flat_map(move |(i, snippets)| {
             let ways = realizations(kernel).into_iter().take(if i == 0 { usize::MAX } else { 1 });

@@ -202,6 +202,27 @@ fn tall_products_agree_with_the_primitives(adapter: &AdapterUnderTest) {
     }
 }
 
+/// Products that are dispatched in parts, of one row of work groups or of several.
+fn parts_of_a_product_change_no_bit(adapter: &AdapterUnderTest) {
+    let bits = |ran: &Ran| -> Vec<u32> {
+        let of_parameters = ran.parameters.iter().flatten();
+        ran.results.iter().chain(of_parameters).flat_map(|(_, values)| values).map(|value| value.to_bits()).collect()
+    };
+    let rule = LearningRule::from(&SGD);
+    for (widths, m) in [(&[70, 150, 9][..], 300), (&[5, 3], 4 * 70_000)] {
+        let topology = topology(widths);
+        for way in ways(adapter, true).filter(|_| m < 1000).chain([(Some(&REGISTERS_4X4), Precision::Full)]) {
+            let ran = |most_multiplications| {
+                let mut gpu = adapter.open(GpuOptions { most_multiplications, ..options(way) }).expect("it opens");
+                run(&mut gpu, &topology, rule, m, m < 1000)
+            };
+            let (whole, parts, rows) = (ran(u64::MAX), ran(m as u64 * 1000), ran(1 + m as u64 / 1000));
+            let what = format!("{topology}, {} on {}", name(way), adapter.description());
+            assert!(bits(&whole) == bits(&parts) && bits(&whole) == bits(&rows), "{what}");
+        }
+    }
+}
+
 /// Sums so long that loops within loops pass the 65,535 iterations after which some drivers end
 /// loops silently: only those that are unrolled may do so, or the device must refuse the plan.
 fn long_sums_are_right_or_refused(adapter: &AdapterUnderTest) {
@@ -286,6 +307,7 @@ trials! {
     on_each_adapter:
         every_variant_agrees_with_the_primitives,
         tall_products_agree_with_the_primitives,
+        parts_of_a_product_change_no_bit,
         long_sums_are_right_or_refused;
     also: variants_that_are_not_supported();
 }

@@ -24,6 +24,7 @@ mod program;
 #[path = "../common/sentinels.rs"]
 mod sentinels;
 
+mod backends;
 mod compare;
 mod contract;
 mod cpu;
@@ -51,6 +52,7 @@ fn primitive() -> GpuOptions {
 fn main() -> ExitCode {
     harness::run([
         contract::trials(),
+        backends::trials(),
         rows::trials(),
         equations::trials(),
         twins::trials(),

@@ -14,5 +14,6 @@ mod numbers;
 mod program;
 
 mod claims;
+mod flat;
 #[cfg(target_os = "linux")]
 mod measured;
