@@ -16,7 +16,7 @@ use super::context::GpuContext;
 use super::loaded::{LoadedPlan, LoadedPlans};
 use super::measuring::{Budget, LONGEST_TRIAL, seconds_per_mini_batch};
 use super::memory::DeviceMemory;
-use super::options::GpuOptions;
+use super::options::{GpuOptions, MOST_MULTIPLICATIONS};
 use super::{limits, probe, workgroup_loop};
 use crate::kernel::Realization;
 use crate::kernel::product::{self, Precision, VARIANTS};
@@ -183,6 +183,9 @@ impl Chooser {
             let (chosen, reason) = match remembered.cloned() {
                 Some(choice) => (choice.chosen, choice.reason),
                 None if !self.choices.measures() => (rule.to_string(), "by rule".to_string()),
+                None if self.takes_long(std::slice::from_ref(step)) => {
+                    (rule.to_string(), "by rule: it takes too long to be measured".to_string())
+                }
                 None if !self.budget.has_time() => (rule.to_string(), "by rule: no time to measure".to_string()),
                 None => {
                     let (chosen, reason) = self.fastest_product(plans, memory, step, rule)?;
@@ -193,6 +196,13 @@ impl Chooser {
         }
         let realizations = self.realizations(&plans[plan].plan.steps);
         plans.rebind(memory, plan, &realizations)
+    }
+
+    /// True for steps that take a processor that computes shaders long: about a second and more. What is known of them
+    /// without running them has to do.
+    pub fn takes_long(&self, steps: &[Step]) -> bool {
+        let multiplications: f64 = steps.iter().map(|step| step.operations() / 2.0).sum();
+        self.context.description.software && multiplications > MOST_MULTIPLICATIONS as f64
     }
 
     /// Measures the realizations of a product, the one by rule first.

@@ -82,7 +82,10 @@ impl Executor for Gpu {
     fn prepare(&mut self, plan: PlanId, mini_batches: usize) -> Result<()> {
         self.chooser.choose_loop(&mut self.plans, &self.memory, plan, mini_batches)?;
         self.chooser.choose_products(&mut self.plans, &self.memory, plan, mini_batches)?;
-        self.plans.warm_up(plan)?;
+        // A warm-up saves the first run a compilation, but costs a run.
+        if !self.chooser.takes_long(&self.plans[plan].plan.steps) {
+            self.plans.warm_up(plan)?;
+        }
         self.chooser.choices.save();
         self.plans.dispatcher.save_pipelines();
         self.context.check()
