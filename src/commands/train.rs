@@ -288,6 +288,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     if let Some(speed) = report.steps_per_second
         && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
         && !options.gpu.profile
+        && losses.is_empty()
     {
         device::remember(&device, options.gpu, &job.work, speed);
     }

@@ -20,6 +20,11 @@ fn unix() -> Result<(), Ignored> {
     if cfg!(unix) { Ok(()) } else { Err(Ignored("signals of Unix".into())) }
 }
 
+/// A number that a longer check sets, or the usual one.
+fn number_from(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 /// Flags of a run of about a second, in a folder.
 fn flags<'a>(folder: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let flags =
@@ -48,9 +53,9 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Kills a run again and again; `GPU_BACKPROP_KILLS` says how often, where the usual number is too small.
+/// Kills a run again and again.
 fn killed_runs_go_on((): ()) {
-    let kills = std::env::var("GPU_BACKPROP_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
+    let kills = number_from("GPU_BACKPROP_KILLS", 15);
     let folder = Folder::new();
     let (whole, killed) = (folder.text("whole"), folder.text("killed"));
     let more = ["--epochs", "250", "--json"];
@@ -64,7 +69,7 @@ fn killed_runs_go_on((): ()) {
         while !ended {
             let mut child = start(&arguments);
             // Moments that are spread over start, training and writing.
-            std::thread::sleep(Duration::from_micros(7_919 * (count + 1) % 90_000 + 500));
+            std::thread::sleep(Duration::from_micros((7_919 * (count + 1) % 90_000 + 500) as u64));
             if count < kills && child.try_wait().expect("a child").is_none() {
                 child.kill().expect("it is killed");
                 child.wait().expect("it ends");
@@ -94,12 +99,13 @@ fn signals_end_a_run_with_what_it_has_learned((): ()) {
     let folder = Folder::new();
     let whole = folder.text("whole");
     let expected = json(&flags(&whole, &["--epochs", "250", "--json"]));
-    for (i, (signal, code)) in [("-INT", 130), ("-TERM", 143)].into_iter().cycle().take(6).enumerate() {
+    let signals = number_from("GPU_BACKPROP_SIGNALS", 6);
+    for (i, (signal, code)) in [("-INT", 130), ("-TERM", 143)].into_iter().cycle().take(signals).enumerate() {
         let (run, model) = (folder.text(&format!("run {i}")), folder.text(&format!("{i}.safetensors")));
         let arguments = flags(&run, &["--epochs", "250", "--json", "-o", &model]);
         let child = start(&arguments);
         wait_for(&Path::new(&run).join("metrics.jsonl"));
-        std::thread::sleep(Duration::from_millis(20 + 30 * i as u64));
+        std::thread::sleep(Duration::from_millis(20 + 30 * i as u64 % 400));
         send(signal, &child);
         let sent = Instant::now();
         let output = child.wait_with_output().expect("it ends");

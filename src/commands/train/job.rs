@@ -231,6 +231,11 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// True where there was none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Counts one; returns how many there were without any progress between.
     fn count(&mut self, state: &State) -> u32 {
         let at = Some((state.refit.is_some(), state.position));
