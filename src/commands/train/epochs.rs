@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::divergence;
 use super::report::measured;
 use super::run_folder::Keeper;
 use super::state::State;
@@ -173,17 +172,6 @@ pub enum End {
 /// # Errors
 /// A failing device, or divergence: training can go on from the state.
 pub fn train_epochs(
-    trainer: &mut Trainer<'_, '_>,
-    setup: &Setup,
-    training: &Training<'_>,
-    state: &mut State,
-    company: &mut Company<'_>,
-) -> Result<End> {
-    let ended = train_on(trainer, setup, training, state, company);
-    ended.map_err(|error| divergence::located(error, trainer, state))
-}
-
-fn train_on(
     trainer: &mut Trainer<'_, '_>,
     setup: &Setup,
     training: &Training<'_>,

@@ -105,7 +105,8 @@ impl Job<'_> {
             let training = self.training(data);
             let mut trainer = self.trainer(&training, executor)?;
             opened.announce(&trainer, &training, setup, state.position, company);
-            let end = train_epochs(&mut trainer, setup, &training, state, company)?;
+            let ended = train_epochs(&mut trainer, setup, &training, state, company);
+            let end = ended.map_err(|error| divergence::located(error, &mut trainer, state))?;
             let epochs = Epochs::of(state, setup, end);
             if let Some(best) = state.best.as_ref().filter(|_| epochs.kept.is_some()) {
                 trainer.set_parameters(best)?;

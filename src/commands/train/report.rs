@@ -178,6 +178,8 @@ pub(crate) fn report(
     let last = last.filter(|_| refit.is_none());
     let (learned, validation) = match last {
         None if refit.is_some() => (measure(PartOfData::Training)?, None),
+        // Whoever interrupts it does not want to wait for figures of all examples.
+        None if further_steps > 0 => (None, None),
         Some(_) => (None, None),
         None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
     };
