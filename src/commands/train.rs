@@ -26,7 +26,7 @@ use crate::network::Topology;
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::plan::{Element, Matrix, Plan};
 use crate::rewrite::fuse::{KernelSet, fuse};
-use crate::system::error::{DeviceFailed, Diverged};
+use crate::system::error::Diverged;
 use crate::system::interruption;
 use crate::system::output_file::check_writable;
 use crate::training::{Position, examples_of};
@@ -258,15 +258,15 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     };
     let _heeded = interruption::heed(keeper.is_some());
     let mut company = Company::new(observer, keeper.as_mut(), opening);
-    let mut opened = Opened { reason: chosen.reason.clone(), gradient_check, announced: false };
-    let mut losses = Losses::default();
+    let mut opened =
+        Opened { reason: chosen.reason.clone(), gradient_check, announced: false, losses: Losses::default() };
     let trained = loop {
         let error = match job.train(&mut data, &mut state, chosen.executor.as_mut(), &mut opened, &mut company) {
             Ok(trained) => break Ok(trained),
-            Err(error) if error.chain().any(|cause| cause.is::<DeviceFailed>()) => error,
+            Err(error) if job.may_go_on(&error, &opened) => error,
             Err(error) => break Err(error),
         };
-        match job.recover(error, chosen, &state, &data, &mut losses, &mut company) {
+        match job.recover(error, chosen, &state, &data, &mut opened, &mut company) {
             Ok(other) => chosen = other,
             Err(error) => break Err(error),
         }
@@ -288,7 +288,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     if let Some(speed) = report.steps_per_second
         && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
         && !options.gpu.profile
-        && losses.is_empty()
+        && opened.losses.is_empty()
     {
         device::remember(&device, options.gpu, &job.work, speed);
     }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 
 use super::capabilities::Capabilities;
 use super::faults::{self, Faults, Scope};
-use super::options::{GpuOptions, Losses};
+use super::injection::{self, Call, Fault, Injection};
+use super::options::GpuOptions;
 use crate::plan::executor::DeviceDescription;
 use crate::system::error::DeviceFailed;
 
@@ -17,9 +18,6 @@ pub const UNIFORM_ALIGNMENT: usize = 16;
 
 /// Bytes of writes that may wait in host memory for a submission.
 const MAX_STAGED: usize = 64 << 20;
-
-/// The longest time that a submission is waited for: far beyond the slowest mini-batch, and the watchdogs of drivers.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// A device and its queue, with what is known of them.
 #[derive(Debug)]
@@ -36,7 +34,8 @@ pub struct GpuContext {
     pub halvings: u32,
     /// Multiplications that are dispatched at once at most.
     pub most_multiplications: u64,
-    losses: Option<Losses>,
+    longest_wait: Duration,
+    injection: Option<Injection>,
     /// Bytes written since the last submission.
     staged: AtomicUsize,
 }
@@ -50,10 +49,20 @@ impl GpuContext {
         capabilities: Capabilities,
         options: GpuOptions,
     ) -> Self {
-        let GpuOptions { halvings, losses, most_multiplications, .. } = options;
-        let faults = Faults::watch(&device);
-        let staged = AtomicUsize::new(0);
-        GpuContext { device, queue, description, capabilities, faults, halvings, most_multiplications, losses, staged }
+        let GpuOptions { halvings, most_multiplications, longest_wait, injection, .. } = options;
+        GpuContext {
+            faults: Faults::watch(&device),
+            staged: AtomicUsize::new(0),
+            device,
+            queue,
+            description,
+            capabilities,
+            halvings,
+            // A device that fails when a submission takes long may fail over a single dispatch.
+            most_multiplications: (most_multiplications >> halvings.min(u64::BITS - 1)).max(1),
+            longest_wait,
+            injection,
+        }
     }
 
     /// Returns the size of the largest buffer, in bytes.
@@ -75,7 +84,28 @@ impl GpuContext {
 
     /// Catches the errors that calls of this thread cause until [`Scope::end`].
     pub fn scope(&self) -> Scope {
-        self.faults.scope(&self.device)
+        let mut scope = self.faults.scope(&self.device);
+        match self.planned(Call::Other) {
+            Some(Fault::OutOfMemory) => scope.has_no_memory = true,
+            fault => self.fail(fault),
+        }
+        scope
+    }
+
+    /// Counts a call that may fail; returns the fault that a test has planned for it.
+    fn planned(&self, call: Call) -> Option<Fault> {
+        self.injection?.next(call)
+    }
+
+    /// Has a fault that a test has planned.
+    fn fail(&self, fault: Option<Fault>) {
+        match fault {
+            None | Some(Fault::Silence) => {}
+            Some(Fault::Loss) => self.device.destroy(),
+            Some(Fault::Validation) => injection::fail_validation(&self.device),
+            Some(Fault::OutOfMemory) => self.faults.note("out of memory".to_string()),
+            Some(Fault::Hang) => injection::hang(&self.device, &self.queue),
+        }
     }
 
     /// Checks that nothing has failed outside of any scope.
@@ -88,6 +118,7 @@ impl GpuContext {
 
     /// Makes a buffer. Errors go to the error scope of the caller.
     pub fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.fail(self.planned(Call::Other));
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         self.device.create_buffer(&descriptor)
     }
@@ -102,6 +133,7 @@ impl GpuContext {
 
     /// Writes to a buffer before the next submission. Errors go to the error scope of the caller.
     pub fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        self.fail(self.planned(Call::Other));
         self.queue.write_buffer(buffer, offset, bytes);
         self.staged.fetch_add(bytes.len(), Ordering::Relaxed);
     }
@@ -122,12 +154,9 @@ impl GpuContext {
 
     /// Submits lists of commands after all that was written. Errors go to the error scope of the caller.
     pub fn submit(&self, encoders: impl IntoIterator<Item = wgpu::CommandEncoder>) -> wgpu::SubmissionIndex {
-        let submission = self.queue.submit(encoders.into_iter().map(wgpu::CommandEncoder::finish));
+        self.fail(self.planned(Call::Submit));
         self.staged.store(0, Ordering::Relaxed);
-        if self.losses.is_some_and(Losses::is_now) {
-            self.device.destroy();
-        }
-        submission
+        self.queue.submit(encoders.into_iter().map(wgpu::CommandEncoder::finish))
     }
 
     /// Waits for a submission, or for all of them.
@@ -135,18 +164,19 @@ impl GpuContext {
     /// # Errors
     /// A device that failed, or does not answer.
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let poll = wgpu::PollType::Wait { submission_index: submission, timeout: Some(LONGEST_WAIT) };
-        let polled = faults::catching(|| self.device.poll(poll));
+        let planned = self.planned(Call::Wait);
+        self.fail(planned);
+        let poll = wgpu::PollType::Wait { submission_index: submission, timeout: Some(self.longest_wait) };
+        let polled = match planned {
+            Some(Fault::Silence) => Ok(Err(wgpu::PollError::Timeout)),
+            _ => faults::catching(|| self.device.poll(poll)),
+        };
         self.check()?;
-        polled?.map_err(|error| DeviceFailed::new(format!("waiting for {}: {error}", self.description.name)))?;
+        polled?.map_err(|error| {
+            let failed = DeviceFailed::new(format!("waiting for {}: {error}", self.description.name));
+            self.faults.reason(&self.device, failed.into())
+        })?;
         Ok(())
-    }
-
-    /// The reason of an error: the loss of the device, where it was lost.
-    fn reason(&self, error: anyhow::Error) -> anyhow::Error {
-        // Only then is the loss told. What else is wrong has been told already.
-        let _ = faults::catching(|| self.device.poll(wgpu::PollType::Poll));
-        self.check().err().unwrap_or(error)
     }
 
     /// Reads the first `size` bytes of a buffer, after everything that was submitted.
@@ -154,7 +184,7 @@ impl GpuContext {
     /// # Errors
     /// A failing device, or a buffer of fewer bytes.
     pub fn read(&self, buffer: &wgpu::Buffer, size: usize) -> Result<Vec<u8>> {
-        self.read_whole(buffer, size).map_err(|error| self.reason(error))
+        self.read_whole(buffer, size).map_err(|error| self.faults.reason(&self.device, error))
     }
 
     fn read_whole(&self, buffer: &wgpu::Buffer, size: usize) -> Result<Vec<u8>> {
@@ -165,6 +195,7 @@ impl GpuContext {
         encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, padded);
         let submission = self.submit([encoder]);
         let (sender, receiver) = mpsc::channel();
+        self.fail(self.planned(Call::Other));
         // The receiver lives until the result has come: sending cannot fail.
         staging.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result).unwrap_or(()));
         scope.end().context("cannot read a matrix back")?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
-use crate::system::error::{DeviceFailed, OutOfMemory};
+use crate::system::error::{DeviceFailed, OutOfMemory, Refused};
 use crate::system::panics;
 
 /// The first error on a device outside of any scope.
@@ -23,7 +23,8 @@ impl Faults {
         faults
     }
 
-    fn note(&self, fault: String) {
+    /// Remembers a fault, if it is the first.
+    pub fn note(&self, fault: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
     }
 
@@ -38,12 +39,19 @@ impl Faults {
         }
     }
 
+    /// The reason of an error: the loss of the device, where it was lost.
+    pub fn reason(&self, device: &wgpu::Device, error: anyhow::Error) -> anyhow::Error {
+        // Only then is the loss told. What else is wrong has been told already.
+        let _ = catching(|| device.poll(wgpu::PollType::Poll));
+        self.check().err().unwrap_or(error)
+    }
+
     /// Catches the errors that calls of this thread cause until [`Scope::end`].
     pub fn scope(&self, device: &wgpu::Device) -> Scope {
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        Scope { memory, internal, validation }
+        Scope { memory, internal, validation, has_no_memory: false, device: device.clone(), faults: self.clone() }
     }
 }
 
@@ -54,6 +62,10 @@ pub struct Scope {
     memory: wgpu::ErrorScopeGuard,
     internal: wgpu::ErrorScopeGuard,
     validation: wgpu::ErrorScopeGuard,
+    /// A test has it end for lack of memory.
+    pub has_no_memory: bool,
+    device: wgpu::Device,
+    faults: Faults,
 }
 
 impl Scope {
@@ -65,10 +77,11 @@ impl Scope {
         // The reverse of the order in which they began.
         let errors = [self.memory, self.internal, self.validation].map(|scope| pollster::block_on(scope.pop()));
         match errors.into_iter().flatten().next() {
+            _ if self.has_no_memory => bail!(OutOfMemory::new("out of memory on the device")),
             Some(error @ wgpu::Error::OutOfMemory { .. }) => {
                 bail!(OutOfMemory::new(format!("out of memory on the device ({})", one_line(&error))))
             }
-            Some(error) => bail!("{}", one_line(&error)),
+            Some(error) => Err(self.faults.reason(&self.device, Refused::new(one_line(&error)).into())),
             None => Ok(()),
         }
     }

@@ -10,7 +10,7 @@
 //! | part | files, bottom to top |
 //! |---|---|
 //! | adapters | `capabilities`, `adapter` |
-//! | the open device | `faults`, `context`, `probe`, `limits` |
+//! | the open device | `injection`, `faults`, `context`, `probe`, `limits` |
 //! | matrices | `memory` |
 //! | loaded plans | `pipeline_cache`, `pipeline`, `parts`, `schedule`, `workgroup_loop`, `dispatcher`, `submission`, `loaded` |
 //! | tuning | `options`, `choices`, `measuring`, `agreement`, `chooser` |
@@ -26,6 +26,7 @@ mod context;
 mod dispatcher;
 mod executor;
 mod faults;
+mod injection;
 mod limits;
 mod loaded;
 mod measuring;
@@ -42,5 +43,6 @@ mod workgroup_loop;
 
 pub use adapter::{Adapter, adapters, check_environment};
 pub use executor::Gpu;
-pub use options::{GpuOptions, Losses, Tuning};
+pub use injection::{Fault, Injection};
+pub use options::{GpuOptions, Tuning};
 pub use probe::LOOP_ITERATIONS_ALWAYS_RIGHT;

@@ -1,7 +1,8 @@
 //! Options of the GPU executor.
 
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use super::injection::Injection;
 use crate::kernel::product::{Precision, Variant};
 use crate::rewrite::fuse::KernelSet;
 
@@ -10,6 +11,9 @@ pub use crate::system::remembered::Tuning;
 /// Multiplications that are dispatched at once: less than a second on a processor that computes shaders, below the two after which
 /// Windows takes a device for hung, and far longer than a dispatch costs on a fast GPU.
 pub const MOST_MULTIPLICATIONS: u64 = 1 << 32;
+
+/// Time that a submission is waited for: far beyond the slowest mini-batch, and the watchdogs of drivers.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Options of the GPU executor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,36 +41,10 @@ pub struct GpuOptions {
     pub most_multiplications: u64,
     /// How often the length of submissions is halved: for devices that fail when one takes long.
     pub halvings: u32,
-    /// Losses of the device that tests ask for.
-    pub losses: Option<Losses>,
-}
-
-/// Losses of a device that tests ask for: numbers of submissions until the next, the last number first. They are counted over all
-/// devices that are opened with these options.
-#[derive(Clone, Copy, Debug)]
-pub struct Losses(pub &'static Mutex<Vec<u32>>);
-
-impl PartialEq for Losses {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.0, other.0)
-    }
-}
-
-impl Eq for Losses {}
-
-impl Losses {
-    /// Counts a submission; whether the device is to be lost after it.
-    pub fn is_now(self) -> bool {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match left.last_mut() {
-            None => false,
-            Some(0) => left.pop().is_some(),
-            Some(number) => {
-                *number -= 1;
-                false
-            }
-        }
-    }
+    /// The longest time that a submission is waited for, before the device is taken for hung.
+    pub longest_wait: Duration,
+    /// Faults that tests inject.
+    pub injection: Option<Injection>,
 }
 
 impl Default for GpuOptions {
@@ -83,7 +61,8 @@ impl Default for GpuOptions {
             profile: false,
             most_multiplications: MOST_MULTIPLICATIONS,
             halvings: 0,
-            losses: None,
+            longest_wait: LONGEST_WAIT,
+            injection: None,
         }
     }
 }

@@ -54,6 +54,18 @@ impl DeviceFailed {
     }
 }
 
+/// A call that the GPU refused.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{0}")]
+pub struct Refused(String);
+
+impl Refused {
+    /// Makes an error; `message` is what wgpu said.
+    pub fn new(message: impl Into<String>) -> Self {
+        Refused(message.into())
+    }
+}
+
 /// A signal that ended a training before its time: exit code 128 and the number of the signal.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("interrupted after epoch {epoch}{}{}", further(*.steps), resuming(.resume))]

@@ -1,14 +1,14 @@
 //! Runs that are interrupted and go on, or whose device is lost, end with the same bits as those that never stopped.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gpu_backprop::commands::train::{self, Architecture, ConfigText, EpochReport, Keep, Observer, Opening};
 use gpu_backprop::commands::train::{Options, Report, RunOptions, Trained, Wishes};
 use gpu_backprop::data::{Part, Source};
 use gpu_backprop::device::DeviceChoice;
-use gpu_backprop::gpu::{GpuOptions, Losses};
+use gpu_backprop::gpu::{Fault, GpuOptions, Injection};
 use gpu_backprop::network::activation::{LEAKY_RELU, RELU, SIGMOID, TANH};
 use gpu_backprop::network::optimizer::{ADAM, CHOICES};
 use gpu_backprop::training::Decline;
@@ -22,12 +22,14 @@ use crate::harness::AdapterUnderTest;
 trials! {
     once: runs_on_the_cpu_go_on, a_longer_run_goes_on_as_if_it_had_been_longer, a_damaged_checkpoint_is_noticed,
         two_processes_do_not_share_a_folder;
-    on_each_adapter: runs_on_a_gpu_go_on, a_lost_device_changes_no_bit, a_device_that_fails_always_is_given_up;
+    on_each_adapter: runs_on_a_gpu_go_on, a_lost_device_changes_no_bit, any_call_may_fail,
+        a_device_that_does_not_answer_is_left, a_device_that_fails_always_is_given_up;
 }
 
 /// Ends a training after some steps, and keeps what it was told.
 #[derive(Default)]
 struct Watcher {
+    began: bool,
     steps: usize,
     last: Option<usize>,
     epochs: Vec<EpochReport>,
@@ -35,7 +37,9 @@ struct Watcher {
 }
 
 impl Observer for Watcher {
-    fn begin(&mut self, _: &Opening<'_>) {}
+    fn begin(&mut self, _: &Opening<'_>) {
+        self.began = true;
+    }
     fn steps(&mut self, steps: usize) {
         self.steps += steps;
     }
@@ -230,37 +234,88 @@ fn two_processes_do_not_share_a_folder() {
     assert!(format!("{error:#}").contains("another process trains in this folder"), "{error:#}");
 }
 
-/// Options with losses of the device after these numbers of submissions.
-fn losing(options: &Options, losses: Vec<u32>) -> Options {
-    let losses = Losses(Box::leak(Box::new(Mutex::new(losses))));
-    Options { gpu: GpuOptions { losses: Some(losses), ..options.gpu }, ..options.clone() }
+/// Options with faults at calls of wgpu of these numbers.
+fn failing(options: &Options, faults: &[(usize, Fault)]) -> (Options, Injection) {
+    let injection = Injection::new(faults.to_vec());
+    (Options { gpu: GpuOptions { injection: Some(injection), ..options.gpu }, ..options.clone() }, injection)
+}
+
+/// The calls of wgpu that a training makes, in all and before its first step.
+fn calls_of(options: &Options) -> (Report, usize) {
+    let (options, injection) = failing(options, &[]);
+    (ended(&options, &mut Watcher::default()), injection.calls())
 }
 
 fn a_lost_device_changes_no_bit(adapter: &AdapterUnderTest) {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let device = device_of(adapter);
-    for case in 0..4 {
+    let mut lost = 0;
+    for case in 0..6 {
         let options = drawn(&mut rng, device.clone());
-        let whole = ended(&options, &mut Watcher::default());
-        let losses = (0..3).map(|_| rng.random_range(0..60)).collect::<Vec<u32>>();
-        let options = losing(&options, losses.clone());
+        let (whole, calls) = calls_of(&options);
+        let places = (0..4).map(|_| (rng.random_range(calls / 4..calls), Fault::Loss)).collect::<Vec<_>>();
+        let (options, injection) = failing(&options, &places);
         let folder = tempfile::tempdir().expect("a folder");
         let options = if case % 2 == 0 { options } else { in_folder(&options, folder.path(), Duration::ZERO) };
         let mut watcher = Watcher::default();
         let report = ended(&options, &mut watcher);
-        assert_eq!(figures(&report), figures(&whole), "{options:?}, lost after {losses:?}");
+        assert_eq!(figures(&report), figures(&whole), "{options:?}, lost at {places:?} of {calls} calls");
         assert!(watcher.warnings.iter().all(|text| text.contains("the GPU failed")), "{:?}", watcher.warnings);
-        assert!(!watcher.warnings.is_empty(), "nothing was lost");
+        lost += places.len() - injection.left();
     }
+    assert!(lost >= 20, "only {lost} losses");
+}
+
+/// A fault at a call is an error before training begins, and changes no bit later.
+fn any_call_may_fail(adapter: &AdapterUnderTest) {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let device = device_of(adapter);
+    for fault in [Fault::Validation, Fault::OutOfMemory, Fault::Silence, Fault::Loss] {
+        let options = drawn(&mut rng, device.clone());
+        let (whole, calls) = calls_of(&options);
+        let mut failed = 0;
+        for _ in 0..10 {
+            let call = rng.random_range(0..calls);
+            let (options, injection) = failing(&options, &[(call, fault)]);
+            let mut watcher = Watcher::default();
+            let trained = train::run(&options, &mut watcher);
+            let told = format!("{fault:?} at call {call} of {calls}; {:?}; {options:?}", watcher.warnings);
+            // The number of calls depends on time, so that the last ones may not come.
+            failed += 1 - injection.left();
+            match trained {
+                Ok(Trained { report, saved }) => {
+                    saved.expect("it is saved");
+                    assert_eq!(figures(&report), figures(&whole), "{told}");
+                }
+                Err(error) => assert!(!watcher.began && !error.to_string().is_empty(), "{error:#}: {told}"),
+            }
+        }
+        assert!(failed >= 8, "only {failed} faults");
+    }
+}
+
+fn a_device_that_does_not_answer_is_left(adapter: &AdapterUnderTest) {
+    let options = options(Wishes { epochs: Some(2), ..Wishes::default() }, device_of(adapter));
+    let (whole, calls) = calls_of(&options);
+    let (mut options, _) = failing(&options, &[(calls / 2, Fault::Hang)]);
+    options.gpu.longest_wait = Duration::from_millis(200);
+    let mut watcher = Watcher::default();
+    let report = ended(&options, &mut watcher);
+    assert_eq!(figures(&report), figures(&whole));
+    // llvmpipe works while it takes a submission: nothing is waited for.
+    let waits = !adapter.description().name.contains("llvmpipe");
+    assert_eq!(watcher.warnings.iter().any(|text| text.contains("waiting for")), waits, "{:?}", watcher.warnings);
 }
 
 fn a_device_that_fails_always_is_given_up(adapter: &AdapterUnderTest) {
     let device = device_of(adapter);
     let options = options(Wishes { epochs: Some(2), ..Wishes::default() }, device);
-    let lost = losing(&options, vec![3; 100]);
-    let error = train::run(&lost, &mut Watcher::default()).expect_err("it is lost each time");
+    let (_, calls) = calls_of(&options);
+    // Each try fails before the next state is on the host.
+    let always = (calls / 3..100 * calls).step_by(40).map(|call| (call, Fault::Loss)).collect::<Vec<_>>();
+    let error = train::run(&failing(&options, &always).0, &mut Watcher::default()).expect_err("it is lost each time");
     assert!(format!("{error:#}").contains("failed 5 times at epoch 1, step 1"), "{error:#}");
-    let falling_back = Options { fall_back_to_cpu: true, ..losing(&options, vec![3; 100]) };
+    let falling_back = Options { fall_back_to_cpu: true, ..failing(&options, &always).0 };
     let mut watcher = Watcher::default();
     let report = ended(&falling_back, &mut watcher);
     assert_eq!(report.device, "cpu");

@@ -1,6 +1,7 @@
 //! A training as a job: on one device after another, where one fails.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -15,8 +16,8 @@ use crate::device::{self, DeviceChoice};
 use crate::gpu::GpuOptions;
 use crate::model::{self, Model};
 use crate::network::{Parameters, Topology};
-use crate::plan::executor::Executor;
-use crate::system::error::ensure_usage;
+use crate::plan::executor::{DeviceDescription, Executor};
+use crate::system::error::{DeviceFailed, OutOfMemory, Refused, ensure_usage};
 use crate::training::{Position, Trainer};
 use crate::verify::gradients::GradientCheck;
 
@@ -28,6 +29,8 @@ pub struct Opened {
     pub gradient_check: Option<GradientCheck>,
     /// It has been said.
     pub announced: bool,
+    /// Failures of devices.
+    pub losses: Losses,
 }
 
 /// A training, apart from its data and its device.
@@ -173,42 +176,52 @@ impl Job<'_> {
         }
     }
 
+    /// True for an error that another device may not have. What the device refuses before training begins is the fault of what was
+    /// asked for.
+    pub fn may_go_on(&self, error: &anyhow::Error, opened: &Opened) -> bool {
+        let refused = error.is::<OutOfMemory>() || error.is::<Refused>();
+        error.is::<DeviceFailed>() || refused && (opened.announced || self.options.fall_back_to_cpu)
+    }
+
     /// Opens a device again that has failed, or the one to fall back to.
     ///
     /// # Errors
     /// The failure, where it happened too often.
     pub fn recover(
         &self,
-        error: anyhow::Error,
+        mut error: anyhow::Error,
         failed: device::Chosen,
         state: &State,
         data: &Data,
-        losses: &mut Losses,
+        opened: &mut Opened,
         company: &mut Company<'_>,
     ) -> Result<device::Chosen> {
-        let device = failed.executor.device().clone();
+        let DeviceDescription { name, backend, driver, .. } = failed.executor.device().clone();
         // Its memory is needed for the next.
         drop(failed);
-        let (epoch, step) = (state.position.epoch + 1, state.position.step + 1);
-        let driver = device.driver.clone().unwrap_or_default();
-        let told = format!("{} (driver {driver}): {error:#}", device.name);
-        let tries = losses.count(state);
-        let reopened = if tries > MOST_LOSSES {
-            Err(error.context(format!("{} failed {tries} times at epoch {epoch}, step {step}", device.name)))
-        } else {
-            company.observer.warn(&format!(
-                "{told}; training goes on from epoch {epoch}, step {step}, on a new device ({tries} of {MOST_LOSSES})"
-            ));
+        let place = format!("epoch {}, step {}", state.position.epoch + 1, state.position.step + 1);
+        let told = |error: &anyhow::Error| format!("{name} (driver {}): {error:#}", driver.as_deref().unwrap_or(""));
+        let same = DeviceChoice::Same { name: name.clone(), backend };
+        // What was refused from the beginning is refused again.
+        let most = if error.is::<DeviceFailed>() || opened.announced { MOST_LOSSES } else { 0 };
+        let reopened = loop {
+            let tries = opened.losses.count(state);
+            if tries > most {
+                break Err(error.context(format!("{name} failed {tries} times at {place}")));
+            }
+            let again = format!("training goes on from {place}, on a new device ({tries} of {most})");
+            company.observer.warn(&format!("{}; {again}", told(&error)));
             // Two failures in one place: shorter submissions may pass.
             let gpu = GpuOptions { halvings: tries.saturating_sub(1), ..self.options.gpu };
-            let same = DeviceChoice::Same { name: device.name.clone(), backend: device.backend.clone() };
-            self.open(&same, gpu, data)
+            match self.open(&same, gpu, data) {
+                Ok(chosen) => break Ok(chosen),
+                Err(other) => error = other,
+            }
+            std::thread::sleep(TIME_OF_A_RESET);
         };
         let reopened = match reopened {
             Err(error) if self.options.fall_back_to_cpu => {
-                company
-                    .observer
-                    .warn(&format!("{error:#}; training goes on from epoch {epoch}, step {step}, on the CPU"));
+                company.observer.warn(&format!("{error:#}; training goes on from {place}, on the CPU"));
                 self.open(&DeviceChoice::Cpu, self.options.gpu, data)?
             }
             reopened => reopened?,
@@ -219,6 +232,9 @@ impl Job<'_> {
         Ok(reopened)
     }
 }
+
+/// Time that a driver may take to come back.
+const TIME_OF_A_RESET: Duration = Duration::from_secs(1);
 
 /// Failures of a device at one place, after which training ends.
 const MOST_LOSSES: u32 = 4;
