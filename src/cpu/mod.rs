@@ -39,12 +39,12 @@ use self::store::Store;
 use self::threads::Team;
 use self::times::Times;
 use crate::kernel::{Matrix, MiniBatch};
-use crate::network::reserve;
 use crate::plan::executor::{DeviceDescription, Executor, Memory, PROGRESS_INTERVAL, PlanId, Progress, sizes};
 use crate::plan::profile::Profile;
 use crate::plan::{Plan, Step};
 use crate::rewrite::fuse::fuse;
 use crate::system::host_memory;
+use crate::system::host_memory::reserve;
 
 /// Examples are brought to where plans find them so many bytes at a time: they are still in a cache when
 /// they are used.

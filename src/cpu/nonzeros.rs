@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::network::reserve;
+use crate::system::host_memory::reserve;
 
 /// Zeros are skipped where they are at least two thirds: finding and skipping one costs about as
 /// much as two terms of a whole product.

@@ -8,8 +8,8 @@ use bytemuck::Pod;
 
 use super::panels::{Line, Width, from_columns, to_columns};
 use crate::kernel::{Element, Matrix, Operand};
-use crate::network::reserve;
 use crate::plan::executor::check_place;
+use crate::system::host_memory::reserve;
 
 /// The matrices, by index.
 #[derive(Default, Debug)]

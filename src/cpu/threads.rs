@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::crew::Crew;
 use super::panels::Line;
-use crate::network::reserve;
+use crate::system::host_memory::reserve;
 
 /// Multiplications below which a product stays on one thread: some microseconds, several times what it takes to hand
 /// work to another one and to wait for it.

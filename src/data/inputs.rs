@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use super::mapped::Mapped;
 use super::picked::{Picked, scaled};
+use crate::system::host_memory::reserve;
 
 /// Entries that are looked at together where all of them are gone through.
 const BLOCK: usize = 1 << 20;
@@ -30,11 +31,18 @@ pub enum Inputs {
 pub type Images = (usize, Inputs, usize);
 
 /// Appends the inputs of `examples`, of `features` inputs each, as another type.
-fn extend<T: Copy, U>(to: &mut Vec<U>, values: &[T], examples: &[u32], features: usize, convert: impl Fn(T) -> U) {
-    to.reserve(examples.len() * features);
+fn extend<T: Copy, U>(
+    to: &mut Vec<U>,
+    values: &[T],
+    examples: &[u32],
+    features: usize,
+    convert: impl Fn(T) -> U,
+) -> Result<()> {
+    reserve(to, examples.len() * features)?;
     for &example in examples {
         to.extend(values[example as usize * features..][..features].iter().map(|&value| convert(value)));
     }
+    Ok(())
 }
 
 /// Calls `each` with the numbers of examples, some at a time, and how many there were before.
@@ -90,9 +98,9 @@ impl Inputs {
     /// A file that is no longer what it was.
     pub fn pick(&self, examples: &[u32], features: usize, picked: &mut Picked) -> Result<()> {
         match self {
-            Inputs::Bytes { values, .. } => extend(picked.cleared_bytes(), values, examples, features, |x| x),
-            Inputs::Floats(values) => extend(picked.cleared_floats(), values, examples, features, |x| x),
-            Inputs::Doubles(values) => extend(picked.cleared_floats(), values, examples, features, |x| x as f32),
+            Inputs::Bytes { values, .. } => extend(picked.cleared_bytes(), values, examples, features, |x| x)?,
+            Inputs::Floats(values) => extend(picked.cleared_floats(), values, examples, features, |x| x)?,
+            Inputs::Doubles(values) => extend(picked.cleared_floats(), values, examples, features, |x| x as f32)?,
             Inputs::Mapped(mapped) => mapped.pick(examples, picked)?,
         }
         Ok(())
@@ -102,9 +110,9 @@ impl Inputs {
     fn numbers(&self, examples: &[u32], features: usize, to: &mut Vec<f64>) -> Result<()> {
         to.clear();
         match self {
-            Inputs::Bytes { values, .. } => extend(to, values, examples, features, f64::from),
-            Inputs::Floats(values) => extend(to, values, examples, features, f64::from),
-            Inputs::Doubles(values) => extend(to, values, examples, features, |x| x),
+            Inputs::Bytes { values, .. } => extend(to, values, examples, features, f64::from)?,
+            Inputs::Floats(values) => extend(to, values, examples, features, f64::from)?,
+            Inputs::Doubles(values) => extend(to, values, examples, features, |x| x)?,
             Inputs::Mapped(mapped) => mapped.numbers(examples, to)?,
         }
         Ok(())

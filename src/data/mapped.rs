@@ -11,7 +11,7 @@ use memmap2::Mmap;
 
 use super::numbers::Element;
 use super::picked::{Picked, scaled};
-use crate::system::host_memory;
+use crate::system::host_memory::{self, reserve};
 
 /// Smallest file, in bytes, that is mapped.
 const MAPPED_FROM: u64 = 8 << 20;
@@ -321,6 +321,8 @@ impl Mapped {
     /// As [`Inputs::numbers`].
     pub(super) fn numbers(&self, examples: &[u32], to: &mut Vec<f64>) -> Result<()> {
         self.prepare(examples)?;
+        to.clear();
+        reserve(to, examples.len() * self.features)?;
         to.resize(examples.len() * self.features, 0.0);
         for (to, &example) in to.chunks_exact_mut(self.features).zip(examples) {
             let (part, number) = self.find(example);
@@ -335,13 +337,14 @@ impl Mapped {
         let features = self.features;
         if self.byte_scale.is_some() {
             let to = picked.cleared_bytes();
-            to.reserve(examples.len() * features);
+            reserve(to, examples.len() * features)?;
             for &example in examples {
                 let (part, number) = self.find(example);
                 part.extend_bytes(number, features, to);
             }
         } else {
             let to = picked.cleared_floats();
+            reserve(to, examples.len() * features)?;
             to.resize(examples.len() * features, 0.0);
             let mut wide = vec![0.0; features];
             for (to, &example) in to.chunks_exact_mut(features).zip(examples) {

@@ -50,7 +50,8 @@ fn results(
         memory.write(matrix, 0, bytemuck::cast_slice(&values))?;
         context.bound_staged()?;
     }
-    let dispatches = dispatcher.bind(memory, std::slice::from_ref(step), &[Some(realization)])?;
+    let dispatches =
+        dispatcher.bind(memory, std::slice::from_ref(step), &[Some(realization)], context.most_multiplications)?;
     // A learning rate at which an update is the whole sum.
     let mini_batch = MiniBatch { eta: inner as f32, count: 1, ..MiniBatch::default() };
     let scope = context.scope();

@@ -223,7 +223,8 @@ impl Chooser {
             if way.variant.cooperative.is_some() {
                 agree(&self.context, &mut plans.dispatcher, memory, step, way, rule)?;
             }
-            let dispatches = plans.dispatcher.bind(memory, std::slice::from_ref(step), &[Some(way)])?;
+            let most = self.context.most_multiplications;
+            let dispatches = plans.dispatcher.bind(memory, std::slice::from_ref(step), &[Some(way)], most)?;
             let submit = |mini_batches: &_| plans.dispatcher.submit(&dispatches, mini_batches);
             seconds_per_mini_batch(&self.context, 0, LONGEST_TRIAL, step.snippets.optimizer, submit)
         })

@@ -34,6 +34,8 @@ pub struct GpuContext {
     pub halvings: u32,
     /// Multiplications that are dispatched at once at most.
     pub most_multiplications: u64,
+    /// The longest time that a dispatch may take.
+    pub longest_dispatch: Duration,
     longest_wait: Duration,
     injection: Option<Injection>,
     /// Bytes written since the last submission.
@@ -49,7 +51,7 @@ impl GpuContext {
         capabilities: Capabilities,
         options: GpuOptions,
     ) -> Self {
-        let GpuOptions { halvings, most_multiplications, longest_wait, injection, .. } = options;
+        let GpuOptions { halvings, most_multiplications, longest_dispatch, longest_wait, injection, .. } = options;
         GpuContext {
             faults: Faults::watch(&device),
             staged: AtomicUsize::new(0),
@@ -60,6 +62,7 @@ impl GpuContext {
             halvings,
             // A device that fails when a submission takes long may fail over a single dispatch.
             most_multiplications: (most_multiplications >> halvings.min(u64::BITS - 1)).max(1),
+            longest_dispatch,
             longest_wait,
             injection,
         }

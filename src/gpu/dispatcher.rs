@@ -38,7 +38,7 @@ impl Dispatcher {
         self.pipelines.save();
     }
 
-    /// Makes the dispatch of each step, with the realization beside it.
+    /// Makes the dispatch of each step, with the realization beside it, in parts of `most` multiplications at most.
     ///
     /// # Errors
     /// A matrix that no loaded plan names, or a dispatch that the device refuses.
@@ -47,13 +47,14 @@ impl Dispatcher {
         memory: &DeviceMemory,
         steps: &[Step],
         realizations: &[Option<Realization>],
+        most: u64,
     ) -> Result<Vec<Dispatch>> {
         let scope = self.context.scope();
         let mut params = Vec::new();
         let mut parts = Vec::with_capacity(steps.len());
         let stride = self.context.uniform_stride(1);
         for (step, &realization) in steps.iter().zip(realizations) {
-            let of_step = Parts::of(step, realization, self.context.most_multiplications);
+            let of_step = Parts::of(step, realization, most);
             parts.push((params.len() as u64, of_step));
             for first_group in of_step.first_groups() {
                 params.extend_from_slice(&of_step.params(step, first_group));

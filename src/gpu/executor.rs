@@ -136,7 +136,7 @@ impl Executor for Gpu {
     fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         match &mut self.profiler {
             Some(profiler) => profiler.run(&mut self.plans, plan, mini_batches, progress),
-            None => self.plans.start(plan, mini_batches, progress),
+            None => self.plans.start(&self.memory, plan, mini_batches, progress),
         }
     }
 
@@ -149,6 +149,7 @@ impl Executor for Gpu {
 mod tests {
     use super::super::adapter::adapters;
     use super::*;
+    use crate::kernel::product::Form;
     use crate::network::activation::SIGMOID;
     use crate::plan::Recorder;
 
@@ -192,6 +193,38 @@ mod tests {
             gpu.context.write(&buffer, 1 << 20, &[0; 4]);
             let error = gpu.run(PlanId(0), &[MiniBatch::default()], &mut |_| ()).expect_err("the fault is remembered");
             assert!(format!("{error:#}").contains("the GPU failed"), "{error:#}");
+        }
+    }
+
+    /// A product that takes long where a microsecond is long, as one of seconds is on a slow device.
+    #[test]
+    fn products_that_take_long_are_cut() {
+        let [w, a, b] = [Matrix::new("w", 300, 200), Matrix::new("a", 100, 200), Matrix::new("b", 1, 300)];
+        let [z, sigma] = ["z", "sigma"].map(|name| Matrix::new(name, 100, 300));
+        let mut recorder = Recorder::new("feedforward");
+        recorder.matmul(Form::Nt, &a, &w, &z);
+        recorder.add_bias(&b, &z);
+        recorder.activate(&SIGMOID, &z, &sigma);
+        let plan = recorder.finish().expect("the shapes fit");
+        let values = |count: usize| (0..count).map(|i| (i % 7) as f32 - 3.0).collect::<Vec<_>>();
+        for adapter in adapters() {
+            let product = |longest_dispatch| {
+                let options = GpuOptions { longest_dispatch, ..GpuOptions::default() };
+                let mut gpu = adapter.open(options).expect("it opens");
+                gpu.load(std::slice::from_ref(&plan)).expect("load");
+                gpu.write_bytes(&w, bytemuck::cast_slice(&values(w.len()))).expect("write");
+                gpu.write_bytes(&a, bytemuck::cast_slice(&values(a.len()))).expect("write");
+                gpu.write_bytes(&b, &vec![0; 4 * b.len()]).expect("write");
+                for _ in 0..2 {
+                    gpu.run(PlanId(0), &[MiniBatch::default()], &mut |_| ()).expect("it runs");
+                }
+                let parts = gpu.plans[PlanId(0)].dispatches.iter().map(|dispatch| dispatch.parts.len()).max();
+                (parts, gpu.read_bytes(&sigma).expect("read"))
+            };
+            let (whole, cut) = (product(Duration::from_secs(100)), product(Duration::from_micros(1)));
+            assert_eq!(whole.0, Some(1), "{}", adapter.description());
+            assert!(cut.0 > Some(1), "{}: {:?}", adapter.description(), cut.0);
+            assert!(whole.1 == cut.1, "{}", adapter.description());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -32,6 +33,26 @@ pub struct LoadedPlan {
     pub in_workgroup: Option<WorkgroupLoop>,
     /// Mini-batches in the next submission.
     pub length: SubmissionLength,
+    /// Multiplications that are dispatched at once at most.
+    pub most_multiplications: u64,
+    /// Its dispatches were made for more.
+    pub is_to_be_cut: bool,
+}
+
+impl LoadedPlan {
+    /// Cuts the dispatches of one mini-batch that took `time`, where the largest of them may have taken longer than `longest`.
+    fn learn(&mut self, time: Duration, longest: Duration) {
+        let multiplications = |step: &Step| step.product().map_or(0.0, |_| step.operations() / 2.0);
+        let all: f64 = self.plan.steps.iter().map(multiplications).sum();
+        let largest = self.plan.steps.iter().map(multiplications).fold(0.0, f64::max);
+        let largest = largest.min(self.most_multiplications as f64);
+        if self.in_workgroup.is_none() && time.as_secs_f64() * largest / all.max(1.0) > longest.as_secs_f64() {
+            // A part takes half of the longest time, so that what other work takes from the device changes nothing.
+            let right = 0.5 * all * longest.as_secs_f64() / time.as_secs_f64();
+            self.most_multiplications = (right as u64).max(1);
+            self.is_to_be_cut = true;
+        }
+    }
 }
 
 /// The plans that are loaded, and their submissions in flight.
@@ -68,9 +89,18 @@ impl LoadedPlans {
         realizations: &[Option<Realization>],
         looping: Option<TrainingLoop>,
     ) -> Result<()> {
-        let dispatches = self.bind(memory, &plan.steps, realizations, &plan.name)?;
+        let most_multiplications = self.context.most_multiplications;
+        let dispatches = self.bind(memory, &plan, realizations, most_multiplications)?;
         let length = SubmissionLength::first(self.context.halvings);
-        self.plans.push(LoadedPlan { plan, dispatches, looping, in_workgroup: None, length });
+        self.plans.push(LoadedPlan {
+            plan,
+            dispatches,
+            looping,
+            in_workgroup: None,
+            length,
+            most_multiplications,
+            is_to_be_cut: false,
+        });
         Ok(())
     }
 
@@ -79,20 +109,28 @@ impl LoadedPlans {
     /// # Errors
     /// Realizations that the device refuses.
     pub fn rebind(&mut self, memory: &DeviceMemory, plan: PlanId, realizations: &[Option<Realization>]) -> Result<()> {
-        let Plan { name, steps, .. } = self[plan].plan.clone();
-        self[plan].dispatches = self.bind(memory, &steps, realizations, &name)?;
+        let LoadedPlan { plan: of, most_multiplications, .. } = &self[plan];
+        let (of, most) = (of.clone(), *most_multiplications);
+        self[plan].dispatches = self.bind(memory, &of, realizations, most)?;
         Ok(())
+    }
+
+    /// Cuts the dispatches of a plan that take too long.
+    fn cut(&mut self, memory: &DeviceMemory, plan: PlanId) -> Result<()> {
+        let realizations = self[plan].dispatches.iter().map(|dispatch| dispatch.realization).collect::<Vec<_>>();
+        self[plan].is_to_be_cut = false;
+        self.rebind(memory, plan, &realizations)
     }
 
     fn bind(
         &mut self,
         memory: &DeviceMemory,
-        steps: &[Step],
+        plan: &Plan,
         realizations: &[Option<Realization>],
-        plan: &str,
+        most: u64,
     ) -> Result<Vec<Dispatch>> {
-        let bound = self.dispatcher.bind(memory, steps, realizations);
-        bound.with_context(|| format!("{} cannot run the plan \"{plan}\"", self.context.description))
+        let bound = self.dispatcher.bind(memory, &plan.steps, realizations, most);
+        bound.with_context(|| format!("{} cannot run the plan \"{}\"", self.context.description, plan.name))
     }
 
     /// Runs a plan once before its matrices are written: some drivers compile a kernel when it is first
@@ -120,7 +158,13 @@ impl LoadedPlans {
     }
 
     /// Submits a plan for mini-batches, and returns while the last of them are in flight.
-    pub fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
+    pub fn start(
+        &mut self,
+        memory: &DeviceMemory,
+        plan: PlanId,
+        mini_batches: &[MiniBatch],
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
         if self.is_idle() {
             self.flight = Flight::default();
         }
@@ -128,6 +172,9 @@ impl LoadedPlans {
         while !rest.is_empty() {
             while self.flight.len() >= MAX_IN_FLIGHT {
                 self.land(progress)?;
+            }
+            if self[plan].is_to_be_cut {
+                self.cut(memory, plan)?;
             }
             let (now, later) = rest.split_at(self[plan].length.mini_batches().min(rest.len()));
             let submission = self.submit(plan, now);
@@ -152,6 +199,10 @@ impl LoadedPlans {
         self.context.wait(Some(submission))?;
         let time = self.flight.landed(count, progress);
         self[plan].length.learn(count, time);
+        if count == 1 {
+            let longest = self.context.longest_dispatch;
+            self[plan].learn(time, longest);
+        }
         Ok(())
     }
 }

@@ -12,6 +12,9 @@ pub use crate::system::remembered::Tuning;
 /// Windows takes a device for hung, and far longer than a dispatch costs on a fast GPU.
 pub const MOST_MULTIPLICATIONS: u64 = 1 << 32;
 
+/// Time of a dispatch at most: far below the two seconds of Windows.
+const LONGEST_DISPATCH: Duration = Duration::from_millis(500);
+
 /// Time that a submission is waited for: far beyond the slowest mini-batch, and the watchdogs of drivers.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -41,6 +44,8 @@ pub struct GpuOptions {
     pub most_multiplications: u64,
     /// How often the length of submissions is halved: for devices that fail when one takes long.
     pub halvings: u32,
+    /// The longest time that a dispatch may take: products that took longer are cut further.
+    pub longest_dispatch: Duration,
     /// The longest time that a submission is waited for, before the device is taken for hung.
     pub longest_wait: Duration,
     /// Faults that tests inject.
@@ -61,6 +66,7 @@ impl Default for GpuOptions {
             profile: false,
             most_multiplications: MOST_MULTIPLICATIONS,
             halvings: 0,
+            longest_dispatch: LONGEST_DISPATCH,
             longest_wait: LONGEST_WAIT,
             injection: None,
         }

@@ -16,7 +16,8 @@ use sha2::{Digest, Sha256};
 use crate::network::activation::Activation;
 use crate::network::cost::Cost;
 use crate::network::optimizer::Optimizer;
-use crate::system::error::{OutOfMemory, bail_usage};
+use crate::system::error::bail_usage;
+use crate::system::host_memory::reserve;
 use crate::system::random::{Stream, rng};
 use crate::system::text::hexadecimal;
 
@@ -170,15 +171,6 @@ impl std::fmt::Display for Topology {
 
 fn join(widths: &[usize]) -> String {
     widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-")
-}
-
-/// Makes room for `additional` more values, or says that there is none.
-pub(crate) fn reserve<T>(values: &mut Vec<T>, additional: usize) -> Result<()> {
-    values.try_reserve_exact(additional).map_err(|_| {
-        let megabytes = (additional * size_of::<T>()) as f64 / 1e6;
-        let message = "use narrower layers or a smaller --batch";
-        OutOfMemory::new(format!("out of memory: cannot hold another {megabytes:.1} MB; {message}")).into()
-    })
 }
 
 /// Initial distribution of weights and biases.

@@ -294,6 +294,11 @@ fn npy_files() -> Vec<Case> {
         [1e300f64, 0.0, -1e300, 0.0, 1e300, 0.0, 1e300, 0.0].iter().flat_map(|x| x.to_le_bytes()).collect();
     let text = |text: &str| text.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect::<Vec<u8>>();
     vec![
+        labels(
+            "NPY, no labels of long text",
+            npy("<S1000000000000000000", false, "(0,)", &[]),
+            &["0 labels", "4 examples"],
+        ),
         inputs("NPY, cut", good[..good.len() - 1].to_vec(), &["truncated", "160 bytes", "159"]),
         inputs("NPY, cut in its header", good[..20].to_vec(), &["truncated", "header"]),
         inputs("NPY, empty", Vec::new(), &["truncated", "header"]),

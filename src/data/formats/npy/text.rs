@@ -5,6 +5,7 @@ use std::io::Read;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::header::{Start, check_end, check_stored};
+use crate::data::exact::zeros;
 use crate::data::labels::{Classes, Labels};
 use crate::data::shape::{check_labels, size_of_entries};
 use crate::system::text::shown;
@@ -55,7 +56,7 @@ impl Text {
         let shown = shown(&start.descr);
         ensure!(entry > 0 || start.shape[0] == 0, "its entries are of type `{shown}`, text of no length");
         let mut classes = Classes::default();
-        let mut bytes = vec![0; entry];
+        let mut bytes = zeros(if start.shape[0] == 0 { 0 } else { entry })?;
         for example in 1..=start.shape[0] {
             let wrong = |what: &str| anyhow!("the label of example {example}: {what}");
             reader.read_exact(&mut bytes).map_err(|error| anyhow!("truncated or damaged: {error}"))?;
