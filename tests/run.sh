@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
 # Runs all that a change must pass, as CI does: tests, examples, fuzz targets, and the documentation. `tests/run.sh
-# WORDS` runs only `cargo test WORDS`. The GPU tests need an adapter: where none is found, a software Vulkan
+# WORDS` runs only `cargo test WORDS`. `tests/run.sh --all` runs what takes hours, too: every GPU test on a second software GPU and
+# at other widths of subgroups, every fuzz target for ten minutes, and faults at more calls. The GPU tests need an adapter: where none is found, a software Vulkan
 # driver is installed on Debian and Ubuntu, if this user may. Model files are also checked from Python, with
 # packages of PyPI in a virtual environment in the target folder. With CI set, it is a failure where either
 # cannot be had.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+all=
+if [ "${1:-}" = --all ]; then
+    all=yes
+    shift
+    export GPU_BACKPROP_FAULTS=40
+fi
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -70,6 +78,46 @@ prepare_python() {
     cp "$requirements" "$python_folder/requirements.txt"
 }
 
+# SwiftShader, a Vulkan driver that shares nothing with Mesa's, out of a package that is not installed.
+swiftshader="${CARGO_TARGET_DIR:-$PWD/target}/swiftshader"
+
+prepare_swiftshader() {
+    [ ! -e "$swiftshader/icd.json" ] || return 0
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    say "fetching SwiftShader, a second software GPU (chromium-common)"
+    rm -rf "$swiftshader" && mkdir -p "$swiftshader" || return 1
+    local library
+    (cd "$swiftshader" && { apt-get download -q chromium-common || { as_root apt-get update -q && apt-get download -q chromium-common; }; }) &&
+        dpkg-deb -x "$swiftshader"/chromium-common_*.deb "$swiftshader" &&
+        library=$(find "$swiftshader" -name libvk_swiftshader.so | head -n 1) && [ -n "$library" ] || return 1
+    printf '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.1.0"}}\n' "$library" \
+        >"$swiftshader/icd.json" && rm -f "$swiftshader"/*.deb
+}
+
+on_swiftshader() { VK_DRIVER_FILES="$swiftshader/icd.json" WGPU_BACKEND=vulkan "$@"; }
+
+# Mesa's cache does not know the width.
+at_width() {
+    local bits=$1
+    shift
+    LP_NATIVE_VECTOR_WIDTH=$bits MESA_SHADER_CACHE_DISABLE=true WGPU_BACKEND=vulkan "$@"
+}
+
+# The parts of the tests on every adapter that say most in the shortest time: equations, rows, and devices compared in lockstep.
+short_set() {
+    local part
+    for part in equations rows contract compare; do cargo test --quiet --test ladder -- "$part"; done
+}
+
+# Licences, bans and sources of dependencies. (Advisories need a database that is not on a registry.)
+deny_version=0.20.2
+check_dependencies() {
+    local root="${CARGO_TARGET_DIR:-$PWD/target}/cargo-deny"
+    "$root/bin/cargo-deny" --version 2>/dev/null | grep -qF "$deny_version" || cargo install --quiet --locked cargo-deny \
+        --version "$deny_version" --no-default-features --profile dev --root "$root" --target-dir "$root/target"
+    "$root/bin/cargo-deny" --log-level error check licenses bans sources
+}
+
 phase "building" cargo test --no-run --quiet
 # The program as the tests run it: `cargo run` would compile wgpu again, without the features that tests need.
 program="${CARGO_TARGET_DIR:-$PWD/target}/debug/gpu-backprop"
@@ -122,8 +170,30 @@ if [ $# -eq 0 ]; then
         phase "example $name" cargo run --quiet --example "$name"
     done
     if [ -z "${GPU_BACKPROP_SKIP_GPU_TESTS:-}" ]; then phase "the kit for a GPU at hand, in its shortest form" run_gpu_kit; fi
-    # The same inputs each time: what fails belongs to the change.
-    FUZZ_SEED=1 phase "fuzzing" bash fuzz/run.sh 10
+    if [ -n "${GPU_BACKPROP_SKIP_GPU_TESTS:-}" ]; then
+        :
+    elif ! prepare_swiftshader; then
+        if [ -n "${CI:-}" ]; then
+            say "NO SWIFTSHADER: a second driver cannot be tested, which is a failure in CI"
+            exit 1
+        fi
+        skipped="${skipped:+$skipped; }THE TESTS ON SWIFTSHADER WERE SKIPPED: its package cannot be had"
+    elif [ -n "$all" ]; then
+        phase "every test of GPUs on SwiftShader" on_swiftshader cargo test --quiet --test ladder
+        for bits in 128 512 1024; do
+            phase "every test of GPUs at a vector width of $bits bits" at_width $bits cargo test --quiet --test ladder
+        done
+    else
+        phase "a short set on SwiftShader" on_swiftshader short_set
+        phase "devices compared at a vector width of 512 bits" at_width 512 cargo test --quiet --test ladder -- compare
+    fi
+    if [ -n "$all" ]; then
+        phase "fuzzing" bash fuzz/run.sh 600
+    else
+        # The same inputs each time: what fails belongs to the change.
+        FUZZ_SEED=1 phase "fuzzing" bash fuzz/run.sh 10
+    fi
+    if [ -n "${CI:-}$all" ]; then phase "licences and sources of dependencies" check_dependencies; fi
     for features in "" internals; do
         RUSTDOCFLAGS="-D warnings" phase "documentation${features:+ of $features}" \
             cargo doc --no-deps --quiet --features "$features"

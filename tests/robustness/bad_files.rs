@@ -297,7 +297,7 @@ fn npy_files() -> Vec<Case> {
         labels(
             "NPY, no labels of long text",
             npy("<S1000000000000000000", false, "(0,)", &[]),
-            &["0 labels", "4 examples"],
+            &["0 labels", "4 images"],
         ),
         inputs("NPY, cut", good[..good.len() - 1].to_vec(), &["truncated", "160 bytes", "159"]),
         inputs("NPY, cut in its header", good[..20].to_vec(), &["truncated", "header"]),
