@@ -7,7 +7,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     if let Ok((training, tensors)) = checkpoint::decode(bytes) {
         // What is whole can be written again.
-        let again = checkpoint::encode(&tensors, training.clone()).expect("it has room");
-        assert_eq!(checkpoint::decode(&again).expect("it is whole"), (training, tensors));
+        let written = checkpoint::encode(&tensors, training).expect("it has room");
+        let (training, tensors) = checkpoint::decode(&written).expect("it is whole");
+        // By its bytes: a number that is none is equal to nothing.
+        assert!(checkpoint::encode(&tensors, training).expect("it has room") == written);
     }
 });
