@@ -27,6 +27,10 @@ pub struct Cost {
     pub cost: fn(f32, f32) -> f32,
     /// δ of one output from a, y and σ′ (BP1).
     pub output_error: fn(f32, f32, f32) -> f32,
+    /// As `cost`, in 64 bits.
+    pub exact: fn(f64, f64) -> f64,
+    /// As `output_error`, in 64 bits.
+    pub exact_output_error: fn(f64, f64, f64) -> f64,
     /// The matrix that the cost is measured from.
     pub measured: MeasuredFrom,
     /// The activation functions of output layers that the cost is for.
@@ -98,6 +102,8 @@ pub static QUADRATIC: Cost = Cost {
     shader: include_str!("../../shaders/cost/quadratic.wgsl"),
     cost: |a, y| 0.5 * (y - a) * (y - a),
     output_error: |a, y, prime| (a - y) * prime,
+    exact: |a, y| 0.5 * (y - a) * (y - a),
+    exact_output_error: |a, y, prime| (a - y) * prime,
     measured: MeasuredFrom::Activation,
     suits: &activation::OF_NEURONS,
     needs_classes: false,
@@ -115,6 +121,8 @@ pub static CROSS_ENTROPY: Cost = Cost {
     shader: include_str!("../../shaders/cost/cross_entropy.wgsl"),
     cost: |z, y| z.max(0.0) - z * y + (-z.abs()).exp().ln_1p(),
     output_error: |a, y, _| a - y,
+    exact: |z, y| z.max(0.0) - z * y + (-z.abs()).exp().ln_1p(),
+    exact_output_error: |a, y, _| a - y,
     measured: MeasuredFrom::WeightedInput,
     suits: &[&activation::SIGMOID],
     needs_classes: true,
@@ -133,6 +141,8 @@ pub static LOG_LIKELIHOOD: Cost = Cost {
     shader: include_str!("../../shaders/cost/log_likelihood.wgsl"),
     cost: |z, y| -y * z,
     output_error: |a, y, _| a - y,
+    exact: |z, y| -y * z,
+    exact_output_error: |a, y, _| a - y,
     measured: MeasuredFrom::WeightedInput,
     suits: &[&activation::SOFTMAX],
     needs_classes: true,

@@ -6,3 +6,4 @@ pub mod gradients;
 pub mod lockstep;
 pub mod rounding;
 pub mod strategies;
+pub mod worked;
