@@ -241,7 +241,7 @@ impl Matrices {
     }
 
     /// The activations that layer l hands on to the next: those that dropout keeps.
-    fn handed_on(&self, l: usize, dropout: f32) -> &Matrix {
+    pub(crate) fn handed_on(&self, l: usize, dropout: f32) -> &Matrix {
         if dropout > 0.0 && l > 1 { &self.kept_a[l] } else { &self.a[l] }
     }
 }

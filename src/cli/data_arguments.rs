@@ -171,6 +171,11 @@ impl TableArguments {
 }
 
 impl DataArguments {
+    /// The place of the data.
+    pub(super) fn path_mut(&mut self) -> &mut Option<PathBuf> {
+        &mut self.data
+    }
+
     /// The task: classification unless asked for regression.
     pub(super) fn task(&self) -> Task {
         self.task.unwrap_or_default()

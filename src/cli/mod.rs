@@ -9,6 +9,7 @@ mod data_arguments;
 mod devices;
 mod evaluate;
 mod export;
+mod gradcheck;
 mod predict;
 mod progress;
 mod synonyms;
@@ -49,6 +50,8 @@ enum Command {
     Predict(predict::Arguments),
     /// Export a trained network to ONNX.
     Export(export::Arguments),
+    /// Check the gradients of a device, or one's own, against slopes of the cost.
+    Gradcheck(Box<gradcheck::Arguments>),
     /// Benchmark training steps and kernels on every device.
     Bench(bench::Arguments),
     /// List GPU adapters, their capabilities, and the choice of `--device auto`.
@@ -96,6 +99,7 @@ fn run(command: Command, matches: &ArgMatches) -> Result<()> {
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Gradcheck(arguments) => gradcheck::run(*arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     }

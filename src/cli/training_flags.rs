@@ -258,6 +258,13 @@ fn bytes_of(megabytes: f64) -> Result<u64> {
 }
 
 impl TrainingFlags {
+    /// Takes a trained network out of the place of the data, where its data comes after it, or its name ends like that of one.
+    pub fn take_model(&mut self, data: Option<PathBuf>) -> Option<PathBuf> {
+        let first = self.data.path_mut();
+        let is_model = first.as_ref().is_some_and(|path| path.extension().is_some_and(|end| end == "safetensors"));
+        if data.is_some() || is_model { std::mem::replace(first, data) } else { None }
+    }
+
     /// Returns the options of a run on `device`.
     ///
     /// # Errors

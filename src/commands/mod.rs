@@ -4,5 +4,6 @@ pub mod bench;
 pub mod compare;
 pub mod evaluate;
 pub mod export;
+pub mod gradcheck;
 pub mod predict;
 pub mod train;

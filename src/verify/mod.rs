@@ -2,6 +2,7 @@
 //! that explains it.
 
 pub mod distance;
+pub mod gradcheck;
 pub mod gradients;
 pub mod lockstep;
 pub mod rounding;

@@ -128,33 +128,31 @@ impl Network {
         back
     }
 
-    /// Cₓ of an example whose `z[l]` is moved by `by` at neuron j, from 0. `None` where a weighted input crosses a kink of σ: there the
-    /// cost has no derivative in between.
+    /// Cₓ of an example whose `z[l]` is moved: neuron j, from 0, by an amount. `None` where a weighted input crosses a kink of σ: there
+    /// the cost has no derivative in between.
     pub fn cost_moved(
         &self,
         forward: &Forward,
         y: &[f64],
         kept: Kept<'_>,
-        (l, j): (usize, usize),
-        by: f64,
+        l: usize,
+        moves: &[(usize, f64)],
     ) -> Option<f64> {
         let last = self.topology.last();
         let row = self.topology.activation;
         let crosses = |from: f64, to: f64| row.kinks.iter().any(|kink| (from > *kink) != (to > *kink));
         let mut z = forward.z[l].clone();
-        z[j] += by;
+        moves.iter().for_each(|&(j, by)| z[j] += by);
         for at in l..last {
             if z.iter().zip(&forward.z[at]).any(|(&to, &from)| crosses(from, to)) {
                 return None;
             }
-            let moved = (0..).zip(&z).zip(&forward.z[at]).filter(|((_, to), from)| *to != *from);
+            let moved = z.iter().zip(&forward.z[at]).enumerate().filter(|(_, (to, from))| to != from);
+            let change = |(&to, &from): (&f64, &f64)| (row.exact)(to) - (row.exact)(from);
+            let changes = moved.map(|(k, pair)| (k, change(pair) * kept(at, k))).collect::<Vec<_>>();
             let mut next = forward.z[at + 1].clone();
-            let width = self.topology.n[at];
-            for ((k, &to), &from) in moved {
-                let change = ((row.exact)(to) - (row.exact)(from)) * kept(at, k);
-                if change != 0.0 {
-                    next.iter_mut().enumerate().for_each(|(j, z)| *z += self.w[at + 1][j * width + k] * change);
-                }
+            for (z, weights) in next.iter_mut().zip(self.w[at + 1].chunks_exact(z.len())) {
+                *z += changes.iter().map(|&(k, change)| weights[k] * change).sum::<f64>();
             }
             z = next;
         }
@@ -210,7 +208,7 @@ mod tests {
             let mut compared = 0;
             for (l, delta) in backward.delta.iter() {
                 for (j, &delta) in delta.iter().enumerate() {
-                    let slope = central_difference(1e-3, |by| network.cost_moved(&forward, &y, &kept, (l, j), by));
+                    let slope = central_difference(1e-3, |by| network.cost_moved(&forward, &y, &kept, l, &[(j, by)]));
                     let Some(slope) = slope else { continue };
                     let off = (slope.value - delta).abs();
                     assert!(off <= slope.error + 1e-12, "{topology}: layer {l}, neuron {j}: {slope:?}, {delta}");

@@ -30,6 +30,7 @@ mod contract;
 mod cpu;
 mod equations;
 mod fused;
+mod gradcheck;
 mod mixed;
 mod rows;
 mod runs;
@@ -65,5 +66,6 @@ fn main() -> ExitCode {
         runs::trials(),
         tuning::trials(),
         compare::trials(),
+        gradcheck::trials(),
     ])
 }

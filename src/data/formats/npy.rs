@@ -80,6 +80,20 @@ pub fn decode(mut reader: impl Read, stored: u64) -> Result<Array> {
     array(start, reader, stored)
 }
 
+/// The bytes of an NPY file of these numbers, of 64 bits in C order.
+pub fn encode(shape: &[usize], values: &[f64]) -> Vec<u8> {
+    let extents = shape.iter().map(|extent| format!("{extent}, ")).collect::<String>();
+    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}), }}", extents.trim_end());
+    // Entries begin at a multiple of 64 bytes, and the header ends in a new line.
+    let start = (MAGIC.len() + 4 + header.len() + 1).next_multiple_of(64);
+    header.extend(std::iter::repeat_n(' ', start - MAGIC.len() - 4 - header.len() - 1));
+    header.push('\n');
+    let length = (header.len() as u16).to_le_bytes();
+    let mut bytes = [MAGIC, &[1, 0], &length, header.as_bytes()].concat();
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
+}
+
 /// Decodes labels from NPY of `stored` bytes.
 ///
 /// # Errors
@@ -196,6 +210,21 @@ impl Order<'_> {
 }
 
 impl Array {
+    /// The extents, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// All entries in C order, bytes as they are.
+    pub fn numbers(&self) -> Vec<f64> {
+        match &self.values {
+            Inputs::Bytes { values, .. } => values.iter().copied().map(f64::from).collect(),
+            Inputs::Floats(values) => values.iter().copied().map(f64::from).collect(),
+            Inputs::Doubles(values) => values.clone(),
+            Inputs::Mapped(_) => unreachable!("an array is read into memory"),
+        }
+    }
+
     /// The inputs.
     ///
     /// # Errors
