@@ -103,10 +103,20 @@ at_width() {
     LP_NATIVE_VECTOR_WIDTH=$bits MESA_SHADER_CACHE_DISABLE=true WGPU_BACKEND=vulkan "$@"
 }
 
-# The parts of the tests on every adapter that say most in the shortest time: equations, rows, and devices compared in lockstep.
+# The parts of the tests on every adapter that say most in the shortest time: devices compared in lockstep, and their gradients.
 short_set() {
     local part
-    for part in equations rows contract compare; do cargo test --quiet --test ladder -- "$part"; done
+    for part in compare gradcheck; do cargo test --quiet --test ladder -- "$part"; done
+}
+
+# The validation layers of Vulkan. Without debugging, wgpu gives them no WGSL, whose name those of Debian 12 do not know.
+with_validation() {
+    local log="${CARGO_TARGET_DIR:-$PWD/target}/validation.log" settings="${CARGO_TARGET_DIR:-$PWD/target}/validation.txt"
+    printf '%s\n' 'khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG' \
+        'khronos_validation.report_flags = error,warn' >"$settings"
+    VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation VK_LAYER_SETTINGS_PATH="$settings" WGPU_DEBUG=0 WGPU_BACKEND=vulkan \
+        cargo test --test ladder -- --nocapture >"$log" 2>&1 || { tail -n 60 "$log" && return 1; }
+    if grep -m 5 -E 'Validation (Error|Warning)' "$log"; then return 1; fi
 }
 
 # Licences, bans and sources of dependencies. (Advisories need a database that is not on a registry.)
@@ -183,6 +193,11 @@ if [ $# -eq 0 ]; then
         for bits in 128 512 1024; do
             phase "every test of GPUs at a vector width of $bits bits" at_width $bits cargo test --quiet --test ladder
         done
+        if ls /usr/share/vulkan/explicit_layer.d/*khronos_validation* >/dev/null 2>&1; then
+            phase "every test of GPUs under the validation layers" with_validation
+        else
+            skipped="${skipped:+$skipped; }THE VALIDATION LAYERS ARE NOT INSTALLED (vulkan-validationlayers)"
+        fi
     else
         phase "a short set on SwiftShader" on_swiftshader short_set
         phase "devices compared at a vector width of 512 bits" at_width 512 cargo test --quiet --test ladder -- compare

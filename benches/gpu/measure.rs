@@ -32,7 +32,9 @@ const PLAIN: GpuOptions = GpuOptions {
     profile: false,
     most_multiplications: u64::MAX,
     halvings: 0,
-    losses: None,
+    longest_dispatch: Duration::MAX,
+    longest_wait: Duration::from_secs(600),
+    injection: None,
 };
 /// Chosen by measurement, the default of `train`.
 pub const TUNED: GpuOptions = GpuOptions { workgroup_loop: None, tuning: Tuning::Remembered, ..PLAIN };

@@ -37,10 +37,10 @@ pub struct Arguments {
     #[arg(long = "break", value_parser = mistakes(), value_name = "MISTAKE")]
     mistake: Option<Mistake>,
     /// Folder with somebody's own gradients of one example, w2.npy, b2.npy, w3.npy, ..., to be checked in the place of a device.
-    #[arg(long, value_name = "DIR", requires = "example", conflicts_with_all = ["mistake", "device"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["mistake", "device"])]
     gradients: Option<PathBuf>,
     /// Example of the data that --gradients belong to, counted from 1.
-    #[arg(long, value_name = "N", requires = "gradients", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     example: Option<usize>,
 }
 
@@ -52,6 +52,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
     ensure_usage!(
         gradients.is_none() || from.is_some(),
         "--gradients: they are those of a trained network; name it first: gradcheck MODEL.safetensors DATA"
+    );
+    ensure_usage!(
+        gradients.is_some() == example.is_some(),
+        "--gradients DIR goes with --example N, the example that they belong to, counted from 1"
     );
     let own = gradients.zip(example).map(|(folder, example)| OwnGradients { folder, example });
     let training = train::Options { from, ..training.options(DeviceChoice::Auto, None)? };
@@ -127,9 +131,9 @@ fn text(report: &Report) -> Result<String> {
     }
     for check in &wrong {
         writeln!(text, "{}: {}", check.equation, told(check))?;
-        let of_equation = |check: &&Check, other: &Check| check.equation == other.equation;
-        let others = report.equations.iter().filter(|other| of_equation(&check, other)).count() - 1;
-        if others > 0 && wrong.iter().filter(|other| of_equation(other, check)).count() == 1 {
+        let of_equation = |other: &&Check| check.equation == other.equation;
+        let others = report.equations.iter().filter(of_equation).count() - 1;
+        if others > 0 && wrong.iter().copied().filter(of_equation).count() == 1 {
             let layer = check.layer;
             writeln!(text, "     only layer {layer}: {} of the other layers is right by itself", check.equation)?;
         }

@@ -158,7 +158,7 @@ fn compared(
     formula: String,
     found: &Found,
     (at, slopes): (&[usize], &[Option<Difference>]),
-    along: Vec<Entry>,
+    along: &[Entry],
     (m, suspects): (usize, &[Suspect]),
 ) -> Check {
     let pairs = at.iter().zip(slopes).filter_map(|(&at, slope)| Some((at, (*slope)?)));
@@ -173,7 +173,7 @@ fn compared(
     let directions = along.len();
     let scale = entries.iter().fold(0f64, |scale, entry| scale.max(entry.expected.abs()));
     let unit = if scale > 0.0 { scale } else { 1.0 };
-    let worst = entries.iter().chain(&along).max_by(|one, other| one.fraction().total_cmp(&other.fraction()));
+    let worst = entries.iter().chain(along).max_by(|one, other| one.fraction().total_cmp(&other.fraction()));
     let passed = worst.is_none_or(|worst| worst.fraction() <= 1.0);
     let verdict = (!passed).then(|| {
         let values = |of: fn(&Entry) -> f64| entries.iter().map(of).collect::<Vec<_>>();
@@ -228,21 +228,15 @@ fn backpropagated(reference: &Reference, gradients: &Gradients) -> (Vec<Check>, 
             let formula = format!("δ{l} = ((w{0})ᵀ δ{0}) ⊙ σ′(z{l})", l + 1);
             ("BP2", formula, reference.suspects_of_bp2(l, &gradients.delta[l - 1].values))
         };
-        checks.push(compared((equation, l), formula, delta, (&at, &slopes), Vec::new(), (m, &suspects)));
+        checks.push(compared((equation, l), formula, delta, (&at, &slopes), &[], (m, &suspects)));
     }
     for l in (2..=last).rev() {
         let (delta, nabla_b) = (&gradients.delta[l - 2].values, &gradients.nabla_b[l - 2]);
         let at = places(&nabla_b.values, reference.work_of_gradient(l));
         let slopes = reference.slopes_of_b(l, &at);
         let suspects = reference.suspects_of_bp3(l, delta);
-        checks.push(compared(
-            ("BP3", l),
-            format!("∂C/∂b{l} = δ{l}"),
-            nabla_b,
-            (&at, &slopes),
-            Vec::new(),
-            (m, &suspects),
-        ));
+        checks.push(compared(("BP3", l), format!("∂C/∂b{l} = δ{l}"), nabla_b, (&at, &slopes), &[], (m, &suspects)));
+        of_b.push(Slopes { at, slopes });
     }
     for l in (2..=last).rev() {
         let (delta, nabla_w) = (&gradients.delta[l - 2].values, &gradients.nabla_w[l - 2]);
@@ -251,7 +245,7 @@ fn backpropagated(reference: &Reference, gradients: &Gradients) -> (Vec<Check>, 
         let suspects = reference.suspects_of_bp4(l, delta);
         let along = if at.len() < nabla_w.values.len() { along(reference, l, nabla_w) } else { Vec::new() };
         let formula = format!("∂C/∂w{l} = δ{l} (a{})ᵀ", l - 1);
-        checks.push(compared(("BP4", l), formula, nabla_w, (&at, &slopes), along, (m, &suspects)));
+        checks.push(compared(("BP4", l), formula, nabla_w, (&at, &slopes), &along, (m, &suspects)));
         of_w.push(Slopes { at, slopes });
     }
     (checks, of_w.into_iter().zip(of_b).map(|(w, b)| [w, b]).collect())
@@ -321,7 +315,7 @@ fn descended(
                 (true, false) => format!("w{l} ← (1 − ηλ/n) w{l} − (η/m) Σ ∂C/∂w{l}"),
                 _ => format!("{name}{l} ← {name}{l} − (η/m) Σ ∂C/∂{name}{l}"),
             };
-            checks.push(compared(("descent", l), formula, &found, (&at, &slopes), Vec::new(), (1, &suspects)));
+            checks.push(compared(("descent", l), formula, &found, (&at, &slopes), &[], (1, &suspects)));
         }
     }
     checks

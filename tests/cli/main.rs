@@ -12,6 +12,7 @@ mod files;
 mod program;
 
 mod commands;
+mod documents;
 mod errors;
 mod evaluate;
 mod kept;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     harness::run([
         commands::trials(),
+        documents::trials(),
         errors::trials(),
         evaluate::trials(),
         kept::trials(),

@@ -15,6 +15,9 @@ use crate::plan::examples::Examples;
 use crate::plan::{Equation, Matrix, Plan, Recorder};
 use crate::system::error::ensure_usage;
 
+/// Matrices that a plan needs besides its own, with their entries.
+pub type Given = Vec<(Matrix, Vec<f32>)>;
+
 /// A mistake in one of the equations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mistake {
@@ -71,7 +74,7 @@ impl Mistake {
         );
         ensure_usage!(
             self != Mistake::Bp4 || m > 1,
-            "--break bp4: with --batch 1 nothing is divided; use --batch 10, say"
+            "--break bp4 with --batch 1: nothing is divided; use --batch 10, say"
         );
         Ok(())
     }
@@ -80,21 +83,15 @@ impl Mistake {
     ///
     /// # Errors
     /// As [`training_plan`](crate::backprop::training_plan).
-    pub fn plan(
-        self,
-        topology: &Topology,
-        examples: &Examples,
-        m: usize,
-        rule: LearningRule,
-    ) -> Result<(Plan, Vec<(Matrix, Vec<f32>)>)> {
+    pub fn plan(self, topology: &Topology, examples: &Examples, m: usize, rule: LearningRule) -> Result<(Plan, Given)> {
         let net = Matrices::new(topology, m);
         let mut plan = Recorder::new(format!("one step of gradient descent with a mistake ({topology})"));
         pick_examples(&mut plan, examples, &net);
         feedforward(&mut plan, topology, rule.dropout, &net);
         if self == Mistake::Bp1 {
-            without_prime(&mut plan, topology, &net)
+            without_prime(&mut plan, topology, &net);
         } else {
-            bp1_output_error(&mut plan, topology, &net)
+            bp1_output_error(&mut plan, topology, &net);
         }
         weigh_examples(&mut plan, topology, examples, &net);
         match self {
@@ -125,7 +122,7 @@ impl Mistake {
     }
 
     /// Multiplies gradients by what they should not be multiplied by: −1, or m.
-    fn scaled(self, plan: &mut Recorder, topology: &Topology, net: Matrices) -> (Matrices, Vec<(Matrix, Vec<f32>)>) {
+    fn scaled(self, plan: &mut Recorder, topology: &Topology, net: Matrices) -> (Matrices, Given) {
         let factor = match self {
             Mistake::Bp3 => -1.0,
             Mistake::Bp4 => net.m as f32,

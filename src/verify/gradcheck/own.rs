@@ -64,7 +64,7 @@ pub fn check(folder: &Path, reference: &Reference) -> Result<Own> {
         } else {
             ("BP2", format!("∂C/∂b{l} = δ{l} = ((w{0})ᵀ δ{0}) ⊙ σ′(z{l})", l + 1))
         };
-        own.checks.push(compared((equation, l), formula, &found, (&at, &slopes), Vec::new(), (1, &suspects)));
+        own.checks.push(compared((equation, l), formula, &found, (&at, &slopes), &[], (1, &suspects)));
     }
     for l in (2..=last).rev() {
         let (path, read) = read(folder, &format!("w{l}"))?;
@@ -95,7 +95,7 @@ pub fn check(folder: &Path, reference: &Reference) -> Result<Own> {
         let slopes: Vec<Option<Difference>> = reference.slopes_of_w(l, &at);
         let suspects = reference.suspects_of_bp4(l, &found_b[l - 2]);
         let formula = format!("∂C/∂w{l} = δ{l} (a{})ᵀ", l - 1);
-        own.checks.push(compared(("BP4", l), formula, &found, (&at, &slopes), Vec::new(), (1, &suspects)));
+        own.checks.push(compared(("BP4", l), formula, &found, (&at, &slopes), &[], (1, &suspects)));
     }
     Ok(own)
 }

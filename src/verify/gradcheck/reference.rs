@@ -197,46 +197,43 @@ impl Reference {
         ]
     }
 
-    /// What mistakes in BP2 lead to, and what it leads to where the δ of the next layer is `next`.
+    /// What mistakes in BP2 lead to: from the right δ of the next layer, and from `next`, that it is given.
     pub fn suspects_of_bp2(&self, l: usize, next: &[f64]) -> Vec<Suspect> {
+        let right = self.by_wrong_bp2(l, &self.delta(l + 1));
+        let mut given = self.by_wrong_bp2(l, next);
+        let (_, follows) = given.remove(0);
+        let follows = Suspect::new(format!("{FOLLOWS} δ{}, which is wrong: by itself it is right", l + 1), follows);
+        let right = right.into_iter().skip(1).map(|(what, values)| Suspect::new(what, values));
+        let also = |(what, values)| Suspect::new(format!("{what}; and δ{}, that it is given, is wrong", l + 1), values);
+        [follows].into_iter().chain(right).chain(given.into_iter().map(also)).collect()
+    }
+
+    /// δ of layer l from those of the next: right, and with each mistake.
+    fn by_wrong_bp2(&self, l: usize, next: &[f64]) -> Vec<(String, Vec<f64>)> {
         let n = &self.network.topology.n;
-        let back = |make: &dyn Fn(usize, &Example) -> Vec<f64>| self.deltas(|x, example| make(x, example));
-        let carried = |x: usize, example: &Example, delta: &[f64]| {
-            let entries = self.network.carried_back(l, delta).into_iter().enumerate();
-            let _ = example;
-            entries.map(|(k, back)| back * self.kept(x, l, k)).collect::<Vec<_>>()
+        // All but σ′, to the power of `primes`.
+        let of = |back: &dyn Fn(&[f64]) -> Vec<f64>, primes: i32| {
+            let mut all = Vec::new();
+            for ((x, example), delta) in self.examples.iter().enumerate().zip(next.chunks_exact(n[l + 1])) {
+                let entries = back(delta).into_iter().zip(&example.backward.sigma_prime[l]).enumerate();
+                all.extend(entries.map(|(k, (back, prime))| back * prime.powi(primes) * self.kept(x, l, k)));
+            }
+            all
         };
-        let primed = |values: Vec<f64>, example: &Example| {
-            values.iter().zip(&example.backward.sigma_prime[l]).map(|(value, prime)| value * prime).collect::<Vec<_>>()
-        };
-        let given = self
-            .examples
-            .iter()
-            .enumerate()
-            .flat_map(|(x, example)| primed(carried(x, example, &next[x * n[l + 1]..(x + 1) * n[l + 1]]), example));
-        let mut suspects = vec![
-            Suspect::new(format!("{FOLLOWS} δ{}, which is wrong: by itself it is right", l + 1), given.collect()),
-            Suspect::new(
-                format!("lacks σ′(z{l})"),
-                back(&|x, example| carried(x, example, &example.backward.delta[l + 1])),
-            ),
-            Suspect::new(
-                format!("has σ′(z{l}) twice"),
-                back(&|x, example| {
-                    primed(primed(carried(x, example, &example.backward.delta[l + 1]), example), example)
-                }),
-            ),
+        let carried = |delta: &[f64]| self.network.carried_back(l, delta);
+        let mut all = vec![
+            ("right".to_string(), of(&carried, 1)),
+            (format!("lacks σ′(z{l})"), of(&carried, 0)),
+            (format!("has σ′(z{l}) twice"), of(&carried, 2)),
         ];
         if n[l] == n[l + 1] {
-            let not_transposed = |x: usize, example: &Example| {
+            let not_transposed = |delta: &[f64]| {
                 let rows = self.network.w[l + 1].chunks_exact(n[l]);
-                let delta = &example.backward.delta[l + 1];
-                let values = rows.map(|row| row.iter().zip(delta).map(|(w, d)| w * d).sum::<f64>()).enumerate();
-                primed(values.map(|(k, value)| value * self.kept(x, l, k)).collect(), example)
+                rows.map(|row| row.iter().zip(delta).map(|(w, d)| w * d).sum()).collect()
             };
-            suspects.push(Suspect::new(format!("has w{} in the place of its transpose", l + 1), back(&not_transposed)));
+            all.push((format!("has w{} in the place of its transpose", l + 1), of(&not_transposed, 1)));
         }
-        suspects
+        all
     }
 
     /// What mistakes in BP3 lead to, and what it leads to where δ is `delta`.
