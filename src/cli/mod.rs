@@ -10,6 +10,7 @@ mod devices;
 mod evaluate;
 mod export;
 mod gradcheck;
+mod inspect;
 mod predict;
 mod progress;
 mod synonyms;
@@ -52,6 +53,8 @@ enum Command {
     Export(export::Arguments),
     /// Check the gradients of a device, or one's own, against slopes of the cost.
     Gradcheck(Box<gradcheck::Arguments>),
+    /// Work one example by hand: z, a, δ and gradients, equation by equation.
+    Inspect(Box<inspect::Arguments>),
     /// Benchmark training steps and kernels on every device.
     Bench(bench::Arguments),
     /// List GPU adapters, their capabilities, and the choice of `--device auto`.
@@ -100,6 +103,7 @@ fn run(command: Command, matches: &ArgMatches) -> Result<()> {
         Command::Predict(arguments) => predict::run(arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Gradcheck(arguments) => gradcheck::run(*arguments),
+        Command::Inspect(arguments) => inspect::run(*arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     }

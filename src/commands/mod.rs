@@ -5,5 +5,6 @@ pub mod compare;
 pub mod evaluate;
 pub mod export;
 pub mod gradcheck;
+pub mod inspect;
 pub mod predict;
 pub mod train;

@@ -201,7 +201,7 @@ impl Keeper {
     /// Adds the report of an epoch; an error is told when the run ends, too.
     pub fn note(&mut self, report: &EpochReport) -> Option<String> {
         let error = self.metrics.add(report).err()?;
-        Some(self.note_failure(error))
+        self.note_failure(error)
     }
 
     /// Begins to write a checkpoint of a state; returns what went wrong with the last one.
@@ -222,14 +222,16 @@ impl Keeper {
                 self.failed = None;
                 None
             }
-            Err(error) => Some(self.note_failure(error)),
+            Err(error) => self.note_failure(error),
         }
     }
 
-    fn note_failure(&mut self, error: anyhow::Error) -> String {
-        let text = format!("{error:#}; training goes on");
+    /// Remembers a failure; returns what is to be said of it. The same again and again, as of a full disk, is said once.
+    fn note_failure(&mut self, error: anyhow::Error) -> Option<String> {
+        let text = format!("{error:#}");
+        let said = self.failed.as_ref().is_some_and(|last| format!("{last:#}") == text);
         self.failed = Some(error);
-        text
+        (!said).then(|| format!("{text}; training goes on"))
     }
 
     /// Ends the run: its last checkpoint is on disk.
@@ -358,5 +360,20 @@ mod tests {
         }
         // Making, writing, syncing and moving a file, and syncing its folder; a checkpoint is moved twice; then a model.
         assert_eq!(failures, 11);
+    }
+
+    #[test]
+    fn the_same_failure_is_told_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run");
+        let ((keeping, state), opened) = (run(1), RunFolder::open(&path).expect("a new folder"));
+        let mut keeper = Keeper::begin(opened, Duration::ZERO, keeping, &state).expect("it begins");
+        assert_eq!((keeper.save(&state), keeper.wait()), (None, None));
+        fs::remove_dir_all(&path).expect("it is deleted");
+        assert_eq!(keeper.save(&state), None, "it is being written");
+        let told = keeper.save(&state).expect("it failed");
+        assert!(told.ends_with("training goes on"), "{told}");
+        assert_eq!(keeper.save(&state), None, "it has been told");
+        assert!(keeper.finish().is_err());
     }
 }
