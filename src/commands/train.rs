@@ -9,6 +9,7 @@ mod report;
 mod run_folder;
 mod setup;
 mod state;
+mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;

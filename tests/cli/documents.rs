@@ -17,20 +17,24 @@ fn without_roundings(text: &str) -> Vec<String> {
 }
 
 fn outputs_in_the_documentation_are_those_of_the_program() {
-    let document = std::fs::read_to_string("docs/gradcheck.md").expect("docs/gradcheck.md");
     let mut compared = 0;
-    for part in document.split("```sh\n").skip(1) {
+    let documents =
+        ["docs/gradcheck.md", "docs/inspect.md"].map(|path| std::fs::read_to_string(path).expect("a document"));
+    for part in documents.iter().flat_map(|document| document.split("```sh\n").skip(1)) {
         let (command, rest) = part.split_once("```").expect("a block ends");
         let Some(rest) = rest.trim_start().strip_prefix("```text\n") else { continue };
         let (expected, _) = rest.split_once("```").expect("a block ends");
         let folder = Folder::new();
+        // The file that docs/inspect.md shows.
+        let (_, typed) = documents[1].split_once("```text\n").expect("a block");
+        std::fs::write(folder.path("example.txt"), typed.split("```").next().expect("it ends")).expect("write");
         let arguments = shlex::split(command.trim()).expect("words of a shell");
         let output = program().args(&arguments[1..]).current_dir(folder.path(".")).output().expect("it runs");
         let found = String::from_utf8(output.stdout).expect("text");
         assert_eq!(without_roundings(&found), without_roundings(expected), "{command}");
         compared += 1;
     }
-    assert_eq!(compared, 2);
+    assert_eq!(compared, 3);
 }
 
 fn gradcheck_exits_with_its_verdict() {

@@ -15,6 +15,7 @@ mod commands;
 mod documents;
 mod errors;
 mod evaluate;
+mod inspect;
 mod kept;
 mod learning;
 mod models;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         documents::trials(),
         errors::trials(),
         evaluate::trials(),
+        inspect::trials(),
         kept::trials(),
         learning::trials(),
         models::trials(),

@@ -15,8 +15,8 @@ pub fn drawn(pixels: &[f64]) -> Option<String> {
         [shade, shade]
     };
     let line = |row: &[f64]| {
-        let line = row.iter().flat_map(shade).collect::<String>();
-        format!("    {}\n", line.trim_end())
+        let line = format!("    {}", row.iter().flat_map(shade).collect::<String>());
+        format!("{}\n", line.trim_end())
     };
     Some(pixels.chunks_exact(side).map(line).collect())
 }
@@ -29,7 +29,7 @@ mod tests {
     fn a_square_is_drawn() {
         let mut pixels = vec![0.0; 16];
         (pixels[0], pixels[5], pixels[7]) = (1.0, 0.5, 0.2);
-        assert_eq!(drawn(&pixels).expect("a square"), "    @@\n      ==  ::\n\n\n".replace("\n\n\n", "\n    \n    \n"));
+        assert_eq!(drawn(&pixels).expect("a square"), "    @@\n      ++  ::\n\n\n");
         assert_eq!([drawn(&pixels[..15]), drawn(&[0.0; 16]), drawn(&[1.0; 4])], [None, None, None]);
     }
 }

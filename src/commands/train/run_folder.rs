@@ -12,7 +12,6 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -20,6 +19,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::EpochReport;
 use super::circumstances::Circumstances;
 use super::state::{Found, State};
+use super::writer::Writer;
 use crate::model::{self, Description, checkpoint};
 use crate::network::optimizer::Optimizer;
 use crate::network::{Parameters, Topology};
@@ -172,7 +172,7 @@ pub struct Keeper {
     keeping: Arc<Keeping>,
     interval: Duration,
     saved: Instant,
-    writing: Option<JoinHandle<Result<()>>>,
+    writer: Writer,
     /// The last error that was not mended by a later success.
     failed: Option<anyhow::Error>,
 }
@@ -189,13 +189,13 @@ impl Keeper {
         }
         let metrics = folder.begin(&keeping.circumstances.config, &state.reports)?;
         let keeping = Arc::new(keeping);
-        Ok(Keeper { folder, metrics, keeping, interval, saved: Instant::now(), writing: None, failed: None })
+        let writer = Writer::start()?;
+        Ok(Keeper { folder, metrics, keeping, interval, saved: Instant::now(), writer, failed: None })
     }
 
     /// True where a checkpoint is to be written as soon as training can pause.
     pub fn is_due(&self) -> bool {
-        let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
-        !busy && (self.saved.elapsed() >= self.interval || interruption::is_checkpoint_wanted())
+        !self.writer.is_busy() && (self.saved.elapsed() >= self.interval || interruption::is_checkpoint_wanted())
     }
 
     /// Adds the report of an epoch; an error is told when the run ends, too.
@@ -210,14 +210,13 @@ impl Keeper {
         interruption::checkpoint_follows();
         self.saved = Instant::now();
         let (path, state, keeping) = (self.folder.path.clone(), state.clone(), Arc::clone(&self.keeping));
-        self.writing = Some(thread::spawn(move || write_state(&path, &state, &keeping)));
+        self.writer.begin(move || write_state(&path, &state, &keeping));
         failed
     }
 
     /// Waits for the checkpoint that is being written; returns what went wrong with it.
     pub fn wait(&mut self) -> Option<String> {
-        let result = self.writing.take()?.join().unwrap_or_else(|_| Err(anyhow!("the checkpoint was not written")));
-        match result {
+        match self.writer.finish()? {
             Ok(()) => {
                 self.failed = None;
                 None
@@ -228,10 +227,15 @@ impl Keeper {
 
     /// Remembers a failure; returns what is to be said of it. The same again and again, as of a full disk, is said once.
     fn note_failure(&mut self, error: anyhow::Error) -> Option<String> {
-        let text = format!("{error:#}");
-        let said = self.failed.as_ref().is_some_and(|last| format!("{last:#}") == text);
+        let text = format!("{error:#}; training goes on");
+        // Temporary files have other names each time.
+        let kind = |error: &anyhow::Error| {
+            let cause = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+            (error.to_string(), cause.map(std::io::Error::kind))
+        };
+        let said = self.failed.as_ref().is_some_and(|last| kind(last) == kind(&error));
         self.failed = Some(error);
-        (!said).then(|| format!("{text}; training goes on"))
+        (!said).then_some(text)
     }
 
     /// Ends the run: its last checkpoint is on disk.

@@ -27,7 +27,7 @@ struct Read {
     shape: Vec<usize>,
 }
 
-/// Compares the files `w2.npy`, `b2.npy`, `w3.npy`, ... of a folder (or `nabla_w2.npy`, ...) with the gradients of the one example of
+/// Compares the files `w2.npy`, `b2.npy`, `w3.npy`, ... of a folder (or, before these, `nabla_w2.npy`, ...) with the gradients of the one example of
 /// a reference. Weights may be of shape (n\[l\], n\[l-1\]) or of its transpose.
 ///
 /// # Errors
@@ -116,7 +116,7 @@ fn alike(one: &[f64], other: &[f64]) -> f64 {
 }
 
 fn read(folder: &Path, name: &str) -> Result<(PathBuf, Read)> {
-    let candidates = [folder.join(format!("{name}.npy")), folder.join(format!("nabla_{name}.npy"))];
+    let candidates = [folder.join(format!("nabla_{name}.npy")), folder.join(format!("{name}.npy"))];
     let path = candidates.iter().find(|path| path.exists()).with_context(|| {
         format!("--gradients {}: there is no {name}.npy, with ∂C/∂{name} of the example", folder.display())
     })?;

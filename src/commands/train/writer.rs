@@ -1,0 +1,106 @@
+//! A thread that writes beside training, one job after the other: threads that come and go would leave what they free in ever more
+//! arenas of the allocator.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result, anyhow};
+
+type Job = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// A thread and what it is to do.
+#[derive(Debug)]
+pub struct Writer {
+    /// `None` when the writer ends.
+    jobs: Option<Sender<Job>>,
+    results: Receiver<Result<()>>,
+    /// A job is not done yet.
+    is_busy: Arc<AtomicBool>,
+    /// The result of a job has not been taken.
+    is_awaited: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// A thread that the system does not start.
+    pub fn start() -> Result<Self> {
+        let ((jobs, todo), (done, results)) = (channel::<Job>(), channel());
+        let is_busy = Arc::new(AtomicBool::new(false));
+        let busy = Arc::clone(&is_busy);
+        let work = move || {
+            for job in todo {
+                let result = job();
+                busy.store(false, Ordering::Release);
+                if done.send(result).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("checkpoints".to_string()).spawn(work);
+        let thread = thread.context("the system does not start a thread for checkpoints")?;
+        Ok(Writer { jobs: Some(jobs), results, is_busy, is_awaited: false, thread: Some(thread) })
+    }
+
+    /// True until the last job is done.
+    pub fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Acquire)
+    }
+
+    /// Begins a job; the result of the one before must have been taken.
+    pub fn begin(&mut self, job: impl FnOnce() -> Result<()> + Send + 'static) {
+        self.is_busy.store(true, Ordering::Release);
+        // A thread that is gone is told by `finish`.
+        self.is_awaited = true;
+        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(Box::new(job)).is_err()) {
+            self.is_busy.store(false, Ordering::Release);
+        }
+    }
+
+    /// Waits for the job; `None` where there is none whose result has not been taken.
+    pub fn finish(&mut self) -> Option<Result<()>> {
+        std::mem::take(&mut self.is_awaited).then(|| {
+            let result = self.results.recv();
+            // A job that panics takes the thread with it.
+            self.is_busy.store(false, Ordering::Release);
+            result.unwrap_or_else(|_| Err(anyhow!("the checkpoint was not written")))
+        })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panic has been told.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_done_one_after_the_other() {
+        let mut writer = Writer::start().expect("a thread");
+        assert!(writer.finish().is_none());
+        let (sender, receiver) = channel::<()>();
+        writer.begin(move || Ok(receiver.recv()?));
+        assert!(writer.is_busy());
+        sender.send(()).expect("it waits");
+        writer.finish().expect("it was begun").expect("it succeeds");
+        assert!(!writer.is_busy() && writer.finish().is_none());
+        writer.begin(|| Err(anyhow!("full")));
+        assert_eq!(writer.finish().expect("it was begun").expect_err("it fails").to_string(), "full");
+        writer.begin(|| panic!("a test of panics"));
+        assert!(writer.finish().expect("it was begun").is_err());
+        writer.begin(|| Ok(()));
+        assert!(writer.finish().expect("it was begun").is_err(), "the thread is gone");
+    }
+}
