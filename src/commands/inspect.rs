@@ -82,7 +82,7 @@ pub struct Layer {
 /// One example, worked; as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Worked {
-    /// n[l], input layer first.
+    /// `n[l]`, input layer first.
     pub layers: Vec<usize>,
     /// σ of the hidden layers.
     pub activation: &'static str,
