@@ -77,6 +77,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
+/// Characters of the name of an equation, and of the space after it.
+const EQUATION: usize = 9;
+
 /// One matrix that is wrong, in a sentence.
 fn told(check: &Check) -> String {
     let Check { matrix, formula, verdict, row, column, found, expected, .. } = check;
@@ -100,7 +103,9 @@ fn text(report: &Report) -> Result<String> {
     let dropout =
         if report.dropout > 0.0 { format!(", dropout {} with its mask fixed", report.dropout) } else { String::new() };
     writeln!(text, "data     {}, {examples}{dropout}\n", report.data)?;
-    writeln!(text, "{:<34}  {:<9}  {:>14}  {:>9}  {:>9}", "", "", "entries", "error", "tolerance")?;
+    let formulas = report.equations.iter().map(|check| check.formula.chars().count() + EQUATION);
+    let width = formulas.max().unwrap_or(0);
+    writeln!(text, "{:<width$}  {:<9}  {:>14}  {:>9}  {:>9}", "", "", "entries", "error", "tolerance")?;
     for check in &report.equations {
         let Check { equation, matrix, formula, checked, entries, tolerance, .. } = check;
         let entries = if checked == entries {
@@ -111,7 +116,7 @@ fn text(report: &Report) -> Result<String> {
         let error = check.max_relative_error.map_or("NaN".to_string(), |error| format!("{error:.1e}"));
         let judged = if check.passed { "right" } else { "WRONG" };
         let formula = format!("{equation:<7}  {formula}");
-        writeln!(text, "{formula:<34}  {matrix:<9}  {entries:>14}  {error:>9}  {tolerance:>9.1e}  {judged}")?;
+        writeln!(text, "{formula:<width$}  {matrix:<9}  {entries:>14}  {error:>9}  {tolerance:>9.1e}  {judged}")?;
     }
     let kinks: usize = report.equations.iter().map(|check| check.at_kinks).sum();
     if kinks > 0 {

@@ -89,7 +89,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     print(&page::text(&subject, &worked, parts, image.as_deref())?)
 }
 
-/// What is to be shown.
+/// The parts to show.
 fn parts(worked: &Worked, layer: Option<usize>, neuron: Option<&str>, weight: Option<&str>) -> Result<Parts> {
     let numbers = |flag: &str, text: &str, count: usize| -> Result<Vec<usize>> {
         let numbers = text.split('.').map(str::parse).collect::<Result<Vec<usize>, _>>().ok();

@@ -1,4 +1,4 @@
-//! Whether a device computes the gradients of chapter 2, or whether somebody else has: what `gpu-backprop gradcheck` does.
+//! The gradients of a device, or of somebody else, against those of chapter 2: `gpu-backprop gradcheck`.
 
 use std::path::PathBuf;
 

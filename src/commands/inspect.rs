@@ -1,4 +1,4 @@
-//! One example worked by hand: what `gpu-backprop inspect` does.
+//! One example worked by hand: `gpu-backprop inspect`.
 
 pub mod typed;
 
@@ -16,7 +16,7 @@ use crate::verify::worked::{Backward, Forward, Network, all_kept};
 /// Examples that are read at a time.
 const CHUNK: usize = 1024;
 
-/// What to inspect.
+/// Options of an inspection.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A model, a file of network2.py, or a typed example.
@@ -48,7 +48,7 @@ pub struct Subject {
     pub is_image: bool,
     /// The names of the outputs.
     pub names: Vec<String>,
-    /// Where the example comes from.
+    /// The source of the example.
     pub name: String,
 }
 

@@ -78,7 +78,7 @@ pub struct Check {
     pub directions: usize,
     /// True where nothing is wrong with this equation, but with what it is given.
     pub follows: bool,
-    /// What is wrong, where something is: a sentence without its subject.
+    /// The mistake, where there is one: a sentence without its subject.
     pub verdict: Option<String>,
 }
 

@@ -165,7 +165,7 @@ impl Network {
 pub struct Difference {
     /// The derivative.
     pub value: f64,
-    /// How far it may be off: by the terms that the differences leave out, and by rounding.
+    /// A bound of its error: by the terms that the differences leave out, and by rounding.
     pub error: f64,
 }
 

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use gpu_backprop::commands::gradcheck::{Options, OwnGradients, Report, run};
-use gpu_backprop::commands::train::{self, Architecture, Wishes};
+use gpu_backprop::commands::train::{Architecture, Wishes};
 use gpu_backprop::data::{Source, npy};
 use gpu_backprop::device::DeviceChoice;
-use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::model::{self, Model};
 use gpu_backprop::network::activation::{LEAKY_RELU, LINEAR, RELU, SIGMOID, SOFTMAX, TANH};
@@ -17,6 +16,7 @@ use gpu_backprop::verify::gradcheck::mistakes::Mistake;
 use gpu_backprop::verify::gradcheck::reference::Reference;
 
 use crate::harness::AdapterUnderTest;
+use crate::runs;
 
 trials! {
     once: a_large_matrix_is_checked_in_part, every_mistake_of_ones_own_gradients_is_named, either_orientation_is_recognized;
@@ -24,20 +24,9 @@ trials! {
 }
 
 fn options(wishes: Wishes, device: DeviceChoice) -> Options {
-    let source = Source { limit: Some(200), seed: wishes.seed, ..Source::default() };
-    let training = train::Options {
-        source,
-        wishes: Wishes { recipe: Some(Recipe::Book), ..wishes },
-        device: DeviceChoice::Auto,
-        gpu: GpuOptions::default(),
-        threads: 2,
-        device_memory: None,
-        output: None,
-        from: None,
-        run: None,
-        fall_back_to_cpu: false,
-        portion: None,
-    };
+    let wishes = Wishes { recipe: Some(Recipe::Book), ..wishes };
+    let mut training = runs::options(wishes, DeviceChoice::Auto);
+    training.source.limit = Some(200);
     Options { training, device: Some(device), mistake: None, own: None }
 }
 

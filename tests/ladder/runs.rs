@@ -61,7 +61,7 @@ fn device_of(adapter: &AdapterUnderTest) -> DeviceChoice {
 }
 
 /// A training of some of the digits.
-fn options(wishes: Wishes, device: DeviceChoice) -> Options {
+pub fn options(wishes: Wishes, device: DeviceChoice) -> Options {
     let source = Source { limit: Some(600), seed: wishes.seed, ..Source::default() };
     Options {
         source,

@@ -15,7 +15,7 @@ const MOST_ENTRIES: usize = 16;
 /// The most rows of a matrix that is shown in full.
 const MOST_ROWS: usize = 12;
 
-/// What is shown.
+/// The parts of an example that are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parts {
     /// Every layer; of large ones a summary.

@@ -27,7 +27,7 @@ pub struct Typed {
     pub eta: Option<f64>,
 }
 
-/// What `Network.save` of network2.py writes.
+/// A file of `Network.save` of network2.py.
 #[derive(Deserialize)]
 struct Saved {
     sizes: Vec<usize>,

@@ -17,7 +17,7 @@ use crate::verify::worked::Difference;
 pub struct Own {
     /// A check of each matrix.
     pub checks: Vec<Check>,
-    /// Which matrices were read as transposed.
+    /// The matrices that were read as transposed.
     pub notes: Vec<String>,
 }
 
@@ -110,7 +110,7 @@ fn given(name: String, rows: usize, cols: usize, values: &[f64], exact: &[f64], 
     }
 }
 
-/// How much two matrices go together, whatever the sign or the size of one.
+/// The size of the inner product of two matrices: the orientation with the larger one is meant, whatever its sign.
 fn alike(one: &[f64], other: &[f64]) -> f64 {
     one.iter().zip(other).map(|(one, other)| one * other).sum::<f64>().abs()
 }

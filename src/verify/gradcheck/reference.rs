@@ -1,4 +1,4 @@
-//! What gradients should be: slopes of the cost by central differences in 64 bits, and the gradients of chapter 2, exact and with
+//! Reference gradients: slopes of the cost by central differences in 64 bits, and the gradients of chapter 2, exact and with
 //! known mistakes.
 
 use anyhow::Result;
@@ -176,7 +176,7 @@ impl Reference {
         self.examples.iter().enumerate().flat_map(weighted).collect()
     }
 
-    /// What mistakes in BP1 lead to.
+    /// The δᴸ that mistakes in BP1 lead to.
     pub fn suspects_of_bp1(&self) -> Vec<Suspect> {
         let (last, cost) = (self.network.topology.last(), self.network.topology.cost);
         let errors = |prime: fn(f64) -> f64, error: fn(f64, f64, f64) -> f64| {
@@ -197,7 +197,7 @@ impl Reference {
         ]
     }
 
-    /// What mistakes in BP2 lead to: from the right δ of the next layer, and from `next`, that it is given.
+    /// The δˡ that mistakes in BP2 lead to: from the right δ of the next layer, and from `next`, that it is given.
     pub fn suspects_of_bp2(&self, l: usize, next: &[f64]) -> Vec<Suspect> {
         let right = self.by_wrong_bp2(l, &self.delta(l + 1));
         let mut given = self.by_wrong_bp2(l, next);
@@ -236,7 +236,7 @@ impl Reference {
         all
     }
 
-    /// What mistakes in BP3 lead to, and what it leads to where δ is `delta`.
+    /// The ∂C/∂b that mistakes in BP3 lead to, and the right one for the δ `delta`.
     pub fn suspects_of_bp3(&self, l: usize, delta: &[f64]) -> Vec<Suspect> {
         let n = self.network.topology.n[l];
         let mut mean = vec![0.0; n];
@@ -266,7 +266,7 @@ impl Reference {
         self.deltas(|_, example| example.backward.delta[l].clone())
     }
 
-    /// What mistakes in BP4 lead to, and what it leads to where δ is `delta`.
+    /// The ∂C/∂w that mistakes in BP4 lead to, and the right one for the δ `delta`.
     pub fn suspects_of_bp4(&self, l: usize, delta: &[f64]) -> Vec<Suspect> {
         let (of, from) = (self.network.topology.n[l], self.network.topology.n[l - 1]);
         let product = |delta: &[f64], a: &dyn Fn(&Example) -> Vec<f64>| {

@@ -54,7 +54,7 @@ pub struct Step<'a> {
     pub initial: &'a Parameters,
     /// The precision of products.
     pub precision: Precision,
-    /// What is wrong with the plan.
+    /// The mistake in the plan.
     pub mistake: Option<Mistake>,
 }
 

@@ -3,16 +3,16 @@
 /// Entries of a gradient, and what they should be.
 #[derive(Clone, Copy, Debug)]
 pub struct Pairs<'a> {
-    /// What was found.
+    /// The entries that were found.
     pub found: &'a [f64],
-    /// What it should be.
+    /// The entries that would be right.
     pub expected: &'a [f64],
 }
 
-/// What a gradient would be with a mistake, for the same entries.
+/// A gradient with a mistake, for the same entries.
 #[derive(Clone, Debug)]
 pub struct Suspect {
-    /// What is wrong, as a sentence.
+    /// The mistake, as a sentence.
     pub sentence: String,
     /// The entries with this mistake.
     pub values: Vec<f64>,
