@@ -117,6 +117,23 @@ pub fn training_plan(
     plan.finish()
 }
 
+/// The plan of the gradients of `m` examples, summed over them and with all neurons: it changes no parameter.
+///
+/// # Errors
+/// As [`training_plan`].
+pub fn gradients_plan(topology: &Topology, examples: &Examples, m: usize) -> Result<Plan> {
+    let net = Matrices::new(topology, m);
+    let mut plan = Recorder::new(format!("gradients of {m} examples ({topology})"));
+    pick_examples(&mut plan, examples, &net);
+    feedforward(&mut plan, topology, NO_DROPOUT, &net);
+    bp1_output_error(&mut plan, topology, &net);
+    weigh_examples(&mut plan, topology, examples, &net);
+    bp2_backpropagate(&mut plan, topology, NO_DROPOUT, &net);
+    bp3_nabla_b(&mut plan, topology, &net);
+    bp4_nabla_w(&mut plan, topology, NO_DROPOUT, &net);
+    plan.finish()
+}
+
 /// The plan that measures the network on `m` examples, all of the same weight and with all neurons: the cost is that of the book.
 ///
 /// # Errors

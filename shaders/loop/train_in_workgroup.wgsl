@@ -64,8 +64,14 @@ fn examples_4(first: u32, r: u32) -> vec4<u32> {
 }
 
 // Inputs 16k to 16k + 15 of four examples, and inputs 16k + 4c to 16k + 4c + 3 of them: [r] is a row.
+// (An array of four u32, made in one expression here and among the constants, is written twice for DX12 by naga 30.)
 fn inputs_of(examples: vec4<u32>, k: u32) -> array<Inputs, 4> {
-    return array(inputs_16(examples.x, k), inputs_16(examples.y, k), inputs_16(examples.z, k), inputs_16(examples.w, k));
+    var x: array<Inputs, 4>;
+    x[0] = inputs_16(examples.x, k);
+    x[1] = inputs_16(examples.y, k);
+    x[2] = inputs_16(examples.z, k);
+    x[3] = inputs_16(examples.w, k);
+    return x;
 }
 
 fn input_block(x: array<Inputs, 4>, k: u32, c: u32) -> mat4x4<f32> {

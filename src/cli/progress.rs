@@ -12,7 +12,7 @@ use crate::commands::train::{EpochReport, Observer, Opening, Setup};
 use crate::data::Data;
 use crate::network::Topology;
 use crate::system::text::{percentage, printable};
-use crate::training::Position;
+use crate::training::{LayerReport, Position};
 
 /// Time between two pictures of what turns while nothing can be counted.
 const TICK: Duration = Duration::from_millis(100);
@@ -21,6 +21,8 @@ const TICK: Duration = Duration::from_millis(100);
 pub struct Progress {
     quiet: bool,
     verbose: bool,
+    /// The figures of each layer are printed.
+    watches: bool,
     bar: Option<ProgressBar>,
     epochs: usize,
     examples: [usize; 2],
@@ -29,7 +31,12 @@ pub struct Progress {
 impl Progress {
     /// Returns a display that prints nothing if `quiet`, and the choices of the device if `verbose`.
     pub fn new(quiet: bool, verbose: bool) -> Self {
-        Progress { quiet, verbose, bar: None, epochs: 0, examples: [0; 2] }
+        Progress { quiet, verbose, watches: false, bar: None, epochs: 0, examples: [0; 2] }
+    }
+
+    /// The same that prints the figures of each layer, where `watches`.
+    pub fn watching(self, watches: bool) -> Self {
+        Progress { watches, ..self }
     }
 
     fn line(&self, text: &str) {
@@ -99,6 +106,9 @@ impl Observer for Progress {
             return;
         }
         self.line(&epoch_line(report, self.epochs, best, self.examples));
+        for layer in report.layers.iter().flatten().filter(|_| self.watches) {
+            self.line(&layer_line(layer));
+        }
         if let Some(bar) = &self.bar {
             let accuracy = report.validation_accuracy.or(report.train_accuracy);
             let fit = fit(accuracy, report.validation_r2.or(report.train_r2), 0);
@@ -198,5 +208,17 @@ fn epoch_line(report: &EpochReport, epochs: usize, best: bool, examples: [usize;
         line += "  *";
     }
     let _ = write!(line, "  {} examples/s", HumanCount(report.samples_per_second as u64));
+    line
+}
+
+fn layer_line(layer: &LayerReport) -> String {
+    let LayerReport { layer, delta, nabla_w, update_ratio, saturated, dead } = layer;
+    let mut line = format!("  layer {layer:<2}  ‖δ‖ {delta:.2e}  ‖∂C/∂w‖ {nabla_w:.2e}  ‖Δw‖/‖w‖ {update_ratio:.2e}");
+    if let Some(saturated) = saturated {
+        let _ = write!(line, "  σ′ ≈ 0 for {:.1}%", 100.0 * saturated);
+    }
+    if let Some(dead) = dead.filter(|&dead| dead > 0) {
+        let _ = write!(line, ", for all examples in {dead} neurons");
+    }
     line
 }

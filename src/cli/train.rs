@@ -43,6 +43,10 @@ pub struct Arguments {
     /// Device that training goes on with when a GPU fails again and again [default: none].
     #[arg(long, value_name = "cpu", value_parser = ["cpu"])]
     fallback: Option<String>,
+    /// Watch the layers: the speed of learning of each, the size of its updates, and saturated neurons, epoch by epoch. With --run
+    /// the figures are written in any case.
+    #[arg(long)]
+    watch: bool,
     /// Print the plan of one mini-batch, equation by equation, and exit.
     #[arg(long, conflicts_with = "json")]
     print_plan: bool,
@@ -53,14 +57,14 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
-    let Arguments { training, device, output_file, from, run, checkpoint, fallback, print_plan, print_config } =
+    let Arguments { training, device, output_file, from, run, checkpoint, fallback, watch, print_plan, print_config } =
         arguments;
     ensure!(
         output_file.as_deref() != Some(Path::new("-")),
         WrongUsage::new("-o -: a model is not written to stdout; name a file, such as model.safetensors")
     );
     let (json, verbose) = (training.json, training.verbose);
-    let mut progress = Progress::new(training.quiet, verbose);
+    let mut progress = Progress::new(training.quiet, verbose).watching(watch);
     let mut program = Cli::command();
     program.build();
     let (name, given) = matches.subcommand().context("a command was given")?;
@@ -71,7 +75,9 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         anyhow::Ok(RunOptions { folder, interval: interval(checkpoint)?, config: ConfigText(Arc::new(config.clone())) })
     });
     let fall_back_to_cpu = fallback.is_some();
-    let options = Options { from, run: run.transpose()?, fall_back_to_cpu, ..training.options(device, output_file)? };
+    let mut options =
+        Options { from, run: run.transpose()?, fall_back_to_cpu, ..training.options(device, output_file)? };
+    options.wishes.watch = watch;
     if print_config {
         return print(&config(&train::flags(&options)?));
     }

@@ -307,6 +307,7 @@ impl TrainingFlags {
             patience: self.patience,
             keep: self.keep,
             refit: self.refit,
+            watch: false,
         };
         Ok(Options {
             source: self.data.source(self.seed)?,

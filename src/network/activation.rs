@@ -35,6 +35,9 @@ pub struct Activation {
     pub kinks: &'static [f64],
     /// Both functions by the vectors of a CPU; `None` applies the twins.
     pub lanes: Option<Lanes>,
+    /// σ′ up to which a neuron counts as saturated, 5% of the largest; 0 where σ′ is 0 for half of all z, `None` where it never
+    /// vanishes.
+    pub flat: Option<f32>,
     /// Has any number as a value: numbers to learn need not be scaled.
     pub any_number: bool,
     /// σ is of weighted inputs from which ln Σ eᶻ over the outputs of the example is subtracted first, so that
@@ -77,6 +80,7 @@ pub static SIGMOID: Activation = Activation {
     prime_error: |_, prime| EPSILON * prime.abs() + SMALLEST,
     kinks: &[],
     lanes: Some(Lanes::Sigmoid),
+    flat: Some(0.0125),
     any_number: false,
     normalizes: false,
     rectifies: false,
@@ -96,6 +100,7 @@ pub static TANH: Activation = Activation {
     prime_error: |_, _| EPSILON,
     kinks: &[],
     lanes: Some(Lanes::Tanh),
+    flat: Some(0.05),
     any_number: false,
     normalizes: false,
     rectifies: false,
@@ -115,6 +120,7 @@ pub static RELU: Activation = Activation {
     prime_error: |_, _| 0.0,
     kinks: &[0.0],
     lanes: Some(Lanes::Relu),
+    flat: Some(0.0),
     any_number: false,
     normalizes: false,
     rectifies: true,
@@ -134,6 +140,7 @@ pub static LEAKY_RELU: Activation = Activation {
     prime_error: |_, _| 0.0,
     kinks: &[0.0],
     lanes: Some(Lanes::LeakyRelu),
+    flat: None,
     any_number: false,
     normalizes: false,
     rectifies: true,
@@ -156,6 +163,7 @@ pub static SOFTMAX: Activation = Activation {
     prime_error: |_, prime| EPSILON * prime.abs() + SMALLEST,
     kinks: &[0.0],
     lanes: Some(Lanes::Softmax),
+    flat: None,
     any_number: false,
     normalizes: true,
     rectifies: false,
@@ -175,6 +183,7 @@ pub static LINEAR: Activation = Activation {
     prime_error: |_, _| 0.0,
     kinks: &[],
     lanes: Some(Lanes::Linear),
+    flat: None,
     any_number: true,
     normalizes: false,
     rectifies: false,

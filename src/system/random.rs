@@ -15,6 +15,8 @@ pub enum Stream {
     ValidationSplit,
     /// Choice of the examples that `--limit` keeps.
     Limit,
+    /// Choice of the training examples that are watched.
+    Watched,
     /// The order of the examples in an epoch, counted from 0.
     Shuffle {
         /// The epoch.
@@ -30,6 +32,7 @@ pub fn rng(seed: u64, stream: Stream) -> ChaCha8Rng {
         Stream::TestSplit => 1,
         Stream::ValidationSplit => 2,
         Stream::Limit => 3,
+        Stream::Watched => 4,
         // The first numbers are kept for uses to come.
         Stream::Shuffle { epoch } => (1 << 32) + epoch as u64,
     });

@@ -26,6 +26,8 @@ pub struct Hyperparameters {
     pub dropout: f32,
     /// The schedule of η.
     pub schedule: Schedule,
+    /// True where the layers are watched, which changes no bit of the training.
+    pub watched: bool,
 }
 
 /// The place of a step in a training: what its learning rate and its random numbers depend on.
@@ -54,6 +56,7 @@ impl Hyperparameters {
             l1: 0.0,
             dropout: 0.0,
             schedule: Schedule::CONSTANT,
+            watched: false,
         }
     }
 

@@ -7,7 +7,8 @@ use anyhow::Result;
 use super::evaluation::PartOfData;
 use super::hyperparameters::Hyperparameters;
 use super::upload::examples_of;
-use crate::backprop::{Examples, Measures, evaluation_plan, training_plan};
+use super::watch::watched_examples;
+use crate::backprop::{Examples, Matrices, Measures, evaluation_plan, gradients_plan, training_plan};
 use crate::data::Data;
 use crate::kernel::MiniBatch;
 use crate::network::Topology;
@@ -141,6 +142,19 @@ pub enum Held {
     Chunks(Chunks),
 }
 
+/// Examples whose gradients are watched, all at once.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Their numbers.
+    pub numbers: Vec<u32>,
+    /// Matrix that holds them.
+    pub order: Matrix,
+    /// The plan.
+    pub plans: PlansOfPart,
+    /// Its matrices.
+    pub matrices: Matrices,
+}
+
 /// Everything that is loaded for a training.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -150,6 +164,8 @@ pub struct Layout {
     pub training: PlansOfPart,
     /// Those that measure the parts that are not empty.
     pub measured: Vec<Measured>,
+    /// The one that watches, if any does.
+    pub watched: Option<Watched>,
     /// Source of the training examples.
     pub examples: Examples,
     /// The measured splits.
@@ -196,7 +212,14 @@ impl Layout {
                 PlansOfPart::new(len, at_once, &mut plans, |m| evaluation_plan(topology, &examples, m, &measures))?;
             measured.push(Measured { part, order: examples.order, plans: of_part });
         }
-        Ok(Layout { plans, training, measured, examples, measures })
+        let watched = hyperparameters.watched.then(|| {
+            let numbers = watched_examples(&split.training, at_once, hyperparameters.seed);
+            let (len, matrices) = (numbers.len(), Matrices::new(topology, numbers.len()));
+            let examples = examples_in("watched_examples", len);
+            let of_part = PlansOfPart::new(len, len, &mut plans, |m| gradients_plan(topology, &examples, m))?;
+            anyhow::Ok(Watched { numbers, order: examples.order, plans: of_part, matrices })
+        });
+        Ok(Layout { plans, training, measured, watched: watched.transpose()?, examples, measures })
     }
 
     /// Bytes that the examples of training take.

@@ -14,6 +14,7 @@ mod streaming;
 mod task;
 pub mod trainer;
 mod upload;
+pub mod watch;
 
 pub use checks::{check, check_settings};
 pub use evaluation::{Evaluation, PartOfData};
@@ -24,3 +25,4 @@ pub use task::Training;
 pub use trainer::{Position, Snapshot, Trainer};
 pub use upload::examples_of;
 pub(crate) use upload::{states, write_examples, write_parameters};
+pub use watch::LayerReport;

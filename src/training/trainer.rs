@@ -3,6 +3,7 @@
 mod position;
 mod snapshot;
 mod speed;
+mod watching;
 
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub struct Trainer<'e, 'd> {
     portion: Portion,
     /// The part of η that plateaus have left.
     plateau: f64,
+    /// ‖Δw‖ / ‖w‖ of each layer by the last whole mini-batch of the last epoch that was watched.
+    update_ratios: Vec<f64>,
 }
 
 impl<'d> Training<'d> {
@@ -114,6 +117,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             position: Position::default(),
             portion: Portion::default(),
             plateau: 1.0,
+            update_ratios: Vec::new(),
         })
     }
 
@@ -169,7 +173,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(true)
     }
 
-    fn train(&mut self, progress: &mut Progress<'_>, pause: Option<&mut dyn FnMut() -> bool>) -> Result<Duration> {
+    fn train(&mut self, progress: &mut Progress<'_>, mut pause: Option<&mut dyn FnMut() -> bool>) -> Result<Duration> {
         let Position { epoch, step } = self.position;
         let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, epoch);
         let start = Instant::now();
@@ -183,7 +187,24 @@ impl<'e, 'd> Trainer<'e, 'd> {
             let step = numbers.step + i as u64;
             hyperparameters.mini_batch(first, i, StepNumber { step, ..numbers })
         };
-        let end = self.go_through(plans, &order, step * plans.batch, &mini_batch, progress, pause)?;
+        let mut end = step * plans.batch;
+        let mut paused = false;
+        if let Some(watched) = self.watched_step(epoch).filter(|&watched| step <= watched) {
+            let until = watched * plans.batch;
+            if end < until {
+                let pause = pause.as_mut().map(|pause| &mut **pause as &mut dyn FnMut() -> bool);
+                end = self.go_through(plans, &order[..until], end, &mini_batch, progress, pause)?;
+            }
+            paused = end < until;
+            if !paused {
+                // From here to the end of the epoch there is no pause: less than two mini-batches.
+                end = self.watch_step(&order[..until + plans.batch], until, &mini_batch, progress)?;
+                pause = None;
+            }
+        }
+        if !paused && end < order.len() {
+            end = self.go_through(plans, &order, end, &mini_batch, progress, pause)?;
+        }
         self.position = match end {
             end if end < order.len() => Position { epoch, step: end / plans.batch },
             _ => Position { epoch: epoch + 1, step: 0 },
@@ -331,7 +352,8 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
     let chunk = streaming.map_or(usize::MAX, |streaming| streaming.chunks.chunk);
     executor.load(&layout.plans)?;
     layout.training.prepare(executor, chunk)?;
-    for Measured { plans, .. } in &layout.measured {
+    let measured = layout.measured.iter().map(|measured| measured.plans);
+    for plans in measured.chain(layout.watched.iter().map(|watched| watched.plans)) {
         plans.prepare(executor, chunk)?;
     }
     if streaming.is_some() {
@@ -340,6 +362,9 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
     }
     write_examples(executor, &layout.examples, &data.dataset)?;
     executor.write(&layout.examples.order, &data.split.training)?;
+    if let Some(watched) = &layout.watched {
+        executor.write(&watched.order, &watched.numbers)?;
+    }
     for Measured { part, order, .. } in &layout.measured {
         executor.write(order, numbers_of(data, *part))?;
     }

@@ -39,6 +39,7 @@ mod training;
 mod training_loop;
 mod tuning;
 mod twins;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -67,5 +68,6 @@ fn main() -> ExitCode {
         tuning::trials(),
         compare::trials(),
         gradcheck::trials(),
+        watching::trials(),
     ])
 }

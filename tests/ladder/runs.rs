@@ -1,12 +1,12 @@
 //! Runs that are interrupted and go on, or whose device is lost, end with the same bits as those that never stopped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gpu_backprop::commands::train::{self, Architecture, ConfigText, EpochReport, Keep, Observer, Opening};
 use gpu_backprop::commands::train::{Options, Report, RunOptions, Trained, Wishes};
-use gpu_backprop::data::{Part, Source};
+use gpu_backprop::data::{self, Inputs, Part, Source, npy};
 use gpu_backprop::device::DeviceChoice;
 use gpu_backprop::gpu::{Fault, GpuOptions, Injection};
 use gpu_backprop::network::activation::{LEAKY_RELU, RELU, SIGMOID, TANH};
@@ -16,6 +16,7 @@ use gpu_backprop::training::recipe::Recipe;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
 
 use crate::harness::AdapterUnderTest;
 
@@ -104,6 +105,32 @@ fn figures(report: &Report) -> String {
     format!("{epochs}\n{weights_sha256} {best_epoch:?} {kept_epoch:?} {refit_epochs:?} {stopped} {test_cost:?}")
 }
 
+/// An array large enough to stay in its file, and its labels: 600 examples of 1,800 inputs.
+struct LargeArray {
+    folder: TempDir,
+}
+
+impl LargeArray {
+    fn new() -> Self {
+        let (examples, inputs) = (600, 1_800);
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let classes: Vec<f64> = (0..examples).map(|_| f64::from(rng.random_range(0..3u8))).collect();
+        let values = classes.iter().flat_map(|class| vec![*class; inputs]);
+        let values: Vec<f64> = values.map(|class| rng.random::<f64>() * (0.1 + class)).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, bytes) in
+            [("x.npy", npy::encode(&[examples, inputs], &values)), ("y.npy", npy::encode(&[examples], &classes))]
+        {
+            std::fs::write(folder.path().join(name), bytes).expect("a file");
+        }
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        Some(self.folder.path().join(name))
+    }
+}
+
 /// Draws a training.
 fn drawn(rng: &mut ChaCha8Rng, device: DeviceChoice) -> Options {
     let activation = [&SIGMOID, &TANH, &RELU, &LEAKY_RELU].choose(rng).copied();
@@ -169,10 +196,21 @@ fn goes_on(options: &Options, rng: &mut ChaCha8Rng) -> Report {
 
 fn runs_on_the_cpu_go_on() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let large = LargeArray::new();
+    let source = Source { data: large.path("x.npy"), labels: large.path("y.npy"), ..Source::default() };
+    let inputs = data::open(&source).expect("data").dataset.inputs().clone();
+    assert!(matches!(inputs, Inputs::Mapped(_)), "the array stays in its file");
     let mut streamed = 0;
-    for _ in 0..60 {
-        let report = goes_on(&drawn(&mut rng, DeviceChoice::Cpu), &mut rng);
-        streamed += usize::from(report.choices.concat().contains("streamed"));
+    for i in 0..60 {
+        let mut options = drawn(&mut rng, DeviceChoice::Cpu);
+        if i % 6 == 0 {
+            options.source.data = large.path("x.npy");
+            options.source.labels = large.path("y.npy");
+            options.device_memory = Some(3_000_000);
+        }
+        let report = goes_on(&options, &mut rng);
+        let choices = report.choices.concat();
+        streamed += usize::from(choices.contains("streamed"));
     }
     assert!(streamed > 5, "only {streamed} of 60 runs were streamed");
 }

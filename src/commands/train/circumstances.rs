@@ -12,7 +12,7 @@ use crate::plan::executor::DeviceDescription;
 use crate::system::error::ensure_usage;
 
 /// Flags whose values change no bit of the result, or that are compared by themselves.
-const FREE: [&str; 12] = [
+const FREE: [&str; 13] = [
     "run",
     "checkpoint",
     "threads",
@@ -25,6 +25,7 @@ const FREE: [&str; 12] = [
     "verbose",
     "json",
     "profile",
+    "watch",
 ];
 
 /// The circumstances of a run, which must stay the same for it to go on.

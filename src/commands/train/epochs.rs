@@ -253,6 +253,7 @@ fn evaluated(
     let learned = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
     let learned = learned.context("a training split is never empty")?;
     let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
+    let layers = trainer.layer_reports()?;
     let report = EpochReport {
         epoch,
         eta,
@@ -264,6 +265,7 @@ fn evaluated(
         validation_r2: validation.and_then(|part| part.r2()),
         seconds,
         samples_per_second: training.data.split.training.len() as f64 / seconds,
+        layers,
     };
     Ok((report, parameters))
 }

@@ -9,7 +9,7 @@ use crate::plan::profile::Profile;
 use crate::system::error::Diverged;
 use crate::system::text::standard_error;
 use crate::training::diagnosis::{self, Learned};
-use crate::training::{Evaluation, Hyperparameters, PartOfData, Trainer, Training};
+use crate::training::{Evaluation, Hyperparameters, LayerReport, PartOfData, Trainer, Training};
 use crate::verify::gradients::GradientCheck;
 
 /// The report of an epoch, as in `--json`.
@@ -36,6 +36,9 @@ pub struct EpochReport {
     pub seconds: f64,
     /// The number of training examples per second.
     pub samples_per_second: f64,
+    /// What it did to each layer; `None` where that was not watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<LayerReport>>,
 }
 
 impl EpochReport {

@@ -321,6 +321,7 @@ mod tests {
             validation_r2: None,
             seconds: 1e-5,
             samples_per_second: 1.0 / 3.0,
+            layers: None,
         };
         let state = State {
             position: Position { epoch: epochs, step: 3 },

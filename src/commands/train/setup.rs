@@ -93,6 +93,8 @@ pub struct Wishes {
     pub keep: Option<Keep>,
     /// After early stopping, the validation split is learned too.
     pub refit: Option<bool>,
+    /// The layers are watched.
+    pub watch: bool,
 }
 
 /// All that a training is done with besides its data and its network.
@@ -248,6 +250,7 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
         l1: wishes.l1.unwrap_or(0.0),
         dropout: wishes.dropout.unwrap_or(sizes.dropout),
         schedule,
+        watched: wishes.watch || options.run.is_some(),
     };
     check(&topology, &data, hyperparameters)?;
     let plateau = (schedule.decline == Decline::Plateau).then_some((schedule.every, f64::from(schedule.factor)));
