@@ -1,7 +1,7 @@
 //! The flags that describe the data.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::builder::TypedValueParser;
@@ -171,6 +171,11 @@ impl TableArguments {
 }
 
 impl DataArguments {
+    /// The path of the data, where there is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.data.as_deref()
+    }
+
     /// The place of the data.
     pub(super) fn path_mut(&mut self) -> &mut Option<PathBuf> {
         &mut self.data

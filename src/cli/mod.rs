@@ -7,6 +7,7 @@ mod compare;
 mod config;
 mod data_arguments;
 mod devices;
+mod diagnose;
 mod evaluate;
 mod export;
 mod gradcheck;
@@ -55,6 +56,8 @@ enum Command {
     Gradcheck(Box<gradcheck::Arguments>),
     /// Work one example by hand: z, a, δ and gradients, equation by equation.
     Inspect(Box<inspect::Arguments>),
+    /// Find out why a network does not learn as it should, from a run or by training.
+    Diagnose(Box<diagnose::Arguments>),
     /// Benchmark training steps and kernels on every device.
     Bench(bench::Arguments),
     /// List GPU adapters, their capabilities, and the choice of `--device auto`.
@@ -94,6 +97,18 @@ fn parse() -> Result<(Cli, ArgMatches)> {
     Ok(parsed.unwrap_or_else(|error| synonyms::with_suggestion(error, texts).exit()))
 }
 
+/// The arguments of a command with those of a file of flags, as if they had been typed.
+///
+/// # Errors
+/// A file that cannot be read, or with what is no flag.
+fn parsed(arguments: Vec<std::ffi::OsString>) -> Result<Cli> {
+    let mut command = Cli::command();
+    command.build();
+    let arguments = config::with_file(arguments, &command)?;
+    let matches = command.try_get_matches_from(arguments).map_err(|error| WrongUsage::new(one_line(&error.into())))?;
+    Ok(Cli::from_arg_matches(&matches)?)
+}
+
 fn run(command: Command, matches: &ArgMatches) -> Result<()> {
     check_environment()?;
     match command {
@@ -104,6 +119,7 @@ fn run(command: Command, matches: &ArgMatches) -> Result<()> {
         Command::Export(arguments) => export::run(&arguments),
         Command::Gradcheck(arguments) => gradcheck::run(*arguments),
         Command::Inspect(arguments) => inspect::run(*arguments),
+        Command::Diagnose(arguments) => diagnose::run(*arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     }

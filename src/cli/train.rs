@@ -107,6 +107,20 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     }
 }
 
+/// The options of a run that is in a folder, as its flags say.
+///
+/// # Errors
+/// Flags that cannot be read, or are none.
+pub fn options_of_run(folder: &Path) -> Result<Options> {
+    let config = folder.join("config.toml");
+    let arguments = ["gpu-backprop".into(), "train".into(), "--config".into(), config.clone().into_os_string()];
+    let super::Command::Train(arguments) = super::parsed(arguments.to_vec())?.command else {
+        anyhow::bail!("{}: no flags of `train`", config.display())
+    };
+    let Arguments { training, device, from, .. } = *arguments;
+    Ok(Options { from, ..training.options(device, None)? })
+}
+
 /// Returns `--checkpoint`.
 fn interval(seconds: f64) -> Result<Duration> {
     let wrong = |_| WrongUsage::new(format!("--checkpoint {seconds}: expected a number of seconds, 0 or more"));

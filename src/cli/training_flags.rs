@@ -265,6 +265,12 @@ impl TrainingFlags {
         if data.is_some() || is_model { std::mem::replace(first, data) } else { None }
     }
 
+    /// The folder of a run, where that is named in the place of the data.
+    pub fn run_folder(&self) -> Option<PathBuf> {
+        let folder = self.data.path()?;
+        folder.join("metrics.jsonl").exists().then(|| folder.to_path_buf())
+    }
+
     /// Returns the options of a run on `device`.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod compare;
+pub mod diagnose;
 pub mod evaluate;
 pub mod export;
 pub mod gradcheck;

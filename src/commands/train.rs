@@ -40,6 +40,7 @@ pub(crate) use epochs::{Epochs, train_epoch};
 use job::{Job, Losses, Opened, work_of};
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
+pub(crate) use run_folder::read_metrics;
 use run_folder::{Keeper, Keeping, RunFolder};
 pub use setup::{Architecture, Keep, Setup, Wishes};
 pub(crate) use setup::{Prepared, prepare};

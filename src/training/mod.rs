@@ -6,6 +6,7 @@ pub mod diagnosis;
 mod evaluation;
 mod hyperparameters;
 mod layout;
+pub mod look;
 pub mod recipe;
 pub mod regression;
 pub mod schedule;

@@ -12,6 +12,7 @@ mod files;
 mod program;
 
 mod commands;
+mod diagnose;
 mod documents;
 mod errors;
 mod evaluate;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     harness::run([
         commands::trials(),
+        diagnose::trials(),
         documents::trials(),
         errors::trials(),
         evaluate::trials(),

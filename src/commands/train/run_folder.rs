@@ -125,6 +125,19 @@ impl RunFolder {
     }
 }
 
+/// The reports of the epochs of a run.
+///
+/// # Errors
+/// A file that cannot be read, or a line that is no report: it names the line.
+pub(crate) fn read_metrics(folder: &Path) -> Result<Vec<EpochReport>> {
+    let path = folder.join(METRICS);
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let read = |(i, line): (usize, &str)| {
+        serde_json::from_str(line).with_context(|| format!("{}, line {i}: no report of an epoch", path.display()))
+    };
+    (1..).zip(text.lines()).map(read).collect()
+}
+
 fn line(report: &EpochReport) -> Result<String> {
     Ok(serde_json::to_string(report)? + "\n")
 }

@@ -1,0 +1,93 @@
+//! `gpu-backprop diagnose`
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::progress::Progress;
+use super::training_flags::TrainingFlags;
+use super::{print, print_json, train};
+use crate::commands::diagnose::{self, Finding, Options, Report, Trial};
+use crate::device::DeviceChoice;
+use crate::system::error::ensure_usage;
+
+/// The flags of `diagnose`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    training: TrainingFlags,
+    /// Device to train on, as for `train`.
+    #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
+    device: DeviceChoice,
+    /// Trained network that goes on learning, as for `train`.
+    #[arg(long, value_name = "MODEL.safetensors")]
+    from: Option<PathBuf>,
+    /// Try what is suggested, beside the training as it was, for some epochs.
+    #[arg(long = "try")]
+    tries: bool,
+    /// Epochs of --try.
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "tries", allow_negative_numbers = true)]
+    try_epochs: usize,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { training, device, from, tries, try_epochs } = arguments;
+    ensure_usage!(try_epochs > 0, "--try-epochs 0: at least 1 epoch shows something");
+    let (json, quiet, verbose) = (training.json, training.quiet, training.verbose);
+    let run = training.run_folder();
+    let training = match &run {
+        Some(folder) => train::options_of_run(folder)?,
+        None => crate::commands::train::Options { from, ..training.options(device, None)? },
+    };
+    let mut progress = Progress::new(quiet || json, verbose);
+    let tries = tries.then_some(try_epochs);
+    let report = diagnose::run(&Options { training, run, tries }, &mut progress)?;
+    if json { print_json(&report) } else { print(&text(&report)?) }
+}
+
+fn text(report: &Report) -> Result<String> {
+    let mut text = String::new();
+    let layers = report.layers.iter().map(ToString::to_string).collect::<Vec<_>>().join("-");
+    let reached = match (report.train_accuracy, report.train_r2) {
+        (Some(accuracy), _) => format!(", {:.2}% of the training examples right", 100.0 * accuracy),
+        (None, Some(r2)) => format!(", R² {r2:.4} on the training examples"),
+        (None, None) => String::new(),
+    };
+    writeln!(text, "{layers} on {}: {} epochs{reached}\n", report.data, report.epochs)?;
+    if report.findings.is_empty() {
+        writeln!(text, "nothing wrong was found")?;
+    }
+    for (i, Finding { verdict, trial }) in (1..).zip(&report.findings) {
+        writeln!(text, "{i}. {}: {}", verdict.verdict, verdict.text)?;
+        let flags = verdict.suggestion.as_ref().map_or(String::new(), |flags| format!("{flags}: "));
+        writeln!(text, "   try   {flags}{}", verdict.advice)?;
+        writeln!(text, "   read  {}", verdict.read)?;
+        if let Some(trial) = trial {
+            writeln!(text, "   tried {}", tried(trial))?;
+        }
+    }
+    Ok(text)
+}
+
+/// The results of a trial, in a sentence.
+fn tried(trial: &Trial) -> String {
+    let Trial { flags, epochs, training, validation, cost, failed } = trial;
+    if let Some(failed) = failed {
+        return format!("{flags}: {failed}");
+    }
+    let share = |value: &Option<f64>| value.map_or("-".to_string(), |value| format!("{:.2}%", 100.0 * value));
+    let of = |name: &str, [without, with]: &[Option<f64>; 2]| format!("{name} {} -> {}", share(without), share(with));
+    let mut parts = vec![of("training", training)];
+    if validation.iter().any(Option::is_some) {
+        parts.push(of("validation", validation));
+    }
+    if !flags.contains("--cost")
+        && let [Some(without), Some(with)] = cost
+    {
+        parts.push(format!("cost {without:.4} -> {with:.4}"));
+    }
+    format!("{epochs} epochs without -> with {flags}: {}", parts.join(", "))
+}

@@ -1,0 +1,187 @@
+//! The evidence of a diagnosis: the epochs of a training, and looks into its network before the first and after the last.
+
+use anyhow::Result;
+use rand::seq::IndexedRandom;
+
+use crate::commands::train::{EpochReport, Setup};
+use crate::data::Data;
+use crate::network::{Parameters, Topology};
+use crate::system::random::{Stream, rng};
+use crate::training::look::{Look, Neighbours, most_examples, neighbours};
+
+/// Examples of a class from which on the share of those found is taken for a fact.
+const OF_CLASS: usize = 20;
+
+/// A class of the data.
+#[derive(Clone, Debug)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// Its training examples.
+    pub examples: usize,
+    /// The share of them that the network finds, and the number that was looked at.
+    pub found: f64,
+    /// How many were looked at.
+    pub looked_at: usize,
+    /// It is the answer for some example.
+    pub is_predicted: bool,
+}
+
+/// All that verdicts are found from.
+#[derive(Debug)]
+pub struct Evidence {
+    /// The network.
+    pub topology: Topology,
+    /// What it was trained with.
+    pub setup: Setup,
+    /// The training examples.
+    pub training: usize,
+    /// The validation examples.
+    pub validation: usize,
+    /// Some class or example counts more than another.
+    pub has_weights: bool,
+    /// Each epoch.
+    pub epochs: Vec<EpochReport>,
+    /// Training ended in NaN or infinity.
+    pub diverged: Option<String>,
+    /// The network before training, with some of the training examples.
+    pub before: Look,
+    /// The network after it.
+    pub after: Look,
+    /// The classes; empty for regression.
+    pub classes: Vec<Class>,
+    /// How far the nearest neighbours of examples are of their class; empty for regression.
+    pub neighbours: Vec<Neighbours>,
+    /// The share of the largest class, which guessing would get right; 0 for regression.
+    pub guessed: f64,
+    /// The standard deviation of each input over the examples.
+    pub deviations: Vec<f64>,
+    /// The root mean square of all inputs.
+    pub input_size: f64,
+}
+
+impl Evidence {
+    /// Collects the evidence of a training that has ended with these parameters.
+    ///
+    /// # Errors
+    /// Data that cannot be read.
+    pub fn new(
+        data: &Data,
+        topology: Topology,
+        setup: Setup,
+        [initial, last]: [&Parameters; 2],
+        epochs: Vec<EpochReport>,
+        diverged: Option<String>,
+    ) -> Result<Self> {
+        let training = &data.split.training;
+        let seed = setup.hyperparameters.seed;
+        let most = most_examples(&topology).min(training.len());
+        let picked: Vec<u32> = training.sample(&mut rng(seed, Stream::Watched), most).copied().collect();
+        let few = data.dataset.picked(&picked)?;
+        let (before, after) = (Look::new(&few, &topology, initial)?, Look::new(&few, &topology, last)?);
+        let mut evidence = Evidence {
+            training: training.len(),
+            validation: data.split.validation.len(),
+            has_weights: data.dataset.has_weights(),
+            epochs,
+            diverged,
+            classes: Vec::new(),
+            neighbours: Vec::new(),
+            guessed: 0.0,
+            deviations: deviations(&before.a[1], data.dataset.features()),
+            input_size: root_mean_square(&before.a[1]),
+            before,
+            after,
+            topology,
+            setup,
+        };
+        if data.dataset.classes() > 0 && data.dataset.quantities().is_empty() {
+            evidence.add_classes(data, few.labels(), last)?;
+        }
+        Ok(evidence)
+    }
+
+    fn add_classes(&mut self, data: &Data, labels: &[u32], last: &Parameters) -> Result<()> {
+        let (classes, all) = (data.dataset.classes(), data.dataset.labels());
+        let mut counts = vec![0; classes];
+        self.examples_of_classes(data, &mut counts);
+        self.neighbours = neighbours(&self.before, data.dataset.features(), labels, classes);
+        let mut looked_at = vec![0; classes];
+        labels.iter().for_each(|&label| looked_at[label as usize] += 1);
+        // Of rare classes, some more.
+        let mut rare = Vec::new();
+        for &example in &data.split.training {
+            let class = all[example as usize] as usize;
+            if looked_at[class] < OF_CLASS {
+                looked_at[class] += 1;
+                rare.push(example);
+            }
+        }
+        let mut pairs: Vec<(usize, usize)> =
+            labels.iter().map(|&label| label as usize).zip(self.after.predicted(classes)).collect();
+        if !rare.is_empty() {
+            let more = data.dataset.picked(&rare)?;
+            let predicted = Look::new(&more, &self.topology, last)?.predicted(classes);
+            pairs.extend(more.labels().iter().map(|&label| label as usize).zip(predicted));
+        }
+        self.guessed = counts.iter().copied().max().unwrap_or(0) as f64 / self.training.max(1) as f64;
+        let class = |class: usize| {
+            let of_it = pairs.iter().filter(|(label, _)| *label == class);
+            let (looked_at, found) =
+                of_it.fold((0, 0), |(all, found), (_, predicted)| (all + 1, found + usize::from(*predicted == class)));
+            Class {
+                name: data.dataset.class_name(class).into_owned(),
+                examples: counts[class],
+                found: found as f64 / (looked_at as f64).max(1.0),
+                looked_at,
+                is_predicted: pairs.iter().any(|(_, predicted)| *predicted == class),
+            }
+        };
+        self.classes = (0..classes).map(class).collect();
+        Ok(())
+    }
+
+    fn examples_of_classes(&self, data: &Data, counts: &mut [usize]) {
+        let labels = data.dataset.labels();
+        data.split.training.iter().for_each(|&example| counts[labels[example as usize] as usize] += 1);
+    }
+
+    /// How much of what can be learned has been, on the training split: 0 for guessing, 1 for all.
+    pub fn learned(&self) -> f64 {
+        let Some(last) = self.epochs.last() else { return 0.0 };
+        match (last.train_accuracy, last.train_r2) {
+            (Some(accuracy), _) => ((accuracy - self.guessed) / (1.0 - self.guessed).max(1e-9)).max(0.0),
+            (None, Some(r2)) => r2.max(0.0),
+            (None, None) => 0.0,
+        }
+    }
+
+    /// The cost on the training split before training, as far as a look tells, and after each epoch.
+    pub fn costs(&self) -> Vec<f64> {
+        std::iter::once(self.before.cost).chain(self.epochs.iter().map(|epoch| epoch.train_cost)).collect()
+    }
+
+    /// Sums of the rises and of the falls of the training cost.
+    pub fn rises_and_falls(&self) -> (f64, f64) {
+        let costs = self.costs();
+        let steps = costs.windows(2).map(|pair| pair[1] - pair[0]);
+        steps.fold((0.0, 0.0), |(rises, falls), step| (rises + step.max(0.0), falls + (-step).max(0.0)))
+    }
+}
+
+fn root_mean_square(values: &[f32]) -> f64 {
+    let sum: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+    (sum / values.len().max(1) as f64).sqrt()
+}
+
+fn deviations(rows: &[f32], cols: usize) -> Vec<f64> {
+    let (m, mut sums) = (rows.len() / cols.max(1), vec![[0f64; 2]; cols]);
+    for row in rows.chunks_exact(cols.max(1)) {
+        for (sums, &value) in sums.iter_mut().zip(row) {
+            let value = f64::from(value);
+            *sums = [sums[0] + value, sums[1] + value * value];
+        }
+    }
+    let m = m.max(1) as f64;
+    sums.iter().map(|[sum, squares]| (squares / m - (sum / m).powi(2)).max(0.0).sqrt()).collect()
+}

@@ -1,0 +1,88 @@
+//! Remedies: other flags for the same training.
+
+use crate::commands::train::{Options, Wishes};
+use crate::data::{Part, Scale};
+use crate::network::Initialization;
+use crate::network::activation::{Activation, LEAKY_RELU, RELU};
+use crate::network::cost::{self, Cost};
+use crate::network::optimizer::ADAM;
+
+/// Other flags for the same training.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Remedy {
+    /// Another η.
+    Eta(f32),
+    /// The cross-entropy cost.
+    CrossEntropy,
+    /// Another initialisation.
+    Init(Initialization),
+    /// Other hidden neurons, with the initialisation and the η that suit them.
+    Rectified {
+        /// η.
+        eta: f32,
+    },
+    /// Rectified linear units that never die.
+    Leaky,
+    /// Inputs of mean 0 and standard deviation 1.
+    Standardized,
+    /// λ, and the weights of the best epoch.
+    Regularized {
+        /// λ of L2 regularization.
+        lambda: f32,
+        /// A validation split has to be taken from the training data.
+        needs_validation: bool,
+    },
+    /// Each class counts alike.
+    Balanced,
+}
+
+impl Remedy {
+    /// The flags, for a shell.
+    pub fn flags(self) -> String {
+        match self {
+            Remedy::Eta(eta) => format!("--eta {eta}"),
+            Remedy::CrossEntropy => "--cost cross-entropy".to_string(),
+            Remedy::Init(init) => format!("--init {}", init.name()),
+            Remedy::Rectified { eta } => format!("--activation relu --init he --optimizer adam --eta {eta}"),
+            Remedy::Leaky => "--activation leaky-relu".to_string(),
+            Remedy::Standardized => "--scale zscore".to_string(),
+            Remedy::Regularized { lambda, needs_validation } => {
+                let validation = if needs_validation { " --validation 0.2" } else { "" };
+                format!("--lambda {lambda} --keep best{validation}")
+            }
+            Remedy::Balanced => "--class-weight balanced".to_string(),
+        }
+    }
+
+    /// The same training with these flags.
+    pub fn applied(self, options: &Options) -> Options {
+        let mut options = options.clone();
+        let Wishes { eta, cost, initialization, activation, optimizer, lambda, keep, .. } = &mut options.wishes;
+        match self {
+            Remedy::Eta(other) => *eta = Some(other),
+            Remedy::CrossEntropy => *cost = Some(cross_entropy()),
+            Remedy::Init(init) => *initialization = Some(init),
+            Remedy::Rectified { eta: other } => {
+                *activation = Some(&RELU as &'static Activation);
+                *initialization = Some(Initialization::He);
+                *optimizer = Some(&ADAM);
+                *eta = Some(other);
+            }
+            Remedy::Leaky => *activation = Some(&LEAKY_RELU),
+            Remedy::Standardized => options.source.scale = Some(Scale::Zscore),
+            Remedy::Regularized { lambda: other, needs_validation } => {
+                *lambda = Some(other);
+                *keep = Some(crate::commands::train::Keep::Best);
+                if needs_validation {
+                    options.source.validation = Some(Part::Fraction(0.2));
+                }
+            }
+            Remedy::Balanced => options.source.balanced = true,
+        }
+        options
+    }
+}
+
+fn cross_entropy() -> &'static Cost {
+    &cost::CROSS_ENTROPY
+}
