@@ -10,6 +10,7 @@ use indicatif::HumanCount;
 use super::data_arguments::{FileArguments, note_unknown_categories, print_notes};
 use super::{print, print_json};
 use crate::commands::evaluate::{self, Report};
+use crate::commands::report::Subject;
 use crate::data::dropped_rows;
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::system::text::percentage;
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// Maximum number of CPU threads [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
+    /// Write a page about the network and the examples, too.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
@@ -40,13 +44,16 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { model, data, labels, drop_missing_target, device, threads, json } = arguments;
+    let Arguments { model, data, labels, drop_missing_target, device, threads, report: page, json } = arguments;
     let threads = check_threads(threads.unwrap_or_else(all_threads))?;
     let mut file = data.file(labels);
     file.table.drop_missing_target = drop_missing_target;
     let report = evaluate::run(&model, &file, &device, threads)?;
     note_unknown_categories(report.unknown_categories);
     print_notes(dropped_rows(report.rows_without_target, "").as_slice());
+    if let Some(page) = page {
+        super::report::write(&Subject::Model { model, data: file }, &page, threads)?;
+    }
     if json { print_json(&report) } else { print(&text(&report)?) }
 }
 

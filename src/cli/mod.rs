@@ -2,6 +2,8 @@
 //! The commands themselves are in `commands`, in files of the same names.
 
 mod bench;
+mod book;
+mod chart;
 mod columns;
 mod compare;
 mod config;
@@ -14,6 +16,7 @@ mod gradcheck;
 mod inspect;
 mod predict;
 mod progress;
+mod report;
 mod synonyms;
 mod train;
 mod training_flags;
@@ -58,6 +61,10 @@ enum Command {
     Inspect(Box<inspect::Arguments>),
     /// Find out why a network does not learn as it should, from a run or by training.
     Diagnose(Box<diagnose::Arguments>),
+    /// Write one page about a run, or about a trained network and data.
+    Report(report::Arguments),
+    /// Run an experiment of the book again, and compare with its figures.
+    Book(book::Arguments),
     /// Benchmark training steps and kernels on every device.
     Bench(bench::Arguments),
     /// List GPU adapters, their capabilities, and the choice of `--device auto`.
@@ -120,6 +127,8 @@ fn run(command: Command, matches: &ArgMatches) -> Result<()> {
         Command::Gradcheck(arguments) => gradcheck::run(*arguments),
         Command::Inspect(arguments) => inspect::run(*arguments),
         Command::Diagnose(arguments) => diagnose::run(*arguments),
+        Command::Report(arguments) => report::run(arguments),
+        Command::Book(arguments) => book::run(arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-use super::columns;
 use super::data_arguments::print_notes;
+use super::{chart, columns};
+use crate::commands::book::Curve;
 use crate::commands::train::{EpochReport, Observer, Opening, Setup};
 use crate::data::Data;
 use crate::network::Topology;
@@ -16,6 +17,12 @@ use crate::training::{LayerReport, Position};
 
 /// Time between two pictures of what turns while nothing can be counted.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Epochs from which on their costs make a chart.
+const FEWEST_OF_CHART: usize = 3;
+
+/// Characters in a line of it.
+const COLUMNS_OF_CHART: usize = 76;
 
 /// The progress display of a run.
 pub struct Progress {
@@ -37,6 +44,21 @@ impl Progress {
     /// The same that prints the figures of each layer, where `watches`.
     pub fn watching(self, watches: bool) -> Self {
         Progress { watches, ..self }
+    }
+
+    /// Draws the cost of each epoch, where stderr is a terminal.
+    pub fn draw(&self, epochs: &[EpochReport]) {
+        if self.quiet || !io::stderr().is_terminal() || epochs.len() < FEWEST_OF_CHART {
+            return;
+        }
+        let curve = |name: &str, cost: fn(&EpochReport) -> Option<f64>| {
+            let points = epochs.iter().filter_map(|epoch| Some([epoch.epoch as f64, cost(epoch)?])).collect::<Vec<_>>();
+            (!points.is_empty()).then(|| Curve { name: name.to_string(), points })
+        };
+        let curves =
+            [curve("training", |epoch| Some(epoch.train_cost)), curve("validation", |epoch| epoch.validation_cost)];
+        let curves: Vec<Curve> = curves.into_iter().flatten().collect();
+        self.line(&chart::of_characters("cost", &curves, COLUMNS_OF_CHART));
     }
 
     fn line(&self, text: &str) {

@@ -89,6 +89,9 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         return print(&text);
     }
     let Trained { report, saved } = train::run(&options, &mut progress)?;
+    if !json {
+        progress.draw(&report.epochs);
+    }
     // Hours of work are not lost with the model: what is known is printed before the error.
     if json {
         print_json(&report)?;

@@ -15,7 +15,6 @@ use crate::commands::train::{self, ConfigText, EpochReport, Observer, Opening, P
 use crate::model;
 use crate::network::Parameters;
 use crate::system::error::Diverged;
-use crate::training::look::Look;
 use evidence::Evidence;
 pub use rules::Verdict;
 

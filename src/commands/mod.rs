@@ -1,6 +1,7 @@
 //! Commands: a file each, of the same name as in [`cli`](crate::cli), without flags and without printing.
 
 pub mod bench;
+pub mod book;
 pub mod compare;
 pub mod diagnose;
 pub mod evaluate;
@@ -8,4 +9,5 @@ pub mod export;
 pub mod gradcheck;
 pub mod inspect;
 pub mod predict;
+pub mod report;
 pub mod train;

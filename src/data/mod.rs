@@ -30,7 +30,7 @@ pub use inputs::{Images, Inputs};
 pub use mapped::Mapped;
 pub use open::{Data, open, open_as};
 pub use picked::Picked;
-pub use preprocessing::{Preprocessing, Scale};
+pub use preprocessing::{Column, Preprocessing, Scale, Values};
 pub use reader::{Chunk, ExampleFile, ExampleReader, Interface, dropped_rows, unknown_categories};
 pub use source::{Part, Source, is_of_the_book};
 pub use split::{Split, stratified_limit, stratified_part};

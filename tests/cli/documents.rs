@@ -21,8 +21,8 @@ fn without_roundings(text: &str) -> Vec<String> {
 
 fn outputs_in_the_documentation_are_those_of_the_program() {
     let mut compared = 0;
-    let documents =
-        ["docs/gradcheck.md", "docs/inspect.md", "docs/diagnose.md"].map(|path| std::fs::read_to_string(path).expect("a document"));
+    let documents = ["docs/gradcheck.md", "docs/inspect.md", "docs/diagnose.md", "docs/book.md"]
+        .map(|path| std::fs::read_to_string(path).expect("a document"));
     for part in documents.iter().flat_map(|document| document.split("```sh\n").skip(1)) {
         let (command, rest) = part.split_once("```").expect("a block ends");
         let Some(rest) = rest.trim_start().strip_prefix("```text\n") else { continue };
@@ -37,7 +37,7 @@ fn outputs_in_the_documentation_are_those_of_the_program() {
         assert_eq!(without_roundings(&found), without_roundings(expected), "{command}");
         compared += 1;
     }
-    assert_eq!(compared, 4);
+    assert_eq!(compared, 5);
 }
 
 fn gradcheck_exits_with_its_verdict() {

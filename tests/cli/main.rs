@@ -11,6 +11,7 @@ mod files;
 #[path = "../common/program.rs"]
 mod program;
 
+mod book;
 mod commands;
 mod diagnose;
 mod documents;
@@ -24,12 +25,14 @@ mod onnx;
 mod predict;
 mod python;
 mod regression;
+mod report;
 mod runs;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harness::run([
+        book::trials(),
         commands::trials(),
         diagnose::trials(),
         documents::trials(),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         predict::trials(),
         python::trials(),
         regression::trials(),
+        report::trials(),
         runs::trials(),
     ])
 }

@@ -138,6 +138,21 @@ pub(crate) fn read_metrics(folder: &Path) -> Result<Vec<EpochReport>> {
     (1..).zip(text.lines()).map(read).collect()
 }
 
+/// The device of a run, in words; `None` where it has no checkpoint.
+///
+/// # Errors
+/// A damaged checkpoint.
+pub(crate) fn device_of_run(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join(CHECKPOINT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (training, tensors) = checkpoint::read(&path).with_context(|| path.display().to_string())?;
+    let Circumstances { device, adapter, backend, driver, .. } = Found::new(&training, tensors)?.circumstances;
+    let parts = [adapter, backend, driver].into_iter().flatten().collect::<Vec<_>>();
+    Ok(Some(if parts.is_empty() { device } else { format!("{device}: {}", parts.join(", ")) }))
+}
+
 fn line(report: &EpochReport) -> Result<String> {
     Ok(serde_json::to_string(report)? + "\n")
 }

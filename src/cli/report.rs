@@ -1,0 +1,70 @@
+//! `gpu-backprop report`
+
+mod page;
+mod pictures;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::data_arguments::TableArguments;
+use super::progress::Progress;
+use super::{print, train};
+use crate::commands::report::{self, Subject};
+use crate::data::ExampleFile;
+use crate::device::{all_threads, check_threads};
+use crate::system::error::ensure_usage;
+use crate::system::output_file::OutputFile;
+
+/// The flags of `report`.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Folder of a run (`train --run`), or a trained network (.safetensors) that DATA follows.
+    subject: PathBuf,
+    /// Data of the network, with labels or targets, as for `evaluate` [default: digits].
+    data: Option<PathBuf>,
+    /// Labels of an array: IDX or NPY.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    #[command(flatten)]
+    table: TableArguments,
+    /// File for the page.
+    #[arg(short, value_name = "FILE.html", default_value = "report.html")]
+    output_file: PathBuf,
+    /// Maximum number of CPU threads [default: all].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<usize>,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { subject, data, labels, table, output_file, threads } = arguments;
+    let threads = check_threads(threads.unwrap_or_else(all_threads))?;
+    let subject = if subject.join("metrics.jsonl").exists() {
+        ensure_usage!(data.is_none(), "{}: a run has its own data", subject.display());
+        let training = Box::new(train::options_of_run(&subject)?);
+        Subject::Run { folder: subject, training }
+    } else {
+        ensure_usage!(!subject.is_dir(), "{}: no run is in this folder (it has no metrics.jsonl)", subject.display());
+        let path = data.unwrap_or_else(|| "digits".into());
+        Subject::Model { model: subject, data: ExampleFile { path, labels, table: table.options() } }
+    };
+    write(&subject, &output_file, threads)?;
+    print(&format!("report  {}\n", output_file.display()))
+}
+
+/// Writes the page of a subject.
+///
+/// # Errors
+/// Files that cannot be read or written.
+pub fn write(subject: &Subject, path: &Path, threads: usize) -> Result<()> {
+    let inputs = match subject {
+        Subject::Run { .. } => Vec::new(),
+        Subject::Model { model, data } => [vec![model.clone()], data.files()].concat(),
+    };
+    let file = OutputFile::new(path, &inputs)?;
+    let report = report::run(subject, threads, &mut Progress::new(true, false))?;
+    file.write_all(page::html(&report)?.as_bytes())?;
+    file.finish()
+}

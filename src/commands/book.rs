@@ -1,0 +1,117 @@
+//! `gpu-backprop book`: the experiments of the book, run again and compared with its figures.
+
+mod bands;
+mod experiments;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::commands::train::Observer;
+use crate::data::{Data, Source};
+use crate::device::DeviceChoice;
+use experiments::Experiment;
+
+pub use experiments::EXPERIMENTS;
+
+/// The options of an experiment.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its name.
+    pub experiment: &'static Experiment,
+    /// A folder with MNIST, on which the book's own figures are compared; `None` runs the short form on the built-in digits.
+    pub data: Option<PathBuf>,
+    /// The device that trains.
+    pub device: DeviceChoice,
+    /// The maximum number of CPU threads.
+    pub threads: usize,
+    /// The seed.
+    pub seed: u64,
+}
+
+/// A number of the book beside ours.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Figure {
+    /// What it is.
+    pub name: &'static str,
+    /// Ours.
+    pub ours: f64,
+    /// That of the book; `None` where it gives none, or on other data.
+    pub book: Option<f64>,
+    /// The least and the largest that repeated seeds gave, with a margin.
+    pub band: [f64; 2],
+    /// Ours lies in the band.
+    pub within: bool,
+}
+
+/// A curve of the figure.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Curve {
+    /// Its name.
+    pub name: String,
+    /// Points, by rising x.
+    pub points: Vec<[f64; 2]>,
+}
+
+/// What an experiment gave, as in `--json`.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct Report {
+    /// Its name.
+    pub experiment: &'static str,
+    /// Its title.
+    pub title: &'static str,
+    /// The data.
+    pub data: String,
+    /// The seed.
+    pub seed: u64,
+    /// Its numbers.
+    pub figures: Vec<Figure>,
+    /// What the axes of its curves are.
+    pub axes: [&'static str; 2],
+    /// Its curves.
+    pub curves: Vec<Curve>,
+}
+
+/// What an experiment measured: numbers by their names, and curves.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Measured {
+    numbers: Vec<(&'static str, f64)>,
+    curves: Vec<Curve>,
+}
+
+/// Runs an experiment.
+///
+/// # Errors
+/// As [`train::run`](crate::commands::train::run).
+pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
+    let Options { experiment, data, seed, .. } = options;
+    let measured = (experiment.run)(options, observer)?;
+    let figure = |(name, ours): (&'static str, f64)| {
+        let (book, band) = bands::of(experiment.name, name, data.is_some());
+        Figure { name, ours, book, band, within: (band[0]..=band[1]).contains(&ours) }
+    };
+    let data = match data {
+        Some(folder) => folder.display().to_string(),
+        None => "built-in handwritten digits (the short form: the book's figures are for MNIST)".to_string(),
+    };
+    Ok(Report {
+        experiment: experiment.name,
+        title: experiment.title,
+        data: if experiment.needs_data { data } else { "one neuron, no data".to_string() },
+        seed: *seed,
+        figures: measured.numbers.into_iter().map(figure).collect(),
+        axes: experiment.axes,
+        curves: measured.curves,
+    })
+}
+
+impl Options {
+    fn source(&self) -> Source {
+        Source { data: self.data.clone(), seed: self.seed, ..Source::default() }
+    }
+
+    fn open(&self) -> Result<Data> {
+        crate::data::open(&self.source())
+    }
+}

@@ -1,0 +1,219 @@
+//! Faults of the data, and what a network makes of them.
+
+use super::{CHOICE, INITIALIZATION, Verdict};
+use crate::commands::diagnose::evidence::{Class, Evidence};
+use crate::commands::diagnose::remedy::Remedy;
+use crate::commands::train::Keep;
+use crate::system::text::shown;
+use crate::training::look::Neighbours;
+
+const OVERFITTING: &str = "chapter 3, Overfitting and regularization (neuralnetworksanddeeplearning.com/chap3.html#overfitting_and_regularization)";
+const DATA: &str = "chapter 3, Overfitting and regularization, on what a network learns of its data \
+                    (neuralnetworksanddeeplearning.com/chap3.html#overfitting_and_regularization)";
+
+/// Nearest neighbours of the same class beyond chance, relative to what is possible.
+const RELATED: f64 = 0.05;
+
+/// How far nearest neighbours are of the same class beyond chance, from 0 to 1, and its standard error where labels are random. Classes
+/// count as much as they tell.
+fn related(evidence: &Evidence) -> Option<(f64, f64)> {
+    let total = evidence.training as f64;
+    let of_class = |(class, neighbours): (&Class, &Neighbours)| {
+        let chance = class.examples as f64 / total;
+        let examples = neighbours.examples as f64;
+        let certain = examples * (1.0 - chance) / chance.max(1e-9);
+        let related = (neighbours.agree as f64 / examples - chance) / (1.0 - chance).max(1e-9);
+        (examples > 0.0 && chance < 1.0).then_some((certain, certain * related))
+    };
+    let pairs = evidence.classes.iter().zip(&evidence.neighbours).filter_map(of_class);
+    let (certain, sum) = pairs.fold((0.0, 0.0), |sums, pair| (sums.0 + pair.0, sums.1 + pair.1));
+    (certain > 0.0).then(|| (sum / certain, certain.sqrt().recip()))
+}
+
+/// Labels that have nothing to do with the inputs: neither neighbours nor the network find them.
+pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
+    // A rare class that is not learned says the same of no more than itself.
+    let (related, error) = related(evidence).filter(|_| class_imbalance(evidence).is_none())?;
+    let threshold = RELATED.max(3.0 * error);
+    let last = evidence.epochs.last()?;
+    let beyond_guessing = |accuracy: f64| (accuracy - evidence.guessed) / (1.0 - evidence.guessed).max(1e-9);
+    let found = related < threshold && last.validation_accuracy.map_or(evidence.learned(), beyond_guessing) < 0.2;
+    found.then(|| Verdict {
+        verdict: "shuffled-labels",
+        text: format!(
+            "labels seem to have nothing to do with the inputs: the nearest neighbours of examples are of the same class no more often \
+             than by chance ({:.1}% of what is possible, and above {:.1}% they would be related){}",
+            100.0 * related,
+            100.0 * threshold,
+            last.validation_accuracy.map_or(String::new(), |accuracy| format!(
+                "; {:.1}% of the validation examples are right, and {:.1}% would be by guessing",
+                100.0 * accuracy,
+                100.0 * evidence.guessed
+            ))
+        ),
+        figure: related,
+        threshold,
+        suggestion: None,
+        advice: "look at some rows: were labels and inputs sorted apart, or is the wrong column the target (--target)?",
+        read: DATA,
+        remedy: None,
+    })
+}
+
+/// The largest root mean square of inputs that suits the initial weights.
+pub const INPUT_SIZE: f64 = 5.0;
+
+/// The largest quotient of two standard deviations of inputs.
+const INPUT_RANGE: f64 = 300.0;
+
+/// Inputs that are much larger than 1, or of very different sizes.
+pub fn unscaled_inputs(evidence: &Evidence) -> Option<Verdict> {
+    let verdict = |text: String, figure, threshold| Verdict {
+        verdict: "unscaled-inputs",
+        text,
+        figure,
+        threshold,
+        suggestion: Some(Remedy::Standardized.flags()),
+        advice: "scale the inputs to a standard deviation of 1",
+        read: INITIALIZATION,
+        remedy: Some(Remedy::Standardized),
+    };
+    if evidence.input_size > INPUT_SIZE {
+        let text = format!(
+            "inputs are not scaled: their root mean square is {:.3}, and above {INPUT_SIZE} the weighted inputs of the first \
+             neurons are too large from the start",
+            evidence.input_size
+        );
+        return Some(verdict(text, evidence.input_size, INPUT_SIZE));
+    }
+    // Inputs that are always the same, as corners of images, need no scale.
+    let deviations = evidence.deviations.iter().copied().filter(|&deviation| deviation > 0.0);
+    let (least, most) = deviations.fold((f64::INFINITY, 0f64), |(least, most), x| (least.min(x), most.max(x)));
+    // Pixels that are seldom set differ by nature; what matters are inputs that dwarf others.
+    let range = most / least;
+    let is_of_bytes = evidence.before.a[1].iter().all(|&a| (0.0..=1.0).contains(&a));
+    (range.is_finite() && range > INPUT_RANGE && !is_of_bytes && evidence.learned() < 0.95).then(|| {
+        let text = format!(
+            "inputs are of very different sizes: the standard deviations of two of them are {least:.2e} and {most:.2e}, more than a \
+             factor of {INPUT_RANGE} apart, so that no η suits both"
+        );
+        verdict(text, range, INPUT_RANGE)
+    })
+}
+
+/// Examples of the largest class for each of the smallest one.
+const IMBALANCE: f64 = 5.0;
+
+/// A rare class that is sacrificed to a frequent one.
+pub fn class_imbalance(evidence: &Evidence) -> Option<Verdict> {
+    if evidence.has_weights {
+        return None;
+    }
+    let seen = evidence.classes.iter().filter(|class| class.examples > 0 && class.looked_at >= 5);
+    let rare = seen.clone().min_by_key(|class| class.examples)?;
+    let frequent = seen.max_by_key(|class| class.examples)?;
+    let ratio = frequent.examples as f64 / rare.examples as f64;
+    (ratio > IMBALANCE && rare.found < 0.5 && rare.found < 0.6 * frequent.found).then(|| Verdict {
+        verdict: "class-imbalance",
+        text: format!(
+            "class `{}` has {ratio:.0} times as many examples as `{}` (above {IMBALANCE} is uneven), and is found in {:.0}% of the cases, \
+             the other in {:.0}%",
+            shown(&frequent.name),
+            shown(&rare.name),
+            100.0 * frequent.found,
+            100.0 * rare.found
+        ),
+        figure: ratio,
+        threshold: IMBALANCE,
+        suggestion: Some(Remedy::Balanced.flags()),
+        advice: "let each class count alike",
+        read: DATA,
+        remedy: Some(Remedy::Balanced),
+    })
+}
+
+/// Classes that are the answer for no example.
+pub fn class_never_predicted(evidence: &Evidence) -> Option<Verdict> {
+    let missing: Vec<_> = evidence.classes.iter().filter(|class| class.looked_at >= 5 && !class.is_predicted).collect();
+    let first = missing.first()?;
+    let names = missing.iter().take(5).map(|class| format!("`{}`", shown(&class.name))).collect::<Vec<_>>().join(", ");
+    let more = if missing.len() > 5 { ", ..." } else { "" };
+    let most = evidence.classes.iter().map(|class| class.examples).max()?;
+    let is_rare = most as f64 > IMBALANCE * first.examples as f64;
+    let remedy = (is_rare && !evidence.has_weights).then_some(Remedy::Balanced);
+    Some(Verdict {
+        verdict: "class-never-predicted",
+        text: format!(
+            "{} of {} classes are never predicted: {names}{more}; {} training examples are of the first of them",
+            missing.len(),
+            evidence.classes.len(),
+            first.examples
+        ),
+        figure: missing.len() as f64,
+        threshold: 0.0,
+        suggestion: remedy.map(Remedy::flags),
+        advice: "follow the other verdicts; else more epochs, or another learning rate",
+        read: CHOICE,
+        remedy,
+    })
+}
+
+/// The largest rise of the validation cost after its lowest, relative to that.
+const RISE: f64 = 0.1;
+
+/// The largest difference of accuracy on the training and the validation split.
+const GAP: f64 = 0.1;
+
+/// Learning of what is true of the training examples only.
+pub fn overfitting(evidence: &Evidence) -> Option<Verdict> {
+    let costs: Vec<f64> = evidence.epochs.iter().filter_map(|epoch| epoch.validation_cost).collect();
+    let (last, epochs) = (evidence.epochs.last()?, costs.len());
+    let (best, least) =
+        (1..).zip(costs.iter().copied()).min_by(|one: &(usize, f64), other| one.1.total_cmp(&other.1))?;
+    let rise = costs[epochs - 1] / least.max(1e-300) - 1.0;
+    let learned_on = last.train_cost < 0.98 * evidence.epochs[best - 1].train_cost;
+    let (figure, threshold, text) = if rise > RISE
+        && epochs - best >= 3
+        && learned_on
+        && evidence.setup.keep == Keep::Last
+    {
+        let text = format!(
+            "overfitting since epoch {best}: the validation cost has risen by {:.0}% since then (above {:.0}% is too much), while that of \
+             training went on falling",
+            100.0 * rise,
+            100.0 * RISE
+        );
+        (rise, RISE, text)
+    } else {
+        let gap = last.train_accuracy? - last.validation_accuracy?;
+        // Three standard errors of the difference.
+        let error = 3.0 * (0.25 / evidence.validation.max(1) as f64).sqrt();
+        if gap <= GAP.max(error) {
+            return None;
+        }
+        let text = format!(
+            "overfitting: {:.1}% of the training examples are right, and {:.1}% of the validation examples, a difference of {:.1} points \
+             (above {:.0} is too much); the validation cost was lowest after epoch {best}",
+            100.0 * last.train_accuracy?,
+            100.0 * last.validation_accuracy?,
+            100.0 * gap,
+            100.0 * GAP
+        );
+        (gap, GAP, text)
+    };
+    let lambda = evidence.setup.hyperparameters.lambda;
+    let remedy = Remedy::Regularized {
+        lambda: if lambda > 0.0 { 3.0 * lambda } else { (evidence.training as f32 / 10_000.0).max(0.1) },
+        needs_validation: evidence.validation == 0,
+    };
+    Some(Verdict {
+        verdict: "overfitting",
+        text,
+        figure,
+        threshold,
+        suggestion: Some(remedy.flags()),
+        advice: "more examples; else weight decay, dropout, fewer neurons, or the weights of the best epoch",
+        read: OVERFITTING,
+        remedy: Some(remedy),
+    })
+}

@@ -1,0 +1,297 @@
+//! Faults of the network and of its training.
+
+use super::of_data::{INPUT_SIZE, unscaled_inputs};
+use super::{CHOICE, INITIALIZATION, Verdict};
+use crate::commands::diagnose::evidence::Evidence;
+use crate::commands::diagnose::remedy::Remedy;
+use crate::network::Initialization;
+use crate::network::cost::QUADRATIC;
+use crate::training::LayerReport;
+use crate::training::look::Look;
+
+const COST: &str = "chapter 3, The cross-entropy cost function (neuralnetworksanddeeplearning.com/chap3.html#the_cross-entropy_cost_function)";
+const NEURONS: &str = "chapter 3, Other models of artificial neuron \
+                       (neuralnetworksanddeeplearning.com/chap3.html#other_models_of_artificial_neuron)";
+const UNSTABLE: &str = "chapter 5, The vanishing gradient problem (neuralnetworksanddeeplearning.com/chap5.html)";
+/// A network that has learned less than this of what can be learned has not succeeded.
+const LEARNED: f64 = 0.5;
+
+/// The largest share of hidden neurons that may be saturated before training.
+const SATURATED_AT_FIRST: f64 = 0.3;
+
+/// Hidden neurons that are saturated before training begins.
+pub fn poor_initialization(evidence: &Evidence) -> Option<Verdict> {
+    if evidence.topology.activation.rectifies || evidence.input_size > INPUT_SIZE {
+        return None;
+    }
+    let saturated = |layer: &LayerReport| layer.saturated.map(|saturated| (saturated, layer.layer));
+    let hidden = &evidence.before.layers[..evidence.before.layers.len() - 1];
+    let (share, layer) = hidden.iter().filter_map(saturated).max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (share > SATURATED_AT_FIRST).then(|| Verdict {
+        verdict: "poor-initialization",
+        text: format!(
+            "{:.0}% of the neurons of layer {layer} are saturated before training begins (above {:.0}% is too much): they hardly learn",
+            100.0 * share,
+            100.0 * SATURATED_AT_FIRST
+        ),
+        figure: share,
+        threshold: SATURATED_AT_FIRST,
+        suggestion: Some(Remedy::Init(Initialization::Scaled).flags()),
+        advice: "begin with weights of standard deviation 1/√(inputs of the neuron)",
+        read: INITIALIZATION,
+        remedy: Some(Remedy::Init(Initialization::Scaled)),
+    })
+}
+
+/// The largest sum of all rises of the training cost relative to all falls.
+const UNSTEADY: f64 = 0.4;
+
+/// The largest ‖Δw‖ / ‖w‖ of one step, as the median over epochs.
+const LARGE_UPDATE: f64 = 0.3;
+
+/// Steps that are too large: the cost oscillates, or leaps to where all neurons are saturated.
+pub fn eta_too_large(evidence: &Evidence) -> Option<Verdict> {
+    let eta = evidence.setup.hyperparameters.eta;
+    let verdict = |text: String, figure, threshold| {
+        let remedy = Remedy::Eta(eta / 10.0);
+        Some(Verdict {
+            verdict: "eta-too-large",
+            text,
+            figure,
+            threshold,
+            suggestion: Some(remedy.flags()),
+            advice: "a smaller learning rate: the cost should fall from the first epochs on, and not oscillate",
+            read: CHOICE,
+            remedy: Some(remedy),
+        })
+    };
+    if let Some(diverged) = &evidence.diverged {
+        let first = diverged.split(':').next().unwrap_or(diverged);
+        return verdict(format!("η = {eta} is too large: {first}"), f64::MAX, 0.0);
+    }
+    let updates = largest_updates(evidence);
+    let first = updates.first().copied().unwrap_or(0.0);
+    if evidence.learned() < LEARNED
+        && first > LARGE_UPDATE
+        && evidence.before.layers.iter().all(|l| l.saturated.unwrap_or(0.0) < 0.5)
+    {
+        let text = format!(
+            "η = {eta} is too large: in the first epoch one step changes the weights of a layer by {:.0}% of their norm (above {:.0}% \
+             is too much), and the network has not learned",
+            100.0 * first,
+            100.0 * LARGE_UPDATE
+        );
+        return verdict(text, first, LARGE_UPDATE);
+    }
+    if let Some((before, after)) = thrown(evidence) {
+        let text = format!(
+            "η = {eta} is too large: the first epoch left {:.0}% of the outputs saturated (above {:.0}% is too much; {:.0}% before), and the \
+             network has not learned",
+            100.0 * after,
+            100.0 * SATURATED_AFTER,
+            100.0 * before
+        );
+        return verdict(text, after, SATURATED_AFTER);
+    }
+    let (rises, falls) = evidence.rises_and_falls();
+    let costs = evidence.costs();
+    let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
+    let unsteady = rises / falls.max(1e-300);
+    // The unrest of costs near 0 does no harm.
+    let matters = rises > 0.15 * costs[0] && (least > 0.02 * costs[0] || unsteady > 1.0);
+    if evidence.epochs.len() >= 4 && unsteady > UNSTEADY && matters {
+        let text = format!(
+            "η = {eta} is too large: the training cost oscillates; the sum of its rises is {:.0}% of that of its falls (above {:.0}% \
+             is too much)",
+            100.0 * unsteady,
+            100.0 * UNSTEADY
+        );
+        return verdict(text, unsteady, UNSTEADY);
+    }
+    None
+}
+
+/// Outputs that are saturated after the first epoch of a training that does not succeed.
+const SATURATED_AFTER: f64 = 0.9;
+
+/// The shares of saturated outputs before and after the first epoch, where steps have thrown them there for nothing.
+fn thrown(evidence: &Evidence) -> Option<(f64, f64)> {
+    let before = evidence.before.layers.last()?.saturated?;
+    let after = evidence.epochs.first()?.layers.as_ref()?.last()?.saturated?;
+    (evidence.learned() < LEARNED && before < 0.5 && after > SATURATED_AFTER).then_some((before, after))
+}
+
+/// The largest ‖Δw‖ / ‖w‖ of any layer, in each epoch that was watched.
+fn largest_updates(evidence: &Evidence) -> Vec<f64> {
+    let layers = evidence.epochs.iter().filter_map(|epoch| epoch.layers.as_ref());
+    layers.map(|layers| layers.iter().map(|layer| layer.update_ratio).fold(0.0, f64::max)).collect()
+}
+
+/// Saturated outputs among those that are wrong.
+const SATURATED_AND_WRONG: f64 = 0.5;
+
+/// Outputs that are wrong and saturated, with a cost whose δ has the factor σ′.
+pub fn learning_slowdown(evidence: &Evidence) -> Option<Verdict> {
+    if evidence.topology.cost.name != QUADRATIC.name {
+        return None;
+    }
+    let judged = |look: &Look| {
+        let (saturated, wrong) = look.wrong_and_saturated(&evidence.topology)?;
+        (saturated > SATURATED_AND_WRONG && wrong > 0.02).then_some((saturated, wrong))
+    };
+    let slow_start = || {
+        let first = evidence.epochs.first()?.train_cost;
+        judged(&evidence.before).filter(|_| first > 0.8 * evidence.before.cost).map(|found| (found, "before training"))
+    };
+    let stuck =
+        || judged(&evidence.after).filter(|_| evidence.learned() < LEARNED).map(|found| (found, "after training"));
+    let ((saturated, wrong), when) = slow_start().or_else(stuck)?;
+    Some(Verdict {
+        verdict: "learning-slowdown",
+        text: format!(
+            "learning is slow because outputs are saturated: {when} {:.1}% of the outputs are wrong, and σ′ is nearly 0 for {:.0}% of \
+             those (above {:.0}% is too much); δ of the quadratic cost has the factor σ′",
+            100.0 * wrong,
+            100.0 * saturated,
+            100.0 * SATURATED_AND_WRONG
+        ),
+        figure: saturated,
+        threshold: SATURATED_AND_WRONG,
+        suggestion: Some(Remedy::CrossEntropy.flags()),
+        advice: "with cross-entropy δ = a - y, however saturated the outputs are",
+        read: COST,
+        remedy: Some(Remedy::CrossEntropy),
+    })
+}
+
+/// The least quotient of ‖δ‖ of the first and the last hidden layer.
+const VANISHING: f64 = 0.05;
+
+/// The largest one.
+const EXPLODING: f64 = 20.0;
+
+/// ‖δ‖ of the first hidden layer relative to the last one, as the median over the epochs that were watched, and before training.
+fn spread(evidence: &Evidence) -> Option<f64> {
+    let quotient = |layers: &[LayerReport]| {
+        let hidden = &layers[..layers.len().checked_sub(1)?];
+        let (first, last) = (hidden.first()?, hidden.last()?);
+        (hidden.len() > 1 && last.delta > 0.0).then(|| first.delta / last.delta)
+    };
+    let watched = evidence.epochs.iter().filter_map(|epoch| epoch.layers.as_deref());
+    let mut all: Vec<f64> = watched.chain([evidence.before.layers.as_slice()]).filter_map(quotient).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied()
+}
+
+pub fn vanishing_gradient(evidence: &Evidence) -> Option<Verdict> {
+    let spread = spread(evidence).filter(|&spread| spread < VANISHING)?;
+    let remedy = Remedy::Rectified { eta: 0.001 };
+    Some(Verdict {
+        verdict: "vanishing-gradient",
+        text: format!(
+            "the first hidden layer hardly learns: its ‖δ‖ is {spread:.1e} of that of the last one (below {VANISHING} is too little), \
+             by the median over training"
+        ),
+        figure: spread,
+        threshold: VANISHING,
+        suggestion: Some(remedy.flags()),
+        advice: "rectified linear units, whose σ′ is 1, with weights to match; or fewer hidden layers",
+        read: UNSTABLE,
+        remedy: Some(remedy),
+    })
+}
+
+pub fn exploding_gradient(evidence: &Evidence) -> Option<Verdict> {
+    let spread = spread(evidence).filter(|&spread| spread > EXPLODING)?;
+    let init = if evidence.topology.activation.rectifies { Initialization::He } else { Initialization::Scaled };
+    let remedy = Remedy::Init(init);
+    Some(Verdict {
+        verdict: "exploding-gradient",
+        text: format!(
+            "the gradient grows from layer to layer: ‖δ‖ of the first hidden layer is {spread:.1} times that of the last one (above \
+             {EXPLODING} is too much), by the median over training"
+        ),
+        figure: spread,
+        threshold: EXPLODING,
+        suggestion: Some(remedy.flags()),
+        advice: "smaller initial weights, or a smaller learning rate",
+        read: UNSTABLE,
+        remedy: Some(remedy),
+    })
+}
+
+/// The largest share of dead units of a hidden layer.
+const DEAD: f64 = 0.25;
+
+/// Rectified linear units that are 0 for every example.
+pub fn dead_units(evidence: &Evidence) -> Option<Verdict> {
+    if !evidence.topology.activation.rectifies {
+        return None;
+    }
+    let hidden = &evidence.after.layers[..evidence.after.layers.len() - 1];
+    let share = |layer: &LayerReport| {
+        layer.dead.map(|dead| (dead as f64 / evidence.topology.n[layer.layer] as f64, dead, layer.layer))
+    };
+    let (share, dead, layer) = hidden.iter().filter_map(share).max_by(|one, other| one.0.total_cmp(&other.0))?;
+    // A network that has learned can do without some.
+    let too_many = if evidence.learned() < 0.9 { share > DEAD } else { share > 2.0 * DEAD };
+    too_many.then(|| Verdict {
+        verdict: "dead-units",
+        text: format!(
+            "{dead} of the {} units of layer {layer} are dead: 0 for each of {} examples (above {:.0}% is too much); no gradient \
+             reaches them again",
+            evidence.topology.n[layer],
+            evidence.after.examples,
+            100.0 * DEAD
+        ),
+        figure: share,
+        threshold: DEAD,
+        suggestion: Some(Remedy::Leaky.flags()),
+        advice: "units with a slope below 0, too, or a smaller learning rate",
+        read: NEURONS,
+        remedy: Some(Remedy::Leaky),
+    })
+}
+
+/// The least sum of ‖Δw‖ / ‖w‖ over all steps, of the layer that moves least.
+const TRAVEL: f64 = 1.0;
+
+/// ‖Δw‖ / ‖w‖ of the layer that moves least, as the mean over the epochs that were watched.
+fn least_update(evidence: &Evidence) -> Option<f64> {
+    let watched: Vec<_> = evidence.epochs.iter().filter_map(|epoch| epoch.layers.as_ref()).collect();
+    let of_layer = |l: usize| watched.iter().map(|layers| layers[l].update_ratio).sum::<f64>() / watched.len() as f64;
+    (0..evidence.before.layers.len()).map(of_layer).min_by(f64::total_cmp).filter(|_| !watched.is_empty())
+}
+
+/// Steps that are too small, or too few: the weights have hardly moved when training ends, and the cost still falls.
+pub fn eta_too_small(evidence: &Evidence) -> Option<Verdict> {
+    let other = [vanishing_gradient, exploding_gradient, eta_too_large, unscaled_inputs];
+    let costs = evidence.costs();
+    if costs.len() < 3 || evidence.learned() > 0.8 || other.iter().any(|rule| rule(evidence).is_some()) {
+        return None;
+    }
+    let steps = evidence.training.div_ceil(evidence.setup.hyperparameters.batch) * evidence.epochs.len();
+    let mean = least_update(evidence)?;
+    let travel = mean * steps as f64;
+    let falls = costs[costs.len() - 1] < costs[costs.len() * 2 / 3];
+    let eta = evidence.setup.hyperparameters.eta;
+    (travel < TRAVEL && falls).then(|| {
+        let remedy = Remedy::Eta(eta * 10.0);
+        Verdict {
+            verdict: "eta-too-small",
+            text: format!(
+                "η = {eta} is too small, or {} epochs are too few: the cost still falls, and all {steps} steps together, of {mean:.1e} each, \
+                 move a layer by {:.0}% of its weights at most (below {:.0}% is too little)",
+                evidence.epochs.len(),
+                100.0 * travel,
+                100.0 * TRAVEL
+            ),
+            figure: travel,
+            threshold: TRAVEL,
+            suggestion: Some(remedy.flags()),
+            advice: "a larger learning rate, or more epochs",
+            read: CHOICE,
+            remedy: Some(remedy),
+        }
+    })
+}

@@ -1,0 +1,284 @@
+//! `gpu-backprop report`: all that one page tells about a run, or about a model and data.
+
+mod classes;
+mod numbers;
+mod seen;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::diagnose::{self, Finding};
+use super::train::{self, EpochReport, Keep, Observer, Prepared, read_metrics};
+use crate::data::{Column, ExampleFile, Preprocessing, Values};
+use crate::model::{self, Model};
+use crate::network::Topology;
+use crate::training::look::{Look, most_examples};
+use seen::Seen;
+
+pub use classes::{Classes, Confused};
+pub use numbers::Numbers;
+pub use seen::Picture;
+
+/// What a report is about.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// The folder of a run, with its flags.
+    Run {
+        /// The folder.
+        folder: PathBuf,
+        /// The flags of its training.
+        training: Box<train::Options>,
+    },
+    /// A model, and examples with targets.
+    Model {
+        /// The model.
+        model: PathBuf,
+        /// The examples.
+        data: ExampleFile,
+    },
+}
+
+/// A histogram.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Histogram {
+    /// The ends of the first and the last bin.
+    pub ends: [f64; 2],
+    /// Numbers in each bin.
+    pub counts: Vec<usize>,
+}
+
+/// Bins of a histogram.
+const BINS: usize = 30;
+
+impl Histogram {
+    /// A histogram of numbers.
+    pub fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let finite = values.filter(|value| value.is_finite());
+        let (least, most) = finite.clone().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
+        let ends = match (least, most) {
+            (least, most) if least < most => [least, most],
+            (least, _) if least.is_finite() => [least - 0.5, least + 0.5],
+            _ => [0.0, 1.0],
+        };
+        let mut counts = vec![0; BINS];
+        for value in finite {
+            let bin = ((value - ends[0]) / (ends[1] - ends[0]) * BINS as f64) as usize;
+            counts[bin.min(BINS - 1)] += 1;
+        }
+        Histogram { ends, counts }
+    }
+}
+
+/// What a layer does with some examples.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LayerLook {
+    /// l.
+    pub layer: usize,
+    /// The name of σ.
+    pub sigma: &'static str,
+    /// Weighted inputs.
+    pub z: Histogram,
+    /// Activations.
+    pub a: Histogram,
+    /// The share of saturated neurons; `None` where σ is never flat.
+    pub saturated: Option<f64>,
+    /// Neurons that are saturated for every example.
+    pub dead: Option<usize>,
+}
+
+/// The weights of the first layer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FirstWeights {
+    /// The side of the images that the inputs are; `None` for other inputs.
+    pub side: Option<usize>,
+    /// The names of the inputs.
+    pub inputs: Vec<String>,
+    /// The neurons with the largest weights, counted from 1, and their weights.
+    pub neurons: Vec<(usize, Vec<f32>)>,
+    /// All neurons of the layer.
+    pub of: usize,
+}
+
+/// The most neurons whose weights are shown, as images.
+const NEURONS: usize = 48;
+
+/// The most as tables.
+const NEURONS_OF_TABLE: usize = 12;
+
+/// Examples that the network gets most wrong.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Worst {
+    /// The number of the example among those that were looked at, counted from 1.
+    pub example: usize,
+    /// Its image; `None` for other inputs.
+    pub picture: Option<Picture>,
+    /// What it is.
+    pub truth: String,
+    /// What the network says.
+    pub said: String,
+    /// C of the example.
+    pub cost: f64,
+}
+
+/// All that a page tells.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Report {
+    /// Its title.
+    pub title: String,
+    /// Names and values.
+    pub facts: Vec<(&'static str, String)>,
+    /// The flags of the run in TOML; `None` for a model.
+    pub config: Option<String>,
+    /// What is wrong; `None` for a model.
+    pub findings: Option<Vec<Finding>>,
+    /// Each epoch; none for a model.
+    pub epochs: Vec<EpochReport>,
+    /// The epoch whose weights are looked at.
+    pub kept: Option<usize>,
+    /// The examples that the rest is about.
+    pub examples: String,
+    /// Each layer.
+    pub layers: Vec<LayerLook>,
+    /// The first weights.
+    pub weights: FirstWeights,
+    /// How classes are told apart; `None` for regression.
+    pub classes: Option<Classes>,
+    /// How numbers are met; empty for classification.
+    pub numbers: Vec<Numbers>,
+    /// The worst examples.
+    pub worst: Vec<Worst>,
+}
+
+/// Collects what a page tells.
+///
+/// # Errors
+/// Files that cannot be read, or do not belong together.
+pub fn run(subject: &Subject, threads: usize, observer: &mut dyn Observer) -> Result<Report> {
+    match subject {
+        Subject::Run { folder, training } => of_run(folder, training, threads, observer),
+        Subject::Model { model, data } => {
+            let loaded = model::load(model)?;
+            let seen = Seen::of_file(&loaded, data, threads)?;
+            let title = format!("{} on {}", loaded.topology, seen.name);
+            let facts = vec![("model", model.display().to_string())];
+            let base = Base { title, facts, config: None, findings: None, epochs: Vec::new(), kept: None };
+            report(&loaded, &seen, base)
+        }
+    }
+}
+
+/// What is known besides the model and its examples.
+struct Base {
+    title: String,
+    facts: Vec<(&'static str, String)>,
+    config: Option<String>,
+    findings: Option<Vec<Finding>>,
+    epochs: Vec<EpochReport>,
+    kept: Option<usize>,
+}
+
+fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &mut dyn Observer) -> Result<Report> {
+    let epochs = read_metrics(folder)?;
+    let path = |name: &str| folder.join(format!("{name}.safetensors"));
+    let Prepared { data, topology, setup, .. } = train::prepare(training)?;
+    let keeps_best = setup.keep == Keep::Best && path("best").exists();
+    let model = model::load(&path(if keeps_best { "best" } else { "last" }))?;
+    let best = epochs.iter().min_by(|one, other| one.watched_cost().total_cmp(&other.watched_cost()));
+    let kept = if keeps_best { best.map(|epoch| epoch.epoch) } else { epochs.last().map(|epoch| epoch.epoch) };
+    let config = std::fs::read_to_string(folder.join("config.toml")).context("the flags of the run")?;
+    // Another training is another run.
+    let config =
+        config.lines().filter(|line| !line.starts_with("run = ")).map(|line| format!("{line}\n")).collect::<String>();
+    let options = diagnose::Options { training: training.clone(), run: Some(folder.to_path_buf()), tries: None };
+    let findings = Some(diagnose::run(&options, observer)?.findings);
+    let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+    let facts = vec![
+        ("data", data.name.clone()),
+        ("SHA-256 of the data", data.sha256()?),
+        ("rows", topology.rows()),
+        ("seed", setup.hyperparameters.seed.to_string()),
+        ("epochs", epochs.len().to_string()),
+        ("training time", format!("{seconds:.2} s")),
+        ("program", format!("gpu-backprop {}", env!("CARGO_PKG_VERSION"))),
+    ];
+    let mut facts = facts;
+    facts.extend(train::device_of_run(folder)?.map(|device| ("device", device)));
+    let title = format!("{topology} on {}", data.name);
+    let seen = Seen::of_data(&model, &data, threads)?;
+    report(&model, &seen, Base { title, facts, config: Some(config), findings, epochs, kept })
+}
+
+fn report(model: &Model, seen: &Seen, base: Base) -> Result<Report> {
+    let topology = &model.topology;
+    let few = seen.sample(model, most_examples(topology))?;
+    let look = Look::new(&few, topology, &model.parameters)?;
+    let Base { title, mut facts, config, findings, epochs, kept } = base;
+    facts.push(("weights and biases", topology.parameters().to_string()));
+    let side = seen.side;
+    let costs = seen.costs(model);
+    let names = model.output_names();
+    let classes = seen.labels().map(|labels| Classes::new(seen, labels, names.clone()));
+    let numbers = numbers::all(seen, model);
+    Ok(Report {
+        title,
+        facts,
+        config,
+        findings,
+        epochs,
+        kept,
+        examples: seen.described(),
+        layers: layers(topology, &look),
+        weights: first_weights(model, side),
+        worst: seen.worst(&costs, &names),
+        classes,
+        numbers,
+    })
+}
+
+fn layers(topology: &Topology, look: &Look) -> Vec<LayerLook> {
+    let layer = |figures: &crate::training::LayerReport| {
+        let l = figures.layer;
+        let wide = |values: &'_ [f32]| Histogram::of(values.iter().map(|&value| f64::from(value)));
+        LayerLook {
+            layer: l,
+            sigma: topology.sigma(l).name,
+            z: wide(&look.z[l]),
+            a: wide(&look.a[l]),
+            saturated: figures.saturated,
+            dead: figures.dead,
+        }
+    };
+    look.layers.iter().map(layer).collect()
+}
+
+fn first_weights(model: &Model, side: Option<usize>) -> FirstWeights {
+    let inner = model.topology.n[1];
+    let rows: Vec<&[f32]> = model.parameters.w[2].chunks_exact(inner).collect();
+    let size = |row: &[f32]| row.iter().map(|w| w * w).sum::<f32>();
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|&one, &other| size(rows[other]).total_cmp(&size(rows[one])));
+    order.truncate(if side.is_some() { NEURONS } else { NEURONS_OF_TABLE });
+    order.sort_unstable();
+    FirstWeights {
+        side,
+        inputs: input_names(&model.preprocessing, inner),
+        neurons: order.into_iter().map(|j| (j + 1, rows[j].to_vec())).collect(),
+        of: rows.len(),
+    }
+}
+
+/// The names of the inputs: of columns, and of their categories.
+fn input_names(preprocessing: &Preprocessing, features: usize) -> Vec<String> {
+    let Preprocessing::Columns(columns) = preprocessing else {
+        return (1..=features).map(|k| format!("input {k}")).collect();
+    };
+    let name = |column: &Column| column.name.clone().unwrap_or_else(|| format!("column {}", column.position + 1));
+    let of_column = |column: &Column| match &column.values {
+        Values::Number { .. } => vec![name(column)],
+        Values::Category { categories, .. } => {
+            categories.iter().map(|category| format!("{} = {category}", name(column))).collect()
+        }
+    };
+    columns.columns.iter().flat_map(of_column).collect()
+}
