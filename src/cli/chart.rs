@@ -13,6 +13,9 @@ const MARGINS: [f64; 4] = [64.0, 48.0, 20.0, 44.0];
 /// Colours that people who do not see all colours can tell apart (Okabe and Ito).
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
+/// Points of a curve that are marked one by one.
+const MOST_MARKED: usize = 30;
+
 /// Names of curves beside each other.
 const NAMES_IN_ROW: usize = 3;
 
@@ -171,6 +174,12 @@ pub fn svg(title: &str, axes: [&str; 2], curves: &[Curve], scale: Scale) -> Stri
             .map(|[px, py]| format!("{:.1},{:.1}", frame.at_x(*px), frame.at_y(*py)))
             .collect::<Vec<_>>()
             .join(" ");
+        if curve.points.len() <= MOST_MARKED {
+            for [px, py] in curve.points.iter().filter(|point| point[1].is_finite()) {
+                let (x, y) = (frame.at_x(*px), frame.at_y(*py));
+                frame.add(&format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\" fill=\"{colour}\"/>"));
+            }
+        }
         let (column, row) = ((i % NAMES_IN_ROW) as f64, (i / NAMES_IN_ROW) as f64);
         let (lx, ly) = (MARGINS[0] + 4.0 + 132.0 * column, MARGINS[1] - 14.0 + 14.0 * row);
         frame.add(&format!(
@@ -284,7 +293,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let ticks = |least: f64, most: f64| Axis::of([least, most].into_iter(), Scale::Automatic).ticks();
+        let ticks = |least: f64, most: f64| Axis::of([least, most].into_iter(), Scale::Linear).ticks();
         assert_eq!(ticks(1.0, 30.0), [10.0, 20.0, 30.0]);
         assert_eq!(ticks(86.4, 96.5), [88.0, 90.0, 92.0, 94.0, 96.0]);
         let logarithmic = Axis::of([0.003, 0.3].into_iter(), Scale::Automatic);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -17,6 +18,7 @@ use crate::device::DeviceChoice;
 use crate::kernel::product::Precision;
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{WrongUsage, bail_usage};
+use crate::system::output_file::OutputFile;
 use crate::system::text::printable;
 use crate::verify::lockstep::{Difference, Lockstep};
 
@@ -33,11 +35,14 @@ pub struct Arguments {
     /// first entry that differs by more than rounding. Combine with --epochs 0 to do only this.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     lockstep: Option<usize>,
+    /// Write a page with both runs side by side, too.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { training, devices, lockstep } = arguments;
+    let Arguments { training, devices, lockstep, report } = arguments;
     let mut progress = Progress { json: training.json, quiet: training.quiet, ..Progress::default() };
     let [one, other] = &devices[..] else {
         bail_usage!("--devices {}: expected two devices, such as gpu,cpu or 0:fused,0:primitive", devices.join(","));
@@ -47,11 +52,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     let devices = [spec(one)?, spec(other)?];
     let training = training.options(DeviceChoice::Auto, None)?;
+    let page = report.map(|path| OutputFile::new(&path, &training.source.files())).transpose()?;
     let comparison = compare::run(&Options { training, devices, lockstep }, &mut progress)?;
     if progress.json {
         print_json(&comparison)?;
     } else {
         print(&summary(&comparison)?)?;
+    }
+    if let Some(page) = page {
+        super::report::write_comparison(&comparison, page)?;
     }
     match what_is_beyond(&comparison) {
         None => Ok(()),

@@ -22,7 +22,8 @@ const DATA: &str = "data";
 ///
 /// # Errors
 /// A file that cannot be read or is no TOML, or with a key that is no flag.
-pub fn with_file(arguments: Vec<OsString>, command: &Command) -> Result<Vec<OsString>> {
+pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsString>> {
+    let command = program;
     // What is wrong with the arguments themselves is told when they are parsed.
     let Ok(matches) = command.clone().ignore_errors(true).try_get_matches_from(&arguments) else {
         return Ok(arguments);
@@ -39,7 +40,12 @@ pub fn with_file(arguments: Vec<OsString>, command: &Command) -> Result<Vec<OsSt
         Err(error) => bail_usage!("{}: no TOML: {}", context(), one_line(&format!("{error}"))),
     };
     let mut all = arguments;
+    let of_train = program.find_subcommand("train").filter(|train| train.get_name() != command.get_name());
     for (key, value) in &table {
+        // A file of `train` serves other commands, without the flags that they do not have.
+        if argument(command, key).is_err() && of_train.is_some_and(|train| argument(train, key).is_ok()) {
+            continue;
+        }
         let found = argument(command, key).with_context(context)?;
         let wins = |other: &Arg| given.value_source(other.get_id().as_str()) == Some(ValueSource::CommandLine);
         if wins(found) || contradicting(command, found).any(wins) {

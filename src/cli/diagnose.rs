@@ -4,14 +4,15 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 
 use super::progress::Progress;
 use super::training_flags::TrainingFlags;
 use super::{print, print_json, train};
 use crate::commands::diagnose::{self, Finding, Options, Report, Trial};
 use crate::device::DeviceChoice;
-use crate::system::error::ensure_usage;
+use crate::system::error::{bail_usage, ensure_usage};
 
 /// The flags of `diagnose`.
 #[derive(Args, Debug)]
@@ -32,12 +33,23 @@ pub struct Arguments {
     try_epochs: usize,
 }
 
+/// What may stand beside the folder of a run.
+const OF_RUNS: [&str; 8] = ["Arguments", "data", "tries", "try_epochs", "json", "quiet", "verbose", "TrainingFlags"];
+
 /// Runs the command.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     let Arguments { training, device, from, tries, try_epochs } = arguments;
     ensure_usage!(try_epochs > 0, "--try-epochs 0: at least 1 epoch shows something");
     let (json, quiet, verbose) = (training.json, training.quiet, training.verbose);
-    let run = training.run_folder();
+    let run = training.run_folder()?;
+    if let (Some(folder), Some((_, given))) = (&run, matches.subcommand()) {
+        let typed = |id: &&clap::Id| given.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        let other = given.ids().filter(typed).find(|id| !OF_RUNS.contains(&id.as_str()));
+        if let Some(other) = other {
+            let flag = other.as_str().replace('_', "-");
+            bail_usage!("--{flag}: {} is a run with flags of its own; leave this one out", folder.display());
+        }
+    }
     let training = match &run {
         Some(folder) => train::options_of_run(folder)?,
         None => crate::commands::train::Options { from, ..training.options(device, None)? },
@@ -56,7 +68,8 @@ fn text(report: &Report) -> Result<String> {
         (None, Some(r2)) => format!(", R² {r2:.4} on the training examples"),
         (None, None) => String::new(),
     };
-    writeln!(text, "{layers} on {}: {} epochs{reached}\n", report.data, report.epochs)?;
+    let epochs = if report.epochs == 1 { "epoch" } else { "epochs" };
+    writeln!(text, "{layers} on {}: {} {epochs}{reached}\n", report.data, report.epochs)?;
     if report.findings.is_empty() {
         writeln!(text, "nothing wrong was found")?;
     }
@@ -74,11 +87,18 @@ fn text(report: &Report) -> Result<String> {
 
 /// The results of a trial, in a sentence.
 fn tried(trial: &Trial) -> String {
-    let Trial { flags, epochs, training, validation, cost, failed } = trial;
+    let Trial { flags, epochs, training, validation, cost, failed, .. } = trial;
     if let Some(failed) = failed {
         return format!("{flags}: {failed}");
     }
     let share = |value: &Option<f64>| value.map_or("-".to_string(), |value| format!("{:.2}%", 100.0 * value));
+    if let [Some(without), Some(with)] = trial.found {
+        return format!(
+            "{epochs} epochs without -> with {flags}: of the examples of a class, {} -> {} are found on average",
+            share(&Some(without)),
+            share(&Some(with))
+        );
+    }
     let of = |name: &str, [without, with]: &[Option<f64>; 2]| format!("{name} {} -> {}", share(without), share(with));
     let mut parts = vec![of("training", training)];
     if validation.iter().any(Option::is_some) {

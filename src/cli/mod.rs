@@ -126,7 +126,7 @@ fn run(command: Command, matches: &ArgMatches) -> Result<()> {
         Command::Export(arguments) => export::run(&arguments),
         Command::Gradcheck(arguments) => gradcheck::run(*arguments),
         Command::Inspect(arguments) => inspect::run(*arguments),
-        Command::Diagnose(arguments) => diagnose::run(*arguments),
+        Command::Diagnose(arguments) => diagnose::run(*arguments, matches),
         Command::Report(arguments) => report::run(arguments),
         Command::Book(arguments) => book::run(arguments),
         Command::Bench(arguments) => bench::run(&arguments),

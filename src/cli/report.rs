@@ -1,7 +1,10 @@
 //! `gpu-backprop report`
 
+mod comparison;
+mod network;
 mod page;
 mod pictures;
+mod results;
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +14,7 @@ use clap::Args;
 use super::data_arguments::TableArguments;
 use super::progress::Progress;
 use super::{print, train};
+use crate::commands::compare::Comparison;
 use crate::commands::report::{self, Subject};
 use crate::data::ExampleFile;
 use crate::device::{all_threads, check_threads};
@@ -66,5 +70,14 @@ pub fn write(subject: &Subject, path: &Path, threads: usize) -> Result<()> {
     let file = OutputFile::new(path, &inputs)?;
     let report = report::run(subject, threads, &mut Progress::new(true, false))?;
     file.write_all(page::html(&report)?.as_bytes())?;
+    file.finish()
+}
+
+/// Writes the page of a comparison.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_comparison(comparison: &Comparison, file: OutputFile) -> Result<()> {
+    file.write_all(comparison::html(comparison)?.as_bytes())?;
     file.finish()
 }

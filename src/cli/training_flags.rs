@@ -266,9 +266,25 @@ impl TrainingFlags {
     }
 
     /// The folder of a run, where that is named in the place of the data.
-    pub fn run_folder(&self) -> Option<PathBuf> {
-        let folder = self.data.path()?;
-        folder.join("metrics.jsonl").exists().then(|| folder.to_path_buf())
+    ///
+    /// # Errors
+    /// A folder with nothing in it that is read, or a model, which is no data.
+    pub fn run_folder(&self) -> Result<Option<PathBuf>> {
+        let Some(path) = self.data.path() else { return Ok(None) };
+        if path.join("metrics.jsonl").exists() {
+            return Ok(Some(path.to_path_buf()));
+        }
+        if path.extension().is_some_and(|end| end == "safetensors") {
+            bail_usage!(
+                "{}: a model has no training to look at; name the folder of a run (train --run), or data",
+                path.display()
+            );
+        }
+        let is_images = |name: &std::ffi::OsStr| name.to_string_lossy().contains("ubyte");
+        if path.is_dir() && !std::fs::read_dir(path)?.flatten().any(|entry| is_images(&entry.file_name())) {
+            bail_usage!("{}: no run is in this folder (it has no metrics.jsonl), and no MNIST", path.display());
+        }
+        Ok(None)
     }
 
     /// Returns the options of a run on `device`.

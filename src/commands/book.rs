@@ -63,6 +63,8 @@ pub struct Report {
     pub title: &'static str,
     /// The data.
     pub data: String,
+    /// It ran in its short form, on the built-in digits.
+    pub is_short: bool,
     /// The seed.
     pub seed: u64,
     /// Its numbers.
@@ -91,6 +93,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         let (book, band) = bands::of(experiment.name, name, data.is_some());
         Figure { name, ours, book, band, within: (band[0]..=band[1]).contains(&ours) }
     };
+    let is_short = experiment.needs_data && data.is_none();
     let data = match data {
         Some(folder) => folder.display().to_string(),
         None => "built-in handwritten digits (the short form: the book's figures are for MNIST)".to_string(),
@@ -99,6 +102,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         experiment: experiment.name,
         title: experiment.title,
         data: if experiment.needs_data { data } else { "one neuron, no data".to_string() },
+        is_short,
         seed: *seed,
         figures: measured.numbers.into_iter().map(figure).collect(),
         axes: experiment.axes,

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::commands::train::{self, ConfigText, EpochReport, Observer, Opening, Prepared, RunOptions, read_metrics};
-use crate::model;
-use crate::network::Parameters;
-use crate::system::error::Diverged;
+use crate::commands::train::{
+    self, ConfigText, EpochReport, Observer, Opening, Prepared, Reached, RunOptions, read_reached,
+};
+use crate::data::Data;
+use crate::system::error::{Diverged, WrongUsage};
 use evidence::Evidence;
 pub use rules::Verdict;
 
@@ -42,6 +43,8 @@ pub struct Trial {
     pub validation: [Option<f64>; 2],
     /// The training cost without and with them; of two costs, they cannot be compared.
     pub cost: [Option<f64>; 2],
+    /// The mean over the classes of the share that is found, where classes were to count alike.
+    pub found: [Option<f64>; 2],
     /// What went wrong with them.
     pub failed: Option<String>,
 }
@@ -78,21 +81,17 @@ pub struct Report {
 /// # Errors
 /// As [`train::run`], and a folder that holds no run.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
-    let prepared = train::prepare(&options.training)?;
-    let initial = prepared.initial()?;
-    let (folder, diverged, _temporary) = match &options.run {
-        Some(folder) => (folder.clone(), None, None),
+    let (folder, _temporary) = match &options.run {
+        Some(folder) => (folder.clone(), None),
         None => {
             let folder = tempfile::tempdir().context("a folder for the run")?;
-            let diverged = trained(&options.training, folder.path(), observer)?;
-            (folder.path().to_path_buf(), diverged, Some(folder))
+            trained(&options.training, folder.path(), observer)?;
+            (folder.path().to_path_buf(), Some(folder))
         }
     };
-    let epochs = read_metrics(&folder)?;
-    let last = last_parameters(&folder, &initial)?;
-    let Prepared { data, topology, setup, .. } = prepared;
-    let evidence = Evidence::new(&data, topology, setup, [&initial, &last], epochs, diverged)?;
-    let verdicts = rules::RULES.iter().filter_map(|rule| rule(&evidence));
+    let evidence = evidence(&options.training, &folder)?;
+    let data = evidence.name.clone();
+    let verdicts = evidence.rules().filter_map(|rule| rule(&evidence));
     let mut findings: Vec<Finding> = verdicts.map(|verdict| Finding { verdict, trial: None }).collect();
     if let Some(epochs) = options.tries {
         for Finding { verdict, trial } in &mut findings {
@@ -103,7 +102,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     }
     let last = evidence.epochs.last();
     Ok(Report {
-        data: data.name.clone(),
+        data,
         layers: evidence.topology.widths().to_vec(),
         epochs: evidence.epochs.len(),
         train_accuracy: last.and_then(|epoch| epoch.train_accuracy),
@@ -112,26 +111,53 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     })
 }
 
-/// Trains in a folder; returns what divergence said.
-fn trained(options: &train::Options, folder: &Path, observer: &mut dyn Observer) -> Result<Option<String>> {
+/// Trains in a folder; divergence is an end like others.
+fn trained(options: &train::Options, folder: &Path, observer: &mut dyn Observer) -> Result<()> {
     let config = ConfigText(Arc::new(|_| String::new()));
     let run = RunOptions { folder: folder.to_path_buf(), interval: Duration::from_secs(3600), config };
     let options = train::Options { run: Some(run), output: None, ..options.clone() };
     match train::run(&options, observer) {
-        Ok(trained) => trained.saved.map(|()| None),
-        Err(error) if error.is::<Diverged>() => Ok(Some(format!("{error:#}"))),
+        Ok(trained) => trained.saved,
+        Err(error) if error.is::<Diverged>() => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// The weights and biases at the end of a run; those before training where it has no others.
-fn last_parameters(folder: &Path, initial: &Parameters) -> Result<Parameters> {
-    let path = folder.join("last.safetensors");
-    if !path.exists() {
-        return Ok(initial.clone());
-    }
-    Ok(model::load(&path)?.parameters)
+/// The evidence of a run in a folder.
+///
+/// # Errors
+/// A run without a whole epoch, or whose data have changed.
+fn evidence(training: &train::Options, folder: &Path) -> Result<Evidence> {
+    let prepared = train::prepare(training)?;
+    let initial = prepared.initial()?;
+    let Prepared { data, topology, setup, .. } = prepared;
+    let Reached { state, circumstances, diverged } = read_reached(folder, &topology, setup.hyperparameters.optimizer)?;
+    check_data(folder, &data, &circumstances.data_sha256)?;
+    ensure!(
+        diverged.is_some() || !state.reports.is_empty(),
+        "{}: no epoch is in its checkpoint yet, and so there is nothing to look at; let it train on",
+        folder.display()
+    );
+    // Weights of a refit are those of other epochs.
+    let last = match (&state.refit, &state.best) {
+        (Some(_), Some(best)) => best.as_ref(),
+        _ => &state.snapshot.parameters,
+    };
+    Evidence::new(&data, topology, setup, [&initial, last], state.reports, diverged)
 }
+
+/// Checks that data are those of a run.
+///
+/// # Errors
+/// Other data.
+pub(super) fn check_data(folder: &Path, data: &Data, sha256: &str) -> Result<()> {
+    let now = data.sha256()?;
+    ensure!(now == sha256, "{}: the data have changed since the run ({})", folder.display(), data.name);
+    Ok(())
+}
+
+/// The end of a trial: its last epoch, and the mean over the classes of the share that is found.
+type End = (Option<EpochReport>, Option<f64>);
 
 /// Trains as it was and with a remedy.
 fn tried(
@@ -143,20 +169,26 @@ fn tried(
     let mut options = train::Options { run: None, output: None, ..options.clone() };
     options.wishes.epochs = Some(epochs);
     options.wishes.refit = Some(false).filter(|_| options.wishes.refit.is_some());
-    let mut last = |options: &train::Options| -> Result<Result<Option<EpochReport>, String>> {
-        let mut quiet = Quiet(observer);
-        match train::run(options, &mut quiet) {
-            Ok(trained) => Ok(Ok(trained.report.epochs.last().cloned())),
-            Err(error) if error.is::<Diverged>() || error.is::<crate::system::error::WrongUsage>() => {
-                Ok(Err(format!("{error:#}")))
+    // Of classes that are to count alike, accuracy tells little.
+    let needs_classes = remedy == remedy::Remedy::Balanced;
+    let mut last = |options: &train::Options| -> Result<Result<End, String>> {
+        let folder = tempfile::tempdir().context("a folder for the run")?;
+        let config = ConfigText(Arc::new(|_| String::new()));
+        let run = RunOptions { folder: folder.path().to_path_buf(), interval: Duration::from_secs(3600), config };
+        let in_folder = train::Options { run: needs_classes.then_some(run), ..options.clone() };
+        match train::run(&in_folder, &mut Quiet(observer)) {
+            Ok(trained) => {
+                let found = needs_classes.then(|| evidence(options, folder.path())).transpose()?;
+                Ok(Ok((trained.report.epochs.last().cloned(), found.and_then(|evidence| evidence.mean_found()))))
             }
+            Err(error) if error.is::<Diverged>() || error.is::<WrongUsage>() => Ok(Err(format!("{error:#}"))),
             Err(error) => Err(error),
         }
     };
     let (without, with) = (last(&options)?, last(&remedy.applied(&options))?);
     let failed = with.as_ref().err().cloned();
     let pair = |of: fn(&EpochReport) -> Option<f64>| {
-        [&without, &with].map(|end| end.as_ref().ok().and_then(|report| report.as_ref().and_then(of)))
+        [&without, &with].map(|end| end.as_ref().ok().and_then(|(report, _)| report.as_ref().and_then(of)))
     };
     Ok(Trial {
         flags: remedy.flags(),
@@ -164,6 +196,7 @@ fn tried(
         training: pair(|epoch| epoch.train_accuracy.or(epoch.train_r2)),
         validation: pair(|epoch| epoch.validation_accuracy.or(epoch.validation_r2)),
         cost: pair(|epoch| Some(epoch.train_cost)),
+        found: [&without, &with].map(|end| end.as_ref().ok().and_then(|(_, found)| *found)),
         failed,
     })
 }

@@ -6,13 +6,15 @@ mod seen;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::diagnose::{self, Finding};
-use super::train::{self, EpochReport, Keep, Observer, Prepared, read_metrics};
+use super::train::{self, EpochReport, Keep, Observer, Prepared, Reached, read_profile, read_reached};
 use crate::data::{Column, ExampleFile, Preprocessing, Values};
 use crate::model::{self, Model};
 use crate::network::Topology;
+use crate::plan::profile::Profile;
+use crate::system::text::shown;
 use crate::training::look::{Look, most_examples};
 use seen::Seen;
 
@@ -134,8 +136,8 @@ pub struct Report {
     pub findings: Option<Vec<Finding>>,
     /// Each epoch; none for a model.
     pub epochs: Vec<EpochReport>,
-    /// The epoch whose weights are looked at.
-    pub kept: Option<usize>,
+    /// Whose weights are looked at; `None` for a model.
+    pub kept: Option<String>,
     /// The examples that the rest is about.
     pub examples: String,
     /// Each layer.
@@ -148,6 +150,8 @@ pub struct Report {
     pub numbers: Vec<Numbers>,
     /// The worst examples.
     pub worst: Vec<Worst>,
+    /// The time of each kernel; `None` where it was not measured.
+    pub profile: Option<Profile>,
 }
 
 /// Collects what a page tells.
@@ -162,7 +166,8 @@ pub fn run(subject: &Subject, threads: usize, observer: &mut dyn Observer) -> Re
             let seen = Seen::of_file(&loaded, data, threads)?;
             let title = format!("{} on {}", loaded.topology, seen.name);
             let facts = vec![("model", model.display().to_string())];
-            let base = Base { title, facts, config: None, findings: None, epochs: Vec::new(), kept: None };
+            let base =
+                Base { title, facts, config: None, findings: None, epochs: Vec::new(), kept: None, profile: None };
             report(&loaded, &seen, base)
         }
     }
@@ -175,17 +180,32 @@ struct Base {
     config: Option<String>,
     findings: Option<Vec<Finding>>,
     epochs: Vec<EpochReport>,
-    kept: Option<usize>,
+    kept: Option<String>,
+    profile: Option<Profile>,
 }
 
 fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &mut dyn Observer) -> Result<Report> {
-    let epochs = read_metrics(folder)?;
-    let path = |name: &str| folder.join(format!("{name}.safetensors"));
     let Prepared { data, topology, setup, .. } = train::prepare(training)?;
-    let keeps_best = setup.keep == Keep::Best && path("best").exists();
-    let model = model::load(&path(if keeps_best { "best" } else { "last" }))?;
+    let Reached { state, circumstances, .. } = read_reached(folder, &topology, setup.hyperparameters.optimizer)?;
+    diagnose::check_data(folder, &data, &circumstances.data_sha256)?;
+    let epochs = state.reports;
+    ensure!(
+        !epochs.is_empty(),
+        "{}: no epoch is in its checkpoint yet, and so there is nothing to tell; let it train on",
+        folder.display()
+    );
     let best = epochs.iter().min_by(|one, other| one.watched_cost().total_cmp(&other.watched_cost()));
-    let kept = if keeps_best { best.map(|epoch| epoch.epoch) } else { epochs.last().map(|epoch| epoch.epoch) };
+    let last = epochs.last().map(|epoch| epoch.epoch);
+    // As `train` keeps them: those of a refit, of the best epoch, or of the last.
+    let (parameters, kept) = match (state.refit, state.best) {
+        (Some(refit), _) => (state.snapshot.parameters.clone(), format!("of {} epochs on all examples", refit.epochs)),
+        (None, Some(best_parameters)) if setup.keep == Keep::Best => {
+            ((*best_parameters).clone(), format!("of epoch {}", best.map_or(0, |epoch| epoch.epoch)))
+        }
+        _ => (state.snapshot.parameters.clone(), format!("of epoch {}", last.unwrap_or(0))),
+    };
+    let (preprocessing, outputs) = (data.dataset.preprocessing().clone(), data.dataset.outputs());
+    let model = Model { topology: topology.clone(), parameters, preprocessing, outputs };
     let config = std::fs::read_to_string(folder.join("config.toml")).context("the flags of the run")?;
     // Another training is another run.
     let config =
@@ -193,31 +213,40 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
     let options = diagnose::Options { training: training.clone(), run: Some(folder.to_path_buf()), tries: None };
     let findings = Some(diagnose::run(&options, observer)?.findings);
     let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
+    let split = &data.split;
+    let parts = [("training", &split.training), ("validation", &split.validation), ("test", &split.test)];
+    let parts =
+        parts.into_iter().filter(|(_, part)| !part.is_empty()).map(|(name, part)| format!("{} {name}", part.len()));
+    let examples = parts.collect::<Vec<_>>().join(", ");
     let facts = vec![
         ("data", data.name.clone()),
-        ("SHA-256 of the data", data.sha256()?),
-        ("rows", topology.rows()),
+        ("SHA-256 of the data", circumstances.data_sha256.clone()),
+        ("examples", examples),
+        ("activation, outputs, cost", topology.rows()),
         ("seed", setup.hyperparameters.seed.to_string()),
         ("epochs", epochs.len().to_string()),
         ("training time", format!("{seconds:.2} s")),
-        ("program", format!("gpu-backprop {}", env!("CARGO_PKG_VERSION"))),
+        ("device", circumstances.to_string()),
+        ("program", format!("gpu-backprop {}", circumstances.program_version)),
     ];
-    let mut facts = facts;
-    facts.extend(train::device_of_run(folder)?.map(|device| ("device", device)));
     let title = format!("{topology} on {}", data.name);
     let seen = Seen::of_data(&model, &data, threads)?;
-    report(&model, &seen, Base { title, facts, config: Some(config), findings, epochs, kept })
+    report(
+        &model,
+        &seen,
+        Base { title, facts, config: Some(config), findings, epochs, kept: Some(kept), profile: read_profile(folder)? },
+    )
 }
 
 fn report(model: &Model, seen: &Seen, base: Base) -> Result<Report> {
     let topology = &model.topology;
     let few = seen.sample(model, most_examples(topology))?;
     let look = Look::new(&few, topology, &model.parameters)?;
-    let Base { title, mut facts, config, findings, epochs, kept } = base;
+    let Base { title, mut facts, config, findings, epochs, kept, profile } = base;
     facts.push(("weights and biases", topology.parameters().to_string()));
     let side = seen.side;
     let costs = seen.costs(model);
-    let names = model.output_names();
+    let names: Vec<String> = model.output_names().iter().map(|name| shown(name)).collect();
     let classes = seen.labels().map(|labels| Classes::new(seen, labels, names.clone()));
     let numbers = numbers::all(seen, model);
     Ok(Report {
@@ -233,6 +262,7 @@ fn report(model: &Model, seen: &Seen, base: Base) -> Result<Report> {
         worst: seen.worst(&costs, &names),
         classes,
         numbers,
+        profile,
     })
 }
 
@@ -262,7 +292,7 @@ fn first_weights(model: &Model, side: Option<usize>) -> FirstWeights {
     order.sort_unstable();
     FirstWeights {
         side,
-        inputs: input_names(&model.preprocessing, inner),
+        inputs: input_names(&model.preprocessing, inner).iter().map(|name| shown(name)).collect(),
         neurons: order.into_iter().map(|j| (j + 1, rows[j].to_vec())).collect(),
         of: rows.len(),
     }

@@ -4,6 +4,7 @@ mod circumstances;
 mod divergence;
 mod epochs;
 mod job;
+mod reached;
 mod refit;
 mod report;
 mod run_folder;
@@ -38,10 +39,10 @@ use circumstances::Circumstances;
 use epochs::Company;
 pub(crate) use epochs::{Epochs, train_epoch};
 use job::{Job, Losses, Opened, work_of};
+pub(crate) use reached::{Reached, read_profile, read_reached};
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
 use run_folder::{Keeper, Keeping, RunFolder};
-pub(crate) use run_folder::{device_of_run, read_metrics};
 pub use setup::{Architecture, Keep, Setup, Wishes};
 pub(crate) use setup::{Prepared, prepare};
 use state::State;
@@ -280,10 +281,19 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         Err(error) => {
             if error.is::<Diverged>() {
                 job.save_last_good(&state, &data, observer);
+                if let Some(run) = &options.run
+                    && let Err(failure) = reached::write_divergence(&run.folder, &format!("{error:#}\n"))
+                {
+                    observer.warn(&format!("{failure:#}"));
+                }
             }
             return Err(error);
         }
     };
+    let kept = kept.and_then(|()| match (&options.run, &report.profile) {
+        (Some(run), Some(profile)) => reached::write_profile(&run.folder, profile),
+        _ => Ok(()),
+    });
     let wall_seconds = Some(started.elapsed().as_secs_f64());
     let gradient_check = opened.gradient_check;
     let report = Report { precision: options.gpu.precision.name(), gradient_check, wall_seconds, ..report };

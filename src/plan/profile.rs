@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Write};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Work that was timed.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Clock {
     /// Timestamps that the GPU writes around each kernel.
@@ -15,7 +15,7 @@ pub enum Clock {
 }
 
 /// The time of a run.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Profile {
     /// The work that was timed.
     pub clock: Clock,
@@ -27,7 +27,7 @@ pub struct Profile {
 }
 
 /// The time of one step of a plan.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct KernelProfile {
     /// Purpose of the plan.
     pub plan: String,

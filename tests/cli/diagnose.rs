@@ -75,6 +75,7 @@ fn planted_faults_are_found() {
     let unscaled = FOUR.table(&folder, "unscaled.csv", |_, x, _| x[0] = 1000.0 * x[0] + 5000.0);
     let near = Blobs { apart: 0.7, ..FOUR };
     let uneven = near.table(&folder, "uneven.csv", |_, x, _| x[..3].iter_mut().for_each(|x| *x *= 0.0001));
+    let constant = FOUR.table(&folder, "constant.csv", |_, x, _| x.fill(5.0));
     let wide = WIDE.table(&folder, "wide.csv", same);
     let rare = Blobs { examples: 1500, inputs: 4, shares: &[0.96, 0.04], apart: 0.5 }.table(&folder, "rare.csv", same);
     let never =
@@ -105,6 +106,10 @@ fn planted_faults_are_found() {
             "overfitting",
             of_table(&few, &["--hidden", "60", "--validation", "0.3", "--epochs", "200", "--keep", "last"]),
         ),
+        ("strong-decay", digits(&["--recipe", "modern", "--optimizer", "sgd", "--eta", "0.1"])),
+        ("poor-initialization", digits(&["--activation", "relu", "--init", "large"])),
+        ("learning-slowdown", digits(&["--init", "large"])),
+        ("constant-inputs", of_table(&constant, &["--epochs", "3"])),
         ("eta-too-large", digits(&["--eta", "100"])),
         ("eta-too-large", digits(&["--eta", "30"])),
         ("eta-too-large", digits(&["--activation", "relu", "--eta", "1000"])),
@@ -125,6 +130,8 @@ fn healthy_trainings_are_left_in_peace() {
     let folder = Folder::new();
     let four = FOUR.table(&folder, "four.csv", |_, _, _| {});
     let wide = WIDE.table(&folder, "wide.csv", |_, _, _| {});
+    let rare = Blobs { examples: 1500, inputs: 4, shares: &[0.96, 0.04], apart: 0.5 };
+    let rare = rare.table(&folder, "rare.csv", |_, _, _| {});
     let mut numbers = "x,y,z\n".to_string();
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     for _ in 0..500 {
@@ -138,6 +145,10 @@ fn healthy_trainings_are_left_in_peace() {
         vec!["digits"],
         vec!["digits", "--seed", "1"],
         vec!["digits", "--recipe", "modern"],
+        // Too few examples to tell anything.
+        vec!["digits", "--limit", "20", "--validation", "0.2"],
+        vec![&rare, "--target", "class", "--class-weight", "balanced"],
+        vec![&rare, "--target", "class", "--class-weight", "balanced", "--recipe", "book"],
         vec!["digits", "--cost", "cross-entropy", "--eta", "0.5"],
         vec!["digits", "--hidden", "30,20"],
         vec!["digits", "--validation", "0.2"],
@@ -181,8 +192,32 @@ fn a_run_is_diagnosed() {
     let report = json(&["diagnose", &path, "--json"]);
     assert_eq!(verdicts(&report)[0], "eta-too-large");
     assert_eq!(report["epochs"], 30);
-    std::fs::write(folder.path("run").join("metrics.jsonl"), "{\"epoch\": 1}\n").expect("write");
-    assert_fails(&["diagnose", &path], 1, &["metrics.jsonl, line 1", "no report of an epoch"]);
+    assert_fails(&["diagnose", &path, "--seed", "3"], 2, &["--seed", "flags of its own"]);
+    for name in ["checkpoint.safetensors", "checkpoint.previous.safetensors"] {
+        std::fs::write(folder.path("run").join(name), "nothing").expect("write");
+    }
+    assert_fails(&["diagnose", &path], 1, &["checkpoint.safetensors"]);
+    // A run that diverged, and one without an epoch.
+    let (other, none) = (folder.path("other").display().to_string(), folder.path("none").display().to_string());
+    let table = (0..200).map(|i| format!("{i},{},{}\n", i * 7 % 13, 2 * i + i * 7 % 13)).collect::<String>();
+    let table = folder.file("t.csv", format!("x,y,z\n{table}").as_bytes());
+    let flags =
+        ["--target", "z", "--task", "regression", "--recipe", "book", "--eta", "1000", "--device", "cpu", "--quiet"];
+    assert_eq!(run(&[&["train", &table, "--run", &other], &flags[..]].concat()).status.code(), Some(4));
+    let report = json(&["diagnose", &other, "--json"]);
+    assert_eq!(verdicts(&report), ["eta-too-large"]);
+    assert!(run(&["train", "--epochs", "0", "--run", &none, "--device", "cpu", "--quiet"]).status.success());
+    for command in ["diagnose", "report"] {
+        assert_fails(&[command, &none], 1, &["no epoch is in its checkpoint yet"]);
+    }
+    // Other data than those of the run.
+    let same = folder.path("same").display().to_string();
+    let flags = ["--target", "z", "--task", "regression", "--epochs", "3", "--device", "cpu", "--quiet"];
+    assert!(run(&[&["train", &table, "--run", &same], &flags[..]].concat()).status.success());
+    let changed = (0..200).map(|i| format!("{i},{},{}\n", i * 5 % 13, 2 * i + i * 7 % 13)).collect::<String>();
+    folder.file("t.csv", format!("x,y,z\n{changed}").as_bytes());
+    assert_fails(&["diagnose", &same], 1, &["the data have changed since the run"]);
+    assert_fails(&["diagnose", &folder.path(".").display().to_string()], 2, &["no run is in this folder"]);
     assert_fails(&["diagnose", "nowhere"], 1, &["nowhere"]);
     assert_fails(&["diagnose", "--try", "--try-epochs", "0"], 2, &["--try-epochs 0"]);
 }

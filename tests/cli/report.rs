@@ -5,7 +5,8 @@ use std::fmt::Write;
 use crate::program::{Folder, assert_fails, run, stdout};
 
 trials! {
-    once: a_run_has_a_page, a_model_with_data_has_a_page, numbers_have_a_page, what_is_no_subject_is_refused;
+    once: a_run_has_a_page, a_model_with_data_has_a_page, numbers_have_a_page,
+        a_comparison_has_a_page, what_is_no_subject_is_refused;
 }
 
 /// The text of a file.
@@ -55,6 +56,10 @@ fn a_run_has_a_page() {
         "cpu",
         "--quiet",
     ]);
+    // As a run with --profile on a GPU leaves it.
+    let profile = r#"{"clock": "gpu", "kernels": [{"plan": "one step", "kernel": "dense_forward", "formula": "a2", "calls": 7,
+        "seconds": 0.5, "operations": 2e9}], "gaps_seconds": null}"#;
+    std::fs::write(folder.path("run").join("profile.json"), profile).expect("write");
     for page in [&one, &other] {
         assert_eq!(stdout(&["report", &run_folder, "-o", page]), format!("report  {page}\n"));
     }
@@ -75,6 +80,8 @@ fn a_run_has_a_page() {
         "gpu-backprop train --config run.toml",
         "seed = 3",
         "SHA-256 of the data",
+        "GFLOP/s",
+        "<td>dense_forward</td><td>7</td><td>500.00</td><td>100.0</td><td>4.00</td>",
     ] {
         assert!(page.contains(part), "no {part}");
     }
@@ -129,6 +136,18 @@ fn numbers_have_a_page() {
         assert!(page.contains(part), "no {part}");
     }
     assert!(!page.contains("Most confused"));
+}
+
+fn a_comparison_has_a_page() {
+    let folder = Folder::new();
+    let page = folder.path("p.html").display().to_string();
+    let flags = ["--devices", "cpu,cpu:primitive", "--epochs", "3", "--hidden", "8", "--quiet"];
+    succeeds(&[&["compare", "--report", &page], &flags[..]].concat());
+    let told = read(&folder, "p.html");
+    assert_stands_alone(&told);
+    for part in ["64-8-10 on two devices", "agree within rounding", "largest difference of the weights"] {
+        assert!(told.contains(part), "no {part}");
+    }
 }
 
 fn what_is_no_subject_is_refused() {

@@ -37,7 +37,7 @@ const ACCURACY: [&str; 2] = ["epoch", "accuracy on the validation split, %"];
 pub static EXPERIMENTS: [Experiment; 9] = [
     Experiment {
         name: "network",
-        title: "network.py: 30 hidden neurons, quadratic cost, η = 3",
+        title: "network.py: 30 hidden neurons, quadratic cost, weights of N(0, 1), η = 3",
         place: "chapter 1, Implementing our network to classify digits",
         axes: ACCURACY,
         needs_data: true,

@@ -30,6 +30,8 @@ pub struct Class {
 /// All that verdicts are found from.
 #[derive(Debug)]
 pub struct Evidence {
+    /// The name of the data.
+    pub name: String,
     /// The network.
     pub topology: Topology,
     /// What it was trained with.
@@ -58,6 +60,8 @@ pub struct Evidence {
     pub deviations: Vec<f64>,
     /// The root mean square of all inputs.
     pub input_size: f64,
+    /// ‖w‖ after training relative to before, of the layer that has shrunk most.
+    pub shrinkage: f64,
 }
 
 impl Evidence {
@@ -80,6 +84,8 @@ impl Evidence {
         let few = data.dataset.picked(&picked)?;
         let (before, after) = (Look::new(&few, &topology, initial)?, Look::new(&few, &topology, last)?);
         let mut evidence = Evidence {
+            name: data.name.clone(),
+            shrinkage: shrinkage(initial, last),
             training: training.len(),
             validation: data.split.validation.len(),
             has_weights: data.dataset.has_weights(),
@@ -149,11 +155,22 @@ impl Evidence {
     /// How much of what can be learned has been, on the training split: 0 for guessing, 1 for all.
     pub fn learned(&self) -> f64 {
         let Some(last) = self.epochs.last() else { return 0.0 };
+        if let (true, Some(found)) = (self.has_weights, self.mean_found()) {
+            // The most frequent class is no good guess where all count alike.
+            let guessed = 1.0 / self.classes.len() as f64;
+            return ((found - guessed) / (1.0 - guessed).max(1e-9)).max(0.0);
+        }
         match (last.train_accuracy, last.train_r2) {
             (Some(accuracy), _) => ((accuracy - self.guessed) / (1.0 - self.guessed).max(1e-9)).max(0.0),
             (None, Some(r2)) => r2.max(0.0),
             (None, None) => 0.0,
         }
+    }
+
+    /// The mean over the classes of the share that is found; `None` for regression.
+    pub fn mean_found(&self) -> Option<f64> {
+        let seen: Vec<f64> = self.classes.iter().filter(|class| class.looked_at > 0).map(|class| class.found).collect();
+        (!seen.is_empty()).then(|| seen.iter().sum::<f64>() / seen.len() as f64)
     }
 
     /// The cost on the training split before training, as far as a look tells, and after each epoch.
@@ -184,4 +201,10 @@ fn deviations(rows: &[f32], cols: usize) -> Vec<f64> {
     }
     let m = m.max(1) as f64;
     sums.iter().map(|[sum, squares]| (squares / m - (sum / m).powi(2)).max(0.0).sqrt()).collect()
+}
+
+fn shrinkage(before: &Parameters, after: &Parameters) -> f64 {
+    let norm = |values: &[f32]| values.iter().map(|&w| f64::from(w) * f64::from(w)).sum::<f64>().sqrt();
+    let layers = before.w.iter().zip(after.w.iter());
+    layers.map(|((_, before), (_, after))| norm(after) / norm(before).max(1e-30)).fold(f64::INFINITY, f64::min)
 }

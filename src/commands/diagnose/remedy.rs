@@ -1,7 +1,7 @@
 //! Remedies: other flags for the same training.
 
-use crate::commands::train::{Options, Wishes};
-use crate::data::{Part, Scale};
+use crate::commands::train::{Keep, Options, Wishes};
+use crate::data::Scale;
 use crate::network::Initialization;
 use crate::network::activation::{Activation, LEAKY_RELU, RELU};
 use crate::network::cost::{self, Cost};
@@ -29,11 +29,19 @@ pub enum Remedy {
     Regularized {
         /// λ of L2 regularization.
         lambda: f32,
-        /// A validation split has to be taken from the training data.
-        needs_validation: bool,
+        /// They are kept already.
+        keeps_best: bool,
     },
+    /// Another λ of L2 regularization.
+    Lambda(f32),
     /// Each class counts alike.
     Balanced,
+}
+
+/// A number times a power of 10, without the digits that 32 bits would add.
+pub fn times(number: f32, factor: f64) -> f32 {
+    let digits: f64 = number.to_string().parse().unwrap_or(f64::from(number));
+    format!("{:.3e}", digits * factor).parse().unwrap_or(number)
 }
 
 impl Remedy {
@@ -46,10 +54,10 @@ impl Remedy {
             Remedy::Rectified { eta } => format!("--activation relu --init he --optimizer adam --eta {eta}"),
             Remedy::Leaky => "--activation leaky-relu".to_string(),
             Remedy::Standardized => "--scale zscore".to_string(),
-            Remedy::Regularized { lambda, needs_validation } => {
-                let validation = if needs_validation { " --validation 0.2" } else { "" };
-                format!("--lambda {lambda} --keep best{validation}")
+            Remedy::Regularized { lambda, keeps_best } => {
+                format!("--lambda {lambda}{}", if keeps_best { "" } else { " --keep best" })
             }
+            Remedy::Lambda(lambda) => format!("--lambda {lambda}"),
             Remedy::Balanced => "--class-weight balanced".to_string(),
         }
     }
@@ -70,13 +78,11 @@ impl Remedy {
             }
             Remedy::Leaky => *activation = Some(&LEAKY_RELU),
             Remedy::Standardized => options.source.scale = Some(Scale::Zscore),
-            Remedy::Regularized { lambda: other, needs_validation } => {
+            Remedy::Regularized { lambda: other, .. } => {
                 *lambda = Some(other);
-                *keep = Some(crate::commands::train::Keep::Best);
-                if needs_validation {
-                    options.source.validation = Some(Part::Fraction(0.2));
-                }
+                *keep = Some(Keep::Best);
             }
+            Remedy::Lambda(other) => *lambda = Some(other),
             Remedy::Balanced => options.source.balanced = true,
         }
         options

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::evidence::Evidence;
 use super::remedy::Remedy;
-use of_data::{class_imbalance, class_never_predicted, overfitting, shuffled_labels, unscaled_inputs};
+use of_data::{class_imbalance, class_never_predicted, constant_inputs, overfitting, shuffled_labels, unscaled_inputs};
 use of_training::{
-    dead_units, eta_too_large, eta_too_small, exploding_gradient, learning_slowdown, poor_initialization,
+    dead_units, eta_too_large, eta_too_small, exploding_gradient, learning_slowdown, poor_initialization, strong_decay,
     vanishing_gradient,
 };
 
@@ -35,13 +35,18 @@ pub struct Verdict {
     pub(in crate::commands::diagnose) remedy: Option<Remedy>,
 }
 
+/// A rule: what it finds in the evidence.
+pub type Rule = fn(&Evidence) -> Option<Verdict>;
+
 /// Every rule, causes before what follows from them.
-pub const RULES: [fn(&Evidence) -> Option<Verdict>; 12] = [
+const RULES: [Rule; 14] = [
+    constant_inputs,
     shuffled_labels,
     unscaled_inputs,
-    poor_initialization,
+    strong_decay,
     vanishing_gradient,
     exploding_gradient,
+    poor_initialization,
     eta_too_large,
     learning_slowdown,
     dead_units,
@@ -50,6 +55,20 @@ pub const RULES: [fn(&Evidence) -> Option<Verdict>; 12] = [
     class_never_predicted,
     overfitting,
 ];
+
+/// Those that need no more than a few examples.
+const RULES_OF_FEW: [Rule; 3] = [constant_inputs, unscaled_inputs, overfitting];
+
+/// Training examples with which all rules can tell something.
+const FEW: usize = 50;
+
+impl Evidence {
+    /// The rules that can tell something of so many examples.
+    pub fn rules(&self) -> impl Iterator<Item = Rule> + use<> {
+        let rules: &[Rule] = if self.training < FEW && self.diverged.is_none() { &RULES_OF_FEW } else { &RULES };
+        rules.iter().copied()
+    }
+}
 
 const INITIALIZATION: &str =
     "chapter 3, Weight initialization (neuralnetworksanddeeplearning.com/chap3.html#weight_initialization)";

@@ -7,7 +7,6 @@ use crate::cpu::Cpu;
 use crate::data::{Chunk, Data, Dataset, ExampleFile, ExampleReader, Inputs, Outputs, Picked, Preprocessing, Targets};
 use crate::kernels::first_largest;
 use crate::model::Model;
-use crate::system::text::shown;
 use crate::training::classifier::Classifier;
 
 /// The most examples of a report.
@@ -187,7 +186,7 @@ impl Seen {
         let said = |example: usize| match &self.targets {
             Targets::Classes(labels) => {
                 let predicted = first_largest(self.of(example));
-                (shown(&names[labels[example] as usize]), shown(&names[predicted]))
+                (names[labels[example] as usize].clone(), names[predicted].clone())
             }
             Targets::Numbers { values, width } => {
                 let truth = &values[example * width..][..*width];

@@ -78,6 +78,15 @@ impl Circumstances {
     }
 }
 
+impl std::fmt::Display for Circumstances {
+    /// The device, in words.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts: Vec<&str> =
+            [&self.adapter, &self.backend, &self.driver].into_iter().flatten().map(String::as_str).collect();
+        if parts.is_empty() { f.write_str(&self.device) } else { write!(f, "{}: {}", self.device, parts.join(", ")) }
+    }
+}
+
 /// The device that a run goes on with: `auto` chose it before.
 pub fn device_of(choice: &DeviceChoice, found: &Circumstances) -> DeviceChoice {
     match (choice, &found.adapter) {

@@ -6,6 +6,8 @@
 //! | `metrics.jsonl` | the report of each epoch, a line each |
 //! | `checkpoint.safetensors` | what the run goes on from; `checkpoint.previous.safetensors` is the one before |
 //! | `best.safetensors`, `last.safetensors` | the models at that time |
+//! | `profile.json` | the time of each kernel, with `--profile` |
+//! | `diverged.txt` | why training ended, where it diverged |
 //! | `lock` | locked by the process that trains here |
 
 use std::fs::{self, File, TryLockError};
@@ -18,6 +20,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::EpochReport;
 use super::circumstances::Circumstances;
+use super::reached::DIVERGED;
 use super::state::{Found, State};
 use super::writer::Writer;
 use crate::model::{self, Description, checkpoint};
@@ -29,8 +32,8 @@ use crate::system::interruption;
 use crate::system::output_file::OutputFile;
 use crate::system::temporary;
 
-const CHECKPOINT: &str = "checkpoint.safetensors";
-const PREVIOUS: &str = "checkpoint.previous.safetensors";
+pub const CHECKPOINT: &str = "checkpoint.safetensors";
+pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 
@@ -125,34 +128,6 @@ impl RunFolder {
     }
 }
 
-/// The reports of the epochs of a run.
-///
-/// # Errors
-/// A file that cannot be read, or a line that is no report: it names the line.
-pub(crate) fn read_metrics(folder: &Path) -> Result<Vec<EpochReport>> {
-    let path = folder.join(METRICS);
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let read = |(i, line): (usize, &str)| {
-        serde_json::from_str(line).with_context(|| format!("{}, line {i}: no report of an epoch", path.display()))
-    };
-    (1..).zip(text.lines()).map(read).collect()
-}
-
-/// The device of a run, in words; `None` where it has no checkpoint.
-///
-/// # Errors
-/// A damaged checkpoint.
-pub(crate) fn device_of_run(folder: &Path) -> Result<Option<String>> {
-    let path = folder.join(CHECKPOINT);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let (training, tensors) = checkpoint::read(&path).with_context(|| path.display().to_string())?;
-    let Circumstances { device, adapter, backend, driver, .. } = Found::new(&training, tensors)?.circumstances;
-    let parts = [adapter, backend, driver].into_iter().flatten().collect::<Vec<_>>();
-    Ok(Some(if parts.is_empty() { device } else { format!("{device}: {}", parts.join(", ")) }))
-}
-
 fn line(report: &EpochReport) -> Result<String> {
     Ok(serde_json::to_string(report)? + "\n")
 }
@@ -216,6 +191,8 @@ impl Keeper {
             write_checkpoint(&folder.path, state, &keeping)?;
         }
         let metrics = folder.begin(&keeping.circumstances.config, &state.reports)?;
+        // Most runs have none.
+        let _ = fs::remove_file(folder.path.join(DIVERGED));
         let keeping = Arc::new(keeping);
         let writer = Writer::start()?;
         Ok(Keeper { folder, metrics, keeping, interval, saved: Instant::now(), writer, failed: None })

@@ -14,6 +14,9 @@ const DATA: &str = "chapter 3, Overfitting and regularization, on what a network
 /// Nearest neighbours of the same class beyond chance, relative to what is possible.
 const RELATED: f64 = 0.05;
 
+/// Three standard errors of what neighbours tell, above which they tell nothing.
+const UNTOLD: f64 = 0.25;
+
 /// How far nearest neighbours are of the same class beyond chance, from 0 to 1, and its standard error where labels are random. Classes
 /// count as much as they tell.
 fn related(evidence: &Evidence) -> Option<(f64, f64)> {
@@ -34,10 +37,15 @@ fn related(evidence: &Evidence) -> Option<(f64, f64)> {
 pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     // A rare class that is not learned says the same of no more than itself.
     let (related, error) = related(evidence).filter(|_| class_imbalance(evidence).is_none())?;
+    // Few neighbours tell nothing.
+    if 3.0 * error > UNTOLD || constant_inputs(evidence).is_some() {
+        return None;
+    }
     let threshold = RELATED.max(3.0 * error);
     let last = evidence.epochs.last()?;
     let beyond_guessing = |accuracy: f64| (accuracy - evidence.guessed) / (1.0 - evidence.guessed).max(1e-9);
-    let found = related < threshold && last.validation_accuracy.map_or(evidence.learned(), beyond_guessing) < 0.2;
+    let validated = last.validation_accuracy.filter(|_| !evidence.has_weights);
+    let found = related < threshold && validated.map_or(evidence.learned(), beyond_guessing) < 0.2;
     found.then(|| Verdict {
         verdict: "shuffled-labels",
         text: format!(
@@ -45,7 +53,7 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
              than by chance ({:.1}% of what is possible, and above {:.1}% they would be related){}",
             100.0 * related,
             100.0 * threshold,
-            last.validation_accuracy.map_or(String::new(), |accuracy| format!(
+            validated.map_or(String::new(), |accuracy| format!(
                 "; {:.1}% of the validation examples are right, and {:.1}% would be by guessing",
                 100.0 * accuracy,
                 100.0 * evidence.guessed
@@ -55,6 +63,24 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
         threshold,
         suggestion: None,
         advice: "look at some rows: were labels and inputs sorted apart, or is the wrong column the target (--target)?",
+        read: DATA,
+        remedy: None,
+    })
+}
+
+/// Inputs that are the same for every example.
+pub fn constant_inputs(evidence: &Evidence) -> Option<Verdict> {
+    let most = evidence.deviations.iter().copied().fold(0.0, f64::max);
+    (most < 1e-6).then(|| Verdict {
+        verdict: "constant-inputs",
+        text: format!(
+            "the inputs do not vary: of {} examples, all have the same; there is nothing that examples could be told apart by",
+            evidence.before.examples
+        ),
+        figure: most,
+        threshold: 1e-6,
+        suggestion: None,
+        advice: "look at the columns of the data",
         read: DATA,
         remedy: None,
     })
@@ -144,7 +170,7 @@ pub fn class_never_predicted(evidence: &Evidence) -> Option<Verdict> {
     Some(Verdict {
         verdict: "class-never-predicted",
         text: format!(
-            "{} of {} classes are never predicted: {names}{more}; {} training examples are of the first of them",
+            "never the answer: {names}{more}, {} of {} classes; the first of them has {} training examples",
             missing.len(),
             evidence.classes.len(),
             first.examples
@@ -178,24 +204,26 @@ pub fn overfitting(evidence: &Evidence) -> Option<Verdict> {
         && evidence.setup.keep == Keep::Last
     {
         let text = format!(
-            "overfitting since epoch {best}: the validation cost has risen by {:.0}% since then (above {:.0}% is too much), while that of \
+            "since epoch {best} the validation cost has risen by {:.0}% since then (above {:.0}% is too much), while that of \
              training went on falling",
             100.0 * rise,
             100.0 * RISE
         );
         (rise, RISE, text)
     } else {
-        let gap = last.train_accuracy? - last.validation_accuracy?;
+        // The weights that are kept.
+        let judged = if evidence.setup.keep == Keep::Best { &evidence.epochs[best - 1] } else { last };
+        let gap = judged.train_accuracy? - judged.validation_accuracy?;
         // Three standard errors of the difference.
         let error = 3.0 * (0.25 / evidence.validation.max(1) as f64).sqrt();
         if gap <= GAP.max(error) {
             return None;
         }
         let text = format!(
-            "overfitting: {:.1}% of the training examples are right, and {:.1}% of the validation examples, a difference of {:.1} points \
+            "{:.1}% of the training examples are right, and {:.1}% of the validation examples, a difference of {:.1} points \
              (above {:.0} is too much); the validation cost was lowest after epoch {best}",
-            100.0 * last.train_accuracy?,
-            100.0 * last.validation_accuracy?,
+            100.0 * judged.train_accuracy?,
+            100.0 * judged.validation_accuracy?,
             100.0 * gap,
             100.0 * GAP
         );
@@ -204,7 +232,7 @@ pub fn overfitting(evidence: &Evidence) -> Option<Verdict> {
     let lambda = evidence.setup.hyperparameters.lambda;
     let remedy = Remedy::Regularized {
         lambda: if lambda > 0.0 { 3.0 * lambda } else { (evidence.training as f32 / 10_000.0).max(0.1) },
-        needs_validation: evidence.validation == 0,
+        keeps_best: evidence.setup.keep == Keep::Best,
     };
     Some(Verdict {
         verdict: "overfitting",

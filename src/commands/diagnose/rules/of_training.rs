@@ -3,12 +3,13 @@
 use super::of_data::{INPUT_SIZE, unscaled_inputs};
 use super::{CHOICE, INITIALIZATION, Verdict};
 use crate::commands::diagnose::evidence::Evidence;
-use crate::commands::diagnose::remedy::Remedy;
+use crate::commands::diagnose::remedy::{Remedy, times};
 use crate::network::Initialization;
 use crate::network::cost::QUADRATIC;
 use crate::training::LayerReport;
 use crate::training::look::Look;
 
+const OVERFITTING: &str = "chapter 3, Overfitting and regularization (neuralnetworksanddeeplearning.com/chap3.html#overfitting_and_regularization)";
 const COST: &str = "chapter 3, The cross-entropy cost function (neuralnetworksanddeeplearning.com/chap3.html#the_cross-entropy_cost_function)";
 const NEURONS: &str = "chapter 3, Other models of artificial neuron \
                        (neuralnetworksanddeeplearning.com/chap3.html#other_models_of_artificial_neuron)";
@@ -21,12 +22,15 @@ const SATURATED_AT_FIRST: f64 = 0.3;
 
 /// Hidden neurons that are saturated before training begins.
 pub fn poor_initialization(evidence: &Evidence) -> Option<Verdict> {
-    if evidence.topology.activation.rectifies || evidence.input_size > INPUT_SIZE {
+    if evidence.input_size > INPUT_SIZE || evidence.setup.initialization == Initialization::Scaled {
         return None;
     }
     let saturated = |layer: &LayerReport| layer.saturated.map(|saturated| (saturated, layer.layer));
-    let hidden = &evidence.before.layers[..evidence.before.layers.len() - 1];
-    let (share, layer) = hidden.iter().filter_map(saturated).max_by(|one, other| one.0.total_cmp(&other.0))?;
+    // Rectified linear units are silent for half of all z by nature; their outputs tell.
+    let layers = evidence.before.layers.len();
+    let judged = if evidence.topology.activation.rectifies { layers - 1..layers } else { 0..layers - 1 };
+    let (share, layer) =
+        evidence.before.layers[judged].iter().filter_map(saturated).max_by(|one, other| one.0.total_cmp(&other.0))?;
     (share > SATURATED_AT_FIRST).then(|| Verdict {
         verdict: "poor-initialization",
         text: format!(
@@ -43,6 +47,32 @@ pub fn poor_initialization(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
+/// The least ‖w‖ after training, relative to before, of a network that has not learned.
+const SHRUNK: f64 = 0.3;
+
+/// Weight decay that leaves no weights to learn with.
+pub fn strong_decay(evidence: &Evidence) -> Option<Verdict> {
+    let lambda = evidence.setup.hyperparameters.lambda;
+    (lambda > 0.0 && evidence.shrinkage < SHRUNK && evidence.learned() < LEARNED).then(|| {
+        let remedy = Remedy::Lambda(times(lambda, 0.01));
+        Verdict {
+            verdict: "strong-decay",
+            text: format!(
+                "weight decay is too strong: λ = {lambda} with η = {} has shrunk the weights of a layer to {:.2} of what they were (below \
+                 {SHRUNK} is too little), and the network has not learned",
+                evidence.setup.hyperparameters.eta,
+                evidence.shrinkage
+            ),
+            figure: evidence.shrinkage,
+            threshold: SHRUNK,
+            suggestion: Some(remedy.flags()),
+            advice: "a smaller λ: each step shrinks weights by ηλ/n",
+            read: OVERFITTING,
+            remedy: Some(remedy),
+        }
+    })
+}
+
 /// The largest sum of all rises of the training cost relative to all falls.
 const UNSTEADY: f64 = 0.4;
 
@@ -53,7 +83,7 @@ const LARGE_UPDATE: f64 = 0.3;
 pub fn eta_too_large(evidence: &Evidence) -> Option<Verdict> {
     let eta = evidence.setup.hyperparameters.eta;
     let verdict = |text: String, figure, threshold| {
-        let remedy = Remedy::Eta(eta / 10.0);
+        let remedy = Remedy::Eta(times(eta, 0.1));
         Some(Verdict {
             verdict: "eta-too-large",
             text,
@@ -99,7 +129,8 @@ pub fn eta_too_large(evidence: &Evidence) -> Option<Verdict> {
     let unsteady = rises / falls.max(1e-300);
     // The unrest of costs near 0 does no harm.
     let matters = rises > 0.15 * costs[0] && (least > 0.02 * costs[0] || unsteady > 1.0);
-    if evidence.epochs.len() >= 4 && unsteady > UNSTEADY && matters {
+    // What is measured counts all examples alike.
+    if !evidence.has_weights && evidence.epochs.len() >= 4 && unsteady > UNSTEADY && matters {
         let text = format!(
             "η = {eta} is too large: the training cost oscillates; the sum of its rises is {:.0}% of that of its falls (above {:.0}% \
              is too much)",
@@ -145,7 +176,7 @@ pub fn learning_slowdown(evidence: &Evidence) -> Option<Verdict> {
     };
     let stuck =
         || judged(&evidence.after).filter(|_| evidence.learned() < LEARNED).map(|found| (found, "after training"));
-    let ((saturated, wrong), when) = slow_start().or_else(stuck)?;
+    let ((saturated, wrong), when) = slow_start().or_else(stuck).or_else(|| stuck_class(evidence))?;
     Some(Verdict {
         verdict: "learning-slowdown",
         text: format!(
@@ -162,6 +193,24 @@ pub fn learning_slowdown(evidence: &Evidence) -> Option<Verdict> {
         read: COST,
         remedy: Some(Remedy::CrossEntropy),
     })
+}
+
+/// The outputs of a class that is never the answer: the shares of those that are saturated, and of all outputs that they are.
+fn stuck_class(evidence: &Evidence) -> Option<((f64, f64), &'static str)> {
+    let last = evidence.topology.last();
+    let flat = evidence.topology.sigma(last).flat?;
+    let width = evidence.topology.n[last];
+    let look = &evidence.after;
+    let missing = evidence.classes.iter().enumerate().filter(|(_, class)| class.looked_at >= 5 && !class.is_predicted);
+    let of_class = |(class, _): (usize, _)| {
+        let own = look.a[last].chunks_exact(width).zip(look.y.chunks_exact(width)).filter(|(_, y)| y[class] > 0.5);
+        let (all, saturated) = own.fold((0, 0), |(all, saturated), (a, _)| {
+            (all + 1, saturated + u32::from((evidence.topology.sigma(last).prime)(a[class]) <= flat))
+        });
+        let share = f64::from(saturated) / f64::from(all.max(1));
+        (all > 0 && share > SATURATED_AND_WRONG).then(|| (share, f64::from(all) / look.y.len() as f64))
+    };
+    missing.filter_map(of_class).next().map(|found| (found, "after training"))
 }
 
 /// The least quotient of ‖δ‖ of the first and the last hidden layer.
@@ -185,7 +234,13 @@ fn spread(evidence: &Evidence) -> Option<f64> {
 
 pub fn vanishing_gradient(evidence: &Evidence) -> Option<Verdict> {
     let spread = spread(evidence).filter(|&spread| spread < VANISHING)?;
-    let remedy = Remedy::Rectified { eta: 0.001 };
+    let rectifies = evidence.topology.activation.rectifies;
+    let has_suitable_weights = evidence.setup.initialization == Initialization::He;
+    let remedy = match (rectifies, has_suitable_weights) {
+        (false, _) => Some(Remedy::Rectified { eta: 0.001 }),
+        (true, false) => Some(Remedy::Init(Initialization::He)),
+        (true, true) => None,
+    };
     Some(Verdict {
         verdict: "vanishing-gradient",
         text: format!(
@@ -194,10 +249,14 @@ pub fn vanishing_gradient(evidence: &Evidence) -> Option<Verdict> {
         ),
         figure: spread,
         threshold: VANISHING,
-        suggestion: Some(remedy.flags()),
-        advice: "rectified linear units, whose σ′ is 1, with weights to match; or fewer hidden layers",
+        suggestion: remedy.map(Remedy::flags),
+        advice: if rectifies {
+            "fewer hidden layers, or weights of N(0, 2/inputs)"
+        } else {
+            "rectified linear units, whose σ′ is 1, with weights to match; or fewer hidden layers"
+        },
         read: UNSTABLE,
-        remedy: Some(remedy),
+        remedy,
     })
 }
 
@@ -265,7 +324,7 @@ fn least_update(evidence: &Evidence) -> Option<f64> {
 
 /// Steps that are too small, or too few: the weights have hardly moved when training ends, and the cost still falls.
 pub fn eta_too_small(evidence: &Evidence) -> Option<Verdict> {
-    let other = [vanishing_gradient, exploding_gradient, eta_too_large, unscaled_inputs];
+    let other = [strong_decay, vanishing_gradient, exploding_gradient, eta_too_large, unscaled_inputs];
     let costs = evidence.costs();
     if costs.len() < 3 || evidence.learned() > 0.8 || other.iter().any(|rule| rule(evidence).is_some()) {
         return None;
@@ -276,7 +335,7 @@ pub fn eta_too_small(evidence: &Evidence) -> Option<Verdict> {
     let falls = costs[costs.len() - 1] < costs[costs.len() * 2 / 3];
     let eta = evidence.setup.hyperparameters.eta;
     (travel < TRAVEL && falls).then(|| {
-        let remedy = Remedy::Eta(eta * 10.0);
+        let remedy = Remedy::Eta(times(eta, 10.0));
         Verdict {
             verdict: "eta-too-small",
             text: format!(

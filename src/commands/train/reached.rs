@@ -1,0 +1,84 @@
+//! What a run in a folder has reached, for others than its training.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::circumstances::Circumstances;
+use super::run_folder::{CHECKPOINT, PREVIOUS};
+use super::state::{Found, State};
+use crate::model::checkpoint;
+use crate::network::Topology;
+use crate::network::optimizer::Optimizer;
+use crate::plan::profile::Profile;
+use crate::system::output_file::OutputFile;
+
+const PROFILE: &str = "profile.json";
+
+/// The file that tells of divergence.
+pub const DIVERGED: &str = "diverged.txt";
+
+/// What a run has reached, as its last whole checkpoint tells.
+#[derive(Debug)]
+pub struct Reached {
+    /// The state of its training.
+    pub state: State,
+    /// The circumstances of the run.
+    pub circumstances: Circumstances,
+    /// What divergence said, where that ended it.
+    pub diverged: Option<String>,
+}
+
+/// Reads what a run in a folder has reached.
+///
+/// # Errors
+/// A folder without a whole checkpoint, or one of another network.
+pub(crate) fn read_reached(folder: &Path, topology: &Topology, optimizer: &Optimizer) -> Result<Reached> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        let found = || {
+            let (training, tensors) = checkpoint::read(&path)?;
+            Found::new(&training, tensors)
+        };
+        found().with_context(|| path.display().to_string())
+    };
+    let found = read(CHECKPOINT).or_else(|error| read(PREVIOUS).map_err(|_| error))?;
+    let circumstances = found.circumstances.clone();
+    let state = found.state(topology, optimizer).with_context(|| format!("{}", folder.join(CHECKPOINT).display()))?;
+    let diverged = fs::read_to_string(folder.join(DIVERGED)).ok();
+    Ok(Reached { state, circumstances, diverged })
+}
+
+/// Writes that a run has ended in NaN or infinity; until it goes on.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_divergence(folder: &Path, text: &str) -> Result<()> {
+    let file = OutputFile::of_folder(folder, DIVERGED)?;
+    file.write_all(text.as_bytes())?;
+    file.finish()
+}
+
+/// Writes the time of each kernel of a run.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_profile(folder: &Path, profile: &Profile) -> Result<()> {
+    let file = OutputFile::of_folder(folder, PROFILE)?;
+    file.write_all(&serde_json::to_vec(profile)?)?;
+    file.finish()
+}
+
+/// The time of each kernel of a run; `None` where it was not measured.
+///
+/// # Errors
+/// A damaged file.
+pub(crate) fn read_profile(folder: &Path) -> Result<Option<Profile>> {
+    let path = folder.join(PROFILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let read = || anyhow::Ok(serde_json::from_slice(&fs::read(&path)?)?);
+    read().map(Some).with_context(|| path.display().to_string())
+}
