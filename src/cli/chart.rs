@@ -295,7 +295,7 @@ mod tests {
     fn ticks_are_round_and_inside() {
         let ticks = |least: f64, most: f64| Axis::of([least, most].into_iter(), Scale::Linear).ticks();
         assert_eq!(ticks(1.0, 30.0), [10.0, 20.0, 30.0]);
-        assert_eq!(ticks(86.4, 96.5), [88.0, 90.0, 92.0, 94.0, 96.0]);
+        assert_eq!(ticks(86.4, 96.5), [90.0, 95.0]);
         let logarithmic = Axis::of([0.003, 0.3].into_iter(), Scale::Automatic);
         assert_eq!(logarithmic.ticks(), [0.005, 0.01, 0.02, 0.05, 0.1, 0.2]);
         assert_eq!(Axis::of([1e-6, 0.3].into_iter(), Scale::Automatic).ticks().len(), 6);
