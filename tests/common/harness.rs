@@ -4,7 +4,7 @@
 use std::fmt::{Display, Formatter};
 use std::ops::Deref;
 use std::process::ExitCode;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use gpu_backprop::gpu::{Adapter, adapters};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -116,6 +116,9 @@ pub static ADAPTERS: LazyLock<Vec<AdapterUnderTest>> = LazyLock::new(|| {
     numbered.map(|(number, adapter)| AdapterUnderTest { number: number.to_string(), adapter }).collect()
 });
 
+/// Held by the test that uses GL.
+static GL: Mutex<()> = Mutex::new(());
+
 /// A trial of `test` for each adapter. Where there is none, it fails, unless `SKIP` is set.
 pub fn on_each_adapter<O: Outcome + 'static>(name: &str, test: fn(&'static AdapterUnderTest) -> O) -> Vec<Trial> {
     let usable = |adapter: &AdapterUnderTest| match adapter.shortcomings() {
@@ -123,7 +126,13 @@ pub fn on_each_adapter<O: Outcome + 'static>(name: &str, test: fn(&'static Adapt
         shortcomings => Err(Ignored(shortcomings.join("; "))),
     };
     let on = |adapter: &'static AdapterUnderTest| {
-        trial(format!("{name} on {adapter}"), move || usable(adapter), move |()| test(adapter))
+        let alone = move || {
+            // Of GL, wgpu has one context for an adapter, and gives up where another thread compiles for more than 6 s.
+            let is_gl = adapter.description().backend.as_deref() == Some("gl");
+            let _turn = is_gl.then(|| GL.lock().unwrap_or_else(PoisonError::into_inner));
+            test(adapter)
+        };
+        trial(format!("{name} on {adapter}"), move || usable(adapter), move |()| alone())
     };
     let missing = ADAPTERS.iter().all(|adapter| usable(adapter).is_err()).then(|| {
         let without_adapter = || {
