@@ -33,7 +33,7 @@ pub struct Options {
 /// A number of the book beside ours.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Figure {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
     /// Ours.
     pub ours: f64,
@@ -54,7 +54,7 @@ pub struct Curve {
     pub points: Vec<[f64; 2]>,
 }
 
-/// What an experiment gave, as in `--json`.
+/// Results of an experiment, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Report {
     /// Its name.
@@ -69,13 +69,13 @@ pub struct Report {
     pub seed: u64,
     /// Its numbers.
     pub figures: Vec<Figure>,
-    /// What the axes of its curves are.
+    /// Names of the axes of its curves.
     pub axes: [&'static str; 2],
     /// Its curves.
     pub curves: Vec<Curve>,
 }
 
-/// What an experiment measured: numbers by their names, and curves.
+/// Measurements of an experiment: numbers by their names, and curves.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Measured {
     numbers: Vec<(&'static str, f64)>,

@@ -26,7 +26,7 @@ pub struct Options {
     pub training: train::Options,
     /// The folder of a run that has ended; `None` trains first.
     pub run: Option<PathBuf>,
-    /// What is suggested is tried, for so many epochs.
+    /// Epochs for which suggestions are tried; `None` for no trial.
     pub tries: Option<usize>,
 }
 
@@ -45,7 +45,7 @@ pub struct Trial {
     pub cost: [Option<f64>; 2],
     /// The mean over the classes of the share that is found, where classes were to count alike.
     pub found: [Option<f64>; 2],
-    /// What went wrong with them.
+    /// The error of the training with them.
     pub failed: Option<String>,
 }
 

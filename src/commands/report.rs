@@ -22,7 +22,7 @@ pub use classes::{Classes, Confused};
 pub use numbers::Numbers;
 pub use seen::Picture;
 
-/// What a report is about.
+/// The subject of a report.
 #[derive(Clone, Debug)]
 pub enum Subject {
     /// The folder of a run, with its flags.
@@ -72,7 +72,7 @@ impl Histogram {
     }
 }
 
-/// What a layer does with some examples.
+/// Weighted inputs and activations of a layer for some examples.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LayerLook {
     /// l.
@@ -115,9 +115,9 @@ pub struct Worst {
     pub example: usize,
     /// Its image; `None` for other inputs.
     pub picture: Option<Picture>,
-    /// What it is.
+    /// Its true class or numbers.
     pub truth: String,
-    /// What the network says.
+    /// The answer of the network.
     pub said: String,
     /// C of the example.
     pub cost: f64,
@@ -132,7 +132,7 @@ pub struct Report {
     pub facts: Vec<(&'static str, String)>,
     /// The flags of the run in TOML; `None` for a model.
     pub config: Option<String>,
-    /// What is wrong; `None` for a model.
+    /// Faults that were found; `None` for a model.
     pub findings: Option<Vec<Finding>>,
     /// Each epoch; none for a model.
     pub epochs: Vec<EpochReport>,
@@ -144,9 +144,9 @@ pub struct Report {
     pub layers: Vec<LayerLook>,
     /// The first weights.
     pub weights: FirstWeights,
-    /// How classes are told apart; `None` for regression.
+    /// Results on classes; `None` for regression.
     pub classes: Option<Classes>,
-    /// How numbers are met; empty for classification.
+    /// Results on each number that is learned; empty for classification.
     pub numbers: Vec<Numbers>,
     /// The worst examples.
     pub worst: Vec<Worst>,
@@ -173,7 +173,7 @@ pub fn run(subject: &Subject, threads: usize, observer: &mut dyn Observer) -> Re
     }
 }
 
-/// What is known besides the model and its examples.
+/// Facts besides the model and its examples.
 struct Base {
     title: String,
     facts: Vec<(&'static str, String)>,

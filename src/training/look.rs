@@ -13,7 +13,7 @@ use crate::network::{Layers, Parameters, Topology};
 use crate::plan::executor::{Executor, PlanId};
 use crate::plan::{Element, Matrix};
 
-/// What a network does with some examples, m of them.
+/// All matrices of a network for some examples, m of them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Look {
     /// m.

@@ -22,7 +22,7 @@ const OVERHEAD: usize = 160;
 /// The first epochs, which tell most, are all watched.
 const FIRST: usize = 4;
 
-/// What an epoch did to a layer, as in `--json`.
+/// Figures of a layer after an epoch, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct LayerReport {

@@ -1,4 +1,4 @@
-//! What a network makes of examples, on a page.
+//! Results of a network on examples, on a page.
 
 use anyhow::Result;
 use maud::{Markup, html};

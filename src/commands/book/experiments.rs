@@ -19,11 +19,11 @@ use crate::verify::worked::{Network, all_kept};
 pub struct Experiment {
     /// The name on the command line.
     pub name: &'static str,
-    /// What it shows.
+    /// Its title.
     pub title: &'static str,
     /// The place in the book.
     pub place: &'static str,
-    /// What the axes of its curves are.
+    /// Names of the axes of its curves.
     pub axes: [&'static str; 2],
     /// It trains with examples.
     pub needs_data: bool,

@@ -21,7 +21,7 @@ pub struct Class {
     pub examples: usize,
     /// The share of them that the network finds, and the number that was looked at.
     pub found: f64,
-    /// How many were looked at.
+    /// The number of examples looked at.
     pub looked_at: usize,
     /// It is the answer for some example.
     pub is_predicted: bool,
@@ -34,7 +34,7 @@ pub struct Evidence {
     pub name: String,
     /// The network.
     pub topology: Topology,
-    /// What it was trained with.
+    /// Everything else that it was trained with.
     pub setup: Setup,
     /// The training examples.
     pub training: usize,
@@ -52,7 +52,7 @@ pub struct Evidence {
     pub after: Look,
     /// The classes; empty for regression.
     pub classes: Vec<Class>,
-    /// How far the nearest neighbours of examples are of their class; empty for regression.
+    /// Nearest neighbours of the examples of each class; empty for regression.
     pub neighbours: Vec<Neighbours>,
     /// The share of the largest class, which guessing would get right; 0 for regression.
     pub guessed: f64,
@@ -152,7 +152,7 @@ impl Evidence {
         data.split.training.iter().for_each(|&example| counts[labels[example as usize] as usize] += 1);
     }
 
-    /// How much of what can be learned has been, on the training split: 0 for guessing, 1 for all.
+    /// The part of what can be learned that has been, on the training split: 0 for guessing, 1 for all.
     pub fn learned(&self) -> f64 {
         let Some(last) = self.epochs.last() else { return 0.0 };
         if let (true, Some(found)) = (self.has_weights, self.mean_found()) {

@@ -18,7 +18,7 @@ use of_training::{
 pub struct Verdict {
     /// Its name.
     pub verdict: &'static str,
-    /// What was seen, with figures and thresholds.
+    /// A sentence on what was seen, with figures and thresholds.
     pub text: String,
     /// The figure that decided, and its threshold.
     pub figure: f64,
@@ -26,9 +26,9 @@ pub struct Verdict {
     pub threshold: f64,
     /// The flags to try; `None` where no flag helps.
     pub suggestion: Option<String>,
-    /// What to try, in words.
+    /// Advice in words.
     pub advice: &'static str,
-    /// Where the book explains it.
+    /// The place in the book that explains it.
     pub read: &'static str,
     /// The suggestion as options.
     #[serde(skip)]

@@ -1,4 +1,4 @@
-//! How well a network tells classes apart.
+//! Results of a network on classes.
 
 use super::seen::{Picture, Seen};
 use crate::kernels::first_largest;
@@ -17,7 +17,7 @@ pub struct Confused {
     pub truth: usize,
     /// The answer.
     pub said: usize,
-    /// How often.
+    /// The number of examples.
     pub count: u64,
     /// Some of the examples.
     pub pictures: Vec<Picture>,
@@ -26,15 +26,15 @@ pub struct Confused {
 /// Examples whose answers the network is about as sure of.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct Bin {
-    /// How many.
+    /// The number of examples.
     pub examples: usize,
-    /// How sure, on average.
+    /// The mean confidence.
     pub confidence: f64,
-    /// How often it is right.
+    /// The fraction that is right.
     pub accuracy: f64,
 }
 
-/// How well a network tells classes apart.
+/// Results of a network on classes.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Classes {
     /// The names of the classes.

@@ -1,4 +1,4 @@
-//! How well a network meets numbers.
+//! Results of a network on numbers.
 
 use super::Histogram;
 use super::seen::Seen;
@@ -8,14 +8,14 @@ use crate::model::Model;
 /// Points that are drawn.
 const POINTS: usize = 400;
 
-/// How well a network meets one of the numbers to learn.
+/// Results of a network on one of the numbers to learn.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Numbers {
     /// Its name.
     pub name: String,
     /// The number and what the network says, of some examples.
     pub points: Vec<[f64; 2]>,
-    /// What the network says less the number.
+    /// The answer of the network less the number.
     pub residuals: Histogram,
     /// R²; `None` where the number is always the same.
     pub r2: Option<f64>,

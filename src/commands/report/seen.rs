@@ -26,7 +26,7 @@ pub struct Picture {
 
 /// Examples, with the outputs of the network.
 pub struct Seen {
-    /// Where they come from.
+    /// The name of their source.
     pub name: String,
     /// Which of them they are.
     part: String,
@@ -42,7 +42,7 @@ pub struct Seen {
     pub outputs: Vec<f32>,
     /// n[L].
     pub width: usize,
-    /// How many there are.
+    /// The number of examples.
     pub examples: usize,
 }
 
@@ -115,7 +115,7 @@ impl Seen {
         Ok(())
     }
 
-    /// What they are, in words.
+    /// Their description, for people.
     pub fn described(&self) -> String {
         format!("{} {}: {}", self.examples, self.part, self.name)
     }

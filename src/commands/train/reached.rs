@@ -1,4 +1,4 @@
-//! What a run in a folder has reached, for others than its training.
+//! The state of a run in a folder, for others than its training.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::circumstances::Circumstances;
-use super::run_folder::{CHECKPOINT, PREVIOUS};
+use super::run_folder::{CHECKPOINT, DIVERGED, PREVIOUS};
 use super::state::{Found, State};
 use crate::model::checkpoint;
 use crate::network::Topology;
@@ -16,17 +16,14 @@ use crate::system::output_file::OutputFile;
 
 const PROFILE: &str = "profile.json";
 
-/// The file that tells of divergence.
-pub const DIVERGED: &str = "diverged.txt";
-
-/// What a run has reached, as its last whole checkpoint tells.
+/// The state of a run, of its last whole checkpoint.
 #[derive(Debug)]
 pub struct Reached {
     /// The state of its training.
     pub state: State,
     /// The circumstances of the run.
     pub circumstances: Circumstances,
-    /// What divergence said, where that ended it.
+    /// The message of divergence, where that ended it.
     pub diverged: Option<String>,
 }
 

@@ -36,7 +36,7 @@ pub struct EpochReport {
     pub seconds: f64,
     /// The number of training examples per second.
     pub samples_per_second: f64,
-    /// What it did to each layer; `None` where that was not watched.
+    /// Figures of each layer; `None` where they were not watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<LayerReport>>,
 }

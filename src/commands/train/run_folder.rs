@@ -20,7 +20,6 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::EpochReport;
 use super::circumstances::Circumstances;
-use super::reached::DIVERGED;
 use super::state::{Found, State};
 use super::writer::Writer;
 use crate::model::{self, Description, checkpoint};
@@ -33,6 +32,8 @@ use crate::system::output_file::OutputFile;
 use crate::system::temporary;
 
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
+/// The file that tells of divergence.
+pub const DIVERGED: &str = "diverged.txt";
 pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";

@@ -1,4 +1,4 @@
-//! What a trainer tells of its layers.
+//! Figures of the layers of a trainer.
 
 use anyhow::Result;
 
@@ -29,7 +29,7 @@ impl Trainer<'_, '_> {
         Ok(end)
     }
 
-    /// What the epoch that has just ended did to each layer; `None` where it was not watched.
+    /// Figures of each layer after the epoch that has just ended; `None` where it was not watched.
     pub fn layer_reports(&mut self) -> Result<Option<Vec<LayerReport>>> {
         let Some(Watched { numbers, plans, matrices, .. }) = self.layout.watched.clone() else { return Ok(None) };
         let is_watched = self.position.epoch.checked_sub(1).is_some_and(|epoch| self.watched_step(epoch).is_some());

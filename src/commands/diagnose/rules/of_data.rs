@@ -17,7 +17,7 @@ const RELATED: f64 = 0.05;
 /// Three standard errors of what neighbours tell, above which they tell nothing.
 const UNTOLD: f64 = 0.25;
 
-/// How far nearest neighbours are of the same class beyond chance, from 0 to 1, and its standard error where labels are random. Classes
+/// The agreement of nearest neighbours in their class beyond chance, from 0 to 1, and its standard error where labels are random. Classes
 /// count as much as they tell.
 fn related(evidence: &Evidence) -> Option<(f64, f64)> {
     let total = evidence.training as f64;
