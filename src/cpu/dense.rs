@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::entries::{decay, output_error};
-use super::epilogue::{Activate, Backpropagate, Keep, PER_ACTIVATION, Step};
+use super::epilogue::{Activate, Backpropagate, PER_ACTIVATION, Step};
 use super::left::{left_factor, pack_left, packed_rows};
 use super::product::{BLOCK, Layout, Product, X, Y};
 use super::run::{Run, Workshop};
@@ -13,7 +13,6 @@ use super::store::{Numbers, Store};
 use super::tile::{MAX_WIDTH, panel, vectors};
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
-use crate::kernels::MatmulParams;
 use crate::network::activation::Activation;
 use crate::network::activation::lanes::{Vectors, WithVectors};
 use crate::network::cost::Cost;
@@ -66,10 +65,10 @@ impl WithVectors for ForwardLayer<'_> {
 
     fn with<A: Vectors>(self, activation: A) {
         let ForwardLayer { layer, store, workshop } = self;
-        let Extents { rows, cols, inner } = layer.extents;
+        let Extents { rows, cols, .. } = layer.extents;
         let [x, w, b, a] = store.get([layer.x, layer.w, layer.b, layer.a]);
         let epilogue = Activate { b: b.f32s(cols), activation };
-        layer.product(x.f32s(rows * inner), w, a.f32s(rows * cols), epilogue, workshop);
+        layer.product(x, w, a.f32s(rows * cols), epilogue, workshop);
         // Outputs are few: another pass over them costs less than a product compiled for it.
         if let Some((desired, delta, cost)) = layer.error {
             let [a, desired, delta] = store.get([layer.a, desired, delta]).map(|numbers| numbers.f32s(rows * cols));
@@ -81,7 +80,7 @@ impl WithVectors for ForwardLayer<'_> {
 impl Forward {
     fn product(
         &self,
-        x: &[f32],
+        x: &mut Numbers,
         w: &mut Numbers,
         a: &mut [f32],
         epilogue: Activate<'_, impl Vectors>,
@@ -89,7 +88,7 @@ impl Forward {
     ) {
         let outputs = [a];
         let Workshop { arch, team, packed, .. } = workshop;
-        let Extents { rows: _, cols, inner } = self.extents;
+        let Extents { rows, cols, inner } = self.extents;
         if let (Numbers::Panels(w), Some(at)) = (&mut *w, self.nonzeros)
             && workshop.nonzeros[at].few()
         {
@@ -106,6 +105,10 @@ impl Forward {
             Numbers::Panels(w) => Y::Panels(w.values()),
             rows => Y::Columns { values: rows.f32s(cols * inner), stride: inner },
         };
+        let x = x.f32s(rows * inner);
+        if let Some(at) = self.nonzeros {
+            workshop.nonzeros[at].write(x);
+        }
         let x = left_factor(x, self.extents, packed, team);
         arch.dispatch(Product { extents: self.extents, x, y, layout: Layout::Rows, outputs, epilogue, team });
     }
@@ -243,14 +246,16 @@ impl OuterProductUpdate {
         &self,
         mut weights: [&mut Numbers; N],
         delta: &[f32],
-        a: &[f32],
+        a: &mut [f32],
         step: Step<U, N>,
         workshop: &mut Workshop,
     ) {
         let Workshop { arch, team, packed, nonzeros } = workshop;
         let (examples, (neurons, before)) = (self.examples, self.layer);
         let packed = bytemuck::cast_slice_mut(packed);
+        let mut listed = self.nonzeros.map(|at| &mut nonzeros[at]);
         let Numbers::Panels(w) = &mut *weights[0] else {
+            listed.into_iter().for_each(|listed| listed.write(a));
             let extents = Extents { rows: neurons, cols: before, inner: examples };
             pack_left(delta, neurons, (neurons, examples), packed, team);
             let (x, y) = (X::Packed(packed), Y::Rows { values: a, stride: before });
@@ -258,7 +263,7 @@ impl OuterProductUpdate {
             return arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: step, team });
         };
         let extents = Extents { rows: before, cols: neurons, inner: examples };
-        if let Some(x) = self.nonzeros.map(|at| &mut nonzeros[at])
+        if let Some(x) = &mut listed
             && x.few()
             && arch.dispatch(AllFinite(delta))
         {
@@ -270,6 +275,7 @@ impl OuterProductUpdate {
             return;
         }
         w.finite = None;
+        listed.into_iter().for_each(|listed| listed.write(a));
         pack_left(a, before, (before, examples), packed, team);
         let (x, y) = (X::Packed(packed), Y::Rows { values: delta, stride: neurons });
         let outputs = weights.map(|numbers| numbers.panels());
@@ -303,9 +309,11 @@ impl<U: Update<N>, const N: usize> WithSimd for UpdateBiases<'_, U, N> {
                     _ => add_rows::<S, 4>(simd, delta, (first, neurons), &mut sums),
                 }
             } else {
-                for delta in delta.chunks_exact(neurons) {
-                    for (sum, delta) in sums.iter_mut().zip(delta[first..][..len].chunks(S::F32_LANES)) {
-                        *sum = simd.add_f32s(*sum, load(simd, delta));
+                // A whole vector is read as far as there is one, though its last entries are those of the next row.
+                for at in (first..delta.len()).step_by(neurons) {
+                    let row = &delta[at..];
+                    for (v, sum) in sums.iter_mut().enumerate().take(len.div_ceil(S::F32_LANES)) {
+                        *sum = simd.add_f32s(*sum, load(simd, &row[v * S::F32_LANES..]));
                     }
                 }
             }
@@ -325,76 +333,5 @@ fn add_rows<S: Simd, const V: usize>(simd: S, rows: &[f32], (first, len): (usize
         for v in 0..V {
             sums[v] = simd.add_f32s(sums[v], row[v]);
         }
-    }
-}
-
-/// `matmul`.
-#[derive(Debug)]
-pub struct Matmul {
-    pub x: usize,
-    pub y: usize,
-    pub z: usize,
-    pub extents: Extents,
-    pub params: MatmulParams,
-}
-
-impl Run for Matmul {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        let Workshop { arch, team, packed, .. } = workshop;
-        let (extents @ Extents { rows, cols, inner }, p) = (self.extents, &self.params);
-        let [x, y, z] = store.get([self.x, self.y, self.z]);
-        let (x, y) = (&*x.f32s(rows * inner), &*y.f32s(inner * cols));
-        let x = match p.x_inner_stride {
-            1 => X::Rows { values: x, stride: p.x_row_stride as usize },
-            stride => {
-                let packed = bytemuck::cast_slice_mut(packed);
-                pack_left(x, stride as usize, (rows, inner), packed, team);
-                X::Packed(packed)
-            }
-        };
-        let y = match p.y_col_stride {
-            1 => Y::Rows { values: y, stride: p.y_inner_stride as usize },
-            stride => Y::Columns { values: y, stride: stride as usize },
-        };
-        let outputs = [z.f32s(rows * cols)];
-        arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: Keep, team });
-    }
-
-    fn extents(&self) -> Option<Extents> {
-        Some(self.extents)
-    }
-
-    fn packed(&self) -> usize {
-        self.extents.rows * self.extents.inner
-    }
-}
-
-/// `outer_product`.
-#[derive(Debug)]
-pub struct OuterProduct {
-    pub delta: usize,
-    pub a: usize,
-    pub nabla_w: usize,
-    pub extents: Extents,
-}
-
-impl Run for OuterProduct {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        let Workshop { arch, team, packed, .. } = workshop;
-        let extents @ Extents { rows, cols, inner } = self.extents;
-        let [delta, a, nabla_w] = store.get([self.delta, self.a, self.nabla_w]);
-        let packed = bytemuck::cast_slice_mut(packed);
-        pack_left(delta.f32s(rows * inner), rows, (rows, inner), packed, team);
-        let (x, y) = (X::Packed(packed), Y::Rows { values: a.f32s(inner * cols), stride: cols });
-        let outputs = [nabla_w.f32s(rows * cols)];
-        arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: Keep, team });
-    }
-
-    fn extents(&self) -> Option<Extents> {
-        Some(self.extents)
-    }
-
-    fn packed(&self) -> usize {
-        self.extents.rows * self.extents.inner
     }
 }

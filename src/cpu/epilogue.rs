@@ -5,7 +5,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::tile::panel;
+use super::tile::{MAX_WIDTH, panel, panel_mut};
 use crate::network::activation::lanes::Vectors;
 use crate::network::lanes::{load, store};
 use crate::network::optimizer::Rates;
@@ -105,10 +105,26 @@ fn finish<S: Simd>(
     outputs: &mut [f32],
 ) {
     let (Place { rows, cols, width, stride, .. }, lanes) = (place, S::F32_LANES);
+    let mut padded = [0.0; MAX_WIDTH];
+    let other = if other_stride == 0 && cols < width {
+        padded[..cols].copy_from_slice(&other[..cols]);
+        &padded[..width]
+    } else {
+        other
+    };
+    // Where rows adjoin, whole vectors are written of each: what pads them lies in the next row, which is written after it.
+    let whole = if cols == width {
+        rows
+    } else if stride == cols {
+        let of_other = if other_stride == 0 { rows } else { rows_of(other.len(), width, other_stride) };
+        rows.min(rows_of(outputs.len(), width, stride)).min(of_other)
+    } else {
+        0
+    };
     let mut done = 0;
     macro_rules! whole_rows {
         ($vectors:literal, $rows:literal) => {
-            while rows - done >= $rows {
+            while whole - done >= $rows {
                 let (mut block, mut others) =
                     ([simd.splat_f32s(0.0); { $vectors * $rows }], [simd.splat_f32s(0.0); { $vectors * $rows }]);
                 for r in 0..$rows {
@@ -119,27 +135,29 @@ fn finish<S: Simd>(
                 }
                 let block = how.finished(simd, block, others);
                 for r in 0..$rows {
-                    let outputs = S::as_mut_simd_f32s(&mut outputs[(done + r) * stride..][..cols]).0;
-                    outputs.copy_from_slice(&block[r * $vectors..][..$vectors]);
+                    let outputs = panel_mut::<S, $vectors>(&mut outputs[(done + r) * stride..]);
+                    outputs[0].copy_from_slice(&block[r * $vectors..][..$vectors]);
                 }
                 done += $rows;
             }
         };
     }
     // Several vectors at a time.
-    if cols == width {
-        match width / lanes {
-            1 => {
-                whole_rows!(1, 4);
-            }
-            2 => {
-                whole_rows!(2, 2);
-            }
-            4 => {
-                whole_rows!(4, 1);
-            }
-            _ => {}
+    match width / lanes {
+        1 => {
+            whole_rows!(1, 2);
+            whole_rows!(1, 1);
         }
+        2 => {
+            whole_rows!(2, 1);
+        }
+        3 => {
+            whole_rows!(3, 1);
+        }
+        4 => {
+            whole_rows!(4, 1);
+        }
+        _ => {}
     }
     for row in done..rows {
         let (outputs, sums) = (&mut outputs[row * stride..][..cols], &sums[row * width..][..width]);
@@ -149,6 +167,12 @@ fn finish<S: Simd>(
             store(simd, output, finished);
         }
     }
+}
+
+/// Rows, `stride` apart, whose `width` entries lie within `len`.
+#[inline(always)]
+const fn rows_of(len: usize, width: usize, stride: usize) -> usize {
+    if len < width { 0 } else { (len - width) / stride + 1 }
 }
 
 /// a = σ(sum + b).
@@ -251,12 +275,26 @@ impl<U: Update<N>, const N: usize> Epilogue for Step<U, N> {
 /// [`Step::apply_rows`] by the vectors of one machine.
 pub trait Stepper: Sync {
     /// Updates the rows that have a bit in `touched`, each of `width` entries, a parameter and its states being one block of
-    /// rows each. Their gradients are `stride` apart. True where all of the new parameters are finite.
-    fn step(&self, touched: u64, gradient: &[f32], stride: usize, width: usize, entries: &mut [&mut [f32]]) -> bool;
+    /// rows each. Their gradients are `stride` apart, and 0 after it. True where all of the new parameters are finite.
+    fn step(
+        &self,
+        touched: &[u64],
+        gradient: &mut [f32],
+        stride: usize,
+        width: usize,
+        entries: &mut [&mut [f32]],
+    ) -> bool;
 }
 
 impl<S: Simd, U: Update<N>, const N: usize> Stepper for With<'_, S, Step<U, N>> {
-    fn step(&self, touched: u64, gradient: &[f32], stride: usize, width: usize, entries: &mut [&mut [f32]]) -> bool {
+    fn step(
+        &self,
+        touched: &[u64],
+        gradient: &mut [f32],
+        stride: usize,
+        width: usize,
+        entries: &mut [&mut [f32]],
+    ) -> bool {
         let [entries] = entries.as_chunks_mut::<N>().0 else {
             panic!("entries of a parameter and of each of its states")
         };
@@ -267,8 +305,8 @@ impl<S: Simd, U: Update<N>, const N: usize> Stepper for With<'_, S, Step<U, N>> 
 
 struct StepRows<'a, U, const N: usize> {
     step: Step<U, N>,
-    touched: u64,
-    gradient: &'a [f32],
+    touched: &'a [u64],
+    gradient: &'a mut [f32],
     stride: usize,
     width: usize,
     entries: [&'a mut [f32]; N],
@@ -277,36 +315,41 @@ struct StepRows<'a, U, const N: usize> {
 impl<U: Update<N>, const N: usize> StepRows<'_, U, N> {
     #[inline(always)]
     fn rows_of<S: Simd, const V: usize>(self, simd: S) -> bool {
-        let StepRows { step, mut touched, gradient, stride, entries, .. } = self;
+        let StepRows { step, touched, gradient, stride, entries, .. } = self;
         let (zero, rates) = (simd.splat_f32s(0.0), VectorRates::new(simd, &step.rates));
-        // 0 times every new parameter: NaN if one was not finite.
-        let mut zeros = [zero; V];
+        // w − w: the bits of 0, or those of NaN if w was not finite.
+        let mut not_finite = [simd.splat_u32s(0); V];
         let entries = entries.map(|entries| pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(entries).0).0);
-        while touched != 0 {
-            let row = touched.trailing_zeros() as usize;
-            touched &= touched - 1;
-            let gradient = &panel::<S, V>(&gradient[row * stride..])[0];
-            let mut vectors = [[zero; N]; V];
-            for n in 0..N {
-                let entries = &entries[n][row];
-                for v in 0..V {
-                    vectors[v][n] = entries[v];
+        for (word, &touched) in touched.iter().enumerate() {
+            let mut touched = touched;
+            while touched != 0 {
+                let row = u64::BITS as usize * word + touched.trailing_zeros() as usize;
+                touched &= touched - 1;
+                let gradient = &mut panel_mut::<S, V>(&mut gradient[row * stride..])[0];
+                let mut vectors = [[zero; N]; V];
+                for n in 0..N {
+                    let entries = &entries[n][row];
+                    for v in 0..V {
+                        vectors[v][n] = entries[v];
+                    }
                 }
-            }
-            for v in 0..V {
-                vectors[v] = step.update.apply(simd, vectors[v], gradient[v], &rates);
-                zeros[v] = simd.mul_add_e_f32s(vectors[v][0], zero, zeros[v]);
-            }
-            for n in 0..N {
-                let entries = &mut entries[n][row];
                 for v in 0..V {
-                    entries[v] = vectors[v][n];
+                    vectors[v] = step.update.apply(simd, vectors[v], gradient[v], &rates);
+                    let difference = simd.sub_f32s(vectors[v][0], vectors[v][0]);
+                    not_finite[v] = simd.or_u32s(not_finite[v], simd.transmute_u32s_f32s(difference));
+                }
+                *gradient = [zero; V];
+                for n in 0..N {
+                    let entries = &mut entries[n][row];
+                    for v in 0..V {
+                        entries[v] = vectors[v][n];
+                    }
                 }
             }
         }
         let mut sum = zero;
-        for zeros in zeros {
-            sum = simd.add_f32s(sum, zeros);
+        for not_finite in not_finite {
+            sum = simd.add_f32s(sum, simd.transmute_f32s_u32s(not_finite));
         }
         simd.reduce_sum_f32s(sum) == 0.0
     }

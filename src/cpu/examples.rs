@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::nonzeros::Nonzeros;
+use super::nonzeros::{Nonzero, Nonzeros, WORD};
 use super::run::{Run, Workshop};
 use super::store::{Numbers, Store};
 use crate::kernel::MiniBatch;
@@ -16,8 +16,18 @@ pub struct Gather {
     pub shape: (usize, usize),
     /// The activation of a byte of 1.
     pub scale: f32,
-    /// The list of a's entries that are not 0.
-    pub nonzeros: Option<usize>,
+    pub listed: Option<Listed>,
+}
+
+/// The list of a gathered matrix's entries that are not 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    /// The list.
+    pub nonzeros: usize,
+    /// The lists of the inputs' examples, among those that are kept.
+    pub kept: usize,
+    /// True where every reader reads the list, and writes the matrix from it where it must.
+    pub list_alone: bool,
 }
 
 impl Run for Gather {
@@ -29,9 +39,16 @@ impl Run for Gather {
             Numbers::Bytes(values) => Inputs::Bytes { values, scale: self.scale },
             other => panic!("inputs expected in {other:?}"),
         };
-        let nonzeros = self.nonzeros.map(|at| &mut workshop.nonzeros[at]);
         let (order, a) = (&order.u32s()[mini_batch.first as usize..], a.f32s(rows * cols));
-        workshop.arch.dispatch(Picking { order, inputs, a, cols, nonzeros });
+        if let Some(listed) = self.listed {
+            let nonzeros = &mut workshop.nonzeros[listed.nonzeros];
+            workshop.arch.dispatch(Listing { order, inputs, nonzeros, kept: listed.kept, shape: self.shape });
+            if nonzeros.few() && listed.list_alone {
+                return;
+            }
+            nonzeros.set_written();
+        }
+        workshop.arch.dispatch(Picking { order, inputs, a, cols });
     }
 }
 
@@ -57,18 +74,75 @@ impl Run for OneHot {
 }
 
 /// The inputs of all examples.
-enum Inputs<'a> {
+#[derive(Clone, Copy)]
+pub enum Inputs<'a> {
     Floats(&'a [f32]),
     Bytes { values: &'a [u8], scale: f32 },
 }
 
-/// a = the inputs of the examples that `order` selects, and the list of those that are not 0.
+impl Inputs<'_> {
+    /// Asks for the inputs of an example, of `cols` columns, to be brought near.
+    #[inline(always)]
+    pub fn prefetch(self, example: usize, cols: usize) {
+        match self {
+            Inputs::Floats(values) => prefetch(&values[example * cols..][..cols]),
+            Inputs::Bytes { values, .. } => prefetch(&values[example * cols..][..cols]),
+        }
+    }
+}
+
+/// The list of the inputs, of the examples that `order` selects, that are not 0.
+struct Listing<'a> {
+    order: &'a [u32],
+    inputs: Inputs<'a>,
+    nonzeros: &'a mut Nonzeros,
+    kept: usize,
+    shape: (usize, usize),
+}
+
+impl WithSimd for Listing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Listing { order, inputs, nonzeros, kept, shape: (rows, cols) } = self;
+        match inputs {
+            Inputs::Floats(values) => nonzeros.list((kept, inputs), order, rows, |example, entries| {
+                let values = &values[example * cols..][..cols];
+                note(entries, |first| nonzero_floats(&values[first..]), |column| values[column])
+            }),
+            Inputs::Bytes { values, scale } => nonzeros.list((kept, inputs), order, rows, |example, entries| {
+                let bytes = &values[example * cols..][..cols];
+                note(entries, |first| nonzero_bytes(&bytes[first..]), |column| scale * f32::from(bytes[column]))
+            }),
+        }
+    }
+}
+
+/// Notes the entries of a row as long as `entries` that are not 0, and says how many they are. `mask` is asked for the bits of
+/// each `WORD` of them.
+#[inline(always)]
+fn note(entries: &mut [Nonzero], mask: impl Fn(usize) -> u64, value: impl Fn(usize) -> f32) -> usize {
+    let mut found = 0;
+    for first in (0..entries.len()).step_by(WORD) {
+        let mut mask = mask(first);
+        let count = mask.count_ones() as usize;
+        for entry in &mut entries[found..][..count] {
+            let column = first + mask.trailing_zeros() as usize;
+            *entry = Nonzero { column: column as u32, value: value(column) };
+            mask &= mask - 1;
+        }
+        found += count;
+    }
+    found
+}
+
+/// a = the inputs of the examples that `order` selects.
 struct Picking<'a> {
     order: &'a [u32],
     inputs: Inputs<'a>,
     a: &'a mut [f32],
     cols: usize,
-    nonzeros: Option<&'a mut Nonzeros>,
 }
 
 impl WithSimd for Picking<'_> {
@@ -76,12 +150,8 @@ impl WithSimd for Picking<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Picking { order, inputs, a, cols, mut nonzeros } = self;
-        let rows = a.len() / cols;
-        if let Some(nonzeros) = &mut nonzeros {
-            nonzeros.begin(rows, cols);
-        }
-        if let (Inputs::Floats(values), None) = (&inputs, &nonzeros) {
+        let Picking { order, inputs, a, cols } = self;
+        if let Inputs::Floats(values) = inputs {
             macro_rules! short_rows {
                 ($($cols:literal),*) => {
                     match cols {
@@ -94,26 +164,14 @@ impl WithSimd for Picking<'_> {
         }
         for (i, row) in a.chunks_exact_mut(cols).enumerate() {
             if let Some(&example) = order.get(i + AHEAD) {
-                match inputs {
-                    Inputs::Floats(values) => prefetch(&values[example as usize * cols..][..cols]),
-                    Inputs::Bytes { values, .. } => prefetch(&values[example as usize * cols..][..cols]),
-                }
+                inputs.prefetch(example as usize, cols);
             }
             let first = order[i] as usize * cols;
             match inputs {
-                Inputs::Floats(values) => {
-                    row.copy_from_slice(&values[first..][..cols]);
-                    if let Some(nonzeros) = &mut nonzeros {
-                        nonzeros.note(row, |first| nonzero_floats(&row[first..]));
-                    }
-                }
+                Inputs::Floats(values) => row.copy_from_slice(&values[first..][..cols]),
                 Inputs::Bytes { values, scale } => {
-                    let bytes = &values[first..][..cols];
-                    for (a, &byte) in row.iter_mut().zip(bytes) {
+                    for (a, &byte) in row.iter_mut().zip(&values[first..][..cols]) {
                         *a = scale * f32::from(byte);
-                    }
-                    if let Some(nonzeros) = &mut nonzeros {
-                        nonzeros.note(row, |first| nonzero_bytes(&bytes[first..]));
                     }
                 }
             }
@@ -132,11 +190,11 @@ fn pick_short<const COLS: usize>(order: &[u32], values: &[f32], a: &mut [f32]) {
 
 /// Examples are picked at random, so that the machine cannot guess which comes next: it is told
 /// this many before, across the end of a mini-batch.
-const AHEAD: usize = 10;
+pub const AHEAD: usize = 10;
 
 /// Asks for values to be brought near, without waiting for them.
 #[inline(always)]
-fn prefetch<T>(values: &[T]) {
+pub fn prefetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
     for line in values.chunks(64 / size_of::<T>()) {
         #[allow(unsafe_code, reason = "the one way to say it")]
@@ -150,15 +208,44 @@ fn prefetch<T>(values: &[T]) {
     let _ = values;
 }
 
-/// A bit for each of the first 64 values that is not 0.
+/// A bit for each of the first 64 values that is not 0; −0 is none, for it would be written as 0.
 #[inline(always)]
 fn nonzero_floats(values: &[f32]) -> u64 {
-    values.iter().take(64).enumerate().fold(0, |mask, (i, &value)| mask | u64::from(value != 0.0) << i)
+    values.iter().take(64).enumerate().fold(0, |mask, (i, &value)| mask | u64::from(value.to_bits() != 0) << i)
 }
 
 /// A bit for each of the first 64 bytes that is not 0.
 #[inline(always)]
 fn nonzero_bytes(bytes: &[u8]) -> u64 {
+    let bytes = &bytes[..bytes.len().min(WORD)];
+    let (parts, rest) = bytes.as_chunks::<16>();
+    let mut mask = 0;
+    for (i, part) in parts.iter().enumerate() {
+        mask |= u64::from(nonzero_of_sixteen(*part)) << (16 * i);
+    }
+    if !rest.is_empty() {
+        let mut part = [0; 16];
+        part[..rest.len()].copy_from_slice(rest);
+        mask |= u64::from(nonzero_of_sixteen(part)) << (16 * parts.len());
+    }
+    mask
+}
+
+/// A bit for each byte that is not 0: this machine has an instruction for the bits that bytes begin with.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn nonzero_of_sixteen(bytes: [u8; 16]) -> u16 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_setzero_si128};
+    #[allow(unsafe_code, reason = "older compilers call these unsafe; they need SSE2, which every such machine has")]
+    // SAFETY: nothing but registers is touched.
+    let zeros = unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(bytemuck::cast(bytes), _mm_setzero_si128())) };
+    !(zeros as u16)
+}
+
+/// A bit for each byte that is not 0.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn nonzero_of_sixteen(bytes: [u8; 16]) -> u16 {
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     let of_eight = |eight: [u8; 8]| {
         let eight = u64::from_le_bytes(eight);
@@ -166,16 +253,23 @@ fn nonzero_bytes(bytes: &[u8]) -> u64 {
         let nonzero = (((eight & !HIGH) + !HIGH) | eight) & HIGH;
         (nonzero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
     };
-    let bytes = &bytes[..bytes.len().min(64)];
-    let (eights, rest) = bytes.as_chunks::<8>();
-    let mut mask = 0;
-    for (i, eight) in eights.iter().enumerate() {
-        mask |= of_eight(*eight) << (8 * i);
+    let (eights, _) = bytes.as_chunks::<8>();
+    (of_eight(eights[0]) | of_eight(eights[1]) << 8) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bit_for_each_that_is_not_zero() {
+        for len in [1, 7, 16, 17, 63, 64, 70] {
+            let bytes: Vec<u8> = (0..len).map(|i: usize| if i * i % 3 == 1 { 0 } else { (i * 51 + 1) as u8 }).collect();
+            let floats: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) - 0.0).collect();
+            let expected = (0..len.min(64)).map(|i| u64::from(bytes[i] != 0) << i).sum::<u64>();
+            assert_eq!(nonzero_bytes(&bytes), expected, "{len} bytes");
+            assert_eq!(nonzero_floats(&floats), expected, "{len} floats");
+        }
+        assert_eq!(nonzero_floats(&[-0.0, 0.0, f32::NAN]), 0b101);
     }
-    if !rest.is_empty() {
-        let mut eight = [0; 8];
-        eight[..rest.len()].copy_from_slice(rest);
-        mask |= of_eight(eight) << (8 * eights.len());
-    }
-    mask
 }

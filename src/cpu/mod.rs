@@ -10,11 +10,13 @@ mod dense;
 mod entries;
 mod epilogue;
 mod examples;
+mod kept;
 mod left;
 mod nonzeros;
 mod outputs;
 mod panels;
 mod product;
+mod products;
 mod run;
 mod sparse;
 mod sparse_update;
@@ -118,7 +120,6 @@ impl Cpu {
     fn load_fused(&mut self, plans: &[Plan]) -> Result<()> {
         let plans: Vec<Plan> = plans.iter().map(fuse).collect();
         let mut loader = Loader::new(&plans, Width::of(self.arch));
-        let nonzeros = loader.lists()?;
         for plan in &plans {
             if let Some(times) = &mut self.times {
                 times.begin(plan, steps::known(plan));
@@ -126,6 +127,9 @@ impl Cpu {
             let steps = steps::known(plan).map(|step| loader.load(plan, step, &mut self.store));
             self.plans.push(steps.collect::<Result<_>>()?);
         }
+        // Whoever limits memory counts what is needed, and nothing beside it.
+        let room = if self.most_memory.is_some() { 0 } else { host_memory::free().unwrap_or(0) };
+        let nonzeros = loader.lists(room)?;
         self.workshop = Some(workshop(self.arch, self.threads, &self.plans, nonzeros)?);
         Ok(())
     }
@@ -136,9 +140,10 @@ fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: V
     let largest = |of: fn(&dyn Run) -> usize| plans.iter().flatten().map(|step| of(&**step)).max().unwrap_or(0);
     let multiplications = largest(|step| step.work());
     let width = Width::of(arch);
-    let rows = sparse_update::scratch_rows(largest(|step| step.block()));
-    let scratch = width.lines(rows).max(product::PACKED_ENTRIES.div_ceil(Line::LEN));
-    let team = Team::new(threads, multiplications, scratch)?;
+    let of_update = width.lines(sparse_update::scratch_rows(largest(|step| step.block())));
+    let scratch = of_update.max(product::PACKED_ENTRIES.div_ceil(Line::LEN));
+    let sums = if nonzeros.is_empty() { 0 } else { sparse_update::SUMS.div_ceil(Line::LEN) };
+    let team = Team::new(threads, multiplications, scratch, sums)?;
     let lines = largest(|step| step.packed()).div_ceil(Line::LEN);
     let mut packed = Vec::new();
     reserve(&mut packed, lines)?;
@@ -186,10 +191,20 @@ impl Executor for Cpu {
     }
 
     fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.store.write(matrix, offset, bytes)
+        let place = self.store.write(matrix, offset, bytes)?;
+        for nonzeros in self.workshop.iter_mut().flat_map(|workshop| &mut workshop.nonzeros) {
+            nonzeros.forget(place, matrix.element.size(), &(offset..offset + bytes.len()));
+        }
+        Ok(())
     }
 
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
+        let place = self.store.find(matrix)?;
+        for nonzeros in self.workshop.iter_mut().flat_map(|workshop| &mut workshop.nonzeros) {
+            if nonzeros.matrix() == place {
+                nonzeros.write(self.store.numbers[place].all_f32s());
+            }
+        }
         self.store.read(matrix)
     }
 
@@ -226,7 +241,7 @@ mod tests {
     use crate::network::optimizer::{MOMENTUM, Optimizer, SGD, Settings};
     use crate::plan::Element;
 
-    /// Every activation, error, weight and bias after two steps, by the vectors of `arch`.
+    /// Every activation, error, weight and bias after two steps, and two more with other inputs.
     fn trained(mut cpu: Cpu, widths: &[usize], m: usize, sparse: bool, optimizer: &'static Optimizer) -> Vec<f32> {
         let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
         let labels = Matrix::of(Element::U32, "labels", 2 * m, 1);
@@ -241,8 +256,11 @@ mod tests {
         let net = Matrices::new(&topology, m);
         let executor: &mut dyn Executor = &mut cpu;
         executor.load(&[training_plan(&topology, &examples, m, optimizer).expect("the shapes fit")]).expect("load");
-        let bytes = (0..examples.inputs.len()).map(mixed).map(|i| if sparse && i % 8 > 0 { 0 } else { (i >> 8) as u8 });
-        executor.write(&examples.inputs, &bytes.collect::<Vec<u8>>()).expect("write");
+        let inputs = |salt: usize| {
+            let mixed = (0..examples.inputs.len()).map(|i| mixed(i ^ salt));
+            mixed.map(|i| if sparse && i % 8 > 0 { 0 } else { (i >> 8) as u8 }).collect::<Vec<u8>>()
+        };
+        executor.write(&examples.inputs, &inputs(0)).expect("write");
         executor.write(&examples.order, &(0..2 * m as u32).rev().collect::<Vec<_>>()).expect("write");
         let classes = *widths.last().expect("a network has layers") as u32;
         executor.write(&labels, &(0..2 * m).map(|i| mixed(i) % classes).collect::<Vec<_>>()).expect("write");
@@ -255,8 +273,11 @@ mod tests {
         let coefficients = (optimizer.coefficients)(&Settings::default(), 0.5, 1);
         let steps = [0, m as u32].map(|first| MiniBatch { first, eta: 0.5, coefficients, ..MiniBatch::default() });
         executor.run(PlanId(0), &steps, &mut |_| ()).expect("run");
+        executor.write(&examples.inputs, &inputs(5)).expect("write");
+        executor.run(PlanId(0), &steps, &mut |_| ()).expect("run");
         let layers = 2..=topology.last();
         let results = layers.flat_map(|l| [&net.a[l], &net.delta[l], &net.w[l], &net.b[l]]);
+        let results = std::iter::once(&net.a[1]).chain(results);
         results.flat_map(|matrix| executor.read::<f32>(matrix).expect("read")).collect()
     }
 

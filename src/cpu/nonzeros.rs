@@ -1,7 +1,11 @@
 //! Lists of the activations that are not 0.
 
+use std::ops::Range;
+
 use anyhow::Result;
 
+use super::examples::{AHEAD, Inputs};
+use super::kept::Kept;
 use crate::system::host_memory::reserve;
 
 /// Zeros are skipped where they are at least two thirds: finding and skipping one costs about as
@@ -12,7 +16,7 @@ const WORTH_SKIPPING: usize = 3;
 pub const WORD: usize = u64::BITS as usize;
 
 /// One entry that is not 0.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct Nonzero {
     pub column: u32,
     pub value: f32,
@@ -21,12 +25,17 @@ pub struct Nonzero {
 /// Positions of the nonzero activations of a mini-batch.
 #[derive(Default, Debug)]
 pub struct Nonzeros {
-    rows: usize,
+    /// The matrix, in the store.
+    matrix: usize,
     cols: usize,
     few: bool,
+    /// True where the matrix itself holds them, too.
+    written: bool,
     entries: Vec<Nonzero>,
     /// Start of each row's entries, and the end of the last row's.
     starts: Vec<usize>,
+    /// The lists that are kept of the examples of each matrix of inputs, by its place in the store.
+    kept: Vec<(usize, Kept)>,
     /// For each column and each `WORD` rows, which of them are not 0: (words, cols).
     masks: Vec<u64>,
 }
@@ -41,21 +50,22 @@ pub struct Column<'a> {
 }
 
 impl Nonzeros {
-    /// Makes room for a matrix of (rows, cols).
+    /// Room for a matrix of (rows, cols), at a place in the store, whose rows are picked from matrices of inputs.
     ///
     /// # Errors
     /// Memory that the system does not give.
-    pub fn make_room(&mut self, rows: usize, cols: usize) -> Result<()> {
-        // One more row than is kept is noted before it is known to be too many.
-        let entries = rows * cols / WORTH_SKIPPING + cols;
-        let missing = entries.saturating_sub(self.entries.len());
-        reserve(&mut self.entries, missing)?;
-        self.entries.resize(self.entries.len() + missing, Nonzero::default());
-        reserve(&mut self.starts, rows + 1)?;
-        reserve(&mut self.masks, rows.div_ceil(WORD) * cols)
+    pub fn new(matrix: usize, (rows, cols): (usize, usize), inputs: Vec<(usize, Kept)>) -> Result<Self> {
+        let mut nonzeros = Nonzeros { matrix, cols, kept: inputs, ..Nonzeros::default() };
+        // One more row than is noted is looked at before it is known to be too many.
+        let len = rows * cols / WORTH_SKIPPING + cols;
+        reserve(&mut nonzeros.entries, len)?;
+        nonzeros.entries.resize(len, Nonzero::default());
+        reserve(&mut nonzeros.starts, rows + 1)?;
+        reserve(&mut nonzeros.masks, rows.div_ceil(WORD) * cols)?;
+        Ok(nonzeros)
     }
 
-    /// Bytes that the lists of a matrix of (rows, cols) take.
+    /// Bytes that the lists of a matrix of (rows, cols) take, those that are kept aside.
     pub fn size(rows: usize, cols: usize) -> u64 {
         let entries = rows * cols / WORTH_SKIPPING + cols;
         let masks = rows.div_ceil(WORD) * cols;
@@ -67,68 +77,127 @@ impl Nonzeros {
         rows.next_multiple_of(WORD) * cols
     }
 
-    /// Forgets what was noted: `rows` rows of `cols` entries follow.
-    pub fn begin(&mut self, rows: usize, cols: usize) {
-        (self.rows, self.cols, self.few) = (rows, cols, true);
+    /// Lists the entries of the examples that `order` begins with, as long as they are few. `note` notes those of an example
+    /// whose list is not kept, and says how many they are.
+    #[inline(always)]
+    pub fn list(
+        &mut self,
+        (kept, inputs): (usize, Inputs<'_>),
+        order: &[u32],
+        rows: usize,
+        note: impl Fn(usize, &mut [Nonzero]) -> usize,
+    ) {
+        let most = rows * self.cols / WORTH_SKIPPING;
+        (self.few, self.written) = (true, false);
         self.starts.clear();
         self.starts.push(0);
-    }
-
-    /// Notes a row, whose entries that are not 0 stand where `of_group` has a bit: it is asked for
-    /// the bits of each `WORD` entries, from the one it is told.
-    #[inline(always)]
-    pub fn note(&mut self, row: &[f32], of_group: impl Fn(usize) -> u64) {
-        if !self.few {
-            return;
-        }
-        let before = self.len();
-        let entries = &mut self.entries[before..][..row.len()];
-        let mut found = 0;
-        for first in (0..row.len()).step_by(WORD) {
-            let mut mask = of_group(first);
-            let group = &row[first..];
-            let count = mask.count_ones() as usize;
-            for entry in &mut entries[found..][..count] {
-                let i = mask.trailing_zeros() as usize;
-                *entry = Nonzero { column: (first + i) as u32, value: group[i] };
-                mask &= mask - 1;
+        let (kept, mut end) = (&mut self.kept[kept].1, 0);
+        let scale = if let Inputs::Bytes { scale, .. } = inputs { scale } else { 1.0 };
+        for (row, &example) in order[..rows].iter().enumerate() {
+            if let Some(&later) = order.get(row + 2 * AHEAD) {
+                kept.prefetch_place(later as usize);
             }
-            found += count;
+            if let Some(&next) = order.get(row + AHEAD) {
+                let place = kept.place(next as usize);
+                if place.is_kept() { kept.prefetch(place) } else { inputs.prefetch(next as usize, self.cols) }
+            }
+            let place = kept.place(example as usize);
+            let known = place.len();
+            if known.is_some_and(|len| end + len > most) {
+                self.few = false;
+                return;
+            }
+            let entries = &mut self.entries[end..][..self.cols];
+            end += match known {
+                Some(len) if place.is_kept() => {
+                    kept.list(place, scale, entries);
+                    len
+                }
+                _ => {
+                    let len = note(example as usize, entries);
+                    if known.is_none() {
+                        kept.keep(example as usize, &entries[..len], self.cols, inputs);
+                    }
+                    len
+                }
+            };
+            if end > most {
+                self.few = false;
+                return;
+            }
+            self.starts.push(end);
         }
-        self.starts.push(before + found);
-        self.few = (before + found) * WORTH_SKIPPING <= self.rows * self.cols;
     }
 
-    /// True where the last matrix that was noted has so few nonzeros that skipping the zeros pays.
+    /// True where the last matrix that was listed has so few nonzeros that skipping the zeros pays.
     pub fn few(&self) -> bool {
         self.few
     }
 
-    /// Entries noted so far.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.starts.last().copied().unwrap_or(0)
     }
 
     /// The entries of a row, in order.
+    #[inline(always)]
     pub fn row(&self, row: usize) -> &[Nonzero] {
         &self.entries[self.starts[row]..self.starts[row + 1]]
+    }
+
+    fn rows(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The matrix is written by others.
+    pub fn set_written(&mut self) {
+        self.written = true;
+    }
+
+    /// Writes the matrix, (rows, cols), unless it holds these entries already.
+    pub fn write(&mut self, values: &mut [f32]) {
+        if self.written {
+            return;
+        }
+        values.fill(0.0);
+        for (row, values) in values.chunks_exact_mut(self.cols).take(self.rows()).enumerate() {
+            for entry in self.row(row) {
+                values[entry.column as usize] = entry.value;
+            }
+        }
+        self.written = true;
+    }
+
+    /// The place in the store of the matrix.
+    pub fn matrix(&self) -> usize {
+        self.matrix
+    }
+
+    /// Forgets the lists of the examples at some bytes of a matrix of inputs, which others take the place of.
+    pub fn forget(&mut self, inputs: usize, size: usize, bytes: &Range<usize>) {
+        let of_example = self.cols * size;
+        for (_, kept) in self.kept.iter_mut().filter(|(at, _)| *at == inputs) {
+            kept.forget(bytes.start / of_example..bytes.end.div_ceil(of_example));
+        }
     }
 
     /// Turns the entries around: for each column and each `WORD` rows, writes their entries where they are not 0:
     /// (words, cols, `WORD`).
     pub fn find_columns(&mut self, columns: &mut [f32]) {
-        let words = self.rows.div_ceil(WORD);
-        self.masks.clear();
-        self.masks.resize(words * self.cols, 0);
-        for row in 0..self.rows {
+        let words = self.rows().div_ceil(WORD);
+        let mut masks = std::mem::take(&mut self.masks);
+        masks.clear();
+        masks.resize(words * self.cols, 0);
+        for row in 0..self.rows() {
             let (word, bit) = (row / WORD * self.cols, row % WORD);
-            let masks = &mut self.masks[word..][..self.cols];
+            let masks = &mut masks[word..][..self.cols];
             let (columns, _) = columns[word * WORD..].as_chunks_mut::<WORD>();
-            for entry in &self.entries[self.starts[row]..self.starts[row + 1]] {
+            for entry in self.row(row) {
                 masks[entry.column as usize] |= 1 << bit;
                 columns[entry.column as usize][bit] = entry.value;
             }
         }
+        self.masks = masks;
     }
 
     /// A column, for the rows of each word in turn from one of them on; [`Self::find_columns`] wrote `columns`.

@@ -135,6 +135,7 @@ impl Products<'_> {
     fn run<S: Simd>(self, simd: S, tasks: Tasks, threads: usize, team: &Team) {
         team.run(tasks.len(), threads, |task, scratch| {
             let (panels, rows) = tasks.get(task);
+            let [scratch, _] = scratch.parts();
             simd.vectorize(Task { products: self, panels, rows, scratch });
         });
     }

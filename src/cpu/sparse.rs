@@ -36,8 +36,9 @@ impl<E: Epilogue> WithSimd for SparseProduct<'_, E> {
         let SparseProduct { extents, x, y, output, epilogue, team } = self;
         let width = Width::with::<S>();
         let layout = Outputs::new(Layout::Rows, extents, width);
-        let threads = team.worth(x.len() * extents.cols + E::PER_ENTRY * extents.rows * extents.cols);
-        let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads);
+        let work = x.len() * extents.cols + E::PER_ENTRY * extents.rows * extents.cols;
+        let threads = team.worth_without_packing(work);
+        let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads, work < MANY);
         Products { layout, x, y, output: &Shared::new(output), epilogue: &With(simd, &epilogue) }
             .run(simd, tasks, threads, team);
     }
@@ -62,6 +63,9 @@ impl Products<'_> {
         });
     }
 }
+
+/// Multiplications from which on a thread has several tasks, of which others do some when it is late.
+pub const MANY: usize = 1 << 18;
 
 /// Panels that are read together: what belongs to an entry is read once for all of them.
 pub const TOGETHER: usize = 4;

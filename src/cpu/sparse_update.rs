@@ -10,7 +10,7 @@ use super::epilogue::{Step, Stepper, With};
 use super::nonzeros::{Nonzero, Nonzeros, WORD};
 use super::panels::Width;
 use super::product::{BLOCK, MAX_OUTPUTS};
-use super::sparse::{TOGETHER, panels_at_once};
+use super::sparse::{MANY, TOGETHER, panels_at_once};
 use super::tasks::Tasks;
 use super::threads::{Shared, Team};
 use crate::kernel::product::Extents;
@@ -46,8 +46,9 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
         }
         let width = Width::with::<S>();
         let of_weights = if U::LINEAR { 0 } else { PER_WEIGHT * extents.rows * extents.cols };
-        let threads = team.worth(x.len() * extents.cols + of_weights);
-        let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads);
+        let work = x.len() * extents.cols + of_weights;
+        let threads = team.worth_without_packing(work);
+        let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads, work < MANY);
         let (w, stepper) = (w.map(Shared::new), &With(simd, &step));
         Updates { extents, width, x, columns, delta, w: &w, linear: U::LINEAR, stepper }.run(simd, tasks, threads, team)
     }
@@ -73,8 +74,8 @@ impl Updates<'_> {
     fn run<S: Simd>(self, simd: S, tasks: Tasks, threads: usize, team: &Team) -> bool {
         let finite = AtomicBool::new(true);
         team.run(tasks.len(), threads, |task, scratch| {
-            let (panels, rows) = tasks.get(task);
-            if !simd.vectorize(UpdateTask { updates: self, panels, rows, scratch }) {
+            let ((panels, rows), [scratch, sums]) = (tasks.get(task), scratch.parts());
+            if !simd.vectorize(UpdateTask { updates: self, panels, rows, scratch, sums }) {
                 finite.store(false, Ordering::Relaxed);
             }
         });
@@ -87,6 +88,7 @@ struct UpdateTask<'a> {
     panels: Range<usize>,
     rows: Range<usize>,
     scratch: &'a mut [f32],
+    sums: &'a mut [f32],
 }
 
 /// The sums of a few rows of P panels.
@@ -96,41 +98,61 @@ impl UpdateTask<'_> {
     /// The update of all rows in P panels of V vectors, from `panel` on.
     #[inline(always)]
     fn run<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
-        let UpdateTask { updates, rows, scratch, .. } = self;
+        if self.updates.extents.inner > ONE_AFTER_THE_OTHER {
+            self.weight_by_weight::<S, V, P>(simd, panel)
+        } else {
+            self.example_by_example::<S, V, P>(simd, panel)
+        }
+    }
+
+    /// The sums of one weight after the other.
+    #[inline(always)]
+    fn weight_by_weight<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
+        let UpdateTask { updates, rows, scratch, sums, .. } = self;
         let (Updates { extents, x, columns, delta, linear, .. }, rows) = (*updates, rows.clone());
-        // The sums lie in scratch memory too, which is aligned to the lines of the cache.
-        let (sums, scratch) = scratch.split_at_mut(ROWS_TOGETHER * P * V * S::F32_LANES);
-        let sums = &mut as_rows_mut::<S, V, P>(sums)[..ROWS_TOGETHER];
-        let block = match linear {
-            _ if extents.inner <= ONE_AFTER_THE_OTHER => extents.inner,
-            true => BLOCK,
-            false => extents.inner,
-        };
+        let sums = &mut as_rows_mut::<S, V, P>(sums)[..WORD];
+        let block = if linear { BLOCK } else { extents.inner };
         let mut finite = true;
         for first in (0..extents.inner).step_by(block) {
             let len = block.min(extents.inner - first);
-            pack_panels::<S, V, P>(simd, delta, (first, len), panel, extents, scratch);
-            let (delta, _) = pulp::as_arrays::<P, [S::f32s; V]>(super::tile::panel::<S, V>(scratch));
-            let delta = &delta[..len];
-            let mut next: [&[Nonzero]; ONE_AFTER_THE_OTHER] = [&[]; ONE_AFTER_THE_OTHER];
-            let in_turn = extents.inner <= ONE_AFTER_THE_OTHER;
-            if in_turn {
-                for (example, next) in next.iter_mut().take(len).enumerate() {
-                    let entries = x.row(example);
-                    *next = &entries[entries.partition_point(|entry| (entry.column as usize) < rows.start)..];
+            let delta = pack_panels::<S, V, P>(simd, delta, (first, len), panel, extents, scratch);
+            for row in rows.clone().step_by(WORD) {
+                let few = row..rows.end.min(row + WORD);
+                let found = add_by_weight(simd, (x, columns, first), few.clone(), delta, sums);
+                let touched = if linear { found } else { u64::MAX >> (WORD - few.len()) };
+                for p in 0..P {
+                    finite &= updates.step::<S, V, P>(panel + p, few.clone(), &[touched], &mut sums[..few.len()], p);
                 }
             }
-            for row in rows.clone().step_by(ROWS_TOGETHER) {
-                let few = row..rows.end.min(row + ROWS_TOGETHER);
-                let found = if in_turn {
-                    example_by_example(simd, &mut next[..len], few.clone(), delta, sums)
-                } else {
-                    weight_by_weight(simd, (x, columns, first), few.clone(), delta, sums)
-                };
-                let touched = if linear { found } else { u64::MAX >> (ROWS_TOGETHER - few.len()) };
-                for p in 0..P {
-                    finite &= updates.step::<S, V, P>(panel + p, few.clone(), touched, &sums[..few.len()], p);
-                }
+        }
+        finite
+    }
+
+    /// The sums of many weights, to which one example after the other adds: its entries are many and follow each other, those
+    /// of a weight are too few to guess how many.
+    #[inline(always)]
+    fn example_by_example<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
+        let UpdateTask { updates, rows, scratch, sums, .. } = self;
+        let (Updates { extents, x, delta, linear, .. }, rows) = (*updates, rows.clone());
+        let at_once = rows_at_once(P * V * S::F32_LANES);
+        let sums = &mut as_rows_mut::<S, V, P>(sums)[..at_once.min(rows.len())];
+        let delta = pack_panels::<S, V, P>(simd, delta, (0, extents.inner), panel, extents, scratch);
+        let mut next: [&[Nonzero]; ONE_AFTER_THE_OTHER] = [&[]; ONE_AFTER_THE_OTHER];
+        for (example, next) in next[..extents.inner].iter_mut().enumerate() {
+            *next = x.row(example);
+            if rows.start > 0 {
+                *next = &next[next.partition_point(|entry| (entry.column as usize) < rows.start)..];
+            }
+        }
+        let (mut finite, mut touched) = (true, Touched::default());
+        for first in rows.clone().step_by(at_once) {
+            let these = first..rows.end.min(first + at_once);
+            for (next, delta) in next.iter_mut().zip(delta) {
+                add_example(simd, next, first, delta, &mut sums[..these.len()], &mut touched);
+            }
+            let (sums, touched) = (&mut sums[..these.len()], touched.take(these.len(), linear));
+            for p in 0..P {
+                finite &= updates.step::<S, V, P>(panel + p, these.clone(), &touched, sums, p);
             }
         }
         finite
@@ -138,15 +160,15 @@ impl UpdateTask<'_> {
 }
 
 impl Updates<'_> {
-    /// The step of some rows of one of P panels.
+    /// The step of some rows of one of P panels; it leaves 0 for the sums.
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the weights that threads write interleave")]
     fn step<S: Simd, const V: usize, const P: usize>(
         &self,
         panel: usize,
         rows: Range<usize>,
-        touched: u64,
-        sums: &Sums<S, V, P>,
+        touched: &[u64],
+        sums: &mut Sums<S, V, P>,
         p: usize,
     ) -> bool {
         let of_row = V * S::F32_LANES;
@@ -156,7 +178,7 @@ impl Updates<'_> {
             // SAFETY: tasks differ in their panels or their rows, which follow each other in a panel.
             *entries = unsafe { w.part(start, rows.len() * of_row) };
         }
-        let gradient = &bytemuck::cast_slice::<_, f32>(sums)[p * of_row..];
+        let gradient = &mut bytemuck::cast_slice_mut::<_, f32>(sums)[p * of_row..];
         self.stepper.step(touched, gradient, P * of_row, of_row, &mut entries[..self.w.len()])
     }
 }
@@ -169,30 +191,31 @@ fn as_rows_mut<S: Simd, const V: usize, const P: usize>(values: &mut [f32]) -> &
 
 /// Packs some rows of P panels of δ side by side.
 #[inline(always)]
-fn pack_panels<S: Simd, const V: usize, const P: usize>(
+fn pack_panels<'a, S: Simd, const V: usize, const P: usize>(
     simd: S,
     delta: &[f32],
     (first, len): (usize, usize),
     panel: usize,
     extents: Extents,
-    packed: &mut [f32],
-) {
+    packed: &'a mut [f32],
+) -> &'a Sums<S, V, P> {
     let (width, lanes) = (Width::with::<S>(), S::F32_LANES);
-    let packed = &mut packed[..len * P * V * lanes];
+    let whole = &mut packed[..len * P * V * lanes];
     for p in 0..P {
         let (first_col, cols, _) = width.of_panel(panel + p, extents.cols);
-        for (row, packed) in packed.chunks_exact_mut(P * V * lanes).enumerate() {
+        for (row, packed) in whole.chunks_exact_mut(P * V * lanes).enumerate() {
             let row = &delta[(first + row) * extents.cols + first_col..][..cols];
             for v in 0..V {
                 store(simd, &mut packed[(p * V + v) * lanes..][..lanes], load(simd, &row[v * lanes..]));
             }
         }
     }
+    &pulp::as_arrays::<P, [S::f32s; V]>(super::tile::panel::<S, V>(packed)).0[..len]
 }
 
 /// The sums of each of some rows, complete before the next is begun: they stay in registers. The rows that have any term.
 #[inline(always)]
-fn weight_by_weight<S: Simd, const V: usize, const P: usize>(
+fn add_by_weight<S: Simd, const V: usize, const P: usize>(
     simd: S,
     (x, columns, first): (&Nonzeros, &[f32], usize),
     rows: Range<usize>,
@@ -215,28 +238,57 @@ fn weight_by_weight<S: Simd, const V: usize, const P: usize>(
     touched
 }
 
-/// The sums of a few rows at a time, one example after the other: its entries are many and follow each other, those of a
-/// weight are too few to guess how many. The rows that have any term.
+/// Adds the terms of an example to the sums of some rows, from `first` on, and notes the rows; what is left of its entries.
 #[inline(always)]
-fn example_by_example<S: Simd, const V: usize, const P: usize>(
+fn add_example<S: Simd, const V: usize, const P: usize>(
     simd: S,
-    next: &mut [&[Nonzero]],
-    rows: Range<usize>,
-    delta: &Sums<S, V, P>,
+    next: &mut &[Nonzero],
+    first: usize,
+    delta: &[[S::f32s; V]; P],
     sums: &mut Sums<S, V, P>,
-) -> u64 {
-    let mut touched = 0;
-    sums[..rows.len()].fill([[simd.splat_f32s(0.0); V]; P]);
-    for (next, delta) in next.iter_mut().zip(delta) {
-        while let Some((&Nonzero { column, value }, rest)) = next.split_first() {
-            let row = (column as usize).wrapping_sub(rows.start);
-            let Some(sums) = sums[..rows.len()].get_mut(row) else { break };
-            touched |= 1 << row;
-            add_term(simd, value, delta, sums);
-            *next = rest;
-        }
+    touched: &mut Touched,
+) {
+    let delta = *delta;
+    let mut entries = next.iter();
+    let mut left = *next;
+    while let Some(&Nonzero { column, value }) = entries.next() {
+        let row = (column as usize).wrapping_sub(first);
+        let Some(sums) = sums.get_mut(row) else { break };
+        touched.0[row] = 1;
+        add_term(simd, value, &delta, sums);
+        left = entries.as_slice();
     }
-    touched
+    *next = left;
+}
+
+/// The rows that have any term: a byte for each that is 1, since a bit would have to wait for those before it.
+struct Touched([u8; MOST_AT_ONCE]);
+
+impl Default for Touched {
+    fn default() -> Self {
+        Touched([0; MOST_AT_ONCE])
+    }
+}
+
+impl Touched {
+    /// A bit for each of so many rows, set where they have any term or where that is not asked; then forgets them.
+    #[inline(always)]
+    fn take(&mut self, rows: usize, asked: bool) -> [u64; MOST_AT_ONCE / WORD] {
+        let mut words = [0; MOST_AT_ONCE / WORD];
+        for (word, bytes) in words.iter_mut().zip(self.0[..rows.next_multiple_of(WORD)].chunks_exact_mut(WORD)) {
+            for (i, &eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
+                *word |= (u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+            }
+            bytes.fill(0);
+        }
+        if !asked {
+            words[..rows / WORD].fill(u64::MAX);
+            if !rows.is_multiple_of(WORD) {
+                words[rows / WORD] = u64::MAX >> (WORD - rows % WORD);
+            }
+        }
+        words
+    }
 }
 
 #[inline(always)]
@@ -257,19 +309,26 @@ fn add_term<S: Simd, const V: usize, const P: usize>(
 /// Examples up to which the update goes example by example.
 const ONE_AFTER_THE_OTHER: usize = 24;
 
-/// Rows of weights whose sums are kept in the first cache meanwhile.
-const ROWS_TOGETHER: usize = u64::BITS as usize;
+/// Rows of weights whose sums are kept at once while one example after the other adds to them, `width` numbers each: an eighth
+/// of a megabyte, in the second cache.
+const fn rows_at_once(width: usize) -> usize {
+    let rows = SUMS / width;
+    if rows < MOST_AT_ONCE { rows } else { MOST_AT_ONCE }
+}
+
+const MOST_AT_ONCE: usize = 1024;
+/// Numbers that all sums take.
+pub const SUMS: usize = 1 << 13;
 
 /// Numbers that the columns of x, (examples, cols), take.
 pub const fn columns_len(examples: usize, cols: usize) -> usize {
     if examples > ONE_AFTER_THE_OTHER { Nonzeros::columns_len(examples, cols) } else { 0 }
 }
 
-/// Rows of a panel that scratch memory must have room for, where a block has so many terms: the sums and δ, of all panels that are
-/// read together.
+/// Rows of a panel that scratch memory must have room for, where a block has so many terms: δ of all panels that are read
+/// together.
 pub const fn scratch_rows(block: usize) -> usize {
-    let of_delta = if block > ONE_AFTER_THE_OTHER { block } else { ONE_AFTER_THE_OTHER };
-    TOGETHER * (ROWS_TOGETHER + of_delta)
+    TOGETHER * if block > ONE_AFTER_THE_OTHER { block } else { ONE_AFTER_THE_OTHER }
 }
 
 impl WithSimd for UpdateTask<'_> {

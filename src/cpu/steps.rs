@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
-use super::dense::{BackpropagateError, Forward, Matmul, OuterProduct, OuterProductUpdate, packed_update};
+use super::dense::{BackpropagateError, Forward, OuterProductUpdate, packed_update};
 use super::entries::{Activate, Decay, Dropout};
-use super::examples::{Gather, OneHot};
+use super::examples::{self, Gather, OneHot};
+use super::kept::Kept;
 use super::nonzeros::Nonzeros;
 use super::outputs::NormalizedOutputs;
 use super::panels::Width;
+use super::products::{Matmul, OuterProduct};
 use super::run::Run;
 use super::store::Store;
 use super::twin::Twin;
@@ -30,9 +32,11 @@ pub struct Row {
     /// The kernel.
     pub kernel: &'static Kernel,
     /// Makes a step ready: its operands by index.
-    load: fn(&Loader<'_>, &Step, &[usize]) -> Box<dyn Run>,
+    load: fn(&mut Loader<'_>, &Step, &[usize]) -> Box<dyn Run>,
     /// The operand that is a layer's weights, and may lie in panels.
     weights: Option<usize>,
+    /// The operand that may be a list of the entries that are not 0.
+    lists: Option<usize>,
     role: Role,
 }
 
@@ -53,22 +57,46 @@ const MANY_NEURONS: usize = 64;
 
 /// Every kernel that has a step of its own; the others run by their twins or by the primitives they replace.
 pub static STEPS: [Row; 16] = [
-    Row { kernel: &GATHER, load: gather, weights: None, role: Role::Gathers },
-    Row { kernel: &GATHER_BYTES, load: gather, weights: None, role: Role::Gathers },
-    Row { kernel: &ONE_HOT, load: one_hot, weights: None, role: Role::Other },
-    Row { kernel: &MATMUL, load: matmul, weights: None, role: Role::Other },
-    Row { kernel: &OUTER_PRODUCT, load: outer_product, weights: None, role: Role::Other },
-    Row { kernel: &DENSE_FORWARD, load: forward, weights: Some(1), role: Role::Forward },
-    Row { kernel: &DENSE_FORWARD_ERROR, load: forward, weights: Some(1), role: Role::Forward },
-    Row { kernel: &BACKPROPAGATE_ERROR, load: backpropagate_error, weights: Some(1), role: Role::Backward },
-    Row { kernel: &OUTER_PRODUCT_UPDATE, load: outer_product_update, weights: Some(2), role: Role::Other },
-    Row { kernel: &OUTER_PRODUCT_DECAYED_UPDATE, load: outer_product_update, weights: Some(2), role: Role::Other },
-    Row { kernel: &DENSE_WEIGHTED_INPUT, load: weighted_input, weights: Some(1), role: Role::Forward },
-    Row { kernel: &NORMALIZED_OUTPUTS, load: normalized_outputs, weights: None, role: Role::Other },
-    Row { kernel: &NORMALIZED_OUTPUTS_ERROR, load: normalized_outputs_error, weights: None, role: Role::Other },
-    Row { kernel: &ACTIVATE, load: activate, weights: None, role: Role::Other },
-    Row { kernel: &DROPOUT, load: dropout, weights: None, role: Role::Other },
-    Row { kernel: &DECAY, load: decay, weights: Some(0), role: Role::Other },
+    Row { kernel: &GATHER, load: gather, weights: None, lists: None, role: Role::Gathers },
+    Row { kernel: &GATHER_BYTES, load: gather, weights: None, lists: None, role: Role::Gathers },
+    Row { kernel: &ONE_HOT, load: one_hot, weights: None, lists: None, role: Role::Other },
+    Row { kernel: &MATMUL, load: matmul, weights: None, lists: None, role: Role::Other },
+    Row { kernel: &OUTER_PRODUCT, load: outer_product, weights: None, lists: None, role: Role::Other },
+    Row { kernel: &DENSE_FORWARD, load: forward, weights: Some(1), lists: Some(0), role: Role::Forward },
+    Row { kernel: &DENSE_FORWARD_ERROR, load: forward, weights: Some(1), lists: Some(0), role: Role::Forward },
+    Row {
+        kernel: &BACKPROPAGATE_ERROR,
+        load: backpropagate_error,
+        weights: Some(1),
+        lists: None,
+        role: Role::Backward,
+    },
+    Row {
+        kernel: &OUTER_PRODUCT_UPDATE,
+        load: outer_product_update,
+        weights: Some(2),
+        lists: Some(1),
+        role: Role::Other,
+    },
+    Row {
+        kernel: &OUTER_PRODUCT_DECAYED_UPDATE,
+        load: outer_product_update,
+        weights: Some(2),
+        lists: Some(1),
+        role: Role::Other,
+    },
+    Row { kernel: &DENSE_WEIGHTED_INPUT, load: weighted_input, weights: Some(1), lists: Some(0), role: Role::Forward },
+    Row { kernel: &NORMALIZED_OUTPUTS, load: normalized_outputs, weights: None, lists: None, role: Role::Other },
+    Row {
+        kernel: &NORMALIZED_OUTPUTS_ERROR,
+        load: normalized_outputs_error,
+        weights: None,
+        lists: None,
+        role: Role::Other,
+    },
+    Row { kernel: &ACTIVATE, load: activate, weights: None, lists: None, role: Role::Other },
+    Row { kernel: &DROPOUT, load: dropout, weights: None, lists: None, role: Role::Other },
+    Row { kernel: &DECAY, load: decay, weights: Some(0), lists: None, role: Role::Other },
 ];
 
 /// Primitive kernels without a step of their own, and why.
@@ -116,6 +144,12 @@ struct Listed {
     name: Arc<str>,
     rows: usize,
     cols: usize,
+    /// True where all that read the matrix know lists.
+    list_alone: bool,
+    /// Its place in the store.
+    at: usize,
+    /// The matrices of inputs that its rows are picked from: their places in the store, and their examples.
+    inputs: Vec<(usize, usize)>,
 }
 
 impl<'p> Loader<'p> {
@@ -137,22 +171,28 @@ impl<'p> Loader<'p> {
                 }
                 match loader.listed.iter_mut().find(|listed| listed.name == x.name) {
                     Some(listed) => listed.rows = listed.rows.max(x.rows),
-                    None => loader.listed.push(Listed { name: Arc::clone(&x.name), rows: x.rows, cols: x.cols }),
+                    None => loader.listed.push(Listed {
+                        name: Arc::clone(&x.name),
+                        rows: x.rows,
+                        cols: x.cols,
+                        list_alone: plans.iter().all(|plan| knows_lists(plan, x)),
+                        at: 0,
+                        inputs: Vec::new(),
+                    }),
                 }
             }
         }
         loader
     }
 
-    /// The lists of nonzero entries, empty.
+    /// The lists of nonzero entries, empty, of all steps that were made ready; where many are kept, in a part of the `free` bytes.
     ///
     /// # Errors
     /// Memory that the system does not give.
-    pub fn lists(&self) -> Result<Vec<Nonzeros>> {
+    pub fn lists(&self, free: u64) -> Result<Vec<Nonzeros>> {
         let list = |listed: &Listed| {
-            let mut nonzeros = Nonzeros::default();
-            nonzeros.make_room(listed.rows, listed.cols)?;
-            Ok(nonzeros)
+            let kept = |&(at, examples): &(usize, usize)| (at, Kept::new(examples, free));
+            Nonzeros::new(listed.at, (listed.rows, listed.cols), listed.inputs.iter().map(kept).collect())
         };
         self.listed.iter().map(list).collect()
     }
@@ -213,6 +253,17 @@ impl<'p> Loader<'p> {
     }
 }
 
+/// True where a plan does not read a matrix, or picks it and reads nothing but the list of its nonzero entries.
+fn knows_lists(plan: &Plan, matrix: &Matrix) -> bool {
+    let mut uses =
+        known(plan).flat_map(|step| step.operands.iter().enumerate().map(move |(i, other)| (step, i, other)));
+    let gathered = known(plan).find(|step| gathers(step, matrix)).map(|step| step.output().shape());
+    uses.all(|(step, i, other)| {
+        let lists = row(step).and_then(|row| row.lists) == Some(i);
+        other.name != matrix.name || gathered == Some(other.shape()) && (lists || gathers(step, matrix))
+    })
+}
+
 fn gathers(step: &Step, matrix: &Matrix) -> bool {
     has_role(step, Role::Gathers) && step.output().name == matrix.name
 }
@@ -235,25 +286,35 @@ fn extents(step: &Step) -> Extents {
     step.multiplies.expect(RECORDED).1
 }
 
-fn gather(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn gather(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let scale = if step.kernel.is(&GATHER_BYTES) { step.params::<GatherBytesParams>().scale } else { 1.0 };
-    let nonzeros = loader.nonzeros(step.output());
-    Box::new(Gather { order: at[0], inputs: at[1], a: at[2], shape: step.output().shape(), scale, nonzeros })
+    let listed = loader.nonzeros(step.output()).map(|nonzeros| {
+        let of = &mut loader.listed[nonzeros];
+        of.at = at[2];
+        let kept = of.inputs.iter().position(|&(inputs, _)| inputs == at[1]).unwrap_or_else(|| {
+            of.inputs.push((at[1], 0));
+            of.inputs.len() - 1
+        });
+        let examples = &mut of.inputs[kept].1;
+        *examples = step.operands[1].rows.max(*examples);
+        examples::Listed { nonzeros, kept, list_alone: of.list_alone }
+    });
+    Box::new(Gather { order: at[0], inputs: at[1], a: at[2], shape: step.output().shape(), scale, listed })
 }
 
-fn one_hot(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn one_hot(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(OneHot { order: at[0], labels: at[1], y: at[2], shape: step.output().shape() })
 }
 
-fn matmul(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn matmul(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Matmul { x: at[0], y: at[1], z: at[2], extents: extents(step), params: step.params() })
 }
 
-fn outer_product(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn outer_product(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(OuterProduct { delta: at[0], a: at[1], nabla_w: at[2], extents: extents(step) })
 }
 
-fn forward(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn forward(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let nonzeros = loader.nonzeros(&step.operands[0]);
     // y, a and δ, where the layer is the output layer.
     let (a, error) = match at[3..] {
@@ -273,7 +334,7 @@ fn forward(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     })
 }
 
-fn weighted_input(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn weighted_input(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Forward {
         x: at[0],
         w: at[1],
@@ -286,37 +347,37 @@ fn weighted_input(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run
     })
 }
 
-fn normalized_outputs(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn normalized_outputs(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let (activation, shape) = (step.snippets.activation.expect(RECORDED), step.output().shape());
     Box::new(NormalizedOutputs { z: at[0], a: at[1], activation, error: None, shape })
 }
 
-fn normalized_outputs_error(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn normalized_outputs_error(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let (activation, shape) = (step.snippets.activation.expect(RECORDED), step.output().shape());
     let error = Some((at[0], at[3], step.snippets.cost.expect(RECORDED)));
     Box::new(NormalizedOutputs { z: at[1], a: at[2], activation, error, shape })
 }
 
-fn activate(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn activate(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let activation = step.snippets.activation.expect(RECORDED);
     Box::new(Activate { z: at[0], a: at[1], activation, len: step.output().len() })
 }
 
-fn dropout(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn dropout(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let dropout = step.params::<DropoutParams>().dropout();
     Box::new(Dropout { x: at[0], y: at[1], dropout, len: step.output().len() })
 }
 
-fn decay(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn decay(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Decay { w: at[0], len: step.output().len() })
 }
 
-fn backpropagate_error(_: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn backpropagate_error(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let activation = step.snippets.activation.expect(RECORDED);
     Box::new(BackpropagateError { next: at[0], w: at[1], a: at[2], delta: at[3], activation, extents: extents(step) })
 }
 
-fn outer_product_update(loader: &Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn outer_product_update(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     // The parameters, then their states in turn.
     let of = |parameter: usize| at[2..].iter().copied().skip(parameter).step_by(2).collect();
     Box::new(OuterProductUpdate {

@@ -99,12 +99,13 @@ impl Store {
         Ok(index)
     }
 
-    fn find(&self, matrix: &Matrix) -> Result<usize> {
+    /// The index of a matrix.
+    pub fn find(&self, matrix: &Matrix) -> Result<usize> {
         self.index.get(&matrix.name).copied().with_context(|| format!("no loaded plan names {matrix}"))
     }
 
-    /// Writes entries of a matrix, from `offset` bytes on.
-    pub fn write(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
+    /// Writes entries of a matrix, from `offset` bytes on, and tells its index.
+    pub fn write(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<usize> {
         check_place(matrix, offset, bytes.len())?;
         let place = offset..offset + bytes.len();
         let index = self.find(matrix)?;
@@ -118,7 +119,7 @@ impl Store {
             }
             numbers => numbers.bytes_mut()[place].copy_from_slice(bytes),
         }
-        Ok(())
+        Ok(index)
     }
 
     /// Reads the first entries of a matrix.
@@ -164,6 +165,14 @@ impl Numbers {
     pub fn f32s(&mut self, len: usize) -> &mut [f32] {
         match self {
             Numbers::F32(values) => &mut values[..len],
+            other => panic!("rows of f32 expected in {other:?}"),
+        }
+    }
+
+    /// All entries, row by row.
+    pub fn all_f32s(&mut self) -> &mut [f32] {
+        match self {
+            Numbers::F32(values) => values,
             other => panic!("rows of f32 expected in {other:?}"),
         }
     }

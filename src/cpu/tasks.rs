@@ -32,11 +32,16 @@ impl Tasks {
         Tasks { panels, panels_of_task, rows, rows_of_task: rows.div_ceil(wanted_of_rows).next_multiple_of(ROWS) }
     }
 
-    /// As [`Tasks::new`], each of `panels_of_task` panels as far as there are so many.
-    pub fn of_panels(rows: usize, panels: usize, panels_of_task: usize, threads: usize) -> Self {
+    /// As [`Tasks::new`], each of at most `most_panels` panels; a `small` product is no more tasks than threads, as far as there are
+    /// as many panels.
+    pub fn of_panels(rows: usize, panels: usize, most_panels: usize, threads: usize, small: bool) -> Self {
+        if small && panels >= threads {
+            let panels_of_task = panels.div_ceil(threads).min(most_panels);
+            return Tasks { panels, panels_of_task, rows, rows_of_task: rows.next_multiple_of(ROWS) };
+        }
         let wanted = if threads == 1 { 1 } else { 4 * threads };
-        let rows_of_task = rows.div_ceil(wanted.div_ceil(panels.div_ceil(panels_of_task))).next_multiple_of(ROWS);
-        Tasks { panels, panels_of_task, rows, rows_of_task }
+        let rows_of_task = rows.div_ceil(wanted.div_ceil(panels.div_ceil(most_panels))).next_multiple_of(ROWS);
+        Tasks { panels, panels_of_task: most_panels, rows, rows_of_task }
     }
 
     fn groups(self) -> usize {

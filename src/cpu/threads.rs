@@ -10,32 +10,51 @@ use super::panels::Line;
 use crate::system::host_memory::reserve;
 
 /// Multiplications below which a product stays on one thread: some microseconds, several times what it takes to hand
-/// work to another one and to wait for it.
+/// work to another one and to wait for it, and for each to pack factors.
 const WORTH_A_SECOND_THREAD: usize = 1 << 18;
 
-/// The threads of an executor, each with memory of its own to pack factors in.
+/// The same of products that pack nothing.
+const WORTH_WITHOUT_PACKING: usize = 1 << 15;
+
+/// The threads of an executor, each with memory of its own.
 #[derive(Debug)]
 pub struct Team {
     crew: Option<Crew>,
-    scratch: Vec<Mutex<Vec<Line>>>,
+    scratch: Vec<Mutex<Scratch>>,
+}
+
+/// Memory of a thread for the task in hand.
+#[derive(Debug)]
+pub struct Scratch {
+    lines: Vec<Line>,
+    sums: Vec<Line>,
+}
+
+impl Scratch {
+    /// Memory to pack factors in, which holds anything, and memory for sums, which holds 0 and is left so; each aligned to lines
+    /// of the cache.
+    pub fn parts(&mut self) -> [&mut [f32]; 2] {
+        [bytemuck::cast_slice_mut(&mut self.lines), bytemuck::cast_slice_mut(&mut self.sums)]
+    }
 }
 
 impl Team {
-    /// Up to `threads` threads, as far as products of `largest` multiplications can use them, with
-    /// `scratch` lines each.
+    /// Up to `threads` threads, as far as products of `largest` multiplications can use them, each with so many
+    /// lines to pack factors in and for sums.
     ///
     /// # Errors
     /// Threads or memory that the system does not give.
-    pub fn new(threads: usize, largest: usize, scratch: usize) -> Result<Self> {
-        let threads = if largest < WORTH_A_SECOND_THREAD { 1 } else { threads };
+    pub fn new(threads: usize, largest: usize, lines: usize, sums: usize) -> Result<Self> {
+        let threads = if largest < WORTH_WITHOUT_PACKING { 1 } else { threads };
         let crew = if threads > 1 { Some(Crew::new(threads)?) } else { None };
-        let memory = || {
+        let memory = |len: usize| -> Result<Vec<Line>> {
             let mut lines = Vec::new();
-            reserve(&mut lines, scratch)?;
-            lines.resize(scratch, Line::default());
-            Ok(Mutex::new(lines))
+            reserve(&mut lines, len)?;
+            lines.resize(len, Line::default());
+            Ok(lines)
         };
-        let scratch = (0..threads.max(1)).map(|_| memory()).collect::<Result<_>>()?;
+        let scratch = || Ok(Mutex::new(Scratch { lines: memory(lines)?, sums: memory(sums)? }));
+        let scratch = (0..threads.max(1)).map(|_| scratch()).collect::<Result<_>>()?;
         Ok(Team { crew, scratch })
     }
 
@@ -44,13 +63,22 @@ impl Team {
         if multiplications < WORTH_A_SECOND_THREAD { 1 } else { self.scratch.len() }
     }
 
+    /// The same of a product that packs nothing.
+    pub fn worth_without_packing(&self, multiplications: usize) -> usize {
+        if multiplications < WORTH_WITHOUT_PACKING { 1 } else { self.scratch.len() }
+    }
+
     /// Does `tasks` tasks, with the scratch memory of the thread that each runs on; on several
     /// threads where they are `worth` it.
-    pub fn run(&self, tasks: usize, threads: usize, task: impl Fn(usize, &mut [f32]) + Sync) {
+    pub fn run(&self, tasks: usize, threads: usize, task: impl Fn(usize, &mut Scratch) + Sync) {
         let with_scratch = |index: usize, thread: usize| {
-            // Scratch memory holds nothing from one task to the next: a panic elsewhere spoils nothing.
-            let mut scratch = self.scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
-            task(index, bytemuck::cast_slice_mut(&mut scratch));
+            let mut scratch = self.scratch[thread].lock().unwrap_or_else(|poisoned: PoisonError<_>| {
+                // A panic may have left sums behind; nothing else is held from one task to the next.
+                let mut scratch = poisoned.into_inner();
+                scratch.sums.fill(Line::default());
+                scratch
+            });
+            task(index, &mut scratch);
         };
         match &self.crew {
             Some(crew) if threads > 1 && tasks > 1 => crew.run(tasks, &with_scratch),

@@ -130,6 +130,12 @@ pub fn panel<S: Simd, const V: usize>(values: &[f32]) -> &[[S::f32s; V]] {
     pulp::as_arrays::<V, S::f32s>(S::as_simd_f32s(values).0).0
 }
 
+/// The rows of a panel of V vectors, to be changed.
+#[inline(always)]
+pub fn panel_mut<S: Simd, const V: usize>(values: &mut [f32]) -> &mut [[S::f32s; V]] {
+    pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(values).0).0
+}
+
 #[inline(always)]
 fn begin<S: Simd, const R: usize, const V: usize>(simd: S, sums: &[f32], fresh: bool) -> [[S::f32s; V]; R] {
     let mut acc = [[simd.splat_f32s(0.0); V]; R];

@@ -1,0 +1,81 @@
+//! The steps that are matrix products of their own, without an epilogue.
+
+use super::epilogue::Keep;
+use super::left::pack_left;
+use super::product::{Layout, Product, X, Y};
+use super::run::{Run, Workshop};
+use super::store::Store;
+use crate::kernel::MiniBatch;
+use crate::kernel::product::Extents;
+use crate::kernels::MatmulParams;
+
+/// `matmul`.
+#[derive(Debug)]
+pub struct Matmul {
+    pub x: usize,
+    pub y: usize,
+    pub z: usize,
+    pub extents: Extents,
+    pub params: MatmulParams,
+}
+
+impl Run for Matmul {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
+        let Workshop { arch, team, packed, .. } = workshop;
+        let (extents @ Extents { rows, cols, inner }, p) = (self.extents, &self.params);
+        let [x, y, z] = store.get([self.x, self.y, self.z]);
+        let (x, y) = (&*x.f32s(rows * inner), &*y.f32s(inner * cols));
+        let x = match p.x_inner_stride {
+            1 => X::Rows { values: x, stride: p.x_row_stride as usize },
+            stride => {
+                let packed = bytemuck::cast_slice_mut(packed);
+                pack_left(x, stride as usize, (rows, inner), packed, team);
+                X::Packed(packed)
+            }
+        };
+        let y = match p.y_col_stride {
+            1 => Y::Rows { values: y, stride: p.y_inner_stride as usize },
+            stride => Y::Columns { values: y, stride: stride as usize },
+        };
+        let outputs = [z.f32s(rows * cols)];
+        arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: Keep, team });
+    }
+
+    fn extents(&self) -> Option<Extents> {
+        Some(self.extents)
+    }
+
+    fn packed(&self) -> usize {
+        self.extents.rows * self.extents.inner
+    }
+}
+
+/// `outer_product`.
+#[derive(Debug)]
+pub struct OuterProduct {
+    pub delta: usize,
+    pub a: usize,
+    pub nabla_w: usize,
+    pub extents: Extents,
+}
+
+impl Run for OuterProduct {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
+        let Workshop { arch, team, packed, .. } = workshop;
+        let extents @ Extents { rows, cols, inner } = self.extents;
+        let [delta, a, nabla_w] = store.get([self.delta, self.a, self.nabla_w]);
+        let packed = bytemuck::cast_slice_mut(packed);
+        pack_left(delta.f32s(rows * inner), rows, (rows, inner), packed, team);
+        let (x, y) = (X::Packed(packed), Y::Rows { values: a.f32s(inner * cols), stride: cols });
+        let outputs = [nabla_w.f32s(rows * cols)];
+        arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: Keep, team });
+    }
+
+    fn extents(&self) -> Option<Extents> {
+        Some(self.extents)
+    }
+
+    fn packed(&self) -> usize {
+        self.extents.rows * self.extents.inner
+    }
+}
