@@ -8,7 +8,7 @@ use super::left::{left_factor, pack_left, packed_rows};
 use super::product::{BLOCK, Layout, Product, X, Y};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
-use super::sparse_update::{SparseUpdate, columns_len};
+use super::sparse_update::SparseUpdate;
 use super::store::{Numbers, Store};
 use super::tile::{MAX_WIDTH, panel, vectors};
 use crate::kernel::MiniBatch;
@@ -209,10 +209,9 @@ impl Run for OuterProductUpdate {
     }
 }
 
-/// Numbers that the update of a layer of (neurons, neurons before) packs: a factor of the product, or the columns of
-/// activations that are mostly zeros.
+/// Numbers that the update of a layer of (neurons, neurons before) packs: a factor of the product.
 pub fn packed_update(examples: usize, (neurons, before): (usize, usize)) -> usize {
-    columns_len(examples, before).max(examples * neurons.max(before))
+    examples * neurons.max(before)
 }
 
 /// The update of one layer, compiled for each optimizer.
@@ -270,7 +269,7 @@ impl OuterProductUpdate {
             // Of linear updates, weights that do not change are not looked at.
             let known = if U::LINEAR { w.finite } else { Some(true) };
             let panels = weights.each_mut().map(|numbers| numbers.panels());
-            let finite = arch.dispatch(SparseUpdate { extents, x, columns: packed, delta, w: panels, step, team });
+            let finite = arch.dispatch(SparseUpdate { extents, x, delta, w: panels, step, team });
             weights[0].as_panels().finite = if finite { known } else { Some(false) };
             return;
         }

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::examples::{AHEAD, Inputs};
 use super::kept::Kept;
+use super::product::BLOCK;
 use crate::system::host_memory::reserve;
 
 /// Zeros are skipped where they are at least two thirds: finding and skipping one costs about as
@@ -36,17 +37,18 @@ pub struct Nonzeros {
     starts: Vec<usize>,
     /// The lists that are kept of the examples of each matrix of inputs, by its place in the store.
     kept: Vec<(usize, Kept)>,
-    /// For each column and each `WORD` rows, which of them are not 0: (words, cols).
-    masks: Vec<u64>,
+    /// The entries of each block of rows, by column.
+    turned: Vec<OfColumn>,
+    /// Where the entries of each block's columns end: (blocks, cols).
+    ends: Vec<usize>,
 }
 
-/// The entries of one column that are not 0, of up to `WORD` rows.
-#[derive(Clone, Copy)]
-pub struct Column<'a> {
-    /// A bit for each row.
-    pub mask: u64,
-    /// The entry of each row that has a bit.
-    pub values: &'a [f32; WORD],
+/// One entry of a column that is not 0.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct OfColumn {
+    /// Its row, from the first one of its block on.
+    pub row: u32,
+    pub value: f32,
 }
 
 impl Nonzeros {
@@ -61,20 +63,17 @@ impl Nonzeros {
         reserve(&mut nonzeros.entries, len)?;
         nonzeros.entries.resize(len, Nonzero::default());
         reserve(&mut nonzeros.starts, rows + 1)?;
-        reserve(&mut nonzeros.masks, rows.div_ceil(WORD) * cols)?;
+        reserve(&mut nonzeros.turned, len)?;
+        nonzeros.turned.resize(len, OfColumn::default());
+        reserve(&mut nonzeros.ends, rows.div_ceil(BLOCK).max(1) * cols)?;
         Ok(nonzeros)
     }
 
     /// Bytes that the lists of a matrix of (rows, cols) take, those that are kept aside.
     pub fn size(rows: usize, cols: usize) -> u64 {
         let entries = rows * cols / WORTH_SKIPPING + cols;
-        let masks = rows.div_ceil(WORD) * cols;
-        (size_of::<Nonzero>() * entries + size_of::<usize>() * (rows + 1) + size_of::<u64>() * masks) as u64
-    }
-
-    /// Numbers that the columns of a matrix of (rows, cols) take, once they are found.
-    pub const fn columns_len(rows: usize, cols: usize) -> usize {
-        rows.next_multiple_of(WORD) * cols
+        let ends = rows.div_ceil(BLOCK).max(1) * cols;
+        ((size_of::<Nonzero>() + size_of::<OfColumn>()) * entries + size_of::<usize>() * (rows + 1 + ends)) as u64
     }
 
     /// Lists the entries of the examples that `order` begins with, as long as they are few. `note` notes those of an example
@@ -181,36 +180,37 @@ impl Nonzeros {
         }
     }
 
-    /// Turns the entries around: for each column and each `WORD` rows, writes their entries where they are not 0:
-    /// (words, cols, `WORD`).
-    pub fn find_columns(&mut self, columns: &mut [f32]) {
-        let words = self.rows().div_ceil(WORD);
-        let mut masks = std::mem::take(&mut self.masks);
-        masks.clear();
-        masks.resize(words * self.cols, 0);
-        for row in 0..self.rows() {
-            let (word, bit) = (row / WORD * self.cols, row % WORD);
-            let masks = &mut masks[word..][..self.cols];
-            let (columns, _) = columns[word * WORD..].as_chunks_mut::<WORD>();
-            for entry in self.row(row) {
-                masks[entry.column as usize] |= 1 << bit;
-                columns[entry.column as usize][bit] = entry.value;
+    /// Sorts the entries of each `block` rows by column; those of a column stay in the order of their rows.
+    pub fn turn(&mut self, block: usize) {
+        let (rows, cols) = (self.rows(), self.cols);
+        self.ends.clear();
+        self.ends.resize(rows.div_ceil(block) * cols, 0);
+        for (first, ends) in (0..rows).step_by(block).zip(self.ends.chunks_exact_mut(cols)) {
+            let last = rows.min(first + block);
+            let entries = &self.entries[self.starts[first]..self.starts[last]];
+            // How many each column has, where each begins, and then, entry by entry, where each ends.
+            for entry in entries {
+                ends[entry.column as usize] += 1;
+            }
+            let mut begin = self.starts[first];
+            for end in &mut *ends {
+                begin += std::mem::replace(end, begin);
+            }
+            for row in first..last {
+                for &Nonzero { column, value } in &self.entries[self.starts[row]..self.starts[row + 1]] {
+                    let end = &mut ends[column as usize];
+                    self.turned[*end] = OfColumn { row: (row - first) as u32, value };
+                    *end += 1;
+                }
             }
         }
-        self.masks = masks;
     }
 
-    /// A column, for the rows of each word in turn from one of them on; [`Self::find_columns`] wrote `columns`.
+    /// The entries of a column in a block of rows; [`Self::turn`] sorted them.
     #[inline(always)]
-    pub fn column<'a>(
-        &'a self,
-        columns: &'a [f32],
-        column: usize,
-        first_word: usize,
-    ) -> impl Iterator<Item = Column<'a>> {
-        let first = first_word * self.cols + column;
-        let masks = self.masks[first..].iter().step_by(self.cols);
-        let values = columns.as_chunks::<WORD>().0[first..].iter().step_by(self.cols);
-        masks.zip(values).map(|(&mask, values)| Column { mask, values })
+    pub fn column(&self, block: usize, column: usize, rows: usize) -> &[OfColumn] {
+        let at = block * self.cols + column;
+        let begin = if column == 0 { self.starts[block * rows] } else { self.ends[at - 1] };
+        &self.turned[begin..self.ends[at]]
     }
 }

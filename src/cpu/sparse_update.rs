@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pulp::{Simd, WithSimd};
 
 use super::epilogue::{Step, Stepper, With};
-use super::nonzeros::{Nonzero, Nonzeros, WORD};
+use super::nonzeros::{Nonzero, Nonzeros, OfColumn, WORD};
 use super::panels::Width;
 use super::product::{BLOCK, MAX_OUTPUTS};
 use super::sparse::{MANY, TOGETHER, panels_at_once};
@@ -23,8 +23,6 @@ pub struct SparseUpdate<'a, U, const N: usize> {
     /// Of the product xᵀ δ.
     pub extents: Extents,
     pub x: &'a mut Nonzeros,
-    /// Room for the columns of x, [`columns_len`] numbers.
-    pub columns: &'a mut [f32],
     pub delta: &'a [f32],
     pub w: [&'a mut [f32]; N],
     pub step: Step<U, N>,
@@ -40,9 +38,10 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let SparseUpdate { extents, x, columns, delta, w, step, team } = self;
+        let SparseUpdate { extents, x, delta, w, step, team } = self;
+        let block = if U::LINEAR { BLOCK.min(extents.inner) } else { extents.inner };
         if extents.inner > ONE_AFTER_THE_OTHER {
-            x.find_columns(columns);
+            x.turn(block);
         }
         let width = Width::with::<S>();
         let of_weights = if U::LINEAR { 0 } else { PER_WEIGHT * extents.rows * extents.cols };
@@ -50,7 +49,7 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
         let threads = team.worth_without_packing(work);
         let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads, work < MANY);
         let (w, stepper) = (w.map(Shared::new), &With(simd, &step));
-        Updates { extents, width, x, columns, delta, w: &w, linear: U::LINEAR, stepper }.run(simd, tasks, threads, team)
+        Updates { extents, width, x, block, delta, w: &w, linear: U::LINEAR, stepper }.run(simd, tasks, threads, team)
     }
 }
 
@@ -60,7 +59,8 @@ struct Updates<'a> {
     extents: Extents,
     width: Width,
     x: &'a Nonzeros,
-    columns: &'a [f32],
+    /// Examples whose sums are applied at once.
+    block: usize,
     delta: &'a [f32],
     /// The weights and their states.
     w: &'a [Shared<'a>],
@@ -109,16 +109,15 @@ impl UpdateTask<'_> {
     #[inline(always)]
     fn weight_by_weight<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
         let UpdateTask { updates, rows, scratch, sums, .. } = self;
-        let (Updates { extents, x, columns, delta, linear, .. }, rows) = (*updates, rows.clone());
+        let (Updates { extents, x, block, delta, linear, .. }, rows) = (*updates, rows.clone());
         let sums = &mut as_rows_mut::<S, V, P>(sums)[..WORD];
-        let block = if linear { BLOCK } else { extents.inner };
         let mut finite = true;
         for first in (0..extents.inner).step_by(block) {
             let len = block.min(extents.inner - first);
             let delta = pack_panels::<S, V, P>(simd, delta, (first, len), panel, extents, scratch);
             for row in rows.clone().step_by(WORD) {
                 let few = row..rows.end.min(row + WORD);
-                let found = add_by_weight(simd, (x, columns, first), few.clone(), delta, sums);
+                let found = add_by_weight(simd, (x, first, block), few.clone(), delta, sums);
                 let touched = if linear { found } else { u64::MAX >> (WORD - few.len()) };
                 for p in 0..P {
                     finite &= updates.step::<S, V, P>(panel + p, few.clone(), &[touched], &mut sums[..few.len()], p);
@@ -217,23 +216,20 @@ fn pack_panels<'a, S: Simd, const V: usize, const P: usize>(
 #[inline(always)]
 fn add_by_weight<S: Simd, const V: usize, const P: usize>(
     simd: S,
-    (x, columns, first): (&Nonzeros, &[f32], usize),
+    (x, first, block): (&Nonzeros, usize, usize),
     rows: Range<usize>,
     delta: &Sums<S, V, P>,
     sums: &mut Sums<S, V, P>,
 ) -> u64 {
     let mut touched = 0;
     for (at, (row, sums)) in rows.zip(sums).enumerate() {
-        *sums = [[simd.splat_f32s(0.0); V]; P];
-        for (column, delta) in x.column(columns, row, first / WORD).zip(delta.chunks(WORD)) {
-            let mut mask = column.mask;
-            touched |= u64::from(mask != 0) << at;
-            while mask != 0 {
-                let example = mask.trailing_zeros() as usize;
-                add_term(simd, column.values[example], &delta[example], sums);
-                mask &= mask - 1;
-            }
+        let entries = x.column(first / block, row, block);
+        touched |= u64::from(!entries.is_empty()) << at;
+        let mut sum = [[simd.splat_f32s(0.0); V]; P];
+        for &OfColumn { row, value } in entries {
+            add_term(simd, value, &delta[row as usize], &mut sum);
         }
+        *sums = sum;
     }
     touched
 }
@@ -319,11 +315,6 @@ const fn rows_at_once(width: usize) -> usize {
 const MOST_AT_ONCE: usize = 1024;
 /// Numbers that all sums take.
 pub const SUMS: usize = 1 << 13;
-
-/// Numbers that the columns of x, (examples, cols), take.
-pub const fn columns_len(examples: usize, cols: usize) -> usize {
-    if examples > ONE_AFTER_THE_OTHER { Nonzeros::columns_len(examples, cols) } else { 0 }
-}
 
 /// Rows of a panel that scratch memory must have room for, where a block has so many terms: δ of all panels that are read
 /// together.
