@@ -48,7 +48,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let threads = check_threads(threads.unwrap_or_else(all_threads))?;
     let options = Options { experiment: &EXPERIMENTS[experiment], data, device, threads, seed };
     // Before minutes of training.
-    let file = svg.map(|path| OutputFile::new(&path, &[])).transpose()?;
+    let file = svg.map(|path| OutputFile::of_flag("--svg", &path, &[])).transpose()?;
     let report = book::run(&options, &mut Progress::new(quiet || json, false))?;
     if let Some(file) = file {
         file.write_all(chart::svg(report.experiment, report.axes, &report.curves, chart::Scale::Automatic).as_bytes())?;

@@ -52,7 +52,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     let devices = [spec(one)?, spec(other)?];
     let training = training.options(DeviceChoice::Auto, None)?;
-    let page = report.map(|path| OutputFile::new(&path, &training.source.files())).transpose()?;
+    let page = report.map(|path| OutputFile::of_flag("--report", &path, &training.source.files())).transpose()?;
     let comparison = compare::run(&Options { training, devices, lockstep }, &mut progress)?;
     if progress.json {
         print_json(&comparison)?;

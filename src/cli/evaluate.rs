@@ -52,7 +52,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     note_unknown_categories(report.unknown_categories);
     print_notes(dropped_rows(report.rows_without_target, "").as_slice());
     if let Some(page) = page {
-        super::report::write(&Subject::Model { model, data: file }, &page, threads)?;
+        super::report::write(&Subject::Model { model, data: file }, ("--report", &page), threads)?;
     }
     if json { print_json(&report) } else { print(&text(&report)?) }
 }

@@ -3,6 +3,7 @@
 mod comparison;
 mod network;
 mod page;
+mod parts;
 mod pictures;
 mod results;
 
@@ -54,20 +55,20 @@ pub fn run(arguments: Arguments) -> Result<()> {
         let path = data.unwrap_or_else(|| "digits".into());
         Subject::Model { model: subject, data: ExampleFile { path, labels, table: table.options() } }
     };
-    write(&subject, &output_file, threads)?;
+    write(&subject, ("-o", &output_file), threads)?;
     print(&format!("report  {}\n", output_file.display()))
 }
 
-/// Writes the page of a subject.
+/// Writes the page of a subject to the file that a flag names.
 ///
 /// # Errors
 /// Files that cannot be read or written.
-pub fn write(subject: &Subject, path: &Path, threads: usize) -> Result<()> {
+pub fn write(subject: &Subject, (flag, path): (&str, &Path), threads: usize) -> Result<()> {
     let inputs = match subject {
         Subject::Run { .. } => Vec::new(),
         Subject::Model { model, data } => [vec![model.clone()], data.files()].concat(),
     };
-    let file = OutputFile::new(path, &inputs)?;
+    let file = OutputFile::of_flag(flag, path, &inputs)?;
     let report = report::run(subject, threads, &mut Progress::new(true, false))?;
     file.write_all(page::html(&report)?.as_bytes())?;
     file.finish()

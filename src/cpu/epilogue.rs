@@ -142,20 +142,31 @@ fn finish<S: Simd>(
             }
         };
     }
-    // Several vectors at a time.
+    // Several vectors at a time: four where there are 32 registers, two where there are 16.
+    match (width / lanes, lanes == 8) {
+        (1, false) => {
+            whole_rows!(1, 4);
+        }
+        (1, true) => {
+            whole_rows!(1, 2);
+        }
+        (2, false) => {
+            whole_rows!(2, 2);
+        }
+        (3, _) => {
+            whole_rows!(3, 1);
+        }
+        (4, _) => {
+            whole_rows!(4, 1);
+        }
+        _ => {}
+    }
     match width / lanes {
         1 => {
-            whole_rows!(1, 2);
             whole_rows!(1, 1);
         }
         2 => {
             whole_rows!(2, 1);
-        }
-        3 => {
-            whole_rows!(3, 1);
-        }
-        4 => {
-            whole_rows!(4, 1);
         }
         _ => {}
     }

@@ -39,14 +39,22 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    /// Creates a temporary file for `path`. A link stays a link; the file it leads to is to be replaced, and keeps its
+    /// Creates a temporary file for `path`, the value of `-o`.
+    ///
+    /// # Errors
+    /// As [`OutputFile::of_flag`].
+    pub fn new(path: &Path, inputs: &[PathBuf]) -> Result<Self> {
+        Self::of_flag("-o", path, inputs)
+    }
+
+    /// Creates a temporary file for `path`, the value of a flag. A link stays a link; the file it leads to is to be replaced, and keeps its
     /// mode.
     ///
     /// # Errors
     /// A folder that does not exist or cannot be written to, a path that names no regular file, the file that stdout or
     /// stderr goes to, or one of `inputs`, the files that the command reads.
-    pub fn new(path: &Path, inputs: &[PathBuf]) -> Result<Self> {
-        let target = target_of(path)?;
+    pub fn of_flag(flag: &str, path: &Path, inputs: &[PathBuf]) -> Result<Self> {
+        let target = target_of(flag, path)?;
         let shown = path.display();
         if let Ok(found) = Handle::from_path(&target) {
             for (stream, handle) in [("stdout", Handle::stdout()), ("stderr", Handle::stderr())] {
@@ -54,24 +62,24 @@ impl OutputFile {
                 ensure!(
                     !same,
                     WrongUsage::new(format!(
-                        "-o {shown}: {stream} goes to this file, which would be replaced; name another"
+                        "{flag} {shown}: {stream} goes to this file, which would be replaced; name another"
                     ))
                 );
             }
             let same = |input: &&PathBuf| Handle::from_path(input).is_ok_and(|input| input == found);
             if let Some(input) = inputs.iter().find(same) {
                 let input = input.display();
-                bail!(WrongUsage::new(format!("-o {shown}: this is {input}, which is read; name another file")));
+                bail!(WrongUsage::new(format!("{flag} {shown}: this is {input}, which is read; name another file")));
             }
         }
         let folder = folder_of(&target);
         let temporary = Temporary::in_folder(&folder);
-        let temporary = temporary.with_context(|| format!("{} in {}", cannot_write(path), folder.display()))?;
+        let temporary = temporary.with_context(|| format!("cannot write {flag} {shown} in {}", folder.display()))?;
         if let Ok(replaced) = fs::metadata(&target) {
             // Where the system does not allow it, the file gets the mode of a new one.
             let _ = temporary.file().set_permissions(replaced.permissions());
         }
-        Ok(OutputFile { named: format!("-o {}", path.display()), target, temporary })
+        Ok(OutputFile { named: format!("{flag} {shown}"), target, temporary })
     }
 
     /// Creates a temporary file for a file of a folder that this program keeps.
@@ -147,23 +155,24 @@ pub(crate) fn cannot_write(path: &Path) -> String {
 }
 
 /// The regular file that `path` is or leads to, or the one it is to become.
-fn target_of(path: &Path) -> Result<PathBuf> {
+fn target_of(flag: &str, path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     let named = path.file_name().is_some() && !path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
     if path.is_dir() || !named {
-        bail!("-o {shown}: this is a folder, a file name is needed");
+        bail!("{flag} {shown}: this is a folder, a file name is needed");
     }
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_path_buf()),
         // Such as a name that no file can have.
-        Err(error) => Err(anyhow!(error).context(cannot_write(path))),
+        Err(error) => Err(anyhow!(error).context(format!("cannot write {flag} {shown}"))),
         Ok(found) if found.is_symlink() => {
-            let target = fs::canonicalize(path).with_context(|| format!("-o {shown}: a link that leads nowhere"))?;
-            ensure!(target.is_file(), "-o {shown}: it leads to {}, which is no regular file", target.display());
+            let target =
+                fs::canonicalize(path).with_context(|| format!("{flag} {shown}: a link that leads nowhere"))?;
+            ensure!(target.is_file(), "{flag} {shown}: it leads to {}, which is no regular file", target.display());
             Ok(target)
         }
         Ok(found) => {
-            ensure!(found.is_file(), "-o {shown}: not a regular file");
+            ensure!(found.is_file(), "{flag} {shown}: not a regular file");
             Ok(path.to_path_buf())
         }
     }

@@ -20,6 +20,7 @@ fn experiments_are_listed() {
     assert_eq!(names().len(), 9);
     assert_fails(&["book", "nothing"], 2, &["nothing", "saturated-neuron"]);
     assert_fails(&["book", "network", "--data", "nowhere"], 1, &["nowhere"]);
+    assert_fails(&["book", "saturated-neuron", "--svg", "no/such/x.svg"], 1, &["--svg no/such/x.svg"]);
 }
 
 fn every_experiment_lies_in_its_band() {

@@ -157,7 +157,10 @@ fn what_is_no_subject_is_refused() {
     assert_fails(&["report", "nothing.safetensors"], 1, &["nothing.safetensors"]);
     let model = folder.path("m.safetensors").display().to_string();
     succeeds(&["train", "--epochs", "0", "-o", &model, "--device", "cpu", "--quiet"]);
-    assert_fails(&["report", &model, "-o", "no/such/folder.html"], 1, &["no/such"]);
+    assert_fails(&["report", &model, "-o", "no/such/folder.html"], 1, &["-o no/such"]);
+    assert_fails(&["evaluate", &model, "digits", "--report", "no/such/folder.html"], 1, &["--report no/such"]);
+    let comparison = ["compare", "--devices", "cpu,cpu:primitive", "--epochs", "1", "--report", "no/such/folder.html"];
+    assert_fails(&comparison, 1, &["--report no/such"]);
     let table = folder.file("t.csv", b"a,b\n1,2\n");
     assert_fails(&["report", &model, &table], 1, &["t.csv"]);
 }

@@ -30,11 +30,14 @@ pub enum Parts {
 
 /// A number with nine digits after the point, or in scientific notation where it is small or large.
 fn number(x: f64) -> String {
+    // −0 is written as 0.
+    let x = x + 0.0;
     if x == 0.0 || (1e-4..1e6).contains(&x.abs()) { format!("{x:.9}") } else { format!("{x:.6e}") }
 }
 
 /// A number with six digits, for what is worked by hand.
 fn short(x: f64) -> String {
+    let x = x + 0.0;
     if x == 0.0 || (1e-3..1e6).contains(&x.abs()) {
         let digits = (5 - x.abs().max(1e-3).log10().floor() as i32).clamp(0, 8) as usize;
         let text = format!("{x:.digits$}");

@@ -4,7 +4,7 @@ use anyhow::Result;
 use maud::{Markup, html};
 
 use super::network::kernels;
-use super::page::{chart_on, curve, number, page, table};
+use super::parts::{chart_on, curve, number, page, table};
 use crate::cli::chart::Scale;
 use crate::commands::book::Curve;
 use crate::commands::compare::Comparison;

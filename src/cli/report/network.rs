@@ -3,7 +3,7 @@
 use anyhow::Result;
 use maud::{Markup, html};
 
-use super::page::{figure, number, table};
+use super::parts::{figure, number, table};
 use super::pictures::of_weights;
 use crate::cli::chart;
 use crate::commands::report::{FirstWeights, Histogram, LayerLook};

@@ -4,7 +4,7 @@ use anyhow::Result;
 use maud::{Markup, html};
 
 use super::network::histogram;
-use super::page::{figure, number};
+use super::parts::{figure, number};
 use super::pictures::of_image;
 use crate::cli::chart::{self, Scale};
 use crate::commands::book::Curve;
