@@ -100,6 +100,17 @@ impl Cpu {
         Cpu { only_twins: true, ..Cpu::new(1) }
     }
 
+    /// Writes a matrix of which only a list of entries was made, and tells its place in the store.
+    fn write_listed(&mut self, matrix: &Matrix) -> Result<usize> {
+        let place = self.store.find(matrix)?;
+        for nonzeros in self.workshop.iter_mut().flat_map(|workshop| &mut workshop.nonzeros) {
+            if nonzeros.matrix() == place {
+                nonzeros.write(self.store.numbers[place].all_f32s());
+            }
+        }
+        Ok(place)
+    }
+
     fn load_twins(&mut self, plans: &[Plan]) -> Result<()> {
         for plan in plans {
             let mut steps = Vec::new();
@@ -191,7 +202,8 @@ impl Executor for Cpu {
     }
 
     fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
-        let place = self.store.write(matrix, offset, bytes)?;
+        let place = self.write_listed(matrix)?;
+        self.store.write(matrix, offset, bytes)?;
         for nonzeros in self.workshop.iter_mut().flat_map(|workshop| &mut workshop.nonzeros) {
             nonzeros.forget(place, matrix.element.size(), &(offset..offset + bytes.len()));
         }
@@ -199,12 +211,7 @@ impl Executor for Cpu {
     }
 
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
-        let place = self.store.find(matrix)?;
-        for nonzeros in self.workshop.iter_mut().flat_map(|workshop| &mut workshop.nonzeros) {
-            if nonzeros.matrix() == place {
-                nonzeros.write(self.store.numbers[place].all_f32s());
-            }
-        }
+        self.write_listed(matrix)?;
         self.store.read(matrix)
     }
 

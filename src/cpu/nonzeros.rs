@@ -57,7 +57,7 @@ impl Nonzeros {
     /// # Errors
     /// Memory that the system does not give.
     pub fn new(matrix: usize, (rows, cols): (usize, usize), inputs: Vec<(usize, Kept)>) -> Result<Self> {
-        let mut nonzeros = Nonzeros { matrix, cols, kept: inputs, ..Nonzeros::default() };
+        let mut nonzeros = Nonzeros { matrix, cols, written: true, kept: inputs, ..Nonzeros::default() };
         // One more row than is noted is looked at before it is known to be too many.
         let len = rows * cols / WORTH_SKIPPING + cols;
         reserve(&mut nonzeros.entries, len)?;
@@ -145,7 +145,7 @@ impl Nonzeros {
     }
 
     fn rows(&self) -> usize {
-        self.starts.len() - 1
+        self.starts.len().saturating_sub(1)
     }
 
     /// The matrix is written by others.

@@ -104,8 +104,8 @@ impl Store {
         self.index.get(&matrix.name).copied().with_context(|| format!("no loaded plan names {matrix}"))
     }
 
-    /// Writes entries of a matrix, from `offset` bytes on, and tells its index.
-    pub fn write(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<usize> {
+    /// Writes entries of a matrix, from `offset` bytes on.
+    pub fn write(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
         check_place(matrix, offset, bytes.len())?;
         let place = offset..offset + bytes.len();
         let index = self.find(matrix)?;
@@ -119,7 +119,7 @@ impl Store {
             }
             numbers => numbers.bytes_mut()[place].copy_from_slice(bytes),
         }
-        Ok(index)
+        Ok(())
     }
 
     /// Reads the first entries of a matrix.

@@ -14,7 +14,7 @@ use crate::system::host_memory::reserve;
 const WORTH_A_SECOND_THREAD: usize = 1 << 18;
 
 /// The same of products that pack nothing.
-const WORTH_WITHOUT_PACKING: usize = 1 << 15;
+const WORTH_WITHOUT_PACKING: usize = 1 << 17;
 
 /// The threads of an executor, each with memory of its own.
 #[derive(Debug)]
@@ -45,7 +45,8 @@ impl Team {
     /// # Errors
     /// Threads or memory that the system does not give.
     pub fn new(threads: usize, largest: usize, lines: usize, sums: usize) -> Result<Self> {
-        let threads = if largest < WORTH_WITHOUT_PACKING { 1 } else { threads };
+        let threads =
+            if largest < if sums > 0 { WORTH_WITHOUT_PACKING } else { WORTH_A_SECOND_THREAD } { 1 } else { threads };
         let crew = if threads > 1 { Some(Crew::new(threads)?) } else { None };
         let memory = |len: usize| -> Result<Vec<Line>> {
             let mut lines = Vec::new();
