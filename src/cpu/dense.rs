@@ -8,7 +8,7 @@ use super::left::{left_factor, pack_left, packed_rows};
 use super::product::{BLOCK, Layout, Product, X, Y};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
-use super::sparse_update::SparseUpdate;
+use super::sparse_update::{SparseUpdate, turned_len};
 use super::store::{Numbers, Store};
 use super::tile::{MAX_WIDTH, panel, vectors};
 use crate::kernel::MiniBatch;
@@ -209,9 +209,10 @@ impl Run for OuterProductUpdate {
     }
 }
 
-/// Numbers that the update of a layer of (neurons, neurons before) packs: a factor of the product.
+/// Numbers that the update of a layer of (neurons, neurons before) packs: a factor of the product, or the entries by column of
+/// activations that are mostly zeros.
 pub fn packed_update(examples: usize, (neurons, before): (usize, usize)) -> usize {
-    examples * neurons.max(before)
+    turned_len(examples, before).max(examples * neurons.max(before))
 }
 
 /// The update of one layer, compiled for each optimizer.
@@ -269,7 +270,7 @@ impl OuterProductUpdate {
             // Of linear updates, weights that do not change are not looked at.
             let known = if U::LINEAR { w.finite } else { Some(true) };
             let panels = weights.each_mut().map(|numbers| numbers.panels());
-            let finite = arch.dispatch(SparseUpdate { extents, x, delta, w: panels, step, team });
+            let finite = arch.dispatch(SparseUpdate { extents, x, turned: packed, delta, w: panels, step, team });
             weights[0].as_panels().finite = if finite { known } else { Some(false) };
             return;
         }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
+use bytemuck::{Pod, Zeroable};
 
 use super::examples::{AHEAD, Inputs};
 use super::kept::Kept;
@@ -37,14 +38,13 @@ pub struct Nonzeros {
     starts: Vec<usize>,
     /// The lists that are kept of the examples of each matrix of inputs, by its place in the store.
     kept: Vec<(usize, Kept)>,
-    /// The entries of each block of rows, by column.
-    turned: Vec<OfColumn>,
     /// Where the entries of each block's columns end: (blocks, cols).
     ends: Vec<usize>,
 }
 
 /// One entry of a column that is not 0.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Pod, Zeroable, Debug)]
+#[repr(C)]
 pub struct OfColumn {
     /// Its row, from the first one of its block on.
     pub row: u32,
@@ -63,8 +63,6 @@ impl Nonzeros {
         reserve(&mut nonzeros.entries, len)?;
         nonzeros.entries.resize(len, Nonzero::default());
         reserve(&mut nonzeros.starts, rows + 1)?;
-        reserve(&mut nonzeros.turned, len)?;
-        nonzeros.turned.resize(len, OfColumn::default());
         reserve(&mut nonzeros.ends, rows.div_ceil(BLOCK).max(1) * cols)?;
         Ok(nonzeros)
     }
@@ -73,7 +71,7 @@ impl Nonzeros {
     pub fn size(rows: usize, cols: usize) -> u64 {
         let entries = rows * cols / WORTH_SKIPPING + cols;
         let ends = rows.div_ceil(BLOCK).max(1) * cols;
-        ((size_of::<Nonzero>() + size_of::<OfColumn>()) * entries + size_of::<usize>() * (rows + 1 + ends)) as u64
+        (size_of::<Nonzero>() * entries + size_of::<usize>() * (rows + 1 + ends)) as u64
     }
 
     /// Lists the entries of the examples that `order` begins with, as long as they are few. `note` notes those of an example
@@ -180,8 +178,15 @@ impl Nonzeros {
         }
     }
 
-    /// Sorts the entries of each `block` rows by column; those of a column stay in the order of their rows.
-    pub fn turn(&mut self, block: usize) {
+    /// Numbers that the entries of a matrix of (rows, cols) take, once they are sorted by column.
+    pub const fn turned_len(rows: usize, cols: usize) -> usize {
+        size_of::<OfColumn>() / size_of::<f32>() * (rows * cols / WORTH_SKIPPING)
+    }
+
+    /// Sorts the entries of each `block` rows by column, into a part of `turned`, [`Self::turned_len`] numbers; those of a column
+    /// stay in the order of their rows.
+    pub fn turn<'a>(&mut self, block: usize, turned: &'a mut [f32]) -> &'a [OfColumn] {
+        let turned: &mut [OfColumn] = bytemuck::cast_slice_mut(&mut turned[..2 * self.len()]);
         let (rows, cols) = (self.rows(), self.cols);
         self.ends.clear();
         self.ends.resize(rows.div_ceil(block) * cols, 0);
@@ -199,18 +204,19 @@ impl Nonzeros {
             for row in first..last {
                 for &Nonzero { column, value } in &self.entries[self.starts[row]..self.starts[row + 1]] {
                     let end = &mut ends[column as usize];
-                    self.turned[*end] = OfColumn { row: (row - first) as u32, value };
+                    turned[*end] = OfColumn { row: (row - first) as u32, value };
                     *end += 1;
                 }
             }
         }
+        turned
     }
 
-    /// The entries of a column in a block of rows; [`Self::turn`] sorted them.
+    /// The entries of a column in a block of so many rows, among those that [`Self::turn`] sorted.
     #[inline(always)]
-    pub fn column(&self, block: usize, column: usize, rows: usize) -> &[OfColumn] {
+    pub fn column<'a>(&self, turned: &'a [OfColumn], block: usize, column: usize, rows: usize) -> &'a [OfColumn] {
         let at = block * self.cols + column;
         let begin = if column == 0 { self.starts[block * rows] } else { self.ends[at - 1] };
-        &self.turned[begin..self.ends[at]]
+        &turned[begin..self.ends[at]]
     }
 }

@@ -23,6 +23,8 @@ pub struct SparseUpdate<'a, U, const N: usize> {
     /// Of the product xᵀ δ.
     pub extents: Extents,
     pub x: &'a mut Nonzeros,
+    /// Room for the entries of x by column, [`turned_len`] numbers.
+    pub turned: &'a mut [f32],
     pub delta: &'a [f32],
     pub w: [&'a mut [f32]; N],
     pub step: Step<U, N>,
@@ -38,18 +40,17 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let SparseUpdate { extents, x, delta, w, step, team } = self;
+        let SparseUpdate { extents, x, turned, delta, w, step, team } = self;
         let block = if U::LINEAR { BLOCK.min(extents.inner) } else { extents.inner };
-        if extents.inner > ONE_AFTER_THE_OTHER {
-            x.turn(block);
-        }
+        let turned = if extents.inner > ONE_AFTER_THE_OTHER { x.turn(block, turned) } else { &[] };
         let width = Width::with::<S>();
         let of_weights = if U::LINEAR { 0 } else { PER_WEIGHT * extents.rows * extents.cols };
         let work = x.len() * extents.cols + of_weights;
         let threads = team.worth_without_packing(work);
         let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads, work < MANY);
         let (w, stepper) = (w.map(Shared::new), &With(simd, &step));
-        Updates { extents, width, x, block, delta, w: &w, linear: U::LINEAR, stepper }.run(simd, tasks, threads, team)
+        Updates { extents, width, x, turned, block, delta, w: &w, linear: U::LINEAR, stepper }
+            .run(simd, tasks, threads, team)
     }
 }
 
@@ -59,6 +60,8 @@ struct Updates<'a> {
     extents: Extents,
     width: Width,
     x: &'a Nonzeros,
+    /// The entries of x by column, of more than [`ONE_AFTER_THE_OTHER`] examples.
+    turned: &'a [OfColumn],
     /// Examples whose sums are applied at once.
     block: usize,
     delta: &'a [f32],
@@ -109,7 +112,7 @@ impl UpdateTask<'_> {
     #[inline(always)]
     fn weight_by_weight<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
         let UpdateTask { updates, rows, scratch, sums, .. } = self;
-        let (Updates { extents, x, block, delta, linear, .. }, rows) = (*updates, rows.clone());
+        let (Updates { extents, x, turned, block, delta, linear, .. }, rows) = (*updates, rows.clone());
         let sums = &mut as_rows_mut::<S, V, P>(sums)[..WORD];
         let mut finite = true;
         for first in (0..extents.inner).step_by(block) {
@@ -117,7 +120,7 @@ impl UpdateTask<'_> {
             let delta = pack_panels::<S, V, P>(simd, delta, (first, len), panel, extents, scratch);
             for row in rows.clone().step_by(WORD) {
                 let few = row..rows.end.min(row + WORD);
-                let found = add_by_weight(simd, (x, first, block), few.clone(), delta, sums);
+                let found = add_by_weight(simd, (x, turned, first, block), few.clone(), delta, sums);
                 let touched = if linear { found } else { u64::MAX >> (WORD - few.len()) };
                 for p in 0..P {
                     finite &= updates.step::<S, V, P>(panel + p, few.clone(), &[touched], &mut sums[..few.len()], p);
@@ -216,14 +219,14 @@ fn pack_panels<'a, S: Simd, const V: usize, const P: usize>(
 #[inline(always)]
 fn add_by_weight<S: Simd, const V: usize, const P: usize>(
     simd: S,
-    (x, first, block): (&Nonzeros, usize, usize),
+    (x, turned, first, block): (&Nonzeros, &[OfColumn], usize, usize),
     rows: Range<usize>,
     delta: &Sums<S, V, P>,
     sums: &mut Sums<S, V, P>,
 ) -> u64 {
     let mut touched = 0;
     for (at, (row, sums)) in rows.zip(sums).enumerate() {
-        let entries = x.column(first / block, row, block);
+        let entries = x.column(turned, first / block, row, block);
         touched |= u64::from(!entries.is_empty()) << at;
         let mut sum = [[simd.splat_f32s(0.0); V]; P];
         for &OfColumn { row, value } in entries {
@@ -315,6 +318,11 @@ const fn rows_at_once(width: usize) -> usize {
 const MOST_AT_ONCE: usize = 1024;
 /// Numbers that all sums take.
 pub const SUMS: usize = 1 << 13;
+
+/// Numbers that the entries of x, (examples, cols), take by column.
+pub const fn turned_len(examples: usize, cols: usize) -> usize {
+    if examples > ONE_AFTER_THE_OTHER { Nonzeros::turned_len(examples, cols) } else { 0 }
+}
 
 /// Rows of a panel that scratch memory must have room for, where a block has so many terms: δ of all panels that are read
 /// together.
