@@ -2,7 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::nonzeros::{Nonzero, Nonzeros, WORD};
+use super::inputs::{AHEAD, Inputs, Nonzero};
+use super::nonzeros::{Nonzeros, WORD};
 use super::run::{Run, Workshop};
 use super::store::{Numbers, Store};
 use crate::kernel::MiniBatch;
@@ -69,24 +70,6 @@ impl Run for OneHot {
         y.fill(0.0);
         for (row, &example) in y.chunks_exact_mut(cols).zip(order) {
             row[labels[example as usize] as usize] = 1.0;
-        }
-    }
-}
-
-/// The inputs of all examples.
-#[derive(Clone, Copy)]
-pub enum Inputs<'a> {
-    Floats(&'a [f32]),
-    Bytes { values: &'a [u8], scale: f32 },
-}
-
-impl Inputs<'_> {
-    /// Asks for the inputs of an example, of `cols` columns, to be brought near.
-    #[inline(always)]
-    pub fn prefetch(self, example: usize, cols: usize) {
-        match self {
-            Inputs::Floats(values) => prefetch(&values[example * cols..][..cols]),
-            Inputs::Bytes { values, .. } => prefetch(&values[example * cols..][..cols]),
         }
     }
 }
@@ -186,26 +169,6 @@ fn pick_short<const COLS: usize>(order: &[u32], values: &[f32], a: &mut [f32]) {
     for (row, &example) in a.as_chunks_mut::<COLS>().0.iter_mut().zip(order) {
         *row = values[example as usize];
     }
-}
-
-/// Examples are picked at random, so that the machine cannot guess which comes next: it is told
-/// this many before, across the end of a mini-batch.
-pub const AHEAD: usize = 10;
-
-/// Asks for values to be brought near, without waiting for them.
-#[inline(always)]
-pub fn prefetch<T>(values: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in values.chunks(64 / size_of::<T>()) {
-        #[allow(unsafe_code, reason = "the one way to say it")]
-        // SAFETY: a hint, which reads and writes nothing a program can see.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
 }
 
 /// A bit for each of the first 64 values that is not 0; −0 is none, for it would be written as 0.

@@ -3,8 +3,7 @@
 
 use std::ops::Range;
 
-use super::examples::{Inputs, prefetch};
-use super::nonzeros::Nonzero;
+use super::inputs::{Inputs, Nonzero, prefetch};
 
 /// Entries of a block. Blocks never move, so keeping one more list copies no other.
 const BLOCK: usize = 1 << 17;

@@ -10,6 +10,7 @@ mod dense;
 mod entries;
 mod epilogue;
 mod examples;
+mod inputs;
 mod kept;
 mod left;
 mod nonzeros;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::Result;
 use bytemuck::{Pod, Zeroable};
 
-use super::examples::{AHEAD, Inputs};
+use super::inputs::{AHEAD, Inputs, Nonzero};
 use super::kept::Kept;
 use super::product::BLOCK;
 use crate::system::host_memory::reserve;
@@ -16,13 +16,6 @@ const WORTH_SKIPPING: usize = 3;
 
 /// Examples that one word of a mask stands for.
 pub const WORD: usize = u64::BITS as usize;
-
-/// One entry that is not 0.
-#[derive(Clone, Copy, Default, PartialEq, Debug)]
-pub struct Nonzero {
-    pub column: u32,
-    pub value: f32,
-}
 
 /// Positions of the nonzero activations of a mini-batch.
 #[derive(Default, Debug)]

@@ -9,7 +9,8 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::epilogue::{Epilogue, Finisher, Place, With};
-use super::nonzeros::{Nonzero, Nonzeros};
+use super::inputs::Nonzero;
+use super::nonzeros::Nonzeros;
 use super::panels::Width;
 use super::product::{Layout, Outputs};
 use super::tasks::Tasks;

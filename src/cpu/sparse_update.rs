@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pulp::{Simd, WithSimd};
 
 use super::epilogue::{Step, Stepper, With};
-use super::nonzeros::{Nonzero, Nonzeros, OfColumn, WORD};
+use super::inputs::Nonzero;
+use super::nonzeros::{Nonzeros, OfColumn, WORD};
 use super::panels::Width;
 use super::product::{BLOCK, MAX_OUTPUTS};
 use super::sparse::{MANY, TOGETHER, panels_at_once};
