@@ -283,7 +283,7 @@ impl<U: Update<N>, const N: usize> Epilogue for Step<U, N> {
     }
 }
 
-/// [`Step::apply_rows`] by the vectors of one machine.
+/// [`Step`] by the vectors of one machine.
 pub trait Stepper: Sync {
     /// Updates the rows that have a bit in `touched`, each of `width` entries, a parameter and its states being one block of
     /// rows each. Their gradients are `stride` apart, and 0 after it. True where all of the new parameters are finite.

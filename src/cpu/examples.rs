@@ -228,7 +228,7 @@ mod tests {
     fn a_bit_for_each_that_is_not_zero() {
         for len in [1, 7, 16, 17, 63, 64, 70] {
             let bytes: Vec<u8> = (0..len).map(|i: usize| if i * i % 3 == 1 { 0 } else { (i * 51 + 1) as u8 }).collect();
-            let floats: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) - 0.0).collect();
+            let floats: Vec<f32> = bytes.iter().map(|&byte| byte.into()).collect();
             let expected = (0..len.min(64)).map(|i| u64::from(bytes[i] != 0) << i).sum::<u64>();
             assert_eq!(nonzero_bytes(&bytes), expected, "{len} bytes");
             assert_eq!(nonzero_floats(&floats), expected, "{len} floats");

@@ -305,6 +305,9 @@ mod tests {
             (&[20, 256, 140, 5], 13),
             // More examples than a block of terms, in several panels.
             (&[40, 70, 3], 1100),
+            // As many panels as are read together, of the widest vectors, too; few examples and many.
+            (&[150, 260, 4], 20),
+            (&[150, 260, 4], 70),
         ] {
             for (sparse, optimizer) in [(false, &SGD), (true, &SGD), (false, &MOMENTUM), (true, &MOMENTUM)] {
                 let expected = trained(Cpu::of_twins(), widths, m, sparse, optimizer);

@@ -14,6 +14,7 @@ use super::product::{BLOCK, MAX_OUTPUTS};
 use super::sparse::{MANY, TOGETHER, panels_at_once};
 use super::tasks::Tasks;
 use super::threads::{Shared, Team};
+use super::tile::MAX_WIDTH;
 use crate::kernel::product::Extents;
 use crate::network::lanes::{load, store};
 use crate::network::optimizer::lanes::Update;
@@ -309,16 +310,23 @@ fn add_term<S: Simd, const V: usize, const P: usize>(
 /// Examples up to which the update goes example by example.
 const ONE_AFTER_THE_OTHER: usize = 24;
 
-/// Rows of weights whose sums are kept at once while one example after the other adds to them, `width` numbers each: an eighth
-/// of a megabyte, in the second cache.
+/// Rows of weights whose sums are kept at once while one example after the other adds to them, `width` numbers each: 32 KB, as
+/// the first cache, but no fewer than a word has bits.
 const fn rows_at_once(width: usize) -> usize {
-    let rows = SUMS / width;
-    if rows < MOST_AT_ONCE { rows } else { MOST_AT_ONCE }
+    let rows = (1 << 13) / width;
+    if rows < WORD {
+        WORD
+    } else if rows < MOST_AT_ONCE {
+        rows
+    } else {
+        MOST_AT_ONCE
+    }
 }
 
 const MOST_AT_ONCE: usize = 1024;
-/// Numbers that all sums take.
-pub const SUMS: usize = 1 << 13;
+
+/// Numbers that all sums take at most: those of a word of rows of as many of the widest panels as are read together.
+pub const SUMS: usize = WORD * TOGETHER * MAX_WIDTH;
 
 /// Numbers that the entries of x, (examples, cols), take by column.
 pub const fn turned_len(examples: usize, cols: usize) -> usize {
