@@ -17,6 +17,7 @@ mod inspect;
 mod predict;
 mod progress;
 mod report;
+mod sweep;
 mod synonyms;
 mod train;
 mod training_flags;
@@ -29,7 +30,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValuePa
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::gpu::check_environment;
-use crate::system::error::{Diverged, Interrupted, WrongUsage};
+use crate::system::error::{Diverged, Interrupted, SweepInterrupted, WrongUsage};
 use crate::system::temporary;
 use crate::system::text::printable;
 
@@ -47,6 +48,8 @@ struct Cli {
 enum Command {
     /// Train a network, by default on the built-in handwritten digits.
     Train(Box<train::Arguments>),
+    /// Train many networks at once, one for each combination of flags with lists, and rank them.
+    Sweep(Box<sweep::Arguments>),
     /// Train the same network on two devices and compare the results.
     Compare(Box<compare::Arguments>),
     /// Evaluate a trained network: accuracy, cost and confusion matrix, or errors and R².
@@ -120,6 +123,7 @@ fn run(command: Command, matches: &ArgMatches) -> Result<()> {
     check_environment()?;
     match command {
         Command::Train(arguments) => train::run(*arguments, matches),
+        Command::Sweep(arguments) => sweep::run(*arguments),
         Command::Compare(arguments) => compare::run(*arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
@@ -152,6 +156,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     } else if error.chain().any(|cause| cause.is::<Diverged>()) {
         4
     } else if let Some(interrupted) = error.chain().find_map(|cause| cause.downcast_ref::<Interrupted>()) {
+        u8::try_from(128 + interrupted.signal).unwrap_or(130)
+    } else if let Some(interrupted) = error.chain().find_map(|cause| cause.downcast_ref::<SweepInterrupted>()) {
         u8::try_from(128 + interrupted.signal).unwrap_or(130)
     } else {
         1

@@ -55,6 +55,16 @@ pub struct Arguments {
     print_config: bool,
 }
 
+impl Arguments {
+    /// The options of a training without files of its own, on a device.
+    ///
+    /// # Errors
+    /// Those of [`TrainingFlags::options`].
+    pub fn options_on(self, device: DeviceChoice) -> Result<Options> {
+        self.training.options(device, None)
+    }
+}
+
 /// Runs the command.
 pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     let Arguments { training, device, output_file, from, run, checkpoint, fallback, watch, print_plan, print_config } =

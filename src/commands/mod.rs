@@ -10,4 +10,5 @@ pub mod gradcheck;
 pub mod inspect;
 pub mod predict;
 pub mod report;
+pub mod sweep;
 pub mod train;

@@ -4,6 +4,7 @@ mod circumstances;
 mod divergence;
 mod epochs;
 mod job;
+mod prepared;
 mod reached;
 mod refit;
 mod report;
@@ -38,13 +39,14 @@ pub use crate::training::Training;
 use circumstances::Circumstances;
 use epochs::Company;
 pub(crate) use epochs::{Epochs, train_epoch};
-use job::{Job, Losses, Opened, work_of};
+use job::{Job, Losses, Opened};
+pub(crate) use job::{train_alone, work_of};
+pub(crate) use prepared::{Planned, Prepared, prepare};
 pub(crate) use reached::{Reached, read_profile, read_reached};
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
 use run_folder::{Keeper, Keeping, RunFolder};
 pub use setup::{Architecture, Keep, Setup, Wishes};
-pub(crate) use setup::{Prepared, prepare};
 use state::State;
 
 /// Runs shorter than this are not recorded as a speed.
@@ -93,7 +95,7 @@ pub type Flags = [(&'static str, String)];
 
 /// A function that returns the flags of a run in TOML, of which these were settled.
 #[derive(Clone)]
-pub struct ConfigText(pub Arc<dyn Fn(&Flags) -> String>);
+pub struct ConfigText(pub Arc<dyn Fn(&Flags) -> String + Send + Sync>);
 
 impl std::fmt::Debug for ConfigText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -175,13 +177,19 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
 /// # Errors
 /// Those of [`run`] that concern the data and the network.
 pub fn flags(options: &Options) -> Result<Vec<(&'static str, String)>> {
-    Ok(flags_of(options, &prepare(options)?))
+    let Prepared { data, topology, setup, .. } = prepare(options)?;
+    Ok(flags_of(options, &data, &topology, &setup))
 }
 
-fn flags_of(options: &Options, prepared: &Prepared) -> Vec<(&'static str, String)> {
-    let Prepared { data, topology, setup, from } = prepared;
+/// The flags of the network and its training with the values that are used, and the validation split.
+pub(crate) fn flags_of(
+    options: &Options,
+    data: &Data,
+    topology: &Topology,
+    setup: &Setup,
+) -> Vec<(&'static str, String)> {
     let mut flags = setup.flags(topology);
-    if from.is_some() {
+    if options.from.is_some() {
         let of_network = ["hidden", "layers", "activation", "output", "init"];
         flags.retain(|(flag, _)| !of_network.contains(flag));
     }
@@ -216,8 +224,9 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     let folder = options.run.as_ref().map(|run| RunFolder::open(&run.folder)).transpose()?;
     let found = folder.as_ref().map(RunFolder::checkpoint).transpose()?.flatten();
     let prepared = prepare(options)?;
-    let (initial, flags) = (prepared.initial()?, flags_of(options, &prepared));
+    let initial = prepared.initial()?;
     let Prepared { mut data, topology, setup, .. } = prepared;
+    let flags = flags_of(options, &data, &topology, &setup);
     if let Some(path) = &options.output {
         let dataset = &data.dataset;
         model::check_savable(path, &topology, dataset.preprocessing(), &dataset.outputs(), &inputs)?;

@@ -80,6 +80,24 @@ pub struct Interrupted {
     pub resume: Option<String>,
 }
 
+/// A signal that ended a sweep before its time: exit code 128 and the number of the signal.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("interrupted: {done} of {trials} trials are done{}", kept_in(.folder))]
+pub struct SweepInterrupted {
+    /// The number of the signal.
+    pub signal: i32,
+    /// Trials that are done.
+    pub done: usize,
+    /// All trials.
+    pub trials: usize,
+    /// The folder that keeps their results, where there is one.
+    pub folder: Option<String>,
+}
+
+fn kept_in(folder: &Option<String>) -> String {
+    folder.as_ref().map_or(String::new(), |folder| format!("; {folder} keeps them, and the same command goes on"))
+}
+
 fn further(steps: usize) -> String {
     if steps > 0 { format!(" and {steps} steps of the next") } else { String::new() }
 }

@@ -17,6 +17,8 @@ pub enum Stream {
     Limit,
     /// Choice of the training examples that are watched.
     Watched,
+    /// Choice of the combinations of a sweep.
+    Sweep,
     /// The order of the examples in an epoch, counted from 0.
     Shuffle {
         /// The epoch.
@@ -33,6 +35,7 @@ pub fn rng(seed: u64, stream: Stream) -> ChaCha8Rng {
         Stream::ValidationSplit => 2,
         Stream::Limit => 3,
         Stream::Watched => 4,
+        Stream::Sweep => 5,
         // The first numbers are kept for uses to come.
         Stream::Shuffle { epoch } => (1 << 32) + epoch as u64,
     });

@@ -2,18 +2,17 @@
 
 use anyhow::Result;
 
-use super::Options;
-use crate::data::{self, Data, Part, Scale, Source, Task};
-use crate::model::{self, Model};
+use crate::data::Task;
+use crate::model::Model;
 use crate::network::activation::{ALL, Activation, LINEAR, SIGMOID};
 use crate::network::cost::{self, Cost};
-use crate::network::optimizer::{ADAM, CHOICES, Optimizer, Settings};
-use crate::network::{Initialization, Parameters, Topology};
+use crate::network::optimizer::{CHOICES, Optimizer, Settings};
+use crate::network::{Initialization, Topology};
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::text::either;
 use crate::training::recipe::{Recipe, Rows};
 use crate::training::stopping::Patience;
-use crate::training::{Decline, Hyperparameters, Schedule, check};
+use crate::training::{Decline, Hyperparameters, Schedule};
 
 /// The widths of the layers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -169,131 +168,6 @@ impl Setup {
     }
 }
 
-/// A training that is ready to begin, but for its device.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    /// The data.
-    pub data: Data,
-    /// The network.
-    pub topology: Topology,
-    /// All else.
-    pub setup: Setup,
-    /// The weights and biases to begin with, where a network that has been trained goes on.
-    pub from: Option<Parameters>,
-}
-
-impl Prepared {
-    /// The weights and biases to begin with.
-    ///
-    /// # Errors
-    /// More of them than memory holds.
-    pub fn initial(&self) -> Result<Parameters> {
-        match &self.from {
-            Some(parameters) => Ok(parameters.clone()),
-            None => Parameters::random(&self.topology, self.setup.initialization, self.setup.hyperparameters.seed),
-        }
-    }
-}
-
-/// Opens the data, settles what is open, lays out the network, and checks all of it.
-pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
-    let (wishes, task) = (&options.wishes, options.source.task);
-    let recipe = match wishes.recipe {
-        Some(recipe) => recipe,
-        None if data::is_of_the_book(&options.source)? => Recipe::Book,
-        None => Recipe::Modern,
-    };
-    let model = options.from.as_deref().map(model::load).transpose()?;
-    let rows = match &model {
-        Some(model) => wishes.rows_of(model, recipe, task)?,
-        None => wishes.rows(recipe, task)?,
-    };
-    let source = Source {
-        // Numbers that are learned must be values of σ.
-        target_scale: (!rows.output.any_number).then_some(Scale::Unit),
-        default_validation: (recipe == Recipe::Modern).then_some(|examples| Recipe::Modern.validation(examples)),
-        ..options.source.clone()
-    };
-    let mut data = data::open_as(&source, model.as_ref().map(Model::interface))?;
-    let sizes = recipe.sizes(task, data.split.training.len());
-    let widths = match &wishes.architecture {
-        _ if model.is_some() => model.iter().flat_map(|model| model.topology.widths().to_vec()).collect(),
-        Some(Architecture::Layers(widths)) => widths.clone(),
-        hidden => {
-            let hidden = match hidden {
-                Some(Architecture::Hidden(hidden)) => hidden,
-                _ => &sizes.hidden,
-            };
-            [&[data.dataset.features()], &hidden[..], &[data.dataset.output_width()]].concat()
-        }
-    };
-    let topology = Topology::new(&widths, rows.activation, rows.cost.of_outputs(rows.output))?.with_output(rows.output);
-    let examples = data.split.training.len();
-    let batch = wishes.batch.unwrap_or_else(|| {
-        if sizes.batch > examples {
-            data.notes.push(format!("the batch size is {examples}, as there are only {examples} training examples"));
-        }
-        sizes.batch.min(examples)
-    });
-    let epochs = wishes.epochs.unwrap_or(sizes.epochs);
-    let settings = wishes.settings(rows.optimizer)?;
-    let schedule = wishes.schedule(rows.decline, epochs)?;
-    let eta = wishes.eta.unwrap_or_else(|| recipe_eta(recipe, &rows, task, &settings));
-    ensure_usage!(wishes.patience != Some(0), "--patience 0: at least 1 epoch without improvement ends a training");
-    let hyperparameters = Hyperparameters {
-        batch,
-        eta,
-        seed: wishes.seed,
-        optimizer: rows.optimizer,
-        settings,
-        lambda: wishes.lambda.unwrap_or_else(|| rounded(Recipe::lambda(&sizes, examples, eta))),
-        l1: wishes.l1.unwrap_or(0.0),
-        dropout: wishes.dropout.unwrap_or(sizes.dropout),
-        schedule,
-        watched: wishes.watch || options.run.is_some(),
-    };
-    check(&topology, &data, hyperparameters)?;
-    let plateau = (schedule.decline == Decline::Plateau).then_some((schedule.every, f64::from(schedule.factor)));
-    let has_part = !data.split.validation.is_empty() && !matches!(source.validation, Some(Part::Files { .. }));
-    ensure_usage!(
-        has_part || wishes.refit != Some(true),
-        "--refit yes goes with a validation split of the training data: use --validation 0.1, say"
-    );
-    let keep = if data.split.validation.is_empty() { Keep::Last } else { Keep::Best };
-    let setup = Setup {
-        recipe,
-        initialization: rows.initialization,
-        epochs,
-        patience: Patience { stop: wishes.patience, plateau },
-        keep: wishes.keep.unwrap_or(keep),
-        refit: has_part && wishes.refit.unwrap_or(sizes.refit),
-        hyperparameters,
-    };
-    Ok(Prepared { data, topology, setup, from: model.map(|model| model.parameters) })
-}
-
-/// A number with two digits: more of them would look as if they mattered.
-fn rounded(value: f32) -> f32 {
-    if value == 0.0 {
-        return 0.0;
-    }
-    let unit = 10f64.powi(f64::from(value).log10().floor() as i32 - 1);
-    ((f64::from(value) / unit).round() * unit) as f32
-}
-
-/// The largest learning rate of sgd for neurons whose activations have no bounds.
-const UNBOUNDED_ETA: f64 = 0.1;
-
-fn recipe_eta(recipe: Recipe, rows: &Rows, task: Task, settings: &Settings) -> f32 {
-    let eta = Recipe::eta(task, rows.cost, rows.optimizer, settings);
-    if let Some(eta) = recipe.eta_of_declining().filter(|_| *rows.optimizer == ADAM && rows.decline == Decline::Cosine)
-    {
-        return eta as f32;
-    }
-    let unbounded = rows.activation.rectifies || rows.activation.any_number;
-    (if unbounded { eta.min(UNBOUNDED_ETA) } else { eta }) as f32
-}
-
 /// Refuses a flag that only some choices of another flag use.
 fn check_use(flag: &str, of: &str, chosen: &str, users: &[&str]) -> Result<()> {
     let names = either(users);
@@ -306,7 +180,7 @@ fn check_use(flag: &str, of: &str, chosen: &str, users: &[&str]) -> Result<()> {
 
 impl Wishes {
     /// The rows of a training: those asked for, and of the recipe's those that fit them.
-    fn rows(&self, recipe: Recipe, task: Task) -> Result<Rows> {
+    pub(super) fn rows(&self, recipe: Recipe, task: Task) -> Result<Rows> {
         let of_recipe = recipe.rows(task);
         let fits = |cost: &'static Cost, output: &'static Activation| cost.of_outputs(output).suits.contains(&output);
         let suitable = |cost: &'static Cost| !(cost.needs_classes && task == Task::Regression);
@@ -334,7 +208,7 @@ impl Wishes {
     }
 
     /// The rows of a training that goes on from a model: those of its network, and what else was asked for.
-    fn rows_of(&self, model: &Model, recipe: Recipe, task: Task) -> Result<Rows> {
+    pub(super) fn rows_of(&self, model: &Model, recipe: Recipe, task: Task) -> Result<Rows> {
         let Topology { activation, output, cost, .. } = model.topology;
         let given = [
             ("hidden", matches!(self.architecture, Some(Architecture::Hidden(_)))),
@@ -362,7 +236,7 @@ impl Wishes {
     ///
     /// # Errors
     /// One that is for another optimizer.
-    fn settings(&self, optimizer: &'static Optimizer) -> Result<Settings> {
+    pub(super) fn settings(&self, optimizer: &'static Optimizer) -> Result<Settings> {
         let given =
             [("momentum", self.momentum), ("beta1", self.beta1), ("beta2", self.beta2), ("epsilon", self.epsilon)];
         for (flag, _) in given.into_iter().filter(|(_, value)| value.is_some()) {
@@ -382,7 +256,7 @@ impl Wishes {
     ///
     /// # Errors
     /// A number that is for another schedule.
-    fn schedule(&self, decline: Decline, epochs: usize) -> Result<Schedule> {
+    pub(super) fn schedule(&self, decline: Decline, epochs: usize) -> Result<Schedule> {
         let check = |flag, uses: fn(Decline) -> bool| {
             let users = Decline::ALL.iter().filter(|row| uses(row.2)).map(|row| row.0);
             check_use(flag, "schedule", decline.name(), &users.collect::<Vec<_>>())

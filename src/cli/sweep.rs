@@ -1,0 +1,181 @@
+//! `gpu-backprop sweep`
+
+mod display;
+mod grid;
+mod text;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::training_flags::TrainingFlags;
+use super::{print, print_json};
+use crate::commands::sweep::{self, Options, Part};
+use crate::device::DeviceChoice;
+use crate::system::error::{bail_usage, ensure_usage};
+use display::Display;
+use grid::Grid;
+
+/// The flags of `sweep`: those of a training, of which those of the network and its training take lists, and its own.
+#[derive(Debug)]
+pub struct Arguments {
+    grid: Grid,
+    own: Own,
+    json: bool,
+    quiet: bool,
+}
+
+/// The flags that only `sweep` has.
+#[derive(Args, Debug)]
+struct Own {
+    /// Device of the trials, as for `train`; on the CPU each thread trains a network.
+    #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
+    device: DeviceChoice,
+    /// Folder of the results: trials.jsonl, best.safetensors and best.json. The same command in the same folder goes on where it
+    /// ended; one with longer lists adds what is missing.
+    #[arg(short, value_name = "DIR")]
+    output_folder: Option<PathBuf>,
+    /// Seeds for each combination of flags: --seed and those that follow it.
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    seeds: usize,
+    /// Train N combinations, chosen at random.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    random: Option<usize>,
+    /// Successive halving: train all combinations for few epochs, the better half for twice as many, and so on up to --epochs.
+    #[arg(long)]
+    halving: bool,
+    /// Time for the whole sweep, such as 60s, 10m or 2h. Without lists, learning rates, widths and regularization are chosen for
+    /// the data.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    budget: Option<Duration>,
+    /// Train part I of N parts, which may run at the same time, on several machines, and share a folder [default: from
+    /// SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, or all].
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["halving", "budget"])]
+    part: Option<Part>,
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Part { number, of }),
+            _ => Err("expected a part and the number of parts, such as 1/4 for the first of four".to_string()),
+        }
+    }
+}
+
+/// Parses a duration: a number of seconds, or of minutes, hours.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("m", 60.0), ("h", 3600.0)];
+    let with_unit = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
+    let (number, unit) = with_unit.unwrap_or((text, 1.0));
+    let seconds = number.trim().parse().ok().map(|number: f64| number * unit).filter(|seconds| *seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected a time above 0, such as 60s, 10m or 2h".to_string())
+}
+
+/// Flags of `train` that `sweep` does not have.
+const NOT_OF_SWEEPS: [&str; 2] = ["profile", "verbose"];
+
+impl Args for Arguments {
+    fn augment_args(command: Command) -> Command {
+        let training = TrainingFlags::augment_args(Command::new("train"));
+        let of_training = training.get_arguments().filter(|arg| !NOT_OF_SWEEPS.contains(&arg.get_id().as_str()));
+        Own::augment_args(command.args(of_training.map(grid::listed)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Arguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Arguments {
+            grid: Grid::of(matches),
+            own: Own::from_arg_matches(matches)?,
+            json: matches.get_flag("json"),
+            quiet: matches.get_flag("quiet"),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The part of a job of an array of Slurm.
+fn part_of_slurm() -> Result<Option<Part>> {
+    let number = |name: &str| -> Result<Option<usize>> {
+        let Ok(text) = std::env::var(name) else { return Ok(None) };
+        let Ok(number) = text.parse() else {
+            bail_usage!("{name}={text}: a number is needed; unset it, or use --part I/N")
+        };
+        Ok(Some(number))
+    };
+    let (Some(id), Some(of)) = (number("SLURM_ARRAY_TASK_ID")?, number("SLURM_ARRAY_TASK_COUNT")?) else {
+        return Ok(None);
+    };
+    let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(usize::from(id >= of));
+    ensure_usage!(
+        id >= first && id - first < of,
+        "SLURM_ARRAY_TASK_ID={id} is none of {of} tasks from {first} on: number them without gaps (--array=1-{of}), or use --part \
+         I/N"
+    );
+    Ok(Some(Part { number: id - first + 1, of }))
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { grid, own, json, quiet } = arguments;
+    let Own { device, output_folder, seeds, random, halving, budget, part } = own;
+    ensure_usage!(!halving || budget.is_none(), "--halving and --budget: use one of them");
+    let part = match part {
+        None if !halving && budget.is_none() => part_of_slurm()?,
+        part => part,
+    };
+    let options = Options {
+        combinations: grid.combinations(&device, random, budget.is_some())?,
+        words: grid.words(),
+        seeds,
+        folder: output_folder,
+        part,
+        halving,
+        budget,
+    };
+    let mut display = Display::new(quiet || json, options.folder.clone(), part);
+    let report = sweep::run(&options, &mut display)?;
+    if json { print_json(&report) } else { print(&text::of(&report, &options)?) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in
+            [("60", 60.0), ("1.5s", 1.5), ("10m", 600.0), ("2 h", 7200.0), ("200ms", 0.2), ("1min", 60.0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for text in ["", "0s", "-1s", "s", "1d", "nan", "inf", "1e300h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_are_counted_from_1() {
+        assert_eq!("2/4".parse(), Ok(Part { number: 2, of: 4 }));
+        for text in ["0/4", "5/4", "1", "1/0", "a/b", "-1/4"] {
+            assert!(text.parse::<Part>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The best trial of a sweep: trained once more, saved, and only now evaluated on the test split.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::folder::{Folder, MODEL};
+use super::pool::CPU;
+use super::result::{Flags, TrialResult};
+use super::settle::Settled;
+use super::{Observer, Options};
+use crate::commands::train::{self, EpochReport, Opening, Trained};
+use crate::device::DeviceChoice;
+use crate::system::error::SweepInterrupted;
+
+/// The best trial, as in `--json` and `best.json`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Best {
+    /// The number of the trial.
+    pub trial: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// The flags of the network and its training.
+    pub flags: Flags,
+    /// The command that trains it.
+    pub command: String,
+    /// The file of the network; `None` without a folder.
+    pub model: Option<String>,
+    /// C on the validation split.
+    pub validation_cost: Option<f64>,
+    /// Fraction of the validation split classified correctly.
+    pub validation_accuracy: Option<f64>,
+    /// R² on the validation split.
+    pub validation_r2: Option<f64>,
+    /// Number of test examples.
+    pub test_examples: usize,
+    /// C on the test split.
+    pub test_cost: Option<f64>,
+    /// Fraction of the test split classified correctly.
+    pub test_accuracy: Option<f64>,
+    /// R² on the test split.
+    pub test_r2: Option<f64>,
+    /// The epochs of the training on all examples that followed; `None` for none.
+    pub refit_epochs: Option<usize>,
+    /// SHA-256 of the weights and biases of the trial.
+    pub trial_sha256: String,
+    /// SHA-256 of the final weights and biases.
+    pub weights_sha256: String,
+}
+
+/// Trains the best trial once more, with the test split; what the folder has of it already is taken from there.
+///
+/// # Errors
+/// Those of [`train::run`], and weights that are not those of the trial.
+pub fn train(
+    settled: &Settled,
+    result: &TrialResult,
+    options: &Options,
+    folder: Option<&Folder>,
+    observer: &mut dyn Observer,
+) -> Result<Option<Best>> {
+    let trial_sha256 = result.weights_sha256.clone().unwrap_or_default();
+    let found = folder.and_then(Folder::best).and_then(|text| serde_json::from_str::<Best>(&text).ok());
+    if let Some(best) = found
+        && best.trial_sha256 == trial_sha256
+        && (best.seed, &best.flags) == (result.seed, &with_refit(settled, result))
+    {
+        return Ok(Some(best));
+    }
+    observer.best(&settled.choices);
+    let mut training = settled.options.clone();
+    training.wishes.seed = result.seed;
+    training.source.seed = result.seed;
+    training.wishes.refit = settled.refit;
+    training.wishes.epochs = result.flags.get("epochs").and_then(|epochs| epochs.parse().ok());
+    training.output = folder.map(|folder| folder.path().join(MODEL));
+    if result.device == CPU {
+        training.device = DeviceChoice::Cpu;
+    }
+    let Trained { report, saved } = train::run(&training, &mut Silent)?;
+    saved?;
+    if let Some(signal) = report.interrupted {
+        let folder = folder.map(|folder| folder.path().display().to_string());
+        return Err(SweepInterrupted { signal, done: 0, trials: 1, folder }.into());
+    }
+    ensure!(
+        report.refit_epochs.is_some() || report.weights_sha256 == trial_sha256,
+        "the best trial was trained once more and ended with other weights ({} instead of {trial_sha256}): the device \
+         does not give the same bits twice",
+        report.weights_sha256
+    );
+    let flags = with_refit(settled, result);
+    let best = Best {
+        trial: result.trial,
+        seed: result.seed,
+        command: command(options, &flags, result, &training),
+        flags,
+        model: training.output.map(|path| path.display().to_string()),
+        validation_cost: result.validation_cost,
+        validation_accuracy: result.validation_accuracy,
+        validation_r2: result.validation_r2,
+        test_examples: report.test_examples,
+        test_cost: report.test_cost,
+        test_accuracy: report.test_accuracy,
+        test_r2: report.test_r2,
+        refit_epochs: report.refit_epochs,
+        trial_sha256,
+        weights_sha256: report.weights_sha256,
+    };
+    if let Some(folder) = folder {
+        folder.write_best(&(serde_json::to_string_pretty(&best)? + "\n"))?;
+    }
+    Ok(Some(best))
+}
+
+/// The flags of a trial, with the wish for a refit.
+fn with_refit(settled: &Settled, result: &TrialResult) -> Flags {
+    let mut flags = result.flags.clone();
+    match settled.refit {
+        Some(refit) => flags.insert("refit".to_string(), if refit { "yes" } else { "no" }.to_string()),
+        // The recipe decides, as it did.
+        None => flags.remove("refit"),
+    };
+    flags
+}
+
+/// The command that trains a network with these flags, for a shell.
+fn command(options: &Options, flags: &Flags, result: &TrialResult, training: &train::Options) -> String {
+    let mut words = vec!["gpu-backprop".to_string(), "train".to_string()];
+    words.extend(options.words.iter().cloned());
+    for (flag, value) in flags {
+        words.extend([format!("--{flag}"), value.clone()]);
+    }
+    words.extend(["--seed".to_string(), result.seed.to_string()]);
+    if result.device == CPU {
+        words.extend(["--device", CPU].map(String::from));
+    }
+    if let Some(path) = &training.output {
+        words.extend(["-o".to_string(), path.display().to_string()]);
+    }
+    // Only a word with a zero byte cannot be quoted, and no argument has one.
+    let quoted = |word: &String| shlex::try_quote(word).map_or(word.clone(), |quoted| quoted.into_owned());
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// An observer that tells nobody.
+struct Silent;
+
+impl train::Observer for Silent {
+    fn begin(&mut self, _: &Opening<'_>) {}
+    fn steps(&mut self, _: usize) {}
+    fn epoch(&mut self, _: &EpochReport, _: bool) {}
+    fn warn(&mut self, _: &str) {}
+    fn refit(&mut self, _: usize, _: usize) {}
+    fn end(&mut self) {}
+}

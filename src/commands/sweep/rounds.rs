@@ -1,0 +1,266 @@
+//! The rounds of a sweep: one of all trials, or those of successive halving.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::best;
+use super::folder::{self, Folder};
+use super::pool::{Devices, Shared, Trial};
+use super::ranking::{Choice, Group, Measure, best_of, effects, ranked};
+use super::result::TrialResult;
+use super::settle::{LeftOut, Opened, OpenedSources, Settled, settle, settle_all};
+use super::{Observer, Opening, Options, Report};
+use crate::system::error::{SweepInterrupted, ensure_usage};
+use crate::system::{host_memory, interruption};
+
+/// Sources of data that are open at once: trials of a seed may still run when those of the next begin.
+const OPEN_SOURCES: usize = 4;
+
+/// A sweep under way.
+pub struct Sweep<'o> {
+    options: &'o Options,
+    /// The combinations with all of their epochs.
+    all: Vec<Settled>,
+    left_out: Vec<LeftOut>,
+    folder: Option<Folder>,
+    /// All results, those of earlier processes and of other parts too.
+    results: Vec<TrialResult>,
+    devices: Devices,
+    /// The data of the first seed.
+    opened: Arc<Opened>,
+    shared: Shared,
+}
+
+/// A round of trials.
+struct Round {
+    /// The index of each combination among all, and its training with the epochs of this round.
+    combinations: Vec<(usize, Settled)>,
+    /// Trials of the rounds before.
+    before: usize,
+    seeds: usize,
+}
+
+impl Round {
+    /// Its trials: all combinations with the first seed, then those with the next.
+    fn trials(&self) -> Vec<Trial<'_>> {
+        let of_seed = |seed| self.combinations.iter().map(move |(combination, settled)| (seed, *combination, settled));
+        let trials = (0..self.seeds as u64).flat_map(of_seed).zip(self.before + 1..);
+        trials
+            .map(|((seed, combination, settled), number)| Trial {
+                number,
+                settled,
+                combination,
+                seed: settled.options.wishes.seed.wrapping_add(seed),
+            })
+            .collect()
+    }
+}
+
+/// True where a result is that of a trial.
+fn is_of(result: &TrialResult, trial: &Trial<'_>) -> bool {
+    result.seed == trial.seed && result.flags == trial.settled.flags
+}
+
+impl<'o> Sweep<'o> {
+    /// Opens the data and the folder, and settles all combinations.
+    ///
+    /// # Errors
+    /// Wrong options, and files that cannot be read or written.
+    pub fn new(options: &'o Options, started: Instant) -> Result<Self> {
+        let sources = OpenedSources::new(OPEN_SOURCES);
+        let (all, left_out) = settle_all(&options.combinations, &sources)?;
+        let folder = options.folder.as_ref().map(|path| Folder::open(path, options.part)).transpose()?;
+        let results = folder.as_ref().map_or(Ok(Vec::new()), |folder| folder::results(folder.path()))?;
+        let (.., opened) = settle(&all[0].options, &sources)?;
+        let known: HashMap<u64, String> =
+            results.iter().map(|result| (result.seed, result.data_sha256.clone())).collect();
+        let shared = Shared {
+            sources,
+            known,
+            limit: limit_of(&all[0], &opened),
+            stop: AtomicBool::new(false),
+            deadline: options.budget.map(|budget| started + budget),
+            done: Mutex::new(0.0),
+            seconds_of_one: Mutex::new(0.0),
+        };
+        Ok(Sweep { options, all, left_out, folder, results, devices: Devices::default(), opened, shared })
+    }
+
+    /// Trains all rounds and the best trial, and ranks them.
+    ///
+    /// # Errors
+    /// Files that cannot be read or written, a failing device, and [`SweepInterrupted`].
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Report> {
+        let mut rounds = Vec::new();
+        for epochs in self.epochs_of_rounds()? {
+            let round = self.next_round(rounds.last(), epochs)?;
+            self.train(&round, rounds.is_empty(), observer)?;
+            rounds.push(round);
+        }
+        let groups = self.groups(&rounds);
+        let measure = measure_of(&groups);
+        let ranking = ranked(&groups, measure);
+        let winner = ranking.first().and_then(|first| Some((first.group, best_of(&groups[first.group], measure)?)));
+        let best = match winner {
+            Some((group, result)) if self.options.part.is_none() && result.diverged.is_none() => {
+                best::train(&self.all[group], result, self.options, self.folder.as_ref(), observer)?
+            }
+            _ => None,
+        };
+        let trials: Vec<Trial<'_>> = rounds.iter().flat_map(Round::trials).collect();
+        let done = trials.iter().filter(|trial| self.result_of(trial).is_some()).count();
+        let split = &self.opened.data.split;
+        Ok(Report {
+            data: self.opened.data.name.clone(),
+            train_examples: split.training.len(),
+            validation_examples: split.validation.len(),
+            trials: done,
+            missing: trials.len() - done,
+            ranked_by: measure,
+            effects: effects(&self.groups(&rounds[..1])),
+            ranking,
+            left_out: self.left_out.clone(),
+            best,
+            wall_seconds: 0.0,
+        })
+    }
+
+    /// The epochs of each round; `None` for those that each combination has.
+    fn epochs_of_rounds(&self) -> Result<Vec<Option<usize>>> {
+        if !self.options.halving {
+            return Ok(vec![None]);
+        }
+        let epochs = self.all[0].epochs();
+        ensure_usage!(
+            self.all.iter().all(|settled| settled.epochs() == epochs),
+            "--halving: the rounds have numbers of epochs of their own; give one number of --epochs, that of the last"
+        );
+        let halvings = self.all.len().ilog2().min(epochs.max(1).ilog2());
+        Ok((0..=halvings).rev().map(|halvings| Some(epochs >> halvings)).collect())
+    }
+
+    /// The round after another: the better half of its combinations; after none, all.
+    fn next_round(&self, last: Option<&Round>, epochs: Option<usize>) -> Result<Round> {
+        let mut next: Vec<usize> = match last {
+            None => (0..self.all.len()).collect(),
+            Some(last) => {
+                let groups = self.groups(std::slice::from_ref(last));
+                ranked(&groups, measure_of(&groups)).into_iter().map(|ranked| ranked.group).collect()
+            }
+        };
+        if last.is_some() {
+            next.truncate(next.len().div_ceil(2));
+            next.sort_unstable();
+        }
+        let settled = |combination: usize| {
+            let settled = &self.all[combination];
+            let settled = match epochs {
+                Some(epochs) if epochs != settled.epochs() => settled.with_epochs(epochs, &self.shared.sources)?,
+                _ => settled.clone(),
+            };
+            anyhow::Ok((combination, settled))
+        };
+        let combinations = next.into_iter().map(settled).collect::<Result<_>>()?;
+        let before = last.map_or(0, |last| last.before + last.trials().len());
+        Ok(Round { combinations, before, seeds: self.options.seeds })
+    }
+
+    fn result_of(&self, trial: &Trial<'_>) -> Option<&TrialResult> {
+        self.results.iter().find(|result| is_of(result, trial))
+    }
+
+    /// All combinations with the results of the last round that each was in.
+    fn groups(&self, rounds: &[Round]) -> Vec<Group<'_>> {
+        let group = |settled: &Settled| Group { choices: settled.choices.clone(), results: Vec::new(), round: 0 };
+        let mut groups: Vec<Group<'_>> = self.all.iter().map(group).collect();
+        for (number, round) in rounds.iter().enumerate() {
+            for trial in round.trials() {
+                let Some(result) = self.result_of(&trial) else { continue };
+                let group = &mut groups[trial.combination];
+                if group.round < number {
+                    group.results.clear();
+                    group.round = number;
+                }
+                group.results.push(result);
+            }
+        }
+        groups
+    }
+
+    /// Trains what is missing of a round.
+    fn train(&mut self, round: &Round, is_first: bool, observer: &mut dyn Observer) -> Result<()> {
+        let Sweep { options, all, left_out, folder, results, devices, opened, shared } = self;
+        let is_mine =
+            |trial: &Trial<'_>| options.part.is_none_or(|part| (trial.number - 1) % part.of == part.number - 1);
+        let trials: Vec<Trial<'_>> = round.trials().into_iter().filter(is_mine).collect();
+        let is_missing = |trial: &&Trial<'_>| !results.iter().any(|result| is_of(result, trial));
+        let missing: Vec<Trial<'_>> = trials.iter().filter(is_missing).copied().collect();
+        let mut done = trials.len() - missing.len();
+        let (split, threads) = (&opened.data.split, all[0].options.threads.min(missing.len()));
+        observer.begin(&Opening {
+            data: &opened.data.name,
+            examples: [split.training.len(), split.validation.len()],
+            combinations: round.combinations.len(),
+            trials: trials.len(),
+            done,
+            left_out: if is_first { left_out } else { &[] },
+            threads,
+        });
+        *shared.done.get_mut().unwrap_or_else(PoisonError::into_inner) = 0.0;
+        let size: f64 = missing.iter().map(|trial| trial.settled.size).sum();
+        let places = missing.iter().map(|trial| devices.place(trial.settled, &shared.sources));
+        let places = places.collect::<Result<Vec<_>>>()?;
+        // The observer is told of each result, and now and then how far all are.
+        let observer = RefCell::new(observer);
+        let mut fresh = Vec::new();
+        let mut each = |result: TrialResult| {
+            if let Some(folder) = folder {
+                folder.append(&result)?;
+            }
+            done += 1;
+            let trial = missing.iter().find(|trial| trial.number == result.trial);
+            let choices: &[Choice] = trial.map_or(&[], |trial| &trial.settled.choices);
+            observer.borrow_mut().trial(&result, choices, done, trials.len());
+            fresh.push(result);
+            Ok(())
+        };
+        let shared = &*shared;
+        let mut tick = || observer.borrow_mut().progress(shared.done() / size.max(1.0));
+        let of_place = |place: Option<usize>| {
+            let here = missing.iter().zip(&places).filter(|(_, other)| **other == place);
+            here.map(|(trial, _)| *trial).collect::<Vec<_>>()
+        };
+        let on_gpus = devices.gpus().iter_mut().enumerate().try_for_each(|(gpu, executor)| {
+            shared.run_on_gpu(&of_place(Some(gpu)), executor.as_mut(), &mut each, &mut tick)
+        });
+        let ended = on_gpus.and_then(|()| shared.run_on_cpu(&of_place(None), threads.max(1), &mut each, &mut tick));
+        results.extend(fresh);
+        ended?;
+        if let Some(signal) = interruption::signal() {
+            let folder = options.folder.as_ref().map(|folder| folder.display().to_string());
+            return Err(SweepInterrupted { signal, done, trials: trials.len(), folder }.into());
+        }
+        Ok(())
+    }
+}
+
+fn measure_of(groups: &[Group<'_>]) -> Measure {
+    Measure::of(groups.iter().flat_map(|group| group.results.iter().copied()))
+}
+
+/// The most memory of a trial on the CPU, where several of them at once would need more than there is.
+fn limit_of(settled: &Settled, opened: &Opened) -> Option<u64> {
+    let threads = settled.options.threads.max(1) as u64;
+    if let Some(budget) = settled.options.device_memory {
+        return Some(budget / threads);
+    }
+    let dataset = &opened.data.dataset;
+    let bytes = (dataset.len() * dataset.features() * size_of::<f32>()) as u64;
+    let free = host_memory::free()?;
+    (bytes * threads > free / 4).then_some(free / 2 / threads)
+}

@@ -1,0 +1,174 @@
+//! A training that is ready to begin: its data opened, its network laid out, and all that was left open settled.
+
+use anyhow::Result;
+
+use super::Options;
+use super::setup::{Architecture, Keep, Setup, Wishes};
+use crate::data::{self, Data, Part, Scale, Source, Task};
+use crate::model::{self, Model};
+use crate::network::activation::LINEAR;
+use crate::network::optimizer::{ADAM, Settings};
+use crate::network::{Parameters, Topology};
+use crate::system::error::ensure_usage;
+use crate::training::recipe::{Recipe, Rows};
+use crate::training::stopping::Patience;
+use crate::training::{Decline, Hyperparameters, check};
+
+/// A training that is ready to begin, but for its device.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The data.
+    pub data: Data,
+    /// The network.
+    pub topology: Topology,
+    /// All else.
+    pub setup: Setup,
+    /// The weights and biases to begin with, where a network that has been trained goes on.
+    pub from: Option<Parameters>,
+}
+
+impl Prepared {
+    /// The weights and biases to begin with.
+    ///
+    /// # Errors
+    /// More of them than memory holds.
+    pub fn initial(&self) -> Result<Parameters> {
+        match &self.from {
+            Some(parameters) => Ok(parameters.clone()),
+            None => Parameters::random(&self.topology, self.setup.initialization, self.setup.hyperparameters.seed),
+        }
+    }
+}
+
+/// A training whose data is not opened yet.
+#[derive(Debug)]
+pub(crate) struct Planned<'o> {
+    options: &'o Options,
+    recipe: Recipe,
+    rows: Rows,
+    /// A network that has been trained, which goes on learning.
+    model: Option<Model>,
+    /// The data as the network takes it.
+    pub source: Source,
+}
+
+/// Opens the data, settles what is open, lays out the network, and checks all of it.
+pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
+    let planned = Planned::new(options)?;
+    let mut data = data::open_as(&planned.source, planned.model.as_ref().map(Model::interface))?;
+    let (topology, setup, note) = planned.settle(&data)?;
+    data.notes.extend(note);
+    Ok(Prepared { data, topology, setup, from: planned.model.map(|model| model.parameters) })
+}
+
+impl<'o> Planned<'o> {
+    /// Settles all that depends on no data.
+    ///
+    /// # Errors
+    /// Flags that contradict each other, and a model that cannot be read.
+    pub fn new(options: &'o Options) -> Result<Self> {
+        let (wishes, task) = (&options.wishes, options.source.task);
+        let recipe = match wishes.recipe {
+            Some(recipe) => recipe,
+            None if data::is_of_the_book(&options.source)? => Recipe::Book,
+            None => Recipe::Modern,
+        };
+        let model = options.from.as_deref().map(model::load).transpose()?;
+        let rows = match &model {
+            Some(model) => wishes.rows_of(model, recipe, task)?,
+            None => wishes.rows(recipe, task)?,
+        };
+        let source = Source {
+            // Numbers that are learned must be values of σ.
+            target_scale: (!rows.output.any_number).then_some(Scale::Unit),
+            default_validation: (recipe == Recipe::Modern).then_some(|examples| Recipe::Modern.validation(examples)),
+            ..options.source.clone()
+        };
+        Ok(Planned { options, recipe, rows, model, source })
+    }
+
+    /// Settles the rest for data that was opened from [`Self::source`]: the network, all else, and a note.
+    ///
+    /// # Errors
+    /// A network or settings that do not fit the data.
+    pub fn settle(&self, data: &Data) -> Result<(Topology, Setup, Option<String>)> {
+        let Planned { options, recipe, rows, model, source } = self;
+        let (wishes, task, recipe) = (&options.wishes, options.source.task, *recipe);
+        let sizes = recipe.sizes(task, data.split.training.len());
+        let widths = match &wishes.architecture {
+            _ if model.is_some() => model.iter().flat_map(|model| model.topology.widths().to_vec()).collect(),
+            Some(Architecture::Layers(widths)) => widths.clone(),
+            hidden => {
+                let hidden = match hidden {
+                    Some(Architecture::Hidden(hidden)) => hidden,
+                    _ => &sizes.hidden,
+                };
+                [&[data.dataset.features()], &hidden[..], &[data.dataset.output_width()]].concat()
+            }
+        };
+        let topology =
+            Topology::new(&widths, rows.activation, rows.cost.of_outputs(rows.output))?.with_output(rows.output);
+        let examples = data.split.training.len();
+        let batch = wishes.batch.unwrap_or(sizes.batch.min(examples));
+        let fewer = wishes.batch.is_none() && sizes.batch > examples;
+        let note =
+            fewer.then(|| format!("the batch size is {examples}, as there are only {examples} training examples"));
+        let epochs = wishes.epochs.unwrap_or(sizes.epochs);
+        let settings = wishes.settings(rows.optimizer)?;
+        let schedule = wishes.schedule(rows.decline, epochs)?;
+        let eta = wishes.eta.unwrap_or_else(|| recipe_eta(recipe, rows, task, &settings));
+        ensure_usage!(wishes.patience != Some(0), "--patience 0: at least 1 epoch without improvement ends a training");
+        let hyperparameters = Hyperparameters {
+            batch,
+            eta,
+            seed: wishes.seed,
+            optimizer: rows.optimizer,
+            settings,
+            lambda: wishes.lambda.unwrap_or_else(|| rounded(Recipe::lambda(&sizes, examples, eta))),
+            l1: wishes.l1.unwrap_or(0.0),
+            dropout: wishes.dropout.unwrap_or(sizes.dropout),
+            schedule,
+            watched: wishes.watch || options.run.is_some(),
+        };
+        check(&topology, data, hyperparameters)?;
+        let plateau = (schedule.decline == Decline::Plateau).then_some((schedule.every, f64::from(schedule.factor)));
+        let has_part = !data.split.validation.is_empty() && !matches!(source.validation, Some(Part::Files { .. }));
+        ensure_usage!(
+            has_part || wishes.refit != Some(true),
+            "--refit yes goes with a validation split of the training data: use --validation 0.1, say"
+        );
+        let keep = if data.split.validation.is_empty() { Keep::Last } else { Keep::Best };
+        let setup = Setup {
+            recipe,
+            initialization: rows.initialization,
+            epochs,
+            patience: Patience { stop: wishes.patience, plateau },
+            keep: wishes.keep.unwrap_or(keep),
+            refit: has_part && wishes.refit.unwrap_or(sizes.refit),
+            hyperparameters,
+        };
+        Ok((topology, setup, note))
+    }
+}
+
+/// A number with two digits: more of them would look as if they mattered.
+fn rounded(value: f32) -> f32 {
+    if value == 0.0 {
+        return 0.0;
+    }
+    let unit = 10f64.powi(f64::from(value).log10().floor() as i32 - 1);
+    ((f64::from(value) / unit).round() * unit) as f32
+}
+
+/// The largest learning rate of sgd for neurons whose activations have no bounds.
+const UNBOUNDED_ETA: f64 = 0.1;
+
+fn recipe_eta(recipe: Recipe, rows: &Rows, task: Task, settings: &Settings) -> f32 {
+    let eta = Recipe::eta(task, rows.cost, rows.optimizer, settings);
+    if let Some(eta) = recipe.eta_of_declining().filter(|_| *rows.optimizer == ADAM && rows.decline == Decline::Cosine)
+    {
+        return eta as f32;
+    }
+    let unbounded = rows.activation.rectifies || rows.activation.any_number;
+    (if unbounded { eta.min(UNBOUNDED_ETA) } else { eta }) as f32
+}
