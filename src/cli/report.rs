@@ -6,6 +6,7 @@ mod page;
 mod parts;
 mod pictures;
 mod results;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use super::progress::Progress;
 use super::{print, train};
 use crate::commands::compare::Comparison;
 use crate::commands::report::{self, Subject};
+use crate::commands::sweep::{is_sweep, of_folder};
 use crate::data::ExampleFile;
 use crate::device::{all_threads, check_threads};
 use crate::system::error::ensure_usage;
@@ -25,7 +27,7 @@ use crate::system::output_file::OutputFile;
 /// The flags of `report`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Folder of a run (`train --run`), or a trained network (.safetensors) that DATA follows.
+    /// Folder of a run (`train --run`) or of a sweep (`sweep -o`), or a trained network (.safetensors) that DATA follows.
     subject: PathBuf,
     /// Data of the network, with labels or targets, as for `evaluate` [default: digits].
     data: Option<PathBuf>,
@@ -46,12 +48,24 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { subject, data, labels, table, output_file, threads } = arguments;
     let threads = check_threads(threads.unwrap_or_else(all_threads))?;
+    if is_sweep(&subject) {
+        ensure_usage!(data.is_none(), "{}: a sweep has its own data", subject.display());
+        let file = OutputFile::of_flag("-o", &output_file, &[])?;
+        let summary = of_folder(&subject)?;
+        file.write_all(sweep::html(&format!("Sweep: {}", subject.display()), &summary).as_bytes())?;
+        file.finish()?;
+        return print(&format!("report  {}\n", output_file.display()));
+    }
     let subject = if subject.join("metrics.jsonl").exists() {
         ensure_usage!(data.is_none(), "{}: a run has its own data", subject.display());
         let training = Box::new(train::options_of_run(&subject)?);
         Subject::Run { folder: subject, training }
     } else {
-        ensure_usage!(!subject.is_dir(), "{}: no run is in this folder (it has no metrics.jsonl)", subject.display());
+        ensure_usage!(
+            !subject.is_dir(),
+            "{}: no run is in this folder (it has no metrics.jsonl), and no sweep (trials.jsonl)",
+            subject.display()
+        );
         let path = data.unwrap_or_else(|| "digits".into());
         Subject::Model { model: subject, data: ExampleFile { path, labels, table: table.options() } }
     };

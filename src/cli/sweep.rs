@@ -38,9 +38,10 @@ struct Own {
     /// ended; one with longer lists adds what is missing.
     #[arg(short, value_name = "DIR")]
     output_folder: Option<PathBuf>,
-    /// Seeds for each combination of flags: --seed and those that follow it.
-    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
-    seeds: usize,
+    /// Seeds for each combination of flags: --seed and those that follow it [default: 1; with --budget 5 where the validation split
+    /// has fewer than 1000 examples].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    seeds: Option<usize>,
     /// Train N combinations, chosen at random.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     random: Option<usize>,
@@ -123,7 +124,7 @@ fn part_of_slurm() -> Result<Option<Part>> {
     let (Some(id), Some(of)) = (number("SLURM_ARRAY_TASK_ID")?, number("SLURM_ARRAY_TASK_COUNT")?) else {
         return Ok(None);
     };
-    let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(usize::from(id >= of));
+    let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(1);
     ensure_usage!(
         id >= first && id - first < of,
         "SLURM_ARRAY_TASK_ID={id} is none of {of} tasks from {first} on: number them without gaps (--array=1-{of}), or use --part \

@@ -1,12 +1,13 @@
 //! `gpu-backprop sweep`: a training for each combination of flags and each seed, ranked.
 
 mod best;
-pub(crate) mod folder;
+mod folder;
 mod pool;
 mod ranking;
 mod result;
 mod rounds;
 mod settle;
+mod summary;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,9 +21,11 @@ use crate::system::interruption;
 use rounds::Sweep;
 
 pub use best::Best;
+pub use folder::is_sweep;
 pub use ranking::{Choice, Effect, Figures, Group, Mean, Measure, Ranked, best_of, effects, ranked};
 pub use result::{Flags, TrialResult};
 pub use settle::{LeftOut, Settled, words};
+pub use summary::{Summary, of_folder};
 
 /// A combination of flags.
 #[derive(Clone, Debug)]
@@ -47,8 +50,8 @@ pub struct Part {
 pub struct Options {
     /// All combinations; those come first that are to be trained if there is no time for all.
     pub combinations: Vec<Combination>,
-    /// Seeds of each: that of its options, and those that follow it.
-    pub seeds: usize,
+    /// Seeds of each: that of its options, and those that follow it; `None` for as many as the data needs.
+    pub seeds: Option<usize>,
     /// The folder of the results.
     pub folder: Option<PathBuf>,
     /// The part of all trials that is trained here.
@@ -127,7 +130,7 @@ pub struct Report {
 /// Wrong options, files that cannot be read or written, a failing device, and
 /// [`SweepInterrupted`](crate::system::error::SweepInterrupted).
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
-    ensure_usage!(options.seeds > 0, "--seeds 0: at least 1 seed is needed");
+    ensure_usage!(options.seeds != Some(0), "--seeds 0: at least 1 seed is needed");
     let started = Instant::now();
     let mut sweep = Sweep::new(options, started)?;
     let _heeded = interruption::heed(false);

@@ -195,8 +195,9 @@ pub(crate) fn flags_of(
     }
     flags.push(("recipe", setup.recipe.name().to_string()));
     if options.source.validation.is_none() {
-        let (validation, training) = (data.split.validation.len() as f64, data.split.training.len() as f64);
-        flags.push(("validation", (validation / (validation + training)).to_string()));
+        // The fraction that was asked for, not the one that it became: other fractions pick other examples.
+        let examples = data.split.validation.len() + data.split.training.len();
+        flags.push(("validation", setup.recipe.validation(examples).to_string()));
     }
     flags
 }

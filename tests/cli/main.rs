@@ -27,6 +27,7 @@ mod python;
 mod regression;
 mod report;
 mod runs;
+mod sweeps;
 
 use std::process::ExitCode;
 
@@ -48,5 +49,6 @@ fn main() -> ExitCode {
         regression::trials(),
         report::trials(),
         runs::trials(),
+        sweeps::trials(),
     ])
 }

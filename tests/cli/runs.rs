@@ -192,18 +192,21 @@ fn a_folder_of_something_else_is_left_alone() {
 
 fn the_configuration_of_a_run_is_a_config_file() {
     let folder = Folder::new();
-    let run = folder.text("run");
-    let first = json(&flags(&run, &["--epochs", "2", "--json"]));
-    let config = Path::new(&run).join("config.toml");
-    let config = config.to_str().expect("UTF-8");
-    let again = json(&["train", "--config", config, "--run", &folder.text("other"), "--json"]);
-    assert_eq!(first["weights_sha256"], again["weights_sha256"]);
-    // The same command, from the file.
-    let same = json(&["train", "--config", config, "--json"]);
-    assert_eq!(first["weights_sha256"], same["weights_sha256"]);
-    for model in ["best.safetensors", "last.safetensors"] {
-        let model = Path::new(&run).join(model);
-        stdout(&["evaluate", model.to_str().expect("UTF-8"), "digits", "--device", "cpu"]);
+    // The validation split of a recipe is picked again by the fraction that the file has.
+    for recipe in ["book", "modern"] {
+        let run = folder.text(recipe);
+        let first = json(&flags(&run, &["--recipe", recipe, "--epochs", "2", "--json"]));
+        let config = Path::new(&run).join("config.toml");
+        let config = config.to_str().expect("UTF-8");
+        let again = json(&["train", "--config", config, "--run", &folder.text(&format!("{recipe} again")), "--json"]);
+        assert_eq!(first["weights_sha256"], again["weights_sha256"]);
+        // The same command, from the file.
+        let same = json(&["train", "--config", config, "--json"]);
+        assert_eq!(first["weights_sha256"], same["weights_sha256"]);
+        for model in ["best.safetensors", "last.safetensors"] {
+            let model = Path::new(&run).join(model);
+            stdout(&["evaluate", model.to_str().expect("UTF-8"), "digits", "--device", "cpu"]);
+        }
     }
 }
 

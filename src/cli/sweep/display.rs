@@ -59,6 +59,7 @@ impl Observer for Display {
         let Opening { data, examples: [training, validation], combinations, trials, done, left_out, threads } =
             *opening;
         let count = |number: usize| HumanCount(number as u64);
+        self.best = None;
         if !std::mem::replace(&mut self.begun, true) {
             self.line(&format!(
                 "{data}: {} training examples, {} validation examples",

@@ -72,13 +72,15 @@ pub struct Grid {
     /// Flags with one value, or none.
     fixed: Vec<(String, Option<String>)>,
     seed: u64,
+    /// The device, as it was given.
+    device: Option<String>,
 }
 
 impl Grid {
     /// The flags of the command line, and of a file of flags.
     pub fn of(matches: &ArgMatches) -> Self {
         let training = TrainingFlags::augment_args(Command::new("train"));
-        let mut grid = Grid { data: None, axes: Vec::new(), fixed: Vec::new(), seed: 0 };
+        let mut grid = Grid { data: None, axes: Vec::new(), fixed: Vec::new(), seed: 0, device: None };
         for arg in training.get_arguments() {
             let id = arg.get_id().as_str();
             if NOT_OF_SWEEPS.contains(&id) || matches.value_source(id) != Some(ValueSource::CommandLine) {
@@ -102,6 +104,8 @@ impl Grid {
                 _ => grid.fixed.extend(values().into_iter().map(|value| (long.to_string(), Some(value)))),
             }
         }
+        grid.device =
+            matches.get_raw("device").and_then(|mut raw| raw.next()).map(|raw| raw.to_string_lossy().into_owned());
         grid
     }
 
@@ -118,6 +122,9 @@ impl Grid {
                 words.extend(value.clone());
             }
         }
+        // Where trials ran on the CPU, that is told by their results.
+        let device = self.device.iter().filter(|device| !["auto", "cpu"].contains(&device.as_str()));
+        words.extend(device.flat_map(|device| ["--device".to_string(), device.clone()]));
         words
     }
 
@@ -182,7 +189,7 @@ impl Grid {
         let is_given = |name: &str| self.fixed.iter().any(|(flag, _)| flag == name);
         let mut axes = Vec::new();
         let mut add = |flag: &str, values: Vec<String>| {
-            if !is_given(flag) && !(flag == "hidden" && is_given("layers")) {
+            if !(is_given(flag) || flag == "hidden" && is_given("layers")) {
                 axes.push((flag.to_string(), values));
             }
         };
@@ -240,7 +247,7 @@ mod tests {
 
     #[test]
     fn random_combinations_differ_and_depend_on_the_seed() {
-        let grid = |seed| Grid { data: None, axes: axes(), fixed: Vec::new(), seed };
+        let grid = |seed| Grid { data: None, axes: axes(), fixed: Vec::new(), seed, device: None };
         for all in [6, 1000, MOST * 1000] {
             let picked = grid(1).picked(all, 6);
             assert_eq!(picked, grid(1).picked(all, 6));

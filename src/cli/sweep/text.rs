@@ -5,7 +5,6 @@ use std::fmt::Write;
 use anyhow::Result;
 use indicatif::HumanCount;
 
-use super::display::fit;
 use crate::commands::sweep::{Best, Choice, Figures, Mean, Measure, Options, Report};
 use crate::system::text::percentage;
 
@@ -25,7 +24,9 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
     writeln!(text, "Ranked by {by}\n")?;
     let listed = &report.ranking[..report.ranking.len().min(MOST)];
     let of_epochs = options.halving;
-    let mut rows = vec![header("rank", of_epochs, &flags)];
+    let is_regression = report.ranking.iter().any(|ranked| ranked.figures.validation_r2.is_some());
+    let fit = if is_regression { "R²" } else { "accuracy" };
+    let mut rows = vec![header("rank", fit, of_epochs, &flags)];
     for (rank, ranked) in (1..).zip(listed) {
         let epochs = ranked.epochs.filter(|_| of_epochs);
         rows.push(row(&rank.to_string(), &ranked.figures, epochs, ranked.choices.iter().map(|(_, value)| &**value)));
@@ -37,7 +38,7 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
     for effect in report.effects.iter().filter(|_| report.effects.len() > 1) {
         let of = if of_epochs { " after the epochs of the first round" } else { "" };
         writeln!(text, "\nMeans over all trials with each --{}{of}\n", effect.flag)?;
-        let mut rows = vec![header("", false, &[&effect.flag])];
+        let mut rows = vec![header("", fit, false, &[&effect.flag])];
         rows.extend(effect.values.iter().map(|(value, figures)| row("", figures, None, [&**value].into_iter())));
         write_table(&mut text, &rows)?;
     }
@@ -81,8 +82,8 @@ fn write_best(text: &mut String, best: &Best, choices: &[Choice]) -> Result<()> 
     Ok(())
 }
 
-fn header(rank: &str, of_epochs: bool, flags: &[&str]) -> Vec<String> {
-    let mut row = vec![rank.to_string(), "cost".to_string(), "fit".to_string(), "trials".to_string()];
+fn header(rank: &str, fit: &str, of_epochs: bool, flags: &[&str]) -> Vec<String> {
+    let mut row = vec![rank.to_string(), "cost".to_string(), fit.to_string(), "trials".to_string()];
     row.extend(of_epochs.then(|| "epochs".to_string()));
     row.extend(flags.iter().map(|flag| format!("--{flag}")));
     row
@@ -95,7 +96,7 @@ fn row<'a>(rank: &str, figures: &Figures, epochs: Option<usize>, values: impl It
     };
     let cost = figures.validation_cost.map_or("diverged".to_string(), |mean| with_error(mean, 4, 1.0, ""));
     let accuracy = figures.validation_accuracy.map(|mean| with_error(mean, 2, 100.0, "%"));
-    let fit = accuracy.or(figures.validation_r2.map(|mean| format!("R² {}", with_error(mean, 4, 1.0, ""))));
+    let fit = accuracy.or(figures.validation_r2.map(|mean| with_error(mean, 4, 1.0, "")));
     let trials = match figures.diverged {
         0 => figures.trials.to_string(),
         diverged => format!("{} ({diverged} diverged)", figures.trials),

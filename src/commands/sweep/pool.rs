@@ -22,6 +22,10 @@ use crate::training::Training;
 /// Time between two looks at how far trials are.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What is said of a folder with results of other data.
+pub const OTHER_DATA: &str =
+    "the results in the folder are those of other data, or of other splits; name another folder";
+
 /// The CPU, as the device of a result.
 pub const CPU: &str = "cpu";
 
@@ -77,11 +81,12 @@ impl Shared {
         *self.done.lock().unwrap_or_else(PoisonError::into_inner) += multiplications;
     }
 
-    /// True where a trial would end, and the best one could be trained once more, before the deadline.
+    /// True where a trial would end, and the best one could be trained once more, before the deadline; and as long as none has ended.
     fn may_begin(&self, trial: &Trial<'_>) -> bool {
         let seconds = *self.seconds_of_one.lock().unwrap_or_else(PoisonError::into_inner) * trial.settled.size;
         let needed = Duration::try_from_secs_f64(2.0 * seconds).unwrap_or(Duration::MAX);
-        self.deadline.is_none_or(|deadline| deadline.saturating_duration_since(Instant::now()) > needed)
+        seconds == 0.0
+            || self.deadline.is_none_or(|deadline| deadline.saturating_duration_since(Instant::now()) > needed)
     }
 
     fn stops(&self) -> bool {
@@ -97,10 +102,7 @@ impl Shared {
         let (options, size) = (trial.options(), trial.settled.size);
         let (topology, setup, flags, opened) = settle(&options, &self.sources)?;
         let known = self.known.get(&trial.seed);
-        ensure_usage!(
-            known.is_none_or(|known| *known == opened.sha256),
-            "the results in the folder are those of other data, or of other splits; name another folder"
-        );
+        ensure_usage!(known.is_none_or(|known| *known == opened.sha256), "{OTHER_DATA}");
         let initial = Parameters::random(&topology, setup.initialization, setup.hyperparameters.seed)?;
         let training = Training {
             data: &opened.data,
@@ -298,8 +300,7 @@ impl Devices {
         let mut executor = device::open(&options.device, options.threads, options.gpu, &work, &mut trial)?.executor;
         train::limit_memory(executor.as_mut(), options.device_memory);
         let place = (executor.device().kind == "gpu").then(|| {
-            let same = |other: &Box<dyn Executor>| other.device() == executor.device();
-            self.gpus.iter().position(same).unwrap_or_else(|| {
+            self.gpus.iter().position(|other| other.device() == executor.device()).unwrap_or_else(|| {
                 self.gpus.push(executor);
                 self.gpus.len() - 1
             })

@@ -4,22 +4,31 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::best;
 use super::folder::{self, Folder};
-use super::pool::{Devices, Shared, Trial};
+use super::pool::{Devices, OTHER_DATA, Shared, Trial};
 use super::ranking::{Choice, Group, Measure, best_of, effects, ranked};
 use super::result::TrialResult;
 use super::settle::{LeftOut, Opened, OpenedSources, Settled, settle, settle_all};
 use super::{Observer, Opening, Options, Report};
+use crate::cpu::Cpu;
+use crate::network::Parameters;
 use crate::system::error::{SweepInterrupted, ensure_usage};
 use crate::system::{host_memory, interruption};
+use crate::training::Training;
 
 /// Sources of data that are open at once: trials of a seed may still run when those of the next begin.
 const OPEN_SOURCES: usize = 4;
+
+/// Validation examples below which one split says little.
+const FEW_EXAMPLES: usize = 1000;
+
+/// Seeds, and so splits, of so few, where nobody says how many.
+const SEEDS_OF_FEW: u64 = 5;
 
 /// A sweep under way.
 pub struct Sweep<'o> {
@@ -27,6 +36,7 @@ pub struct Sweep<'o> {
     /// The combinations with all of their epochs.
     all: Vec<Settled>,
     left_out: Vec<LeftOut>,
+    seeds: u64,
     folder: Option<Folder>,
     /// All results, those of earlier processes and of other parts too.
     results: Vec<TrialResult>,
@@ -42,19 +52,26 @@ struct Round {
     combinations: Vec<(usize, Settled)>,
     /// Trials of the rounds before.
     before: usize,
-    seeds: usize,
+    seeds: u64,
+    /// Each combination is trained with all seeds before the next.
+    by_combination: bool,
 }
 
 impl Round {
-    /// Its trials: all combinations with the first seed, then those with the next.
+    /// Its trials: all combinations with the first seed, then those with the next; or the other way round.
     fn trials(&self) -> Vec<Trial<'_>> {
-        let of_seed = |seed| self.combinations.iter().map(move |(combination, settled)| (seed, *combination, settled));
-        let trials = (0..self.seeds as u64).flat_map(of_seed).zip(self.before + 1..);
-        trials
-            .map(|((seed, combination, settled), number)| Trial {
+        let seeds = || 0..self.seeds;
+        let pairs: Vec<(u64, &(usize, Settled))> = if self.by_combination {
+            self.combinations.iter().flat_map(|of| seeds().map(move |seed| (seed, of))).collect()
+        } else {
+            seeds().flat_map(|seed| self.combinations.iter().map(move |of| (seed, of))).collect()
+        };
+        let numbered = pairs.into_iter().zip(self.before + 1..);
+        numbered
+            .map(|((seed, (combination, settled)), number)| Trial {
                 number,
                 settled,
-                combination,
+                combination: *combination,
                 seed: settled.options.wishes.seed.wrapping_add(seed),
             })
             .collect()
@@ -73,12 +90,21 @@ impl<'o> Sweep<'o> {
     /// Wrong options, and files that cannot be read or written.
     pub fn new(options: &'o Options, started: Instant) -> Result<Self> {
         let sources = OpenedSources::new(OPEN_SOURCES);
-        let (all, left_out) = settle_all(&options.combinations, &sources)?;
+        let (mut all, left_out) = settle_all(&options.combinations, &sources)?;
+        if let Some(budget) = options.budget {
+            fit_to(budget, &mut all, &sources)?;
+        }
         let folder = options.folder.as_ref().map(|path| Folder::open(path, options.part)).transpose()?;
         let results = folder.as_ref().map_or(Ok(Vec::new()), |folder| folder::results(folder.path()))?;
         let (.., opened) = settle(&all[0].options, &sources)?;
         let known: HashMap<u64, String> =
             results.iter().map(|result| (result.seed, result.data_sha256.clone())).collect();
+        if let Some((&seed, sha256)) = known.iter().min_by_key(|(seed, _)| **seed) {
+            let mut options = all[0].options.clone();
+            options.source.seed = seed;
+            let (.., opened) = settle(&options, &sources)?;
+            ensure_usage!(opened.sha256 == *sha256, "{OTHER_DATA}");
+        }
         let shared = Shared {
             sources,
             known,
@@ -88,7 +114,10 @@ impl<'o> Sweep<'o> {
             done: Mutex::new(0.0),
             seconds_of_one: Mutex::new(0.0),
         };
-        Ok(Sweep { options, all, left_out, folder, results, devices: Devices::default(), opened, shared })
+        let few = opened.data.split.validation.len() < FEW_EXAMPLES;
+        let seeds =
+            options.seeds.map_or(if few && options.budget.is_some() { SEEDS_OF_FEW } else { 1 }, |seeds| seeds as u64);
+        Ok(Sweep { options, all, left_out, seeds, folder, results, devices: Devices::default(), opened, shared })
     }
 
     /// Trains all rounds and the best trial, and ranks them.
@@ -102,7 +131,12 @@ impl<'o> Sweep<'o> {
             self.train(&round, rounds.is_empty(), observer)?;
             rounds.push(round);
         }
-        let groups = self.groups(&rounds);
+        let mut groups = self.groups(&rounds);
+        // Without time for all, means of different seeds would be compared.
+        let most = groups.iter().map(|group| group.results.len()).max().unwrap_or(0);
+        if self.options.budget.is_some() {
+            groups.iter_mut().filter(|group| group.results.len() < most).for_each(|group| group.results.clear());
+        }
         let measure = measure_of(&groups);
         let ranking = ranked(&groups, measure);
         let winner = ranking.first().and_then(|first| Some((first.group, best_of(&groups[first.group], measure)?)));
@@ -167,7 +201,7 @@ impl<'o> Sweep<'o> {
         };
         let combinations = next.into_iter().map(settled).collect::<Result<_>>()?;
         let before = last.map_or(0, |last| last.before + last.trials().len());
-        Ok(Round { combinations, before, seeds: self.options.seeds })
+        Ok(Round { combinations, before, seeds: self.seeds, by_combination: self.options.budget.is_some() })
     }
 
     fn result_of(&self, trial: &Trial<'_>) -> Option<&TrialResult> {
@@ -194,14 +228,17 @@ impl<'o> Sweep<'o> {
 
     /// Trains what is missing of a round.
     fn train(&mut self, round: &Round, is_first: bool, observer: &mut dyn Observer) -> Result<()> {
-        let Sweep { options, all, left_out, folder, results, devices, opened, shared } = self;
+        let Sweep { options, all, left_out, folder, results, devices, opened, shared, .. } = self;
         let is_mine =
             |trial: &Trial<'_>| options.part.is_none_or(|part| (trial.number - 1) % part.of == part.number - 1);
         let trials: Vec<Trial<'_>> = round.trials().into_iter().filter(is_mine).collect();
         let is_missing = |trial: &&Trial<'_>| !results.iter().any(|result| is_of(result, trial));
         let missing: Vec<Trial<'_>> = trials.iter().filter(is_missing).copied().collect();
         let mut done = trials.len() - missing.len();
-        let (split, threads) = (&opened.data.split, all[0].options.threads.min(missing.len()));
+        let places = missing.iter().map(|trial| devices.place(trial.settled, &shared.sources));
+        let places = places.collect::<Result<Vec<_>>>()?;
+        let on_cpu = places.iter().filter(|place| place.is_none()).count();
+        let (split, threads) = (&opened.data.split, all[0].options.threads.min(on_cpu));
         observer.begin(&Opening {
             data: &opened.data.name,
             examples: [split.training.len(), split.validation.len()],
@@ -213,8 +250,6 @@ impl<'o> Sweep<'o> {
         });
         *shared.done.get_mut().unwrap_or_else(PoisonError::into_inner) = 0.0;
         let size: f64 = missing.iter().map(|trial| trial.settled.size).sum();
-        let places = missing.iter().map(|trial| devices.place(trial.settled, &shared.sources));
-        let places = places.collect::<Result<Vec<_>>>()?;
         // The observer is told of each result, and now and then how far all are.
         let observer = RefCell::new(observer);
         let mut fresh = Vec::new();
@@ -251,6 +286,35 @@ impl<'o> Sweep<'o> {
 
 fn measure_of(groups: &[Group<'_>]) -> Measure {
     Measure::of(groups.iter().flat_map(|group| group.results.iter().copied()))
+}
+
+/// The part of the time for a sweep that one trial may take.
+const MOST_OF_BUDGET: f64 = 1.0 / 6.0;
+
+/// Time for measuring the speed of training.
+const MEASUREMENT: Duration = Duration::from_millis(100);
+
+/// Lowers the epochs of all combinations, where one with the recipe's would take too large a part of the time.
+fn fit_to(budget: Duration, all: &mut [Settled], sources: &OpenedSources) -> Result<()> {
+    let first = &all[0];
+    if first.options.wishes.epochs.is_some() {
+        return Ok(());
+    }
+    let (topology, setup, _, opened) = settle(&first.options, sources)?;
+    let hyperparameters = setup.hyperparameters;
+    let initial = Parameters::random(&topology, setup.initialization, hyperparameters.seed)?;
+    let training = Training { data: &opened.data, topology: &topology, initial: &initial, hyperparameters };
+    let mut cpu = Cpu::new(1);
+    let mut trainer = training.trainer(&mut cpu)?;
+    let steps = (trainer.steps_per_epoch() * setup.epochs) as f64;
+    let part = MOST_OF_BUDGET * budget.as_secs_f64() * trainer.measure_speed(MEASUREMENT)? / steps;
+    if part < 1.0 {
+        let epochs = ((setup.epochs as f64 * part) as usize).max(1);
+        for settled in all {
+            *settled = settled.with_epochs(epochs, sources)?;
+        }
+    }
+    Ok(())
 }
 
 /// The most memory of a trial on the CPU, where several of them at once would need more than there is.

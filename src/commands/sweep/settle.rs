@@ -100,7 +100,10 @@ pub fn settle(options: &train::Options, sources: &OpenedSources) -> Result<(Topo
     if let Some(Part::Fraction(fraction)) = options.source.validation {
         flags.insert("validation".to_string(), fraction.to_string());
     }
-    flags.entry("refit".to_string()).or_insert_with(|| "no".to_string());
+    // What is not used must be said, too, where a recipe uses it.
+    for (flag, none) in [("lambda", "0"), ("l1", "0"), ("dropout", "0"), ("refit", "no")] {
+        flags.entry(flag.to_string()).or_insert_with(|| none.to_string());
+    }
     Ok((topology, setup, flags, opened))
 }
 

@@ -3,10 +3,9 @@
 use anyhow::Result;
 
 use super::Options;
-use super::setup::{Architecture, Keep, Setup, Wishes};
+use super::setup::{Architecture, Keep, Setup};
 use crate::data::{self, Data, Part, Scale, Source, Task};
 use crate::model::{self, Model};
-use crate::network::activation::LINEAR;
 use crate::network::optimizer::{ADAM, Settings};
 use crate::network::{Parameters, Topology};
 use crate::system::error::ensure_usage;

@@ -1,0 +1,81 @@
+//! The results in the folder of a sweep, ranked: of all parts, and of all commands that trained into it.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::Best;
+use super::folder::{self, BEST};
+use super::ranking::{Choice, Effect, Group, Measure, Ranked, best_of, effects, ranked};
+use super::result::{Flags, TrialResult};
+use crate::system::error::ensure_usage;
+
+/// The results of a folder.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Summary {
+    /// Trials.
+    pub trials: usize,
+    /// Seconds of all trials.
+    pub seconds: f64,
+    /// The figure that combinations are ranked by.
+    pub ranked_by: Measure,
+    /// The combinations, the best first.
+    pub ranking: Vec<Ranked>,
+    /// The flags that are the same for all.
+    pub common: Vec<Choice>,
+    /// The effect of each flag that differs.
+    pub effects: Vec<Effect>,
+    /// The validation costs of each epoch of the best trial of each combination, in the order of the ranks.
+    pub curves: Vec<Vec<f64>>,
+    /// The best trial that was trained once more.
+    pub best: Option<Best>,
+}
+
+/// Reads the results of a folder, and ranks them.
+///
+/// # Errors
+/// Files that cannot be read, or no results.
+pub fn of_folder(path: &Path) -> Result<Summary> {
+    let results = folder::results(path)?;
+    ensure_usage!(!results.is_empty(), "{}: no trial of this sweep has ended yet", path.display());
+    let (groups, common) = grouped(&results);
+    let ranked_by = Measure::of(results.iter());
+    let ranking = ranked(&groups, ranked_by);
+    let curve = |ranked: &Ranked| {
+        best_of(&groups[ranked.group], ranked_by).map_or(Vec::new(), |result| result.validation_costs.clone())
+    };
+    let best = std::fs::read_to_string(path.join(BEST)).ok();
+    Ok(Summary {
+        trials: results.len(),
+        seconds: results.iter().map(|result| result.seconds).sum(),
+        ranked_by,
+        curves: ranking.iter().map(curve).collect(),
+        ranking,
+        common,
+        effects: effects(&groups),
+        best: best.and_then(|text| serde_json::from_str(&text).ok()),
+    })
+}
+
+/// The results of each combination, with the flags that differ, and the flags that do not.
+fn grouped(results: &[TrialResult]) -> (Vec<Group<'_>>, Vec<Choice>) {
+    let mut all: Vec<&String> = results.iter().flat_map(|result| result.flags.keys()).collect();
+    all.sort_unstable();
+    all.dedup();
+    let first = &results[0].flags;
+    let (common, differing): (Vec<&String>, Vec<&String>) =
+        all.into_iter().partition(|flag| results.iter().all(|result| result.flags.get(*flag) == first.get(*flag)));
+    let choice = |flags: &Flags, flag: &String| (flag.clone(), flags.get(flag).cloned().unwrap_or("-".to_string()));
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for result in results {
+        match groups.iter_mut().find(|group| group.results.first().is_some_and(|of| of.flags == result.flags)) {
+            Some(group) => group.results.push(result),
+            None => groups.push(Group {
+                choices: differing.iter().map(|flag| choice(&result.flags, flag)).collect(),
+                results: vec![result],
+                round: 0,
+            }),
+        }
+    }
+    (groups, common.into_iter().map(|flag| choice(first, flag)).collect())
+}
