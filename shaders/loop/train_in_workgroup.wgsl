@@ -21,7 +21,8 @@
 // are desired outputs 4j to 4j + 3, and one of weight_*.wgsl: weight_of(example) is the weight of its cost. Then the
 // snippets: sigma of the hidden layers, output_sigma, error_of_output, and step_entry of the optimizer.
 //
-// Of the uniform mini_batch, here, `first` and `count` say which of the mini-batches of the schedule are trained on.
+// Of the uniform mini_batch, here, `first` and `count` say which of the mini-batches of the schedule are trained on. Each work
+// group trains a network of its own: its parameters, and its list of mini-batches, `slot` behind the one before.
 //
 // The output layer NORMALIZES its weighted inputs (softmax) or not. With dropout (DROPS), activations are those that a
 // layer hands on, KEPT of which is the activation before; DROPOUT_THRESHOLD and DROPOUT_FACTOR are those of
@@ -417,7 +418,7 @@ fn descend_biases(network: u32, layer: u32, step: Step, lane: u32) {
 fn train_in_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let network = group.x * params.parameters;
     for (var i = 0u; i < mini_batch.count; i++) {
-        let numbers = schedule[mini_batch.first + i];
+        let numbers = schedule[group.x * mini_batch.slot + mini_batch.first + i];
         let step = Step(numbers, vec2(numbers.eta, 1.0) / f32(EXAMPLES));
         feedforward_inputs(network, numbers, lane);
         for (var layer = 2u; layer < LAYERS; layer++) {

@@ -1,6 +1,7 @@
 //! `gpu-backprop sweep`: a training for each combination of flags and each seed, ranked.
 
 mod best;
+mod devices;
 mod folder;
 mod pool;
 mod ranking;

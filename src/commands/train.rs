@@ -10,6 +10,7 @@ mod refit;
 mod report;
 mod run_folder;
 mod setup;
+mod side_by_side;
 mod state;
 mod writer;
 
@@ -39,14 +40,15 @@ pub use crate::training::Training;
 use circumstances::Circumstances;
 use epochs::Company;
 pub(crate) use epochs::{Epochs, train_epoch};
+pub(crate) use job::work_of;
 use job::{Job, Losses, Opened};
-pub(crate) use job::{train_alone, work_of};
 pub(crate) use prepared::{Planned, Prepared, prepare};
 pub(crate) use reached::{Reached, read_profile, read_reached};
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
 use run_folder::{Keeper, Keeping, RunFolder};
 pub use setup::{Architecture, Keep, Setup, Wishes};
+pub(crate) use side_by_side::{Member, train_side_by_side};
 use state::State;
 
 /// Runs shorter than this are not recorded as a speed.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::chooser::Chooser;
 use super::context::GpuContext;
@@ -13,9 +13,9 @@ use super::memory::DeviceMemory;
 use super::options::{GpuOptions, Tuning};
 use super::pipeline_cache::PipelineCache;
 use super::profiling::Profiler;
-use super::{ceilings, limits, probe};
+use super::{ceilings, limits, probe, side_by_side};
 use crate::kernel::MiniBatch;
-use crate::plan::executor::{Ceiling, DeviceDescription, Executor, Memory, PlanId, Progress, sizes};
+use crate::plan::executor::{Beside, Ceiling, DeviceDescription, Executor, Memory, PlanId, Progress, sizes};
 use crate::plan::profile::Profile;
 use crate::plan::{Matrix, Plan};
 use crate::rewrite::training_loop::TrainingLoop;
@@ -138,6 +138,18 @@ impl Executor for Gpu {
             Some(profiler) => profiler.run(&mut self.plans, plan, mini_batches, progress),
             None => self.plans.start(&self.memory, plan, mini_batches, progress),
         }
+    }
+
+    fn most_side_by_side(&self, plan: PlanId, examples: usize, mini_batches: usize) -> usize {
+        let looped = self.plans[plan].in_workgroup.as_ref().filter(|_| self.profiler.is_none());
+        looped.map_or(1, |looped| side_by_side::most(&self.context, looped, examples, mini_batches))
+    }
+
+    fn run_side_by_side(&mut self, plan: PlanId, networks: &mut [Beside], progress: &mut Progress<'_>) -> Result<()> {
+        let Some(looped) = &self.plans[plan].in_workgroup else {
+            bail!("only loops in one work group run side by side")
+        };
+        side_by_side::run(&self.context, &self.plans.dispatcher, looped, networks, progress)
     }
 
     fn finish(&mut self, progress: &mut Progress<'_>) -> Result<()> {

@@ -38,6 +38,7 @@ mod pipeline_cache;
 mod probe;
 mod profiling;
 mod schedule;
+mod side_by_side;
 mod submission;
 mod workgroup_loop;
 

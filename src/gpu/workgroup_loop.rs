@@ -41,8 +41,14 @@ pub struct WorkgroupLoop {
     /// Multiplications of one mini-batch.
     pub multiplications: usize,
     /// Mini-batches in one dispatch at most.
-    longest: usize,
+    pub longest: usize,
     packed: wgpu::Buffer,
+    /// `vec4`s in the packed parameters of a network.
+    packed_len: usize,
+    params: wgpu::Buffer,
+    layout: wgpu::BindGroupLayout,
+    /// The inputs, the desired outputs and the weights of the examples.
+    examples: [wgpu::Buffer; 3],
     /// Rows of the packed parameters, each with the buffer it comes from.
     rows: Vec<(wgpu::Buffer, PackedRow)>,
 }
@@ -72,24 +78,12 @@ impl WorkgroupLoop {
         let desired = examples.desired.matrix();
         // Something must be bound where nothing is read.
         let weights = examples.weights.as_ref().unwrap_or(desired);
-        let buffers = [
-            &params,
-            memory.buffer(&examples.order)?,
-            memory.buffer(&examples.inputs)?,
-            memory.buffer(desired)?,
-            memory.buffer(weights)?,
-            schedule,
-            &packed,
-        ];
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-            .zip(buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-            .collect();
-        let bind_group = context.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(kernel.name),
-            layout: &pipeline.operands_layout,
-            entries: &entries,
-        });
+        let examples = [&examples.inputs, desired, weights].map(|matrix| memory.buffer(matrix).cloned());
+        let [inputs, desired, weights] = examples;
+        let examples = [inputs?, desired?, weights?];
+        let layout = pipeline.operands_layout;
+        let order = memory.buffer(&training.origin.examples.order)?;
+        let bind_group = bound(context, &layout, &params, &examples, [order, schedule, &packed]);
         let rows = training.packed_rows().into_iter().map(|row| Ok((memory.buffer(&row.matrix)?.clone(), row)));
         Ok(WorkgroupLoop {
             rows: rows.collect::<Result<_>>()?,
@@ -103,7 +97,34 @@ impl WorkgroupLoop {
             // Some drivers end long loops silently: half of that length is a safe margin.
             longest: (probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2 / training.iterations()).max(1),
             packed,
+            packed_len: training.packed_len(),
+            params,
+            layout,
+            examples,
         })
+    }
+
+    /// The dispatch that trains several networks, a work group each, whose permutations, mini-batches and packed parameters are in
+    /// these buffers, one network after the other.
+    pub fn beside(&self, context: &GpuContext, buffers: [&wgpu::Buffer; 3], networks: usize) -> Dispatch {
+        let bind_group = bound(context, &self.layout, &self.params, &self.examples, buffers);
+        let Dispatch { pipeline, reads_mini_batch, realization, .. } = &self.dispatch;
+        Dispatch {
+            pipeline: pipeline.clone(),
+            parts: vec![DispatchPart { bind_group, work_groups: [networks as u32, 1, 1] }],
+            reads_mini_batch: *reads_mini_batch,
+            realization: *realization,
+        }
+    }
+
+    /// Floats in the packed parameters of a network.
+    pub fn packed_floats(&self) -> usize {
+        4 * self.packed_len
+    }
+
+    /// The rows of the packed parameters.
+    pub fn rows(&self) -> impl Iterator<Item = &PackedRow> {
+        self.rows.iter().map(|(_, row)| row)
     }
 
     /// Groups the mini-batches of a schedule into runs, a dispatch for each: where it begins, and how many it has.
@@ -128,4 +149,24 @@ impl WorkgroupLoop {
             encoder.copy_buffer_to_buffer(&self.packed, 4 * *to as u64, buffer, 4 * *from as u64, 4 * *len as u64);
         }
     }
+}
+
+/// The bind group of a loop: its examples, and the permutation, the mini-batches and the packed parameters.
+fn bound(
+    context: &GpuContext,
+    layout: &wgpu::BindGroupLayout,
+    params: &wgpu::Buffer,
+    [inputs, desired, weights]: &[wgpu::Buffer; 3],
+    [order, schedule, packed]: [&wgpu::Buffer; 3],
+) -> wgpu::BindGroup {
+    let buffers = [params, order, inputs, desired, weights, schedule, packed];
+    let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+        .zip(buffers)
+        .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+        .collect();
+    context.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(TRAIN_IN_WORKGROUP.name),
+        layout,
+        entries: &entries,
+    })
 }

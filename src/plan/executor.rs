@@ -68,6 +68,17 @@ pub struct PlanId(pub usize);
 /// Told how many mini-batches have finished since it was last called.
 pub type Progress<'a> = dyn FnMut(usize) + 'a;
 
+/// One of several networks that are trained side by side: the same plan on the same examples, everything else its own.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// The permutation in which its mini-batches find their examples.
+    pub order: Vec<u32>,
+    /// Its mini-batches, as many as those of the others.
+    pub mini_batches: Vec<MiniBatch>,
+    /// The parameters that the plan updates, and their state, each with its numbers: before, and after.
+    pub parameters: Vec<(Matrix, Vec<f32>)>,
+}
+
 /// Runs plans: holds the numbers of every matrix the plans name. Every error may also be that of a failing device.
 pub trait Executor {
     /// The device that the plans run on.
@@ -150,6 +161,23 @@ pub trait Executor {
     /// get ready what comes next: until [`Executor::finish`], or until something is read.
     fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         self.run(plan, mini_batches, progress)
+    }
+
+    /// The most networks that [`Executor::run_side_by_side`] trains with a loaded plan, each on so many mini-batches of a
+    /// permutation of so many examples; 1 for none.
+    fn most_side_by_side(&self, plan: PlanId, examples: usize, mini_batches: usize) -> usize {
+        let _ = (plan, examples, mini_batches);
+        1
+    }
+
+    /// Trains several networks at the same time, each with the bits of [`Executor::run`]. The parameters of the matrices
+    /// stay as they are. `progress` counts the mini-batches of all networks.
+    ///
+    /// # Errors
+    /// A failing device, or more networks than [`Executor::most_side_by_side`].
+    fn run_side_by_side(&mut self, plan: PlanId, networks: &mut [Beside], progress: &mut Progress<'_>) -> Result<()> {
+        let _ = (plan, networks, progress);
+        bail!("{} trains no networks side by side", self.device())
     }
 
     /// Waits for everything that was started.

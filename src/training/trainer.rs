@@ -1,5 +1,6 @@
 //! The trainer: epochs of shuffled mini-batches, and their evaluation. Knows no executor by name.
 
+mod beside;
 mod position;
 mod snapshot;
 mod speed;
@@ -27,6 +28,7 @@ use crate::system::error::OutOfMemory;
 use crate::system::random::{Stream, rng};
 use position::Portion;
 
+pub use beside::Started;
 pub use position::Position;
 pub use snapshot::{Snapshot, state_names};
 

@@ -85,15 +85,23 @@ fn every_trial_is_a_training_of_its_own() {
     }
 }
 
+/// Side by side, where the network is small, and one after the other.
 fn trials_on_a_gpu_end_with_the_bits_of_train(adapter: &AdapterUnderTest) {
     let folder = Folder::new();
     let (out, device) = (folder.text("sweep"), ["--device", &adapter.number, "--tune", "off"]);
-    let flags = ["sweep", "--epochs", "1", "--limit", "300", "--hidden", "12", "--eta", "1,3", "--seeds", "2", "-q"];
-    stdout(&[&flags[..], &device, &["-o", &out]].concat());
-    let results = lines(&out, "trials.jsonl");
-    assert_eq!(results.len(), 4);
-    for result in &results {
-        assert_same(result, &trained(result, &[&device[..], &["--limit", "300"]].concat()));
+    let of_book = ["--hidden", "12", "--eta", "1,3", "--seeds", "2", "--epochs", "2"];
+    // A last mini-batch of fewer examples, early stopping, decay, dropout, a schedule, and networks of two shapes.
+    let modern =
+        [&["--recipe", "modern", "--hidden", "9,7", "10"][..], &["--dropout", "0.2", "--lambda", "5,40", "--eta"]];
+    let modern = [&modern.concat()[..], &["0.003,0.01", "--batch", "7", "--epochs", "3", "--patience", "1"]].concat();
+    for (more, trials) in [(&of_book[..], 4), (&modern, 8)] {
+        let _ = fs::remove_dir_all(&out);
+        stdout(&[&["sweep", "--limit", "300", "-q", "-o", &out], &device[..], more].concat());
+        let results = lines(&out, "trials.jsonl");
+        assert_eq!(results.len(), trials);
+        for result in &results {
+            assert_same(result, &trained(result, &[&device[..], &["--limit", "300"]].concat()));
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::network::activation::SIGMOID;
 use gpu_backprop::network::{Initialization, Parameters};
 use gpu_backprop::plan::executor::Executor;
-use gpu_backprop::training::{PartOfData, Trainer};
+use gpu_backprop::training::{PartOfData, Position, Snapshot, Started, Trainer, Training};
 
 const SEED: u64 = 6;
 
@@ -121,6 +121,56 @@ fn long_runs_are_divided_and_right(adapter: &AdapterUnderTest) {
 trials! {
     on_each_adapter:
         the_loop_agrees_with_the_primitives,
+        networks_side_by_side_have_the_bits_of_each_alone,
         weights_of_examples_agree_with_the_primitives,
         long_runs_are_divided_and_right;
+}
+
+/// Networks of the same loop with learning rates and seeds of their own, over two epochs.
+fn networks_side_by_side_have_the_bits_of_each_alone(adapter: &AdapterUnderTest) {
+    let options = GpuOptions { workgroup_loop: Some(true), ..GpuOptions::default() };
+    let [mut alone, mut together] = [0, 1].map(|_| adapter.open(options).expect("the adapter opens"));
+    for network in with_rows(Rung::Loop) {
+        let topology = network.topology();
+        let data = data(&network, 5 * network.m + network.m / 2);
+        let examples = data.split.training.len();
+        let members = [0.01, 0.04].map(|eta| {
+            let seed = SEED + (eta * 100.0) as u64;
+            let initial = Parameters::random(&topology, Initialization::Scaled, seed).expect("memory");
+            (initial, network.hyperparameters(eta, examples, seed))
+        });
+        let trainings = members.each_ref().map(|(initial, hyperparameters)| Training {
+            data: &data,
+            topology: &topology,
+            initial,
+            hyperparameters: *hyperparameters,
+        });
+        let before = trainings.map(|training| Snapshot::from(training.initial.clone()));
+        let expected = [0, 1].map(|i| {
+            let mut trainer = trainings[i].trainer(&mut alone).expect("a trainer");
+            let (steps, mut snapshot) = (trainer.steps_per_epoch(), before[i].clone());
+            [0, 1].map(|epoch| {
+                trainer.resume(&snapshot, Position { epoch, step: 0 }, 0.5).expect("it begins");
+                assert!(trainer.train_steps(steps - 1).expect("it trains"));
+                let trained = trainer.snapshot().expect("read");
+                assert!(trained.parameters != snapshot.parameters, "{network}: nothing was learned");
+                snapshot = trained.clone();
+                trained
+            })
+        });
+        let mut trainer = trainings[0].trainer(&mut together).expect("a trainer");
+        assert!(trainer.most_side_by_side() >= 2, "{network}, on {adapter}: one after the other");
+        let mut snapshots = before.to_vec();
+        for epoch in [0, 1] {
+            let started = |(training, snapshot)| Started { training, snapshot, epoch, plateau: 0.5 };
+            let started: Vec<Started<'_>> = trainings.into_iter().zip(&snapshots).map(started).collect();
+            let mut done = 0;
+            let (found, _) = trainer.train_side_by_side(&started, &mut |steps| done += steps).expect("it trains");
+            assert_eq!(done, 2 * (trainer.steps_per_epoch() - 1), "{network}");
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(*found == expected[epoch], "{network}, on {adapter}, epoch {epoch}: other bits side by side");
+            }
+            snapshots = found;
+        }
+    }
 }

@@ -1,30 +1,42 @@
-//! Trials side by side: on the CPU a network for each thread, on a GPU one after the other.
+//! Trials side by side: on the CPU a network for each thread, on a GPU a network for each work group.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::result::TrialResult;
-use super::settle::{OpenedSources, Settled, settle};
-use crate::commands::train::{self, EpochReport, Opening, train_alone, work_of};
+use super::result::{Flags, TrialResult};
+use super::settle::{Opened, OpenedSources, Settled, settle};
+use crate::commands::train::{self, EpochReport, Member, Opening, Setup, train_side_by_side};
 use crate::cpu::Cpu;
-use crate::device::{self, DeviceChoice};
-use crate::network::Parameters;
+use crate::network::{Parameters, Topology};
 use crate::plan::executor::Executor;
-use crate::system::error::{Diverged, ensure_usage};
+use crate::system::error::ensure_usage;
 use crate::system::interruption;
 use crate::training::Training;
 
 /// Time between two looks at how far trials are.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Networks that are trained side by side on a GPU.
+const SIDE_BY_SIDE: usize = 128;
+
+/// The same on a software one.
+const SIDE_BY_SIDE_ON_SOFTWARE: usize = 16;
+
+/// Bytes of data that is open at once for networks side by side, whose splits differ from seed to seed.
+const MOST_OPEN: usize = 1 << 30;
+
 /// What is said of a folder with results of other data.
 pub const OTHER_DATA: &str =
     "the results in the folder are those of other data, or of other splits; name another folder";
+
+/// What shows how far all trials are.
+type Tick<'a> = RefCell<&'a mut dyn FnMut()>;
 
 /// The CPU, as the device of a result.
 pub const CPU: &str = "cpu";
@@ -93,65 +105,60 @@ impl Shared {
         self.stop.load(Ordering::Relaxed) || interruption::signal().is_some()
     }
 
-    /// Trains a network; `None` where it was interrupted.
+    /// Settles a trial, and opens its data.
     ///
     /// # Errors
-    /// A failing device, or data that is not that of the results so far.
-    pub fn run(&self, trial: &Trial<'_>, executor: &mut dyn Executor) -> Result<Option<TrialResult>> {
-        let started = Instant::now();
-        let (options, size) = (trial.options(), trial.settled.size);
-        let (topology, setup, flags, opened) = settle(&options, &self.sources)?;
+    /// Data that is not that of the results so far.
+    fn ready(&self, trial: &Trial<'_>) -> Result<Ready> {
+        let (topology, setup, flags, opened) = settle(&trial.options(), &self.sources)?;
         let known = self.known.get(&trial.seed);
         ensure_usage!(known.is_none_or(|known| *known == opened.sha256), "{OTHER_DATA}");
         let initial = Parameters::random(&topology, setup.initialization, setup.hyperparameters.seed)?;
-        let training = Training {
-            data: &opened.data,
-            topology: &topology,
-            initial: &initial,
-            hyperparameters: setup.hyperparameters,
-        };
-        let of_step = (setup.hyperparameters.batch * topology.parameters()) as f64;
-        let mut observer = OfTrial { shared: self, of_step, done: 0.0, size, costs: Vec::new() };
+        Ok(Ready { topology, setup, flags, opened, initial })
+    }
+
+    /// Trains networks that are alike; one that was interrupted has no result.
+    ///
+    /// # Errors
+    /// A failing device.
+    fn train(
+        &self,
+        trials: &[Trial<'_>],
+        ready: &[Ready],
+        executor: &mut dyn Executor,
+        tick: Option<&Tick<'_>>,
+    ) -> Result<Vec<TrialResult>> {
+        let started = Instant::now();
         let device = executor.device();
         let device = if device.kind == CPU { CPU.to_string() } else { device.to_string() };
-        let report = train_alone(&training, &setup, executor, &mut observer);
-        let (rest, costs) = (size - observer.done, observer.costs);
-        let mut result = TrialResult {
-            trial: trial.number,
-            flags,
-            seed: trial.seed,
-            epochs: costs.len(),
-            kept_epoch: None,
-            validation_cost: None,
-            validation_accuracy: None,
-            validation_r2: None,
-            weights_sha256: None,
-            seconds: 0.0,
-            training_seconds: 0.0,
-            diverged: None,
-            device,
-            data_sha256: opened.sha256.clone(),
-            validation_costs: costs,
+        let observer = |(trial, ready): (&Trial<'_>, &Ready)| OfTrial {
+            shared: self,
+            of_step: (ready.setup.hyperparameters.batch * ready.topology.parameters()) as f64,
+            done: 0.0,
+            size: trial.settled.size,
+            costs: Vec::new(),
+            tick,
         };
-        match report {
-            Ok(report) if report.interrupted.is_some() => return Ok(None),
-            Ok(report) => {
-                result.kept_epoch = report.kept_epoch;
-                result.validation_cost = report.validation_cost;
-                result.validation_accuracy = report.validation_accuracy;
-                result.validation_r2 = report.validation_r2;
-                result.weights_sha256 = Some(report.weights_sha256);
-                result.training_seconds = report.training_seconds;
-            }
-            Err(error) if error.is::<Diverged>() => result.diverged = Some(format!("{error:#}")),
-            Err(error) => return Err(error),
+        let mut observers: Vec<OfTrial<'_, '_>> = trials.iter().zip(ready).map(observer).collect();
+        let members = ready.iter().zip(&mut observers);
+        let mut members: Vec<Member<'_>> =
+            members.map(|(of, observer)| Member { training: of.training(), setup: &of.setup, observer }).collect();
+        let reports = train_side_by_side(&mut members, executor)?;
+        drop(members);
+        let seconds = started.elapsed().as_secs_f64() / trials.len() as f64;
+        let mut results = Vec::new();
+        for (((trial, ready), observer), report) in trials.iter().zip(ready).zip(observers).zip(reports) {
+            let (rest, costs) = (trial.settled.size - observer.done, observer.costs);
+            let report = match report {
+                Ok(report) if report.interrupted.is_some() => continue,
+                report => report,
+            };
+            results.push(ready.result(trial, report, costs, (&device, seconds)));
+            self.add(rest);
+            let mut most = self.seconds_of_one.lock().unwrap_or_else(PoisonError::into_inner);
+            *most = most.max(seconds / trial.settled.size.max(1.0));
         }
-        self.add(rest);
-        result.seconds = started.elapsed().as_secs_f64();
-        let mut most = self.seconds_of_one.lock().unwrap_or_else(PoisonError::into_inner);
-        *most = most.max(result.seconds / size.max(1.0));
-        drop(most);
-        Ok(Some(result))
+        Ok(results)
     }
 
     /// Runs trials on the CPU, so many at once; `each` takes their results, and `tick` is called now and then.
@@ -178,8 +185,9 @@ impl Shared {
                         if self.stops() || !self.may_begin(trial) {
                             break;
                         }
+                        let done = self.ready(trial).and_then(|ready| self.train(&[*trial], &[ready], &mut cpu, None));
                         // Nobody listens after the end.
-                        if sender.send(self.run(trial, &mut cpu)).is_err() {
+                        if sender.send(done).is_err() {
                             break;
                         }
                     }
@@ -188,8 +196,7 @@ impl Shared {
             drop(sender);
             loop {
                 let taken = match receiver.recv_timeout(TICK) {
-                    Ok(Ok(Some(result))) => each(result),
-                    Ok(Ok(None)) => Ok(()),
+                    Ok(Ok(results)) => results.into_iter().try_for_each(&mut *each),
                     Ok(Err(error)) => Err(error),
                     Err(RecvTimeoutError::Timeout) => Ok(()),
                     Err(RecvTimeoutError::Disconnected) => break,
@@ -204,7 +211,7 @@ impl Shared {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Runs trials on a GPU, one after the other.
+    /// Runs trials on a GPU: those that are alike side by side, others one after the other.
     ///
     /// # Errors
     /// The first error of a trial, or of `each`.
@@ -215,30 +222,112 @@ impl Shared {
         each: &mut dyn FnMut(TrialResult) -> Result<()>,
         tick: &mut dyn FnMut(),
     ) -> Result<()> {
-        for trial in trials {
-            if self.stops() || !self.may_begin(trial) {
+        // On a software one, a work group for each of some threads; and results are kept when a group is done.
+        let most = match executor.device().software {
+            _ if self.deadline.is_some() => 1,
+            true => SIDE_BY_SIDE_ON_SOFTWARE,
+            false => SIDE_BY_SIDE,
+        };
+        let mut left = trials.to_vec();
+        while let Some(first) = left.first().copied() {
+            if self.stops() || !self.may_begin(&first) {
                 break;
             }
-            if let Some(result) = self.run(trial, executor)? {
-                each(result)?;
+            let (mut group, mut ready, mut others) = (Vec::<Trial<'_>>::new(), Vec::<Ready>::new(), Vec::new());
+            for trial in left {
+                let seeds: BTreeSet<u64> = group.iter().map(|of| of.seed).collect();
+                let of_seed = ready.first().map_or(0, |first: &Ready| first.size());
+                let is_open = seeds.contains(&trial.seed) || (seeds.len() + 1) * of_seed <= MOST_OPEN;
+                if group.len() == most || !is_open {
+                    others.push(trial);
+                    continue;
+                }
+                let of_trial = self.ready(&trial)?;
+                match ready.first() {
+                    Some(first) if !first.training().is_like(&of_trial.training()) => others.push(trial),
+                    _ => {
+                        group.push(trial);
+                        ready.push(of_trial);
+                    }
+                }
             }
-            tick();
+            left = others;
+            let ticking: &Tick<'_> = &RefCell::new(&mut *tick);
+            let results = self.train(&group, &ready, executor, Some(ticking))?;
+            results.into_iter().try_for_each(&mut *each)?;
         }
         Ok(())
     }
 }
 
+/// A trial whose data is open.
+struct Ready {
+    topology: Topology,
+    setup: Setup,
+    flags: Flags,
+    opened: Arc<Opened>,
+    initial: Parameters,
+}
+
+impl Ready {
+    fn training(&self) -> Training<'_> {
+        let Ready { topology, setup, opened, initial, .. } = self;
+        Training { data: &opened.data, topology, initial, hyperparameters: setup.hyperparameters }
+    }
+
+    /// Bytes of its inputs.
+    fn size(&self) -> usize {
+        let dataset = &self.opened.data.dataset;
+        let of_one = if dataset.inputs().byte_scale().is_some() { 1 } else { size_of::<f32>() };
+        dataset.len() * dataset.features() * of_one
+    }
+
+    /// The result of a training, or of its divergence, after these costs.
+    fn result(
+        &self,
+        trial: &Trial<'_>,
+        report: Result<train::Report>,
+        validation_costs: Vec<f64>,
+        (device, seconds): (&str, f64),
+    ) -> TrialResult {
+        let (report, diverged) = match report {
+            Ok(report) => (Some(report), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        let report = report.as_ref();
+        TrialResult {
+            trial: trial.number,
+            flags: self.flags.clone(),
+            seed: trial.seed,
+            epochs: validation_costs.len(),
+            kept_epoch: report.and_then(|report| report.kept_epoch),
+            validation_cost: report.and_then(|report| report.validation_cost),
+            validation_accuracy: report.and_then(|report| report.validation_accuracy),
+            validation_r2: report.and_then(|report| report.validation_r2),
+            weights_sha256: report.map(|report| report.weights_sha256.clone()),
+            seconds,
+            training_seconds: report.map_or(0.0, |report| report.training_seconds),
+            diverged,
+            device: device.to_string(),
+            data_sha256: self.opened.sha256.clone(),
+            validation_costs,
+        }
+    }
+}
+
 /// The observer of one trial.
-struct OfTrial<'a> {
+struct OfTrial<'a, 't> {
     shared: &'a Shared,
     /// Multiplications of a step, but for a factor.
     of_step: f64,
     done: f64,
     size: f64,
     costs: Vec<f64>,
+    /// Shows how far all are, where trials run on the thread that shows it.
+    tick: Option<&'a Tick<'t>>,
 }
 
-impl train::Observer for OfTrial<'_> {
+impl train::Observer for OfTrial<'_, '_> {
     fn begin(&mut self, _: &Opening<'_>) {}
 
     fn steps(&mut self, steps: usize) {
@@ -246,6 +335,9 @@ impl train::Observer for OfTrial<'_> {
         let done = (self.done + steps as f64 * self.of_step).min(self.size);
         self.shared.add(done - self.done);
         self.done = done;
+        if let Some(tick) = self.tick {
+            (tick.borrow_mut())();
+        }
     }
 
     fn wants_end(&self) -> bool {
@@ -261,56 +353,4 @@ impl train::Observer for OfTrial<'_> {
     fn refit(&mut self, _: usize, _: usize) {}
 
     fn end(&mut self) {}
-}
-
-/// The devices of the trials.
-#[derive(Debug, Default)]
-pub struct Devices {
-    gpus: Vec<Box<dyn Executor>>,
-    /// The index of a GPU, or the CPU, for each kind of training.
-    places: HashMap<String, Option<usize>>,
-}
-
-impl Devices {
-    /// The GPU of a combination; `None` for the CPU. `auto` measures as in `train`.
-    ///
-    /// # Errors
-    /// Those of [`device::open`].
-    pub fn place(&mut self, settled: &Settled, sources: &OpenedSources) -> Result<Option<usize>> {
-        let options = &settled.options;
-        if options.device == DeviceChoice::Cpu {
-            return Ok(None);
-        }
-        let (topology, setup, _, opened) = settle(options, sources)?;
-        let initial = Parameters::random(&topology, setup.initialization, setup.hyperparameters.seed)?;
-        let hyperparameters = setup.hyperparameters;
-        let training = Training { data: &opened.data, topology: &topology, initial: &initial, hyperparameters };
-        let work = match options.device {
-            DeviceChoice::Auto => work_of(&opened.data, &topology, &setup, &initial),
-            // A device that is named is the same for all.
-            _ => String::new(),
-        };
-        if let Some(place) = self.places.get(&work) {
-            return Ok(*place);
-        }
-        let mut trial = |executor: &mut dyn Executor, time| {
-            train::limit_memory(executor, options.device_memory);
-            training.trainer(executor)?.measure_speed(time)
-        };
-        let mut executor = device::open(&options.device, options.threads, options.gpu, &work, &mut trial)?.executor;
-        train::limit_memory(executor.as_mut(), options.device_memory);
-        let place = (executor.device().kind == "gpu").then(|| {
-            self.gpus.iter().position(|other| other.device() == executor.device()).unwrap_or_else(|| {
-                self.gpus.push(executor);
-                self.gpus.len() - 1
-            })
-        });
-        self.places.insert(work, place);
-        Ok(place)
-    }
-
-    /// The GPUs in use.
-    pub fn gpus(&mut self) -> &mut [Box<dyn Executor>] {
-        &mut self.gpus
-    }
 }

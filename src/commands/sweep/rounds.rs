@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::best;
+use super::devices::Devices;
 use super::folder::{self, Folder};
-use super::pool::{Devices, OTHER_DATA, Shared, Trial};
+use super::pool::{OTHER_DATA, Shared, Trial};
 use super::ranking::{Choice, Group, Measure, best_of, effects, ranked};
 use super::result::TrialResult;
 use super::settle::{LeftOut, Opened, OpenedSources, Settled, settle, settle_all};

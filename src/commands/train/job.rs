@@ -1,7 +1,7 @@
 //! A training as a job: on one device after another, where one fails.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -45,27 +45,6 @@ pub struct Job<'a> {
     pub initial: &'a Parameters,
     /// Its name among the speeds of devices.
     pub work: String,
-}
-
-/// Trains to the end on a device that is open, without files and without a refit.
-///
-/// # Errors
-/// A failing device, or divergence.
-pub fn train_alone(
-    training: &Training<'_>,
-    setup: &Setup,
-    executor: &mut dyn Executor,
-    observer: &mut dyn Observer,
-) -> Result<Report> {
-    let mut trainer = training.trainer(executor)?;
-    let mut state = State::before(training.initial.clone());
-    let mut company = Company::new(observer, None, Instant::now());
-    let end = train_epochs(&mut trainer, setup, training, &mut state, &mut company)?;
-    let epochs = Epochs::of(&state, setup, end);
-    if let Some(best) = state.best.as_ref().filter(|_| epochs.kept.is_some()) {
-        trainer.set_parameters(best)?;
-    }
-    report(&mut trainer, training, setup, epochs)
 }
 
 /// The name of a training among the speeds of devices.
