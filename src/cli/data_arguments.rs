@@ -66,6 +66,9 @@ pub(super) struct DataArguments {
     /// Labels for --test FILE.
     #[arg(long, value_name = "FILE")]
     test_labels: Option<PathBuf>,
+    /// Random seed for the choice of --test FRACTION and --limit, which then stay the same for every --seed [default: --seed].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    test_seed: Option<u64>,
 }
 
 /// Examples for a trained network.
@@ -216,6 +219,7 @@ impl DataArguments {
             default_validation: None,
             test,
             seed,
+            test_seed: self.test_seed,
         })
     }
 }

@@ -143,6 +143,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         part => part,
     };
     let options = Options {
+        prefers_first: budget.is_some() && grid.has_no_lists(),
         combinations: grid.combinations(&device, random, budget.is_some())?,
         words: grid.words(),
         seeds,

@@ -61,6 +61,8 @@ pub struct Options {
     pub halving: bool,
     /// The time for all of it.
     pub budget: Option<Duration>,
+    /// The first combination is kept unless another is better by more than noise.
+    pub prefers_first: bool,
     /// The flags that are the same for all and describe no network and no training, as they are typed.
     pub words: Vec<String>,
 }
@@ -121,6 +123,8 @@ pub struct Report {
     pub left_out: Vec<LeftOut>,
     /// The best trial, trained once more; `None` for a part of a sweep, and where all diverged.
     pub best: Option<Best>,
+    /// True where the first combination, the recipe's defaults, was kept: no other was better by more than noise.
+    pub keeps_defaults: bool,
     /// The time of the whole sweep in seconds.
     pub wall_seconds: f64,
 }

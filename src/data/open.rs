@@ -67,6 +67,7 @@ pub fn open(source: &Source) -> Result<Data> {
 /// As [`open`], and examples that are not what the network takes.
 pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data> {
     let &Source { ref data, ref labels, seed, task, .. } = source;
+    let test_seed = source.test_seed.unwrap_or(seed);
     let path = data.as_deref().filter(|path| !formats::is_built_in(path));
     ensure_usage!(
         labels.is_none() || path.is_some_and(|path| !path.is_dir()),
@@ -124,7 +125,7 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
         raw.check_classes().context(place)?;
     }
     if let Some(limit) = source.limit {
-        notes.extend(raw.limit(limit, seed)?);
+        notes.extend(raw.limit(limit, test_seed)?);
     }
 
     let default_test = path.is_none().then_some(Part::Fraction(DIGITS_TEST_FRACTION));
@@ -132,12 +133,12 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
     let validation = source.validation.as_ref();
     let strata = raw.targets().strata();
     let mut split = Split::all_training(0..strata.len());
-    let mut hold_out = |part: Option<&Part>, flag, stream| match part {
+    let mut hold_out = |part: Option<&Part>, flag, seed, stream| match part {
         Some(&Part::Fraction(fraction)) => fraction_of(&strata, &mut split.training, fraction, flag, seed, stream),
         _ => Ok(Vec::new()),
     };
-    split.test = hold_out(test, "--test", Stream::TestSplit)?;
-    split.validation = hold_out(validation, "--validation", Stream::ValidationSplit)?;
+    split.test = hold_out(test, "--test", test_seed, Stream::TestSplit)?;
+    split.validation = hold_out(validation, "--validation", seed, Stream::ValidationSplit)?;
     if let (None, Some(fraction)) = (validation, source.default_validation) {
         let fraction = fraction(split.training.len());
         split.validation = stratified_part(&strata, &mut split.training, fraction, seed, Stream::ValidationSplit);

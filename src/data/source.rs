@@ -52,8 +52,10 @@ pub struct Source {
     pub default_validation: Option<fn(usize) -> f64>,
     /// The test part; `None` for what the data brings along.
     pub test: Option<Part>,
-    /// Decides what a fraction or a limit picks.
+    /// Decides what a fraction picks for validation; and for the test part, and what a limit picks, where these have no seed of their own.
     pub seed: u64,
+    /// Decides what a fraction picks for the test part, and what a limit picks; `None` for `seed`.
+    pub test_seed: Option<u64>,
 }
 
 impl Source {

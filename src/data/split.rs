@@ -104,6 +104,26 @@ fn shuffled_classes(labels: &[u32], from: &[u32], seed: u64, stream: Stream) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Part, Source, open};
+
+    #[test]
+    fn a_test_split_with_a_seed_of_its_own_stays_for_every_seed() {
+        let split = |seed, test_seed| {
+            let validation = Some(Part::Fraction(0.1));
+            open(&Source { seed, test_seed, validation, limit: Some(500), ..Source::default() })
+                .expect("the digits")
+                .split
+        };
+        let (usual, same, other) = (split(1, None), split(1, Some(1)), split(2, Some(1)));
+        assert_eq!(usual, same);
+        assert_eq!(usual.test, other.test);
+        assert_ne!(usual.validation, other.validation);
+        assert_ne!(split(2, None).test, other.test);
+        let [mut one, mut two] = [&usual, &other].map(|split| [&split.training[..], &split.validation].concat());
+        one.sort_unstable();
+        two.sort_unstable();
+        assert_eq!(one, two, "the limit picks the same");
+    }
 
     #[test]
     fn a_stratified_part_has_its_share_of_every_class() {

@@ -11,11 +11,11 @@ use crate::harness::{AdapterUnderTest, Ignored};
 use crate::program::{Folder, assert_fails, json, program, run, stdout};
 
 trials! {
-    once: every_trial_is_a_training_of_its_own, a_sweep_goes_on_and_grows, parts_make_the_whole, slurm_numbers_the_parts,
+    once: every_trial_is_a_training_of_its_own, streamed_data_gives_the_same_bits, a_sweep_goes_on_and_grows, parts_make_the_whole, slurm_numbers_the_parts,
         halving_gives_the_better_half_more_epochs, a_budget_chooses_a_grid_and_ends, the_best_is_the_model_of_its_command,
         what_cannot_be_trained_is_left_out, what_diverges_comes_last, random_combinations_are_some_of_all,
         numbers_are_learned_too, a_page_shows_ranks_curves_and_effects, wrong_sweeps_are_explained;
-    with unix: an_interrupted_sweep_keeps_what_is_done;
+    with unix: an_interrupted_sweep_keeps_what_is_done, a_folder_that_is_deleted_is_an_error;
     on_each_adapter: trials_on_a_gpu_end_with_the_bits_of_train;
 }
 
@@ -103,6 +103,20 @@ fn trials_on_a_gpu_end_with_the_bits_of_train(adapter: &AdapterUnderTest) {
             assert_same(result, &trained(result, &[&device[..], &["--limit", "300"]].concat()));
         }
     }
+}
+
+/// Less memory than the data takes: it is streamed, to the same bits.
+fn streamed_data_gives_the_same_bits() {
+    let folder = Folder::new();
+    let hashes = |name: &str, more: &[&str]| {
+        let out = folder.text(name);
+        let flags = ["sweep", "--device", "cpu", "--epochs", "2", "--hidden", "10", "--eta", "1,3", "-q", "-o", &out];
+        stdout(&[&flags[..], more].concat());
+        let results = lines(&out, "trials.jsonl");
+        results.iter().map(|result| result["weights_sha256"].to_string()).collect::<BTreeSet<_>>()
+    };
+    let (whole, streamed) = (hashes("whole", &[]), hashes("streamed", &["--device-memory", "0.12", "--threads", "2"]));
+    assert_eq!((whole.len(), whole), (2, streamed));
 }
 
 fn sweep<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -208,6 +222,8 @@ fn a_budget_chooses_a_grid_and_ends() {
     let choices = report["ranking"][0]["choices"].as_object().expect("choices");
     assert_eq!(choices.keys().map(String::as_str).collect::<Vec<_>>(), ["eta", "hidden", "lambda"]);
     assert!(report["best"]["test_accuracy"].as_f64() > Some(0.2), "{report}");
+    // One trial of the defaults, and no other to be better.
+    assert_eq!((&report["keeps_defaults"], &report["best"]["choices"]["hidden"]), (&true.into(), &"30".into()));
     let given = json(&["sweep", "--device", "cpu", "--budget", "1h", "-q", "--json", "--epochs", "1", "--eta", "1,3"]);
     // Five splits of few examples each.
     assert_eq!(
@@ -321,7 +337,8 @@ fn wrong_sweeps_are_explained() {
         (&["--seeds", "0"], 2, &["--seeds 0"]),
         (&["--random", "0"], 2, &["--random 0"]),
         (&["--eta", "1,x"], 2, &["--eta", "x"]),
-        (&["--hidden", "10", "x"], 2, &["--hidden", "x"]),
+        (&["--hidden", "10", "x.csv"], 2, &["--hidden", "x.csv", "DATA comes before"]),
+        (&["--layers", "64,10", "64,,10"], 2, &["--layers", "numbers of neurons"]),
         (&["--part", "3/2"], 2, &["--part", "1/4"]),
         (&["--budget", "soon"], 2, &["--budget", "60s"]),
         (&["--budget", "9s", "--halving"], 2, &["--halving", "--budget"]),
@@ -330,6 +347,23 @@ fn wrong_sweeps_are_explained() {
     ] {
         assert_fails(&[&["sweep", "--device", "cpu", "--epochs", "1"], flags].concat(), code, parts);
     }
+}
+
+fn a_folder_that_is_deleted_is_an_error((): ()) {
+    let folder = Folder::new();
+    let out = folder.text("sweep");
+    let flags = ["sweep", "--device", "cpu", "--epochs", "30", "--eta", "1,2,3", "--seeds", "20", "-q", "-o", &out];
+    let mut program = program();
+    let child = program.args(flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let start = Instant::now();
+    while fs::read_to_string(format!("{out}/trials.jsonl")).map_or(true, |text| text.is_empty()) {
+        assert!(start.elapsed() < Duration::from_secs(60), "no trial ended");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    fs::remove_dir_all(&out).expect("it is deleted");
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && stderr.contains("deleted or replaced"), "{stderr}");
 }
 
 fn a_page_shows_ranks_curves_and_effects() {

@@ -41,7 +41,7 @@ pub fn html(name: &str, summary: &Summary) -> String {
             " seconds of training and evaluation in all." }
         h2 { "Ranks by " (by) }
         (table(&head, &rows))
-        @if let Some(chart) = chart { h2 { "Training" } p { "The best seed of each." } div.charts { (chart) } }
+        @if let Some(chart) = chart { h2 { "Training" } p { "The first seed of each." } div.charts { (chart) } }
         @if !summary.effects.is_empty() { h2 { "The effect of each flag" } p { "Means over all trials with each value." } }
         @for effect in &summary.effects {
             (table(&[&format!("--{}", effect.flag), "cost", fit, "trials"], &effect.values.iter().map(|(value, of)| {

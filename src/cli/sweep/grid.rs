@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 
 use anyhow::Result;
-use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
@@ -57,10 +56,19 @@ pub fn listed(arg: &Arg) -> Arg {
     let help = arg.get_help().map(|help| format!("{help} A list: each value is tried.")).unwrap_or_default();
     let arg = arg.clone().help(help).action(ArgAction::Append);
     if OF_WORDS.contains(&long) {
-        arg.num_args(1..).value_delimiter(None).value_parser(NonEmptyStringValueParser::new()).value_name("N,N,...")
+        arg.num_args(1..).value_delimiter(None).value_parser(widths).value_name("N,N,...")
     } else {
         arg.value_delimiter(',')
     }
+}
+
+/// Checks the widths of layers; the text stays as it is.
+fn widths(text: &str) -> Result<String, String> {
+    let are_numbers = text.split(',').all(|width| width.trim().parse::<usize>().is_ok());
+    are_numbers.then(|| text.to_string()).ok_or_else(|| {
+        "expected numbers of neurons: 30 for one layer, 30,20 for two, and spaces between networks (DATA comes before this flag)"
+            .to_string()
+    })
 }
 
 /// Flags with their values, as they were given.
@@ -109,13 +117,18 @@ impl Grid {
         grid
     }
 
+    /// True where no flag has several values.
+    pub fn has_no_lists(&self) -> bool {
+        self.axes.is_empty()
+    }
+
     /// The data and the flags that describe no network and no training, as they are typed.
     pub fn words(&self) -> Vec<String> {
         let mut words: Vec<String> = self.data.clone().into_iter().collect();
         for (flag, value) in &self.fixed {
             // Those of the training are told with the values that were used.
-            let told =
-                LISTED.contains(&flag.as_str()) || ["keep", "patience", "refit", "threads"].contains(&flag.as_str());
+            let told = LISTED.contains(&flag.as_str())
+                || ["keep", "patience", "refit", "threads", "test-seed"].contains(&flag.as_str());
             let told = told || flag == "validation" && value.as_ref().is_some_and(|value| value.parse::<f64>().is_ok());
             if !told {
                 words.push(format!("--{flag}"));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use indicatif::HumanCount;
 
-use crate::commands::sweep::{Best, Choice, Figures, Mean, Measure, Options, Report};
+use crate::commands::sweep::{Best, Figures, Mean, Measure, Options, Report};
 use crate::system::text::percentage;
 
 /// Combinations that are listed; the others are in the folder and in `--json`.
@@ -52,13 +52,19 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
     }
     if let Some(best) = &report.best {
         writeln!(text)?;
-        write_best(&mut text, best, report.ranking.first().map_or(&[][..], |first| &first.choices))?;
+        if report.keeps_defaults {
+            writeln!(
+                text,
+                "The defaults of the recipe are kept: no combination is better by two standard errors of the difference\n"
+            )?;
+        }
+        write_best(&mut text, best)?;
     }
     Ok(text)
 }
 
-fn write_best(text: &mut String, best: &Best, choices: &[Choice]) -> Result<()> {
-    let mut flags: Vec<String> = choices.iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
+fn write_best(text: &mut String, best: &Best) -> Result<()> {
+    let mut flags: Vec<String> = best.choices.iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
     flags.push(format!("--seed {}", best.seed));
     writeln!(text, "best           {}", flags.join(" "))?;
     if let (Some(accuracy), Some(cost)) = (best.test_accuracy, best.test_cost) {

@@ -19,6 +19,8 @@ pub struct Best {
     pub trial: usize,
     /// Its seed.
     pub seed: u64,
+    /// The flags that differ between combinations.
+    pub choices: Flags,
     /// The flags of the network and its training.
     pub flags: Flags,
     /// The command that trains it.
@@ -67,9 +69,7 @@ pub fn train(
         return Ok(Some(best));
     }
     observer.best(&settled.choices);
-    let mut training = settled.options.clone();
-    training.wishes.seed = result.seed;
-    training.source.seed = result.seed;
+    let mut training = settled.with_seed(result.seed);
     training.wishes.refit = settled.refit;
     training.wishes.epochs = result.flags.get("epochs").and_then(|epochs| epochs.parse().ok());
     training.output = folder.map(|folder| folder.path().join(MODEL));
@@ -92,6 +92,7 @@ pub fn train(
     let best = Best {
         trial: result.trial,
         seed: result.seed,
+        choices: settled.choices.iter().cloned().collect(),
         command: command(options, &flags, result, &training),
         flags,
         model: training.output.map(|path| path.display().to_string()),
@@ -127,7 +128,9 @@ fn with_refit(settled: &Settled, result: &TrialResult) -> Flags {
 fn command(options: &Options, flags: &Flags, result: &TrialResult, training: &train::Options) -> String {
     let mut words = vec!["gpu-backprop".to_string(), "train".to_string()];
     words.extend(options.words.iter().cloned());
-    for (flag, value) in flags {
+    // A test split by the seed of the training is the usual one.
+    let is_told = |(flag, value): &(&String, &String)| *flag != "test-seed" || **value != result.seed.to_string();
+    for (flag, value) in flags.iter().filter(is_told) {
         words.extend([format!("--{flag}"), value.clone()]);
     }
     words.extend(["--seed".to_string(), result.seed.to_string()]);

@@ -10,7 +10,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::Part;
 use super::result::TrialResult;
@@ -120,9 +120,16 @@ impl Folder {
     /// Appends the result of a trial, and waits until it is on disk.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A file that cannot be written, or that somebody deleted or replaced: then nobody would find the results.
     pub fn append(&mut self, result: &TrialResult) -> Result<()> {
         let line = serde_json::to_string(result)? + "\n";
+        let is_there = same_file::Handle::from_path(&self.name)
+            .and_then(|found| Ok(found == same_file::Handle::from_file(self.file.try_clone()?)?));
+        ensure!(
+            is_there.unwrap_or(false),
+            "{}: the file was deleted or replaced while trials ran; the same command trains again what is missing",
+            self.name.display()
+        );
         let mut write = || {
             self.file.write_all(line.as_bytes())?;
             self.file.sync_data()

@@ -56,11 +56,8 @@ pub struct Trial<'s> {
 
 impl Trial<'_> {
     /// The options of its training.
-    pub fn options(&self) -> train::Options {
-        let mut options = self.settled.options.clone();
-        options.wishes.seed = self.seed;
-        options.source.seed = self.seed;
-        options
+    fn options(&self) -> train::Options {
+        self.settled.with_seed(self.seed)
     }
 }
 

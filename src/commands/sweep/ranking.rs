@@ -168,6 +168,24 @@ pub fn best_of<'r>(group: &Group<'r>, measure: Measure) -> Option<&'r TrialResul
     group.results.iter().copied().min_by(|one, other| measure.compare(measure.figure(one), measure.figure(other)))
 }
 
+/// Standard errors of a mean difference that are more than noise.
+const CLEARLY: f64 = 2.0;
+
+/// True where one combination is better than another by more than noise: by the differences between trials with the same seed,
+/// which have the same splits. Of one trial each, any difference counts.
+pub fn is_clearly_better(one: &Group<'_>, other: &Group<'_>, measure: Measure) -> bool {
+    let sign = if measure == Measure::ValidationCost { -1.0 } else { 1.0 };
+    let difference = |result: &&TrialResult| {
+        let same = other.results.iter().find(|other| other.seed == result.seed)?;
+        Some(sign * (measure.figure(result)? - measure.figure(same)?))
+    };
+    let differences: Vec<f64> = one.results.iter().filter_map(difference).collect();
+    match Mean::of(differences.iter().map(|&difference| Some(difference))) {
+        Some(Mean { mean, standard_error }) => mean > CLEARLY * standard_error.unwrap_or(0.0),
+        None => true,
+    }
+}
+
 /// The effect of each flag that differs. Trials that diverged are counted, and left out of the means.
 pub fn effects(groups: &[Group<'_>]) -> Vec<Effect> {
     let mut effects: Vec<Effect> = Vec::new();
@@ -258,6 +276,25 @@ mod tests {
         let nine = &effects[0].values[0];
         assert_eq!((&*nine.0, nine.1.trials, nine.1.diverged), ("9", 2, 1));
         assert_eq!(nine.1.validation_cost.map(|mean| mean.mean), Some(0.05));
+    }
+
+    #[test]
+    fn a_difference_within_noise_is_none() {
+        let of = |costs: [f64; 3]| {
+            let results =
+                (0..).zip(costs).map(|(seed, cost)| TrialResult { seed, ..result("quadratic", Some([cost, 0.5])) });
+            results.collect::<Vec<_>>()
+        };
+        // Differences of 0.1 each, and of 0.3, 0.1 and -0.1: 0.1 on average, with a standard error of 0.115.
+        let [base, steady, noisy] = [of([0.5, 0.7, 0.9]), of([0.4, 0.6, 0.8]), of([0.2, 0.6, 1.0])];
+        let [base, steady, noisy] = [&base, &steady, &noisy].map(|results| Group {
+            choices: choices("1"),
+            results: results.iter().collect(),
+            round: 0,
+        });
+        let measure = Measure::ValidationCost;
+        assert!(is_clearly_better(&steady, &base, measure) && !is_clearly_better(&base, &steady, measure));
+        assert!(!is_clearly_better(&noisy, &base, measure) && !is_clearly_better(&base, &base, measure));
     }
 
     #[test]

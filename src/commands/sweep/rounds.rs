@@ -12,11 +12,12 @@ use super::best;
 use super::devices::Devices;
 use super::folder::{self, Folder};
 use super::pool::{OTHER_DATA, Shared, Trial};
-use super::ranking::{Choice, Group, Measure, best_of, effects, ranked};
+use super::ranking::{Choice, Group, Measure, best_of, effects, is_clearly_better, ranked};
 use super::result::TrialResult;
 use super::settle::{LeftOut, Opened, OpenedSources, Settled, settle, settle_all};
 use super::{Observer, Opening, Options, Report};
 use crate::cpu::Cpu;
+use crate::data::Part;
 use crate::network::Parameters;
 use crate::system::error::{SweepInterrupted, ensure_usage};
 use crate::system::{host_memory, interruption};
@@ -101,9 +102,7 @@ impl<'o> Sweep<'o> {
         let known: HashMap<u64, String> =
             results.iter().map(|result| (result.seed, result.data_sha256.clone())).collect();
         if let Some((&seed, sha256)) = known.iter().min_by_key(|(seed, _)| **seed) {
-            let mut options = all[0].options.clone();
-            options.source.seed = seed;
-            let (.., opened) = settle(&options, &sources)?;
+            let (.., opened) = settle(&all[0].with_seed(seed), &sources)?;
             ensure_usage!(opened.sha256 == *sha256, "{OTHER_DATA}");
         }
         let shared = Shared {
@@ -140,7 +139,19 @@ impl<'o> Sweep<'o> {
         }
         let measure = measure_of(&groups);
         let ranking = ranked(&groups, measure);
-        let winner = ranking.first().and_then(|first| Some((first.group, best_of(&groups[first.group], measure)?)));
+        let mut winner = ranking.first().map(|first| first.group);
+        let keeps_defaults = self.options.prefers_first
+            && winner.is_some_and(|winner| !is_clearly_better(&groups[winner], &groups[0], measure));
+        if keeps_defaults {
+            winner = Some(0);
+        }
+        // Costs on different splits are not compared: the first seed is the one that was asked for.
+        let has_one_split = matches!(self.all[0].options.source.validation, Some(Part::Files { .. }));
+        let winner = winner.and_then(|winner| {
+            let first = || groups[winner].results.iter().copied().find(|result| result.diverged.is_none());
+            let result = if has_one_split { best_of(&groups[winner], measure) } else { first() };
+            Some((winner, result?))
+        });
         let best = match winner {
             Some((group, result)) if self.options.part.is_none() && result.diverged.is_none() => {
                 best::train(&self.all[group], result, self.options, self.folder.as_ref(), observer)?
@@ -161,6 +172,7 @@ impl<'o> Sweep<'o> {
             ranking,
             left_out: self.left_out.clone(),
             best,
+            keeps_defaults,
             wall_seconds: 0.0,
         })
     }

@@ -100,6 +100,8 @@ pub fn settle(options: &train::Options, sources: &OpenedSources) -> Result<(Topo
     if let Some(Part::Fraction(fraction)) = options.source.validation {
         flags.insert("validation".to_string(), fraction.to_string());
     }
+    let test_seed = options.source.test_seed.unwrap_or(options.source.seed);
+    flags.insert("test-seed".to_string(), test_seed.to_string());
     // What is not used must be said, too, where a recipe uses it.
     for (flag, none) in [("lambda", "0"), ("l1", "0"), ("dropout", "0"), ("refit", "no")] {
         flags.entry(flag.to_string()).or_insert_with(|| none.to_string());
@@ -149,6 +151,15 @@ impl Settled {
         let (topology, setup, flags, opened) = settle(&options, sources)?;
         let examples = opened.data.split.training.len() * setup.epochs;
         Ok(Settled { options, flags, size: examples as f64 * topology.parameters() as f64, ..self.clone() })
+    }
+
+    /// The options of its training with another seed. The test split stays as it is: no trial has seen it.
+    pub fn with_seed(&self, seed: u64) -> train::Options {
+        let mut options = self.options.clone();
+        options.source.test_seed.get_or_insert(options.source.seed);
+        options.source.seed = seed;
+        options.wishes.seed = seed;
+        options
     }
 
     /// Its epochs.

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::Best;
 use super::folder::{self, BEST};
-use super::ranking::{Choice, Effect, Group, Measure, Ranked, best_of, effects, ranked};
+use super::ranking::{Choice, Effect, Group, Measure, Ranked, effects, ranked};
 use super::result::{Flags, TrialResult};
 use crate::system::error::ensure_usage;
 
@@ -25,7 +25,7 @@ pub struct Summary {
     pub common: Vec<Choice>,
     /// The effect of each flag that differs.
     pub effects: Vec<Effect>,
-    /// The validation costs of each epoch of the best trial of each combination, in the order of the ranks.
+    /// The validation costs of each epoch of the first seed of each combination, in the order of the ranks.
     pub curves: Vec<Vec<f64>>,
     /// The best trial that was trained once more.
     pub best: Option<Best>,
@@ -42,7 +42,7 @@ pub fn of_folder(path: &Path) -> Result<Summary> {
     let ranked_by = Measure::of(results.iter());
     let ranking = ranked(&groups, ranked_by);
     let curve = |ranked: &Ranked| {
-        best_of(&groups[ranked.group], ranked_by).map_or(Vec::new(), |result| result.validation_costs.clone())
+        groups[ranked.group].results.first().map_or(Vec::new(), |result| result.validation_costs.clone())
     };
     let best = std::fs::read_to_string(path.join(BEST)).ok();
     Ok(Summary {
