@@ -51,6 +51,13 @@ pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsSt
         if wins(found) || contradicting(command, found).any(wins) {
             continue;
         }
+        if let (Value::Array(values), true) = (value, takes_several(found))
+            && values.iter().all(Value::is_str)
+        {
+            // Of texts, each is a value; numbers are one, such as the widths of a network.
+            all.extend(values.iter().filter_map(Value::as_str).map(|text| format!("--{key}={text}").into()));
+            continue;
+        }
         match text_of(found, key, value).with_context(context)? {
             Some(text) if found.is_positional() => all.push(text.into()),
             Some(text) => all.push(format!("--{key}={text}").into()),
@@ -63,6 +70,11 @@ pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsSt
 
 fn has(command: &Command, id: &str) -> bool {
     command.get_arguments().any(|argument| argument.get_id() == id)
+}
+
+/// True for a flag that takes several values, separated by spaces.
+fn takes_several(argument: &Arg) -> bool {
+    argument.get_num_args().is_some_and(|range| range.max_values() > 1)
 }
 
 /// The arguments that cannot stand beside this one, whichever of the two says so.

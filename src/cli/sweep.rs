@@ -139,9 +139,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let Own { device, output_folder, seeds, random, halving, budget, part } = own;
     ensure_usage!(!halving || budget.is_none(), "--halving and --budget: use one of them");
     let part = match part {
-        None if !halving && budget.is_none() => part_of_slurm()?,
+        None => part_of_slurm()?.filter(|part| part.of > 1),
         part => part,
     };
+    ensure_usage!(
+        part.is_none() || !(halving || budget.is_some()),
+        "--halving and --budget have no parts, and this is a task of a job array (SLURM_ARRAY_TASK_ID): use another kind of job"
+    );
     let options = Options {
         prefers_first: budget.is_some() && grid.has_no_lists(),
         combinations: grid.combinations(&device, random, budget.is_some())?,

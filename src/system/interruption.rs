@@ -65,10 +65,8 @@ pub(super) fn note(signal: i32) -> bool {
     let heeded = AWAITED.load(Ordering::SeqCst) && SIGNAL.swap(signal, Ordering::SeqCst) == 0;
     if heeded {
         // A closed stderr is no reason to fail.
-        let _ = writeln!(
-            io::stderr(),
-            "interrupted: training ends and what it has learned is saved; once more ends it at once"
-        );
+        let _ =
+            writeln!(io::stderr(), "interrupted: this ends soon and what is done is saved; once more ends it at once");
     }
     heeded
 }

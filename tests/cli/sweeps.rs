@@ -13,7 +13,7 @@ use crate::program::{Folder, assert_fails, json, program, run, stdout};
 trials! {
     once: every_trial_is_a_training_of_its_own, streamed_data_gives_the_same_bits, a_sweep_goes_on_and_grows, parts_make_the_whole, slurm_numbers_the_parts,
         halving_gives_the_better_half_more_epochs, a_budget_chooses_a_grid_and_ends, the_best_is_the_model_of_its_command,
-        what_cannot_be_trained_is_left_out, what_diverges_comes_last, random_combinations_are_some_of_all,
+        what_cannot_be_trained_is_left_out, what_diverges_comes_last, a_file_of_flags_has_lists, random_combinations_are_some_of_all,
         numbers_are_learned_too, a_page_shows_ranks_curves_and_effects, wrong_sweeps_are_explained;
     with unix: an_interrupted_sweep_keeps_what_is_done, a_folder_that_is_deleted_is_an_error;
     on_each_adapter: trials_on_a_gpu_end_with_the_bits_of_train;
@@ -132,6 +132,18 @@ fn a_sweep_goes_on_and_grows() {
     let again = json(&sweep(&out, &["--eta", "1,2,3", "--json"]));
     assert_eq!((&whole["ranking"], &whole["best"]), (&again["ranking"], &again["best"]));
     assert_eq!(fs::read_to_string(&path).expect("results"), first, "nothing was trained again");
+    // A model that is damaged is made again.
+    let model = format!("{out}/best.safetensors");
+    let bytes = fs::read(&model).expect("the model");
+    fs::write(&model, &bytes[..bytes.len() - 4]).expect("write");
+    assert_eq!(json(&sweep(&out, &["--eta", "1,2,3", "--json"]))["best"], whole["best"]);
+    assert!(fs::read(&model).expect("the model") == bytes, "it is whole again");
+    // A line that was changed is no trial of this program.
+    let changed = first.replace("\"weights_sha256\":\"", "\"weights_sha256\":\"0");
+    fs::write(&path, changed).expect("write");
+    assert_fails(&sweep(&out, &["--eta", "1,2,3"]), 1, &["other weights", "delete its line"]);
+    assert!(!fs::exists(&model).expect("a folder"), "no model is left that might be taken for it");
+    fs::write(&path, &first).expect("write");
     // A process that is killed while it writes leaves half a line.
     let half = first.len() - 30;
     fs::write(&path, &first[..half]).expect("write");
@@ -161,6 +173,7 @@ fn parts_make_the_whole() {
     for part in ["1/2", "2/2"] {
         let report = json(&sweep(&parts, &[&lists[..], &["--part", part]].concat()));
         assert_eq!(report["best"], Value::Null, "a part has no winner");
+        assert!(!report.to_string().contains("\"trials\":0"), "what has no trials is left out: {report}");
         text += &fs::read_to_string(format!("{parts}/trials.{}.jsonl", part.replace('/', "-of-"))).expect("results");
     }
     fs::create_dir(&joined).expect("a folder");
@@ -192,6 +205,10 @@ fn slurm_numbers_the_parts() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(lines(&out, &format!("trials.{file}.jsonl")).len(), 1);
     }
+    let mut halving = program();
+    halving.args(sweep(&out, &["--eta", "1,2", "--halving"])).env("SLURM_ARRAY_TASK_ID", "1");
+    let halving = halving.env("SLURM_ARRAY_TASK_COUNT", "3").output().expect("it starts");
+    assert!(halving.status.code() == Some(2) && String::from_utf8_lossy(&halving.stderr).contains("job array"));
     let wrong = task("9", Some("1"));
     let stderr = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(wrong.status.code() == Some(2) && stderr.contains("SLURM_ARRAY_TASK_ID=9"), "{stderr}");
@@ -291,6 +308,20 @@ fn what_diverges_comes_last() {
     assert!(diverged["diverged"].as_str().is_some_and(|why| why.contains("training diverged")), "{diverged}");
     let text = stdout(&sweep(&out, &flags));
     assert!(text.contains("(2 diverged)"), "{text}");
+}
+
+fn a_file_of_flags_has_lists() {
+    let folder = Folder::new();
+    let networks = |hidden: &str| {
+        let text = format!("hidden = {hidden}\neta = [1, 3]\nepochs = 1\ndevice = 'cpu'\nquiet = true\n");
+        let file = folder.file("sweep.toml", text.as_bytes());
+        let report = json(&["sweep", "--config", &file, "--json"]);
+        let ranking = report["ranking"].as_array().expect("ranks");
+        let hidden = ranking.iter().filter_map(|ranked| ranked["choices"]["hidden"].as_str()).map(String::from);
+        (ranking.len(), hidden.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(networks("[10, 8]"), (2, String::new()));
+    assert_eq!(networks("['10', '10,8']"), (4, "10 10,8".to_string()));
 }
 
 fn random_combinations_are_some_of_all() {

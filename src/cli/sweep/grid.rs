@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
+use rand::seq::SliceRandom;
 
 use super::super::training_flags::TrainingFlags;
 use super::super::{Command as Of, parsed};
@@ -192,7 +193,15 @@ impl Grid {
 
     /// Different numbers below `all`, in random order.
     fn picked(&self, all: usize, wanted: usize) -> Vec<usize> {
-        rand::seq::index::sample(&mut rng(self.seed, Stream::Sweep), all, wanted).into_vec()
+        let mut rng = rng(self.seed, Stream::Sweep);
+        if all > MOST {
+            return rand::seq::index::sample(&mut rng, all, wanted).into_vec();
+        }
+        // More of them are the same and others.
+        let mut numbers: Vec<usize> = (0..all).collect();
+        numbers.shuffle(&mut rng);
+        numbers.truncate(wanted);
+        numbers
     }
 
     /// Lists for whoever gives none: around the defaults of the data.
@@ -264,6 +273,7 @@ mod tests {
         for all in [6, 1000, MOST * 1000] {
             let picked = grid(1).picked(all, 6);
             assert_eq!(picked, grid(1).picked(all, 6));
+            assert!(all > MOST || grid(1).picked(all, 5) == picked[..5], "more of them go on from fewer");
             assert_eq!(picked.iter().collect::<BTreeSet<_>>().len(), 6);
             assert!(picked.iter().all(|&number| number < all));
         }

@@ -79,7 +79,11 @@ fn write_best(text: &mut String, best: &Best) -> Result<()> {
         )?;
     }
     if let Some(epochs) = best.refit_epochs {
-        writeln!(text, "weights        of {epochs} epochs on all examples, after the validation split had its say")?;
+        writeln!(
+            text,
+            "weights        of {epochs} epoch{} on all examples, after the validation split had its say",
+            if epochs == 1 { "" } else { "s" }
+        )?;
     }
     if let Some(model) = &best.model {
         writeln!(text, "model          {model}")?;

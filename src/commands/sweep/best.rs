@@ -1,6 +1,6 @@
 //! The best trial of a sweep: trained once more, saved, and only now evaluated on the test split.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::folder::{Folder, MODEL};
@@ -10,6 +10,7 @@ use super::settle::Settled;
 use super::{Observer, Options};
 use crate::commands::train::{self, EpochReport, Opening, Trained};
 use crate::device::DeviceChoice;
+use crate::model;
 use crate::system::error::SweepInterrupted;
 
 /// The best trial, as in `--json` and `best.json`.
@@ -65,6 +66,7 @@ pub fn train(
     if let Some(best) = found
         && best.trial_sha256 == trial_sha256
         && (best.seed, &best.flags) == (result.seed, &with_refit(settled, result))
+        && folder.is_some_and(|folder| is_model_of(folder, &best))
     {
         return Ok(Some(best));
     }
@@ -82,12 +84,19 @@ pub fn train(
         let folder = folder.map(|folder| folder.path().display().to_string());
         return Err(SweepInterrupted { signal, done: 0, trials: 1, folder }.into());
     }
-    ensure!(
-        report.refit_epochs.is_some() || report.weights_sha256 == trial_sha256,
-        "the best trial was trained once more and ended with other weights ({} instead of {trial_sha256}): the device \
-         does not give the same bits twice",
-        report.weights_sha256
-    );
+    if report.refit_epochs.is_none() && report.weights_sha256 != trial_sha256 {
+        if let Some(path) = &training.output {
+            // Nobody takes it for the network of the trial.
+            let _ = std::fs::remove_file(path);
+        }
+        bail!(
+            "trial {} (seed {}) was trained once more and ended with other weights ({} instead of {trial_sha256}): its line \
+             was changed, or the device does not give the same bits twice; delete its line to have it trained again",
+            result.trial,
+            result.seed,
+            report.weights_sha256
+        );
+    }
     let flags = with_refit(settled, result);
     let best = Best {
         trial: result.trial,
@@ -111,6 +120,12 @@ pub fn train(
         folder.write_best(&(serde_json::to_string_pretty(&best)? + "\n"))?;
     }
     Ok(Some(best))
+}
+
+/// True where the model in a folder is whole, and that of the best trial.
+fn is_model_of(folder: &Folder, best: &Best) -> bool {
+    let model = model::load(&folder.path().join(MODEL));
+    model.is_ok_and(|model| model.parameters.sha256() == best.weights_sha256)
 }
 
 /// The flags of a trial, with the wish for a refit.

@@ -105,12 +105,16 @@ pub struct Figures {
 
 impl Figures {
     fn of(results: &[&TrialResult]) -> Self {
+        let diverged = results.iter().filter(|result| result.diverged.is_some()).count();
         Figures {
             trials: results.len(),
-            diverged: results.iter().filter(|result| result.diverged.is_some()).count(),
+            diverged,
             validation_cost: Mean::of(results.iter().map(|result| result.validation_cost)),
             validation_accuracy: Mean::of(results.iter().map(|result| result.validation_accuracy)),
-            validation_r2: Mean::of(results.iter().map(|result| result.validation_r2)),
+            // A split whose targets are all the same has none.
+            validation_r2: Mean::of(
+                results.iter().map(|result| result.validation_r2).filter(|r2| r2.is_some() || diverged > 0),
+            ),
         }
     }
 }
@@ -195,7 +199,8 @@ pub fn effects(groups: &[Group<'_>]) -> Vec<Effect> {
         let value_of =
             |group: &Group<'_>| group.choices.iter().find(|(other, _)| other == flag).map(|(_, value)| value.clone());
         let mut values: Vec<String> = Vec::new();
-        for value in groups.iter().filter_map(value_of) {
+        // Of parts, and where time was short, some values have no trials.
+        for value in groups.iter().filter(|group| !group.results.is_empty()).filter_map(value_of) {
             if !values.contains(&value) {
                 values.push(value);
             }
