@@ -144,7 +144,7 @@ impl Settled {
     /// The same with another number of epochs.
     ///
     /// # Errors
-    /// As [`settle`].
+    /// As `settle`.
     pub fn with_epochs(&self, epochs: usize, sources: &OpenedSources) -> Result<Self> {
         let mut options = self.options.clone();
         options.wishes.epochs = Some(epochs);

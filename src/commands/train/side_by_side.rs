@@ -32,7 +32,7 @@ struct Reached {
     end: Option<Result<End>>,
 }
 
-/// Trains to the end on a device that is open. The trainings [are alike](Training::is_like); each ends with the bits that it
+/// Trains to the end on a device that is open. The trainings are alike (`Training::is_like`); each ends with the bits that it
 /// would have alone. Divergence is the result of a training, not of all.
 ///
 /// # Errors

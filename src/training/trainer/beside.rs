@@ -43,7 +43,7 @@ impl<'d> Training<'d> {
 }
 
 impl<'d> Trainer<'_, 'd> {
-    /// Turns to another training, which [is like](Training::is_like) the one before: to its data and hyperparameters. Parameters
+    /// Turns to another training, which is like the one before: to its data and hyperparameters. Parameters
     /// and state stay.
     ///
     /// # Errors
