@@ -31,11 +31,11 @@ const SIDE_BY_SIDE_ON_SOFTWARE: usize = 16;
 /// Bytes of data that is open at once for networks side by side, whose splits differ from seed to seed.
 const MOST_OPEN: usize = 1 << 30;
 
-/// What is said of a folder with results of other data.
+/// The message about a folder with results of other data.
 pub const OTHER_DATA: &str =
     "the results in the folder are those of other data, or of other splits; name another folder";
 
-/// What shows how far all trials are.
+/// A function that shows how far all trials are.
 type Tick<'a> = RefCell<&'a mut dyn FnMut()>;
 
 /// The CPU, as the device of a result.
@@ -61,7 +61,7 @@ impl Trial<'_> {
     }
 }
 
-/// What all trials share.
+/// The facts and the counts that all trials share.
 #[derive(Debug)]
 pub struct Shared {
     /// The data.

@@ -54,7 +54,7 @@ impl Measure {
         }
     }
 
-    /// What is better comes first; what diverged, last.
+    /// The order of two figures: the better one first, that of a divergence last.
     fn compare(self, one: Option<f64>, other: Option<f64>) -> Ordering {
         match (one, other) {
             (Some(one), Some(other)) if self == Measure::ValidationCost => one.total_cmp(&other),

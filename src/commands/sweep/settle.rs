@@ -68,7 +68,7 @@ pub struct Settled {
     pub choices: Vec<Choice>,
     /// The options of its training, whose results are compared on the validation split: that is not learned, too.
     pub options: train::Options,
-    /// Whether the finished network is to learn the validation split, too, as was asked for.
+    /// The wish that the finished network learns the validation split, too; `None` for that of the recipe.
     pub refit: Option<bool>,
     /// The flags of the network and its training with the values that are used.
     pub flags: Flags,

@@ -25,10 +25,10 @@ pub struct Member<'a> {
     pub observer: &'a mut dyn Observer,
 }
 
-/// How far a training is.
+/// The place that a training has reached.
 struct Reached {
     state: State,
-    /// How it ended.
+    /// The way in which it ended; `None` while it goes on.
     end: Option<Result<End>>,
 }
 
