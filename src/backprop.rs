@@ -49,16 +49,20 @@ pub fn weigh_examples(plan: &mut Recorder, topology: &Topology, examples: &Examp
 
 /// BP2: δˡ = ((wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), for l = L−1, L−2, ..., 2. With dropout, neurons that are left out have no error.
 pub fn bp2_backpropagate(plan: &mut Recorder, topology: &Topology, dropout: f32, net: &Matrices) {
-    plan.equation(Equation::Bp2);
     for l in (2..topology.last()).rev() {
-        plan.matmul(Form::Nn, &net.delta[l + 1], &net.w[l + 1], &net.nabla_a[l]);
-        plan.activate_prime(topology.sigma(l), &net.a[l], &net.sigma_prime[l]);
-        if dropout > 0.0 {
-            plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.all_delta[l]);
-            plan.dropout(l, dropout, &net.all_delta[l], &net.delta[l]);
-        } else {
-            plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
-        }
+        bp2_of_layer(plan, topology, dropout, net, l);
+    }
+}
+
+fn bp2_of_layer(plan: &mut Recorder, topology: &Topology, dropout: f32, net: &Matrices, l: usize) {
+    plan.equation(Equation::Bp2);
+    plan.matmul(Form::Nn, &net.delta[l + 1], &net.w[l + 1], &net.nabla_a[l]);
+    plan.activate_prime(topology.sigma(l), &net.a[l], &net.sigma_prime[l]);
+    if dropout > 0.0 {
+        plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.all_delta[l]);
+        plan.dropout(l, dropout, &net.all_delta[l], &net.delta[l]);
+    } else {
+        plan.hadamard(&net.nabla_a[l], &net.sigma_prime[l], &net.delta[l]);
     }
 }
 
@@ -131,6 +135,47 @@ pub fn gradients_plan(topology: &Topology, examples: &Examples, m: usize) -> Res
     bp2_backpropagate(&mut plan, topology, NO_DROPOUT, &net);
     bp3_nabla_b(&mut plan, topology, &net);
     bp4_nabla_w(&mut plan, topology, NO_DROPOUT, &net);
+    plan.finish()
+}
+
+/// The plans of ∂C/∂w and ∂C/∂b summed over `m` examples, a part of a mini-batch, one for each layer from L down to 2: the gradient
+/// of a layer is complete before the error goes on to the one before. With dropout, if the rule has it; no parameter changes.
+///
+/// # Errors
+/// As [`training_plan`].
+pub fn gradient_plans_by_layer(
+    topology: &Topology,
+    examples: &Examples,
+    m: usize,
+    rule: LearningRule,
+) -> Result<Vec<Plan>> {
+    let (net, last) = (Matrices::new(topology, m), topology.last());
+    let of_layer = |l: usize| {
+        let mut plan = Recorder::new(format!("gradient of layer {l} for {m} examples ({topology})"));
+        if l == last {
+            pick_examples(&mut plan, examples, &net);
+            feedforward(&mut plan, topology, rule.dropout, &net);
+            bp1_output_error(&mut plan, topology, &net);
+            weigh_examples(&mut plan, topology, examples, &net);
+        } else {
+            bp2_of_layer(&mut plan, topology, rule.dropout, &net, l);
+        }
+        plan.equation(Equation::Bp3);
+        plan.column_sum(&net.delta[l], &net.nabla_b[l]);
+        plan.equation(Equation::Bp4);
+        plan.outer_product(&net.delta[l], net.handed_on(l - 1, rule.dropout), &net.nabla_w[l]);
+        plan.finish()
+    };
+    (2..=last).rev().map(of_layer).collect()
+}
+
+/// The plan of one step of a learning rule, from ∂C/∂w and ∂C/∂b summed over the `m` examples of a mini-batch.
+///
+/// # Errors
+/// As [`training_plan`].
+pub fn descent_plan(topology: &Topology, m: usize, rule: LearningRule) -> Result<Plan> {
+    let mut plan = Recorder::new(format!("descent after a mini-batch of {m} ({topology})"));
+    descend(&mut plan, topology, rule, &Matrices::new(topology, m));
     plan.finish()
 }
 

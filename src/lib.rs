@@ -77,6 +77,7 @@ mod rooms {
     pub mod model;
     pub mod network;
     pub mod plan;
+    pub mod ranks;
     pub mod rewrite;
     pub mod system;
     pub mod training;

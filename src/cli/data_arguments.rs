@@ -10,6 +10,7 @@ use clap::{ArgAction, Args};
 use super::one_of;
 use crate::data::table::TableOptions;
 use crate::data::{ExampleFile, Part, Scale, Source, Task, unknown_categories};
+use crate::ranks;
 use crate::system::error::bail_usage;
 use crate::system::text::printable;
 
@@ -94,6 +95,9 @@ pub(super) fn note_unknown_categories(count: u64) {
 
 /// Prints notes on stderr.
 pub(super) fn print_notes(notes: &[String]) {
+    if !ranks::world().is_first() {
+        return;
+    }
     for note in notes {
         // A note that cannot be shown is no reason to fail.
         let _ = writeln!(io::stderr(), "note: {}", printable(note));

@@ -30,7 +30,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValuePa
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::gpu::check_environment;
-use crate::system::error::{Diverged, Interrupted, SweepInterrupted, WrongUsage};
+use crate::ranks;
+use crate::system::error::{AgreedOn, Diverged, Interrupted, SweepInterrupted, WrongUsage, bail_usage};
 use crate::system::temporary;
 use crate::system::text::printable;
 
@@ -79,23 +80,63 @@ enum Command {
 pub fn main() -> ExitCode {
     silence_mesa();
     temporary::delete_when_interrupted();
-    match parse().and_then(|(cli, matches)| run(cli.command, &matches)) {
-        Ok(()) => ExitCode::SUCCESS,
-        // The reader closed the pipe: `gpu-backprop ... | head`.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // If stderr is closed too, the exit code is all that is left.
-            let _ = writeln!(io::stderr(), "gpu-backprop: {}", one_line(&error));
-            ExitCode::from(exit_code(&error))
-        }
-    }
+    // The other ranks are left at the very end.
+    let joined = match ranks::join() {
+        Ok(joined) => joined,
+        Err(error) => return failed(&error, true),
+    };
+    let code = match parse() {
+        Ok(Parsed::Command(command)) => match run(command.0.command, &command.1) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error, error.chain().any(known_to_all)),
+        },
+        Ok(Parsed::Ends(code)) => code,
+        // All ranks have the same arguments.
+        Err(error) => failed(&error, true),
+    };
+    drop(joined);
+    code
 }
 
-/// The arguments of the process, with those of a `--config FILE`. Wrong ones end the program.
+/// The exit code of a process that has failed, and what is told before it: by the first of several ranks, if all of them know the error.
+fn failed(error: &anyhow::Error, is_known: bool) -> ExitCode {
+    // The reader closed the pipe: `gpu-backprop ... | head`.
+    if is_broken_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    let world = ranks::world();
+    if world.is_first() || !is_known {
+        let rank = if world.is_first() { String::new() } else { format!("rank {}: ", world.rank()) };
+        // If stderr is closed too, the exit code is all that is left.
+        let _ = writeln!(io::stderr(), "gpu-backprop: {rank}{}", one_line(error));
+    }
+    if !is_known && world.count() > 1 {
+        // The others wait for this one.
+        world.abort(exit_code(error).into());
+    }
+    ExitCode::from(exit_code(error))
+}
+
+/// True for errors that all ranks have, or none.
+fn known_to_all(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<AgreedOn>()
+        || cause.is::<Diverged>()
+        || cause.is::<Interrupted>()
+        || cause.is::<SweepInterrupted>()
+        || cause.is::<WrongUsage>()
+}
+
+/// The arguments of the process: a command, or all that there is to do is done.
+enum Parsed {
+    Command(Box<(Cli, ArgMatches)>),
+    Ends(ExitCode),
+}
+
+/// The arguments of the process, with those of a `--config FILE`. Wrong ones are told.
 ///
 /// # Errors
 /// A wrong file.
-fn parse() -> Result<(Cli, ArgMatches)> {
+fn parse() -> Result<Parsed> {
     let mut command = Cli::command();
     command.build();
     let arguments = config::with_file(std::env::args_os().collect(), &command)?;
@@ -104,7 +145,17 @@ fn parse() -> Result<(Cli, ArgMatches)> {
         let cli = Cli::from_arg_matches(&matches)?;
         Ok((cli, matches))
     });
-    Ok(parsed.unwrap_or_else(|error| synonyms::with_suggestion(error, texts).exit()))
+    Ok(match parsed {
+        Ok(parsed) => Parsed::Command(Box::new(parsed)),
+        Err(error) => {
+            let error = synonyms::with_suggestion(error, texts);
+            if ranks::world().is_first() {
+                // If nobody can be told, the exit code is all that is left.
+                let _ = error.print();
+            }
+            Parsed::Ends(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
+        }
+    })
 }
 
 /// The arguments of a command with those of a file of flags, as if they had been typed.
@@ -121,6 +172,11 @@ fn parsed(arguments: Vec<std::ffi::OsString>) -> Result<Cli> {
 
 fn run(command: Command, matches: &ArgMatches) -> Result<()> {
     check_environment()?;
+    let ranks = ranks::world().count();
+    if ranks > 1 && !matches!(command, Command::Train(_)) {
+        let name = matches.subcommand_name().unwrap_or_default();
+        bail_usage!("{name}: {ranks} processes of MPI were started, but only `train` shares its work among several");
+    }
     match command {
         Command::Train(arguments) => train::run(*arguments, matches),
         Command::Sweep(arguments) => sweep::run(*arguments),
@@ -185,6 +241,9 @@ fn one_of<T: Copy + Send + Sync + 'static, H: Into<StyledStr>>(
 
 /// Writes a result to stdout.
 fn print(text: &str) -> Result<()> {
+    if !ranks::world().is_first() {
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     stdout.write_all(printable(text).as_bytes())?;
     stdout.flush()?;

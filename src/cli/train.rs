@@ -15,6 +15,7 @@ use super::training_flags::TrainingFlags;
 use super::{Cli, config, print, print_json};
 use crate::commands::train::{self, ConfigText, Options, Report, RunOptions, Trained};
 use crate::device::DeviceChoice;
+use crate::ranks;
 use crate::system::error::{Interrupted, WrongUsage};
 use crate::system::text::percentage;
 
@@ -43,6 +44,10 @@ pub struct Arguments {
     /// Device that training goes on with when a GPU fails again and again [default: none].
     #[arg(long, value_name = "cpu", value_parser = ["cpu"])]
     fallback: Option<String>,
+    /// Parts of each mini-batch whose gradients are summed over a tree, a power of two: as many processes of MPI as divide it may share
+    /// them, and end with the same bits [default: the number of processes].
+    #[arg(long, value_name = "V", allow_negative_numbers = true)]
+    shards: Option<usize>,
     /// Watch the layers: the speed of learning of each, the size of its updates, and saturated neurons, epoch by epoch. With --run
     /// the figures are written in any case.
     #[arg(long)]
@@ -61,20 +66,33 @@ impl Arguments {
     /// # Errors
     /// Those of [`TrainingFlags::options`].
     pub fn options_on(self, device: DeviceChoice) -> Result<Options> {
-        self.training.options(device, None)
+        let mut options = self.training.options(device, None)?;
+        options.wishes.shards = self.shards;
+        Ok(options)
     }
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
-    let Arguments { training, device, output_file, from, run, checkpoint, fallback, watch, print_plan, print_config } =
-        arguments;
+    let Arguments {
+        training,
+        device,
+        output_file,
+        from,
+        run,
+        checkpoint,
+        fallback,
+        shards,
+        watch,
+        print_plan,
+        print_config,
+    } = arguments;
     ensure!(
         output_file.as_deref() != Some(Path::new("-")),
         WrongUsage::new("-o -: a model is not written to stdout; name a file, such as model.safetensors")
     );
     let (json, verbose) = (training.json, training.verbose);
-    let mut progress = Progress::new(training.quiet, verbose).watching(watch);
+    let mut progress = Progress::new(training.quiet || !ranks::world().is_first(), verbose).watching(watch);
     let mut program = Cli::command();
     program.build();
     let (name, given) = matches.subcommand().context("a command was given")?;
@@ -88,6 +106,8 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     let mut options =
         Options { from, run: run.transpose()?, fall_back_to_cpu, ..training.options(device, output_file)? };
     options.wishes.watch = watch;
+    options.ranks = ranks::world();
+    options.wishes.shards = shards;
     if print_config {
         return print(&config(&train::flags(&options)?));
     }
@@ -130,8 +150,10 @@ pub fn options_of_run(folder: &Path) -> Result<Options> {
     let super::Command::Train(arguments) = super::parsed(arguments.to_vec())?.command else {
         anyhow::bail!("{}: no flags of `train`", config.display())
     };
-    let Arguments { training, device, from, .. } = *arguments;
-    Ok(Options { from, ..training.options(device, None)? })
+    let Arguments { training, device, from, shards, .. } = *arguments;
+    let mut options = Options { from, ..training.options(device, None)? };
+    options.wishes.shards = shards;
+    Ok(options)
 }
 
 /// Returns `--checkpoint`.

@@ -1,6 +1,7 @@
 //! The flags shared by the commands that train.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::builder::TypedValueParser;
@@ -16,6 +17,7 @@ use crate::network::Initialization;
 use crate::network::activation::{self, Activation};
 use crate::network::cost::{self, Cost};
 use crate::network::optimizer::{self, Optimizer};
+use crate::ranks::Alone;
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::bail_usage;
 use crate::training::Decline;
@@ -325,6 +327,7 @@ impl TrainingFlags {
             warmup: self.warmup,
             epochs: self.epochs,
             batch: self.batch,
+            shards: None,
             seed: self.seed,
             patience: self.patience,
             keep: self.keep,
@@ -348,6 +351,7 @@ impl TrainingFlags {
             from: None,
             run: None,
             fall_back_to_cpu: false,
+            ranks: Arc::new(Alone),
             portion: None,
         })
     }

@@ -1,5 +1,7 @@
 //! `gpu-backprop train`: a whole training run, from files to a model and a report.
 
+mod agreement;
+mod begun;
 mod circumstances;
 mod divergence;
 mod epochs;
@@ -25,18 +27,18 @@ use crate::data::{Data, Source};
 use crate::device::{self, DeviceChoice};
 use crate::gpu::GpuOptions;
 use crate::kernel::product::Precision;
-use crate::model::{self};
 use crate::network::Topology;
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::plan::{Element, Matrix, Plan};
+use crate::ranks::Ranks;
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::system::error::Diverged;
 use crate::system::interruption;
-use crate::system::output_file::check_writable;
 use crate::training::{Position, examples_of};
 use crate::verify::gradients::{self, GradientCheck};
 
 pub use crate::training::Training;
+use begun::Begun;
 use circumstances::Circumstances;
 use epochs::Company;
 pub(crate) use epochs::{Epochs, train_epoch};
@@ -46,10 +48,9 @@ pub(crate) use prepared::{Planned, Prepared, prepare};
 pub(crate) use reached::{Reached, read_profile, read_reached};
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
-use run_folder::{Keeper, Keeping, RunFolder};
+use run_folder::Keeper;
 pub use setup::{Architecture, Keep, Setup, Wishes};
 pub(crate) use side_by_side::{Member, train_side_by_side};
-use state::State;
 
 /// Runs shorter than this are not recorded as a speed.
 const MIN_TIMED_RUN: Duration = Duration::from_millis(20);
@@ -77,6 +78,8 @@ pub struct Options {
     pub run: Option<RunOptions>,
     /// Training goes on, on the CPU, when its device fails again and again.
     pub fall_back_to_cpu: bool,
+    /// The processes that train together.
+    pub ranks: Arc<dyn Ranks>,
     /// Steps between two moments at which training may pause; `None` for those of a quarter of a second.
     pub portion: Option<usize>,
 }
@@ -220,20 +223,11 @@ pub struct Trained {
 /// [`Diverged`](crate::system::error::Diverged) when training ends in NaN or infinity.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     let started = Instant::now();
-    let inputs: Vec<PathBuf> = options.source.files().into_iter().chain(options.from.clone()).collect();
-    if let Some(path) = &options.output {
-        check_writable(path, &inputs, 0)?;
-    }
-    let folder = options.run.as_ref().map(|run| RunFolder::open(&run.folder)).transpose()?;
-    let found = folder.as_ref().map(RunFolder::checkpoint).transpose()?.flatten();
-    let prepared = prepare(options)?;
-    let initial = prepared.initial()?;
-    let Prepared { mut data, topology, setup, .. } = prepared;
+    let (ranks, all) = (&*options.ranks, options);
+    let options = &agreement::of_rank(options);
+    let begun = agreement::agree(ranks, Begun::new(options))?;
+    let Begun { folder, found, mut data, topology, setup, initial } = begun;
     let flags = flags_of(options, &data, &topology, &setup);
-    if let Some(path) = &options.output {
-        let dataset = &data.dataset;
-        model::check_savable(path, &topology, dataset.preprocessing(), &dataset.outputs(), &inputs)?;
-    }
     let opening = Instant::now();
     let job = Job {
         options,
@@ -246,39 +240,32 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         .as_ref()
         .map_or(options.device.clone(), |(found, _)| circumstances::device_of(&options.device, &found.circumstances));
     observer.prepare();
-    let mut chosen = job.open(&choice, options.gpu, &data)?;
+    let mut chosen = agreement::agree(ranks, job.open(&choice, options.gpu, &data))?;
     let device = chosen.executor.device().clone();
     let gradient_check = match options.gpu.precision {
         Precision::Full => None,
         Precision::Mixed => Some(gradients::check(chosen.executor.as_mut(), &job.training(&data), options.threads)?),
     };
-    let mut state = State::before(initial.clone());
-    let mut keeper = match (folder, &options.run) {
-        (Some(folder), Some(run)) => {
-            let circumstances = Circumstances::new(&data, &device, (run.config.0)(&flags))?;
-            if let Some((found, note)) = found {
-                circumstances::check(&run.folder, &found.circumstances, &circumstances)?;
-                for text in note.into_iter().chain(circumstances::differences(&found.circumstances, &circumstances)) {
-                    observer.warn(&text);
-                }
-                state = found.state(&topology, setup.hyperparameters.optimizer)?;
-                job.check_length(&state)?;
-            }
-            let description = model::Description::new(&topology, data.dataset.preprocessing(), &data.dataset.outputs());
-            let optimizer = setup.hyperparameters.optimizer;
-            let keeping = Keeping { circumstances, topology: topology.clone(), optimizer, description };
-            Some(Keeper::begin(folder, run.interval, keeping, &state)?)
-        }
-        _ => None,
-    };
-    let _heeded = interruption::heed(keeper.is_some());
-    let mut company = Company::new(observer, keeper.as_mut(), opening);
+    let mut circumstances = None;
+    if ranks.count() > 1 || options.run.is_some() {
+        let config = options.run.as_ref().map_or(String::new(), |run| (run.config.0)(&flags));
+        circumstances = Some(agreement::agree(ranks, Circumstances::new(&data, &device, config))?);
+    }
+    let kept = job.keep(folder, found, circumstances.clone(), &data, observer);
+    let (mut state, mut keeper) = agreement::agree(ranks, kept)?;
+    if let Some(circumstances) = &circumstances {
+        agreement::compare_beginnings(ranks, circumstances, &initial)?;
+        let rule = (&topology, setup.hyperparameters.optimizer);
+        state = agreement::of_first(ranks, state, circumstances, rule)?;
+    }
+    let _heeded = interruption::heed(all.run.is_some());
+    let mut company = Company::new(observer, keeper.as_mut(), opening, ranks);
     let mut opened =
         Opened { reason: chosen.reason.clone(), gradient_check, announced: false, losses: Losses::default() };
     let trained = loop {
         let error = match job.train(&mut data, &mut state, chosen.executor.as_mut(), &mut opened, &mut company) {
             Ok(trained) => break Ok(trained),
-            Err(error) if job.may_go_on(&error, &opened) => error,
+            Err(error) if ranks.count() == 1 && job.may_go_on(&error, &opened) => error,
             Err(error) => break Err(error),
         };
         match job.recover(error, chosen, &state, &data, &mut opened, &mut company) {
@@ -312,6 +299,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     if let Some(speed) = report.steps_per_second
         && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
         && !options.gpu.profile
+        && ranks.count() == 1
         && opened.losses.is_empty()
     {
         device::remember(&device, options.gpu, &job.work, speed);
@@ -330,6 +318,7 @@ pub(crate) fn limit_memory(executor: &mut dyn Executor, bytes: Option<u64>) {
 mod tests {
     use super::epochs::train_epochs;
     use super::report::measured;
+    use super::state::State;
     use super::*;
     use crate::cpu::Cpu;
     use crate::data;
@@ -337,6 +326,7 @@ mod tests {
     use crate::network::Parameters;
     use crate::network::activation::SIGMOID;
     use crate::network::cost::QUADRATIC;
+    use crate::ranks::Alone;
     use crate::system::error::Diverged;
     use crate::training::Hyperparameters;
     use crate::training::PartOfData;
@@ -375,7 +365,7 @@ mod tests {
         };
         let mut state = State::before(parameters.clone());
         let mut nobody = Nobody;
-        let mut company = Company::new(&mut nobody, None, Instant::now());
+        let mut company = Company::new(&mut nobody, None, Instant::now(), &Alone);
         train_epochs(&mut trainer, &setup, &training, &mut state, &mut company)?;
         measured(&mut trainer, PartOfData::Test, state.reports.len(), hyperparameters).map(|_| ())
     }

@@ -7,6 +7,7 @@
 
 mod crew;
 mod dense;
+mod descent;
 mod entries;
 mod epilogue;
 mod examples;
@@ -42,7 +43,7 @@ use self::store::Store;
 use self::threads::Team;
 use self::times::Times;
 use crate::kernel::{Matrix, MiniBatch};
-use crate::plan::executor::{DeviceDescription, Executor, Memory, PROGRESS_INTERVAL, PlanId, Progress, sizes};
+use crate::plan::executor::{DeviceDescription, Executor, Lent, Memory, PROGRESS_INTERVAL, PlanId, Progress, sizes};
 use crate::plan::profile::Profile;
 use crate::plan::{Plan, Step};
 use crate::rewrite::fuse::fuse;
@@ -214,6 +215,16 @@ impl Executor for Cpu {
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
         self.write_listed(matrix)?;
         self.store.read(matrix)
+    }
+
+    fn lend(&mut self, matrix: &Matrix, spare: Option<Lent>) -> Result<Lent> {
+        let place = self.write_listed(matrix)?;
+        self.store.lend_out(place, spare)
+    }
+
+    fn take_back(&mut self, matrix: &Matrix, lent: Lent) -> Result<Lent> {
+        let place = self.store.find(matrix)?;
+        self.store.lend_out(place, Some(lent))
     }
 
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {

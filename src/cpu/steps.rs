@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use super::dense::{BackpropagateError, Forward, OuterProductUpdate, packed_update};
+use super::descent::{LayerGradient, Update};
 use super::entries::{Activate, Decay, Dropout};
 use super::examples::{self, Gather, OneHot};
 use super::kept::Kept;
@@ -20,9 +21,10 @@ use crate::kernel::product::Extents;
 use crate::kernel::{Kernel, Matrix, Specification};
 use crate::kernels::{
     ACTIVATE, ACTIVATE_PRIME, ADD_BIAS, BACKPROPAGATE_ERROR, COLUMN_SUM, DECAY, DENSE_FORWARD, DENSE_FORWARD_ERROR,
-    DENSE_WEIGHTED_INPUT, DROPOUT, DropoutParams, GATHER, GATHER_BYTES, GatherBytesParams, HADAMARD, MATMUL,
-    NORMALIZE_ROWS, NORMALIZED_OUTPUTS, NORMALIZED_OUTPUTS_ERROR, NUMBER_CORRECT, ONE_HOT, OUTER_PRODUCT,
-    OUTER_PRODUCT_DECAYED_UPDATE, OUTER_PRODUCT_UPDATE, OUTPUT_ERROR, SQUARED_ERRORS, TOTAL_COST, UPDATE, WEIGH,
+    DENSE_WEIGHTED_INPUT, DROPOUT, DropoutParams, GATHER, GATHER_BYTES, GatherBytesParams, HADAMARD, LAYER_GRADIENT,
+    MATMUL, NORMALIZE_ROWS, NORMALIZED_OUTPUTS, NORMALIZED_OUTPUTS_ERROR, NUMBER_CORRECT, ONE_HOT, OUTER_PRODUCT,
+    OUTER_PRODUCT_DECAYED_UPDATE, OUTER_PRODUCT_UPDATE, OUTPUT_ERROR, SQUARED_ERRORS, TOTAL_COST, UPDATE, UpdateParams,
+    WEIGH,
 };
 use crate::network::activation::LINEAR;
 use crate::plan::{Plan, Step};
@@ -56,7 +58,7 @@ const MANY_INPUTS: usize = 16;
 const MANY_NEURONS: usize = 64;
 
 /// Every kernel that has a step of its own; the others run by their twins or by the primitives they replace.
-pub static STEPS: [Row; 16] = [
+pub static STEPS: [Row; 18] = [
     Row { kernel: &GATHER, load: gather, weights: None, lists: None, role: Role::Gathers },
     Row { kernel: &GATHER_BYTES, load: gather, weights: None, lists: None, role: Role::Gathers },
     Row { kernel: &ONE_HOT, load: one_hot, weights: None, lists: None, role: Role::Other },
@@ -97,18 +99,19 @@ pub static STEPS: [Row; 16] = [
     Row { kernel: &ACTIVATE, load: activate, weights: None, lists: None, role: Role::Other },
     Row { kernel: &DROPOUT, load: dropout, weights: None, lists: None, role: Role::Other },
     Row { kernel: &DECAY, load: decay, weights: Some(0), lists: None, role: Role::Other },
+    Row { kernel: &LAYER_GRADIENT, load: layer_gradient, weights: None, lists: None, role: Role::Other },
+    Row { kernel: &UPDATE, load: update, weights: Some(1), lists: None, role: Role::Other },
 ];
 
 /// Primitive kernels without a step of their own, and why.
-pub static RUN_BY_TWINS: [(&Kernel, &str); 11] = [
+pub static RUN_BY_TWINS: [(&Kernel, &str); 10] = [
     (&ADD_BIAS, "part of a layer forward"),
     (&NORMALIZE_ROWS, "part of softmax outputs"),
     (&ACTIVATE_PRIME, "part of the fused errors"),
     (&OUTPUT_ERROR, "part of the output layer"),
     (&HADAMARD, "part of the fused errors"),
     (&WEIGH, "one number for each output"),
-    (&COLUMN_SUM, "part of the fused update"),
-    (&UPDATE, "part of the fused update"),
+    (&COLUMN_SUM, "part of the fused gradient"),
     (&TOTAL_COST, "measures outputs once an epoch"),
     (&NUMBER_CORRECT, "measures outputs once an epoch"),
     (&SQUARED_ERRORS, "measures outputs once an epoch"),
@@ -232,12 +235,20 @@ impl<'p> Loader<'p> {
         (operand == weights || is_state).then(|| &step.operands[weights])
     }
 
+    /// The weights whose gradient a matrix is, if a plan descends along it.
+    fn descends_along(&self, matrix: &Matrix) -> Option<&'p Matrix> {
+        let mut updates = self.plans.iter().flat_map(known).filter(|step| UPDATE.is(step.kernel));
+        updates.find(|step| step.operands[0].name == matrix.name).map(|step| &step.operands[1])
+    }
+
     /// Makes one step of a plan ready.
     pub fn load(&mut self, plan: &'p Plan, step: &Step, store: &mut Store) -> Result<Box<dyn Run>> {
         self.plan = Some(plan);
         let mut at = Vec::with_capacity(step.operands.len());
         for (i, matrix) in step.operands.iter().enumerate() {
-            let in_panels = Self::weights_of(step, i).is_some_and(|weights| self.fits_panels(weights));
+            // A gradient lies as the weights that follow it.
+            let weights = Self::weights_of(step, i).or_else(|| self.descends_along(matrix));
+            let in_panels = weights.is_some_and(|weights| self.fits_panels(weights));
             at.push(store.make_room(matrix, in_panels.then_some(self.width))?);
         }
         match row(step) {
@@ -370,6 +381,23 @@ fn dropout(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
 
 fn decay(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Decay { w: at[0], len: step.output().len() })
+}
+
+fn layer_gradient(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    let (examples, layer) = (step.operands[0].rows, (step.operands[0].cols, step.operands[1].cols));
+    Box::new(LayerGradient { delta: at[0], a: at[1], nabla_w: at[2], nabla_b: at[3], examples, layer })
+}
+
+fn update(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    let UpdateParams { len, examples } = step.params();
+    let optimizer = step.snippets.optimizer.expect(RECORDED);
+    Box::new(Update {
+        nabla: at[0],
+        entries: at[1..].to_vec(),
+        optimizer,
+        examples: examples as usize,
+        len: len as usize,
+    })
 }
 
 fn backpropagate_error(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {

@@ -1,14 +1,15 @@
 //! The numbers of every matrix that the loaded plans name.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bytemuck::Pod;
 
 use super::panels::{Line, Width, from_columns, to_columns};
 use crate::kernel::{Element, Matrix, Operand};
-use crate::plan::executor::check_place;
+use crate::plan::executor::{Lent, LentNumbers, check_place};
 use crate::system::host_memory::reserve;
 
 /// The matrices, by index.
@@ -137,8 +138,12 @@ impl Store {
 }
 
 impl Store {
-    /// Takes two matrices out for the time of `with`, so that others can be written beside them.
-    pub fn lend<T>(&mut self, indices: [usize; 2], with: impl FnOnce(&mut Store, [&mut Numbers; 2]) -> T) -> T {
+    /// Takes matrices out for the time of `with`, so that others can be written beside them.
+    pub fn lend<T, const N: usize>(
+        &mut self,
+        indices: [usize; N],
+        with: impl FnOnce(&mut Store, [&mut Numbers; N]) -> T,
+    ) -> T {
         let mut lent = indices.map(|index| std::mem::replace(&mut self.numbers[index], Numbers::Bytes(Vec::new())));
         let result = with(self, lent.each_mut());
         for (index, numbers) in indices.into_iter().zip(lent) {
@@ -146,9 +151,65 @@ impl Store {
         }
         result
     }
+
+    /// Takes the numbers of a matrix out, and puts others in their place: of the same matrix, or new ones.
+    pub fn lend_out(&mut self, index: usize, instead: Option<Lent>) -> Result<Lent> {
+        let mut numbers: Box<Numbers> = match instead {
+            Some(instead) => instead.into_any().downcast().ok().context("numbers of another device")?,
+            None => Box::new(self.numbers[index].new_like()?),
+        };
+        if !self.numbers[index].is_like(&numbers) {
+            bail!("numbers of another matrix");
+        }
+        std::mem::swap(&mut self.numbers[index], &mut *numbers);
+        if let Numbers::Panels(panels) = &mut self.numbers[index] {
+            panels.finite = None;
+        }
+        Ok(numbers)
+    }
+}
+
+impl LentNumbers for Numbers {
+    fn f32s(&mut self) -> &mut [f32] {
+        match self {
+            Numbers::Panels(panels) => panels.values_mut(),
+            rows => rows.all_f32s(),
+        }
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
 }
 
 impl Numbers {
+    /// As many numbers, all 0.
+    fn new_like(&self) -> Result<Self> {
+        fn zeros<T: Pod>(values: &[T]) -> Result<Vec<T>> {
+            let mut zeros = Vec::new();
+            reserve(&mut zeros, values.len())?;
+            zeros.resize(values.len(), T::zeroed());
+            Ok(zeros)
+        }
+        Ok(match self {
+            Numbers::F32(values) => Numbers::F32(zeros(values)?),
+            Numbers::U32(values) => Numbers::U32(zeros(values)?),
+            Numbers::Bytes(values) => Numbers::Bytes(zeros(values)?),
+            Numbers::Panels(panels) => Numbers::Panels(Panels::new(panels.width, panels.shape)?),
+        })
+    }
+
+    /// True for as many numbers, that lie in the same way.
+    fn is_like(&self, other: &Numbers) -> bool {
+        match (self, other) {
+            (Numbers::F32(a), Numbers::F32(b)) => a.len() == b.len(),
+            (Numbers::U32(a), Numbers::U32(b)) => a.len() == b.len(),
+            (Numbers::Bytes(a), Numbers::Bytes(b)) => a.len() == b.len(),
+            (Numbers::Panels(a), Numbers::Panels(b)) => (a.shape, a.width) == (b.shape, b.width),
+            _ => false,
+        }
+    }
+
     /// The entries in panels, those of the padding included.
     pub fn panels(&mut self) -> &mut [f32] {
         self.as_panels().values_mut()

@@ -16,6 +16,7 @@ use crate::cpu::Cpu;
 use crate::gpu::{Adapter, GpuOptions, adapters};
 use crate::kernel::product::Precision;
 use crate::plan::executor::{DeviceDescription, Executor};
+use crate::ranks::world;
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{WrongUsage, bail_usage};
 use auto::open_cpu;
@@ -29,6 +30,8 @@ pub enum DeviceChoice {
     Cpu,
     /// The best adapter: hardware before software.
     Gpu,
+    /// The adapter for one of several processes on this machine, which has this number: hardware before software, one after the other.
+    OfRank(usize),
     /// The adapter with this number in the list of `gpu-backprop devices`.
     Index(usize),
     /// The first adapter whose name contains this, ignoring case.
@@ -153,6 +156,17 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
                 Precision::Mixed => chosen(adapter, "the best adapter found for mixed precision"),
             }
         }
+        DeviceChoice::OfRank(rank) => {
+            let adapters = adapters();
+            let fits = |adapter: &&Adapter| adapter.shortcomings().is_empty() && adapter.has(options.precision);
+            let best = adapters.iter().find(fits).ok_or_else(|| no_adapter(flag, options.precision))?;
+            let like = |adapter: &&Adapter| {
+                let (one, other) = (adapter.description(), best.description());
+                fits(adapter) && (one.software, &one.backend) == (other.software, &other.backend)
+            };
+            let alike: Vec<&Adapter> = adapters.iter().filter(like).collect();
+            chosen(alike[rank % alike.len()], "one of the best adapters, for each process its own")
+        }
         DeviceChoice::Index(index) => {
             let adapters = adapters();
             let adapter = adapters.get(*index);
@@ -203,9 +217,19 @@ pub fn restriction() -> Option<String> {
     (!set.is_empty()).then(|| set.join(" and "))
 }
 
-/// Returns the number of threads that the machine runs at once; 1 if it is unknown.
+/// Returns the number of threads that the machine runs at once, or this process's part of them, if it is one of several ranks on the
+/// machine; 1 if it is unknown.
 pub fn all_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    // A launcher may have bound each rank to its part already.
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let (ranks, _) = world().on_this_machine();
+    if ranks > 1 { available.min((threads_of_machine() / ranks).max(1)) } else { available }
+}
+
+fn threads_of_machine() -> usize {
+    use sysinfo::{CpuRefreshKind, RefreshKind, System};
+    let cpus = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
+    System::new_with_specifics(cpus).cpus().len().max(1)
 }
 
 /// Checks `--threads`, and limits it to the threads that the machine runs at once.

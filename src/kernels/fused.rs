@@ -180,3 +180,18 @@ pub static OUTER_PRODUCT_DECAYED_UPDATE: Kernel = Kernel {
     ]),
     ..OUTER_PRODUCT_UPDATE
 };
+
+/// ∇w = Σ δ aᵀ and ∇b = Σ δ: BP3 and BP4 of a layer, without descent.
+pub static LAYER_GRADIENT: Kernel = Kernel {
+    name: "layer_gradient",
+    formula: "{nabla_w} = Σₓ {x} {y}ᵀ, {nabla_b} = Σₓ {x}",
+    shader: include_str!("../../shaders/fused/layer_gradient.wgsl"),
+    bindings: &[Binding::read("x"), Binding::read("y"), Binding::write("nabla_w"), Binding::write("nabla_b")],
+    product: Some(Form::Tn),
+    sums_examples: true,
+    specification: Specification::Pattern(&[
+        part(&COLUMN_SUM, &["x", "nabla_b"]),
+        part(&OUTER_PRODUCT, &["x", "y", "nabla_w"]),
+    ]),
+    ..PRODUCT
+};

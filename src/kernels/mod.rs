@@ -32,7 +32,7 @@ pub use column_sum::COLUMN_SUM;
 pub use decay::{DECAY, decayed};
 pub use dropout::{DROPOUT, DropoutParams};
 pub use fused::{
-    BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, DENSE_WEIGHTED_INPUT, NORMALIZED_OUTPUTS,
+    BACKPROPAGATE_ERROR, DENSE_FORWARD, DENSE_FORWARD_ERROR, DENSE_WEIGHTED_INPUT, LAYER_GRADIENT, NORMALIZED_OUTPUTS,
     NORMALIZED_OUTPUTS_ERROR, OUTER_PRODUCT_DECAYED_UPDATE, OUTER_PRODUCT_UPDATE, ProductParams,
 };
 pub use gather::GATHER;
@@ -47,7 +47,7 @@ pub use output_error::OUTPUT_ERROR;
 pub use squared_errors::SQUARED_ERRORS;
 pub use total_cost::TOTAL_COST;
 pub use train_in_workgroup::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
-pub use update::{UPDATE, state_of};
+pub use update::{UPDATE, UpdateParams, state_of};
 pub use weigh::WEIGH;
 
 use crate::kernel::{Grid, Kernel, Matrix, Specification};
@@ -76,12 +76,13 @@ pub static PRIMITIVE: [&Kernel; 19] = [
 ];
 
 /// Every fused kernel, in the order in which plans are rewritten with them: what the output layer leaves is a layer
-/// without an error, and an update without decay is part of one with it.
-pub static FUSED: [&Kernel; 8] = [
+/// without an error, an update without decay is part of one with it, and a gradient part of an update.
+pub static FUSED: [&Kernel; 9] = [
     &DENSE_FORWARD_ERROR,
     &BACKPROPAGATE_ERROR,
     &OUTER_PRODUCT_DECAYED_UPDATE,
     &OUTER_PRODUCT_UPDATE,
+    &LAYER_GRADIENT,
     &DENSE_FORWARD,
     &DENSE_WEIGHTED_INPUT,
     &NORMALIZED_OUTPUTS_ERROR,

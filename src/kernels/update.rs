@@ -8,8 +8,11 @@ use crate::network::optimizer::{Exact, MAX_STATES, Optimizer};
 use crate::plan::Recorder;
 
 crate::shared_struct! {
-    struct UpdateParams {
+    /// The parameters of [`UPDATE`].
+    pub struct UpdateParams {
+        /// Entries of w.
         len: u32,
+        /// m
         examples: u32,
     }
 }

@@ -1,10 +1,11 @@
 //! Executors of plans: the one interface that the trainer knows.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bytemuck::Pod;
 
 use crate::kernel::MiniBatch;
@@ -77,6 +78,29 @@ pub struct Beside {
     pub mini_batches: Vec<MiniBatch>,
     /// The parameters that the plan updates, and their state, each with its numbers: before, and after.
     pub parameters: Vec<(Matrix, Vec<f32>)>,
+}
+
+/// The numbers of a float matrix outside of its executor, in an order of the executor: the same for all matrices of a shape
+/// whose plans are the same, with padding that is 0.
+pub trait LentNumbers: Send {
+    /// The numbers.
+    fn f32s(&mut self) -> &mut [f32];
+
+    /// What they are to their executor.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// Numbers that an executor has lent.
+pub type Lent = Box<dyn LentNumbers>;
+
+impl LentNumbers for Vec<f32> {
+    fn f32s(&mut self) -> &mut [f32] {
+        self
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
 }
 
 /// Runs plans: holds the numbers of every matrix the plans name. Every error may also be that of a failing device.
@@ -152,6 +176,32 @@ pub trait Executor {
     /// # Errors
     /// A matrix that no loaded plan names, or a failing device.
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>>;
+
+    /// Lends the numbers of a matrix. Until they are back the matrix holds anything: `spare`, numbers that it lent before, or new
+    /// ones.
+    ///
+    /// # Errors
+    /// As [`Executor::read_bytes`].
+    fn lend(&mut self, matrix: &Matrix, spare: Option<Lent>) -> Result<Lent> {
+        let bytes = self.read_bytes(matrix)?;
+        let mut numbers: Box<Vec<f32>> = match spare {
+            Some(spare) => spare.into_any().downcast().ok().context("numbers of another device")?,
+            None => Box::default(),
+        };
+        numbers.resize(bytes.len() / size_of::<f32>(), 0.0);
+        bytemuck::cast_slice_mut(&mut numbers).copy_from_slice(&bytes);
+        Ok(numbers)
+    }
+
+    /// Takes back the numbers of a matrix, changed or not, and returns a spare.
+    ///
+    /// # Errors
+    /// Numbers that this matrix has not lent, or a failing device.
+    fn take_back(&mut self, matrix: &Matrix, lent: Lent) -> Result<Lent> {
+        let numbers: Box<Vec<f32>> = lent.into_any().downcast().ok().context("numbers of another device")?;
+        self.write_bytes(matrix, bytemuck::cast_slice(&numbers))?;
+        Ok(numbers)
+    }
 
     /// Runs a loaded plan once for each mini-batch, in order, and returns when all are done.
     /// `progress` is called about every 50 ms, and on a GPU after the first submission.

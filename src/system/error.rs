@@ -14,6 +14,16 @@ impl WrongUsage {
     }
 }
 
+/// An error that all ranks of a job have come to know: the first one tells it.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("{text}")]
+pub struct AgreedOn {
+    /// What is wrong.
+    pub text: String,
+    /// The exit code.
+    pub code: u8,
+}
+
 /// `bail!` with a [`WrongUsage`] of a formatted message.
 macro_rules! bail_usage {
     ($($message:tt)*) => {

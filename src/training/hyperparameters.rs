@@ -10,6 +10,8 @@ use crate::network::optimizer::{Optimizer, SGD, Settings};
 pub struct Hyperparameters {
     /// m, examples in a mini-batch.
     pub batch: usize,
+    /// The parts of a mini-batch whose gradients are summed over a tree, and which ranks may share; 1 for none.
+    pub shards: usize,
     /// η, the learning rate to begin with.
     pub eta: f32,
     /// Seed of the order of the examples in each epoch, and of dropout.
@@ -48,6 +50,7 @@ impl Hyperparameters {
     pub const fn sgd(batch: usize, eta: f32, seed: u64) -> Self {
         Hyperparameters {
             batch,
+            shards: 1,
             eta,
             seed,
             optimizer: &SGD,

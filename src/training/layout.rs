@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::evaluation::PartOfData;
 use super::hyperparameters::Hyperparameters;
+use super::shards::ShardedPlans;
 use super::upload::examples_of;
 use super::watch::watched_examples;
 use crate::backprop::{Examples, Matrices, Measures, evaluation_plan, gradients_plan, training_plan};
@@ -160,8 +161,10 @@ pub struct Watched {
 pub struct Layout {
     /// All plans, by their numbers.
     pub plans: Vec<Plan>,
-    /// Those that train.
+    /// Those that train; none of its own, where mini-batches are cut into shards.
     pub training: PlansOfPart,
+    /// Those that train on shards.
+    pub sharded: Option<ShardedPlans>,
     /// Those that measure the parts that are not empty.
     pub measured: Vec<Measured>,
     /// The one that watches, if any does.
@@ -191,8 +194,13 @@ impl Layout {
         };
         let mut plans = Vec::new();
         let examples = examples_in("training_order", split.training.len());
-        let training =
-            PlansOfPart::new(split.training.len(), batch, &mut plans, |m| training_plan(topology, &examples, m, rule))?;
+        let (count, shards) = (split.training.len(), hyperparameters.shards);
+        let (training, sharded) = if shards > 1 {
+            let sharded = ShardedPlans::new(topology, &examples, (count, batch, shards), rule, &mut plans)?;
+            (PlansOfPart { examples: count, batch, whole: None, ragged: None }, Some(sharded))
+        } else {
+            (PlansOfPart::new(count, batch, &mut plans, |m| training_plan(topology, &examples, m, rule))?, None)
+        };
 
         // Training shuffles; what is measured stays in order, so that the same weights have the same cost.
         let parts = [
@@ -219,7 +227,7 @@ impl Layout {
             let of_part = PlansOfPart::new(len, len, &mut plans, |m| gradients_plan(topology, &examples, m))?;
             anyhow::Ok(Watched { numbers, order: examples.order, plans: of_part, matrices })
         });
-        Ok(Layout { plans, training, measured, watched: watched.transpose()?, examples, measures })
+        Ok(Layout { plans, training, sharded, measured, watched: watched.transpose()?, examples, measures })
     }
 
     /// Bytes that the examples of training take.

@@ -10,6 +10,7 @@ pub mod look;
 pub mod recipe;
 pub mod regression;
 pub mod schedule;
+pub mod shards;
 pub mod stopping;
 mod streaming;
 mod task;

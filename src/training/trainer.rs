@@ -1,32 +1,38 @@
 //! The trainer: epochs of shuffled mini-batches, and their evaluation. Knows no executor by name.
 
 mod beside;
+mod evaluating;
 mod position;
+mod sharded;
 mod snapshot;
 mod speed;
 mod watching;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 
 use super::checks::check;
-use super::evaluation::{Evaluation, PartOfData};
+use super::evaluation::PartOfData;
 use super::hyperparameters::{Hyperparameters, StepNumber};
 use super::layout::{Held, Layout, Measured, PlansOfPart, evaluation_batch};
 use super::regression::Moments;
+use super::shards::ShardedPlans;
 use super::streaming::{Streaming, each_chunk};
 use super::task::Training;
 use super::upload::{read_parameters, states, write_examples, write_parameters};
-use crate::backprop::{Fit, Matrices};
+use crate::backprop::Matrices;
 use crate::data::Data;
 use crate::kernel::MiniBatch;
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::{Executor, Progress};
+use crate::ranks::{Alone, Ranks};
 use crate::system::error::OutOfMemory;
 use crate::system::random::{Stream, rng};
 use position::Portion;
+use sharded::Gradients;
 
 pub use beside::Started;
 pub use position::Position;
@@ -53,6 +59,10 @@ pub struct Trainer<'e, 'd> {
     plateau: f64,
     /// ‖Δw‖ / ‖w‖ of each layer by the last whole mini-batch of the last epoch that was watched.
     update_ratios: Vec<f64>,
+    /// Those that share the work.
+    ranks: Arc<dyn Ranks>,
+    /// The gradients of shards.
+    gradients: Gradients,
 }
 
 impl<'d> Training<'d> {
@@ -99,6 +109,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             loaded => loaded?,
         };
         let matrices = Matrices::new(topology, batch);
+        let gradients = Gradients::new(topology, &matrices);
         let moments =
             layout.measured.iter().map(|measured| Moments::of(&data.dataset, numbers_of(data, measured.part)));
         let moments = moments.collect();
@@ -120,7 +131,20 @@ impl<'e, 'd> Trainer<'e, 'd> {
             portion: Portion::default(),
             plateau: 1.0,
             update_ratios: Vec::new(),
+            ranks: Arc::new(Alone),
+            gradients,
         })
+    }
+
+    /// Shares the work with other ranks, which train the same network on the same data, in as many shards or more.
+    ///
+    /// # Errors
+    /// Shards that cannot be shared among so many.
+    pub fn share_with(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
+        let (shards, count) = (self.hyperparameters.shards, ranks.count());
+        ensure!(shards.is_multiple_of(count), "{shards} shards cannot be shared among {count} ranks");
+        self.ranks = ranks;
+        Ok(())
     }
 
     /// The executor.
@@ -195,7 +219,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             let until = watched * plans.batch;
             if end < until {
                 let pause = pause.as_mut().map(|pause| &mut **pause as &mut dyn FnMut() -> bool);
-                end = self.go_through(plans, &order[..until], end, &mini_batch, progress, pause)?;
+                end = self.learn(&order[..until], end, &mini_batch, progress, pause)?;
             }
             paused = end < until;
             if !paused {
@@ -205,7 +229,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             }
         }
         if !paused && end < order.len() {
-            end = self.go_through(plans, &order, end, &mini_batch, progress, pause)?;
+            end = self.learn(&order, end, &mini_batch, progress, pause)?;
         }
         self.position = match end {
             end if end < order.len() => Position { epoch, step: end / plans.batch },
@@ -294,32 +318,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             self.executor.write(&self.layout.examples.order, &order)?;
         }
         let first = self.hyperparameters.mini_batch(0, 0, self.step_number(0));
-        self.go_through(plans, &order[..plans.batch], 0, &|_, _| first, &mut |_| (), None).map(|_| ())
-    }
-
-    /// Evaluates the network on a split of the data; `None` if the split is empty.
-    pub fn evaluate(&mut self, part: PartOfData) -> Result<Option<Evaluation>> {
-        let Some(at) = self.layout.measured.iter().position(|measured| measured.part == part) else {
-            return Ok(None);
-        };
-        let (plans, data) = (self.layout.measured[at].plans, self.data);
-        self.go_through(plans, numbers_of(data, part), 0, &MiniBatch::evaluating, &mut |_| (), None)?;
-        let measures = &self.layout.measures;
-        let totals: Vec<f32> = self.executor.read(&measures.totals)?;
-        let used = plans.mini_batches();
-        let total: f64 = totals[..used].iter().map(|&total| f64::from(total)).sum();
-        let (mut correct, mut score) = (None, None);
-        match &measures.fit {
-            Fit::Correct(counts) => {
-                let counts: Vec<u32> = self.executor.read(counts)?;
-                correct = Some(counts[..used].iter().map(|&count| count as usize).sum());
-            }
-            Fit::SquaredErrors(sums) => {
-                let squared_errors: Vec<f32> = self.executor.read(sums)?;
-                score = Some(self.moments[at].score(&squared_errors[..used * sums.cols]));
-            }
-        }
-        Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
+        self.learn(&order[..plans.batch], 0, &|_, _| first, &mut |_| (), None).map(|_| ())
     }
 
     /// Uploads other weights and biases; the state of the optimizer stays.
@@ -354,6 +353,9 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
     let chunk = streaming.map_or(usize::MAX, |streaming| streaming.chunks.chunk);
     executor.load(&layout.plans)?;
     layout.training.prepare(executor, chunk)?;
+    for plan in layout.sharded.iter().flat_map(ShardedPlans::all) {
+        executor.prepare(plan, 1)?;
+    }
     let measured = layout.measured.iter().map(|measured| measured.plans);
     for plans in measured.chain(layout.watched.iter().map(|watched| watched.plans)) {
         plans.prepare(executor, chunk)?;

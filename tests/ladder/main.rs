@@ -34,6 +34,7 @@ mod gradcheck;
 mod mixed;
 mod rows;
 mod runs;
+mod shards;
 mod streaming;
 mod training;
 mod training_loop;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         mixed::trials(),
         training::trials(),
         streaming::trials(),
+        shards::trials(),
         runs::trials(),
         tuning::trials(),
         compare::trials(),

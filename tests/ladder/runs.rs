@@ -75,6 +75,7 @@ pub fn options(wishes: Wishes, device: DeviceChoice) -> Options {
         from: None,
         run: None,
         fall_back_to_cpu: false,
+        ranks: Arc::new(Alone),
         portion: Some(1),
     }
 }

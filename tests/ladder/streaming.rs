@@ -15,21 +15,21 @@ use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::plan::{Element, Matrix};
 use gpu_backprop::training::{Decline, Evaluation, Hyperparameters, PartOfData, Schedule, Trainer, examples_of};
 
-const WIDTHS: [usize; 3] = [37, 12, 5];
+pub const WIDTHS: [usize; 3] = [37, 12, 5];
 const EXAMPLES: usize = 4001;
 /// 3,601 examples to train on: the last mini-batch has 5.
 const BATCH: usize = 29;
 
 /// What a data set is of.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Kind {
+pub enum Kind {
     BytesAndClasses,
     FloatsAndWeightedClasses,
     FloatsAndNumbers,
 }
 
 /// Random examples, of which every tenth is for validation or for testing.
-fn data(kind: Kind) -> Data {
+pub fn data(kind: Kind) -> Data {
     let len = EXAMPLES * WIDTHS[0];
     let floats = Inputs::Floats(random(1, len));
     let classes = random_below(2, EXAMPLES, 5);
@@ -64,16 +64,20 @@ struct Trained {
 
 /// As in the book, but for data of classes with weights, where what a step does depends on its number: by Adam, with dropout,
 /// decay and a schedule.
-fn train(executor: &mut dyn Executor, data: &Data, batch: usize) -> Trained {
-    let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
-    let initial = Parameters::random(&topology, Initialization::Scaled, 3).expect("memory");
+pub fn hyperparameters(data: &Data, batch: usize) -> Hyperparameters {
     let book = Hyperparameters::sgd(batch, 1.0, 4);
     let schedule = Schedule { decline: Decline::Cosine, epochs: 2, ..Schedule::CONSTANT };
-    let hyperparameters = if data.dataset.has_weights() {
+    if data.dataset.has_weights() {
         Hyperparameters { optimizer: &ADAM, eta: 0.01, lambda: 100.0, dropout: 0.2, schedule, ..book }
     } else {
         book
-    };
+    }
+}
+
+fn train(executor: &mut dyn Executor, data: &Data, batch: usize) -> Trained {
+    let topology = Topology::new(&WIDTHS, &SIGMOID, &QUADRATIC).expect("a network");
+    let initial = Parameters::random(&topology, Initialization::Scaled, 3).expect("memory");
+    let hyperparameters = hyperparameters(data, batch);
     let mut trainer = Trainer::new(executor, &topology, &initial, data, hyperparameters).expect("a trainer");
     let mut steps = 0;
     for _ in 0..2 {

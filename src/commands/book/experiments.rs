@@ -1,5 +1,7 @@
 //! The table of experiments.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
 
 use super::{Curve, Measured, Options};
@@ -9,6 +11,7 @@ use crate::gpu::GpuOptions;
 use crate::network::activation::{Activation, SIGMOID, SOFTMAX};
 use crate::network::cost::{CROSS_ENTROPY, Cost, QUADRATIC};
 use crate::network::{Initialization, Layers, Parameters, Topology};
+use crate::ranks::Alone;
 use crate::training::Decline;
 use crate::training::look::Look;
 use crate::training::recipe::Recipe;
@@ -193,6 +196,7 @@ impl Run {
             from: None,
             run: None,
             fall_back_to_cpu: false,
+            ranks: Arc::new(Alone),
             portion: None,
         }
     }

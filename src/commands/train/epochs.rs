@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::agreement;
 use super::report::measured;
 use super::run_folder::Keeper;
 use super::state::State;
 use super::{EpochReport, Keep, Observer, Setup};
 use crate::network::Parameters;
 use crate::plan::executor::Progress;
+use crate::ranks::Ranks;
 use crate::system::error::Diverged;
 use crate::system::interruption;
 use crate::training::stopping::Course;
@@ -91,38 +93,47 @@ pub struct Company<'a> {
     pub opening: Instant,
     /// Seconds from then to the end of the first steps.
     pub seconds_to_first_step: Option<f64>,
+    /// The processes that train together.
+    pub ranks: &'a dyn Ranks,
     taken: Instant,
     cost: Duration,
 }
 
 impl<'a> Company<'a> {
     /// The company of a training whose device was opened at `opening`.
-    pub fn new(observer: &'a mut dyn Observer, keeper: Option<&'a mut Keeper>, opening: Instant) -> Self {
+    pub fn new(
+        observer: &'a mut dyn Observer,
+        keeper: Option<&'a mut Keeper>,
+        opening: Instant,
+        ranks: &'a dyn Ranks,
+    ) -> Self {
         let (taken, cost) = (Instant::now(), Duration::ZERO);
-        Company { observer, keeper, opening, seconds_to_first_step: None, taken, cost }
+        Company { observer, keeper, opening, seconds_to_first_step: None, ranks, taken, cost }
     }
 
     /// Trains to the end of an epoch, or until there is something else to do. Returns the seconds of the steps.
     pub fn train(&mut self, trainer: &mut Trainer<'_, '_>) -> Result<f64> {
-        let Company { observer, keeper, opening, seconds_to_first_step, taken, cost } = self;
+        let Company { observer, keeper, opening, seconds_to_first_step, ranks, taken, cost } = self;
         let ends = Cell::new(false);
         let mut progress = |steps| {
             seconds_to_first_step.get_or_insert_with(|| opening.elapsed().as_secs_f64());
             observer.steps(steps);
             ends.set(observer.wants_end());
         };
-        let mut is_due = || ends.get() || is_due(keeper.as_deref(), *taken, *cost);
+        let mut is_due = || ranks.any(ends.get() || is_due(keeper.as_deref(), *taken, *cost));
         Ok(trainer.train_until(&mut progress, &mut is_due)?.as_secs_f64())
     }
 
     /// The number of the signal that ends the training, or of Ctrl-C where the observer does.
     pub fn signal(&self) -> Option<i32> {
-        interruption::signal().or(self.observer.wants_end().then_some(interruption::CTRL_C))
+        let signal = interruption::signal().or(self.observer.wants_end().then_some(interruption::CTRL_C));
+        let signal = self.ranks.largest(signal.unwrap_or(0) as u64) as i32;
+        Some(signal).filter(|&signal| signal != 0)
     }
 
     /// True where it is time for a snapshot on the host.
     pub fn wants_snapshot(&self) -> bool {
-        is_due(self.keeper.as_deref(), self.taken, self.cost)
+        self.ranks.any(is_due(self.keeper.as_deref(), self.taken, self.cost))
     }
 
     /// Brings a state up to date with the device, and begins a checkpoint if one is due, or training `ends`.
@@ -206,6 +217,7 @@ pub fn train_epochs(
         }
         let epoch = trainer.position().epoch;
         let (report, parameters) = evaluated(trainer, epoch, eta, seconds, training)?;
+        agreement::compare_parameters(company.ranks, &parameters, &format!("after epoch {epoch}"))?;
         seconds = 0.0;
         let verdict = course.note(epoch, report.watched_cost());
         company.observer.epoch(&report, verdict.improved);

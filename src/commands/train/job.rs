@@ -1,16 +1,17 @@
 //! A training as a job: on one device after another, where one fails.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::divergence;
 use super::epochs::{Company, End, Epochs, Refitted, train_epochs};
 use super::refit::refit;
 use super::report::{Report, report};
 use super::state::{Refitting, State};
 use super::{Keep, Observer, Opening, Options, Setup, Training, limit_memory};
+use super::{agreement, divergence};
 use crate::data::Data;
 use crate::device::{self, DeviceChoice};
 use crate::gpu::GpuOptions;
@@ -70,7 +71,9 @@ impl Job<'_> {
     }
 
     fn trainer<'e, 't>(&self, training: &Training<'t>, executor: &'e mut dyn Executor) -> Result<Trainer<'e, 't>> {
-        let mut trainer = training.trainer(executor)?;
+        let ranks = &self.options.ranks;
+        let mut trainer = agreement::agree(&**ranks, training.trainer(executor))?;
+        trainer.share_with(Arc::clone(ranks))?;
         if let Some(steps) = self.options.portion {
             trainer.pause_after(steps);
         }

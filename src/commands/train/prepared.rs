@@ -117,8 +117,10 @@ impl<'o> Planned<'o> {
         let schedule = wishes.schedule(rows.decline, epochs)?;
         let eta = wishes.eta.unwrap_or_else(|| recipe_eta(recipe, rows, task, &settings));
         ensure_usage!(wishes.patience != Some(0), "--patience 0: at least 1 epoch without improvement ends a training");
+        let shards = shards(options, batch)?;
         let hyperparameters = Hyperparameters {
             batch,
+            shards,
             eta,
             seed: wishes.seed,
             optimizer: rows.optimizer,
@@ -148,6 +150,38 @@ impl<'o> Planned<'o> {
         };
         Ok((topology, setup, note))
     }
+}
+
+/// The shards of a mini-batch: as many as there are ranks, unless it was said.
+fn shards(options: &Options, batch: usize) -> Result<usize> {
+    let ranks = options.ranks.count();
+    let shards = match options.wishes.shards {
+        Some(shards) => {
+            ensure_usage!(
+                shards.is_power_of_two(),
+                "--shards {shards}: the number of shards must be a power of two: 1, 2, 4, 8, ..."
+            );
+            ensure_usage!(
+                shards.is_multiple_of(ranks),
+                "--shards {shards}: {ranks} processes share the shards: their number must divide that of the shards"
+            );
+            shards
+        }
+        None => {
+            ensure_usage!(
+                ranks.is_power_of_two(),
+                "{ranks} processes train together: their number must be a power of two, such as {}",
+                ranks.next_power_of_two() / 2
+            );
+            ranks
+        }
+    };
+    ensure_usage!(
+        shards <= batch,
+        "--shards {shards}: a mini-batch of {batch} examples (--batch) cannot be cut into so many{}",
+        if options.wishes.shards.is_none() { format!(", one for each of {ranks} processes") } else { String::new() }
+    );
+    Ok(shards)
 }
 
 /// A number with two digits: more of them would look as if they mattered.

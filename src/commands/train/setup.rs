@@ -84,6 +84,8 @@ pub struct Wishes {
     pub epochs: Option<usize>,
     /// m.
     pub batch: Option<usize>,
+    /// Shards of a mini-batch.
+    pub shards: Option<usize>,
     /// Seed of initial weights, splits, shuffling and dropout.
     pub seed: u64,
     /// Epochs without improvement after which training ends.
@@ -119,7 +121,8 @@ impl Setup {
     /// The flags of the network and its training with the values that are used, but for the widths of layers.
     pub fn flags(&self, topology: &Topology) -> Vec<(&'static str, String)> {
         let Setup { initialization, epochs, patience, keep, hyperparameters, .. } = self;
-        let Hyperparameters { batch, eta, optimizer, settings, lambda, l1, dropout, schedule, .. } = hyperparameters;
+        let Hyperparameters { batch, shards, eta, optimizer, settings, lambda, l1, dropout, schedule, .. } =
+            hyperparameters;
         let hidden = topology.widths()[1..topology.last() - 1].iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut flags = vec![
             ("hidden", hidden.join(",")),
@@ -143,6 +146,9 @@ impl Setup {
             ("eta", eta.to_string()),
             ("schedule", schedule.decline.name().to_string()),
         ]);
+        if *shards > 1 {
+            flags.push(("shards", shards.to_string()));
+        }
         if schedule.decline.has_factor() {
             flags.push(("schedule-factor", schedule.factor.to_string()));
         }

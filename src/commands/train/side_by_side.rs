@@ -10,6 +10,7 @@ use super::report::{Report, report};
 use super::state::State;
 use super::{EpochReport, Observer, Opening, Setup};
 use crate::plan::executor::Executor;
+use crate::ranks::Alone;
 use crate::system::error::Diverged;
 use crate::system::interruption;
 use crate::training::stopping::Course;
@@ -102,7 +103,7 @@ fn end_epoch<'d>(
     let Training { data, hyperparameters, .. } = member.training;
     trainer.turn_to(data, hyperparameters)?;
     let mut observer = OneEpoch { of: member.observer, one_epoch, ended: false };
-    let mut company = Company::new(&mut observer, None, Instant::now());
+    let mut company = Company::new(&mut observer, None, Instant::now(), &Alone);
     let ended = train_epochs(trainer, member.setup, &member.training, &mut reached.state, &mut company);
     let is_interrupted = interruption::signal().is_some() || member.observer.wants_end();
     reached.end = match ended {

@@ -34,6 +34,16 @@ impl Trainer<'_, '_> {
     /// A failing device, or a training split smaller than a batch.
     pub fn time_steps(&mut self, steps: usize) -> Result<Duration> {
         let PlansOfPart { batch, whole, examples, .. } = self.layout.training;
+        if self.layout.sharded.is_some() {
+            let (numbers, data, hyperparameters) = (self.step_number(0), self.data, self.hyperparameters);
+            let start = Instant::now();
+            for step in 0..steps {
+                let first = step % (examples / batch) * batch;
+                let mini_batch = hyperparameters.mini_batch(0, 0, StepNumber { step: step as u64, ..numbers });
+                self.learn_shards(&data.split.training, first..first + batch, &|_, _| mini_batch, &mut |_| ())?;
+            }
+            return Ok(start.elapsed());
+        }
         let Some(plan) = whole else { bail!("no whole mini-batch to measure") };
         let held = self.streaming.as_ref().map_or(examples, |streaming| streaming.chunks.chunk.min(examples));
         if !self.holds_first {

@@ -24,7 +24,7 @@ impl Trainer<'_, '_> {
         progress: &mut Progress<'_>,
     ) -> Result<usize> {
         let before = self.parameters()?;
-        let end = self.go_through(self.layout.training, order, first, mini_batch, progress, None)?;
+        let end = self.learn(order, first, mini_batch, progress, None)?;
         self.update_ratios = update_ratios(&before, &self.parameters()?);
         Ok(end)
     }

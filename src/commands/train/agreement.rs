@@ -1,0 +1,132 @@
+//! Agreement of the ranks of a training: they begin alike, stay alike, and fail together.
+
+use anyhow::{Result, anyhow};
+use sha2::{Digest, Sha256};
+
+use super::circumstances::Circumstances;
+use super::state::{Found, State};
+use super::{Options, Wishes};
+use crate::device::DeviceChoice;
+use crate::model::checkpoint;
+use crate::network::optimizer::Optimizer;
+use crate::network::{Parameters, Topology};
+use crate::ranks::Ranks;
+use crate::system::error::{AgreedOn, WrongUsage};
+
+/// The options of one of several ranks: the first one writes all files. Where they are to use the fastest device they use the CPU, for
+/// measurements of each would differ; where a GPU, each one of its machine's.
+pub fn of_rank(options: &Options) -> Options {
+    let ranks = &options.ranks;
+    let mut own = options.clone();
+    if ranks.count() == 1 {
+        return own;
+    }
+    own.fall_back_to_cpu = false;
+    own.wishes = Wishes { watch: options.wishes.watch || options.run.is_some(), ..own.wishes };
+    own.device = match own.device {
+        DeviceChoice::Auto => DeviceChoice::Cpu,
+        DeviceChoice::Gpu => DeviceChoice::OfRank(ranks.on_this_machine().1),
+        named => named,
+    };
+    if !ranks.is_first() {
+        (own.output, own.run) = (None, None);
+    }
+    own
+}
+
+/// A result that every rank has, or an error of all of them: that of the first rank that failed.
+///
+/// # Errors
+/// One of any rank.
+pub fn agree<T>(ranks: &dyn Ranks, result: Result<T>) -> Result<T> {
+    if ranks.count() == 1 {
+        return result;
+    }
+    let said = match &result {
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            let code = if error.chain().any(|cause| cause.is::<WrongUsage>()) { 2 } else { 1 };
+            [&[code][..], format!("{error:#}").as_bytes()].concat()
+        }
+    };
+    let all = ranks.share(&said);
+    let failed = all.iter().enumerate().find_map(|(rank, said)| Some((rank, said.split_first()?)));
+    let Some((rank, (&code, text))) = failed else { return result };
+    let text = String::from_utf8_lossy(text);
+    // What the first one has, others may have too.
+    let text = if rank == 0 { text.into_owned() } else { format!("rank {rank}: {text}") };
+    Err(AgreedOn { text, code }.into())
+}
+
+/// Checks that named things are the same for all ranks, by what each rank has of them.
+///
+/// # Errors
+/// The first thing that differs, and the rank that has another than rank 0.
+pub fn compare(ranks: &dyn Ranks, things: &[(String, Vec<u8>)]) -> Result<()> {
+    if ranks.count() == 1 {
+        return Ok(());
+    }
+    let hashes: Vec<u8> = things.iter().flat_map(|(_, bytes)| Sha256::digest(bytes).to_vec()).collect();
+    let all = ranks.share(&hashes);
+    for (i, (name, _)) in things.iter().enumerate() {
+        let of = |rank: usize| all[rank].get(i * Sha256::output_size()..(i + 1) * Sha256::output_size());
+        if let Some(rank) = (1..ranks.count()).find(|&rank| of(rank) != of(0)) {
+            let text = format!("rank {rank} has other {name} than rank 0");
+            return Err(AgreedOn { text, code: 1 }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Checks that all ranks have the same parameters.
+///
+/// # Errors
+/// The first matrix that differs.
+pub fn compare_parameters(ranks: &dyn Ranks, parameters: &Parameters, when: &str) -> Result<()> {
+    if ranks.count() == 1 {
+        return Ok(());
+    }
+    let named =
+        parameters.iter().map(|(name, values)| (format!("{name} {when}"), bytemuck::cast_slice(values).to_vec()));
+    compare(ranks, &named.collect::<Vec<_>>())
+}
+
+/// Checks that all ranks begin alike.
+///
+/// # Errors
+/// The first thing that differs.
+pub fn compare_beginnings(ranks: &dyn Ranks, circumstances: &Circumstances, parameters: &Parameters) -> Result<()> {
+    let Circumstances { program_version, data_sha256, device, .. } = circumstances;
+    let things = [
+        ("a version of gpu-backprop", program_version),
+        ("data", data_sha256),
+        ("kind of device (--device)", device),
+        // Other vectors may make other bits.
+        ("kind of processor", &format!("{} {:?}", std::env::consts::ARCH, pulp::Arch::new())),
+    ];
+    let things = things.map(|(name, text)| (name.to_string(), text.clone().into_bytes()));
+    compare(ranks, &things)?;
+    compare_parameters(ranks, parameters, "before training")
+}
+
+/// The state of rank 0, for all of them.
+///
+/// # Errors
+/// A state that is none of such a training.
+pub fn of_first(
+    ranks: &dyn Ranks,
+    state: State,
+    circumstances: &Circumstances,
+    (topology, optimizer): (&Topology, &Optimizer),
+) -> Result<State> {
+    if ranks.count() == 1 {
+        return Ok(state);
+    }
+    let encoded = if ranks.is_first() { state.encode(circumstances, optimizer)? } else { Vec::new() };
+    let encoded = ranks.broadcast(encoded);
+    if ranks.is_first() {
+        return Ok(state);
+    }
+    let (training, tensors) = checkpoint::decode(&encoded).map_err(|error| anyhow!("of rank 0: {error:#}"))?;
+    Found::new(&training, tensors)?.state(topology, optimizer)
+}

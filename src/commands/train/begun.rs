@@ -1,0 +1,88 @@
+//! The beginning of a training: the folder of the run, the data and the network.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::circumstances::{self, Circumstances};
+use super::job::Job;
+use super::run_folder::{Keeper, Keeping, RunFolder};
+use super::state::{Found, State};
+use super::{Observer, Options, Prepared, Setup, prepare};
+use crate::data::Data;
+use crate::model;
+use crate::network::{Parameters, Topology};
+use crate::system::output_file::check_writable;
+
+/// A training of which everything is settled but the device.
+#[derive(Debug)]
+pub struct Begun {
+    /// The folder of the run.
+    pub folder: Option<RunFolder>,
+    /// Its checkpoint, and a note about it.
+    pub found: Option<(Found, Option<String>)>,
+    /// The data.
+    pub data: Data,
+    /// The network.
+    pub topology: Topology,
+    /// All else that was settled.
+    pub setup: Setup,
+    /// The weights and biases to begin with.
+    pub initial: Parameters,
+}
+
+impl Begun {
+    /// Opens the files of a training, and settles it.
+    ///
+    /// # Errors
+    /// Wrong options, and files that cannot be read or written.
+    pub fn new(options: &Options) -> Result<Self> {
+        let inputs: Vec<PathBuf> = options.source.files().into_iter().chain(options.from.clone()).collect();
+        if let Some(path) = &options.output {
+            check_writable(path, &inputs, 0)?;
+        }
+        let folder = options.run.as_ref().map(|run| RunFolder::open(&run.folder)).transpose()?;
+        let found = folder.as_ref().map(RunFolder::checkpoint).transpose()?.flatten();
+        let prepared = prepare(options)?;
+        let initial = prepared.initial()?;
+        let Prepared { data, topology, setup, .. } = prepared;
+        if let Some(path) = &options.output {
+            let dataset = &data.dataset;
+            model::check_savable(path, &topology, dataset.preprocessing(), &dataset.outputs(), &inputs)?;
+        }
+        Ok(Begun { folder, found, data, topology, setup, initial })
+    }
+}
+
+impl Job<'_> {
+    /// The state that a training begins in, or goes on from, and who writes its checkpoints.
+    ///
+    /// # Errors
+    /// A run that was begun otherwise, and files that cannot be written.
+    pub fn keep(
+        &self,
+        folder: Option<RunFolder>,
+        found: Option<(Found, Option<String>)>,
+        circumstances: Option<Circumstances>,
+        data: &Data,
+        observer: &mut dyn Observer,
+    ) -> Result<(State, Option<Keeper>)> {
+        let mut state = State::before(self.initial.clone());
+        let (Some(folder), Some(run), Some(circumstances)) = (folder, &self.options.run, circumstances) else {
+            return Ok((state, None));
+        };
+        let optimizer = self.setup.hyperparameters.optimizer;
+        if let Some((found, note)) = found {
+            circumstances::check(&run.folder, &found.circumstances, &circumstances)?;
+            for text in note.into_iter().chain(circumstances::differences(&found.circumstances, &circumstances)) {
+                observer.warn(&text);
+            }
+            state = found.state(self.topology, optimizer)?;
+            self.check_length(&state)?;
+        }
+        let description = model::Description::new(self.topology, data.dataset.preprocessing(), &data.dataset.outputs());
+        let keeping = Keeping { circumstances, topology: self.topology.clone(), optimizer, description };
+        let keeper = Keeper::begin(folder, run.interval, keeping, &state)?;
+        Ok((state, Some(keeper)))
+    }
+}

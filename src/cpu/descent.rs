@@ -1,0 +1,186 @@
+//! The gradient of a layer as matrices of its own, and the step of an optimizer that follows it.
+
+use pulp::{Simd, WithSimd};
+
+use super::epilogue::{Keep, Step};
+use super::left::pack_left;
+use super::product::{Layout, Product, X, Y};
+use super::run::{Run, Workshop};
+use super::store::{Numbers, Store};
+use super::threads::{Shared, Team};
+use crate::kernel::MiniBatch;
+use crate::kernel::product::Extents;
+use crate::network::optimizer::lanes::{Update as VectorUpdate, WithUpdate};
+use crate::network::optimizer::{MAX_STATES, Optimizer};
+
+/// `layer_gradient`.
+#[derive(Debug)]
+pub struct LayerGradient {
+    pub delta: usize,
+    pub a: usize,
+    pub nabla_w: usize,
+    pub nabla_b: usize,
+    /// Examples.
+    pub examples: usize,
+    /// n\[l\] and n\[l-1\].
+    pub layer: (usize, usize),
+}
+
+impl Run for LayerGradient {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
+        let Workshop { arch, team, packed, .. } = workshop;
+        let (examples, (neurons, before)) = (self.examples, self.layer);
+        let packed = bytemuck::cast_slice_mut(packed);
+        let [delta, a, nabla_w, nabla_b] = store.get([self.delta, self.a, self.nabla_w, self.nabla_b]);
+        let (delta, a) = (&*delta.f32s(examples * neurons), &*a.f32s(examples * before));
+        arch.dispatch(SumRows { rows: delta, sums: nabla_b.f32s(neurons) });
+        match nabla_w {
+            // As the weights lie.
+            Numbers::Panels(panels) => {
+                pack_left(a, before, (before, examples), packed, team);
+                let (x, y) = (X::Packed(packed), Y::Rows { values: delta, stride: neurons });
+                let extents = Extents { rows: before, cols: neurons, inner: examples };
+                let outputs = [panels.values_mut()];
+                arch.dispatch(Product { extents, x, y, layout: Layout::Panels, outputs, epilogue: Keep, team });
+            }
+            rows => {
+                pack_left(delta, neurons, (neurons, examples), packed, team);
+                let (x, y) = (X::Packed(packed), Y::Rows { values: a, stride: before });
+                let extents = Extents { rows: neurons, cols: before, inner: examples };
+                let outputs = [rows.f32s(neurons * before)];
+                arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: Keep, team });
+            }
+        }
+    }
+
+    fn extents(&self) -> Option<Extents> {
+        let (neurons, before) = self.layer;
+        Some(Extents { rows: neurons, cols: before, inner: self.examples })
+    }
+
+    fn packed(&self) -> usize {
+        self.examples * self.layer.0.max(self.layer.1)
+    }
+}
+
+/// The sums of the columns of some rows.
+struct SumRows<'a> {
+    rows: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for SumRows<'_> {
+    type Output = ();
+
+    /// A plain loop: the compiler makes vectors of it.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let SumRows { rows, sums } = self;
+        sums.fill(0.0);
+        for row in rows.chunks_exact(sums.len()) {
+            sums.iter_mut().zip(row).for_each(|(sum, entry)| *sum += entry);
+        }
+    }
+}
+
+/// `update`: a parameter with the optimizer's state.
+#[derive(Debug)]
+pub struct Update {
+    pub nabla: usize,
+    /// The parameter, and its states.
+    pub entries: Vec<usize>,
+    pub optimizer: &'static Optimizer,
+    /// m
+    pub examples: usize,
+    pub len: usize,
+}
+
+impl Run for Update {
+    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
+        self.optimizer.with_update(UpdateParameter { update: self, store, workshop, mini_batch });
+    }
+
+    fn work(&self) -> usize {
+        PER_UPDATE * self.len
+    }
+}
+
+/// Multiplications that take as long as the update of a parameter, which is read from memory and written to it.
+const PER_UPDATE: usize = 8;
+
+/// Entries that a thread updates at a time: what the first cache holds of them.
+const UPDATED_TOGETHER: usize = 2048;
+
+/// The update of one parameter, compiled for each optimizer.
+struct UpdateParameter<'a> {
+    update: &'a Update,
+    store: &'a mut Store,
+    workshop: &'a mut Workshop,
+    mini_batch: MiniBatch,
+}
+
+impl WithUpdate for UpdateParameter<'_> {
+    type Output = ();
+
+    fn with<const N: usize, U: VectorUpdate<N>>(self, update: U) {
+        let UpdateParameter { update: Update { nabla, entries, examples, len, .. }, store, workshop, mini_batch } =
+            self;
+        let step = Step { update, linear: true, rates: mini_batch.rates(*examples) };
+        let at: [usize; N] = entries[..].try_into().expect("a parameter and its states");
+        store.lend([*nabla], |store, [nabla]| {
+            let entries = store.get(at).map(|numbers| match numbers {
+                Numbers::Panels(panels) => {
+                    panels.finite = None;
+                    panels.values_mut()
+                }
+                rows => rows.f32s(*len),
+            });
+            let gradient = match nabla {
+                Numbers::Panels(panels) => panels.values(),
+                rows => rows.f32s(*len),
+            };
+            workshop.arch.dispatch(UpdateEntries { gradient, entries, step, team: &workshop.team });
+        });
+    }
+}
+
+struct UpdateEntries<'a, U, const N: usize> {
+    gradient: &'a [f32],
+    entries: [&'a mut [f32]; N],
+    step: Step<U, N>,
+    team: &'a Team,
+}
+
+impl<U: VectorUpdate<N>, const N: usize> WithSimd for UpdateEntries<'_, U, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let UpdateEntries { gradient, entries, step, team } = self;
+        const { assert!(N <= MAX_STATES + 1) };
+        let entries = entries.map(Shared::new);
+        team.run(gradient.len().div_ceil(UPDATED_TOGETHER), team.worth(PER_UPDATE * gradient.len()), |task, _| {
+            let first = task * UPDATED_TOGETHER;
+            let gradient = &gradient[first..gradient.len().min(first + UPDATED_TOGETHER)];
+            #[allow(unsafe_code, reason = "tasks write parts that follow each other")]
+            // SAFETY: each task has entries of its own.
+            let entries = entries.each_ref().map(|entries| unsafe { entries.part(first, gradient.len()) });
+            simd.vectorize(UpdatePart { gradient, entries, step });
+        });
+    }
+}
+
+struct UpdatePart<'a, U, const N: usize> {
+    gradient: &'a [f32],
+    entries: [&'a mut [f32]; N],
+    step: Step<U, N>,
+}
+
+impl<U: VectorUpdate<N>, const N: usize> WithSimd for UpdatePart<'_, U, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.step.apply(simd, self.gradient, self.entries);
+    }
+}

@@ -1,0 +1,163 @@
+//! Ranks: processes that train one network together, each on its part of every mini-batch.
+
+#[cfg(feature = "mpi")]
+mod mpi;
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+/// The ranks of a job, as one of them sees the others. All of them call the same functions in the same order; an error of the
+/// network ends the job.
+pub trait Ranks: Send + Sync + Debug {
+    /// The number of this one, counted from 0.
+    fn rank(&self) -> usize;
+
+    /// The number of ranks.
+    fn count(&self) -> usize;
+
+    /// The ranks on this machine, and the number of this one among them.
+    fn on_this_machine(&self) -> (usize, usize);
+
+    /// Sends `numbers[slices[j]]` to each rank j, and receives a slice like one's own from each of the first `senders` ranks, one
+    /// after the other. Those after them send nothing.
+    fn all_to_all(&self, numbers: &[f32], slices: &[Range<usize>], senders: usize, received: &mut [f32]);
+
+    /// Brings the slice of each rank to all: `numbers[slices[j]]` becomes what rank j calls `own`.
+    fn all_gather(&self, own: &[f32], slices: &[Range<usize>], numbers: &mut [f32]);
+
+    /// What each rank has to say.
+    fn share(&self, bytes: &[u8]) -> Vec<Vec<u8>>;
+
+    /// What rank 0 has to say.
+    fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8>;
+
+    /// Ends all ranks with an exit code.
+    fn abort(&self, code: i32) -> !;
+}
+
+impl dyn Ranks + '_ {
+    /// True for rank 0, which prints and writes files.
+    pub fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// True where a rank says so.
+    pub fn any(&self, flag: bool) -> bool {
+        self.largest(flag.into()) > 0
+    }
+
+    /// The largest of the numbers of all ranks.
+    pub fn largest(&self, number: u64) -> u64 {
+        if self.count() == 1 {
+            return number;
+        }
+        self.numbers(number).into_iter().max().unwrap_or(number)
+    }
+
+    /// The number of rank 0.
+    pub fn of_first(&self, number: u64) -> u64 {
+        if self.count() == 1 {
+            return number;
+        }
+        self.numbers(number).first().copied().unwrap_or(number)
+    }
+
+    fn numbers(&self, number: u64) -> Vec<u64> {
+        self.share(&number.to_le_bytes()).iter().map(|bytes| bytemuck::pod_read_unaligned(bytes)).collect()
+    }
+}
+
+/// Numbers of a slice of an exchange are a multiple of this: whole lines of the cache.
+const TOGETHER: usize = 16;
+
+/// `len` numbers cut into a slice for each rank.
+pub fn slices(len: usize, count: usize) -> Vec<Range<usize>> {
+    let each = len.div_ceil(count).next_multiple_of(TOGETHER);
+    (0..count).map(|rank| (rank * each).min(len)..((rank + 1) * each).min(len)).collect()
+}
+
+/// A process by itself.
+#[derive(Debug)]
+pub struct Alone;
+
+impl Ranks for Alone {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn on_this_machine(&self) -> (usize, usize) {
+        (1, 0)
+    }
+
+    fn all_to_all(&self, numbers: &[f32], _: &[Range<usize>], senders: usize, received: &mut [f32]) {
+        received[..numbers.len() * senders].copy_from_slice(numbers);
+    }
+
+    fn all_gather(&self, own: &[f32], _: &[Range<usize>], numbers: &mut [f32]) {
+        numbers.copy_from_slice(own);
+    }
+
+    fn share(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        vec![bytes.to_vec()]
+    }
+
+    fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8> {
+        bytes
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        std::process::exit(code)
+    }
+}
+
+static WORLD: OnceLock<Arc<dyn Ranks>> = OnceLock::new();
+
+/// All ranks of the job that this process belongs to: itself, unless it has [joined](join) others.
+pub fn world() -> Arc<dyn Ranks> {
+    WORLD.get().cloned().unwrap_or_else(|| Arc::new(Alone))
+}
+
+/// The time that a process is a rank; at its end it leaves the others.
+pub struct Joined {
+    #[cfg(feature = "mpi")]
+    _universe: mpi::Universe,
+}
+
+/// Joins the other ranks, if the process was started as one of several by a launcher of MPI; without the feature `mpi` it was not.
+///
+/// # Errors
+/// A library of MPI that does not let one thread after the other use it.
+pub fn join() -> anyhow::Result<Option<Joined>> {
+    #[cfg(feature = "mpi")]
+    if mpi::is_launched() {
+        let (universe, world) = mpi::join()?;
+        // Nobody else sets it.
+        let _ = WORLD.set(Arc::new(world));
+        return Ok(Some(Joined { _universe: universe }));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_cover_everything_once() {
+        for (len, count) in [(0, 3), (1, 1), (1, 4), (16, 2), (100, 4), (1000, 3), (65, 8)] {
+            let slices = slices(len, count);
+            assert_eq!(slices.len(), count);
+            let mut end = 0;
+            for slice in slices {
+                assert_eq!(slice.start.min(len), end, "{len} numbers for {count}");
+                end = slice.end;
+            }
+            assert_eq!(end, len);
+        }
+    }
+}

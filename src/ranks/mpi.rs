@@ -1,0 +1,169 @@
+//! Ranks of MPI.
+
+use std::env;
+use std::ops::Range;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use mpi::collective::{CommunicatorCollectives, Root};
+use mpi::datatype::{Partition, PartitionMut};
+use mpi::request::{Request, Scope, scope};
+use mpi::topology::{Communicator, SimpleCommunicator};
+use mpi::{Count, Threading};
+
+use super::Ranks;
+
+pub use mpi::environment::Universe;
+
+/// Variables that launchers set for each of their processes: those of Open MPI, MPICH and Intel MPI, and of Slurm's `srun --mpi`.
+const OF_LAUNCHERS: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"];
+
+/// True where a launcher of MPI started this process.
+pub fn is_launched() -> bool {
+    OF_LAUNCHERS.iter().any(|name| env::var_os(name).is_some())
+}
+
+/// All ranks of an MPI job.
+#[derive(Debug)]
+pub struct World {
+    rank: usize,
+    count: usize,
+    on_this_machine: (usize, usize),
+}
+
+/// Joins the job. The ranks stay together until the universe is dropped.
+///
+/// # Errors
+/// A library that does not allow calls of one thread after another.
+pub fn join() -> Result<(Universe, World)> {
+    let Some((universe, threading)) = mpi::initialize_with_threading(Threading::Serialized) else {
+        anyhow::bail!("MPI is in use already")
+    };
+    ensure!(
+        threading >= Threading::Serialized,
+        "this library of MPI allows no calls from several threads (MPI_THREAD_SERIALIZED): {}",
+        mpi::environment::library_version().unwrap_or_default()
+    );
+    let all = world();
+    let near = all.split_shared(all.rank());
+    let on_this_machine = (near.size() as usize, near.rank() as usize);
+    let ranks = World { rank: all.rank() as usize, count: all.size() as usize, on_this_machine };
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        world().abort(PANICKED);
+    }));
+    Ok((universe, ranks))
+}
+
+/// The exit code of a panic, as that of Rust.
+const PANICKED: i32 = 101;
+
+fn world() -> SimpleCommunicator {
+    SimpleCommunicator::world()
+}
+
+/// Times that an unfinished exchange is looked at before the thread sleeps: a few microseconds.
+const LOOKS: usize = 50;
+
+/// Time that it sleeps between two looks: while it waits, others compute.
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// Waits for an exchange without keeping a core busy, as the waiting functions of MPI would.
+fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
+    let mut looks = 0;
+    while let Err(unfinished) = request.test() {
+        request = unfinished;
+        looks += 1;
+        if looks < LOOKS {
+            thread::yield_now();
+        } else {
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Lengths and beginnings of slices, as MPI counts.
+fn partition(slices: impl Iterator<Item = Range<usize>>) -> (Vec<Count>, Vec<Count>) {
+    slices.map(|slice| (slice.len() as Count, slice.start as Count)).unzip()
+}
+
+impl Ranks for World {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn on_this_machine(&self) -> (usize, usize) {
+        self.on_this_machine
+    }
+
+    fn all_to_all(&self, numbers: &[f32], slices: &[Range<usize>], senders: usize, received: &mut [f32]) {
+        let own = slices[self.rank].clone();
+        let len = own.len();
+        // Nothing is sent to oneself, and nothing by those that have nothing.
+        let to_send = |(rank, slice): (usize, &Range<usize>)| {
+            if self.rank < senders && rank != self.rank { slice.clone() } else { 0..0 }
+        };
+        let to_receive =
+            |rank: usize| if rank < senders && rank != self.rank { rank * len..(rank + 1) * len } else { 0..0 };
+        let (counts, starts) = partition(slices.iter().enumerate().map(to_send));
+        let sent = Partition::new(numbers, counts, starts);
+        let (counts, starts) = partition((0..self.count).map(to_receive));
+        if self.rank < senders {
+            received[self.rank * len..][..len].copy_from_slice(&numbers[own]);
+        }
+        let mut received = PartitionMut::new(received, counts, starts);
+        scope(|scope| wait(world().immediate_all_to_all_varcount_into(scope, &sent, &mut received)));
+    }
+
+    fn all_gather(&self, own: &[f32], slices: &[Range<usize>], numbers: &mut [f32]) {
+        let (counts, starts) = partition(slices.iter().cloned());
+        let mut numbers = PartitionMut::new(numbers, counts, starts);
+        scope(|scope| wait(world().immediate_all_gather_varcount_into(scope, own, &mut numbers)));
+    }
+
+    fn share(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let world = world();
+        // A byte that nobody reads: the address of no bytes may be one that means something to MPI.
+        let bytes = &[bytes, &[0]].concat()[..];
+        let mut lengths = vec![0u64; self.count];
+        let length = bytes.len() as u64;
+        scope(|scope| wait(world.immediate_all_gather_into(scope, &length, &mut lengths[..])));
+        let mut start = 0;
+        let slices = lengths.iter().map(|&len| {
+            start += len as usize;
+            start - len as usize..start
+        });
+        let slices: Vec<Range<usize>> = slices.collect();
+        let mut all = vec![0u8; start];
+        let (counts, starts) = partition(slices.iter().cloned());
+        let mut received = PartitionMut::new(&mut all[..], counts, starts);
+        scope(|scope| wait(world.immediate_all_gather_varcount_into(scope, bytes, &mut received)));
+        slices.into_iter().map(|slice| all[slice.start..slice.end - 1].to_vec()).collect()
+    }
+
+    fn broadcast(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let world = world();
+        let first = world.process_at_rank(0);
+        let mut len = bytes.len() as u64;
+        first.broadcast_into(&mut len);
+        bytes.resize(len as usize, 0);
+        // More than a message can hold.
+        for part in bytes.chunks_mut(LARGEST_MESSAGE) {
+            first.broadcast_into(part);
+        }
+        bytes
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        world().abort(code)
+    }
+}
+
+/// Bytes of a message that every library can send.
+const LARGEST_MESSAGE: usize = 1 << 30;

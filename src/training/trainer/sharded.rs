@@ -1,0 +1,329 @@
+//! Steps whose mini-batch is cut into shards: each rank computes the gradients of some, all sum them, and each descends.
+
+use std::mem;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::Trainer;
+use crate::backprop::Matrices;
+use crate::kernel::MiniBatch;
+use crate::network::Topology;
+use crate::plan::Matrix;
+use crate::plan::executor::{Executor, Lent, PROGRESS_INTERVAL, Progress};
+use crate::ranks::{Ranks, slices};
+use crate::training::shards::{ShardedPlans, TreeSum, shard_of};
+use crate::training::streaming::each_chunk;
+
+/// ∂C/∂w and ∂C/∂b of a layer.
+const OF_LAYER: usize = 2;
+
+/// Numbers that are exchanged at a time: the caches hold what is received of them.
+const EXCHANGED_TOGETHER: usize = 1 << 20;
+
+/// The gradients of all layers, from layer L down to 2: their matrices, and numbers of each that nobody uses.
+#[derive(Default)]
+pub(super) struct Gradients {
+    matrices: Vec<[Matrix; OF_LAYER]>,
+    spares: Vec<[Vec<Lent>; OF_LAYER]>,
+}
+
+impl std::fmt::Debug for Gradients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.matrices.fmt(f)
+    }
+}
+
+impl Gradients {
+    /// The gradients of a network.
+    pub fn new(topology: &Topology, net: &Matrices) -> Self {
+        let matrices = (2..=topology.last()).rev().map(|l| [net.nabla_w[l].clone(), net.nabla_b[l].clone()]);
+        let spares = (2..=topology.last()).map(|_| Default::default());
+        Gradients { matrices: matrices.collect(), spares: spares.collect() }
+    }
+}
+
+/// The shards of a rank.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    /// Shards of a mini-batch.
+    shards: usize,
+    /// Those of a rank.
+    each: usize,
+    rank: usize,
+}
+
+impl Share {
+    fn numbers(self) -> Range<usize> {
+        self.rank * self.each..(self.rank + 1) * self.each
+    }
+
+    /// Each shard of a mini-batch of `m` examples that has any, and its examples.
+    fn parts(self, m: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+        self.numbers()
+            .map(move |number| (number, shard_of(m, number, self.shards)))
+            .filter(|(_, part)| !part.is_empty())
+    }
+
+    /// All examples of the rank in a mini-batch of `m`.
+    fn examples(self, m: usize) -> Range<usize> {
+        let first = |number: usize| shard_of(m, number, self.shards).start;
+        first(self.rank * self.each)..first((self.rank + 1) * self.each)
+    }
+
+    /// The ranks that have any example of a mini-batch of `m`: the first ones.
+    fn senders(self, m: usize) -> usize {
+        m.min(self.shards).div_ceil(self.each)
+    }
+}
+
+/// Gradients of a layer on their way: its number from the last, the ranks that have any, and the sums.
+type Letter = (usize, usize, [Lent; OF_LAYER]);
+
+/// One step: the mini-batch, its examples m, and the place of its first one in the permutation on the device; or that of the first of
+/// the rank's own, where the device holds no others.
+#[derive(Clone, Copy)]
+struct Step {
+    mini_batch: MiniBatch,
+    m: usize,
+    first: usize,
+}
+
+/// A rank at work.
+struct Worker<'w> {
+    executor: &'w mut dyn Executor,
+    plans: &'w ShardedPlans,
+    gradients: &'w mut Gradients,
+    share: Share,
+    /// Where gradients are brought to and come back from as sums over all ranks; `None` for a rank by itself.
+    exchange: Option<(Sender<Letter>, Receiver<Letter>)>,
+}
+
+impl Worker<'_> {
+    /// The gradient of this rank's shards layer by layer, their sums over all ranks, and the descent. While the gradient of a layer
+    /// is exchanged, that of the layer before is computed.
+    fn step(&mut self, Step { mini_batch, m, first }: Step) -> Result<()> {
+        let layers = self.gradients.matrices.len();
+        let mut sums: Vec<[TreeSum<Lent>; OF_LAYER]> = (0..layers).map(|_| Default::default()).collect();
+        let mut left = self.share.parts(m).count();
+        for (number, part) in self.share.parts(m) {
+            left -= 1;
+            let of_shard = MiniBatch {
+                first: first.wrapping_add(part.start) as u32,
+                // Random numbers of its own: each shard counts its examples from 0.
+                seed: mini_batch.seed ^ (number as u32).wrapping_mul(0x9E37_79B9),
+                ..mini_batch
+            };
+            for (layer, &plan) in self.plans.gradient(part.len()).iter().enumerate() {
+                self.executor.run(plan, &[of_shard], &mut |_| ())?;
+                for (which, sum) in sums[layer].iter_mut().enumerate() {
+                    let spares = &mut self.gradients.spares[layer][which];
+                    let lent = self.executor.lend(&self.gradients.matrices[layer][which], spares.pop())?;
+                    sum.push(lent, &mut adding(spares));
+                }
+                if left == 0 {
+                    let spares = &mut self.gradients.spares[layer];
+                    let whole = |which: usize| sums[layer][which].finish(&mut adding(&mut spares[which]));
+                    let [Some(w), Some(b)] = [0, 1].map(whole) else { continue };
+                    self.send(layer, m, [w, b])?;
+                }
+            }
+        }
+        if self.share.parts(m).next().is_none() {
+            for layer in 0..layers {
+                let mut lent = |which: usize| {
+                    let spare = self.gradients.spares[layer][which].pop();
+                    self.executor.lend(&self.gradients.matrices[layer][which], spare)
+                };
+                let anything = [lent(0)?, lent(1)?];
+                self.send(layer, m, anything)?;
+            }
+        }
+        if self.exchange.is_some() {
+            for _ in 0..layers {
+                let (layer, _, sums) = self.received()?;
+                self.take_back(layer, sums)?;
+            }
+        }
+        let plan = self.plans.descent(m).context("no plan descends after such a mini-batch")?;
+        self.executor.run(plan, &[mini_batch], &mut |_| ())
+    }
+
+    /// Sends the gradients of a layer to the others, if there are any.
+    fn send(&mut self, layer: usize, m: usize, gradients: [Lent; OF_LAYER]) -> Result<()> {
+        match &self.exchange {
+            Some((letters, _)) => {
+                let sent = letters.send((layer, self.share.senders(m), gradients));
+                sent.ok().context("the exchange of gradients has ended")
+            }
+            None => self.take_back(layer, gradients),
+        }
+    }
+
+    fn received(&self) -> Result<Letter> {
+        let letter = self.exchange.as_ref().and_then(|(_, sums)| sums.recv().ok());
+        letter.context("the exchange of gradients has ended")
+    }
+
+    fn take_back(&mut self, layer: usize, gradients: [Lent; OF_LAYER]) -> Result<()> {
+        for (which, lent) in gradients.into_iter().enumerate() {
+            let spare = self.executor.take_back(&self.gradients.matrices[layer][which], lent)?;
+            self.gradients.spares[layer][which].push(spare);
+        }
+        Ok(())
+    }
+}
+
+/// Adds numbers to others, and keeps the first as a spare.
+fn adding(spares: &mut Vec<Lent>) -> impl FnMut(Lent, Lent) -> Lent {
+    |mut sum, mut other| {
+        add(sum.f32s(), other.f32s());
+        spares.push(other);
+        sum
+    }
+}
+
+/// A plain loop: the compiler makes vectors of it.
+fn add(sums: &mut [f32], others: &[f32]) {
+    sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+}
+
+/// Sums the gradients of layers over all ranks, until no more come.
+fn exchange(ranks: &dyn Ranks, letters: &Receiver<Letter>, sums: &Sender<Letter>) {
+    let mut received = Vec::new();
+    while let Ok((layer, senders, mut gradients)) = letters.recv() {
+        for numbers in &mut gradients {
+            sum_over(ranks, senders, numbers.f32s(), &mut received);
+        }
+        if sums.send((layer, senders, gradients)).is_err() {
+            break;
+        }
+    }
+}
+
+/// Sums the numbers of the first `senders` ranks over a tree: each sums a slice, and brings it to all. `received` is memory for it.
+fn sum_over(ranks: &dyn Ranks, senders: usize, numbers: &mut [f32], received: &mut Vec<f32>) {
+    for piece in numbers.chunks_mut(EXCHANGED_TOGETHER) {
+        let slices = slices(piece.len(), ranks.count());
+        let len = slices[ranks.rank()].len();
+        received.resize(len * ranks.count(), 0.0);
+        ranks.all_to_all(piece, &slices, senders, received);
+        // As `TreeSum`, level by level.
+        let mut between = 1;
+        while between < senders {
+            for rank in (0..senders - between).step_by(2 * between) {
+                let (sums, others) = received.split_at_mut((rank + between) * len);
+                add(&mut sums[rank * len..][..len], &others[..len]);
+            }
+            between *= 2;
+        }
+        ranks.all_gather(&received[..len], &slices, piece);
+    }
+}
+
+impl Trainer<'_, '_> {
+    /// Trains on the mini-batches of a permutation, from its example `first` on, until `pause` returns true; returns the example that
+    /// it ended before.
+    pub(super) fn learn(
+        &mut self,
+        order: &[u32],
+        first: usize,
+        mini_batch: &dyn Fn(usize, usize) -> MiniBatch,
+        progress: &mut Progress<'_>,
+        mut pause: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<usize> {
+        let plans = self.layout.training;
+        if self.layout.sharded.is_none() {
+            return self.go_through(plans, order, first, mini_batch, progress, pause);
+        }
+        let mut at = first;
+        loop {
+            // All ranks pause after the same steps.
+            let steps = if pause.is_some() { self.portion.steps } else { usize::MAX };
+            let end = order.len().min(at.saturating_add(steps.saturating_mul(plans.batch)));
+            let start = Instant::now();
+            self.learn_shards(order, at..end, mini_batch, progress)?;
+            self.portion.learn((end - at).div_ceil(plans.batch), start.elapsed());
+            self.portion.steps = self.ranks.of_first(self.portion.steps as u64) as usize;
+            at = end;
+            if at == order.len() || pause.as_mut().is_none_or(|pause| pause()) && steps < usize::MAX {
+                return Ok(at);
+            }
+        }
+    }
+
+    /// Trains on the mini-batches of a span of a permutation, each in shards.
+    pub(super) fn learn_shards(
+        &mut self,
+        order: &[u32],
+        span: Range<usize>,
+        mini_batch: &dyn Fn(usize, usize) -> MiniBatch,
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        let Trainer { executor, layout, streaming, data, gradients, ranks, holds_first, .. } = self;
+        let Some(plans) = &layout.sharded else { return Ok(()) };
+        let (ranks, batch) = (&**ranks, layout.training.batch);
+        let share = Share { shards: plans.shards, each: plans.shards / ranks.count(), rank: ranks.rank() };
+        let mut reported = (Instant::now(), 0);
+        let mut report = |ends: bool| {
+            reported.1 += 1;
+            if ends || reported.0.elapsed() >= PROGRESS_INTERVAL {
+                progress(mem::take(&mut reported.1));
+                reported.0 = Instant::now();
+            }
+        };
+        // A mini-batch begins in the permutation at `begin`, and on the device at `first`.
+        let step = |begin: usize, first: usize| {
+            let mini_batch = mini_batch(0, begin / batch);
+            Step { mini_batch, m: batch.min(order.len() - begin), first }
+        };
+        thread::scope(|scope| {
+            let exchange = if ranks.count() > 1 {
+                let ((letters, to_sum), (sums, summed)) = (channel(), channel());
+                let exchanging = move || exchange(ranks, &to_sum, &sums);
+                thread::Builder::new().spawn_scoped(scope, exchanging).context("cannot start a thread")?;
+                Some((letters, summed))
+            } else {
+                None
+            };
+            let mut worker = Worker { executor: &mut **executor, plans, gradients, share, exchange };
+            let mut begin = span.start;
+            if let Some(streaming) = streaming {
+                *holds_first = false;
+                let own = |begin: usize| {
+                    let examples = share.examples(batch.min(order.len() - begin));
+                    &order[begin..][examples]
+                };
+                let all: Vec<u32> = span.clone().step_by(batch).flat_map(own).copied().collect();
+                // Whole mini-batches: every one has at most as many examples of this rank as the first.
+                let most = own(begin).len().max(1);
+                let most = (streaming.chunks.chunk / most).max(1) * most;
+                each_chunk(&data.dataset, &all, most, |rows, chunk| {
+                    chunk.write(worker.executor, &layout.examples)?;
+                    let mut at = 0;
+                    while begin < span.end && at < rows.len() {
+                        let next = step(begin, 0);
+                        let examples = share.examples(next.m);
+                        // The rank's own examples are counted as those before them were there.
+                        let first = at.wrapping_sub(examples.start);
+                        worker.step(Step { first, ..next })?;
+                        at += examples.len();
+                        begin += batch;
+                        report(begin >= span.end);
+                    }
+                    Ok(true)
+                })?;
+            }
+            // All of them, or the last, of which this rank has no example.
+            while begin < span.end {
+                worker.step(step(begin, begin))?;
+                begin += batch;
+                report(begin >= span.end);
+            }
+            Ok(())
+        })
+    }
+}
