@@ -3,6 +3,7 @@
 #[cfg(feature = "mpi")]
 mod mpi;
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -123,9 +124,9 @@ pub fn world() -> Arc<dyn Ranks> {
 }
 
 /// The time that a process is a rank; at its end it leaves the others.
+#[derive(Debug)]
 pub struct Joined {
-    #[cfg(feature = "mpi")]
-    _universe: mpi::Universe,
+    _universe: Box<dyn Any>,
 }
 
 /// Joins the other ranks, if the process was started as one of several by a launcher of MPI; without the feature `mpi` it was not.
@@ -138,7 +139,7 @@ pub fn join() -> anyhow::Result<Option<Joined>> {
         let (universe, world) = mpi::join()?;
         // Nobody else sets it.
         let _ = WORLD.set(Arc::new(world));
-        return Ok(Some(Joined { _universe: universe }));
+        return Ok(Some(Joined { _universe: Box::new(universe) }));
     }
     Ok(None)
 }

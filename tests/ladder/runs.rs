@@ -11,6 +11,7 @@ use gpu_backprop::device::DeviceChoice;
 use gpu_backprop::gpu::{Fault, GpuOptions, Injection};
 use gpu_backprop::network::activation::{LEAKY_RELU, RELU, SIGMOID, TANH};
 use gpu_backprop::network::optimizer::{ADAM, CHOICES};
+use gpu_backprop::ranks::Alone;
 use gpu_backprop::training::Decline;
 use gpu_backprop::training::recipe::Recipe;
 use rand::rngs::ChaCha8Rng;
