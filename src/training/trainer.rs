@@ -61,6 +61,8 @@ pub struct Trainer<'e, 'd> {
     update_ratios: Vec<f64>,
     /// Those that share the work.
     ranks: Arc<dyn Ranks>,
+    /// True where rank 0 evaluates for all of them.
+    first_measures: bool,
     /// The gradients of shards.
     gradients: Gradients,
 }
@@ -132,6 +134,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             plateau: 1.0,
             update_ratios: Vec::new(),
             ranks: Arc::new(Alone),
+            first_measures: false,
             gradients,
         })
     }
@@ -143,6 +146,9 @@ impl<'e, 'd> Trainer<'e, 'd> {
     pub fn share_with(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
         let (shards, count) = (self.hyperparameters.shards, ranks.count());
         ensure!(shards.is_multiple_of(count), "{shards} shards cannot be shared among {count} ranks");
+        // Ranks with little memory measure fewer examples at a time.
+        let at_once = self.layout.measured.first().map_or(0, |measured| measured.plans.batch as u64);
+        self.first_measures = ranks.any(ranks.of_first(at_once) != at_once);
         self.ranks = ranks;
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Evaluation of the network of a trainer.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use anyhow::Result;
 use bytemuck::Pod;
@@ -19,10 +18,7 @@ impl Trainer<'_, '_> {
             return Ok(None);
         };
         let (plans, data) = (self.layout.measured[at].plans, self.data);
-        // Each rank measures some of the mini-batches.
-        let (used, ranks) = (plans.mini_batches(), Arc::clone(&self.ranks));
-        let slot = |rank: usize| used * rank / ranks.count();
-        let own = slot(ranks.rank())..slot(ranks.rank() + 1);
+        let own = self.own_slots(plans.mini_batches());
         if !own.is_empty() {
             let numbers = numbers_of(data, part);
             let numbers = &numbers[..numbers.len().min(own.end * plans.batch)];
@@ -45,6 +41,16 @@ impl Trainer<'_, '_> {
             }
         }
         Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
+    }
+
+    /// The mini-batches of a split that this rank measures.
+    fn own_slots(&self, used: usize) -> Range<usize> {
+        let (rank, count) = (self.ranks.rank(), self.ranks.count());
+        match self.first_measures {
+            true if rank == 0 => 0..used,
+            true => 0..0,
+            false => used * rank / count..used * (rank + 1) / count,
+        }
     }
 
     /// The rows of a matrix that were measured, this rank's `own` and all others'.
