@@ -234,10 +234,12 @@ fn as_far_as_sgd(of_sgd: f64, settings: &Settings) -> f64 {
     of_sgd * (1.0 - f64::from(settings.momentum))
 }
 
-/// η/m is off by 2.5 units in the last place, then a product and two sums round, for each of two steps.
+/// η/m is off by 2.5 units in the last place, then a product and two sums round, for each of two steps. What the velocity is off,
+/// the parameter is too, however small it becomes.
 fn follows(_: &Exact, gradient: f64, rates: &Rates, new: &Exact) -> Exact {
     let step = f64::from(rates.rate) * gradient;
-    new.map(|entry| EPSILON * (8.0 * step.abs() + 3.0 * entry.abs()) + SMALLEST)
+    let [parameter, velocity, other] = new.map(|entry| EPSILON * (8.0 * step.abs() + 3.0 * entry.abs()) + SMALLEST);
+    [parameter + velocity, velocity, other]
 }
 
 /// The error of w − numerator / (√squares + ε): roots and quotients of WGSL are off by up to 2.5 units in the last place, and what
