@@ -244,6 +244,47 @@ fn long_sums_are_right_or_refused(adapter: &AdapterUnderTest) {
     }
 }
 
+/// Gradients that nothing descends along.
+fn gradients_by_every_variant_agree_with_the_twins(adapter: &AdapterUnderTest) {
+    for (m, neurons, before) in [(1, 1, 1), (3, 7, 5), (10, 30, 784), (33, 130, 67), (300, 64, 129)] {
+        let (delta, a) = (Matrix::new("delta", m, neurons), Matrix::new("a", m, before));
+        let nablas = [Matrix::new("nabla_w", neurons, before), Matrix::new("nabla_b", 1, neurons)];
+        let mut recorder = Recorder::new("gradient of a layer");
+        recorder.column_sum(&delta, &nablas[1]);
+        recorder.outer_product(&delta, &a, &nablas[0]);
+        let plan = recorder.finish().expect("the shapes fit");
+        let fused: Vec<&str> = fuse(&plan).steps.iter().map(|step| step.kernel.name).collect();
+        assert_eq!(fused, ["layer_gradient"]);
+        let gradients = |executor: &mut dyn Executor| {
+            let naming = sentinels::naming(nablas.iter());
+            executor.load(&[plan.clone(), naming]).expect("load");
+            executor.write(&delta, &random(1, delta.len())).expect("write");
+            executor.write(&a, &random(2, a.len())).expect("write");
+            for nabla in &nablas {
+                executor.write(&sentinels::storage(nabla), &sentinels::poisoned(nabla, None)).expect("write");
+            }
+            executor.run(PlanId(0), &[MiniBatch::default()], &mut |_| ()).expect("run");
+            nablas.each_ref().map(|nabla| executor.read::<f32>(&sentinels::storage(nabla)).expect("read"))
+        };
+        let expected = gradients(&mut Cpu::of_twins());
+        let check = |what: &str, found: [Vec<f32>; 2], tolerance: f64| {
+            for (i, nabla) in nablas.iter().enumerate() {
+                let what = format!("{} of {m} examples, {what}", nabla.name);
+                let entries = sentinels::entries(&what, nabla, &found[i]);
+                assert_close_in_scale(&what, nabla.cols, entries, &expected[i][..nabla.len()], tolerance);
+            }
+        };
+        let rounding = 4.0 * f64::from(f32::EPSILON) * (m as f64).sqrt();
+        check("the CPU", gradients(&mut Cpu::new(2)), rounding);
+        for way in ways(adapter, true) {
+            let mut gpu = adapter.open(options(way)).expect("the adapter opens");
+            let what = format!("{} on {}", name(way), adapter.description());
+            let of_factors = if way.1 == Precision::Mixed { 8.0 * Precision::Mixed.factor_roundoff() } else { 0.0 };
+            check(&what, gradients(&mut gpu), rounding + of_factors);
+        }
+    }
+}
+
 fn a_fused_plan_replaces_each_primitive_once() {
     for network in networks(Rung::Cpu).chain(with_rows(Rung::Cpu)) {
         let topology = network.topology();
@@ -307,6 +348,7 @@ trials! {
     on_each_adapter:
         every_variant_agrees_with_the_primitives,
         tall_products_agree_with_the_primitives,
+        gradients_by_every_variant_agree_with_the_twins,
         parts_of_a_product_change_no_bit,
         long_sums_are_right_or_refused;
     also: variants_that_are_not_supported();
