@@ -173,9 +173,11 @@ fn parsed(arguments: Vec<std::ffi::OsString>) -> Result<Cli> {
 fn run(command: Command, matches: &ArgMatches) -> Result<()> {
     check_environment()?;
     let ranks = ranks::world().count();
-    if ranks > 1 && !matches!(command, Command::Train(_)) {
+    if ranks > 1 && !matches!(command, Command::Train(_) | Command::Sweep(_)) {
         let name = matches.subcommand_name().unwrap_or_default();
-        bail_usage!("{name}: {ranks} processes of MPI were started, but only `train` shares its work among several");
+        bail_usage!(
+            "{name}: {ranks} processes of MPI were started, but only `train` and `sweep` share their work among several"
+        );
     }
     match command {
         Command::Train(arguments) => train::run(*arguments, matches),
@@ -211,6 +213,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         2
     } else if error.chain().any(|cause| cause.is::<Diverged>()) {
         4
+    } else if let Some(agreed) = error.chain().find_map(|cause| cause.downcast_ref::<AgreedOn>()) {
+        agreed.code
     } else if let Some(interrupted) = error.chain().find_map(|cause| cause.downcast_ref::<Interrupted>()) {
         u8::try_from(128 + interrupted.signal).unwrap_or(130)
     } else if let Some(interrupted) = error.chain().find_map(|cause| cause.downcast_ref::<SweepInterrupted>()) {
@@ -264,6 +268,7 @@ mod tests {
         let code = |error: anyhow::Error| exit_code(&error.context("training"));
         assert_eq!(code(Diverged { epoch: 3, eta: 30.0, at: None }.into()), 4);
         assert_eq!(code(WrongUsage::new("--eta").into()), 2);
+        assert_eq!(code(AgreedOn { text: "--eta".to_string(), code: 2 }.into()), 2);
         assert_eq!(code(Interrupted { signal: 2, epoch: 1, steps: 0, resume: None }.into()), 130);
         assert_eq!(code(anyhow::anyhow!("no such file")), 1);
     }

@@ -6,6 +6,7 @@ mod text;
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,6 +16,7 @@ use super::training_flags::TrainingFlags;
 use super::{print, print_json};
 use crate::commands::sweep::{self, Options, Part};
 use crate::device::DeviceChoice;
+use crate::ranks;
 use crate::system::error::{bail_usage, ensure_usage};
 use display::Display;
 use grid::Grid;
@@ -138,7 +140,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { grid, own, json, quiet } = arguments;
     let Own { device, output_folder, seeds, random, halving, budget, part } = own;
     ensure_usage!(!halving || budget.is_none(), "--halving and --budget: use one of them");
+    let ranks = ranks::world();
+    let device = device.of_rank(&*ranks);
     let part = match part {
+        // Ranks share all trials.
+        None if ranks.count() > 1 => None,
         None => part_of_slurm()?.filter(|part| part.of > 1),
         part => part,
     };
@@ -152,11 +158,12 @@ pub fn run(arguments: Arguments) -> Result<()> {
         words: grid.words(),
         seeds,
         folder: output_folder,
+        ranks: Arc::clone(&ranks),
         part,
         halving,
         budget,
     };
-    let mut display = Display::new(quiet || json, options.folder.clone(), part);
+    let mut display = Display::new(quiet || json || !ranks.is_first(), options.folder.clone(), part);
     let report = sweep::run(&options, &mut display)?;
     if json { print_json(&report) } else { print(&text::of(&report, &options)?) }
 }

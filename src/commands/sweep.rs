@@ -3,6 +3,7 @@
 mod best;
 mod devices;
 mod folder;
+mod hand_out;
 mod pool;
 mod ranking;
 mod result;
@@ -11,12 +12,14 @@ mod settle;
 mod summary;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::commands::train;
+use crate::commands::train::{self, agree};
+use crate::ranks::Ranks;
 use crate::system::error::ensure_usage;
 use crate::system::interruption;
 use rounds::Sweep;
@@ -63,6 +66,8 @@ pub struct Options {
     pub budget: Option<Duration>,
     /// The first combination is kept unless another is better by more than noise.
     pub prefers_first: bool,
+    /// The processes that share the trials.
+    pub ranks: Arc<dyn Ranks>,
     /// The flags that are the same for all and describe no network and no training, as they are typed.
     pub words: Vec<String>,
 }
@@ -137,7 +142,9 @@ pub struct Report {
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     ensure_usage!(options.seeds != Some(0), "--seeds 0: at least 1 seed is needed");
     let started = Instant::now();
-    let mut sweep = Sweep::new(options, started)?;
+    let ranks = &*options.ranks;
+    let begun = agree(ranks, Sweep::begin(options))?;
+    let mut sweep = agree(ranks, Sweep::new(options, begun, started))?;
     let _heeded = interruption::heed(false);
     let ended = sweep.run(observer);
     observer.end();

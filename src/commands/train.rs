@@ -38,6 +38,7 @@ use crate::training::{Position, examples_of};
 use crate::verify::gradients::{self, GradientCheck};
 
 pub use crate::training::Training;
+pub(crate) use agreement::agree;
 use begun::Begun;
 use circumstances::Circumstances;
 use epochs::Company;
@@ -225,7 +226,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     let started = Instant::now();
     let (ranks, all) = (&*options.ranks, options);
     let options = &agreement::of_rank(options);
-    let begun = agreement::agree(ranks, Begun::new(options))?;
+    let begun = agree(ranks, Begun::new(options))?;
     let Begun { folder, found, mut data, topology, setup, initial } = begun;
     let flags = flags_of(options, &data, &topology, &setup);
     let opening = Instant::now();
@@ -240,7 +241,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         .as_ref()
         .map_or(options.device.clone(), |(found, _)| circumstances::device_of(&options.device, &found.circumstances));
     observer.prepare();
-    let mut chosen = agreement::agree(ranks, job.open(&choice, options.gpu, &data))?;
+    let mut chosen = agree(ranks, job.open(&choice, options.gpu, &data))?;
     let device = chosen.executor.device().clone();
     let gradient_check = match options.gpu.precision {
         Precision::Full => None,
@@ -249,10 +250,10 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     let mut circumstances = None;
     if ranks.count() > 1 || options.run.is_some() {
         let config = options.run.as_ref().map_or(String::new(), |run| (run.config.0)(&flags));
-        circumstances = Some(agreement::agree(ranks, Circumstances::new(&data, &device, config))?);
+        circumstances = Some(agree(ranks, Circumstances::new(&data, &device, config))?);
     }
     let kept = job.keep(folder, found, circumstances.clone(), &data, observer);
-    let (mut state, mut keeper) = agreement::agree(ranks, kept)?;
+    let (mut state, mut keeper) = agree(ranks, kept)?;
     if let Some(circumstances) = &circumstances {
         agreement::compare_beginnings(ranks, circumstances, &initial)?;
         let rule = (&topology, setup.hyperparameters.optimizer);

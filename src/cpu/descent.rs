@@ -2,16 +2,19 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::{Keep, Step};
+use super::epilogue::{Keep, Step as StepOfOptimizer};
 use super::left::pack_left;
 use super::product::{Layout, Product, X, Y};
 use super::run::{Run, Workshop};
+use super::steps::RECORDED;
 use super::store::{Numbers, Store};
 use super::threads::{Shared, Team};
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
+use crate::kernels::UpdateParams;
 use crate::network::optimizer::lanes::{Update as VectorUpdate, WithUpdate};
 use crate::network::optimizer::{MAX_STATES, Optimizer};
+use crate::plan::Step;
 
 /// `layer_gradient`.
 #[derive(Debug)]
@@ -24,6 +27,14 @@ pub struct LayerGradient {
     pub examples: usize,
     /// n\[l\] and n\[l-1\].
     pub layer: (usize, usize),
+}
+
+impl LayerGradient {
+    /// The gradient of a step, with the indices of its matrices in the store.
+    pub fn new(step: &Step, at: &[usize]) -> Self {
+        let (examples, layer) = (step.operands[0].rows, (step.operands[0].cols, step.operands[1].cols));
+        LayerGradient { delta: at[0], a: at[1], nabla_w: at[2], nabla_b: at[3], examples, layer }
+    }
 }
 
 impl Run for LayerGradient {
@@ -95,6 +106,16 @@ pub struct Update {
     pub len: usize,
 }
 
+impl Update {
+    /// The update of a step, with the indices of its matrices in the store.
+    pub fn new(step: &Step, at: &[usize]) -> Self {
+        let UpdateParams { len, examples } = step.params();
+        let (examples, len) = (examples as usize, len as usize);
+        let optimizer = step.snippets.optimizer.expect(RECORDED);
+        Update { nabla: at[0], entries: at[1..].to_vec(), optimizer, examples, len }
+    }
+}
+
 impl Run for Update {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
         self.optimizer.with_update(UpdateParameter { update: self, store, workshop, mini_batch });
@@ -125,7 +146,7 @@ impl WithUpdate for UpdateParameter<'_> {
     fn with<const N: usize, U: VectorUpdate<N>>(self, update: U) {
         let UpdateParameter { update: Update { nabla, entries, examples, len, .. }, store, workshop, mini_batch } =
             self;
-        let step = Step { update, linear: true, rates: mini_batch.rates(*examples) };
+        let step = StepOfOptimizer { update, linear: true, rates: mini_batch.rates(*examples) };
         let at: [usize; N] = entries[..].try_into().expect("a parameter and its states");
         store.lend([*nabla], |store, [nabla]| {
             let entries = store.get(at).map(|numbers| match numbers {
@@ -147,7 +168,7 @@ impl WithUpdate for UpdateParameter<'_> {
 struct UpdateEntries<'a, U, const N: usize> {
     gradient: &'a [f32],
     entries: [&'a mut [f32]; N],
-    step: Step<U, N>,
+    step: StepOfOptimizer<U, N>,
     team: &'a Team,
 }
 
@@ -173,7 +194,7 @@ impl<U: VectorUpdate<N>, const N: usize> WithSimd for UpdateEntries<'_, U, N> {
 struct UpdatePart<'a, U, const N: usize> {
     gradient: &'a [f32],
     entries: [&'a mut [f32]; N],
-    step: Step<U, N>,
+    step: StepOfOptimizer<U, N>,
 }
 
 impl<U: VectorUpdate<N>, const N: usize> WithSimd for UpdatePart<'_, U, N> {

@@ -23,8 +23,7 @@ use crate::kernels::{
     ACTIVATE, ACTIVATE_PRIME, ADD_BIAS, BACKPROPAGATE_ERROR, COLUMN_SUM, DECAY, DENSE_FORWARD, DENSE_FORWARD_ERROR,
     DENSE_WEIGHTED_INPUT, DROPOUT, DropoutParams, GATHER, GATHER_BYTES, GatherBytesParams, HADAMARD, LAYER_GRADIENT,
     MATMUL, NORMALIZE_ROWS, NORMALIZED_OUTPUTS, NORMALIZED_OUTPUTS_ERROR, NUMBER_CORRECT, ONE_HOT, OUTER_PRODUCT,
-    OUTER_PRODUCT_DECAYED_UPDATE, OUTER_PRODUCT_UPDATE, OUTPUT_ERROR, SQUARED_ERRORS, TOTAL_COST, UPDATE, UpdateParams,
-    WEIGH,
+    OUTER_PRODUCT_DECAYED_UPDATE, OUTER_PRODUCT_UPDATE, OUTPUT_ERROR, SQUARED_ERRORS, TOTAL_COST, UPDATE, WEIGH,
 };
 use crate::network::activation::LINEAR;
 use crate::plan::{Plan, Step};
@@ -33,14 +32,21 @@ use crate::plan::{Plan, Step};
 pub struct Row {
     /// The kernel.
     pub kernel: &'static Kernel,
-    /// Makes a step ready: its operands by index.
-    load: fn(&mut Loader<'_>, &Step, &[usize]) -> Box<dyn Run>,
+    load: Load,
     /// The operand that is a layer's weights, and may lie in panels.
     weights: Option<usize>,
     /// The operand that may be a list of the entries that are not 0.
     lists: Option<usize>,
     role: Role,
 }
+
+/// The row of a kernel that knows neither panels nor lists.
+const fn plain(kernel: &'static Kernel, load: Load) -> Row {
+    Row { kernel, load, weights: None, lists: None, role: Role::Other }
+}
+
+/// A function that makes a step ready: its operands by index.
+type Load = fn(&mut Loader<'_>, &Step, &[usize]) -> Box<dyn Run>;
 
 /// The part of a kernel in what the first layer allows: weights in panels, and zeros left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,48 +65,24 @@ const MANY_NEURONS: usize = 64;
 
 /// Every kernel that has a step of its own; the others run by their twins or by the primitives they replace.
 pub static STEPS: [Row; 18] = [
-    Row { kernel: &GATHER, load: gather, weights: None, lists: None, role: Role::Gathers },
-    Row { kernel: &GATHER_BYTES, load: gather, weights: None, lists: None, role: Role::Gathers },
-    Row { kernel: &ONE_HOT, load: one_hot, weights: None, lists: None, role: Role::Other },
-    Row { kernel: &MATMUL, load: matmul, weights: None, lists: None, role: Role::Other },
-    Row { kernel: &OUTER_PRODUCT, load: outer_product, weights: None, lists: None, role: Role::Other },
-    Row { kernel: &DENSE_FORWARD, load: forward, weights: Some(1), lists: Some(0), role: Role::Forward },
-    Row { kernel: &DENSE_FORWARD_ERROR, load: forward, weights: Some(1), lists: Some(0), role: Role::Forward },
-    Row {
-        kernel: &BACKPROPAGATE_ERROR,
-        load: backpropagate_error,
-        weights: Some(1),
-        lists: None,
-        role: Role::Backward,
-    },
-    Row {
-        kernel: &OUTER_PRODUCT_UPDATE,
-        load: outer_product_update,
-        weights: Some(2),
-        lists: Some(1),
-        role: Role::Other,
-    },
-    Row {
-        kernel: &OUTER_PRODUCT_DECAYED_UPDATE,
-        load: outer_product_update,
-        weights: Some(2),
-        lists: Some(1),
-        role: Role::Other,
-    },
-    Row { kernel: &DENSE_WEIGHTED_INPUT, load: weighted_input, weights: Some(1), lists: Some(0), role: Role::Forward },
-    Row { kernel: &NORMALIZED_OUTPUTS, load: normalized_outputs, weights: None, lists: None, role: Role::Other },
-    Row {
-        kernel: &NORMALIZED_OUTPUTS_ERROR,
-        load: normalized_outputs_error,
-        weights: None,
-        lists: None,
-        role: Role::Other,
-    },
-    Row { kernel: &ACTIVATE, load: activate, weights: None, lists: None, role: Role::Other },
-    Row { kernel: &DROPOUT, load: dropout, weights: None, lists: None, role: Role::Other },
-    Row { kernel: &DECAY, load: decay, weights: Some(0), lists: None, role: Role::Other },
-    Row { kernel: &LAYER_GRADIENT, load: layer_gradient, weights: None, lists: None, role: Role::Other },
-    Row { kernel: &UPDATE, load: update, weights: Some(1), lists: None, role: Role::Other },
+    Row { role: Role::Gathers, ..plain(&GATHER, gather) },
+    Row { role: Role::Gathers, ..plain(&GATHER_BYTES, gather) },
+    plain(&ONE_HOT, one_hot),
+    plain(&MATMUL, matmul),
+    plain(&OUTER_PRODUCT, outer_product),
+    Row { weights: Some(1), lists: Some(0), role: Role::Forward, ..plain(&DENSE_FORWARD, forward) },
+    Row { weights: Some(1), lists: Some(0), role: Role::Forward, ..plain(&DENSE_FORWARD_ERROR, forward) },
+    Row { weights: Some(1), role: Role::Backward, ..plain(&BACKPROPAGATE_ERROR, backpropagate_error) },
+    Row { weights: Some(2), lists: Some(1), ..plain(&OUTER_PRODUCT_UPDATE, outer_product_update) },
+    Row { weights: Some(2), lists: Some(1), ..plain(&OUTER_PRODUCT_DECAYED_UPDATE, outer_product_update) },
+    Row { weights: Some(1), lists: Some(0), role: Role::Forward, ..plain(&DENSE_WEIGHTED_INPUT, weighted_input) },
+    plain(&NORMALIZED_OUTPUTS, normalized_outputs),
+    plain(&NORMALIZED_OUTPUTS_ERROR, normalized_outputs_error),
+    plain(&ACTIVATE, activate),
+    plain(&DROPOUT, dropout),
+    Row { weights: Some(0), ..plain(&DECAY, decay) },
+    plain(&LAYER_GRADIENT, |_, step, at| Box::new(LayerGradient::new(step, at))),
+    Row { weights: Some(1), ..plain(&UPDATE, |_, step, at| Box::new(Update::new(step, at))) },
 ];
 
 /// Primitive kernels without a step of their own, and why.
@@ -291,7 +273,7 @@ pub fn twin(step: &Step, at: &[usize]) -> Result<Box<dyn Run>> {
 }
 
 /// A step of this kernel has what its row in the kernel table names: the recorder and the fuser made sure of it.
-const RECORDED: &str = "a recorded step has what its kernel needs";
+pub const RECORDED: &str = "a recorded step has what its kernel needs";
 
 fn extents(step: &Step) -> Extents {
     step.multiplies.expect(RECORDED).1
@@ -381,23 +363,6 @@ fn dropout(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
 
 fn decay(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Decay { w: at[0], len: step.output().len() })
-}
-
-fn layer_gradient(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
-    let (examples, layer) = (step.operands[0].rows, (step.operands[0].cols, step.operands[1].cols));
-    Box::new(LayerGradient { delta: at[0], a: at[1], nabla_w: at[2], nabla_b: at[3], examples, layer })
-}
-
-fn update(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
-    let UpdateParams { len, examples } = step.params();
-    let optimizer = step.snippets.optimizer.expect(RECORDED);
-    Box::new(Update {
-        nabla: at[0],
-        entries: at[1..].to_vec(),
-        optimizer,
-        examples: examples as usize,
-        len: len as usize,
-    })
 }
 
 fn backpropagate_error(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {

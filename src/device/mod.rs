@@ -16,7 +16,7 @@ use crate::cpu::Cpu;
 use crate::gpu::{Adapter, GpuOptions, adapters};
 use crate::kernel::product::Precision;
 use crate::plan::executor::{DeviceDescription, Executor};
-use crate::ranks::world;
+use crate::ranks::{Ranks, world};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{WrongUsage, bail_usage};
 use auto::open_cpu;
@@ -43,6 +43,18 @@ pub enum DeviceChoice {
         /// `vulkan`, `metal`, `dx12`, `gl`.
         backend: Option<String>,
     },
+}
+
+impl DeviceChoice {
+    /// The choice of one of several ranks. Measurements of each would differ, so that instead of the fastest device they use the CPU;
+    /// of GPUs, each takes one of its machine's.
+    pub fn of_rank(self, ranks: &dyn Ranks) -> Self {
+        match self {
+            DeviceChoice::Auto if ranks.count() > 1 => DeviceChoice::Cpu,
+            DeviceChoice::Gpu if ranks.count() > 1 => DeviceChoice::OfRank(ranks.on_this_machine().1),
+            choice => choice,
+        }
+    }
 }
 
 impl FromStr for DeviceChoice {

@@ -33,6 +33,12 @@ pub trait Ranks: Send + Sync + Debug {
     /// What rank 0 has to say.
     fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8>;
 
+    /// Sends a message to another rank.
+    fn send(&self, to: usize, bytes: &[u8]);
+
+    /// Waits for a message of a rank, or of any, and tells whose it is.
+    fn receive(&self, from: Option<usize>) -> (usize, Vec<u8>);
+
     /// Ends all ranks with an exit code.
     fn abort(&self, code: i32) -> !;
 }
@@ -109,6 +115,14 @@ impl Ranks for Alone {
 
     fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8> {
         bytes
+    }
+
+    /// There is nobody.
+    fn send(&self, _: usize, _: &[u8]) {}
+
+    /// There is nobody.
+    fn receive(&self, _: Option<usize>) -> (usize, Vec<u8>) {
+        (0, Vec::new())
     }
 
     fn abort(&self, code: i32) -> ! {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use mpi::collective::{CommunicatorCollectives, Root};
-use mpi::datatype::{Partition, PartitionMut};
+use mpi::datatype::{Equivalence, Partition, PartitionMut};
+use mpi::point_to_point::{Destination, Source};
 use mpi::request::{Request, Scope, scope};
 use mpi::topology::{Communicator, SimpleCommunicator};
 use mpi::{Count, Threading};
@@ -75,12 +76,17 @@ fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
     let mut looks = 0;
     while let Err(unfinished) = request.test() {
         request = unfinished;
-        looks += 1;
-        if looks < LOOKS {
-            thread::yield_now();
-        } else {
-            thread::sleep(PAUSE);
-        }
+        rest(&mut looks);
+    }
+}
+
+/// Lets others compute after an unsuccessful look.
+fn rest(looks: &mut usize) {
+    *looks += 1;
+    if *looks < LOOKS {
+        thread::yield_now();
+    } else {
+        thread::sleep(PAUSE);
     }
 }
 
@@ -158,6 +164,33 @@ impl Ranks for World {
             first.broadcast_into(part);
         }
         bytes
+    }
+
+    fn send(&self, to: usize, bytes: &[u8]) {
+        let world = world();
+        let other = world.process_at_rank(to as Count);
+        // As in `share`.
+        let bytes = [bytes, &[0]].concat();
+        scope(|scope| wait(other.immediate_send(scope, &bytes[..])));
+    }
+
+    fn receive(&self, from: Option<usize>) -> (usize, Vec<u8>) {
+        let world = world();
+        let mut looks = 0;
+        let (message, status) = loop {
+            let found = match from {
+                Some(from) => world.process_at_rank(from as Count).immediate_matched_probe(),
+                None => world.any_process().immediate_matched_probe(),
+            };
+            match found {
+                Some(found) => break found,
+                None => rest(&mut looks),
+            }
+        };
+        let mut bytes = vec![0u8; status.count(u8::equivalent_datatype()) as usize];
+        message.matched_receive_into(&mut bytes[..]);
+        bytes.pop();
+        (status.source_rank() as usize, bytes)
     }
 
     fn abort(&self, code: i32) -> ! {

@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::hand_out::HandOut;
 use super::result::{Flags, TrialResult};
 use super::settle::{Opened, OpenedSources, Settled, settle};
 use crate::commands::train::{self, EpochReport, Member, Opening, Setup, train_side_by_side};
@@ -20,7 +21,7 @@ use crate::system::interruption;
 use crate::training::Training;
 
 /// Time between two looks at how far trials are.
-const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// Networks that are trained side by side on a GPU.
 const SIDE_BY_SIDE: usize = 128;
@@ -98,7 +99,8 @@ impl Shared {
             || self.deadline.is_none_or(|deadline| deadline.saturating_duration_since(Instant::now()) > needed)
     }
 
-    fn stops(&self) -> bool {
+    /// True where no trial is to begin any more.
+    pub fn stops(&self) -> bool {
         self.stop.load(Ordering::Relaxed) || interruption::signal().is_some()
     }
 
@@ -158,27 +160,27 @@ impl Shared {
         Ok(results)
     }
 
-    /// Runs trials on the CPU, so many at once; `each` takes their results, and `tick` is called now and then.
+    /// Runs trials on the CPU as they are handed out, so many at once; `each` takes their results, and `tick` is called now and then.
     ///
     /// # Errors
     /// The first error of a trial, or of `each`; results that came before it have been taken.
     pub fn run_on_cpu(
         &self,
         trials: &[Trial<'_>],
+        hand_out: &HandOut<'_>,
         threads: usize,
         each: &mut dyn FnMut(TrialResult) -> Result<()>,
         tick: &mut dyn FnMut(),
     ) -> Result<()> {
-        let next = AtomicUsize::new(0);
         let mut first_error = None;
         std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
             for _ in 0..threads.min(trials.len()) {
-                let (sender, next) = (sender.clone(), &next);
+                let sender = sender.clone();
                 scope.spawn(move || {
                     let mut cpu = Cpu::new(1);
                     train::limit_memory(&mut cpu, self.limit);
-                    while let Some(trial) = trials.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some(trial) = hand_out.take().and_then(|next| trials.get(next)) {
                         if self.stops() || !self.may_begin(trial) {
                             break;
                         }

@@ -1,9 +1,10 @@
 //! The rounds of a sweep: one of all trials, or those of successive halving.
 
-use std::cell::RefCell;
+mod training;
+
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -15,12 +16,14 @@ use super::pool::{OTHER_DATA, Shared, Trial};
 use super::ranking::{Choice, Group, Measure, best_of, effects, is_clearly_better, ranked};
 use super::result::TrialResult;
 use super::settle::{LeftOut, Opened, OpenedSources, Settled, settle, settle_all};
-use super::{Observer, Opening, Options, Report};
+use super::{Observer, Options, Report};
+use crate::commands::train::agree;
 use crate::cpu::Cpu;
 use crate::data::Part;
 use crate::network::Parameters;
-use crate::system::error::{SweepInterrupted, ensure_usage};
-use crate::system::{host_memory, interruption};
+use crate::ranks::Ranks;
+use crate::system::error::ensure_usage;
+use crate::system::host_memory;
 use crate::training::Training;
 
 /// Sources of data that are open at once: trials of a seed may still run when those of the next begin.
@@ -85,19 +88,39 @@ fn is_of(result: &TrialResult, trial: &Trial<'_>) -> bool {
     result.seed == trial.seed && result.flags == trial.settled.flags
 }
 
+/// The combinations of a sweep, and the results so far.
+pub struct Begun {
+    sources: OpenedSources,
+    all: Vec<Settled>,
+    left_out: Vec<LeftOut>,
+    folder: Option<Folder>,
+    results: Vec<TrialResult>,
+}
+
 impl<'o> Sweep<'o> {
-    /// Opens the data and the folder, and settles all combinations.
+    /// Opens the folder, and settles all combinations.
     ///
     /// # Errors
     /// Wrong options, and files that cannot be read or written.
-    pub fn new(options: &'o Options, started: Instant) -> Result<Self> {
+    pub fn begin(options: &Options) -> Result<Begun> {
         let sources = OpenedSources::new(OPEN_SOURCES);
-        let (mut all, left_out) = settle_all(&options.combinations, &sources)?;
-        if let Some(budget) = options.budget {
-            fit_to(budget, &mut all, &sources)?;
-        }
-        let folder = options.folder.as_ref().map(|path| Folder::open(path, options.part)).transpose()?;
+        let (all, left_out) = settle_all(&options.combinations, &sources)?;
+        let path = options.folder.as_ref().filter(|_| options.ranks.is_first());
+        let folder = path.map(|path| Folder::open(path, options.part)).transpose()?;
         let results = folder.as_ref().map_or(Ok(Vec::new()), |folder| folder::results(folder.path()))?;
+        Ok(Begun { sources, all, left_out, folder, results })
+    }
+
+    /// A sweep that has begun. All ranks call it.
+    ///
+    /// # Errors
+    /// Results of other data.
+    pub fn new(options: &'o Options, begun: Begun, started: Instant) -> Result<Self> {
+        let Begun { sources, mut all, left_out, folder, results } = begun;
+        let results = of_first(options, results)?;
+        if let Some(budget) = options.budget {
+            fit_to(budget, &mut all, &sources, &*options.ranks)?;
+        }
         let (.., opened) = settle(&all[0].options, &sources)?;
         let known: HashMap<u64, String> =
             results.iter().map(|result| (result.seed, result.data_sha256.clone())).collect();
@@ -131,7 +154,13 @@ impl<'o> Sweep<'o> {
             self.train(&round, rounds.is_empty(), observer)?;
             rounds.push(round);
         }
-        let mut groups = self.groups(&rounds);
+        // The others wait while the first one trains the best once more.
+        agree(&*self.options.ranks, self.finish(&rounds, observer))
+    }
+
+    /// Ranks all rounds, and trains the best trial once more.
+    fn finish(&self, rounds: &[Round], observer: &mut dyn Observer) -> Result<Report> {
+        let mut groups = self.groups(rounds);
         // Without time for all, means of different seeds would be compared.
         let most = groups.iter().map(|group| group.results.len()).max().unwrap_or(0);
         if self.options.budget.is_some() {
@@ -153,7 +182,9 @@ impl<'o> Sweep<'o> {
             Some((winner, result?))
         });
         let best = match winner {
-            Some((group, result)) if self.options.part.is_none() && result.diverged.is_none() => {
+            Some((group, result))
+                if self.options.part.is_none() && result.diverged.is_none() && self.options.ranks.is_first() =>
+            {
                 best::train(&self.all[group], result, self.options, self.folder.as_ref(), observer)?
             }
             _ => None,
@@ -238,63 +269,14 @@ impl<'o> Sweep<'o> {
         }
         groups
     }
+}
 
-    /// Trains what is missing of a round.
-    fn train(&mut self, round: &Round, is_first: bool, observer: &mut dyn Observer) -> Result<()> {
-        let Sweep { options, all, left_out, folder, results, devices, opened, shared, .. } = self;
-        let is_mine =
-            |trial: &Trial<'_>| options.part.is_none_or(|part| (trial.number - 1) % part.of == part.number - 1);
-        let trials: Vec<Trial<'_>> = round.trials().into_iter().filter(is_mine).collect();
-        let is_missing = |trial: &&Trial<'_>| !results.iter().any(|result| is_of(result, trial));
-        let missing: Vec<Trial<'_>> = trials.iter().filter(is_missing).copied().collect();
-        let mut done = trials.len() - missing.len();
-        let places = missing.iter().map(|trial| devices.place(trial.settled, &shared.sources));
-        let places = places.collect::<Result<Vec<_>>>()?;
-        let on_cpu = places.iter().filter(|place| place.is_none()).count();
-        let (split, threads) = (&opened.data.split, all[0].options.threads.min(on_cpu));
-        observer.begin(&Opening {
-            data: &opened.data.name,
-            examples: [split.training.len(), split.validation.len()],
-            combinations: round.combinations.len(),
-            trials: trials.len(),
-            done,
-            left_out: if is_first { left_out } else { &[] },
-            threads,
-        });
-        *shared.done.get_mut().unwrap_or_else(PoisonError::into_inner) = 0.0;
-        let size: f64 = missing.iter().map(|trial| trial.settled.size).sum();
-        // The observer is told of each result, and now and then how far all are.
-        let observer = RefCell::new(observer);
-        let mut fresh = Vec::new();
-        let mut each = |result: TrialResult| {
-            if let Some(folder) = folder {
-                folder.append(&result)?;
-            }
-            done += 1;
-            let trial = missing.iter().find(|trial| trial.number == result.trial);
-            let choices: &[Choice] = trial.map_or(&[], |trial| &trial.settled.choices);
-            observer.borrow_mut().trial(&result, choices, done, trials.len());
-            fresh.push(result);
-            Ok(())
-        };
-        let shared = &*shared;
-        let mut tick = || observer.borrow_mut().progress(shared.done() / size.max(1.0));
-        let of_place = |place: Option<usize>| {
-            let here = missing.iter().zip(&places).filter(|(_, other)| **other == place);
-            here.map(|(trial, _)| *trial).collect::<Vec<_>>()
-        };
-        let on_gpus = devices.gpus().iter_mut().enumerate().try_for_each(|(gpu, executor)| {
-            shared.run_on_gpu(&of_place(Some(gpu)), executor.as_mut(), &mut each, &mut tick)
-        });
-        let ended = on_gpus.and_then(|()| shared.run_on_cpu(&of_place(None), threads.max(1), &mut each, &mut tick));
-        results.extend(fresh);
-        ended?;
-        if let Some(signal) = interruption::signal() {
-            let folder = options.folder.as_ref().map(|folder| folder.display().to_string());
-            return Err(SweepInterrupted { signal, done, trials: trials.len(), folder }.into());
-        }
-        Ok(())
+/// The results that rank 0 has, for all.
+fn of_first(options: &Options, results: Vec<TrialResult>) -> Result<Vec<TrialResult>> {
+    if options.ranks.count() == 1 {
+        return Ok(results);
     }
+    Ok(serde_json::from_slice(&options.ranks.broadcast(serde_json::to_vec(&results)?))?)
 }
 
 fn measure_of(groups: &[Group<'_>]) -> Measure {
@@ -308,7 +290,7 @@ const MOST_OF_BUDGET: f64 = 1.0 / 6.0;
 const MEASUREMENT: Duration = Duration::from_millis(100);
 
 /// Lowers the epochs of all combinations, where one with the recipe's would take too large a part of the time.
-fn fit_to(budget: Duration, all: &mut [Settled], sources: &OpenedSources) -> Result<()> {
+fn fit_to(budget: Duration, all: &mut [Settled], sources: &OpenedSources, ranks: &dyn Ranks) -> Result<()> {
     let first = &all[0];
     if first.options.wishes.epochs.is_some() {
         return Ok(());
@@ -321,8 +303,10 @@ fn fit_to(budget: Duration, all: &mut [Settled], sources: &OpenedSources) -> Res
     let mut trainer = training.trainer(&mut cpu)?;
     let steps = (trainer.steps_per_epoch() * setup.epochs) as f64;
     let part = MOST_OF_BUDGET * budget.as_secs_f64() * trainer.measure_speed(MEASUREMENT)? / steps;
-    if part < 1.0 {
-        let epochs = ((setup.epochs as f64 * part) as usize).max(1);
+    let epochs = if part < 1.0 { ((setup.epochs as f64 * part) as usize).max(1) } else { setup.epochs };
+    // Each rank has measured another speed.
+    let epochs = ranks.of_first(epochs as u64) as usize;
+    if epochs < setup.epochs {
         for settled in all {
             *settled = settled.with_epochs(epochs, sources)?;
         }

@@ -6,15 +6,13 @@ use sha2::{Digest, Sha256};
 use super::circumstances::Circumstances;
 use super::state::{Found, State};
 use super::{Options, Wishes};
-use crate::device::DeviceChoice;
 use crate::model::checkpoint;
 use crate::network::optimizer::Optimizer;
 use crate::network::{Parameters, Topology};
 use crate::ranks::Ranks;
 use crate::system::error::{AgreedOn, WrongUsage};
 
-/// The options of one of several ranks: the first one writes all files. Where they are to use the fastest device they use the CPU, for
-/// measurements of each would differ; where a GPU, each one of its machine's.
+/// The options of one of several ranks: the first one writes all files.
 pub fn of_rank(options: &Options) -> Options {
     let ranks = &options.ranks;
     let mut own = options.clone();
@@ -23,11 +21,7 @@ pub fn of_rank(options: &Options) -> Options {
     }
     own.fall_back_to_cpu = false;
     own.wishes = Wishes { watch: options.wishes.watch || options.run.is_some(), ..own.wishes };
-    own.device = match own.device {
-        DeviceChoice::Auto => DeviceChoice::Cpu,
-        DeviceChoice::Gpu => DeviceChoice::OfRank(ranks.on_this_machine().1),
-        named => named,
-    };
+    own.device = own.device.of_rank(&**ranks);
     if !ranks.is_first() {
         (own.output, own.run) = (None, None);
     }
