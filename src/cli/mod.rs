@@ -31,7 +31,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::gpu::check_environment;
 use crate::ranks;
-use crate::system::error::{AgreedOn, Diverged, Interrupted, SweepInterrupted, WrongUsage, bail_usage};
+use crate::system::error::{AgreedOn, Diverged, Interrupted, SweepInterrupted, WrongUsage};
 use crate::system::temporary;
 use crate::system::text::printable;
 
@@ -83,22 +83,50 @@ pub fn main() -> ExitCode {
     // The other ranks are left at the very end.
     let joined = match ranks::join() {
         Ok(joined) => joined,
-        Err(error) => return failed(&error, true),
+        Err(error) => return failed(&error, false),
     };
-    let code = match parse() {
-        Ok(Parsed::Command(command)) => match run(command.0.command, &command.1) {
+    let code = match understood() {
+        Ok(parsed) => match run(parsed.0.command, &parsed.1) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, error.chain().any(known_to_all)),
         },
-        Ok(Parsed::Ends(code)) => code,
-        // All ranks have the same arguments.
-        Err(error) => failed(&error, true),
+        Err(code) => code,
     };
     drop(joined);
     code
 }
 
+/// The arguments of the process.
+///
+/// # Errors
+/// The exit code of a process whose arguments are no command, or are wrong, which has been told; or of one of several ranks, where those
+/// of another are.
+fn understood() -> Result<Box<(Cli, ArgMatches)>, ExitCode> {
+    let parsed = check_environment().and_then(|()| parse());
+    let code = match &parsed {
+        Ok(Parsed::Command(_)) => None,
+        Ok(Parsed::Ends(error)) => Some(u8::try_from(error.exit_code()).unwrap_or(2)),
+        Err(error) => Some(exit_code(error)),
+    };
+    let world = ranks::world();
+    let codes = world.numbers(code.map_or(0, |code| 1 + u64::from(code)));
+    let Some(first) = codes.iter().position(|&code| code > 0) else {
+        let Ok(Parsed::Command(command)) = parsed else { return Err(ExitCode::FAILURE) };
+        return Ok(command);
+    };
+    if first == world.rank() {
+        match parsed {
+            // If nobody can be told, the exit code is all that is left.
+            Ok(Parsed::Ends(error)) => drop(error.print()),
+            Ok(Parsed::Command(_)) => {}
+            Err(error) => tell(&error),
+        }
+    }
+    Err(ExitCode::from(u8::try_from(codes[first] - 1).unwrap_or(1)))
+}
+
 /// The exit code of a process that has failed, and what is told before it: by the first of several ranks, if all of them know the error.
+/// Otherwise the others are ended.
 fn failed(error: &anyhow::Error, is_known: bool) -> ExitCode {
     // The reader closed the pipe: `gpu-backprop ... | head`.
     if is_broken_pipe(error) {
@@ -106,33 +134,33 @@ fn failed(error: &anyhow::Error, is_known: bool) -> ExitCode {
     }
     let world = ranks::world();
     if world.is_first() || !is_known {
-        let rank = if world.is_first() { String::new() } else { format!("rank {}: ", world.rank()) };
-        // If stderr is closed too, the exit code is all that is left.
-        let _ = writeln!(io::stderr(), "gpu-backprop: {rank}{}", one_line(error));
+        tell(error);
     }
     if !is_known && world.count() > 1 {
-        // The others wait for this one.
         world.abort(exit_code(error).into());
     }
     ExitCode::from(exit_code(error))
 }
 
+fn tell(error: &anyhow::Error) {
+    let world = ranks::world();
+    let rank = if world.is_first() { String::new() } else { format!("rank {}: ", world.rank()) };
+    // If stderr is closed too, the exit code is all that is left.
+    let _ = writeln!(io::stderr(), "gpu-backprop: {rank}{}", one_line(error));
+}
+
 /// True for errors that all ranks have, or none.
 fn known_to_all(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<AgreedOn>()
-        || cause.is::<Diverged>()
-        || cause.is::<Interrupted>()
-        || cause.is::<SweepInterrupted>()
-        || cause.is::<WrongUsage>()
+    cause.is::<AgreedOn>() || cause.is::<Diverged>() || cause.is::<Interrupted>() || cause.is::<SweepInterrupted>()
 }
 
 /// The arguments of the process: a command, or all that there is to do is done.
 enum Parsed {
     Command(Box<(Cli, ArgMatches)>),
-    Ends(ExitCode),
+    Ends(clap::Error),
 }
 
-/// The arguments of the process, with those of a `--config FILE`. Wrong ones are told.
+/// The arguments of the process, with those of a `--config FILE`.
 ///
 /// # Errors
 /// A wrong file.
@@ -147,14 +175,7 @@ fn parse() -> Result<Parsed> {
     });
     Ok(match parsed {
         Ok(parsed) => Parsed::Command(Box::new(parsed)),
-        Err(error) => {
-            let error = synonyms::with_suggestion(error, texts);
-            if ranks::world().is_first() {
-                // If nobody can be told, the exit code is all that is left.
-                let _ = error.print();
-            }
-            Parsed::Ends(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
-        }
+        Err(error) => Parsed::Ends(synonyms::with_suggestion(error, texts)),
     })
 }
 
@@ -171,13 +192,13 @@ fn parsed(arguments: Vec<std::ffi::OsString>) -> Result<Cli> {
 }
 
 fn run(command: Command, matches: &ArgMatches) -> Result<()> {
-    check_environment()?;
     let ranks = ranks::world().count();
     if ranks > 1 && !matches!(command, Command::Train(_) | Command::Sweep(_)) {
         let name = matches.subcommand_name().unwrap_or_default();
-        bail_usage!(
+        let text = format!(
             "{name}: {ranks} processes of MPI were started, but only `train` and `sweep` share their work among several"
         );
+        return Err(AgreedOn { text, code: 2 }.into());
     }
     match command {
         Command::Train(arguments) => train::run(*arguments, matches),

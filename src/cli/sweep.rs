@@ -15,6 +15,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::training_flags::TrainingFlags;
 use super::{print, print_json};
 use crate::commands::sweep::{self, Options, Part};
+use crate::commands::train::agree;
 use crate::device::DeviceChoice;
 use crate::ranks;
 use crate::system::error::{bail_usage, ensure_usage};
@@ -139,31 +140,34 @@ fn part_of_slurm() -> Result<Option<Part>> {
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { grid, own, json, quiet } = arguments;
     let Own { device, output_folder, seeds, random, halving, budget, part } = own;
-    ensure_usage!(!halving || budget.is_none(), "--halving and --budget: use one of them");
     let ranks = ranks::world();
     let device = device.of_rank(&*ranks);
-    let part = match part {
-        // Ranks share all trials.
-        None if ranks.count() > 1 => None,
-        None => part_of_slurm()?.filter(|part| part.of > 1),
-        part => part,
+    let settled = || {
+        ensure_usage!(!halving || budget.is_none(), "--halving and --budget: use one of them");
+        let part = match part {
+            // Ranks share all trials.
+            None if ranks.count() > 1 => None,
+            None => part_of_slurm()?.filter(|part| part.of > 1),
+            part => part,
+        };
+        ensure_usage!(
+            part.is_none() || !(halving || budget.is_some()),
+            "--halving and --budget have no parts, and this is a task of a job array (SLURM_ARRAY_TASK_ID): use another kind of job"
+        );
+        Ok(Options {
+            prefers_first: budget.is_some() && grid.has_no_lists(),
+            combinations: grid.combinations(&device, random, budget.is_some())?,
+            words: grid.words(),
+            seeds,
+            folder: output_folder,
+            ranks: Arc::clone(&ranks),
+            part,
+            halving,
+            budget,
+        })
     };
-    ensure_usage!(
-        part.is_none() || !(halving || budget.is_some()),
-        "--halving and --budget have no parts, and this is a task of a job array (SLURM_ARRAY_TASK_ID): use another kind of job"
-    );
-    let options = Options {
-        prefers_first: budget.is_some() && grid.has_no_lists(),
-        combinations: grid.combinations(&device, random, budget.is_some())?,
-        words: grid.words(),
-        seeds,
-        folder: output_folder,
-        ranks: Arc::clone(&ranks),
-        part,
-        halving,
-        budget,
-    };
-    let mut display = Display::new(quiet || json || !ranks.is_first(), options.folder.clone(), part);
+    let options = agree(&*ranks, settled())?;
+    let mut display = Display::new(quiet || json || !ranks.is_first(), options.folder.clone(), options.part);
     let report = sweep::run(&options, &mut display)?;
     if json { print_json(&report) } else { print(&text::of(&report, &options)?) }
 }

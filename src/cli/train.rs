@@ -13,7 +13,7 @@ use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
 use super::{Cli, config, print, print_json};
-use crate::commands::train::{self, ConfigText, Options, Report, RunOptions, Trained};
+use crate::commands::train::{self, ConfigText, Flags, Options, Report, RunOptions, Trained, Wishes, agree};
 use crate::device::DeviceChoice;
 use crate::ranks;
 use crate::system::error::{Interrupted, WrongUsage};
@@ -87,33 +87,35 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         print_plan,
         print_config,
     } = arguments;
-    ensure!(
-        output_file.as_deref() != Some(Path::new("-")),
-        WrongUsage::new("-o -: a model is not written to stdout; name a file, such as model.safetensors")
-    );
-    let (json, verbose) = (training.json, training.verbose);
-    let mut progress = Progress::new(training.quiet || !ranks::world().is_first(), verbose).watching(watch);
-    let mut program = Cli::command();
-    program.build();
-    let (name, given) = matches.subcommand().context("a command was given")?;
-    let command = program.find_subcommand(name).context("the command is known")?;
-    let (given, command) = (given.clone(), command.clone());
-    let config = move |flags: &[(&'static str, String)]| config::printed(&command, &given, flags);
-    let run = run.map(|folder| {
-        anyhow::Ok(RunOptions { folder, interval: interval(checkpoint)?, config: ConfigText(Arc::new(config.clone())) })
-    });
-    let fall_back_to_cpu = fallback.is_some();
-    let mut options =
-        Options { from, run: run.transpose()?, fall_back_to_cpu, ..training.options(device, output_file)? };
-    options.wishes.watch = watch;
-    options.ranks = ranks::world();
-    options.wishes.shards = shards;
+    let ranks = ranks::world();
+    let (json, quiet, verbose) = (training.json, training.quiet || !ranks.is_first(), training.verbose);
+    let settled = || {
+        ensure!(
+            output_file.as_deref() != Some(Path::new("-")),
+            WrongUsage::new("-o -: a model is not written to stdout; name a file, such as model.safetensors")
+        );
+        let mut program = Cli::command();
+        program.build();
+        let (name, given) = matches.subcommand().context("a command was given")?;
+        let command = program.find_subcommand(name).context("the command is known")?;
+        let (given, command) = (given.clone(), command.clone());
+        let config = move |flags: &Flags| config::printed(&command, &given, flags);
+        let config = ConfigText(Arc::new(config));
+        let interval = run.is_some().then(|| interval(checkpoint)).transpose()?;
+        let run = run.zip(interval).map(|(folder, interval)| RunOptions { folder, interval, config: config.clone() });
+        let options = training.options(device, output_file)?;
+        let wishes = Wishes { watch, shards, ..options.wishes };
+        let ranks = Arc::clone(&ranks);
+        Ok((Options { from, run, fall_back_to_cpu: fallback.is_some(), wishes, ranks, ..options }, config))
+    };
+    let (options, config) = agree(&*ranks, settled())?;
+    let mut progress = Progress::new(quiet, verbose).watching(watch);
     if print_config {
-        return print(&config(&train::flags(&options)?));
+        return print(&(config.0)(&agree(&*ranks, train::flags(&options))?));
     }
     if print_plan {
         let mut text = String::new();
-        for plan in train::plans(&options)? {
+        for plan in agree(&*ranks, train::plans(&options))? {
             writeln!(text, "{plan}")?;
         }
         return print(&text);

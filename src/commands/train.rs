@@ -255,7 +255,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     let kept = job.keep(folder, found, circumstances.clone(), &data, observer);
     let (mut state, mut keeper) = agree(ranks, kept)?;
     if let Some(circumstances) = &circumstances {
-        agreement::compare_beginnings(ranks, circumstances, &initial)?;
+        agreement::compare_beginnings(ranks, circumstances, &flags, &initial)?;
         let rule = (&topology, setup.hyperparameters.optimizer);
         state = agreement::of_first(ranks, state, circumstances, rule)?;
     }

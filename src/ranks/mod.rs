@@ -56,21 +56,19 @@ impl dyn Ranks + '_ {
 
     /// The largest of the numbers of all ranks.
     pub fn largest(&self, number: u64) -> u64 {
-        if self.count() == 1 {
-            return number;
-        }
         self.numbers(number).into_iter().max().unwrap_or(number)
     }
 
     /// The number of rank 0.
     pub fn of_first(&self, number: u64) -> u64 {
-        if self.count() == 1 {
-            return number;
-        }
         self.numbers(number).first().copied().unwrap_or(number)
     }
 
-    fn numbers(&self, number: u64) -> Vec<u64> {
+    /// The number of each rank.
+    pub fn numbers(&self, number: u64) -> Vec<u64> {
+        if self.count() == 1 {
+            return vec![number];
+        }
         self.share(&number.to_le_bytes()).iter().map(|bytes| bytemuck::pod_read_unaligned(bytes)).collect()
     }
 }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::circumstances::Circumstances;
 use super::state::{Found, State};
-use super::{Options, Wishes};
+use super::{Flags, Options, Wishes};
 use crate::model::checkpoint;
 use crate::network::optimizer::Optimizer;
 use crate::network::{Parameters, Topology};
@@ -89,14 +89,20 @@ pub fn compare_parameters(ranks: &dyn Ranks, parameters: &Parameters, when: &str
 ///
 /// # Errors
 /// The first thing that differs.
-pub fn compare_beginnings(ranks: &dyn Ranks, circumstances: &Circumstances, parameters: &Parameters) -> Result<()> {
+pub fn compare_beginnings(
+    ranks: &dyn Ranks,
+    circumstances: &Circumstances,
+    flags: &Flags,
+    parameters: &Parameters,
+) -> Result<()> {
     let Circumstances { program_version, data_sha256, device, .. } = circumstances;
     let things = [
-        ("a version of gpu-backprop", program_version),
+        ("versions of gpu-backprop", program_version),
         ("data", data_sha256),
-        ("kind of device (--device)", device),
+        ("flags", &format!("{flags:?}")),
+        ("kinds of devices (--device)", device),
         // Other vectors may make other bits.
-        ("kind of processor", &format!("{} {:?}", std::env::consts::ARCH, pulp::Arch::new())),
+        ("kinds of processors", &format!("{} {:?}", std::env::consts::ARCH, pulp::Arch::new())),
     ];
     let things = things.map(|(name, text)| (name.to_string(), text.clone().into_bytes()));
     compare(ranks, &things)?;
@@ -123,4 +129,71 @@ pub fn of_first(
     }
     let (training, tensors) = checkpoint::decode(&encoded).map_err(|error| anyhow!("of rank 0: {error:#}"))?;
     Found::new(&training, tensors)?.state(topology, optimizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::network::{Initialization, Topology, activation, cost};
+
+    /// Two ranks, of which the first has said what it has to say.
+    #[derive(Debug)]
+    struct Second(Vec<u8>);
+
+    impl Ranks for Second {
+        fn rank(&self) -> usize {
+            1
+        }
+        fn count(&self) -> usize {
+            2
+        }
+        fn on_this_machine(&self) -> (usize, usize) {
+            (2, 1)
+        }
+        fn all_to_all(&self, _: &[f32], _: &[Range<usize>], _: usize, _: &mut [f32]) {}
+        fn all_gather(&self, _: &[f32], _: &[Range<usize>], _: &mut [f32]) {}
+        fn share(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
+            vec![self.0.clone(), bytes.to_vec()]
+        }
+        fn broadcast(&self, _: Vec<u8>) -> Vec<u8> {
+            self.0.clone()
+        }
+        fn send(&self, _: usize, _: &[u8]) {}
+        fn receive(&self, _: Option<usize>) -> (usize, Vec<u8>) {
+            (0, self.0.clone())
+        }
+        fn abort(&self, code: i32) -> ! {
+            panic!("aborted with {code}")
+        }
+    }
+
+    #[test]
+    fn the_first_matrix_that_differs_is_named() {
+        let topology = Topology::new(&[4, 3, 2], &activation::SIGMOID, &cost::QUADRATIC).expect("a network");
+        let parameters = Parameters::random(&topology, Initialization::Scaled, 0).expect("memory");
+        let hashes = |parameters: &Parameters| -> Vec<u8> {
+            parameters
+                .iter()
+                .flat_map(|(_, values)| Sha256::digest(bytemuck::cast_slice::<f32, u8>(values)).to_vec())
+                .collect()
+        };
+        let first = Second(hashes(&parameters));
+        compare_parameters(&first, &parameters, "after epoch 3").expect("they are the same");
+        let mut other = parameters.clone();
+        other.w[3][1] += 1e-6;
+        other.b[3][0] += 1e-6;
+        let error = compare_parameters(&first, &other, "after epoch 3").expect_err("they differ");
+        assert_eq!(error.to_string(), "rank 1 has other w3 after epoch 3 than rank 0");
+    }
+
+    #[test]
+    fn the_first_error_is_that_of_all() {
+        let error = agree(&Second(b"\x02--eta -1: too low".to_vec()), Ok(())).expect_err("rank 0 failed");
+        assert_eq!(error.downcast_ref(), Some(&AgreedOn { text: "--eta -1: too low".to_string(), code: 2 }));
+        let error = agree::<()>(&Second(Vec::new()), Err(WrongUsage::new("--eta -1").into())).expect_err("it failed");
+        assert_eq!(error.downcast_ref(), Some(&AgreedOn { text: "rank 1: --eta -1".to_string(), code: 2 }));
+        assert_eq!(agree(&Second(Vec::new()), Ok(5)).expect("no error"), 5);
+    }
 }
