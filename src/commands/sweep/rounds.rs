@@ -13,7 +13,7 @@ use super::best;
 use super::devices::Devices;
 use super::folder::{self, Folder};
 use super::pool::{OTHER_DATA, Shared, Trial};
-use super::ranking::{Choice, Group, Measure, best_of, effects, is_clearly_better, ranked};
+use super::ranking::{Group, Measure, best_of, effects, is_clearly_better, ranked};
 use super::result::TrialResult;
 use super::settle::{LeftOut, Opened, OpenedSources, Settled, settle, settle_all};
 use super::{Observer, Options, Report};
