@@ -3,8 +3,8 @@
 # WORDS` runs only `cargo test WORDS`. `tests/run.sh --all` runs what takes hours, too: every GPU test on a second software GPU and
 # at other widths of subgroups, every fuzz target for ten minutes, and faults at more calls. The GPU tests need an adapter: where none is found, a software Vulkan
 # driver is installed on Debian and Ubuntu, if this user may. Model files are also checked from Python, with
-# packages of PyPI in a virtual environment in the target folder. With CI set, it is a failure where either
-# cannot be had.
+# packages of PyPI in a virtual environment in the target folder, and several ranks by a library of MPI, which is installed likewise.
+# With CI set, it is a failure where one of them cannot be had.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -154,6 +154,20 @@ check_dependencies() {
     "$root/bin/cargo-deny" --log-level error check licenses bans sources
 }
 
+# A library of MPI with its launcher, and libclang, which reads its header.
+has_mpi() {
+    command -v mpicc >/dev/null && command -v mpirun >/dev/null && { ldconfig -p 2>/dev/null || true; ls /usr/lib/llvm*/lib 2>/dev/null || true; } | grep -q 'libclang.*\.so'
+}
+
+prepare_mpi() {
+    if has_mpi; then return 0; fi
+    command -v apt-get >/dev/null || return 1
+    say "installing Open MPI and libclang, for the tests of several ranks (libopenmpi-dev, openmpi-bin, libclang-dev)"
+    as_root apt-get update -q || true
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends libopenmpi-dev openmpi-bin libclang-dev &&
+        has_mpi
+}
+
 phase "building" cargo test --no-run --quiet
 # The program as the tests run it: `cargo run` would compile wgpu again, without the features that tests need.
 program="${CARGO_TARGET_DIR:-$PWD/target}/debug/gpu-backprop"
@@ -250,6 +264,15 @@ if [ $# -eq 0 ]; then
             cargo doc --no-deps --quiet --features "$features"
     done
     phase "the command of the README" "$program" train
+    # Last: the program is another then.
+    if prepare_mpi; then
+        phase "testing ranks of MPI" cargo test --quiet --features mpi --test mpi
+    elif [ -n "${CI:-}" ]; then
+        say "NO LIBRARY OF MPI: ranks cannot be tested, which is a failure in CI"
+        exit 1
+    else
+        skipped="${skipped:+$skipped; }THE TESTS OF RANKS WERE SKIPPED: no library of MPI, or no libclang"
+    fi
 fi
 
 say "what each phase took"
