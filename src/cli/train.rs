@@ -131,6 +131,7 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         print(&summary(&report, &options, verbose, saved.is_ok())?)?;
     }
     print_notes(report.not_learned.as_slice());
+    print_notes(report.does_not_pay.as_slice());
     saved?;
     match report.interrupted {
         Some(signal) => {

@@ -20,8 +20,8 @@ pub trait Ranks: Send + Sync + Debug {
     /// The ranks on this machine, and the number of this one among them.
     fn on_this_machine(&self) -> (usize, usize);
 
-    /// Sends `numbers[slices[j]]` to each rank j, and receives a slice like one's own from each of the first `senders` ranks, one
-    /// after the other. Those after them send nothing.
+    /// Sends `numbers[slices[j]]` to each other rank j, and receives a slice like one's own from each other of the first `senders` ranks:
+    /// that of rank i at i times its length. Those after them send nothing; what stands in one's own place is anything.
     fn all_to_all(&self, numbers: &[f32], slices: &[Range<usize>], senders: usize, received: &mut [f32]);
 
     /// Brings the slice of each rank to all: `numbers[slices[j]]` becomes what rank j calls `own`.
@@ -99,9 +99,8 @@ impl Ranks for Alone {
         (1, 0)
     }
 
-    fn all_to_all(&self, numbers: &[f32], _: &[Range<usize>], senders: usize, received: &mut [f32]) {
-        received[..numbers.len() * senders].copy_from_slice(numbers);
-    }
+    /// There is nobody.
+    fn all_to_all(&self, _: &[f32], _: &[Range<usize>], _: usize, _: &mut [f32]) {}
 
     fn all_gather(&self, own: &[f32], _: &[Range<usize>], numbers: &mut [f32]) {
         numbers.copy_from_slice(own);

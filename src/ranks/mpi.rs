@@ -66,10 +66,10 @@ fn world() -> SimpleCommunicator {
 }
 
 /// Times that an unfinished exchange is looked at before the thread sleeps: a few microseconds.
-const LOOKS: usize = 50;
+const LOOKS: u32 = 50;
 
-/// Time that it sleeps between two looks: while it waits, others compute.
-const PAUSE: Duration = Duration::from_micros(20);
+/// The shortest and the longest time that it sleeps between two looks: while it waits, others compute.
+const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_micros(200)];
 
 /// Waits for an exchange without keeping a core busy, as the waiting functions of MPI would.
 fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
@@ -80,14 +80,14 @@ fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
     }
 }
 
-/// Lets others compute after an unsuccessful look.
-fn rest(looks: &mut usize) {
-    *looks += 1;
-    if *looks < LOOKS {
-        thread::yield_now();
-    } else {
-        thread::sleep(PAUSE);
+/// Lets others compute after an unsuccessful look, longer after more of them.
+fn rest(looks: &mut u32) {
+    let [shortest, longest] = PAUSES;
+    match looks.checked_sub(LOOKS) {
+        None => thread::yield_now(),
+        Some(pauses) => thread::sleep(shortest.saturating_mul(1 + pauses / 4).min(longest)),
     }
+    *looks = looks.saturating_add(1);
 }
 
 /// Lengths and beginnings of slices, as MPI counts.
@@ -109,8 +109,7 @@ impl Ranks for World {
     }
 
     fn all_to_all(&self, numbers: &[f32], slices: &[Range<usize>], senders: usize, received: &mut [f32]) {
-        let own = slices[self.rank].clone();
-        let len = own.len();
+        let len = slices[self.rank].len();
         // Nothing is sent to oneself, and nothing by those that have nothing.
         let to_send = |(rank, slice): (usize, &Range<usize>)| {
             if self.rank < senders && rank != self.rank { slice.clone() } else { 0..0 }
@@ -120,9 +119,6 @@ impl Ranks for World {
         let (counts, starts) = partition(slices.iter().enumerate().map(to_send));
         let sent = Partition::new(numbers, counts, starts);
         let (counts, starts) = partition((0..self.count).map(to_receive));
-        if self.rank < senders {
-            received[self.rank * len..][..len].copy_from_slice(&numbers[own]);
-        }
         let mut received = PartitionMut::new(received, counts, starts);
         scope(|scope| wait(world().immediate_all_to_all_varcount_into(scope, &sent, &mut received)));
     }

@@ -65,6 +65,8 @@ pub struct Trainer<'e, 'd> {
     first_measures: bool,
     /// The gradients of shards.
     gradients: Gradients,
+    /// The time in which steps only waited for sums over ranks.
+    waited: Duration,
 }
 
 impl<'d> Training<'d> {
@@ -136,6 +138,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             ranks: Arc::new(Alone),
             first_measures: false,
             gradients,
+            waited: Duration::ZERO,
         })
     }
 
@@ -151,6 +154,16 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.first_measures = ranks.any(ranks.of_first(at_once) != at_once);
         self.ranks = ranks;
         Ok(())
+    }
+
+    /// The number of ranks that share the work.
+    pub fn ranks(&self) -> usize {
+        self.ranks.count()
+    }
+
+    /// The time in which steps only waited for sums over ranks.
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// The executor.

@@ -146,6 +146,12 @@ pub struct Report {
     pub wall_seconds: Option<f64>,
     /// The time from opening the device to the end of the first steps, with compilation and auto-tuning.
     pub seconds_to_first_step: Option<f64>,
+    /// The number of processes that trained together.
+    pub ranks: usize,
+    /// The parts of a mini-batch whose gradients are summed over a tree.
+    pub shards: usize,
+    /// The part of the duration of steps in which they only waited for the sums over all processes; `None` for one.
+    pub waited_seconds: Option<f64>,
     /// The precision of matrix products: `full` (f32), or `mixed` (f16 inputs, f32 accumulation).
     pub precision: &'static str,
     /// The effect of mixed precision on gradients; `None` in full precision.
@@ -161,7 +167,13 @@ pub struct Report {
     /// The last of the notes, where the network has learned nothing.
     #[serde(skip)]
     pub not_learned: Option<String>,
+    /// The last of the notes, where several processes mostly wait for each other.
+    #[serde(skip)]
+    pub does_not_pay: Option<String>,
 }
+
+/// The part of the time of steps, spent waiting for other processes, from which on it is told.
+const MOST_WAITING: f64 = 0.5;
 
 /// Returns the report of a run in full precision.
 pub(crate) fn report(
@@ -203,6 +215,14 @@ pub(crate) fn report(
     let executor = trainer.executor();
     let device = executor.device();
     let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
+    let waited = trainer.waited().as_secs_f64() / training_seconds.max(f64::MIN_POSITIVE);
+    let does_not_pay = (training_seconds > 0.0 && waited > MOST_WAITING).then(|| {
+        format!(
+            "the {} processes waited {:.0}% of the steps' time for each other's gradients: fewer may be faster, or one",
+            trainer.ranks(),
+            100.0 * waited.min(1.0)
+        )
+    });
     // Of the epochs, which a refit with more examples may have followed.
     let of_epoch = epochs.first().map_or(0.0, |epoch| epoch.samples_per_second * epoch.seconds).round() as usize;
     let rate = |count: usize| (training_seconds > 0.0).then(|| (count * epochs.len()) as f64 / training_seconds);
@@ -259,13 +279,17 @@ pub(crate) fn report(
         steps_per_second: rate(of_epoch.div_ceil(hyperparameters.batch)),
         wall_seconds: None,
         seconds_to_first_step,
+        ranks: trainer.ranks(),
+        shards: hyperparameters.shards,
+        waited_seconds: (trainer.ranks() > 1).then(|| trainer.waited().as_secs_f64()),
         precision: Precision::Full.name(),
         gradient_check: None,
         choices,
         profile: executor.profile(),
         weights_sha256: parameters.sha256(),
-        notes: data.notes.iter().chain(&not_learned).cloned().collect(),
+        notes: data.notes.iter().chain(&not_learned).chain(&does_not_pay).cloned().collect(),
         not_learned,
+        does_not_pay,
         epochs,
     })
 }

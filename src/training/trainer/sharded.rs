@@ -4,7 +4,7 @@ use std::mem;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -100,6 +100,8 @@ struct Worker<'w> {
     share: Share,
     /// Where gradients are brought to and come back from as sums over all ranks; `None` for a rank by itself.
     exchange: Option<(Sender<Letter>, Receiver<Letter>)>,
+    /// The time in which there was nothing to do but wait for sums.
+    waited: &'w mut Duration,
 }
 
 impl Worker<'_> {
@@ -144,7 +146,9 @@ impl Worker<'_> {
         }
         if self.exchange.is_some() {
             for _ in 0..layers {
+                let start = Instant::now();
                 let (layer, _, sums) = self.received()?;
+                *self.waited += start.elapsed();
                 self.take_back(layer, sums)?;
             }
         }
@@ -208,19 +212,36 @@ fn exchange(ranks: &dyn Ranks, letters: &Receiver<Letter>, sums: &Sender<Letter>
 fn sum_over(ranks: &dyn Ranks, senders: usize, numbers: &mut [f32], received: &mut Vec<f32>) {
     for piece in numbers.chunks_mut(EXCHANGED_TOGETHER) {
         let slices = slices(piece.len(), ranks.count());
-        let len = slices[ranks.rank()].len();
-        received.resize(len * ranks.count(), 0.0);
+        let own = slices[ranks.rank()].clone();
+        received.resize(own.len() * ranks.count(), 0.0);
         ranks.all_to_all(piece, &slices, senders, received);
-        // As `TreeSum`, level by level.
-        let mut between = 1;
-        while between < senders {
-            for rank in (0..senders - between).step_by(2 * between) {
-                let (sums, others) = received.split_at_mut((rank + between) * len);
-                add(&mut sums[rank * len..][..len], &others[..len]);
+        sum_slices(received, &piece[own.clone()], ranks.rank(), senders);
+        ranks.all_gather(&received[..own.len()], &slices, piece);
+    }
+}
+
+/// Sums slices of ranks, one after the other, into the first, over a tree as [`TreeSum`], level by level. That of this rank is `own`;
+/// its place holds anything.
+fn sum_slices(slices: &mut [f32], own: &[f32], rank: usize, senders: usize) {
+    let len = own.len();
+    if rank + 1 == senders && rank.is_multiple_of(2) {
+        // It has no neighbour.
+        slices[rank * len..][..len].copy_from_slice(own);
+    }
+    let mut between = 1;
+    while between < senders {
+        for first in (0..senders - between).step_by(2 * between) {
+            let (sums, others) = slices.split_at_mut((first + between) * len);
+            let (sums, others) = (&mut sums[first * len..][..len], &others[..len]);
+            match () {
+                () if between == 1 && first == rank => {
+                    sums.iter_mut().zip(own).zip(others).for_each(|((sum, own), other)| *sum = own + other);
+                }
+                () if between == 1 && first + 1 == rank => add(sums, own),
+                () => add(sums, others),
             }
-            between *= 2;
         }
-        ranks.all_gather(&received[..len], &slices, piece);
+        between *= 2;
     }
 }
 
@@ -263,7 +284,7 @@ impl Trainer<'_, '_> {
         mini_batch: &dyn Fn(usize, usize) -> MiniBatch,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
-        let Trainer { executor, layout, streaming, data, gradients, ranks, holds_first, .. } = self;
+        let Trainer { executor, layout, streaming, data, gradients, ranks, holds_first, waited, .. } = self;
         let Some(plans) = &layout.sharded else { return Ok(()) };
         let (ranks, batch) = (&**ranks, layout.training.batch);
         let share = Share { shards: plans.shards, each: plans.shards / ranks.count(), rank: ranks.rank() };
@@ -289,7 +310,7 @@ impl Trainer<'_, '_> {
             } else {
                 None
             };
-            let mut worker = Worker { executor: &mut **executor, plans, gradients, share, exchange };
+            let mut worker = Worker { executor: &mut **executor, plans, gradients, share, exchange, waited };
             let mut begin = span.start;
             if let Some(streaming) = streaming {
                 *holds_first = false;
@@ -325,5 +346,33 @@ impl Trainer<'_, '_> {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_summed_over_the_same_tree() {
+        const LEN: usize = 5;
+        for senders in 1..=9usize {
+            let number = |i: usize| 1.0 / (1.0 + i as f32 * 0.37) - 0.4;
+            let all: Vec<f32> = (0..senders * LEN).map(number).collect();
+            let mut tree = TreeSum::default();
+            let mut add = |mut sum: Vec<f32>, other: Vec<f32>| {
+                sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+                sum
+            };
+            all.chunks(LEN).for_each(|slice| tree.push(slice.to_vec(), &mut add));
+            let expected = tree.finish(&mut add).expect("there are some");
+            for rank in 0..=senders {
+                let mut slices = [&all[..], &[f32::NAN; LEN]].concat();
+                let own = slices[rank * LEN..][..LEN].to_vec();
+                slices[rank * LEN..][..LEN].fill(f32::NAN);
+                sum_slices(&mut slices, &own, rank, senders);
+                assert_eq!(slices[..LEN], expected, "rank {rank}, {senders} senders");
+            }
+        }
     }
 }
