@@ -176,8 +176,9 @@ fn shards(options: &Options, batch: usize) -> Result<usize> {
             ranks
         }
     };
+    // A mini-batch of nothing is refused by itself.
     ensure_usage!(
-        shards <= batch,
+        shards <= batch.max(1),
         "--shards {shards}: a mini-batch of {batch} examples (--batch) cannot be cut into so many{}",
         if options.wishes.shards.is_none() { format!(", one for each of {ranks} processes") } else { String::new() }
     );
