@@ -35,6 +35,8 @@ pub struct Row {
     load: Load,
     /// The operand that is a layer's weights, and may lie in panels.
     weights: Option<usize>,
+    /// The operand that is the gradient of a layer's weights, and may lie as they do.
+    gradient: Option<usize>,
     /// The operand that may be a list of the entries that are not 0.
     lists: Option<usize>,
     role: Role,
@@ -42,12 +44,11 @@ pub struct Row {
 
 /// The row of a kernel that knows neither panels nor lists.
 const fn plain(kernel: &'static Kernel, load: Load) -> Row {
-    Row { kernel, load, weights: None, lists: None, role: Role::Other }
+    Row { kernel, load, weights: None, gradient: None, lists: None, role: Role::Other }
 }
 
-/// A function that makes a step ready: its operands by index.
+/// Makes a step ready: its operands by index.
 type Load = fn(&mut Loader<'_>, &Step, &[usize]) -> Box<dyn Run>;
-
 /// The part of a kernel in what the first layer allows: weights in panels, and zeros left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -81,8 +82,8 @@ pub static STEPS: [Row; 18] = [
     plain(&ACTIVATE, activate),
     plain(&DROPOUT, dropout),
     Row { weights: Some(0), ..plain(&DECAY, decay) },
-    plain(&LAYER_GRADIENT, |_, step, at| Box::new(LayerGradient::new(step, at))),
-    Row { weights: Some(1), ..plain(&UPDATE, |_, step, at| Box::new(Update::new(step, at))) },
+    Row { gradient: Some(2), ..plain(&LAYER_GRADIENT, |_, step, at| Box::new(LayerGradient::new(step, at))) },
+    Row { weights: Some(1), gradient: Some(0), ..plain(&UPDATE, |_, step, at| Box::new(Update::new(step, at))) },
 ];
 
 /// Primitive kernels without a step of their own, and why.
@@ -199,7 +200,7 @@ impl<'p> Loader<'p> {
         let fits = self.plans.iter().flat_map(known).all(|step| {
             let uses = step.operands.iter().enumerate().filter(|(_, other)| other.name == matrix.name);
             uses.into_iter().all(|(i, other)| {
-                let is_weight = row(step).is_some_and(|row| row.weights == Some(i));
+                let is_weight = row(step).is_some_and(|row| row.weights == Some(i)) && self.gradient_fits(step);
                 forward |= is_weight && has_role(step, Role::Forward);
                 backward |= is_weight && has_role(step, Role::Backward);
                 is_weight && other.shape() == matrix.shape()
@@ -217,10 +218,22 @@ impl<'p> Loader<'p> {
         (operand == weights || is_state).then(|| &step.operands[weights])
     }
 
-    /// The weights whose gradient a matrix is, if a plan descends along it.
-    fn descends_along(&self, matrix: &Matrix) -> Option<&'p Matrix> {
-        let mut updates = self.plans.iter().flat_map(known).filter(|step| UPDATE.is(step.kernel));
-        updates.find(|step| step.operands[0].name == matrix.name).map(|step| &step.operands[1])
+    /// True where all that use the gradient of a step know panels, if it has one.
+    fn gradient_fits(&self, step: &Step) -> bool {
+        let Some(gradient) = row(step).and_then(|row| Some(&step.operands[row.gradient?])) else { return true };
+        self.plans.iter().flat_map(known).all(|step| {
+            let mut uses = step.operands.iter().enumerate().filter(|(_, other)| other.name == gradient.name);
+            uses.all(|(i, _)| row(step).is_some_and(|row| row.gradient == Some(i)))
+        })
+    }
+
+    /// The weights that follow a matrix, their gradient.
+    fn followed_by(&self, gradient: &Matrix) -> Option<&'p Matrix> {
+        self.plans.iter().flat_map(known).find_map(|step| {
+            let row = row(step)?;
+            let weights = &step.operands[row.weights?];
+            (step.operands[row.gradient?].name == gradient.name).then_some(weights)
+        })
     }
 
     /// Makes one step of a plan ready.
@@ -229,7 +242,7 @@ impl<'p> Loader<'p> {
         let mut at = Vec::with_capacity(step.operands.len());
         for (i, matrix) in step.operands.iter().enumerate() {
             // A gradient lies as the weights that follow it.
-            let weights = Self::weights_of(step, i).or_else(|| self.descends_along(matrix));
+            let weights = Self::weights_of(step, i).or_else(|| self.followed_by(matrix));
             let in_panels = weights.is_some_and(|weights| self.fits_panels(weights));
             at.push(store.make_room(matrix, in_panels.then_some(self.width))?);
         }

@@ -29,7 +29,6 @@ pub enum Numbers {
 }
 
 /// Weights, (n\[l\], n\[l-1\]), in panels: the right factor of a layer forward, wᵀ, ready to be used.
-#[derive(Debug)]
 pub struct Panels {
     /// n\[l\] and n\[l-1\].
     shape: (usize, usize),
@@ -37,6 +36,13 @@ pub struct Panels {
     lines: Vec<Line>,
     /// True where all weights are known to be finite, false where they are known not to be.
     pub finite: Option<bool>,
+}
+
+impl std::fmt::Debug for Panels {
+    /// Without the numbers.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} in panels of {}", self.shape, self.width.whole)
+    }
 }
 
 impl Panels {
