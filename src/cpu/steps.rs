@@ -47,8 +47,8 @@ const fn plain(kernel: &'static Kernel, load: Load) -> Row {
     Row { kernel, load, weights: None, gradient: None, lists: None, role: Role::Other }
 }
 
-/// Makes a step ready: its operands by index.
-type Load = fn(&mut Loader<'_>, &Step, &[usize]) -> Box<dyn Run>;
+type Load = fn(loader: &mut Loader<'_>, step: &Step, operands: &[usize]) -> Box<dyn Run>;
+
 /// The part of a kernel in what the first layer allows: weights in panels, and zeros left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {

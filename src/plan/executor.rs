@@ -86,7 +86,7 @@ pub trait LentNumbers: Send {
     /// The numbers.
     fn f32s(&mut self) -> &mut [f32];
 
-    /// What they are to their executor.
+    /// The numbers as their executor holds them.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 

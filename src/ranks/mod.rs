@@ -27,10 +27,10 @@ pub trait Ranks: Send + Sync + Debug {
     /// Brings the slice of each rank to all: `numbers[slices[j]]` becomes what rank j calls `own`.
     fn all_gather(&self, own: &[f32], slices: &[Range<usize>], numbers: &mut [f32]);
 
-    /// What each rank has to say.
+    /// The messages of all ranks, in their order.
     fn share(&self, bytes: &[u8]) -> Vec<Vec<u8>>;
 
-    /// What rank 0 has to say.
+    /// The message of rank 0.
     fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8>;
 
     /// Sends a message to another rank.

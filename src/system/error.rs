@@ -18,7 +18,7 @@ impl WrongUsage {
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{text}")]
 pub struct AgreedOn {
-    /// What is wrong.
+    /// The message.
     pub text: String,
     /// The exit code.
     pub code: u8,

@@ -17,7 +17,7 @@ use gpu_backprop::plan::executor::Executor;
 use gpu_backprop::ranks::{Alone, Ranks};
 use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer};
 
-/// What ranks that are threads show each other.
+/// The messages that ranks, which are threads, show each other.
 #[derive(Debug)]
 struct Board {
     shown: Vec<Mutex<Vec<u8>>>,
@@ -92,7 +92,7 @@ impl Ranks for Thread {
     }
 }
 
-/// What came of a training.
+/// The result of a training.
 #[derive(PartialEq, Debug)]
 struct Trained {
     evaluations: Vec<Evaluation>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::result::TrialResult;
 use crate::ranks::Ranks;
 
-/// What a rank says to the first one.
+/// A message of a rank to the first one.
 #[derive(Serialize, Deserialize)]
 enum Word {
     /// It asks for a trial.

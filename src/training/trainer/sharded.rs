@@ -98,7 +98,7 @@ struct Worker<'w> {
     plans: &'w ShardedPlans,
     gradients: &'w mut Gradients,
     share: Share,
-    /// Where gradients are brought to and come back from as sums over all ranks; `None` for a rank by itself.
+    /// The way of gradients to the exchange, and back as sums over all ranks; `None` for a rank by itself.
     exchange: Option<(Sender<Letter>, Receiver<Letter>)>,
     /// The time in which there was nothing to do but wait for sums.
     waited: &'w mut Duration,
@@ -181,7 +181,7 @@ impl Worker<'_> {
     }
 }
 
-/// Adds numbers to others, and keeps the first as a spare.
+/// An addition of numbers to others, the first ones, which keeps the second as a spare.
 fn adding(spares: &mut Vec<Lent>) -> impl FnMut(Lent, Lent) -> Lent {
     |mut sum, mut other| {
         add(sum.f32s(), other.f32s());
