@@ -27,6 +27,7 @@ const PLAIN: GpuOptions = GpuOptions {
     precision: Precision::Full,
     workgroup_loop: Some(false),
     loop_lanes: None,
+    loop_strategy: None,
     shader_checks: false,
     tuning: Tuning::Off,
     profile: false,
@@ -125,11 +126,12 @@ fn ways(adapter: &Adapter, arguments: &Arguments, precision: Precision) -> Vec<W
     };
     let mut ways = vec![way("tuned", TUNED), way("dispatches, by rule", PLAIN)];
     let full = precision == Precision::Full;
-    let lanes = if full { adapter.loop_lanes() } else { Vec::new() };
-    ways.extend(lanes.into_iter().map(|lanes| {
+    let loops = if full { adapter.loop_ways() } else { Vec::new() };
+    ways.extend(loops.into_iter().map(|(strategy, lanes)| {
+        let (loop_strategy, loop_lanes) = (Some(strategy), Some(lanes));
         way(
-            &format!("a loop in one work group of {lanes}"),
-            GpuOptions { workgroup_loop: Some(true), loop_lanes: Some(lanes), ..PLAIN },
+            &format!("a loop in one work group of {lanes}, {strategy}"),
+            GpuOptions { workgroup_loop: Some(true), loop_strategy, loop_lanes, ..PLAIN },
         )
     }));
     let variants = variants(adapter, arguments, precision).into_iter();

@@ -6,20 +6,16 @@
 // so that weights in the padding stay 0. In WGSL y * x is Σ_k of columns: a block of y times a block
 // of x is a block of their product.
 //
-// What takes time is not arithmetic but loads. Most weights lead from the input into the first layer
-// of neurons; there an invocation reads 16 inputs at once, and each of its weights serves BLOCKS
-// blocks of examples.
-//
 // Layers are counted from 0 here, as arrays are: layer 0 is the input. Generated constants follow the
 // text: LAYERS, EXAMPLES (m), EXAMPLES_4 (blocks of 4 examples), BLOCKS (how many of them are taken
 // at once); per layer N (neurons), N_4 (vec4s in a row), ROWS_AT, WEIGHTS_AT and BIASES_AT (where its
-// rows begin, in vec4s); INPUTS_16 (blocks of 16 in a row of inputs); ROWS (vec4s in all); PARTS (the
-// work group size again: naga 30 loses arrays of matrices as long as an override); INPUT_SCALE. One
-// of the files input_*.wgsl follows too: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an
+// rows begin, in vec4s); INPUTS_16 (blocks of 16 in a row of inputs); ROWS (vec4s in all); PART_ROWS (rows
+// of a block of sums that invocations add up at once, 4 or 1) and PARTS (of all invocations); INPUT_SCALE. One of the files input_*.wgsl follows too: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an
 // example of the data set, and inputs_4 of that and of c are inputs 16k + 4c to 16k + 4c + 3, to be
 // multiplied by INPUT_SCALE; 0 past the last. So does one of the files desired_*.wgsl: desired_4(example, j)
 // are desired outputs 4j to 4j + 3, and one of weight_*.wgsl: weight_of(example) is the weight of its cost. Then the
-// snippets: sigma of the hidden layers, output_sigma, error_of_output, and step_entry of the optimizer.
+// strategy, which says where things are: parameters_in_*.wgsl, activations_in_*.wgsl, and first_weights_*.wgsl with the work of
+// the first layer of neurons. And the snippets: sigma of the hidden layers, output_sigma, error_of_output, and step_entry of the optimizer.
 //
 // Of the uniform mini_batch, here, `first` and `count` say which of the mini-batches of the schedule are trained on. Each work
 // group trains a network of its own: its parameters, and its list of mini-batches, `slot` behind the one before.
@@ -28,13 +24,20 @@
 // layer hands on, KEPT of which is the activation before; DROPOUT_THRESHOLD and DROPOUT_FACTOR are those of
 // dropout_factor. Weights decay where DECAYS is true.
 //
-// The optimizer has STATES numbers of state beside each parameter, PACKED vec4s apart. Where it is not LINEAR, and
-// the examples of a mini-batch take several GROUPS of BLOCKS, the gradient of the first layer adds up behind them.
+// The optimizer has STATES numbers of state beside each parameter, PACKED vec4s apart in storage. Where it is not LINEAR,
+// and the examples of a mini-batch take several GROUPS of BLOCKS, the gradient of the first layer adds up.
 
 override WORKGROUP_SIZE: u32;
 
 struct Params {
     parameters: u32,
+}
+
+// Four parameters, and the state of the optimizer beside them.
+struct Entries {
+    parameters: vec4<f32>,
+    first: vec4<f32>,
+    second: vec4<f32>,
 }
 
 // A mini-batch and the rates of its step, the same for every invocation.
@@ -48,9 +51,7 @@ struct Step {
 @group(0) @binding(5) var<storage, read> schedule: array<MiniBatch>;
 @group(0) @binding(6) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
 
-var<workgroup> activations: array<vec4<f32>, ROWS>;
-var<workgroup> errors: array<vec4<f32>, ROWS>;
-var<workgroup> parts: array<mat4x4<f32>, PARTS>;
+var<workgroup> parts: array<vec4<f32>, PARTS>;
 
 // BLOCKS again, where a compiler should not unroll a loop: no example has this number, but that only we know.
 // (A number in a uniform is no secret: llvmpipe compiles anew with it, at each dispatch.)
@@ -80,80 +81,82 @@ fn input_block(x: array<Inputs, 4>, k: u32, c: u32) -> mat4x4<f32> {
 }
 
 // Activations 4k to 4k + 3 of a layer of neurons, for four examples: [r] is a row.
-fn activation_block(layer: u32, r: u32, k: u32) -> mat4x4<f32> {
+fn activation_block(network: u32, layer: u32, r: u32, k: u32) -> mat4x4<f32> {
     let at = ROWS_AT[layer] + 4u * r * N_4[layer] + k;
     let stride = N_4[layer];
-    return mat4x4(activations[at], activations[at + stride], activations[at + 2u * stride], activations[at + 3u * stride]);
+    return mat4x4(
+        activation_4(network, at), activation_4(network, at + stride), activation_4(network, at + 2u * stride), activation_4(network, at + 3u * stride)
+    );
 }
 
 // Errors 4k to 4k + 3 of a layer, for four examples: [r] is a row.
-fn error_block(layer: u32, r: u32, k: u32) -> mat4x4<f32> {
+fn error_block(network: u32, layer: u32, r: u32, k: u32) -> mat4x4<f32> {
     let at = ROWS_AT[layer] + 4u * r * N_4[layer] + k;
     let stride = N_4[layer];
-    return mat4x4(errors[at], errors[at + stride], errors[at + 2u * stride], errors[at + 3u * stride]);
+    return mat4x4(
+        error_4(network, at), error_4(network, at + stride), error_4(network, at + 2u * stride), error_4(network, at + 3u * stride)
+    );
 }
 
 // Where the weights into neurons 4j to 4j + 3 of a layer are, from neurons 4k to 4k + 3 of the one
 // before, and the block of them: [j] is a row.
-fn weights_at(network: u32, layer: u32, j: u32, k: u32) -> u32 {
-    return network + WEIGHTS_AT[layer] + 4u * j * N_4[layer - 1u] + k;
+fn weights_at(layer: u32, j: u32, k: u32) -> u32 {
+    return WEIGHTS_AT[layer] + 4u * j * N_4[layer - 1u] + k;
 }
 
-fn weight_block(at: u32, stride: u32) -> mat4x4<f32> {
-    return mat4x4(parameters[at], parameters[at + stride], parameters[at + 2u * stride], parameters[at + 3u * stride]);
+fn weight_block(network: u32, at: u32, stride: u32) -> mat4x4<f32> {
+    return mat4x4(
+        parameter_4(network, at), parameter_4(network, at + stride), parameter_4(network, at + 2u * stride), parameter_4(network, at + 3u * stride)
+    );
 }
 
-// The step of the optimizer for four parameters and their state.
-fn update_4(at: u32, w: vec4<f32>, gradient: vec4<f32>, step: Step) {
-    var first = vec4<f32>();
-    var second = vec4<f32>();
-    if STATES > 0u { first = parameters[at + PACKED]; }
-    if STATES > 1u { second = parameters[at + 2u * PACKED]; }
+// The optimizer's step for four parameters and their state.
+fn stepped(before: Entries, gradient: vec4<f32>, step: Step) -> Entries {
+    let w = before.parameters;
+    let first = before.first;
+    let second = before.second;
     let c = step.numbers.coefficients;
     let e0 = step_entry(vec4(w.x, first.x, second.x, 0.0), gradient.x, step.rates, c);
     let e1 = step_entry(vec4(w.y, first.y, second.y, 0.0), gradient.y, step.rates, c);
     let e2 = step_entry(vec4(w.z, first.z, second.z, 0.0), gradient.z, step.rates, c);
     let e3 = step_entry(vec4(w.w, first.w, second.w, 0.0), gradient.w, step.rates, c);
-    parameters[at] = vec4(e0.x, e1.x, e2.x, e3.x);
-    if STATES > 0u { parameters[at + PACKED] = vec4(e0.y, e1.y, e2.y, e3.y); }
-    if STATES > 1u { parameters[at + 2u * PACKED] = vec4(e0.z, e1.z, e2.z, e3.z); }
+    return Entries(vec4(e0.x, e1.x, e2.x, e3.x), vec4(e0.y, e1.y, e2.y, e3.y), vec4(e0.z, e1.z, e2.z, e3.z));
 }
 
 // Four weights, decayed.
-fn decayed_4(at: u32, decays: bool, step: Step) -> vec4<f32> {
-    let w = parameters[at];
+fn decayed(w: vec4<f32>, decays: bool, step: Step) -> vec4<f32> {
     if !decays {
         return w;
     }
     return step.numbers.keep * w - step.numbers.l1 * sign(w);
 }
 
-fn update_block(at: u32, stride: u32, gradient: mat4x4<f32>, decays: bool, step: Step) {
-    update_4(at, decayed_4(at, decays, step), gradient[0], step);
-    update_4(at + stride, decayed_4(at + stride, decays, step), gradient[1], step);
-    update_4(at + 2u * stride, decayed_4(at + 2u * stride, decays, step), gradient[2], step);
-    update_4(at + 3u * stride, decayed_4(at + 3u * stride, decays, step), gradient[3], step);
+// State in storage of the four parameters at a place.
+fn with_state(network: u32, at: u32, w: vec4<f32>) -> Entries {
+    var entries = Entries(w, vec4<f32>(), vec4<f32>());
+    if STATES > 0u { entries.first = parameters[network + at + PACKED]; }
+    if STATES > 1u { entries.second = parameters[network + at + 2u * PACKED]; }
+    return entries;
 }
 
-// The same for the share of one of the GROUPS of examples in a gradient.
-fn update_block_by_groups(at: u32, stride: u32, share: mat4x4<f32>, step: Step, group: u32) {
-    if LINEAR || GROUPS == 1u {
-        update_block(at, stride, share, DECAYS && group == 0u, step);
-        return;
-    }
-    var gradient = share;
-    let sums = at + (1u + STATES) * PACKED;
-    if group > 0u {
-        gradient += weight_block(sums, stride);
-    }
-    if group + 1u == GROUPS {
-        update_block(at, stride, gradient, DECAYS, step);
-        return;
-    }
-    parameters[sums] = gradient[0];
-    parameters[sums + stride] = gradient[1];
-    parameters[sums + 2u * stride] = gradient[2];
-    parameters[sums + 3u * stride] = gradient[3];
+fn keep_state(network: u32, at: u32, entries: Entries) {
+    if STATES > 0u { parameters[network + at + PACKED] = entries.first; }
+    if STATES > 1u { parameters[network + at + 2u * PACKED] = entries.second; }
+}
+
+// The step for the four parameters at a place.
+fn update_4(network: u32, at: u32, decays: bool, gradient: vec4<f32>, step: Step) {
+    let w = decayed(parameter_4(network, at), decays, step);
+    let entries = stepped(with_state(network, at, w), gradient, step);
+    set_parameter_4(network, at, entries.parameters);
+    keep_state(network, at, entries);
+}
+
+fn update_block(network: u32, at: u32, stride: u32, gradient: mat4x4<f32>, decays: bool, step: Step) {
+    update_4(network, at, decays, gradient[0], step);
+    update_4(network, at + stride, decays, gradient[1], step);
+    update_4(network, at + 2u * stride, decays, gradient[2], step);
+    update_4(network, at + 3u * stride, decays, gradient[3], step);
 }
 
 fn sigma_4(z: vec4<f32>) -> vec4<f32> {
@@ -192,60 +195,61 @@ fn dropout_4(layer: u32, row: u32, j: u32, numbers: MiniBatch) -> vec4<f32> {
 }
 
 // Outputs 4j to 4j + 3 of the example of a row, and their errors (BP1).
-fn finish_outputs(layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
+fn finish_outputs(network: u32, layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
     let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(N[layer]);
     let at = ROWS_AT[layer] + row * N_4[layer] + j;
     let a = select(vec4(0.0), output_sigma_4(z), there);
-    activations[at] = a;
+    set_activation_4(network, at, a);
     let example = order[first + min(row, EXAMPLES - 1u)];
     let delta = weight_of(example) * error_of_output_4(a, desired_4(example, j));
-    errors[at] = select(vec4(0.0), delta, there & vec4(row < EXAMPLES));
+    set_error_4(network, at, select(vec4(0.0), delta, there & vec4(row < EXAMPLES)));
 }
 
 // One row of a layer's activations from its weighted inputs, and for the output layer its error; weighted inputs that are
 // to be normalized wait for those of the whole row, in the place of errors.
-fn finish_forward(layer: u32, numbers: MiniBatch, row: u32, j: u32, z: vec4<f32>) {
+fn finish_forward(network: u32, layer: u32, numbers: MiniBatch, row: u32, j: u32, z: vec4<f32>) {
     let at = ROWS_AT[layer] + row * N_4[layer] + j;
     if layer < LAYERS - 1u {
         let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(N[layer]);
         var a = sigma_4(z);
         if DROPS { a *= dropout_4(layer, row, j, numbers); }
-        activations[at] = select(vec4(0.0), a, there);
+        set_activation_4(network, at, select(vec4(0.0), a, there));
     } else if NORMALIZES {
-        errors[at] = z;
+        set_error_4(network, at, z);
     } else {
-        finish_outputs(layer, numbers.first, row, j, z);
+        finish_outputs(network, layer, numbers.first, row, j, z);
     }
 }
 
 // One of the weighted inputs of the output layer that wait.
-fn waiting(at: u32, k: u32) -> f32 {
-    return errors[at + k / 4u][k % 4u];
+fn waiting(network: u32, at: u32, k: u32) -> f32 {
+    return error_4(network, at + k / 4u)[k % 4u];
 }
 
 // Softmax: the outputs of each row from its weighted inputs less ln Σ exp of them.
-fn finish_normalized(first: u32, lane: u32) {
+fn finish_normalized(network: u32, first: u32, lane: u32) {
     let layer = LAYERS - 1u;
     let blocks = 4u * EXAMPLES_4 * N_4[layer];
     for (var block = lane; block < blocks; block += WORKGROUP_SIZE) {
         let at = ROWS_AT[layer] + block / N_4[layer] * N_4[layer];
-        var largest = waiting(at, 0u);
+        var largest = waiting(network, at, 0u);
         for (var k = 1u; k < N[layer]; k++) {
-            largest = max(largest, waiting(at, k));
+            largest = max(largest, waiting(network, at, k));
         }
         var sum = 0.0;
         for (var k = 0u; k < N[layer]; k++) {
-            sum += exp(waiting(at, k) - largest);
+            sum += exp(waiting(network, at, k) - largest);
         }
-        activations[ROWS_AT[layer] + block] = errors[ROWS_AT[layer] + block] - vec4(largest + log(sum));
+        let z = error_4(network, ROWS_AT[layer] + block);
+        set_activation_4(network, ROWS_AT[layer] + block, z - vec4(largest + log(sum)));
     }
-    workgroupBarrier();
+    barrier();
     for (var block = lane; block < blocks; block += WORKGROUP_SIZE) {
         let row = block / N_4[layer];
         let j = block % N_4[layer];
-        finish_outputs(layer, first, row, j, activations[ROWS_AT[layer] + block]);
+        finish_outputs(network, layer, first, row, j, activation_4(network, ROWS_AT[layer] + block));
     }
-    workgroupBarrier();
+    barrier();
 }
 
 // Where there are more invocations than blocks of a layer, several share the sums of one, but not more than
@@ -254,54 +258,39 @@ fn shares_of(blocks: u32, terms: u32) -> u32 {
     return clamp(WORKGROUP_SIZE / blocks, 1u, terms);
 }
 
-// Adds up the shares of a block of weighted inputs, and takes it through finish_forward.
-fn finish_block(network: u32, layer: u32, numbers: MiniBatch, r: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: mat4x4<f32>) {
-    parts[lane] = sum;
-    workgroupBarrier();
+// Adds up the shares of the PART_ROWS rows that were put into parts, and takes them through finish_forward.
+fn finish_rows(network: u32, layer: u32, numbers: MiniBatch, first_row: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32) {
+    barrier();
     if there {
-        for (var row = share; row < 4u; row += shares) {
-            var z = parameters[network + BIASES_AT[layer] + j];
+        for (var row = share; row < PART_ROWS; row += shares) {
+            var z = parameter_4(network, BIASES_AT[layer] + j);
             for (var other = 0u; other < shares; other++) {
-                z += parts[lane - share + other][row];
+                z += parts[PART_ROWS * (lane - share + other) + row];
             }
-            finish_forward(layer, numbers, 4u * r + row, j, z);
+            finish_forward(network, layer, numbers, first_row + row, j, z);
         }
     }
-    workgroupBarrier();
+    barrier();
 }
 
-// a = σ(x wᵀ + b) of the first layer of neurons: 4 neurons and BLOCKS blocks of examples at a time.
-fn feedforward_inputs(network: u32, numbers: MiniBatch, lane: u32) {
-    let first = numbers.first;
-    let blocks = N_4[1];
-    let shares = shares_of(blocks, INPUTS_16);
-    for (var base = 0u; base < blocks * shares; base += WORKGROUP_SIZE) {
-        let j = (base + lane) / shares;
-        let share = (base + lane) % shares;
-        let there = j < blocks;
-        for (var r = 0u; r < EXAMPLES_4; r += BLOCKS) {
-            var examples: array<vec4<u32>, BLOCKS>;
-            var sum: array<mat4x4<f32>, BLOCKS>;
-            for (var i = 0u; i < BLOCKS; i++) {
-                examples[i] = examples_4(first, r + i);
-            }
-            for (var k = select(INPUTS_16, share, there); k < INPUTS_16; k += shares) {
-                var x: array<array<Inputs, 4>, BLOCKS>;
-                for (var i = 0u; i < BLOCKS; i++) {
-                    x[i] = inputs_of(examples[i], k);
-                }
-                for (var c = 0u; c < min(4u, N_4[0] - 4u * k); c++) {
-                    let w = transpose(weight_block(weights_at(network, 1u, j, 4u * k + c), N_4[0]));
-                    for (var i = 0u; i < BLOCKS; i++) {
-                        sum[i] += w * input_block(x[i], k, c);
-                    }
-                }
-            }
-            var z = sum;
-            for (var i = 0u; i < blocks_at_once(first); i++) {
-                finish_block(network, 1u, numbers, r + i, j, there, lane, share, shares, INPUT_SCALE * z[i]);
-            }
-        }
+fn finish_row(network: u32, layer: u32, numbers: MiniBatch, row: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: vec4<f32>) {
+    parts[lane] = sum;
+    finish_rows(network, layer, numbers, row, j, there, lane, share, shares);
+}
+
+// Adds up the shares of a block of weighted inputs, and takes it through finish_forward.
+fn finish_block(network: u32, layer: u32, numbers: MiniBatch, r: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: mat4x4<f32>) {
+    if PART_ROWS == 4u {
+        parts[PART_ROWS * lane] = sum[0];
+        parts[PART_ROWS * lane + 1u] = sum[1];
+        parts[PART_ROWS * lane + 2u] = sum[2];
+        parts[PART_ROWS * lane + 3u] = sum[3];
+        finish_rows(network, layer, numbers, 4u * r, j, there, lane, share, shares);
+    } else {
+        finish_row(network, layer, numbers, 4u * r, j, there, lane, share, shares, sum[0]);
+        finish_row(network, layer, numbers, 4u * r + 1u, j, there, lane, share, shares, sum[1]);
+        finish_row(network, layer, numbers, 4u * r + 2u, j, there, lane, share, shares, sum[2]);
+        finish_row(network, layer, numbers, 4u * r + 3u, j, there, lane, share, shares, sum[3]);
     }
 }
 
@@ -317,18 +306,20 @@ fn feedforward(network: u32, layer: u32, numbers: MiniBatch, lane: u32) {
         let j = block % N_4[layer];
         var sum = mat4x4<f32>();
         for (var k = select(N_4[layer - 1u], share, there); k < N_4[layer - 1u]; k += shares) {
-            sum += transpose(weight_block(weights_at(network, layer, j, k), N_4[layer - 1u])) * activation_block(layer - 1u, r, k);
+            sum += transpose(weight_block(network, weights_at(layer, j, k), N_4[layer - 1u])) * activation_block(network, layer - 1u, r, k);
         }
         finish_block(network, layer, numbers, r, j, there, lane, share, shares, sum);
     }
 }
 
-// ∂C/∂a ⊙ σ′, without the neurons that dropout leaves out.
-fn backpropagated(layer: u32, row: u32, j: u32, nabla_a: vec4<f32>, a: vec4<f32>, numbers: MiniBatch) -> vec4<f32> {
+// The errors of neurons 4j to 4j + 3 in a row: ∂C/∂a ⊙ σ′, without the neurons that dropout leaves out.
+fn backpropagate_4(network: u32, layer: u32, row: u32, j: u32, nabla_a: vec4<f32>, at: u32, numbers: MiniBatch) {
+    let a = activation_4(network, at);
     if DROPS {
-        return nabla_a * sigma_prime_4(KEPT * a) * dropout_4(layer, row, j, numbers);
+        set_error_4(network, at, nabla_a * sigma_prime_4(KEPT * a) * dropout_4(layer, row, j, numbers));
+    } else {
+        set_error_4(network, at, nabla_a * sigma_prime_4(a));
     }
-    return nabla_a * sigma_prime_4(a);
 }
 
 // BP2: δ = (δ of the next layer · w) ⊙ σ′(a)
@@ -339,49 +330,17 @@ fn backpropagate(network: u32, layer: u32, numbers: MiniBatch, lane: u32) {
         let j = block % N_4[layer];
         var sum = mat4x4<f32>();
         for (var k = 0u; k < N_4[layer + 1u]; k++) {
-            sum += weight_block(weights_at(network, layer + 1u, k, j), N_4[layer]) * error_block(layer + 1u, r, k);
+            sum += weight_block(network, weights_at(layer + 1u, k, j), N_4[layer]) * error_block(network, layer + 1u, r, k);
         }
         let at = ROWS_AT[layer] + 4u * r * N_4[layer] + j;
         let stride = N_4[layer];
         // Padding has activation 0 and weights 0: its error comes out as 0.
-        errors[at] = backpropagated(layer, 4u * r, j, sum[0], activations[at], numbers);
-        errors[at + stride] = backpropagated(layer, 4u * r + 1u, j, sum[1], activations[at + stride], numbers);
-        errors[at + 2u * stride] = backpropagated(layer, 4u * r + 2u, j, sum[2], activations[at + 2u * stride], numbers);
-        errors[at + 3u * stride] = backpropagated(layer, 4u * r + 3u, j, sum[3], activations[at + 3u * stride], numbers);
+        backpropagate_4(network, layer, 4u * r, j, sum[0], at, numbers);
+        backpropagate_4(network, layer, 4u * r + 1u, j, sum[1], at + stride, numbers);
+        backpropagate_4(network, layer, 4u * r + 2u, j, sum[2], at + 2u * stride, numbers);
+        backpropagate_4(network, layer, 4u * r + 3u, j, sum[3], at + 3u * stride, numbers);
     }
-    workgroupBarrier();
-}
-
-// BP4 and the step for the first layer of neurons: ∇w = Σ δ aᵀ, of the same weights as in
-// feedforward_inputs.
-fn descend_inputs(network: u32, step: Step, lane: u32) {
-    let first = step.numbers.first;
-    let blocks = N_4[1];
-    let shares = shares_of(blocks, INPUTS_16);
-    for (var j = lane / shares; j < blocks; j += max(1u, WORKGROUP_SIZE / shares)) {
-        for (var r = 0u; r < EXAMPLES_4; r += BLOCKS) {
-            var examples: array<vec4<u32>, BLOCKS>;
-            var delta: array<mat4x4<f32>, BLOCKS>;
-            for (var i = 0u; i < BLOCKS; i++) {
-                examples[i] = examples_4(first, r + i);
-                delta[i] = INPUT_SCALE * transpose(error_block(1u, r + i, j));
-            }
-            for (var k = lane % shares; k < INPUTS_16; k += shares) {
-                var x: array<array<Inputs, 4>, BLOCKS>;
-                for (var i = 0u; i < BLOCKS; i++) {
-                    x[i] = inputs_of(examples[i], k);
-                }
-                for (var c = 0u; c < min(4u, N_4[0] - 4u * k); c++) {
-                    var sum = mat4x4<f32>();
-                    for (var i = 0u; i < BLOCKS; i++) {
-                        sum += input_block(x[i], k, c) * delta[i];
-                    }
-                    let at = weights_at(network, 1u, j, 4u * k + c);
-                    update_block_by_groups(at, N_4[0], sum, step, r / BLOCKS);
-                }
-            }
-        }
-    }
+    barrier();
 }
 
 // BP4 and the step for a later layer: ∇w = Σ δ aᵀ. An invocation keeps the errors of its
@@ -395,9 +354,9 @@ fn descend(network: u32, layer: u32, step: Step, lane: u32) {
         for (var k = lane % width; k < across; k += width) {
             var sum = mat4x4<f32>();
             for (var r = 0u; r < EXAMPLES_4; r++) {
-                sum += activation_block(layer - 1u, r, k) * transpose(error_block(layer, r, j));
+                sum += activation_block(network, layer - 1u, r, k) * transpose(error_block(network, layer, r, j));
             }
-            update_block(weights_at(network, layer, j, k), N_4[layer - 1u], sum, DECAYS, step);
+            update_block(network, weights_at(layer, j, k), N_4[layer - 1u], sum, DECAYS, step);
         }
     }
 }
@@ -407,16 +366,17 @@ fn descend_biases(network: u32, layer: u32, step: Step, lane: u32) {
     for (var j = lane; j < N_4[layer]; j += WORKGROUP_SIZE) {
         var sum = vec4<f32>();
         for (var row = 0u; row < EXAMPLES; row++) {
-            sum += errors[ROWS_AT[layer] + row * N_4[layer] + j];
+            sum += error_4(network, ROWS_AT[layer] + row * N_4[layer] + j);
         }
-        let at = network + BIASES_AT[layer] + j;
-        update_4(at, parameters[at], sum, step);
+        update_4(network, BIASES_AT[layer] + j, false, sum, step);
     }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn train_in_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let network = group.x * params.parameters;
+    fetch_parameters(network, lane);
+    fetch_first_weights(network, lane);
     for (var i = 0u; i < mini_batch.count; i++) {
         let numbers = schedule[group.x * mini_batch.slot + mini_batch.first + i];
         let step = Step(numbers, vec2(numbers.eta, 1.0) / f32(EXAMPLES));
@@ -425,7 +385,7 @@ fn train_in_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
             feedforward(network, layer, numbers, lane);
         }
         if NORMALIZES {
-            finish_normalized(numbers.first, lane);
+            finish_normalized(network, numbers.first, lane);
         }
         for (var layer = LAYERS - 2u; layer > 0u; layer--) {
             backpropagate(network, layer, numbers, lane);
@@ -441,4 +401,6 @@ fn train_in_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
         storageBarrier();
         workgroupBarrier();
     }
+    return_parameters(network, lane);
+    return_first_weights(network, lane);
 }

@@ -9,6 +9,7 @@ use super::choices::Choices;
 use super::context::GpuContext;
 use super::executor::Gpu;
 use super::options::{GpuOptions, Tuning};
+use super::workgroup_loop::{self, LoopWay};
 use crate::kernel::product::{ALWAYS, Precision, Variant};
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
@@ -136,10 +137,10 @@ impl Adapter {
         self.capabilities.has(precision)
     }
 
-    /// Returns the work group sizes that a training loop in one work group may have here.
-    pub fn loop_lanes(&self) -> Vec<usize> {
+    /// Returns the ways to train in one work group here: strategies, each with numbers of invocations.
+    pub fn loop_ways(&self) -> Vec<LoopWay> {
         let most = self.largest_work_group() as usize;
-        super::workgroup_loop::lanes(self.description.software).into_iter().filter(|&lanes| lanes <= most).collect()
+        workgroup_loop::ways(self.description.software).iter().filter(|(_, lanes)| *lanes <= most).copied().collect()
     }
 
     /// Returns the optional capabilities that some kernels and options use, for people.
@@ -185,6 +186,8 @@ impl Adapter {
             max_buffer_size: have.max_buffer_size,
             // For networks that loop in one work group.
             max_compute_workgroup_storage_size: have.max_compute_workgroup_storage_size,
+            max_compute_invocations_per_workgroup: have.max_compute_invocations_per_workgroup,
+            max_compute_workgroup_size_x: have.max_compute_workgroup_size_x,
             ..wgpu::Limits::defaults().or_worse_values_from(&have)
         };
         let precision = options.precision;

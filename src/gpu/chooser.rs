@@ -13,17 +13,19 @@ use anyhow::Result;
 use super::agreement::agree;
 use super::choices::{ASKED_FOR, Choices};
 use super::context::GpuContext;
+use super::limits;
 use super::loaded::{LoadedPlan, LoadedPlans};
 use super::measuring::{Budget, LONGEST_TRIAL, seconds_per_mini_batch};
 use super::memory::DeviceMemory;
 use super::options::{GpuOptions, MOST_MULTIPLICATIONS};
-use super::{limits, probe, workgroup_loop};
+use super::workgroup_loop::{self, LoopWay};
 use crate::kernel::Realization;
 use crate::kernel::product::{self, Precision, VARIANTS};
 use crate::plan::executor::PlanId;
 use crate::plan::{Equation, Plan, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::rewrite::training_loop::TrainingLoop;
+use crate::rewrite::training_loop::strategy::STRATEGIES;
 
 /// Makes the choices that the options leave open.
 #[derive(Debug)]
@@ -88,13 +90,31 @@ impl Chooser {
         let fits = |training: &TrainingLoop| {
             training.lanes <= limits.max_compute_invocations_per_workgroup as usize
                 && training.shared_memory() <= limits.max_compute_workgroup_storage_size as usize
-                && training.iterations() <= probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2
+                && training.is_possible()
+                && workgroup_loop::longest(training) > 0
         };
-        let lanes = match self.options.loop_lanes {
-            Some(lanes) => vec![lanes],
-            None => workgroup_loop::lanes(self.context.description.software).into(),
-        };
-        lanes.into_iter().map(|lanes| training.clone().with_lanes(lanes)).filter(fits).collect()
+        let loops = self.loop_ways().into_iter().filter_map(|(strategy, lanes)| {
+            let all_rows = training.clone().with(strategy, lanes);
+            let by_row = TrainingLoop { part_rows: 1, ..all_rows.clone() };
+            [all_rows, by_row].into_iter().find(fits)
+        });
+        loops.collect()
+    }
+
+    /// Returns the ways to loop that the options leave open, the best by rule first.
+    fn loop_ways(&self) -> Vec<LoopWay> {
+        let ways = workgroup_loop::ways(self.context.description.software);
+        match (self.options.loop_strategy, self.options.loop_lanes) {
+            (None, None) => ways.to_vec(),
+            (Some(strategy), Some(lanes)) => vec![(strategy, lanes)],
+            (Some(strategy), None) => {
+                let own = ways.iter().filter(|(other, _)| *other == strategy);
+                own.copied()
+                    .chain(workgroup_loop::lanes(self.context.description.software).map(|lanes| (strategy, lanes)))
+                    .collect()
+            }
+            (None, Some(lanes)) => STRATEGIES.map(|strategy| (strategy, lanes)).to_vec(),
+        }
     }
 
     /// Decides whether a plan loops, and prepares the loop.
@@ -256,7 +276,7 @@ enum Way {
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Way::Loop(training) => write!(f, "a loop in one work group of {}", training.lanes),
+            Way::Loop(training) => write!(f, "a loop in one work group of {}, {}", training.lanes, training.strategy),
             Way::Dispatches => f.write_str("dispatches"),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::injection::Injection;
 use crate::kernel::product::{Precision, Variant};
 use crate::rewrite::fuse::KernelSet;
+use crate::rewrite::training_loop::strategy::LoopStrategy;
 
 pub use crate::system::remembered::Tuning;
 
@@ -32,6 +33,8 @@ pub struct GpuOptions {
     pub workgroup_loop: Option<bool>,
     /// Invocations in the work group of such a loop; `None` for as many as suit the device.
     pub loop_lanes: Option<usize>,
+    /// Strategy of such a loop; `None` for the one that suits the device.
+    pub loop_strategy: Option<&'static LoopStrategy>,
     /// Checks of every index and every loop in shaders. Kernels index nothing that the host has not checked, so
     /// tested programs run without.
     pub shader_checks: bool,
@@ -61,6 +64,7 @@ impl Default for GpuOptions {
             precision: Precision::Full,
             workgroup_loop: None,
             loop_lanes: None,
+            loop_strategy: None,
             shader_checks: cfg!(debug_assertions),
             tuning: Tuning::Off,
             profile: false,

@@ -8,6 +8,7 @@ use super::pipeline::{Dispatch, DispatchPart, Pipelines};
 use super::probe;
 use crate::kernel::{Kernel, MiniBatch};
 use crate::kernels::{TRAIN_IN_WORKGROUP, TrainInWorkgroupParams};
+use crate::rewrite::training_loop::strategy::{ALL_IN_STORAGE, IN_REGISTERS, IN_STORAGE, IN_WORKGROUP, LoopStrategy};
 use crate::rewrite::training_loop::{PackedRow, TrainingLoop};
 
 /// Multiplications of a training step up to which one work group is expected to be faster than dispatches
@@ -27,8 +28,36 @@ pub fn worth_measuring(training: &TrainingLoop) -> bool {
     training.multiplications() <= 8 * MOST_MULTIPLICATIONS
 }
 
-/// Returns work group sizes, the one by rule first: small on software adapters, where the cost of a barrier
-/// grows with the invocations; on GPUs enough to fill the compute unit that a work group runs on.
+/// A strategy of a loop with a number of invocations.
+pub type LoopWay = (&'static LoopStrategy, usize);
+
+/// Ways to loop on processors that compute shaders, the best by rule first: a barrier costs as much there as it has invocations.
+const WAYS_ON_SOFTWARE: [LoopWay; 5] =
+    [(&IN_STORAGE, 64), (&IN_STORAGE, 128), (&IN_WORKGROUP, 64), (&ALL_IN_STORAGE, 64), (&IN_REGISTERS, 256)];
+
+/// Ways to loop on GPUs, the best by rule first and then the most promising: enough invocations to fill the compute unit that a work
+/// group runs on.
+const WAYS_ON_GPUS: [LoopWay; 12] = [
+    (&IN_STORAGE, 256),
+    (&IN_REGISTERS, 512),
+    (&IN_REGISTERS, 256),
+    (&IN_STORAGE, 512),
+    (&IN_WORKGROUP, 256),
+    (&IN_WORKGROUP, 512),
+    (&ALL_IN_STORAGE, 512),
+    (&IN_REGISTERS, 128),
+    (&IN_STORAGE, 1024),
+    (&IN_STORAGE, 128),
+    (&IN_REGISTERS, 64),
+    (&IN_STORAGE, 64),
+];
+
+/// Returns the ways to loop on a kind of device, the best by rule first.
+pub fn ways(software: bool) -> &'static [LoopWay] {
+    if software { &WAYS_ON_SOFTWARE } else { &WAYS_ON_GPUS }
+}
+
+/// Returns work group sizes whose barriers are measured.
 pub fn lanes(software: bool) -> [usize; 2] {
     if software { [64, 128] } else { [256, 512] }
 }
@@ -94,8 +123,7 @@ impl WorkgroupLoop {
                 realization: None,
             },
             multiplications: training.multiplications(),
-            // Some drivers end long loops silently: half of that length is a safe margin.
-            longest: (probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2 / training.iterations()).max(1),
+            longest: longest(training).max(1),
             packed,
             packed_len: training.packed_len(),
             params,
@@ -149,6 +177,12 @@ impl WorkgroupLoop {
             encoder.copy_buffer_to_buffer(&self.packed, 4 * *to as u64, buffer, 4 * *from as u64, 4 * *len as u64);
         }
     }
+}
+
+/// Returns the mini-batches of a dispatch at most. Some drivers end long loops silently: half of that length is a safe margin.
+pub fn longest(training: &TrainingLoop) -> usize {
+    let left = (probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2).saturating_sub(training.iterations_of_a_dispatch());
+    left / training.iterations()
 }
 
 /// The bind group of a loop: its examples, and the permutation, the mini-batches and the packed parameters.

@@ -1,13 +1,17 @@
 //! Training plans as a loop inside one work group, for
 //! networks of the book's size, whose cost is that of dispatches and barriers, not of arithmetic.
 
-use std::fmt::{self, Write};
+mod iterations;
+mod source;
+pub mod strategy;
 
-use crate::kernel::{Element, Grid, Matrix, Snippets};
+use std::fmt;
+
+use crate::kernel::{Element, Grid, Matrix};
 use crate::kernels::{TRAIN_IN_WORKGROUP, state_of};
-use crate::network::learning::{Dropout, LearningRule};
 use crate::plan::examples::Desired;
 use crate::plan::{Origin, Plan};
+use strategy::{IN_STORAGE, LoopStrategy, Place};
 
 /// A training plan as the loop sees it.
 #[derive(Clone, Debug)]
@@ -16,6 +20,11 @@ pub struct TrainingLoop {
     pub origin: Origin,
     /// Invocations in the work group.
     pub lanes: usize,
+    /// The places of parameters, activations and errors.
+    pub strategy: &'static LoopStrategy,
+    /// Rows of a block of sums that invocations add up at once, each a `vec4` an invocation of work group memory: 4, or 1 where
+    /// there is no room for more.
+    pub part_rows: usize,
 }
 
 impl fmt::Display for TrainingLoop {
@@ -71,12 +80,20 @@ impl TrainingLoop {
     /// The loop of a plan that [`training_plan`](crate::backprop::training_plan) has written; it replaces no other.
     pub fn of(plan: &Plan) -> Option<Self> {
         let origin = plan.origin.clone()?;
-        Some(TrainingLoop { origin, lanes: TRAIN_IN_WORKGROUP.grid.invocations() as usize })
+        let lanes = TRAIN_IN_WORKGROUP.grid.invocations() as usize;
+        Some(TrainingLoop { origin, lanes, strategy: &IN_STORAGE, part_rows: 4 })
     }
 
-    /// The same by another number of invocations.
-    pub fn with_lanes(self, lanes: usize) -> Self {
-        TrainingLoop { lanes, ..self }
+    /// The same by another strategy and number of invocations.
+    pub fn with(self, strategy: &'static LoopStrategy, lanes: usize) -> Self {
+        TrainingLoop { strategy, lanes, ..self }
+    }
+
+    /// Returns whether the strategy can be for this network: what an invocation has of its own must not be too much.
+    pub fn is_possible(&self) -> bool {
+        let (fits, most) =
+            (self.row_sizes()[1] <= self.lanes, self.strategy.first_weights.most_bytes_of_an_invocation());
+        most.is_none_or(|most| fits && self.bytes_of_an_invocation() <= most)
     }
 
     /// Dispatch of the loop.
@@ -128,7 +145,54 @@ impl TrainingLoop {
 
     /// Bytes of work group memory.
     pub fn shared_memory(&self) -> usize {
-        2 * 16 * self.rows() + 64 * self.lanes
+        let activations = if self.strategy.activations == Place::WorkGroup { 2 * self.rows() } else { 0 };
+        16 * (activations + self.near().len() + self.part_rows * self.lanes)
+    }
+
+    /// The packed parameters that are in work group memory, in `vec4`s.
+    fn near(&self) -> std::ops::Range<usize> {
+        let (_, biases, end) = self.layout();
+        match (self.strategy.parameters, self.owns_first_weights()) {
+            (Place::WorkGroup, true) => biases[1]..end,
+            (Place::WorkGroup, false) => 0..end,
+            _ => 0..0,
+        }
+    }
+
+    /// Returns whether the first weights are in variables of the invocations.
+    fn owns_first_weights(&self) -> bool {
+        self.strategy.first_weights.most_bytes_of_an_invocation().is_some()
+    }
+
+    /// Returns whether gradients of the first weights add up over groups of examples.
+    fn sums_groups(&self) -> bool {
+        !self.origin.rule.optimizer.linear && self.groups() > 1
+    }
+
+    /// Shares of the inputs of a block of the first layer, each of an invocation.
+    fn first_shares(&self) -> usize {
+        (self.lanes / self.row_sizes()[1]).clamp(1, self.input_blocks())
+    }
+
+    /// Blocks of 16 inputs.
+    fn input_blocks(&self) -> usize {
+        self.widths()[0].div_ceil(16)
+    }
+
+    /// Blocks of 16 inputs of an invocation.
+    fn units(&self) -> usize {
+        self.input_blocks().div_ceil(self.first_shares())
+    }
+
+    /// `vec4`s of the first weights of an invocation, and of all that it has of its own: sums of gradients too, if it needs them.
+    fn own(&self) -> (usize, usize) {
+        let own = 16 * self.units();
+        (own, own * (1 + usize::from(self.sums_groups())))
+    }
+
+    /// Bytes that an invocation has of its own.
+    fn bytes_of_an_invocation(&self) -> usize {
+        16 * self.own().1
     }
 
     /// Offsets of the weights and the biases of each layer in the packed parameters, and where
@@ -147,10 +211,16 @@ impl TrainingLoop {
     }
 
     /// `vec4`s in the packed parameters, with the optimizer's state and room for sums of gradients.
-    pub fn packed_len(&self) -> usize {
+    fn packed_with_state(&self) -> usize {
         let optimizer = self.origin.rule.optimizer;
-        let sums = usize::from(!optimizer.linear && self.groups() > 1);
+        let sums = usize::from(self.sums_groups() && !self.owns_first_weights());
         self.layout().2 * (1 + optimizer.states.len() + sums)
+    }
+
+    /// `vec4`s of a network in storage: packed parameters, and activations and errors if they are there.
+    pub fn packed_len(&self) -> usize {
+        let activations = if self.strategy.activations == Place::Storage { 2 * self.rows() } else { 0 };
+        self.packed_with_state() + activations
     }
 
     /// The rows of weights, biases and their state, padded to whole `vec4`s.
@@ -189,122 +259,8 @@ impl TrainingLoop {
         packed
     }
 
-    /// The most loop iterations that an invocation makes for one mini-batch, counting for each loop
-    /// the one that finds its end, as some drivers do.
-    pub fn iterations(&self) -> usize {
-        /// A loop of `trips` trips, each of which takes `inner` iterations of loops within.
-        fn nested(trips: usize, inner: usize) -> usize {
-            trips * (1 + inner) + 1
-        }
-        let lanes = self.lanes;
-        let (rows, examples, at_once) = (self.row_sizes(), self.example_blocks(), self.blocks_at_once());
-        let shares_of = |blocks: usize, terms: usize| (lanes / blocks).clamp(1, terms);
-        // The four factors of a vec4.
-        let drops = if self.origin.rule.dropout > 0.0 { nested(4, 0) } else { 0 };
-        let finish = |shares: usize| nested(4usize.div_ceil(shares), nested(shares, 0) + drops);
-        let each_block = |inner| nested(at_once, inner);
-        let block = each_block(0) + nested(4, each_block(4 * self.input().iterations));
-        let inputs = self.widths()[0].div_ceil(16);
-        let shares = shares_of(rows[1], inputs);
-        let across = inputs.div_ceil(shares);
-        let groups = examples / at_once;
-        let first_forward = nested(groups, each_block(0) + nested(across, block) + each_block(finish(shares)));
-        let first_descent = nested(groups, each_block(0) + nested(across, block));
-        let first = nested((rows[1] * shares).div_ceil(lanes), first_forward)
-            + nested(rows[1].div_ceil(lanes / shares), first_descent);
-        let per_layer = |layer: usize| {
-            let blocks = examples * rows[layer];
-            let shares = shares_of(blocks, rows[layer - 1]);
-            let sums = nested(rows[layer - 1].div_ceil(shares), 0) + finish(shares);
-            let forward = nested((blocks * shares).div_ceil(lanes), sums);
-            // The errors of the layer before.
-            let backward = nested((examples * rows[layer - 1]).div_ceil(lanes), nested(rows[layer], 0) + 4 * drops);
-            let across = rows[layer - 1];
-            let width = lanes.min(across);
-            let sums = nested(across.div_ceil(width), nested(examples, 0));
-            let descent = nested(rows[layer].div_ceil(lanes / width), sums);
-            forward + backward + descent
-        };
-        let biases = |layer: usize| nested(rows[layer].div_ceil(lanes), nested(self.origin.m, 0));
-        let outputs = self.widths()[rows.len() - 1];
-        let last = rows[rows.len() - 1];
-        let normalized = match self.origin.topology.output.normalizes {
-            true => nested((4 * examples * last).div_ceil(lanes), 2 * nested(outputs, 0)),
-            false => 0,
-        };
-        // And the trips of the loops over layers.
-        first
-            + normalized
-            + (2..rows.len()).map(per_layer).sum::<usize>()
-            + (1..rows.len()).map(biases).sum::<usize>()
-            + 4 * rows.len()
-    }
-
     /// Multiplications of one mini-batch.
     pub fn multiplications(&self) -> usize {
         3 * self.origin.m * self.widths().windows(2).map(|pair| pair[0] * pair[1]).sum::<usize>()
-    }
-
-    /// The complete WGSL text, with the constants of this network.
-    pub fn source(&self) -> String {
-        let Origin { topology, examples, rule, .. } = &self.origin;
-        let LearningRule { optimizer, decays, dropout } = *rule;
-        let snippets = Snippets {
-            activation: Some(topology.activation),
-            output: Some(topology.output),
-            cost: Some(topology.cost),
-            optimizer: Some(optimizer),
-        };
-        let desired = match &examples.desired {
-            Desired::Classes(_) => include_str!("../../shaders/loop/desired_classes.wgsl"),
-            Desired::Numbers(_) => include_str!("../../shaders/loop/desired_numbers.wgsl"),
-        };
-        let example_weights = match examples.weights {
-            Some(_) => include_str!("../../shaders/loop/weight_of_example.wgsl"),
-            None => include_str!("../../shaders/loop/weight_1.wgsl"),
-        };
-        let (n, row_sizes) = (self.widths(), self.row_sizes());
-        let (weights, biases, packed) = self.layout();
-        let mut rows_at = vec![0; n.len()];
-        for layer in 2..n.len() {
-            rows_at[layer] = rows_at[layer - 1] + 4 * self.example_blocks() * row_sizes[layer - 1];
-        }
-        let mut text = TRAIN_IN_WORKGROUP.source(snippets, None);
-        text += self.input().shader;
-        text += desired;
-        text += example_weights;
-        let mut constant = |name: &str, value: String| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "const {name} = {value};");
-        };
-        let array = |values: &[usize]| {
-            let values: Vec<String> = values.iter().map(|value| format!("{value}u")).collect();
-            format!("array<u32, {}>({})", values.len(), values.join(", "))
-        };
-        constant("LAYERS", format!("{}u", n.len()));
-        constant("EXAMPLES", format!("{}u", self.origin.m));
-        constant("EXAMPLES_4", format!("{}u", self.example_blocks()));
-        constant("BLOCKS", format!("{}u", self.blocks_at_once()));
-        constant("INPUTS_16", format!("{}u", n[0].div_ceil(16)));
-        constant("N", array(n));
-        constant("N_4", array(&row_sizes));
-        constant("ROWS_AT", array(&rows_at));
-        constant("ROWS", format!("{}u", self.rows()));
-        constant("PARTS", format!("{}u", self.lanes));
-        constant("WEIGHTS_AT", array(&weights));
-        constant("BIASES_AT", array(&biases));
-        constant("PACKED", format!("{packed}u"));
-        constant("STATES", format!("{}u", optimizer.states.len()));
-        constant("LINEAR", optimizer.linear.to_string());
-        constant("DECAYS", decays.to_string());
-        constant("NORMALIZES", topology.output.normalizes.to_string());
-        let of_layer = Dropout::new(0, dropout);
-        constant("DROPS", (dropout > 0.0).to_string());
-        constant("DROPOUT_THRESHOLD", format!("{}u", of_layer.threshold));
-        constant("DROPOUT_FACTOR", format!("{:?}f", of_layer.factor));
-        constant("KEPT", format!("{:?}f", 1.0 - dropout));
-        constant("GROUPS", format!("{}u", self.groups()));
-        constant("INPUT_SCALE", format!("{:?}f", examples.scale));
-        text
     }
 }

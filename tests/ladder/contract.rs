@@ -12,6 +12,7 @@ use gpu_backprop::kernels::{self, TRAIN_IN_WORKGROUP};
 use gpu_backprop::network::{activation, cost, optimizer};
 use gpu_backprop::plan::Element;
 use gpu_backprop::rewrite::training_loop::TrainingLoop;
+use gpu_backprop::rewrite::training_loop::strategy::STRATEGIES;
 use naga::valid::{Capabilities, ModuleInfo};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 
@@ -32,14 +33,18 @@ fn combinations(kernel: &Kernel) -> Vec<Snippets> {
     combinations
 }
 
-/// The training loop with the constants of every network that it may be for, and its parsed shader.
+/// The training loop by every strategy with the constants of every network that it may be for, and its parsed shader.
 static LOOPS: LazyLock<Vec<(TrainingLoop, Module)>> = LazyLock::new(|| {
     let networks = with_rows(Rung::Cpu).filter(|network| network.m <= 17);
-    let loops = networks.map(|network| {
+    let loops = networks.flat_map(|network| {
         let plan = training_plan(&network.topology(), &network.examples(20, 30), network.m, network.rule());
         let training = TrainingLoop::of(&plan.expect("the shapes fit")).expect("a training plan");
-        let module = parse_text(TRAIN_IN_WORKGROUP.name, &training.source());
-        (training, module)
+        let ways = STRATEGIES.into_iter().flat_map(|strategy| [(strategy, 4), (strategy, 1)]);
+        ways.filter_map(move |(strategy, part_rows)| {
+            let training = TrainingLoop { part_rows, ..training.clone() }.with(strategy, 64);
+            let module = || parse_text(TRAIN_IN_WORKGROUP.name, &training.source());
+            training.is_possible().then(|| (training.clone(), module()))
+        })
     });
     loops.collect()
 });
@@ -172,7 +177,15 @@ fn every_shader_has_one_row_and_every_row_one_shader() {
     assert_eq!(files("fused"), own(&kernels::FUSED));
     let inputs = ["input_16_bytes", "input_4_bytes", "input_4_floats", "input_bytes", "input_floats"];
     let others = ["desired_classes", "desired_numbers", "weight_1", "weight_of_example"];
-    let parts = inputs.into_iter().chain(others).map(ToString::to_string);
+    let places = [
+        "first_weights_own",
+        "first_weights_shared",
+        "parameters_in_storage",
+        "parameters_in_workgroup",
+        "activations_in_storage",
+        "activations_in_workgroup",
+    ];
+    let parts = inputs.into_iter().chain(others).chain(places).map(ToString::to_string);
     assert_eq!(files("loop"), own(&[&TRAIN_IN_WORKGROUP]).into_iter().chain(parts).collect());
     let names: BTreeSet<_> = kernels::all().map(|kernel| kernel.name).collect();
     assert_eq!(names.len(), kernels::all().count(), "names are unique");

@@ -6,9 +6,12 @@ use crate::networks::{Kind, Learned, Network, Rung, WeightedEpoch, networks, wit
 use crate::primitive;
 use gpu_backprop::data::Data;
 use gpu_backprop::gpu::GpuOptions;
-use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::activation::{RELU, SIGMOID, SOFTMAX};
+use gpu_backprop::network::cost::LOG_LIKELIHOOD;
+use gpu_backprop::network::optimizer::{ADAM, MOMENTUM, SGD};
 use gpu_backprop::network::{Initialization, Parameters};
 use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::rewrite::training_loop::strategy::{IN_STORAGE, STRATEGIES};
 use gpu_backprop::training::{PartOfData, Position, Snapshot, Started, Trainer, Training};
 
 const SEED: u64 = 6;
@@ -89,6 +92,60 @@ fn the_loop_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
     }
 }
 
+/// Every strategy at several widths; on processors that compute shaders, which do nothing behind the back of a program, with the bits
+/// of the first one.
+fn every_strategy_agrees_with_the_primitives(adapter: &AdapterUnderTest) {
+    let mut reference = adapter.open(primitive()).expect("the adapter opens");
+    let (bytes, floats, classes) = (Kind::Bytes, Kind::Floats, Learned::Classes);
+    // Gradients of several groups of examples add up in the second.
+    let groups = Network {
+        hidden: &RELU,
+        output: &SOFTMAX,
+        cost: &LOG_LIKELIHOOD,
+        optimizer: &ADAM,
+        decays: true,
+        dropout: 0.25,
+        ..Network::new(&[20, 7, 6, 3], 35, bytes, classes)
+    };
+    let state = Network { optimizer: &MOMENTUM, ..Network::new(&[37, 19, 5], 6, floats, Learned::Numbers) };
+    for network in [Network::new(&[64, 30, 10], 10, bytes, classes), groups, state] {
+        let data = data(&network, 5 * network.m + network.m / 2);
+        let expected = train(&mut reference, &data, &network, 2);
+        let steps = 2 * (5 * network.m + network.m / 2).div_ceil(network.m);
+        let widths: &[usize] =
+            if network.hidden == &SIGMOID && network.optimizer == &SGD { &[16, 1024] } else { &[64] };
+        for &lanes in widths.iter().filter(|&&lanes| lanes <= adapter.largest_work_group() as usize) {
+            let mut first = None;
+            for strategy in STRATEGIES {
+                // Memory for the sums of so many invocations is the same question for each strategy.
+                if lanes == 1024 && *strategy != IN_STORAGE {
+                    continue;
+                }
+                let options = GpuOptions {
+                    workgroup_loop: Some(true),
+                    loop_strategy: Some(strategy),
+                    loop_lanes: Some(lanes),
+                    ..GpuOptions::default()
+                };
+                let what = format!("{network}, {strategy}, {lanes} invocations, on {adapter}");
+                let mut looping = adapter.open(options).expect("the adapter opens");
+                let found = train(&mut looping, &data, &network, 2);
+                let way = format!("a loop in one work group of {lanes}, {strategy}");
+                if !looping.choices().iter().any(|line| line.contains(&way)) {
+                    // Sixteen invocations would have too many weights each for registers.
+                    assert!(lanes == 16 && strategy.name.contains("registers"), "{what}: {:?}", looping.choices());
+                    continue;
+                }
+                assert_agree(&what, &found, &expected, tolerance(network.widths, network.m, steps));
+                let first = first.get_or_insert_with(|| found.clone());
+                if adapter.description().software {
+                    assert!(*first == found, "{what}: other bits than those of the first strategy");
+                }
+            }
+        }
+    }
+}
+
 /// Examples that each have a weight of their own, of classes and of numbers.
 fn weights_of_examples_agree_with_the_primitives(adapter: &AdapterUnderTest) {
     let mut reference = adapter.open(primitive()).expect("the adapter opens");
@@ -121,6 +178,7 @@ fn long_runs_are_divided_and_right(adapter: &AdapterUnderTest) {
 trials! {
     on_each_adapter:
         the_loop_agrees_with_the_primitives,
+        every_strategy_agrees_with_the_primitives,
         networks_side_by_side_have_the_bits_of_each_alone,
         weights_of_examples_agree_with_the_primitives,
         long_runs_are_divided_and_right;

@@ -1,0 +1,25 @@
+
+// Parameters in work group memory from the first mini-batch of a dispatch to the last: those from NEAR_FROM on, NEAR of them.
+
+var<workgroup> near: array<vec4<f32>, NEAR>;
+
+fn parameter_4(network: u32, at: u32) -> vec4<f32> {
+    return near[at - NEAR_FROM];
+}
+
+fn set_parameter_4(network: u32, at: u32, values: vec4<f32>) {
+    near[at - NEAR_FROM] = values;
+}
+
+fn fetch_parameters(network: u32, lane: u32) {
+    for (var i = lane; i < NEAR; i += WORKGROUP_SIZE) {
+        near[i] = parameters[network + NEAR_FROM + i];
+    }
+    workgroupBarrier();
+}
+
+fn return_parameters(network: u32, lane: u32) {
+    for (var i = lane; i < NEAR; i += WORKGROUP_SIZE) {
+        parameters[network + NEAR_FROM + i] = near[i];
+    }
+}
