@@ -1,19 +1,19 @@
 
 // Activations and errors in storage, behind the parameters of the network: ROWS of each from ACTIVATIONS_AT on.
 
-fn activation_4(network: u32, at: u32) -> vec4<f32> {
+fn activation_4(at: u32) -> vec4<f32> {
     return parameters[network + ACTIVATIONS_AT + at];
 }
 
-fn set_activation_4(network: u32, at: u32, values: vec4<f32>) {
+fn set_activation_4(at: u32, values: vec4<f32>) {
     parameters[network + ACTIVATIONS_AT + at] = values;
 }
 
-fn error_4(network: u32, at: u32) -> vec4<f32> {
+fn error_4(at: u32) -> vec4<f32> {
     return parameters[network + ACTIVATIONS_AT + ROWS + at];
 }
 
-fn set_error_4(network: u32, at: u32, values: vec4<f32>) {
+fn set_error_4(at: u32, values: vec4<f32>) {
     parameters[network + ACTIVATIONS_AT + ROWS + at] = values;
 }
 

@@ -33,7 +33,7 @@ fn own_block(u: u32, c: u32) -> mat4x4<f32> {
 }
 
 // a = σ(x wᵀ + b): sums of an invocation are in the same order as those of weights that are shared.
-fn feedforward_inputs(network: u32, numbers: MiniBatch, lane: u32) {
+fn feedforward_inputs(numbers: MiniBatch, lane: u32) {
     let mine = owner(lane);
     let first = numbers.first;
     for (var r = 0u; r < EXAMPLES_4; r += BLOCKS) {
@@ -44,13 +44,13 @@ fn feedforward_inputs(network: u32, numbers: MiniBatch, lane: u32) {
         feedforward_units(mine);
         var z = sums;
         for (var i = 0u; i < blocks_at_once(first); i++) {
-            finish_block(network, 1u, numbers, r + i, mine.j, mine.there, lane, mine.share, mine.shares, INPUT_SCALE * z[i]);
+            finish_block(1u, numbers, r + i, mine.j, mine.there, lane, mine.share, mine.shares, INPUT_SCALE * z[i]);
         }
     }
 }
 
 // The step for the four weights own[i], whose place in the packed parameters is `at`.
-fn update_own(network: u32, i: u32, at: u32, share: vec4<f32>, step: Step, group: u32) {
+fn update_own(i: u32, at: u32, share: vec4<f32>, step: Step, group: u32) {
     var gradient = share;
     if SUMS_GROUPS {
         if group > 0u { gradient += own[OWN_SUMS_AT + i]; }
@@ -60,56 +60,56 @@ fn update_own(network: u32, i: u32, at: u32, share: vec4<f32>, step: Step, group
         }
     }
     let w = decayed(own[i], DECAYS && (SUMS_GROUPS || group == 0u), step);
-    let entries = stepped(with_state(network, at, w), gradient, step);
+    let entries = stepped(with_state(at, w), gradient, step);
     own[i] = entries.parameters;
-    keep_state(network, at, entries);
+    keep_state(at, entries);
 }
 
-fn descend_quarter(u: u32, c: u32, k: u32, mine: Owner, gradient: mat4x4<f32>, network: u32, step: Step, group: u32) {
+fn descend_quarter(u: u32, c: u32, k: u32, mine: Owner, gradient: mat4x4<f32>, step: Step, group: u32) {
     let i = 16u * u + 4u * c;
     let at = weights_at(1u, mine.j, 4u * k + c);
-    update_own(network, i, at, gradient[0], step, group);
-    update_own(network, i + 1u, at + N_4[0], gradient[1], step, group);
-    update_own(network, i + 2u, at + 2u * N_4[0], gradient[2], step, group);
-    update_own(network, i + 3u, at + 3u * N_4[0], gradient[3], step, group);
+    update_own(i, at, gradient[0], step, group);
+    update_own(i + 1u, at + N_4[0], gradient[1], step, group);
+    update_own(i + 2u, at + 2u * N_4[0], gradient[2], step, group);
+    update_own(i + 3u, at + 3u * N_4[0], gradient[3], step, group);
 }
 
 // BP4 and the step: ∇w = Σ δ aᵀ
-fn descend_inputs(network: u32, step: Step, lane: u32) {
+fn descend_inputs(step: Step, lane: u32) {
     let mine = owner(lane);
     let first = step.numbers.first;
     for (var r = 0u; r < EXAMPLES_4; r += BLOCKS) {
         for (var i = 0u; i < BLOCKS; i++) {
             examples[i] = examples_4(first, r + i);
-            deltas[i] = INPUT_SCALE * transpose(error_block(network, 1u, r + i, min(mine.j, N_4[1] - 1u)));
+            deltas[i] = INPUT_SCALE * transpose(error_block(1u, r + i, min(mine.j, N_4[1] - 1u)));
         }
-        descend_units(mine, network, step, r / BLOCKS);
+        descend_units(mine, step, r / BLOCKS);
     }
 }
 
 // Takes 4 x 4 weights from the packed parameters.
-fn fetch_quarter(u: u32, c: u32, k: u32, mine: Owner, network: u32) {
+fn fetch_quarter(u: u32, c: u32, k: u32, mine: Owner) {
     let i = 16u * u + 4u * c;
-    let at = network + weights_at(1u, mine.j, 4u * k + c);
+    let at = in_storage(weights_at(1u, mine.j, 4u * k + c));
     own[i] = parameters[at];
     own[i + 1u] = parameters[at + N_4[0]];
     own[i + 2u] = parameters[at + 2u * N_4[0]];
     own[i + 3u] = parameters[at + 3u * N_4[0]];
 }
 
-fn return_quarter(u: u32, c: u32, k: u32, mine: Owner, network: u32) {
+fn return_quarter(u: u32, c: u32, k: u32, mine: Owner) {
     let i = 16u * u + 4u * c;
-    let at = network + weights_at(1u, mine.j, 4u * k + c);
+    let at = in_storage(weights_at(1u, mine.j, 4u * k + c));
     parameters[at] = own[i];
     parameters[at + N_4[0]] = own[i + 1u];
     parameters[at + 2u * N_4[0]] = own[i + 2u];
     parameters[at + 3u * N_4[0]] = own[i + 3u];
 }
 
-fn fetch_first_weights(network: u32, lane: u32) {
-    fetch_units(owner(lane), network);
+fn fetch_first_weights(lane: u32) {
+    fetch_units(owner(lane));
 }
 
-fn return_first_weights(network: u32, lane: u32) {
-    return_units(owner(lane), network);
+fn return_first_weights(lane: u32) {
+    return_units(owner(lane));
 }

@@ -2,12 +2,12 @@
 // The weights into the first layer of neurons where all parameters are. Most weights are there, and what takes time is not
 // arithmetic but loads: an invocation reads 16 inputs at once, and each of its weights serves BLOCKS blocks of examples.
 
-fn fetch_first_weights(network: u32, lane: u32) {}
+fn fetch_first_weights(lane: u32) {}
 
-fn return_first_weights(network: u32, lane: u32) {}
+fn return_first_weights(lane: u32) {}
 
 // a = σ(x wᵀ + b) of the first layer of neurons: 4 neurons and BLOCKS blocks of examples at a time.
-fn feedforward_inputs(network: u32, numbers: MiniBatch, lane: u32) {
+fn feedforward_inputs(numbers: MiniBatch, lane: u32) {
     let first = numbers.first;
     let blocks = N_4[1];
     let shares = shares_of(blocks, INPUTS_16);
@@ -27,7 +27,7 @@ fn feedforward_inputs(network: u32, numbers: MiniBatch, lane: u32) {
                     x[i] = inputs_of(examples[i], k);
                 }
                 for (var c = 0u; c < min(4u, N_4[0] - 4u * k); c++) {
-                    let w = transpose(weight_block(network, weights_at(1u, j, 4u * k + c), N_4[0]));
+                    let w = transpose(weight_block(weights_at(1u, j, 4u * k + c), N_4[0]));
                     for (var i = 0u; i < BLOCKS; i++) {
                         sum[i] += w * input_block(x[i], k, c);
                     }
@@ -35,25 +35,25 @@ fn feedforward_inputs(network: u32, numbers: MiniBatch, lane: u32) {
             }
             var z = sum;
             for (var i = 0u; i < blocks_at_once(first); i++) {
-                finish_block(network, 1u, numbers, r + i, j, there, lane, share, shares, INPUT_SCALE * z[i]);
+                finish_block(1u, numbers, r + i, j, there, lane, share, shares, INPUT_SCALE * z[i]);
             }
         }
     }
 }
 
 // The step for the share of one of the GROUPS of examples in a gradient; what has come together waits in storage, behind the state.
-fn update_block_by_groups(network: u32, at: u32, stride: u32, share: mat4x4<f32>, step: Step, group: u32) {
+fn update_block_by_groups(at: u32, stride: u32, share: mat4x4<f32>, step: Step, group: u32) {
     if LINEAR || GROUPS == 1u {
-        update_block(network, at, stride, share, DECAYS && group == 0u, step);
+        update_block(at, stride, share, DECAYS && group == 0u, step);
         return;
     }
     var gradient = share;
-    let sums = network + at + (1u + STATES) * PACKED;
+    let sums = in_storage(at) + (1u + STATES) * PACKED;
     if group > 0u {
         gradient += mat4x4(parameters[sums], parameters[sums + stride], parameters[sums + 2u * stride], parameters[sums + 3u * stride]);
     }
     if group + 1u == GROUPS {
-        update_block(network, at, stride, gradient, DECAYS, step);
+        update_block(at, stride, gradient, DECAYS, step);
         return;
     }
     parameters[sums] = gradient[0];
@@ -64,7 +64,7 @@ fn update_block_by_groups(network: u32, at: u32, stride: u32, share: mat4x4<f32>
 
 // BP4 and the step for the first layer of neurons: ∇w = Σ δ aᵀ, of the same weights as in
 // feedforward_inputs.
-fn descend_inputs(network: u32, step: Step, lane: u32) {
+fn descend_inputs(step: Step, lane: u32) {
     let first = step.numbers.first;
     let blocks = N_4[1];
     let shares = shares_of(blocks, INPUTS_16);
@@ -74,7 +74,7 @@ fn descend_inputs(network: u32, step: Step, lane: u32) {
             var delta: array<mat4x4<f32>, BLOCKS>;
             for (var i = 0u; i < BLOCKS; i++) {
                 examples[i] = examples_4(first, r + i);
-                delta[i] = INPUT_SCALE * transpose(error_block(network, 1u, r + i, j));
+                delta[i] = INPUT_SCALE * transpose(error_block(1u, r + i, j));
             }
             for (var k = lane % shares; k < INPUTS_16; k += shares) {
                 var x: array<array<Inputs, 4>, BLOCKS>;
@@ -87,7 +87,7 @@ fn descend_inputs(network: u32, step: Step, lane: u32) {
                         sum += input_block(x[i], k, c) * delta[i];
                     }
                     let at = weights_at(1u, j, 4u * k + c);
-                    update_block_by_groups(network, at, N_4[0], sum, step, r / BLOCKS);
+                    update_block_by_groups(at, N_4[0], sum, step, r / BLOCKS);
                 }
             }
         }

@@ -1,14 +1,22 @@
 
 // Parameters in storage.
 
-fn parameter_4(network: u32, at: u32) -> vec4<f32> {
-    return parameters[network + at];
+fn home() -> u32 {
+    return network;
 }
 
-fn set_parameter_4(network: u32, at: u32, values: vec4<f32>) {
-    parameters[network + at] = values;
+fn in_storage(at: u32) -> u32 {
+    return at;
 }
 
-fn fetch_parameters(network: u32, lane: u32) {}
+fn parameter_4(at: u32) -> vec4<f32> {
+    return parameters[at];
+}
 
-fn return_parameters(network: u32, lane: u32) {}
+fn set_parameter_4(at: u32, values: vec4<f32>) {
+    parameters[at] = values;
+}
+
+fn fetch_parameters(lane: u32) {}
+
+fn return_parameters(lane: u32) {}

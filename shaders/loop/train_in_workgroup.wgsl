@@ -14,7 +14,7 @@
 // example of the data set, and inputs_4 of that and of c are inputs 16k + 4c to 16k + 4c + 3, to be
 // multiplied by INPUT_SCALE; 0 past the last. So does one of the files desired_*.wgsl: desired_4(example, j)
 // are desired outputs 4j to 4j + 3, and one of weight_*.wgsl: weight_of(example) is the weight of its cost. Then the
-// strategy, which says where things are: parameters_in_*.wgsl, activations_in_*.wgsl, and first_weights_*.wgsl with the work of
+// strategy, which says where things are: parameters_in_*.wgsl (from home() on, and in_storage(at) is that place in storage), activations_in_*.wgsl, and first_weights_*.wgsl with the work of
 // the first layer of neurons. And the snippets: sigma of the hidden layers, output_sigma, error_of_output, and step_entry of the optimizer.
 //
 // Of the uniform mini_batch, here, `first` and `count` say which of the mini-batches of the schedule are trained on. Each work
@@ -51,6 +51,8 @@ struct Step {
 @group(0) @binding(5) var<storage, read> schedule: array<MiniBatch>;
 @group(0) @binding(6) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
 
+// Where the numbers of the network begin in storage.
+var<private> network: u32;
 var<workgroup> parts: array<vec4<f32>, PARTS>;
 
 // BLOCKS again, where a compiler should not unroll a loop: no example has this number, but that only we know.
@@ -81,32 +83,32 @@ fn input_block(x: array<Inputs, 4>, k: u32, c: u32) -> mat4x4<f32> {
 }
 
 // Activations 4k to 4k + 3 of a layer of neurons, for four examples: [r] is a row.
-fn activation_block(network: u32, layer: u32, r: u32, k: u32) -> mat4x4<f32> {
+fn activation_block(layer: u32, r: u32, k: u32) -> mat4x4<f32> {
     let at = ROWS_AT[layer] + 4u * r * N_4[layer] + k;
     let stride = N_4[layer];
     return mat4x4(
-        activation_4(network, at), activation_4(network, at + stride), activation_4(network, at + 2u * stride), activation_4(network, at + 3u * stride)
+        activation_4(at), activation_4(at + stride), activation_4(at + 2u * stride), activation_4(at + 3u * stride)
     );
 }
 
 // Errors 4k to 4k + 3 of a layer, for four examples: [r] is a row.
-fn error_block(network: u32, layer: u32, r: u32, k: u32) -> mat4x4<f32> {
+fn error_block(layer: u32, r: u32, k: u32) -> mat4x4<f32> {
     let at = ROWS_AT[layer] + 4u * r * N_4[layer] + k;
     let stride = N_4[layer];
     return mat4x4(
-        error_4(network, at), error_4(network, at + stride), error_4(network, at + 2u * stride), error_4(network, at + 3u * stride)
+        error_4(at), error_4(at + stride), error_4(at + 2u * stride), error_4(at + 3u * stride)
     );
 }
 
 // Where the weights into neurons 4j to 4j + 3 of a layer are, from neurons 4k to 4k + 3 of the one
 // before, and the block of them: [j] is a row.
 fn weights_at(layer: u32, j: u32, k: u32) -> u32 {
-    return WEIGHTS_AT[layer] + 4u * j * N_4[layer - 1u] + k;
+    return home() + WEIGHTS_AT[layer] + 4u * j * N_4[layer - 1u] + k;
 }
 
-fn weight_block(network: u32, at: u32, stride: u32) -> mat4x4<f32> {
+fn weight_block(at: u32, stride: u32) -> mat4x4<f32> {
     return mat4x4(
-        parameter_4(network, at), parameter_4(network, at + stride), parameter_4(network, at + 2u * stride), parameter_4(network, at + 3u * stride)
+        parameter_4(at), parameter_4(at + stride), parameter_4(at + 2u * stride), parameter_4(at + 3u * stride)
     );
 }
 
@@ -132,31 +134,31 @@ fn decayed(w: vec4<f32>, decays: bool, step: Step) -> vec4<f32> {
 }
 
 // State in storage of the four parameters at a place.
-fn with_state(network: u32, at: u32, w: vec4<f32>) -> Entries {
+fn with_state(at: u32, w: vec4<f32>) -> Entries {
     var entries = Entries(w, vec4<f32>(), vec4<f32>());
-    if STATES > 0u { entries.first = parameters[network + at + PACKED]; }
-    if STATES > 1u { entries.second = parameters[network + at + 2u * PACKED]; }
+    if STATES > 0u { entries.first = parameters[in_storage(at) + PACKED]; }
+    if STATES > 1u { entries.second = parameters[in_storage(at) + 2u * PACKED]; }
     return entries;
 }
 
-fn keep_state(network: u32, at: u32, entries: Entries) {
-    if STATES > 0u { parameters[network + at + PACKED] = entries.first; }
-    if STATES > 1u { parameters[network + at + 2u * PACKED] = entries.second; }
+fn keep_state(at: u32, entries: Entries) {
+    if STATES > 0u { parameters[in_storage(at) + PACKED] = entries.first; }
+    if STATES > 1u { parameters[in_storage(at) + 2u * PACKED] = entries.second; }
 }
 
 // The step for the four parameters at a place.
-fn update_4(network: u32, at: u32, decays: bool, gradient: vec4<f32>, step: Step) {
-    let w = decayed(parameter_4(network, at), decays, step);
-    let entries = stepped(with_state(network, at, w), gradient, step);
-    set_parameter_4(network, at, entries.parameters);
-    keep_state(network, at, entries);
+fn update_4(at: u32, decays: bool, gradient: vec4<f32>, step: Step) {
+    let w = decayed(parameter_4(at), decays, step);
+    let entries = stepped(with_state(at, w), gradient, step);
+    set_parameter_4(at, entries.parameters);
+    keep_state(at, entries);
 }
 
-fn update_block(network: u32, at: u32, stride: u32, gradient: mat4x4<f32>, decays: bool, step: Step) {
-    update_4(network, at, decays, gradient[0], step);
-    update_4(network, at + stride, decays, gradient[1], step);
-    update_4(network, at + 2u * stride, decays, gradient[2], step);
-    update_4(network, at + 3u * stride, decays, gradient[3], step);
+fn update_block(at: u32, stride: u32, gradient: mat4x4<f32>, decays: bool, step: Step) {
+    update_4(at, decays, gradient[0], step);
+    update_4(at + stride, decays, gradient[1], step);
+    update_4(at + 2u * stride, decays, gradient[2], step);
+    update_4(at + 3u * stride, decays, gradient[3], step);
 }
 
 fn sigma_4(z: vec4<f32>) -> vec4<f32> {
@@ -195,59 +197,59 @@ fn dropout_4(layer: u32, row: u32, j: u32, numbers: MiniBatch) -> vec4<f32> {
 }
 
 // Outputs 4j to 4j + 3 of the example of a row, and their errors (BP1).
-fn finish_outputs(network: u32, layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
+fn finish_outputs(layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
     let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(N[layer]);
     let at = ROWS_AT[layer] + row * N_4[layer] + j;
     let a = select(vec4(0.0), output_sigma_4(z), there);
-    set_activation_4(network, at, a);
+    set_activation_4(at, a);
     let example = order[first + min(row, EXAMPLES - 1u)];
     let delta = weight_of(example) * error_of_output_4(a, desired_4(example, j));
-    set_error_4(network, at, select(vec4(0.0), delta, there & vec4(row < EXAMPLES)));
+    set_error_4(at, select(vec4(0.0), delta, there & vec4(row < EXAMPLES)));
 }
 
 // One row of a layer's activations from its weighted inputs, and for the output layer its error; weighted inputs that are
 // to be normalized wait for those of the whole row, in the place of errors.
-fn finish_forward(network: u32, layer: u32, numbers: MiniBatch, row: u32, j: u32, z: vec4<f32>) {
+fn finish_forward(layer: u32, numbers: MiniBatch, row: u32, j: u32, z: vec4<f32>) {
     let at = ROWS_AT[layer] + row * N_4[layer] + j;
     if layer < LAYERS - 1u {
         let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(N[layer]);
         var a = sigma_4(z);
         if DROPS { a *= dropout_4(layer, row, j, numbers); }
-        set_activation_4(network, at, select(vec4(0.0), a, there));
+        set_activation_4(at, select(vec4(0.0), a, there));
     } else if NORMALIZES {
-        set_error_4(network, at, z);
+        set_error_4(at, z);
     } else {
-        finish_outputs(network, layer, numbers.first, row, j, z);
+        finish_outputs(layer, numbers.first, row, j, z);
     }
 }
 
 // One of the weighted inputs of the output layer that wait.
-fn waiting(network: u32, at: u32, k: u32) -> f32 {
-    return error_4(network, at + k / 4u)[k % 4u];
+fn waiting(at: u32, k: u32) -> f32 {
+    return error_4(at + k / 4u)[k % 4u];
 }
 
 // Softmax: the outputs of each row from its weighted inputs less ln Σ exp of them.
-fn finish_normalized(network: u32, first: u32, lane: u32) {
+fn finish_normalized(first: u32, lane: u32) {
     let layer = LAYERS - 1u;
     let blocks = 4u * EXAMPLES_4 * N_4[layer];
     for (var block = lane; block < blocks; block += WORKGROUP_SIZE) {
         let at = ROWS_AT[layer] + block / N_4[layer] * N_4[layer];
-        var largest = waiting(network, at, 0u);
+        var largest = waiting(at, 0u);
         for (var k = 1u; k < N[layer]; k++) {
-            largest = max(largest, waiting(network, at, k));
+            largest = max(largest, waiting(at, k));
         }
         var sum = 0.0;
         for (var k = 0u; k < N[layer]; k++) {
-            sum += exp(waiting(network, at, k) - largest);
+            sum += exp(waiting(at, k) - largest);
         }
-        let z = error_4(network, ROWS_AT[layer] + block);
-        set_activation_4(network, ROWS_AT[layer] + block, z - vec4(largest + log(sum)));
+        let z = error_4(ROWS_AT[layer] + block);
+        set_activation_4(ROWS_AT[layer] + block, z - vec4(largest + log(sum)));
     }
     barrier();
     for (var block = lane; block < blocks; block += WORKGROUP_SIZE) {
         let row = block / N_4[layer];
         let j = block % N_4[layer];
-        finish_outputs(network, layer, first, row, j, activation_4(network, ROWS_AT[layer] + block));
+        finish_outputs(layer, first, row, j, activation_4(ROWS_AT[layer] + block));
     }
     barrier();
 }
@@ -259,43 +261,43 @@ fn shares_of(blocks: u32, terms: u32) -> u32 {
 }
 
 // Adds up the shares of the PART_ROWS rows that were put into parts, and takes them through finish_forward.
-fn finish_rows(network: u32, layer: u32, numbers: MiniBatch, first_row: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32) {
+fn finish_rows(layer: u32, numbers: MiniBatch, first_row: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32) {
     barrier();
     if there {
         for (var row = share; row < PART_ROWS; row += shares) {
-            var z = parameter_4(network, BIASES_AT[layer] + j);
+            var z = parameter_4(home() + BIASES_AT[layer] + j);
             for (var other = 0u; other < shares; other++) {
                 z += parts[PART_ROWS * (lane - share + other) + row];
             }
-            finish_forward(network, layer, numbers, first_row + row, j, z);
+            finish_forward(layer, numbers, first_row + row, j, z);
         }
     }
     barrier();
 }
 
-fn finish_row(network: u32, layer: u32, numbers: MiniBatch, row: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: vec4<f32>) {
+fn finish_row(layer: u32, numbers: MiniBatch, row: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: vec4<f32>) {
     parts[lane] = sum;
-    finish_rows(network, layer, numbers, row, j, there, lane, share, shares);
+    finish_rows(layer, numbers, row, j, there, lane, share, shares);
 }
 
 // Adds up the shares of a block of weighted inputs, and takes it through finish_forward.
-fn finish_block(network: u32, layer: u32, numbers: MiniBatch, r: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: mat4x4<f32>) {
+fn finish_block(layer: u32, numbers: MiniBatch, r: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: mat4x4<f32>) {
     if PART_ROWS == 4u {
         parts[PART_ROWS * lane] = sum[0];
         parts[PART_ROWS * lane + 1u] = sum[1];
         parts[PART_ROWS * lane + 2u] = sum[2];
         parts[PART_ROWS * lane + 3u] = sum[3];
-        finish_rows(network, layer, numbers, 4u * r, j, there, lane, share, shares);
+        finish_rows(layer, numbers, 4u * r, j, there, lane, share, shares);
     } else {
-        finish_row(network, layer, numbers, 4u * r, j, there, lane, share, shares, sum[0]);
-        finish_row(network, layer, numbers, 4u * r + 1u, j, there, lane, share, shares, sum[1]);
-        finish_row(network, layer, numbers, 4u * r + 2u, j, there, lane, share, shares, sum[2]);
-        finish_row(network, layer, numbers, 4u * r + 3u, j, there, lane, share, shares, sum[3]);
+        finish_row(layer, numbers, 4u * r, j, there, lane, share, shares, sum[0]);
+        finish_row(layer, numbers, 4u * r + 1u, j, there, lane, share, shares, sum[1]);
+        finish_row(layer, numbers, 4u * r + 2u, j, there, lane, share, shares, sum[2]);
+        finish_row(layer, numbers, 4u * r + 3u, j, there, lane, share, shares, sum[3]);
     }
 }
 
 // a = σ(x wᵀ + b) of a later layer.
-fn feedforward(network: u32, layer: u32, numbers: MiniBatch, lane: u32) {
+fn feedforward(layer: u32, numbers: MiniBatch, lane: u32) {
     let blocks = EXAMPLES_4 * N_4[layer];
     let shares = shares_of(blocks, N_4[layer - 1u]);
     for (var base = 0u; base < blocks * shares; base += WORKGROUP_SIZE) {
@@ -306,46 +308,46 @@ fn feedforward(network: u32, layer: u32, numbers: MiniBatch, lane: u32) {
         let j = block % N_4[layer];
         var sum = mat4x4<f32>();
         for (var k = select(N_4[layer - 1u], share, there); k < N_4[layer - 1u]; k += shares) {
-            sum += transpose(weight_block(network, weights_at(layer, j, k), N_4[layer - 1u])) * activation_block(network, layer - 1u, r, k);
+            sum += transpose(weight_block(weights_at(layer, j, k), N_4[layer - 1u])) * activation_block(layer - 1u, r, k);
         }
-        finish_block(network, layer, numbers, r, j, there, lane, share, shares, sum);
+        finish_block(layer, numbers, r, j, there, lane, share, shares, sum);
     }
 }
 
 // The errors of neurons 4j to 4j + 3 in a row: ∂C/∂a ⊙ σ′, without the neurons that dropout leaves out.
-fn backpropagate_4(network: u32, layer: u32, row: u32, j: u32, nabla_a: vec4<f32>, at: u32, numbers: MiniBatch) {
-    let a = activation_4(network, at);
+fn backpropagate_4(layer: u32, row: u32, j: u32, nabla_a: vec4<f32>, at: u32, numbers: MiniBatch) {
+    let a = activation_4(at);
     if DROPS {
-        set_error_4(network, at, nabla_a * sigma_prime_4(KEPT * a) * dropout_4(layer, row, j, numbers));
+        set_error_4(at, nabla_a * sigma_prime_4(KEPT * a) * dropout_4(layer, row, j, numbers));
     } else {
-        set_error_4(network, at, nabla_a * sigma_prime_4(a));
+        set_error_4(at, nabla_a * sigma_prime_4(a));
     }
 }
 
 // BP2: δ = (δ of the next layer · w) ⊙ σ′(a)
-fn backpropagate(network: u32, layer: u32, numbers: MiniBatch, lane: u32) {
+fn backpropagate(layer: u32, numbers: MiniBatch, lane: u32) {
     let blocks = EXAMPLES_4 * N_4[layer];
     for (var block = lane; block < blocks; block += WORKGROUP_SIZE) {
         let r = block / N_4[layer];
         let j = block % N_4[layer];
         var sum = mat4x4<f32>();
         for (var k = 0u; k < N_4[layer + 1u]; k++) {
-            sum += weight_block(network, weights_at(layer + 1u, k, j), N_4[layer]) * error_block(network, layer + 1u, r, k);
+            sum += weight_block(weights_at(layer + 1u, k, j), N_4[layer]) * error_block(layer + 1u, r, k);
         }
         let at = ROWS_AT[layer] + 4u * r * N_4[layer] + j;
         let stride = N_4[layer];
         // Padding has activation 0 and weights 0: its error comes out as 0.
-        backpropagate_4(network, layer, 4u * r, j, sum[0], at, numbers);
-        backpropagate_4(network, layer, 4u * r + 1u, j, sum[1], at + stride, numbers);
-        backpropagate_4(network, layer, 4u * r + 2u, j, sum[2], at + 2u * stride, numbers);
-        backpropagate_4(network, layer, 4u * r + 3u, j, sum[3], at + 3u * stride, numbers);
+        backpropagate_4(layer, 4u * r, j, sum[0], at, numbers);
+        backpropagate_4(layer, 4u * r + 1u, j, sum[1], at + stride, numbers);
+        backpropagate_4(layer, 4u * r + 2u, j, sum[2], at + 2u * stride, numbers);
+        backpropagate_4(layer, 4u * r + 3u, j, sum[3], at + 3u * stride, numbers);
     }
     barrier();
 }
 
 // BP4 and the step for a later layer: ∇w = Σ δ aᵀ. An invocation keeps the errors of its
 // neurons while it goes through the neurons before them.
-fn descend(network: u32, layer: u32, step: Step, lane: u32) {
+fn descend(layer: u32, step: Step, lane: u32) {
     let across = N_4[layer - 1u];
     let width = min(WORKGROUP_SIZE, across);
     let groups = WORKGROUP_SIZE / width;
@@ -354,53 +356,53 @@ fn descend(network: u32, layer: u32, step: Step, lane: u32) {
         for (var k = lane % width; k < across; k += width) {
             var sum = mat4x4<f32>();
             for (var r = 0u; r < EXAMPLES_4; r++) {
-                sum += activation_block(network, layer - 1u, r, k) * transpose(error_block(network, layer, r, j));
+                sum += activation_block(layer - 1u, r, k) * transpose(error_block(layer, r, j));
             }
-            update_block(network, weights_at(layer, j, k), N_4[layer - 1u], sum, DECAYS, step);
+            update_block(weights_at(layer, j, k), N_4[layer - 1u], sum, DECAYS, step);
         }
     }
 }
 
 // BP3 and the step for biases: ∇b = Σ δ
-fn descend_biases(network: u32, layer: u32, step: Step, lane: u32) {
+fn descend_biases(layer: u32, step: Step, lane: u32) {
     for (var j = lane; j < N_4[layer]; j += WORKGROUP_SIZE) {
         var sum = vec4<f32>();
         for (var row = 0u; row < EXAMPLES; row++) {
-            sum += error_4(network, ROWS_AT[layer] + row * N_4[layer] + j);
+            sum += error_4(ROWS_AT[layer] + row * N_4[layer] + j);
         }
-        update_4(network, BIASES_AT[layer] + j, false, sum, step);
+        update_4(home() + BIASES_AT[layer] + j, false, sum, step);
     }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn train_in_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let network = group.x * params.parameters;
-    fetch_parameters(network, lane);
-    fetch_first_weights(network, lane);
+    network = group.x * params.parameters;
+    fetch_parameters(lane);
+    fetch_first_weights(lane);
     for (var i = 0u; i < mini_batch.count; i++) {
         let numbers = schedule[group.x * mini_batch.slot + mini_batch.first + i];
         let step = Step(numbers, vec2(numbers.eta, 1.0) / f32(EXAMPLES));
-        feedforward_inputs(network, numbers, lane);
+        feedforward_inputs(numbers, lane);
         for (var layer = 2u; layer < LAYERS; layer++) {
-            feedforward(network, layer, numbers, lane);
+            feedforward(layer, numbers, lane);
         }
         if NORMALIZES {
-            finish_normalized(network, numbers.first, lane);
+            finish_normalized(numbers.first, lane);
         }
         for (var layer = LAYERS - 2u; layer > 0u; layer--) {
-            backpropagate(network, layer, numbers, lane);
+            backpropagate(layer, numbers, lane);
         }
-        descend_inputs(network, step, lane);
+        descend_inputs(step, lane);
         for (var layer = 2u; layer < LAYERS; layer++) {
-            descend(network, layer, step, lane);
+            descend(layer, step, lane);
         }
         for (var layer = 1u; layer < LAYERS; layer++) {
-            descend_biases(network, layer, step, lane);
+            descend_biases(layer, step, lane);
         }
         // The next mini-batch reads what every invocation has written.
         storageBarrier();
         workgroupBarrier();
     }
-    return_parameters(network, lane);
-    return_first_weights(network, lane);
+    return_parameters(lane);
+    return_first_weights(lane);
 }

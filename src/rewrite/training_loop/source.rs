@@ -113,15 +113,15 @@ struct UnitFunction {
 const UNIT_FUNCTIONS: [UnitFunction; 4] = [
     UnitFunction {
         name: "fetch_units",
-        params: "mine: Owner, network: u32",
+        params: "mine: Owner",
         unit_block: "",
-        quarter: ["fetch_quarter({u}, {c}, k, mine, network);", "", ""],
+        quarter: ["fetch_quarter({u}, {c}, k, mine);", "", ""],
     },
     UnitFunction {
         name: "return_units",
-        params: "mine: Owner, network: u32",
+        params: "mine: Owner",
         unit_block: "",
-        quarter: ["return_quarter({u}, {c}, k, mine, network);", "", ""],
+        quarter: ["return_quarter({u}, {c}, k, mine);", "", ""],
     },
     UnitFunction {
         name: "feedforward_units",
@@ -131,12 +131,12 @@ const UNIT_FUNCTIONS: [UnitFunction; 4] = [
     },
     UnitFunction {
         name: "descend_units",
-        params: "mine: Owner, network: u32, step: Step, group: u32",
+        params: "mine: Owner, step: Step, group: u32",
         unit_block: "x[{i}] = inputs_of(examples[{i}], k);",
         quarter: [
             "var gradient = mat4x4<f32>();",
             "gradient += input_block(x[{i}], k, {c}) * deltas[{i}];",
-            "descend_quarter({u}, {c}, k, mine, gradient, network, step, group);",
+            "descend_quarter({u}, {c}, k, mine, gradient, step, group);",
         ],
     },
 ];
