@@ -12,7 +12,7 @@ use gpu_backprop::kernels::{self, TRAIN_IN_WORKGROUP};
 use gpu_backprop::network::{activation, cost, optimizer};
 use gpu_backprop::plan::Element;
 use gpu_backprop::rewrite::training_loop::TrainingLoop;
-use gpu_backprop::rewrite::training_loop::strategy::STRATEGIES;
+use gpu_backprop::rewrite::training_loop::strategy::{IN_STORAGE, STRATEGIES};
 use naga::valid::{Capabilities, ModuleInfo};
 use naga::{AddressSpace, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 
@@ -39,7 +39,7 @@ static LOOPS: LazyLock<Vec<(TrainingLoop, Module)>> = LazyLock::new(|| {
     let loops = networks.flat_map(|network| {
         let plan = training_plan(&network.topology(), &network.examples(20, 30), network.m, network.rule());
         let training = TrainingLoop::of(&plan.expect("the shapes fit")).expect("a training plan");
-        let ways = STRATEGIES.into_iter().flat_map(|strategy| [(strategy, 4), (strategy, 1)]);
+        let ways = STRATEGIES.into_iter().map(|strategy| (strategy, 4)).chain([(&IN_STORAGE, 1)]);
         ways.filter_map(move |(strategy, part_rows)| {
             let training = TrainingLoop { part_rows, ..training.clone() }.with(strategy, 64);
             let module = || parse_text(TRAIN_IN_WORKGROUP.name, &training.source());
