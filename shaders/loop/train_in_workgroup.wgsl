@@ -6,16 +6,17 @@
 // so that weights in the padding stay 0. In WGSL y * x is Σ_k of columns: a block of y times a block
 // of x is a block of their product.
 //
-// Layers are counted from 0 here, as arrays are: layer 0 is the input. Generated constants follow the
-// text: LAYERS, EXAMPLES (m), EXAMPLES_4 (blocks of 4 examples), BLOCKS (how many of them are taken
-// at once); per layer N (neurons), N_4 (vec4s in a row), ROWS_AT, WEIGHTS_AT and BIASES_AT (where its
-// rows begin, in vec4s); INPUTS_16 (blocks of 16 in a row of inputs); ROWS (vec4s in all); PART_ROWS (rows
-// of a block of sums that invocations add up at once, 4 or 1) and PARTS (of all invocations); INPUT_SCALE. One of the files input_*.wgsl follows too: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an
-// example of the data set, and inputs_4 of that and of c are inputs 16k + 4c to 16k + 4c + 3, to be
-// multiplied by INPUT_SCALE; 0 past the last. So does one of the files desired_*.wgsl: desired_4(example, j)
-// are desired outputs 4j to 4j + 3, and one of weight_*.wgsl: weight_of(example) is the weight of its cost. Then the
-// strategy, which says where things are: parameters_in_*.wgsl (from home() on, and in_storage(at) is that place in storage), activations_in_*.wgsl, and first_weights_*.wgsl with the work of
-// the first layer of neurons. And the snippets: sigma of the hidden layers, output_sigma, error_of_output, and step_entry of the optimizer.
+// Layers are counted from 0 here, as arrays are: layer 0 is the input. Generated constants follow the text: LAYERS, EXAMPLES
+// (m), EXAMPLES_4 (blocks of 4 examples), BLOCKS (how many of them are taken at once); per layer N (neurons), N_4 (vec4s in a
+// row), ROWS_AT, WEIGHTS_AT and BIASES_AT (where its rows begin, in vec4s); INPUTS_16 (blocks of 16 in a row of inputs); ROWS
+// (vec4s in all); PART_ROWS (rows of a block of sums that invocations add up at once, 4 or 1) and PARTS (of all invocations);
+// INPUT_SCALE. One of the files input_*.wgsl follows too: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an example
+// of the data set, and inputs_4 of that and of c are inputs 16k + 4c to 16k + 4c + 3, to be multiplied by INPUT_SCALE; 0 past
+// the last. So does one of the files desired_*.wgsl: desired_4(example, j) are desired outputs 4j to 4j + 3, and one of
+// weight_*.wgsl: weight_of(example) is the weight of its cost. Then the strategy, which says where things are:
+// parameters_in_*.wgsl (from home() on, and in_storage(at) is that place in storage), activations_in_*.wgsl, and
+// first_weights_*.wgsl with the work of the first layer of neurons. And the snippets: sigma of the hidden layers, output_sigma,
+// error_of_output, and step_entry of the optimizer.
 //
 // Of the uniform mini_batch, here, `first` and `count` say which of the mini-batches of the schedule are trained on. Each work
 // group trains a network of its own: its parameters, and its list of mini-batches, `slot` behind the one before.
