@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 use super::epilogue::{Epilogue, Finisher, Place, With, copy_rows};
 use super::panels::{Width, pack_columns, pack_rows, pack_transposed};
 use super::tasks::Tasks;
-use super::threads::{Shared, Team};
+use super::threads::{Parts, Shared, Team};
 use super::tile::{self, MAX_WIDTH, ROWS, tile, tile_rows};
 use crate::kernel::product::Extents;
 use crate::network::optimizer::MAX_STATES;
@@ -81,7 +81,13 @@ const KEPT_ENTRIES: usize = 1 << 15;
 
 /// Terms of a sum below which a task writes more than it reads, and the rows that it then writes at a time.
 const FEW_TERMS: usize = 64;
-const FEW_ROWS: usize = ROWS;
+const FEW_ROWS: usize = TILES * ROWS;
+
+/// The most tiles of few terms that are added up and finished at a time: a call takes as long as one of them.
+const TILES: usize = 8;
+
+/// The most sums of tiles at a time.
+pub const SUMS_OF_TILES: usize = TILES * ROWS * MAX_WIDTH;
 
 /// One product, for [`pulp::Arch::dispatch`].
 pub struct Product<'a, E, const N: usize> {
@@ -135,8 +141,8 @@ impl Products<'_> {
     fn run<S: Simd>(self, simd: S, tasks: Tasks, threads: usize, team: &Team) {
         team.run(tasks.len(), threads, |task, scratch| {
             let (panels, rows) = tasks.get(task);
-            let [scratch, _] = scratch.parts();
-            simd.vectorize(Task { products: self, panels, rows, scratch });
+            let Parts { packed, tiles, .. } = scratch.parts();
+            simd.vectorize(Task { products: self, panels, rows, scratch: packed, sums: tiles });
         });
     }
 }
@@ -147,6 +153,7 @@ struct Task<'a> {
     panels: Range<usize>,
     rows: Range<usize>,
     scratch: &'a mut [f32],
+    sums: &'a mut [f32],
 }
 
 impl WithSimd for Task<'_> {
@@ -154,10 +161,9 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Task { products, panels, rows, scratch } = self;
+        let Task { products, panels, rows, scratch, sums } = self;
         let block = products.block;
         let Outputs { extents: Extents { inner, cols, .. }, width, .. } = products.layout;
-        let mut sums = Sums([0.0; ROWS * MAX_WIDTH]);
         // Nobody else writes between the parts of a task whose rows are whole.
         let whole_rows = products.layout.rows_adjoin || panels.len() == width.panels(cols);
         for first in (0..inner).step_by(block) {
@@ -177,7 +183,7 @@ impl WithSimd for Task<'_> {
                 let rows = first_row..rows.end.min(first_row + together);
                 for (i, panel) in panels.clone().enumerate() {
                     let packed = &scratch[i * size..][..size];
-                    products.tiles(simd, rows.clone(), panel, terms.clone(), packed, (&mut sums.0, whole_rows));
+                    products.tiles(simd, rows.clone(), panel, terms.clone(), packed, (&mut *sums, whole_rows));
                 }
             }
         }
@@ -211,7 +217,9 @@ impl Products<'_> {
         let fresh = first == 0 || by_block;
         let mut row = rows.start;
         while row < rows.end {
-            let high = tile_rows(rows.end - row);
+            let of_tile = tile_rows(rows.end - row);
+            let tiles = if inner < FEW_TERMS { ((rows.end - row) / of_tile).min(TILES) } else { 1 };
+            let high = tiles * of_tile;
             if !fresh {
                 for (r, sums) in sums.chunks_exact_mut(width).take(high).enumerate() {
                     sums[..cols].copy_from_slice(part(0, row + r, 1));
@@ -219,9 +227,10 @@ impl Products<'_> {
             }
             let left = match x {
                 X::Rows { values, stride } => tile::Left::Rows { values, start: row * stride + first, stride },
+                // Several tiles have all of their terms at once: they follow each other.
                 X::Packed(values) => tile::Left::Packed(&values[row * inner + first * high..][..len * high]),
             };
-            tile(simd, (high, width, len), left, y, sums, fresh);
+            tile(simd, (tiles, of_tile, width, len), left, y, sums, fresh);
             let rows = if whole_rows { high } else { 1 };
             let end = row + high;
             let mut sums = &sums[..];
@@ -287,7 +296,3 @@ impl<'a> Y<'a> {
         }
     }
 }
-
-/// The sums of a tile, aligned to the lines of the cache.
-#[repr(align(64))]
-struct Sums([f32; ROWS * MAX_WIDTH]);

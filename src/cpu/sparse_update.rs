@@ -13,7 +13,7 @@ use super::panels::Width;
 use super::product::{BLOCK, MAX_OUTPUTS};
 use super::sparse::{MANY, TOGETHER, panels_at_once};
 use super::tasks::Tasks;
-use super::threads::{Shared, Team};
+use super::threads::{Parts, Shared, Team};
 use super::tile::MAX_WIDTH;
 use crate::kernel::product::Extents;
 use crate::network::lanes::{load, store};
@@ -79,7 +79,7 @@ impl Updates<'_> {
     fn run<S: Simd>(self, simd: S, tasks: Tasks, threads: usize, team: &Team) -> bool {
         let finite = AtomicBool::new(true);
         team.run(tasks.len(), threads, |task, scratch| {
-            let ((panels, rows), [scratch, sums]) = (tasks.get(task), scratch.parts());
+            let ((panels, rows), Parts { packed: scratch, sums, .. }) = (tasks.get(task), scratch.parts());
             if !simd.vectorize(UpdateTask { updates: self, panels, rows, scratch, sums }) {
                 finite.store(false, Ordering::Relaxed);
             }

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::crew::Crew;
 use super::panels::Line;
+use super::product::SUMS_OF_TILES;
 use crate::system::host_memory::reserve;
 
 /// Multiplications below which a product stays on one thread: some microseconds, several times what it takes to hand
@@ -26,15 +27,29 @@ pub struct Team {
 /// Memory of a thread for the task in hand.
 #[derive(Debug)]
 pub struct Scratch {
-    lines: Vec<Line>,
+    packed: Vec<Line>,
     sums: Vec<Line>,
+    tiles: Vec<Line>,
+}
+
+/// The memory of a thread as numbers, aligned to lines of the cache.
+pub struct Parts<'a> {
+    /// Memory to pack factors in, which holds anything.
+    pub packed: &'a mut [f32],
+    /// Memory for sums, which holds 0 and is left so.
+    pub sums: &'a mut [f32],
+    /// Memory for the sums of tiles, which holds anything.
+    pub tiles: &'a mut [f32],
 }
 
 impl Scratch {
-    /// Memory to pack factors in, which holds anything, and memory for sums, which holds 0 and is left so; each aligned to lines
-    /// of the cache.
-    pub fn parts(&mut self) -> [&mut [f32]; 2] {
-        [bytemuck::cast_slice_mut(&mut self.lines), bytemuck::cast_slice_mut(&mut self.sums)]
+    pub fn parts(&mut self) -> Parts<'_> {
+        let [packed, sums, tiles] = [&mut self.packed, &mut self.sums, &mut self.tiles].map(|lines| &mut **lines);
+        Parts {
+            packed: bytemuck::cast_slice_mut(packed),
+            sums: bytemuck::cast_slice_mut(sums),
+            tiles: bytemuck::cast_slice_mut(tiles),
+        }
     }
 }
 
@@ -54,7 +69,8 @@ impl Team {
             lines.resize(len, Line::default());
             Ok(lines)
         };
-        let scratch = || Ok(Mutex::new(Scratch { lines: memory(lines)?, sums: memory(sums)? }));
+        let tiles = SUMS_OF_TILES.div_ceil(Line::LEN);
+        let scratch = || Ok(Mutex::new(Scratch { packed: memory(lines)?, sums: memory(sums)?, tiles: memory(tiles)? }));
         let scratch = (0..threads.max(1)).map(|_| scratch()).collect::<Result<_>>()?;
         Ok(Team { crew, scratch })
     }

@@ -28,21 +28,21 @@ pub const fn tile_rows(remaining: usize) -> usize {
     }
 }
 
-/// The left factor of a tile.
+/// The left factor of one tile or of several below each other.
 #[derive(Clone, Copy)]
 pub enum Left<'a> {
     /// Its rows stand `stride` apart, from `start`.
     Rows { values: &'a [f32], start: usize, stride: usize },
-    /// Packed: the entries of a column stand side by side, then those of the next.
+    /// Packed, tile by tile: the entries of a column stand side by side, then those of the next.
     Packed(&'a [f32]),
 }
 
-/// `sums[r] += Σᵢ x[r, i] y[i]` for each of `rows` rows, y being a panel `inner` rows high; where the
+/// `sums[r] += Σᵢ x[r, i] y[i]` for each row of `tiles` tiles of `rows` rows, y being a panel `inner` rows high; where the
 /// sums are `fresh`, what they held is forgotten. The rows of y and of sums are `width` long.
 #[inline(always)]
 pub fn tile<S: Simd>(
     simd: S,
-    (rows, width, inner): (usize, usize, usize),
+    (tiles, rows, width, inner): (usize, usize, usize, usize),
     x: Left<'_>,
     y: &[f32],
     sums: &mut [f32],
@@ -52,10 +52,10 @@ pub fn tile<S: Simd>(
         ($rows:literal, $vectors:literal) => {
             match x {
                 Left::Rows { values, start, stride } => {
-                    let x: [&[f32]; $rows] = std::array::from_fn(|r| &values[start + r * stride..][..inner]);
-                    simd.vectorize(OfRows::<$rows, $vectors> { x, y, sums, fresh });
+                    let x = &values[start..];
+                    simd.vectorize(OfRows::<$rows, $vectors> { x, stride, tiles, y, inner, sums, fresh });
                 }
-                Left::Packed(x) => simd.vectorize(OfPacked::<$rows, $vectors> { x, y, sums, fresh }),
+                Left::Packed(x) => simd.vectorize(OfPacked::<$rows, $vectors> { x, tiles, y, inner, sums, fresh }),
             }
         };
     }
@@ -80,8 +80,11 @@ pub fn tile<S: Simd>(
 }
 
 struct OfRows<'a, const R: usize, const V: usize> {
-    x: [&'a [f32]; R],
+    x: &'a [f32],
+    stride: usize,
+    tiles: usize,
     y: &'a [f32],
+    inner: usize,
     sums: &'a mut [f32],
     fresh: bool,
 }
@@ -91,21 +94,25 @@ impl<const R: usize, const V: usize> WithSimd for OfRows<'_, R, V> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let inner = self.x[0].len();
-        // Slices of one known length: the loop needs no bounds checks.
-        let x = self.x.map(|row| &row[..inner]);
-        let y = &panel::<S, V>(self.y)[..inner];
-        let mut acc = begin::<S, R, V>(simd, self.sums, self.fresh);
-        for i in 0..inner {
-            accumulate(simd, &mut acc, |r| x[r][i], &y[i]);
+        let OfRows { x, stride, tiles, y, inner, sums, fresh } = self;
+        let y = &panel::<S, V>(y)[..inner];
+        for (t, sums) in panel_mut::<S, V>(sums).chunks_exact_mut(R).take(tiles).enumerate() {
+            // Slices of one known length: the loop needs no bounds checks.
+            let x: [&[f32]; R] = std::array::from_fn(|r| &x[(t * R + r) * stride..][..inner]);
+            let mut acc = begin::<S, R, V>(simd, sums, fresh);
+            for i in 0..inner {
+                accumulate(simd, &mut acc, |r| x[r][i], &y[i]);
+            }
+            sums.copy_from_slice(&acc);
         }
-        end::<S, R, V>(acc, self.sums);
     }
 }
 
 struct OfPacked<'a, const R: usize, const V: usize> {
     x: &'a [f32],
+    tiles: usize,
     y: &'a [f32],
+    inner: usize,
     sums: &'a mut [f32],
     fresh: bool,
 }
@@ -115,12 +122,15 @@ impl<const R: usize, const V: usize> WithSimd for OfPacked<'_, R, V> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (x, _) = pulp::as_arrays::<R, f32>(self.x);
-        let mut acc = begin::<S, R, V>(simd, self.sums, self.fresh);
-        for (x, y) in x.iter().zip(panel::<S, V>(self.y)) {
-            accumulate(simd, &mut acc, |r| x[r], y);
+        let OfPacked { x, tiles, y, inner, sums, fresh } = self;
+        let (x, y) = (pulp::as_arrays::<R, f32>(x).0, &panel::<S, V>(y)[..inner]);
+        for (t, sums) in panel_mut::<S, V>(sums).chunks_exact_mut(R).take(tiles).enumerate() {
+            let mut acc = begin::<S, R, V>(simd, sums, fresh);
+            for (x, y) in x[t * inner..][..inner].iter().zip(y) {
+                accumulate(simd, &mut acc, |r| x[r], y);
+            }
+            sums.copy_from_slice(&acc);
         }
-        end::<S, R, V>(acc, self.sums);
     }
 }
 
@@ -137,10 +147,10 @@ pub fn panel_mut<S: Simd, const V: usize>(values: &mut [f32]) -> &mut [[S::f32s;
 }
 
 #[inline(always)]
-fn begin<S: Simd, const R: usize, const V: usize>(simd: S, sums: &[f32], fresh: bool) -> [[S::f32s; V]; R] {
+fn begin<S: Simd, const R: usize, const V: usize>(simd: S, sums: &[[S::f32s; V]], fresh: bool) -> [[S::f32s; V]; R] {
     let mut acc = [[simd.splat_f32s(0.0); V]; R];
     if !fresh {
-        acc.copy_from_slice(&panel::<S, V>(sums)[..R]);
+        acc.copy_from_slice(sums);
     }
     acc
 }
@@ -158,10 +168,4 @@ fn accumulate<S: Simd, const R: usize, const V: usize>(
             acc[v] = simd.mul_add_e_f32s(x, y[v], acc[v]);
         }
     }
-}
-
-#[inline(always)]
-fn end<S: Simd, const R: usize, const V: usize>(acc: [[S::f32s; V]; R], sums: &mut [f32]) {
-    let (sums, _) = pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(sums).0);
-    sums[..R].copy_from_slice(&acc);
 }
