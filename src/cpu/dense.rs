@@ -4,13 +4,14 @@ use pulp::{Simd, WithSimd};
 
 use super::entries::{decay, output_error};
 use super::epilogue::{Activate, Backpropagate, PER_ACTIVATION, Step};
-use super::left::{left_factor, pack_left, packed_rows};
-use super::product::{BLOCK, Layout, Product, X, Y};
+use super::gradient::{Gradient, packed_gradient};
+use super::left::{left_factor, packed_rows};
+use super::product::{BLOCK, Layout, Product, Y};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
 use super::sparse_update::{SparseUpdate, turned_len};
 use super::store::{Numbers, Store};
-use super::tile::{MAX_WIDTH, panel, vectors};
+use super::tile::{MAX_WIDTH, panel};
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::network::activation::Activation;
@@ -209,10 +210,10 @@ impl Run for OuterProductUpdate {
     }
 }
 
-/// Numbers that the update of a layer of (neurons, neurons before) packs: a factor of the product, or the entries by column of
-/// activations that are mostly zeros.
-pub fn packed_update(examples: usize, (neurons, before): (usize, usize)) -> usize {
-    turned_len(examples, before).max(examples * neurons.max(before))
+/// Numbers that the update of a layer of (neurons, neurons before) packs: a factor of the product, the entries by column of
+/// activations that are mostly zeros, or the sums of a narrow layer.
+pub fn packed_update(examples: usize, layer: (usize, usize)) -> usize {
+    turned_len(examples, layer.1).max(packed_gradient(examples, layer))
 }
 
 /// The update of one layer, compiled for each optimizer.
@@ -254,32 +255,28 @@ impl OuterProductUpdate {
         let (examples, (neurons, before)) = (self.examples, self.layer);
         let packed = bytemuck::cast_slice_mut(packed);
         let mut listed = self.nonzeros.map(|at| &mut nonzeros[at]);
-        let Numbers::Panels(w) = &mut *weights[0] else {
-            listed.into_iter().for_each(|listed| listed.write(a));
-            let extents = Extents { rows: neurons, cols: before, inner: examples };
-            pack_left(delta, neurons, (neurons, examples), packed, team);
-            let (x, y) = (X::Packed(packed), Y::Rows { values: a, stride: before });
-            let outputs = weights.map(|numbers| numbers.f32s(neurons * before));
-            return arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: step, team });
-        };
-        let extents = Extents { rows: before, cols: neurons, inner: examples };
-        if let Some(x) = &mut listed
+        if let (Numbers::Panels(w), Some(x)) = (&*weights[0], &mut listed)
             && x.few()
             && arch.dispatch(AllFinite(delta))
         {
             // Of linear updates, weights that do not change are not looked at.
             let known = if U::LINEAR { w.finite } else { Some(true) };
+            let extents = Extents { rows: before, cols: neurons, inner: examples };
             let panels = weights.each_mut().map(|numbers| numbers.panels());
             let finite = arch.dispatch(SparseUpdate { extents, x, turned: packed, delta, w: panels, step, team });
             weights[0].as_panels().finite = if finite { known } else { Some(false) };
             return;
         }
-        w.finite = None;
         listed.into_iter().for_each(|listed| listed.write(a));
-        pack_left(a, before, (before, examples), packed, team);
-        let (x, y) = (X::Packed(packed), Y::Rows { values: delta, stride: neurons });
-        let outputs = weights.map(|numbers| numbers.panels());
-        arch.dispatch(Product { extents, x, y, layout: Layout::Panels, outputs, epilogue: step, team });
+        let (layout, w) = match &mut *weights[0] {
+            Numbers::Panels(w) => {
+                w.finite = None;
+                (Layout::Panels, weights.map(|numbers| numbers.panels()))
+            }
+            _ => (Layout::Rows, weights.map(|numbers| numbers.f32s(neurons * before))),
+        };
+        let gradient = Gradient { delta, a, examples, layer: self.layer, layout, packed, team };
+        gradient.step(*arch, step, w);
     }
 }
 
@@ -298,40 +295,40 @@ impl<U: Update<N>, const N: usize> WithSimd for UpdateBiases<'_, U, N> {
     fn with_simd<S: Simd>(self, simd: S) {
         let UpdateBiases { delta, mut b, step } = self;
         let neurons = b[0].len();
-        let width = vectors::<S>() * S::F32_LANES;
         let mut gradient = [0.0; MAX_WIDTH];
+        let width = SUMS_AT_ONCE * S::F32_LANES;
         for first in (0..neurons).step_by(width) {
             let len = width.min(neurons - first);
-            let mut sums = [simd.splat_f32s(0.0); 4];
-            if len == width {
-                match width / S::F32_LANES {
-                    2 => add_rows::<S, 2>(simd, delta, (first, neurons), &mut sums),
-                    _ => add_rows::<S, 4>(simd, delta, (first, neurons), &mut sums),
-                }
-            } else {
-                // A whole vector is read as far as there is one, though its last entries are those of the next row.
-                for at in (first..delta.len()).step_by(neurons) {
-                    let row = &delta[at..];
-                    for (v, sum) in sums.iter_mut().enumerate().take(len.div_ceil(S::F32_LANES)) {
-                        *sum = simd.add_f32s(*sum, load(simd, &row[v * S::F32_LANES..]));
-                    }
-                }
+            let gradient = &mut gradient[..len];
+            match len.div_ceil(S::F32_LANES) {
+                1 => sum_columns::<S, 1>(simd, delta, (first, neurons), gradient),
+                2 => sum_columns::<S, 2>(simd, delta, (first, neurons), gradient),
+                3 => sum_columns::<S, 3>(simd, delta, (first, neurons), gradient),
+                _ => sum_columns::<S, SUMS_AT_ONCE>(simd, delta, (first, neurons), gradient),
             }
-            for (gradient, sum) in gradient[..len].chunks_mut(S::F32_LANES).zip(sums) {
-                store(simd, gradient, sum);
-            }
-            step.apply(simd, &gradient[..len], b.each_mut().map(|b| &mut b[first..][..len]));
+            step.apply(simd, gradient, b.each_mut().map(|b| &mut b[first..][..len]));
         }
     }
 }
 
-/// Adds V vectors of each row, from its entry `first` on.
+/// Vectors of sums of columns that are made at once: each waits for its addition before.
+const SUMS_AT_ONCE: usize = 4;
+
+/// The sums of the columns from `first` on, V vectors of them or the part of one more, of rows of `len` entries.
 #[inline(always)]
-fn add_rows<S: Simd, const V: usize>(simd: S, rows: &[f32], (first, len): (usize, usize), sums: &mut [S::f32s; 4]) {
-    for row in rows.chunks_exact(len) {
-        let row = &panel::<S, V>(&row[first..])[0];
+fn sum_columns<S: Simd, const V: usize>(simd: S, rows: &[f32], (first, len): (usize, usize), sums: &mut [f32]) {
+    let mut vectors = [simd.splat_f32s(0.0); V];
+    for at in (first..rows.len()).step_by(len) {
+        // Whole vectors are read as far as there are any, though the last entries may be those of the next row.
+        let row = match panel::<S, V>(&rows[at..]).first() {
+            Some(whole) => *whole,
+            None => std::array::from_fn(|v| load(simd, rows.get(at + v * S::F32_LANES..).unwrap_or_default())),
+        };
         for v in 0..V {
-            sums[v] = simd.add_f32s(sums[v], row[v]);
+            vectors[v] = simd.add_f32s(vectors[v], row[v]);
         }
+    }
+    for (sums, vector) in sums.chunks_mut(S::F32_LANES).zip(vectors) {
+        store(simd, sums, vector);
     }
 }

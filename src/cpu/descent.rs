@@ -2,9 +2,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::{Keep, Step as StepOfOptimizer};
-use super::left::pack_left;
-use super::product::{Layout, Product, X, Y};
+use super::epilogue::Step as StepOfOptimizer;
+use super::gradient::{Gradient, packed_gradient};
+use super::product::Layout;
 use super::run::{Run, Workshop};
 use super::steps::RECORDED;
 use super::store::{Numbers, Store};
@@ -45,23 +45,12 @@ impl Run for LayerGradient {
         let [delta, a, nabla_w, nabla_b] = store.get([self.delta, self.a, self.nabla_w, self.nabla_b]);
         let (delta, a) = (&*delta.f32s(examples * neurons), &*a.f32s(examples * before));
         arch.dispatch(SumRows { rows: delta, sums: nabla_b.f32s(neurons) });
-        match nabla_w {
-            // As the weights lie.
-            Numbers::Panels(panels) => {
-                pack_left(a, before, (before, examples), packed, team);
-                let (x, y) = (X::Packed(packed), Y::Rows { values: delta, stride: neurons });
-                let extents = Extents { rows: before, cols: neurons, inner: examples };
-                let outputs = [panels.values_mut()];
-                arch.dispatch(Product { extents, x, y, layout: Layout::Panels, outputs, epilogue: Keep, team });
-            }
-            rows => {
-                pack_left(delta, neurons, (neurons, examples), packed, team);
-                let (x, y) = (X::Packed(packed), Y::Rows { values: a, stride: before });
-                let extents = Extents { rows: neurons, cols: before, inner: examples };
-                let outputs = [rows.f32s(neurons * before)];
-                arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: Keep, team });
-            }
-        }
+        // It lies as the weights.
+        let (layout, nabla_w) = match nabla_w {
+            Numbers::Panels(panels) => (Layout::Panels, panels.values_mut()),
+            rows => (Layout::Rows, rows.f32s(neurons * before)),
+        };
+        Gradient { delta, a, examples, layer: self.layer, layout, packed, team }.keep(*arch, nabla_w);
     }
 
     fn extents(&self) -> Option<Extents> {
@@ -70,7 +59,7 @@ impl Run for LayerGradient {
     }
 
     fn packed(&self) -> usize {
-        self.examples * self.layer.0.max(self.layer.1)
+        packed_gradient(self.examples, self.layer)
     }
 }
 

@@ -1,0 +1,93 @@
+//! The gradient of a layer, Σₓ δ aᵀ, of activations that are not sparse.
+
+use pulp::{Arch, Simd};
+
+use super::epilogue::{Epilogue, Keep, Step};
+use super::left::pack_left;
+use super::narrow::{Each, NarrowGradient, is_narrow, sums_len};
+use super::product::{Layout, Product, X, Y};
+use super::threads::Team;
+use crate::kernel::product::Extents;
+use crate::network::optimizer::lanes::Update;
+
+/// A gradient that is to be made, from δ and a.
+pub struct Gradient<'a> {
+    /// (examples, neurons)
+    pub delta: &'a [f32],
+    /// (examples, neurons before)
+    pub a: &'a [f32],
+    pub examples: usize,
+    /// n\[l\] and n\[l-1\].
+    pub layer: (usize, usize),
+    /// Layout of the gradient: by rows of (neurons, neurons before), or in panels of the transpose.
+    pub layout: Layout,
+    /// At least [`packed_gradient`] numbers.
+    pub packed: &'a mut [f32],
+    pub team: &'a Team,
+}
+
+/// Numbers that the gradient of a layer of (neurons, neurons before) packs: a factor of the product, or the sums of a narrow layer.
+pub fn packed_gradient(examples: usize, layer @ (neurons, before): (usize, usize)) -> usize {
+    let sums = if is_narrow(layer) { sums_len(examples, layer) } else { 0 };
+    sums.max(examples * neurons.max(before))
+}
+
+impl Gradient<'_> {
+    /// Writes the gradient.
+    pub fn keep(self, arch: Arch, nabla_w: &mut [f32]) {
+        if is_narrow(self.layer) {
+            self.narrow(arch, false, KeepGradient(nabla_w));
+        } else {
+            self.product(arch, [nabla_w], Keep);
+        }
+    }
+
+    /// The step of an optimizer for weights and their state, which lie as the gradient.
+    pub fn step<U: Update<N>, const N: usize>(self, arch: Arch, step: Step<U, N>, w: [&mut [f32]; N]) {
+        if is_narrow(self.layer) {
+            self.narrow(arch, step.linear, StepOfLayer { step, w });
+        } else {
+            self.product(arch, w, step);
+        }
+    }
+
+    fn narrow(self, arch: Arch, by_block: bool, each: impl Each) {
+        let Gradient { delta, a, examples, layer, layout, packed, team } = self;
+        arch.dispatch(NarrowGradient { delta, a, examples, layer, layout, sums: packed, by_block, each, team });
+    }
+
+    fn product<const N: usize>(self, arch: Arch, outputs: [&mut [f32]; N], epilogue: impl Epilogue) {
+        let Gradient { delta, a, examples, layer: (neurons, before), layout, packed, team } = self;
+        let ((left, rows), (right, cols)) = match layout {
+            Layout::Rows => ((delta, neurons), (a, before)),
+            Layout::Panels => ((a, before), (delta, neurons)),
+        };
+        let extents = Extents { rows, cols, inner: examples };
+        pack_left(left, rows, (rows, examples), packed, team);
+        let (x, y) = (X::Packed(packed), Y::Rows { values: right, stride: cols });
+        arch.dispatch(Product { extents, x, y, layout, outputs, epilogue, team });
+    }
+}
+
+/// The gradient as it is.
+struct KeepGradient<'a>(&'a mut [f32]);
+
+impl Each for KeepGradient<'_> {
+    #[inline(always)]
+    fn gradient<S: Simd>(&mut self, _: S, gradient: &[f32]) {
+        self.0[..gradient.len()].copy_from_slice(gradient);
+    }
+}
+
+/// The step of an optimizer for weights and their state.
+struct StepOfLayer<'a, U, const N: usize> {
+    step: Step<U, N>,
+    w: [&'a mut [f32]; N],
+}
+
+impl<U: Update<N>, const N: usize> Each for StepOfLayer<'_, U, N> {
+    #[inline(always)]
+    fn gradient<S: Simd>(&mut self, simd: S, gradient: &[f32]) {
+        self.step.apply(simd, gradient, self.w.each_mut().map(|w| &mut w[..gradient.len()]));
+    }
+}

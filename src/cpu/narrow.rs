@@ -1,0 +1,202 @@
+//! The gradient of a narrow layer, Σₓ δ aᵀ, from δ and a as they lie in memory: nothing is packed, and the examples, not the
+//! few entries of the gradient, are shared among threads.
+
+use pulp::{Simd, WithSimd};
+
+use super::panels::Width;
+use super::product::{BLOCK, Layout};
+use super::threads::{Shared, Team};
+use super::tile::{ROWS, panel, panel_mut, tile_rows};
+use crate::network::lanes::load;
+
+/// The most entries of a gradient whose sums stay in the first cache.
+const NARROW: usize = 4096;
+
+/// Examples whose δ and a stay in the first cache while one tile after the other reads them.
+const TOGETHER: usize = 128;
+
+/// True where the gradient of a layer of (neurons, neurons before) is made by [`NarrowGradient`].
+pub fn is_narrow((neurons, before): (usize, usize)) -> bool {
+    neurons * before <= NARROW
+}
+
+/// Entries of the sums of all blocks of examples, with what pads them, and of the gradient.
+pub fn sums_len(examples: usize, layer: (usize, usize)) -> usize {
+    examples.div_ceil(BLOCK) * size(layer) + layer.0 * layer.1
+}
+
+/// Entries of the sums of a block, at most.
+fn size((neurons, before): (usize, usize)) -> usize {
+    const MOST_LANES: usize = 16;
+    neurons.next_multiple_of(MOST_LANES) * before.next_multiple_of(MOST_LANES)
+}
+
+/// The gradient of one layer in blocks of [`BLOCK`] examples, for [`pulp::Arch::dispatch`]. Each sum of a block is a chain in
+/// the order of its examples, so that the number of threads changes no bit.
+pub struct NarrowGradient<'a, F> {
+    /// (examples, neurons)
+    pub delta: &'a [f32],
+    /// (examples, neurons before)
+    pub a: &'a [f32],
+    pub examples: usize,
+    pub layer: (usize, usize),
+    /// Layout of the gradient: by rows of (neurons, neurons before), or in panels of the transpose.
+    pub layout: Layout,
+    /// [`sums_len`] entries.
+    pub sums: &'a mut [f32],
+    /// True where each block goes to `each` alone; otherwise their sum does.
+    pub by_block: bool,
+    pub each: F,
+    pub team: &'a Team,
+}
+
+/// What becomes of a gradient.
+pub trait Each {
+    /// Takes it; what pads panels is 0.
+    fn gradient<S: Simd>(&mut self, simd: S, gradient: &[f32]);
+}
+
+impl<F: Each> WithSimd for NarrowGradient<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let NarrowGradient { delta, a, examples, layer, layout, sums, by_block, mut each, team } = self;
+        let (neurons, before) = layer;
+        let vectors = |len: usize| len.div_ceil(S::F32_LANES);
+        // By rows, the matrix or its transpose is made, whichever is fewer vectors.
+        let transposed = layout == Layout::Panels || before * vectors(neurons) < neurons * vectors(before);
+        let (x, y) = if transposed { ((a, before), (delta, neurons)) } else { ((delta, neurons), (a, before)) };
+        let (blocks, size) = (examples.div_ceil(BLOCK), size(layer));
+        {
+            let sums = Shared::new(&mut sums[..blocks * size]);
+            team.run(blocks, team.worth(examples * neurons * before), |block, _| {
+                #[allow(unsafe_code, reason = "tasks write parts that follow each other")]
+                // SAFETY: each block has sums of its own.
+                let sums = unsafe { sums.part(block * size, size) };
+                let first = block * BLOCK;
+                simd.vectorize(OfBlock { x, y, examples: (first, examples.min(first + BLOCK)), sums });
+            });
+        }
+        let width = Width::with::<S>();
+        if !by_block {
+            let (total, others) = sums.split_at_mut(size);
+            for of_block in others[..(blocks - 1) * size].chunks_exact(size) {
+                total.iter_mut().zip(&of_block[..width.len(x.1, y.1)]).for_each(|(total, sum)| *total += sum);
+            }
+        }
+        let (sums, gradient) = sums.split_at_mut(blocks * size);
+        let gradient = &mut gradient[..neurons * before];
+        for sums in sums.chunks_exact_mut(size).take(if by_block { blocks } else { 1 }) {
+            for p in 0..width.panels(y.1) {
+                let (col, cols, padded) = width.of_panel(p, y.1);
+                for (row, sums) in sums[col * x.1..].chunks_exact_mut(padded).take(x.1).enumerate() {
+                    match (layout, transposed) {
+                        (Layout::Panels, _) => sums[cols..].fill(0.0),
+                        (Layout::Rows, true) => {
+                            for (c, &sum) in sums[..cols].iter().enumerate() {
+                                gradient[(col + c) * before + row] = sum;
+                            }
+                        }
+                        (Layout::Rows, false) => {
+                            gradient[row * before + col..][..cols].copy_from_slice(&sums[..cols]);
+                        }
+                    }
+                }
+            }
+            match layout {
+                Layout::Rows => each.gradient(simd, gradient),
+                Layout::Panels => each.gradient(simd, &sums[..width.len(x.1, y.1)]),
+            }
+        }
+    }
+}
+
+/// The sums of one block, in panels of rows of y: Σₑ x[e, r] y[e, c].
+struct OfBlock<'a> {
+    /// Values, and entries of a row.
+    x: (&'a [f32], usize),
+    y: (&'a [f32], usize),
+    examples: (usize, usize),
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for OfBlock<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let OfBlock { x, y, examples: (start, end), sums } = self;
+        let (rows, cols, width) = (x.1, y.1, Width::with::<S>());
+        sums[..width.len(rows, cols)].fill(0.0);
+        for first in (start..end).step_by(TOGETHER) {
+            let last = end.min(first + TOGETHER);
+            for p in 0..width.panels(cols) {
+                let (col, _, padded) = width.of_panel(p, cols);
+                let sums = &mut sums[col * rows..][..rows * padded];
+                let mut row = 0;
+                while row < rows {
+                    let high = tile_rows(rows - row);
+                    let tile = Tile { x, y, at: (row, col), examples: (first, last) };
+                    let sums = &mut sums[row * padded..][..high * padded];
+                    macro_rules! add {
+                        ($vectors:literal) => {
+                            match high {
+                                ROWS => tile.add::<S, ROWS, $vectors>(simd, sums),
+                                4 => tile.add::<S, 4, $vectors>(simd, sums),
+                                2 => tile.add::<S, 2, $vectors>(simd, sums),
+                                _ => tile.add::<S, 1, $vectors>(simd, sums),
+                            }
+                        };
+                    }
+                    match padded / S::F32_LANES {
+                        1 => add!(1),
+                        2 => add!(2),
+                        3 => add!(3),
+                        _ => add!(4),
+                    }
+                    row += high;
+                }
+            }
+        }
+    }
+}
+
+/// Some rows of one panel, and the examples that are added to their sums.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    x: (&'a [f32], usize),
+    y: (&'a [f32], usize),
+    /// The first row and the first column.
+    at: (usize, usize),
+    examples: (usize, usize),
+}
+
+impl Tile<'_> {
+    #[inline(always)]
+    fn add<S: Simd, const R: usize, const V: usize>(self, simd: S, sums: &mut [f32]) {
+        let Tile { x: (x, rows), y: (y, cols), at: (row, col), examples: (first, last) } = self;
+        let sums = panel_mut::<S, V>(sums);
+        let mut acc = [[simd.splat_f32s(0.0); V]; R];
+        acc.copy_from_slice(&sums[..R]);
+        let x = x[first * rows..last * rows].chunks_exact(rows);
+        // Whole vectors are read, though the last entries may be those of the next row, as far as there is one.
+        let whole = if y.len() < col + V * S::F32_LANES { 0 } else { (y.len() - col - V * S::F32_LANES) / cols + 1 };
+        for (e, x) in (first..last).zip(x) {
+            let x = x[row..].first_chunk::<R>().expect("the rows of a tile");
+            let y = &y[e * cols + col..];
+            let y: [S::f32s; V] = if e < whole {
+                panel::<S, V>(y)[0]
+            } else {
+                std::array::from_fn(|v| load(simd, y.get(v * S::F32_LANES..).unwrap_or_default()))
+            };
+            for r in 0..R {
+                let x = simd.splat_f32s(x[r]);
+                for v in 0..V {
+                    acc[r][v] = simd.mul_add_e_f32s(x, y[v], acc[r][v]);
+                }
+            }
+        }
+        sums[..R].copy_from_slice(&acc);
+    }
+}
