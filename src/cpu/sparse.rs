@@ -93,10 +93,11 @@ impl ProductTask<'_> {
             let (first_col, ..) = self.products.layout.width.of_panel(panel + p, self.products.layout.extents.cols);
             &super::tile::panel::<S, V>(&self.products.y[first_col * inner..])[..inner]
         });
-        if self.rows.len() >= MANY_ROWS {
-            self.part_by_part(simd, panel, y);
-        } else if V * P <= 4 {
+        if V * P <= 4 {
+            // So few entries in a row of y that the second cache delivers them in time.
             self.rows_in_turn::<S, V, P, 3>(simd, panel, y);
+        } else if self.rows.len() >= MANY_ROWS {
+            self.part_by_part(simd, panel, y);
         } else {
             self.rows_in_turn::<S, V, P, 1>(simd, panel, y);
         }
