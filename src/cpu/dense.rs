@@ -186,6 +186,8 @@ pub struct OuterProductUpdate {
     pub layer: (usize, usize),
     /// The list of a's entries that are not 0.
     pub nonzeros: Option<usize>,
+    /// [`needs_chains`](super::gradient::needs_chains).
+    pub chains: bool,
 }
 
 impl Run for OuterProductUpdate {
@@ -275,8 +277,8 @@ impl OuterProductUpdate {
             }
             _ => (Layout::Rows, weights.map(|numbers| numbers.f32s(neurons * before))),
         };
-        let gradient = Gradient { delta, a, examples, layer: self.layer, layout, packed, team };
-        gradient.step(*arch, step, w);
+        let (layer, chains) = (self.layer, self.chains);
+        Gradient { delta, a, examples, layer, layout, chains, packed, team }.step(*arch, step, w);
     }
 }
 

@@ -27,13 +27,15 @@ pub struct LayerGradient {
     pub examples: usize,
     /// n\[l\] and n\[l-1\].
     pub layer: (usize, usize),
+    /// [`needs_chains`](super::gradient::needs_chains).
+    pub chains: bool,
 }
 
 impl LayerGradient {
     /// The gradient of a step, with the indices of its matrices in the store.
-    pub fn new(step: &Step, at: &[usize]) -> Self {
+    pub fn new(step: &Step, at: &[usize], chains: bool) -> Self {
         let (examples, layer) = (step.operands[0].rows, (step.operands[0].cols, step.operands[1].cols));
-        LayerGradient { delta: at[0], a: at[1], nabla_w: at[2], nabla_b: at[3], examples, layer }
+        LayerGradient { delta: at[0], a: at[1], nabla_w: at[2], nabla_b: at[3], examples, layer, chains }
     }
 }
 
@@ -50,7 +52,8 @@ impl Run for LayerGradient {
             Numbers::Panels(panels) => (Layout::Panels, panels.values_mut()),
             rows => (Layout::Rows, rows.f32s(neurons * before)),
         };
-        Gradient { delta, a, examples, layer: self.layer, layout, packed, team }.keep(*arch, nabla_w);
+        let (layer, chains) = (self.layer, self.chains);
+        Gradient { delta, a, examples, layer, layout, chains, packed, team }.keep(*arch, nabla_w);
     }
 
     fn extents(&self) -> Option<Extents> {

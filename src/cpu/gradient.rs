@@ -5,10 +5,13 @@ use pulp::{Arch, Simd};
 use super::epilogue::{Epilogue, Keep, Step};
 use super::left::pack_left;
 use super::narrow::{Each, NarrowGradient, is_narrow, sums_len};
-use super::product::{Layout, Product, X, Y};
+use super::product::{BLOCK, Layout, Product, X, Y};
+use super::steps::{MANY_INPUTS, gathers, known};
 use super::threads::Team;
+use crate::kernel::Matrix;
 use crate::kernel::product::Extents;
 use crate::network::optimizer::lanes::Update;
+use crate::plan::{Plan, Step as Recorded};
 
 /// A gradient that is to be made, from δ and a.
 pub struct Gradient<'a> {
@@ -21,6 +24,8 @@ pub struct Gradient<'a> {
     pub layer: (usize, usize),
     /// Layout of the gradient: by rows of (neurons, neurons before), or in panels of the transpose.
     pub layout: Layout,
+    /// [`needs_chains`].
+    pub chains: bool,
     /// At least [`packed_gradient`] numbers.
     pub packed: &'a mut [f32],
     pub team: &'a Team,
@@ -32,10 +37,17 @@ pub fn packed_gradient(examples: usize, layer @ (neurons, before): (usize, usize
     sums.max(examples * neurons.max(before))
 }
 
+/// True where a sum over the examples must be one chain: that of activations which may also be taken as sparse, without their zeros,
+/// to the same bits. These are inputs of the network, and many.
+pub fn needs_chains(plans: &[Plan], a: &Matrix) -> bool {
+    let is_input = |step: &Recorded| gathers(step, a) || step.outputs().all(|output| output.name != a.name);
+    a.cols >= MANY_INPUTS && plans.iter().flat_map(known).all(is_input)
+}
+
 impl Gradient<'_> {
     /// Writes the gradient.
     pub fn keep(self, arch: Arch, nabla_w: &mut [f32]) {
-        if is_narrow(self.layer) {
+        if self.is_narrow(false) {
             self.narrow(arch, false, KeepGradient(nabla_w));
         } else {
             self.product(arch, [nabla_w], Keep);
@@ -44,20 +56,25 @@ impl Gradient<'_> {
 
     /// The step of an optimizer for weights and their state, which lie as the gradient.
     pub fn step<U: Update<N>, const N: usize>(self, arch: Arch, step: Step<U, N>, w: [&mut [f32]; N]) {
-        if is_narrow(self.layer) {
+        if self.is_narrow(step.linear) {
             self.narrow(arch, step.linear, StepOfLayer { step, w });
         } else {
             self.product(arch, w, step);
         }
     }
 
+    /// True where each block of examples is added up by itself, and the gradient is so small that this pays.
+    fn is_narrow(&self, by_block: bool) -> bool {
+        is_narrow(self.layer) && (by_block || !self.chains || self.examples <= BLOCK)
+    }
+
     fn narrow(self, arch: Arch, by_block: bool, each: impl Each) {
-        let Gradient { delta, a, examples, layer, layout, packed, team } = self;
+        let Gradient { delta, a, examples, layer, layout, packed, team, .. } = self;
         arch.dispatch(NarrowGradient { delta, a, examples, layer, layout, sums: packed, by_block, each, team });
     }
 
     fn product<const N: usize>(self, arch: Arch, outputs: [&mut [f32]; N], epilogue: impl Epilogue) {
-        let Gradient { delta, a, examples, layer: (neurons, before), layout, packed, team } = self;
+        let Gradient { delta, a, examples, layer: (neurons, before), layout, packed, team, .. } = self;
         let ((left, rows), (right, cols)) = match layout {
             Layout::Rows => ((delta, neurons), (a, before)),
             Layout::Panels => ((a, before), (delta, neurons)),

@@ -9,6 +9,7 @@ use super::dense::{BackpropagateError, Forward, OuterProductUpdate, packed_updat
 use super::descent::{LayerGradient, Update};
 use super::entries::{Activate, Decay, Dropout};
 use super::examples::{self, Gather, OneHot};
+use super::gradient::needs_chains;
 use super::kept::Kept;
 use super::nonzeros::Nonzeros;
 use super::outputs::NormalizedOutputs;
@@ -59,7 +60,7 @@ enum Role {
 }
 
 /// Inputs of an example from which on looking for zeros among them may pay.
-const MANY_INPUTS: usize = 16;
+pub(super) const MANY_INPUTS: usize = 16;
 
 /// Neurons of a layer from which on its weights lie in panels even though errors are propagated through them.
 const MANY_NEURONS: usize = 64;
@@ -70,7 +71,9 @@ pub static STEPS: [Row; 18] = [
     Row { role: Role::Gathers, ..plain(&GATHER_BYTES, gather) },
     plain(&ONE_HOT, one_hot),
     plain(&MATMUL, matmul),
-    plain(&OUTER_PRODUCT, outer_product),
+    plain(&OUTER_PRODUCT, |_, step, at| {
+        Box::new(OuterProduct { delta: at[0], a: at[1], nabla_w: at[2], extents: extents(step) })
+    }),
     Row { weights: Some(1), lists: Some(0), role: Role::Forward, ..plain(&DENSE_FORWARD, forward) },
     Row { weights: Some(1), lists: Some(0), role: Role::Forward, ..plain(&DENSE_FORWARD_ERROR, forward) },
     Row { weights: Some(1), role: Role::Backward, ..plain(&BACKPROPAGATE_ERROR, backpropagate_error) },
@@ -81,8 +84,8 @@ pub static STEPS: [Row; 18] = [
     plain(&NORMALIZED_OUTPUTS_ERROR, normalized_outputs_error),
     plain(&ACTIVATE, activate),
     plain(&DROPOUT, dropout),
-    Row { weights: Some(0), ..plain(&DECAY, decay) },
-    Row { gradient: Some(2), ..plain(&LAYER_GRADIENT, |_, step, at| Box::new(LayerGradient::new(step, at))) },
+    Row { weights: Some(0), ..plain(&DECAY, |_, step, at| Box::new(Decay { w: at[0], len: step.output().len() })) },
+    Row { gradient: Some(2), ..plain(&LAYER_GRADIENT, layer_gradient) },
     Row { weights: Some(1), gradient: Some(0), ..plain(&UPDATE, |_, step, at| Box::new(Update::new(step, at))) },
 ];
 
@@ -270,7 +273,7 @@ fn knows_lists(plan: &Plan, matrix: &Matrix) -> bool {
     })
 }
 
-fn gathers(step: &Step, matrix: &Matrix) -> bool {
+pub(super) fn gathers(step: &Step, matrix: &Matrix) -> bool {
     has_role(step, Role::Gathers) && step.output().name == matrix.name
 }
 
@@ -314,10 +317,6 @@ fn one_hot(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
 
 fn matmul(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Matmul { x: at[0], y: at[1], z: at[2], extents: extents(step), params: step.params() })
-}
-
-fn outer_product(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
-    Box::new(OuterProduct { delta: at[0], a: at[1], nabla_w: at[2], extents: extents(step) })
 }
 
 fn forward(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
@@ -374,10 +373,6 @@ fn dropout(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Dropout { x: at[0], y: at[1], dropout, len: step.output().len() })
 }
 
-fn decay(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
-    Box::new(Decay { w: at[0], len: step.output().len() })
-}
-
 fn backpropagate_error(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let activation = step.snippets.activation.expect(RECORDED);
     Box::new(BackpropagateError { next: at[0], w: at[1], a: at[2], delta: at[3], activation, extents: extents(step) })
@@ -396,5 +391,10 @@ fn outer_product_update(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> B
         examples: step.operands[0].rows,
         layer: (step.operands[0].cols, step.operands[1].cols),
         nonzeros: loader.nonzeros(&step.operands[1]),
+        chains: needs_chains(loader.plans, &step.operands[1]),
     })
+}
+
+fn layer_gradient(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    Box::new(LayerGradient::new(step, at, needs_chains(loader.plans, &step.operands[1])))
 }

@@ -176,7 +176,7 @@ fn fused_steps_agree_with_the_twins_without_what_the_first_layer_allows() {
         let in_rows = run(&mut Cpu::new(1), &[plan, reading]);
         let what = case.network.to_string();
         case.compare(&in_panels, &mut twins);
-        assert_eq!(bits(&in_panels), bits(&in_rows), "{what}: the layout of weights changes bits");
+        assert!(bits(&in_panels) == bits(&in_rows), "{what}: the layout of weights changes bits");
     }
 }
 
@@ -197,7 +197,7 @@ fn skipping_zeros_changes_no_bit() {
         }
         case.write_parameters(executor);
         executor.run(PlanId(0), &[case.mini_batch()], &mut |_| ()).expect("run");
-        assert_eq!(bits(&skipping), bits(&case.results(executor)), "{}, {n:?}", case.network);
+        assert!(bits(&skipping) == bits(&case.results(executor)), "{}, {n:?}", case.network);
     }
 }
 
