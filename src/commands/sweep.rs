@@ -49,6 +49,26 @@ pub struct Part {
     pub of: usize,
 }
 
+impl Part {
+    /// For each trial, by its size, true where it belongs to this part. The largest are dealt out first, each to the part that has
+    /// least to do.
+    fn deal(self, sizes: &[f64]) -> Vec<bool> {
+        let mut by_size: Vec<usize> = (0..sizes.len()).collect();
+        by_size.sort_by(|&a, &b| sizes[b].total_cmp(&sizes[a]));
+        let (mut is_mine, mut work) = (vec![false; sizes.len()], vec![0.0; self.of]);
+        for trial in by_size {
+            let (part, least) = work
+                .iter_mut()
+                .enumerate()
+                .min_by(|(_, a), (_, b)| a.total_cmp(b))
+                .expect("a sweep has at least one part");
+            *least += sizes[trial];
+            is_mine[trial] = part + 1 == self.number;
+        }
+        is_mine
+    }
+}
+
 /// The options of a sweep.
 #[derive(Debug)]
 pub struct Options {
@@ -149,4 +169,25 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let ended = sweep.run(observer);
     observer.end();
     Ok(Report { wall_seconds: started.elapsed().as_secs_f64(), ..ended? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_have_about_as_much_to_do_and_share_all_trials() {
+        // Widths as a list whose length the parts divide, with seeds.
+        let sizes = [30.0, 300.0, 30.0, 300.0, 30.0, 300.0, 30.0];
+        for of in 1..=9 {
+            let parts: Vec<Vec<bool>> = (1..=of).map(|number| Part { number, of }.deal(&sizes)).collect();
+            for trial in 0..sizes.len() {
+                assert_eq!(parts.iter().filter(|part| part[trial]).count(), 1, "trial {trial} of {of} parts");
+            }
+            let work = |part: &Vec<bool>| part.iter().zip(sizes).filter(|(mine, _)| **mine).map(|(_, size)| size).sum();
+            let work: Vec<f64> = parts.iter().map(work).collect();
+            let (least, most) = work.iter().fold((f64::MAX, 0.0), |(least, most), &of| (least.min(of), of.max(most)));
+            assert!(most - least <= if of == 2 { 180.0 } else { 300.0 }, "{work:?}");
+        }
+    }
 }

@@ -374,6 +374,7 @@ fn wrong_sweeps_are_explained() {
         (&["--budget", "soon"], 2, &["--budget", "60s"]),
         (&["--budget", "9s", "--halving"], 2, &["--halving", "--budget"]),
         (&["--profile"], 2, &["--profile"]),
+        (&["--eta", "0.1", "0.3"], 2, &["0.3: no such file", "--eta 0.1,0.3"]),
         (&["no-such-file.csv"], 1, &["no-such-file.csv"]),
     ] {
         assert_fails(&[&["sweep", "--device", "cpu", "--epochs", "1"], flags].concat(), code, parts);

@@ -1,6 +1,7 @@
 //! The grid of a sweep: flags with lists of values, and the training of each combination.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::Result;
 use clap::parser::ValueSource;
@@ -162,6 +163,15 @@ impl Grid {
     /// Values that a flag does not take, and too many combinations.
     pub fn combinations(&self, device: &DeviceChoice, random: Option<usize>, budget: bool) -> Result<Vec<Combination>> {
         ensure_usage!(random != Some(0), "--random 0: at least 1 combination is needed");
+        if let Some(data) = &self.data
+            && data.parse::<f64>().is_ok()
+        {
+            // As it stands after `--eta 0.1 0.3`.
+            ensure_usage!(
+                Path::new(data).exists(),
+                "{data}: no such file; commas separate the numbers of a list, as in --eta 0.1,{data}"
+            );
+        }
         let chosen;
         let axes = if budget && self.axes.is_empty() {
             chosen = self.usual_axes(device)?;

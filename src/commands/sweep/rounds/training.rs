@@ -20,9 +20,12 @@ impl Sweep<'_> {
     /// Trains what is missing of a round.
     pub(super) fn train(&mut self, round: &Round, is_first: bool, observer: &mut dyn Observer) -> Result<()> {
         let Sweep { options, all, left_out, folder, results, devices, opened, shared, .. } = self;
-        let is_mine =
-            |trial: &Trial<'_>| options.part.is_none_or(|part| (trial.number - 1) % part.of == part.number - 1);
-        let trials: Vec<Trial<'_>> = round.trials().into_iter().filter(is_mine).collect();
+        let mut trials = round.trials();
+        if let Some(part) = options.part {
+            let sizes: Vec<f64> = trials.iter().map(|trial| trial.settled.size).collect();
+            let mut is_mine = part.deal(&sizes).into_iter();
+            trials.retain(|_| is_mine.next() == Some(true));
+        }
         let is_missing = |trial: &&Trial<'_>| !results.iter().any(|result| is_of(result, trial));
         let missing: Vec<Trial<'_>> = trials.iter().filter(is_missing).copied().collect();
         let mut done = trials.len() - missing.len();
