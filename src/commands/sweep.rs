@@ -55,7 +55,7 @@ impl Part {
     fn deal(self, sizes: &[f64]) -> Vec<bool> {
         let mut by_size: Vec<usize> = (0..sizes.len()).collect();
         by_size.sort_by(|&a, &b| sizes[b].total_cmp(&sizes[a]));
-        let (mut is_mine, mut work) = (vec![false; sizes.len()], vec![0.0; self.of]);
+        let (mut is_mine, mut work) = (vec![false; sizes.len()], vec![0.0f64; self.of]);
         for trial in by_size {
             let (part, least) = work
                 .iter_mut()
