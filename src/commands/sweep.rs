@@ -11,6 +11,8 @@ mod rounds;
 mod settle;
 mod summary;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,15 +57,16 @@ impl Part {
     fn deal(self, sizes: &[f64]) -> Vec<bool> {
         let mut by_size: Vec<usize> = (0..sizes.len()).collect();
         by_size.sort_by(|&a, &b| sizes[b].total_cmp(&sizes[a]));
-        let (mut is_mine, mut work) = (vec![false; sizes.len()], vec![0.0f64; self.of]);
+        let mut is_mine = vec![false; sizes.len()];
+        // What each part has to do, and its number: of more parts than trials, the last have none.
+        let mut parts: BinaryHeap<Reverse<(u64, usize)>> =
+            (1..=self.of.min(sizes.len())).map(|number| Reverse((0, number))).collect();
         for trial in by_size {
-            let (part, least) = work
-                .iter_mut()
-                .enumerate()
-                .min_by(|(_, a), (_, b)| a.total_cmp(b))
-                .expect("a sweep has at least one part");
-            *least += sizes[trial];
-            is_mine[trial] = part + 1 == self.number;
+            if let Some(mut least) = parts.peek_mut() {
+                let Reverse((work, number)) = &mut *least;
+                is_mine[trial] = *number == self.number;
+                *work = work.saturating_add((sizes[trial] as u64).max(1));
+            }
         }
         is_mine
     }
@@ -189,5 +192,8 @@ mod tests {
             let (least, most) = work.iter().fold((f64::MAX, 0.0), |(least, most), &of| (least.min(of), of.max(most)));
             assert!(most - least <= if of == 2 { 180.0 } else { 300.0 }, "{work:?}");
         }
+        assert!(!Part { number: usize::MAX, of: usize::MAX }.deal(&sizes).contains(&true), "more parts than trials");
+        let first = Part { number: 1, of: 2 }.deal(&[0.0; 4]);
+        assert_eq!(first, [true, false, true, false], "trials without epochs");
     }
 }

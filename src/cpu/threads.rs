@@ -43,6 +43,7 @@ pub struct Parts<'a> {
 }
 
 impl Scratch {
+    /// The three kinds of memory.
     pub fn parts(&mut self) -> Parts<'_> {
         let [packed, sums, tiles] = [&mut self.packed, &mut self.sums, &mut self.tiles].map(|lines| &mut **lines);
         Parts {
