@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use super::capabilities::Capabilities;
 use super::choices::Choices;
 use super::context::GpuContext;
+use super::exclusive::{Closed, exclusive};
 use super::executor::Gpu;
 use super::options::{GpuOptions, Tuning};
 use super::workgroup_loop::{self, LoopWay};
@@ -20,7 +21,7 @@ use crate::system::error::WrongUsage;
 /// A GPU, or a software implementation of one.
 #[derive(Debug)]
 pub struct Adapter {
-    adapter: wgpu::Adapter,
+    adapter: Closed<wgpu::Adapter>,
     description: DeviceDescription,
     device_type: wgpu::DeviceType,
     capabilities: Capabilities,
@@ -33,17 +34,24 @@ const KINDS: [&str; 5] = ["discrete", "integrated", "virtual", "other", "softwar
 /// the drivers. Of several with one name, the second is `NAME (2)`.
 ///
 /// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`, `gl`) and
-/// `WGPU_ADAPTER_NAME` (part of a name) restrict the list.
+/// `WGPU_ADAPTER_NAME` (part of a name) restrict the list. `WGPU_DEBUG=1` hands the names of buffers and pipelines to the driver,
+/// for debuggers; `WGPU_VALIDATION=1` loads the validation of the drivers, as builds with debug assertions do.
 pub fn adapters() -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY | wgpu::Backends::GL;
+    // For each name, the Vulkan loader walks through lists that other threads change.
+    descriptor.flags = (descriptor.flags - wgpu::InstanceFlags::DEBUG).with_env();
     // An empty variable counts as unset.
     let restricted = std::env::var_os("WGPU_BACKEND").is_some_and(|backend| !backend.is_empty());
     let descriptor = if restricted { descriptor.with_env() } else { descriptor };
     let backends = descriptor.backends;
-    let instance = wgpu::Instance::new(descriptor);
+    let found = {
+        let _exclusive = exclusive();
+        let instance = wgpu::Instance::new(descriptor);
+        pollster::block_on(instance.enumerate_adapters(backends))
+    };
     let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
-    let mut found: Vec<Adapter> = pollster::block_on(instance.enumerate_adapters(backends))
+    let mut found: Vec<Adapter> = found
         .into_iter()
         .map(Adapter::new)
         // The noop backend accepts everything and computes nothing.
@@ -96,7 +104,7 @@ impl Adapter {
             software: info.device_type == wgpu::DeviceType::Cpu || is_software(&info.name),
         };
         let capabilities = Capabilities::of(&adapter);
-        Adapter { adapter, description, device_type: info.device_type, capabilities }
+        Adapter { adapter: Closed::new(adapter), description, device_type: info.device_type, capabilities }
     }
 
     /// Returns name, backend and driver.
@@ -238,6 +246,7 @@ impl Adapter {
             experimental_features: if experimental { enabled() } else { wgpu::ExperimentalFeatures::disabled() },
             ..Default::default()
         };
+        let _exclusive = exclusive();
         pollster::block_on(self.adapter.request_device(&descriptor))
             .map_err(|error| anyhow!("cannot open {}: {error}", self.description))
     }

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use super::chooser::Chooser;
 use super::context::GpuContext;
 use super::dispatcher::Dispatcher;
+use super::exclusive::Closed;
 use super::loaded::LoadedPlans;
 use super::memory::DeviceMemory;
 use super::options::{GpuOptions, Tuning};
@@ -23,6 +24,12 @@ use crate::rewrite::training_loop::TrainingLoop;
 /// Runs plans on a GPU.
 #[derive(Debug)]
 pub struct Gpu {
+    parts: Closed<Parts>,
+}
+
+/// All that holds on to the device.
+#[derive(Debug)]
+struct Parts {
     context: Arc<GpuContext>,
     memory: DeviceMemory,
     plans: LoadedPlans,
@@ -36,96 +43,99 @@ impl Gpu {
         let context = Arc::new(context);
         let cache = (options.tuning != Tuning::Off).then(|| PipelineCache::open(&context.device, info)).flatten();
         let dispatcher = Dispatcher::new(Arc::clone(&context), options.shader_checks, cache)?;
-        Ok(Gpu {
+        let parts = Parts {
             memory: DeviceMemory::new(Arc::clone(&context)),
             plans: LoadedPlans::new(Arc::clone(&context), dispatcher),
             chooser: Chooser::new(Arc::clone(&context), options),
             profiler: options.profile.then(|| Profiler::new(Arc::clone(&context))).transpose()?,
             context,
-        })
+        };
+        Ok(Gpu { parts: Closed::new(parts) })
     }
 
     /// Adds a line to those that [`Executor::choices`] returns.
     pub(super) fn note(&mut self, line: String) {
-        self.chooser.choices.note(line);
+        self.parts.chooser.choices.note(line);
     }
 
     /// Returns whether the device runs loops of more than
     /// [`LOOP_ITERATIONS_ALWAYS_RIGHT`](super::LOOP_ITERATIONS_ALWAYS_RIGHT) iterations to their end.
     pub fn long_loops_are_right(&self) -> Result<bool> {
-        probe::long_loops_are_right(&self.context)
+        probe::long_loops_are_right(&self.parts.context)
     }
 }
 
 impl Executor for Gpu {
     fn device(&self) -> &DeviceDescription {
-        &self.context.description
+        &self.parts.context.description
     }
 
-    fn load(&mut self, plans: &[Plan]) -> Result<()> {
-        self.plans.clear();
-        self.memory.clear();
-        self.chooser.begin();
-        if let Some(profiler) = &mut self.profiler {
+    fn load(&mut self, originals: &[Plan]) -> Result<()> {
+        let Parts { context, memory, plans, chooser, profiler } = &mut *self.parts;
+        plans.clear();
+        memory.clear();
+        chooser.begin();
+        if let Some(profiler) = profiler {
             profiler.clear();
         }
-        let rewritten = self.chooser.rewrite(plans);
-        self.memory.allocate(&rewritten)?;
-        for (original, plan) in plans.iter().zip(rewritten) {
-            let realizations = self.chooser.realizations(&plan.steps);
-            limits::check(&self.context, &plan, &realizations)?;
-            self.plans.add(&self.memory, plan, &realizations, TrainingLoop::of(original))?;
+        let rewritten = chooser.rewrite(originals);
+        memory.allocate(&rewritten)?;
+        for (original, plan) in originals.iter().zip(rewritten) {
+            let realizations = chooser.realizations(&plan.steps);
+            limits::check(context, &plan, &realizations)?;
+            plans.add(memory, plan, &realizations, TrainingLoop::of(original))?;
         }
-        self.context.check()
+        context.check()
     }
 
     fn prepare(&mut self, plan: PlanId, mini_batches: usize) -> Result<()> {
-        self.chooser.choose_loop(&mut self.plans, &self.memory, plan, mini_batches)?;
-        self.chooser.choose_products(&mut self.plans, &self.memory, plan, mini_batches)?;
+        let Parts { context, memory, plans, chooser, .. } = &mut *self.parts;
+        chooser.choose_loop(plans, memory, plan, mini_batches)?;
+        chooser.choose_products(plans, memory, plan, mini_batches)?;
         // A warm-up saves the first run a compilation, but costs a run.
-        if !self.chooser.takes_long(&self.plans[plan].plan.steps) {
-            self.plans.warm_up(plan)?;
+        if !chooser.takes_long(&plans[plan].plan.steps) {
+            plans.warm_up(plan)?;
         }
-        self.chooser.choices.save();
-        self.plans.dispatcher.save_pipelines();
-        self.context.check()
+        chooser.choices.save();
+        plans.dispatcher.save_pipelines();
+        context.check()
     }
 
     fn choices(&self) -> Vec<String> {
-        self.chooser.choices.lines()
+        self.parts.chooser.choices.lines()
     }
 
     fn profile(&self) -> Option<Profile> {
-        Some(self.profiler.as_ref()?.profile())
+        Some(self.parts.profiler.as_ref()?.profile())
     }
 
     fn ceilings(&mut self, budget: Duration) -> Result<Vec<Ceiling>> {
-        ceilings::measure(&self.context, budget)
+        ceilings::measure(&self.parts.context, budget)
     }
 
     fn memory(&self) -> Memory {
-        self.memory.capacity()
+        self.parts.memory.capacity()
     }
 
     fn limit_memory(&mut self, bytes: u64) {
-        self.memory.limit(bytes);
+        self.parts.memory.limit(bytes);
     }
 
     fn size_of(&self, plans: &[Plan]) -> u64 {
-        sizes(&self.chooser.rewrite(plans)).values().sum()
+        sizes(&self.parts.chooser.rewrite(plans)).values().sum()
     }
 
     fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.memory.write(matrix, offset, bytes)?;
+        self.parts.memory.write(matrix, offset, bytes)?;
         // A submission in flight would have to be waited for first.
-        if self.plans.is_idle() {
-            self.context.bound_staged()?;
+        if self.parts.plans.is_idle() {
+            self.parts.context.bound_staged()?;
         }
-        self.context.check()
+        self.parts.context.check()
     }
 
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>> {
-        self.memory.read(matrix)
+        self.parts.memory.read(matrix)
     }
 
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
@@ -134,26 +144,27 @@ impl Executor for Gpu {
     }
 
     fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
-        match &mut self.profiler {
-            Some(profiler) => profiler.run(&mut self.plans, plan, mini_batches, progress),
-            None => self.plans.start(&self.memory, plan, mini_batches, progress),
+        let Parts { memory, plans, profiler, .. } = &mut *self.parts;
+        match profiler {
+            Some(profiler) => profiler.run(plans, plan, mini_batches, progress),
+            None => plans.start(memory, plan, mini_batches, progress),
         }
     }
 
     fn most_side_by_side(&self, plan: PlanId, examples: usize, mini_batches: usize) -> usize {
-        let looped = self.plans[plan].in_workgroup.as_ref().filter(|_| self.profiler.is_none());
-        looped.map_or(1, |looped| side_by_side::most(&self.context, looped, examples, mini_batches))
+        let looped = self.parts.plans[plan].in_workgroup.as_ref().filter(|_| self.parts.profiler.is_none());
+        looped.map_or(1, |looped| side_by_side::most(&self.parts.context, looped, examples, mini_batches))
     }
 
     fn run_side_by_side(&mut self, plan: PlanId, networks: &mut [Beside], progress: &mut Progress<'_>) -> Result<()> {
-        let Some(looped) = &self.plans[plan].in_workgroup else {
+        let Some(looped) = &self.parts.plans[plan].in_workgroup else {
             bail!("only loops in one work group run side by side")
         };
-        side_by_side::run(&self.context, &self.plans.dispatcher, looped, networks, progress)
+        side_by_side::run(&self.parts.context, &self.parts.plans.dispatcher, looped, networks, progress)
     }
 
     fn finish(&mut self, progress: &mut Progress<'_>) -> Result<()> {
-        self.plans.finish(progress)
+        self.parts.plans.finish(progress)
     }
 }
 
@@ -185,7 +196,7 @@ mod tests {
         let (a, plan) = plan();
         for mut gpu in opened() {
             gpu.load(std::slice::from_ref(&plan)).expect("load");
-            gpu.context.device.destroy();
+            gpu.parts.context.device.destroy();
             let ran = gpu.run(PlanId(0), &[MiniBatch::default()], &mut |_| ());
             let read = gpu.read_bytes(&a);
             // wgpu takes submissions to a destroyed device in silence; what they computed cannot be had.
@@ -199,10 +210,10 @@ mod tests {
         let (a, plan) = plan();
         for mut gpu in opened() {
             gpu.load(std::slice::from_ref(&plan)).expect("load");
-            let buffer = gpu.memory.buffer(&a).expect("it is loaded").clone();
-            let error = gpu.context.read(&buffer, 1 << 20).expect_err("more than the buffer holds");
+            let buffer = gpu.parts.memory.buffer(&a).expect("it is loaded").clone();
+            let error = gpu.parts.context.read(&buffer, 1 << 20).expect_err("more than the buffer holds");
             assert!(format!("{error:#}").contains("cannot read a matrix back"), "{error:#}");
-            gpu.context.write(&buffer, 1 << 20, &[0; 4]);
+            gpu.parts.context.write(&buffer, 1 << 20, &[0; 4]);
             let error = gpu.run(PlanId(0), &[MiniBatch::default()], &mut |_| ()).expect_err("the fault is remembered");
             assert!(format!("{error:#}").contains("the GPU failed"), "{error:#}");
         }
@@ -230,7 +241,7 @@ mod tests {
                 for _ in 0..2 {
                     gpu.run(PlanId(0), &[MiniBatch::default()], &mut |_| ()).expect("it runs");
                 }
-                let parts = gpu.plans[PlanId(0)].dispatches.iter().map(|dispatch| dispatch.parts.len()).max();
+                let parts = gpu.parts.plans[PlanId(0)].dispatches.iter().map(|dispatch| dispatch.parts.len()).max();
                 (parts, gpu.read_bytes(&sigma).expect("read"))
             };
             let (whole, cut) = (product(Duration::from_secs(100)), product(Duration::from_micros(1)));

@@ -9,7 +9,7 @@
 //!
 //! | part | files, bottom to top |
 //! |---|---|
-//! | adapters | `capabilities`, `adapter` |
+//! | adapters | `exclusive`, `capabilities`, `adapter` |
 //! | the open device | `injection`, `faults`, `context`, `probe`, `limits` |
 //! | matrices | `memory` |
 //! | loaded plans | `pipeline_cache`, `pipeline`, `parts`, `schedule`, `workgroup_loop`, `dispatcher`, `submission`, `loaded` |
@@ -24,6 +24,7 @@ mod choices;
 mod chooser;
 mod context;
 mod dispatcher;
+mod exclusive;
 mod executor;
 mod faults;
 mod injection;

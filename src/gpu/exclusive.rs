@@ -1,0 +1,83 @@
+//! Opening and closing of instances and devices, by one thread at a time.
+//!
+//! The Vulkan loader keeps instances and devices in lists of the process. It walks through them where a device is opened, and for
+//! each name that an object gets, without a lock or with one that whoever changes them does not take: a thread that opens a
+//! device crashes when another one closes its own at that moment (KhronosGroup/Vulkan-Loader, issues 200 and 2018).
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static LISTS: Mutex<()> = Mutex::new(());
+
+/// Waits until no other thread opens or closes anything; none does until what is returned is dropped. It is not held while a
+/// [`Closed`] is dropped, which waits for it.
+pub fn exclusive() -> MutexGuard<'static, ()> {
+    LISTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A value that holds instances or devices: they are closed while no other thread opens or closes any.
+#[derive(Debug)]
+pub struct Closed<T>(Option<T>);
+
+/// The value is there until it is dropped.
+const OPEN: &str = "it is open";
+
+impl<T> Closed<T> {
+    /// Takes a value that is to be closed alone.
+    pub fn new(value: T) -> Self {
+        Closed(Some(value))
+    }
+}
+
+impl<T> Deref for Closed<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect(OPEN)
+    }
+}
+
+impl<T> DerefMut for Closed<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect(OPEN)
+    }
+}
+
+impl<T> Drop for Closed<T> {
+    fn drop(&mut self) {
+        let _exclusive = exclusive();
+        self.0 = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Told(Arc<AtomicBool>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            assert!(LISTS.try_lock().is_err(), "nobody else may open or close anything now");
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    #[test]
+    fn nothing_is_closed_while_another_thread_opens() {
+        let closed = Arc::new(AtomicBool::new(false));
+        let open = Closed::new(Told(Arc::clone(&closed)));
+        let opening = exclusive();
+        let closing = thread::spawn(move || drop(open));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!closed.load(SeqCst));
+        drop(opening);
+        closing.join().expect("it is closed");
+        assert!(closed.load(SeqCst));
+    }
+}
