@@ -7,14 +7,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 /// One job: a function of the number of a task and of the thread that runs it.
 type Job<'a> = &'a (dyn Fn(usize, usize) + Sync + 'a);
 
-/// Rounds for which a thread looks for a job before it sleeps: some tens of microseconds.
-const ROUNDS: u32 = 1 << 11;
+/// The time for which a thread looks for a job before it sleeps. The steps between two jobs that one thread does alone are shorter;
+/// to wake a thread takes tens of microseconds, for the one that brings the job, too.
+const AWAKE: Duration = Duration::from_micros(150);
+
+/// Rounds of looking for a job between two looks at the clock: a few microseconds at most.
+const ROUNDS: u32 = 1 << 6;
+
+/// Rounds for which the thread that brought a job waits for others before it leaves its core to them.
+const PATIENCE: u32 = 1 << 11;
 
 /// Threads that share the tasks of one job after the other with the thread that calls them.
 #[derive(Debug)]
@@ -37,8 +45,8 @@ struct State {
     /// The next task of each thread's part of the job; the caller is thread 0.
     parts: Vec<Part>,
     asleep: Vec<AtomicBool>,
-    /// Rounds for which a thread stays awake.
-    rounds: u32,
+    /// The time for which a thread stays awake.
+    awake: Duration,
     ended: AtomicBool,
     /// The first panic of a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -84,7 +92,7 @@ impl Crew {
             job: UnsafeCell::new(None),
             parts: (0..threads).map(|_| Part::default()).collect(),
             asleep: (0..threads).map(|_| AtomicBool::new(false)).collect(),
-            rounds: if room { ROUNDS } else { 0 },
+            awake: if room { AWAKE } else { Duration::ZERO },
             ended: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
@@ -123,7 +131,7 @@ impl Crew {
         let mut rounds = 0;
         while state.inside.load(SeqCst) != 0 {
             rounds += 1;
-            if rounds < state.rounds { std::hint::spin_loop() } else { thread::yield_now() }
+            if rounds < PATIENCE && !state.awake.is_zero() { std::hint::spin_loop() } else { thread::yield_now() }
         }
         let of_helper = state.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = own.err().or(of_helper) {
@@ -169,12 +177,15 @@ impl State {
 
     /// Waits until there are other than `seen` jobs: awake for a while, then asleep.
     fn wait(&self, thread: usize, seen: usize) -> usize {
-        for _ in 0..self.rounds {
-            let jobs = self.jobs.load(SeqCst);
-            if jobs != seen {
-                return jobs;
+        let start = Instant::now();
+        while start.elapsed() < self.awake {
+            for _ in 0..ROUNDS {
+                let jobs = self.jobs.load(SeqCst);
+                if jobs != seen {
+                    return jobs;
+                }
+                std::hint::spin_loop();
             }
-            std::hint::spin_loop();
         }
         loop {
             // Said before the last look, so that either this look finds the job or who brings it finds a sleeper.
@@ -228,7 +239,7 @@ mod tests {
                 });
                 assert!(done.iter().all(|done| done.load(SeqCst) == 1), "{threads} threads, {tasks} tasks");
                 if tasks == 17 {
-                    thread::sleep(std::time::Duration::from_millis(1));
+                    thread::sleep(Duration::from_millis(1));
                 }
             }
         }

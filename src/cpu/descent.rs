@@ -119,7 +119,7 @@ impl Run for Update {
 }
 
 /// Multiplications that take as long as the update of a parameter, which is read from memory and written to it.
-const PER_UPDATE: usize = 8;
+const PER_UPDATE: usize = 16;
 
 /// Entries that a thread updates at a time: what the first cache holds of them.
 const UPDATED_TOGETHER: usize = 2048;

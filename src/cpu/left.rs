@@ -9,11 +9,14 @@ use crate::kernel::product::Extents;
 /// Rows that are packed at a time: what a few lines of the cache hold of a column.
 const PACKED_TOGETHER: usize = 8 * ROWS;
 
+/// Multiplications that take as long as packing an entry.
+const PER_PACKED: usize = 2;
+
 /// Packs x, (rows, inner), whose columns are `stride` apart, tile by tile: within a tile the
 /// entries of a column adjoin.
 pub fn pack_left(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
     let packed = Shared::new(&mut packed[..rows * inner]);
-    let threads = team.worth(rows * inner);
+    let threads = team.worth(PER_PACKED * rows * inner);
     team.run(rows.div_ceil(PACKED_TOGETHER), threads, |task, _| {
         let first = task * PACKED_TOGETHER;
         let rows = PACKED_TOGETHER.min(rows - first);
@@ -41,7 +44,7 @@ pub fn pack_left(values: &[f32], stride: usize, (rows, inner): (usize, usize), p
 /// As [`pack_left`], where the rows of x are `stride` apart and the entries of a row adjoin.
 pub fn pack_left_rows(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
     let packed = Shared::new(&mut packed[..rows * inner]);
-    team.run(rows.div_ceil(ROWS), team.worth(rows * inner), |task, _| {
+    team.run(rows.div_ceil(ROWS), team.worth(PER_PACKED * rows * inner), |task, _| {
         let mut row = task * ROWS;
         let end = rows.min(row + ROWS);
         while row < end {

@@ -343,8 +343,14 @@ mod tests {
 
     #[test]
     fn threads_change_no_bit() {
-        for (widths, m) in [(&[300, 150, 4][..], 70), (&[600, 20, 3], 7), (&[20, 256, 140, 5], 13), (&[9, 40, 3], 3000)]
-        {
+        for (widths, m) in [
+            (&[300, 150, 4][..], 70),
+            (&[600, 20, 3], 7),
+            (&[20, 256, 140, 5], 17),
+            // Narrow gradients whose examples are shared, and whose rows are.
+            (&[9, 40, 3], 3000),
+            (&[15, 100, 40, 3], 300),
+        ] {
             for (sparse, optimizer) in [(false, &SGD), (true, &SGD), (false, &MOMENTUM), (true, &MOMENTUM)] {
                 let one = trained(Cpu::new(1), widths, m, sparse, optimizer);
                 for threads in [2, 3, 8] {

@@ -12,8 +12,12 @@ use crate::network::lanes::load;
 /// The most entries of a gradient whose sums stay in the first cache.
 const NARROW: usize = 4096;
 
-/// Examples whose δ and a stay in the first cache while one tile after the other reads them.
+/// Examples whose δ and a stay in the nearest caches while one tile after the other reads them.
 const TOGETHER: usize = 128;
+
+/// Entries of δ and a that tiles read together where threads share the rows: what comes from the cache of another one stays in the
+/// first cache.
+const KEPT: usize = 6 << 10;
 
 /// True where the gradient of a layer of (neurons, neurons before) is made by [`NarrowGradient`].
 pub fn is_narrow((neurons, before): (usize, usize)) -> bool {
@@ -69,13 +73,17 @@ impl<F: Each> WithSimd for NarrowGradient<'_, F> {
         let (x, y) = if transposed { ((a, before), (delta, neurons)) } else { ((delta, neurons), (a, before)) };
         let (blocks, size) = (examples.div_ceil(BLOCK), size(layer));
         {
-            let sums = Shared::new(&mut sums[..blocks * size]);
-            team.run(blocks, team.worth(examples * neurons * before), |block, _| {
-                #[allow(unsafe_code, reason = "tasks write parts that follow each other")]
-                // SAFETY: each block has sums of its own.
-                let sums = unsafe { sums.part(block * size, size) };
-                let first = block * BLOCK;
-                simd.vectorize(OfBlock { x, y, examples: (first, examples.min(first + BLOCK)), sums });
+            let sums = &Shared::new(&mut sums[..blocks * size]);
+            let threads = team.worth(examples * neurons * before);
+            // Where blocks are fewer than threads, these share the rows of each.
+            let rows_of_task = x.1.div_ceil(threads.div_ceil(blocks)).next_multiple_of(ROWS);
+            let parts = x.1.div_ceil(rows_of_task);
+            let together = if parts > 1 { (KEPT / (before + neurons)).clamp(1, TOGETHER) } else { TOGETHER };
+            team.run(blocks * parts, threads, |task, _| {
+                let (first, row) = (task / parts * BLOCK, task % parts * rows_of_task);
+                let examples = (first, examples.min(first + BLOCK));
+                let rows = (row, x.1.min(row + rows_of_task));
+                simd.vectorize(OfBlock { x, y, examples, rows, together, sums, start: task / parts * size });
             });
         }
         let width = Width::with::<S>();
@@ -112,33 +120,43 @@ impl<F: Each> WithSimd for NarrowGradient<'_, F> {
     }
 }
 
-/// The sums of one block, in panels of rows of y: Σₑ x[e, r] y[e, c].
+/// The sums of some rows of one block, in panels of rows of y: Σₑ x[e, r] y[e, c].
 struct OfBlock<'a> {
     /// Values, and entries of a row.
     x: (&'a [f32], usize),
     y: (&'a [f32], usize),
     examples: (usize, usize),
-    sums: &'a mut [f32],
+    rows: (usize, usize),
+    /// Examples whose terms are added to all of the sums before those of the next.
+    together: usize,
+    /// Those of all blocks.
+    sums: &'a Shared<'a>,
+    /// Where the sums of this block begin.
+    start: usize,
 }
 
 impl WithSimd for OfBlock<'_> {
     type Output = ();
 
     #[inline(always)]
+    #[allow(unsafe_code, reason = "the sums that threads write interleave")]
     fn with_simd<S: Simd>(self, simd: S) {
-        let OfBlock { x, y, examples: (start, end), sums } = self;
-        let (rows, cols, width) = (x.1, y.1, Width::with::<S>());
-        sums[..width.len(rows, cols)].fill(0.0);
-        for first in (start..end).step_by(TOGETHER) {
-            let last = end.min(first + TOGETHER);
+        let OfBlock { x, y, examples: (start, end), rows: (first_row, last_row), together, sums, start: at } = self;
+        let (cols, width) = (y.1, Width::with::<S>());
+        for first in (start..end).step_by(together) {
+            let last = end.min(first + together);
             for p in 0..width.panels(cols) {
                 let (col, _, padded) = width.of_panel(p, cols);
-                let sums = &mut sums[col * rows..][..rows * padded];
-                let mut row = 0;
-                while row < rows {
-                    let high = tile_rows(rows - row);
+                let mut row = first_row;
+                while row < last_row {
+                    let high = tile_rows(last_row - row);
                     let tile = Tile { x, y, at: (row, col), examples: (first, last) };
-                    let sums = &mut sums[row * padded..][..high * padded];
+                    // SAFETY: tasks differ in their blocks or their rows, so no two of them have a sum in common, and this one uses
+                    // one part at a time.
+                    let sums = unsafe { sums.part(at + col * x.1 + row * padded, high * padded) };
+                    if first == start {
+                        sums.fill(0.0);
+                    }
                     macro_rules! add {
                         ($vectors:literal) => {
                             match high {

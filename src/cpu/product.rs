@@ -79,6 +79,9 @@ pub const PACKED_ENTRIES: usize = 1 << 16;
 /// Entries of the left factor that the second cache keeps while one panel after the other needs them.
 const KEPT_ENTRIES: usize = 1 << 15;
 
+/// Multiplications below which a product is small: some tens of microseconds.
+const SMALL: usize = 1 << 22;
+
 /// Terms of a sum below which a task writes more than it reads, and the rows that it then writes at a time.
 const FEW_TERMS: usize = 64;
 const FEW_ROWS: usize = TILES * ROWS;
@@ -112,11 +115,12 @@ impl<E: Epilogue, const N: usize> WithSimd for Product<'_, E, N> {
         let width = Width::with::<S>();
         let layout = Outputs::new(layout, extents, width);
         let outputs = outputs.map(Shared::new);
-        let threads = team.worth(extents.multiplications() + E::PER_ENTRY * extents.rows * extents.cols);
+        let work = extents.multiplications() + E::PER_ENTRY * extents.rows * extents.cols;
+        let threads = team.worth(work);
         // A sum that cannot be applied in parts, and whose output is no place for it, takes one block.
         let block = if epilogue.by_block() || E::SUMS_IN_OUTPUT { BLOCK } else { extents.inner };
         let most_panels = PACKED_ENTRIES / (extents.inner.min(block) * width.whole).max(1);
-        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), most_panels, threads);
+        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), most_panels, threads, work < SMALL);
         let (by_block, epilogue) = (epilogue.by_block(), &With(simd, &epilogue));
         Products { layout, x, y, outputs: &outputs, block, by_block, epilogue }.run(simd, tasks, threads, team);
     }

@@ -20,11 +20,13 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Enough for `threads` threads, each of at most so many panels; as few as possible, for each task packs its panels.
-    pub fn new(rows: usize, panels: usize, most_panels: usize, threads: usize) -> Self {
-        let wanted = if threads == 1 { 1 } else { 4 * threads };
+    /// Enough for `threads` threads, each of at most so many panels; as few as possible, for each task packs its panels. A `small`
+    /// product is no more tasks than threads: less is lost where one of them is late than where panels are packed once more.
+    pub fn new(rows: usize, panels: usize, most_panels: usize, threads: usize, small: bool) -> Self {
+        let wanted = if threads == 1 || small { threads } else { 4 * threads };
         // Whole rows, where each task has enough of them.
-        let whole = panels <= most_panels && rows >= ENOUGH_ROWS * wanted;
+        let enough = if small { FEW_ROWS } else { ENOUGH_ROWS };
+        let whole = panels <= most_panels && rows >= enough * wanted;
         let panels_of_task = if whole { panels } else { (panels / wanted).min(most_panels).max(1) };
         let groups = panels.div_ceil(panels_of_task);
         // A part of the rows that is small takes less time than packing the panels for it once more.

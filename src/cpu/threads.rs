@@ -10,9 +10,9 @@ use super::panels::Line;
 use super::product::SUMS_OF_TILES;
 use crate::system::host_memory::reserve;
 
-/// Multiplications below which a product stays on one thread: some microseconds, several times what it takes to hand
-/// work to another one and to wait for it, and for each to pack factors.
-const WORTH_A_SECOND_THREAD: usize = 1 << 18;
+/// Multiplications below which a product stays on one thread: ten to twenty microseconds, several times what it takes to hand
+/// work to another one and to wait for it, for each to pack factors, and to fetch what the other has written from its cache.
+const WORTH_A_SECOND_THREAD: usize = 1 << 19;
 
 /// The same of products that pack nothing.
 const WORTH_WITHOUT_PACKING: usize = 1 << 17;
