@@ -16,7 +16,10 @@ type Job<'a> = &'a (dyn Fn(usize, usize) + Sync + 'a);
 
 /// The time for which a thread looks for a job before it sleeps. The steps between two jobs that one thread does alone are shorter;
 /// to wake a thread takes tens of microseconds, for the one that brings the job, too.
-const AWAKE: Duration = Duration::from_micros(150);
+const AWAKE: Duration = Duration::from_micros(100);
+
+/// The part of that time in which it keeps its core from others.
+const ALONE: Duration = Duration::from_micros(20);
 
 /// Rounds of looking for a job between two looks at the clock: a few microseconds at most.
 const ROUNDS: u32 = 1 << 6;
@@ -178,7 +181,14 @@ impl State {
     /// Waits until there are other than `seen` jobs: awake for a while, then asleep.
     fn wait(&self, thread: usize, seen: usize) -> usize {
         let start = Instant::now();
-        while start.elapsed() < self.awake {
+        loop {
+            let waited = start.elapsed();
+            if waited >= self.awake {
+                break;
+            }
+            if waited >= ALONE {
+                thread::yield_now();
+            }
             for _ in 0..ROUNDS {
                 let jobs = self.jobs.load(SeqCst);
                 if jobs != seen {
