@@ -57,8 +57,7 @@ pub fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 /// [`exp_of_negative`] of several vectors. Each of its steps waits for the one before: several vectors take turns.
 #[inline(always)]
 pub fn exps_of_negative<S: Simd, const K: usize>(simd: S, x: [S::f32s; K]) -> [S::f32s; K] {
-    // Below this e^x rounds to 0.
-    let (mut e, n) = exps_in_parts(simd, x, -104.0);
+    let (mut e, n) = exps_in_parts(simd, x);
     for k in 0..K {
         // 2ⁿ as the product of two powers of about half of n: one would not reach below 2⁻¹²⁶.
         let half = simd.wrapping_dyn_shr_u32s(simd.add_u32s(n[k], simd.splat_u32s(152)), simd.splat_u32s(1));
@@ -69,20 +68,11 @@ pub fn exps_of_negative<S: Simd, const K: usize>(simd: S, x: [S::f32s; K]) -> [S
     e
 }
 
-/// [`exps_of_negative`] that are added to 1: below 2⁻¹²⁴ they are about 2⁻¹²⁴, which leaves 1 as it is.
+/// eʳ and n of the larger of x and -104.
 #[inline(always)]
-pub fn exps_beside_1<S: Simd, const K: usize>(simd: S, x: [S::f32s; K]) -> [S::f32s; K] {
-    let (mut e, n) = exps_in_parts(simd, x, -86.0);
-    for k in 0..K {
-        e[k] = simd.mul_f32s(e[k], power_of_two(simd, simd.add_u32s(n[k], simd.splat_u32s(127))));
-    }
-    e
-}
-
-/// eʳ and n of the larger of x and `lowest`.
-#[inline(always)]
-fn exps_in_parts<S: Simd, const K: usize>(simd: S, mut x: [S::f32s; K], lowest: f32) -> ([S::f32s; K], [S::u32s; K]) {
-    let (lowest, round) = (simd.splat_f32s(lowest), simd.splat_f32s(12_582_912.0));
+fn exps_in_parts<S: Simd, const K: usize>(simd: S, mut x: [S::f32s; K]) -> ([S::f32s; K], [S::u32s; K]) {
+    // Below -104 e^x rounds to 0.
+    let (lowest, round) = (simd.splat_f32s(-104.0), simd.splat_f32s(12_582_912.0));
     let (mut p, mut n) = ([simd.splat_f32s(1.987_569_1e-4); K], [simd.splat_u32s(0); K]);
     for k in 0..K {
         // A comparison, unlike max, keeps NaN on every machine.

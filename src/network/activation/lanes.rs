@@ -3,7 +3,7 @@
 use pulp::Simd;
 
 use super::{Activation, LEAK};
-use crate::network::lanes::{exp_of_negative, exps_beside_1, exps_of_negative};
+use crate::network::lanes::{exp_of_negative, exps_of_negative};
 
 /// The rows with functions of vectors.
 #[derive(Clone, Copy, Debug)]
@@ -124,21 +124,32 @@ impl Vectors for Tanh {
         a
     }
 
-    /// ± (1 − e) / (1 + e) with e = exp(−2|z|), within 2 units of 1.
+    /// z P(z²) / Q(z²), within 6 units in the last place. P and Q are polynomials of degree 4, whose quotient has the least
+    /// relative error on [0, 7.9]: 6 · 10⁻⁹ (by the exchange algorithm of Remez). Past 7.9, tanh is within 3 · 10⁻⁷ of 1.
+    /// It takes half as many operations as exp, and a small z keeps its digits.
     #[inline(always)]
-    fn sigmas<S: Simd, const K: usize>(self, simd: S, z: [S::f32s; K]) -> [S::f32s; K] {
-        let one = simd.splat_f32s(1.0);
-        let mut a = z;
-        for z in &mut a {
-            *z = simd.mul_f32s(simd.splat_f32s(-2.0), simd.abs_f32s(*z));
-        }
-        let mut a = exps_beside_1(simd, a);
+    fn sigmas<S: Simd, const K: usize>(self, simd: S, mut z: [S::f32s; K]) -> [S::f32s; K] {
+        const P: [f32; 4] = [2.201_641_7e-5, 3.578_600_3e-3, 1.345_029_6e-1, 1.0];
+        const Q: [f32; 4] = [3.422_995_2e-4, 2.619_076_6e-2, 4.678_362_4e-1, 1.0];
+        let (lowest, highest) = (simd.splat_f32s(-7.9), simd.splat_f32s(7.9));
+        let mut square = z;
         for k in 0..K {
-            let magnitude = simd.div_f32s(simd.sub_f32s(one, a[k]), simd.add_f32s(one, a[k]));
-            let negative = simd.less_than_f32s(z[k], simd.splat_f32s(0.0));
-            a[k] = simd.select_f32s(negative, simd.neg_f32s(magnitude), magnitude);
+            // Comparisons, unlike min and max, keep NaN on every machine.
+            z[k] = simd.select_f32s(simd.less_than_f32s(z[k], lowest), lowest, z[k]);
+            z[k] = simd.select_f32s(simd.less_than_f32s(highest, z[k]), highest, z[k]);
+            square[k] = simd.mul_f32s(z[k], z[k]);
         }
-        a
+        let (mut p, mut q) = ([simd.splat_f32s(1.541_743_6e-8); K], [simd.splat_f32s(8.594_719e-7); K]);
+        for (of_p, of_q) in P.into_iter().zip(Q) {
+            for k in 0..K {
+                p[k] = simd.mul_add_e_f32s(p[k], square[k], simd.splat_f32s(of_p));
+                q[k] = simd.mul_add_e_f32s(q[k], square[k], simd.splat_f32s(of_q));
+            }
+        }
+        for k in 0..K {
+            z[k] = simd.div_f32s(simd.mul_f32s(z[k], p[k]), q[k]);
+        }
+        z
     }
 
     #[inline(always)]
@@ -217,7 +228,7 @@ mod tests {
     use pulp::{Arch, Simd, WithSimd};
 
     use super::{Vectors, WithVectors};
-    use crate::network::activation::{ALL, Activation, SIGMOID};
+    use crate::network::activation::{ALL, Activation, SIGMOID, TANH};
     use crate::network::lanes::{load, store};
 
     /// σ and σ′ of each number.
@@ -267,6 +278,19 @@ mod tests {
                 let unit = 2f64.powi((right.log2().floor() as i32).max(-126) - 23);
                 let error = (f64::from(found) - right).abs() / unit;
                 assert!(error <= 2.5, "off by {error} units in the last place at {z}");
+            }
+        }
+    }
+
+    #[test]
+    fn tanh_is_within_a_few_units_of_the_last_place_and_never_past_1() {
+        let z = range();
+        for [found, _] in both(&TANH, &z) {
+            for (&z, found) in z.iter().zip(found) {
+                let right = f64::from(z).tanh();
+                let unit = 2f64.powi((right.abs().log2().floor() as i32).max(-126) - 23);
+                let error = (f64::from(found) - right).abs() / unit;
+                assert!(error <= 6.0 && found.abs() <= 1.0, "{found} at {z}, off by {error} units in the last place");
             }
         }
     }
