@@ -2,10 +2,11 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::entries::{decay, output_error};
-use super::epilogue::{Activate, Backpropagate, PER_ACTIVATION, Step};
+use super::entries::{PER_OUTPUT, decay, output_error};
+use super::epilogue::{Activate, Backpropagate, PER_ACTIVATION};
 use super::gradient::{Gradient, packed_gradient};
 use super::left::{left_factor, packed_rows};
+use super::optimizer_step::Step;
 use super::product::{BLOCK, Layout, Product, Y};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
@@ -73,7 +74,11 @@ impl WithVectors for ForwardLayer<'_> {
         // Outputs are few: another pass over them costs less than a product compiled for it.
         if let Some((desired, delta, cost)) = layer.error {
             let [a, desired, delta] = store.get([layer.a, desired, delta]).map(|numbers| numbers.f32s(rows * cols));
-            output_error(workshop.arch, activation, cost, a, desired, delta);
+            let Workshop { arch, team, .. } = workshop;
+            team.by_rows(rows, team.worth_without_packing(PER_OUTPUT * a.len()), [delta], |rows, [delta]| {
+                let entries = rows.start * cols..rows.end * cols;
+                output_error(*arch, activation, cost, &a[entries.clone()], &desired[entries], delta);
+            });
         }
     }
 }

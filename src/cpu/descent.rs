@@ -2,8 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::Step as StepOfOptimizer;
 use super::gradient::{Gradient, packed_gradient};
+use super::optimizer_step::Step as StepOfOptimizer;
 use super::product::Layout;
 use super::run::{Run, Workshop};
 use super::steps::RECORDED;

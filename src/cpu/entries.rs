@@ -2,6 +2,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::epilogue::PER_ACTIVATION;
 use super::run::{Run, Workshop};
 use super::store::{Numbers, Store};
 use crate::kernel::MiniBatch;
@@ -18,14 +19,19 @@ pub struct Activate {
     pub z: usize,
     pub a: usize,
     pub activation: &'static Activation,
-    pub len: usize,
+    pub shape: (usize, usize),
 }
 
 impl Run for Activate {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
         let [z, a] = store.get([self.z, self.a]);
-        let (z, a) = (&*z.f32s(self.len), a.f32s(self.len));
-        self.activation.with_vectors(Sigma { arch: workshop.arch, z, a });
+        let ((rows, cols), Workshop { arch, team, .. }) = (self.shape, workshop);
+        let (z, a) = (&*z.f32s(rows * cols), a.f32s(rows * cols));
+        let threads = team.worth_without_packing(PER_ACTIVATION * a.len());
+        team.by_rows(rows, threads, [a], |rows, [a]| {
+            let z = &z[rows.start * cols..rows.end * cols];
+            self.activation.with_vectors(Sigma { arch: *arch, z, a });
+        });
     }
 }
 
@@ -55,7 +61,10 @@ impl WithVectors for Sigma<'_> {
     }
 }
 
-/// δ of outputs (BP1), in place of `delta`.
+/// Multiplications that take as long as the error of an output.
+pub const PER_OUTPUT: usize = 8;
+
+/// δ of some outputs (BP1), in place of `delta`.
 pub fn output_error<A: Vectors>(
     arch: Arch,
     activation: A,
@@ -85,20 +94,31 @@ pub struct Dropout {
     pub x: usize,
     pub y: usize,
     pub dropout: learning::Dropout,
-    pub len: usize,
+    pub shape: (usize, usize),
 }
+
+/// Multiplications that take as long as the random number of an entry.
+const PER_RANDOM: usize = 32;
 
 impl Run for Dropout {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
         let [x, y] = store.get([self.x, self.y]);
-        let (x, y) = (&*x.f32s(self.len), y.f32s(self.len));
-        workshop.arch.dispatch(Dropping { x, y, dropout: self.dropout, mini_batch });
+        let ((rows, cols), Workshop { arch, team, .. }) = (self.shape, workshop);
+        let (x, y) = (&*x.f32s(rows * cols), y.f32s(rows * cols));
+        let threads = team.worth_without_packing(PER_RANDOM * y.len());
+        team.by_rows(rows, threads, [y], |rows, [y]| {
+            let first = rows.start * cols;
+            let x = &x[first..rows.end * cols];
+            arch.dispatch(Dropping { x, y, first: first as u32, dropout: self.dropout, mini_batch });
+        });
     }
 }
 
 struct Dropping<'a> {
     x: &'a [f32],
     y: &'a mut [f32],
+    /// The place of the first entry in its matrix.
+    first: u32,
     dropout: learning::Dropout,
     mini_batch: MiniBatch,
 }
@@ -109,8 +129,8 @@ impl WithSimd for Dropping<'_> {
     /// A plain loop: the compiler makes vectors of it.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Dropping { x, y, dropout, mini_batch: MiniBatch { step, seed, .. } } = self;
-        for (i, (y, x)) in (0..).zip(y.iter_mut().zip(x)) {
+        let Dropping { x, y, first, dropout, mini_batch: MiniBatch { step, seed, .. } } = self;
+        for (i, (y, x)) in (first..).zip(y.iter_mut().zip(x)) {
             *y = x * dropout.factor(i, step, seed);
         }
     }

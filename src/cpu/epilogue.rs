@@ -8,8 +8,6 @@ use pulp::{Simd, WithSimd};
 use super::tile::{MAX_WIDTH, panel, panel_mut};
 use crate::network::activation::lanes::Vectors;
 use crate::network::lanes::{load, store};
-use crate::network::optimizer::Rates;
-use crate::network::optimizer::lanes::{Block, Update, VectorRates, update_block};
 
 /// The place of a block of finished sums.
 #[derive(Clone, Copy)]
@@ -90,15 +88,18 @@ pub fn copy_rows(Place { rows, cols, width, stride, .. }: Place, sums: &[f32], v
 
 /// What becomes of sums. A method, for a closure is not compiled for the vectors of the function it is in.
 trait Finish {
+    /// True where each row of sums has a row of the other matrix, which otherwise has one for all of them.
+    const EACH_ROW: bool;
+
     /// The outputs, from the sums and the entries of another matrix in their place.
     fn finished<S: Simd, const K: usize>(&self, simd: S, sums: [S::f32s; K], other: [S::f32s; K]) -> [S::f32s; K];
 }
 
 /// Finishes a block of sums with another matrix, from the entry of the first sum on; its rows are `stride` apart.
 #[inline(always)]
-fn finish<S: Simd>(
+fn finish<S: Simd, F: Finish>(
     simd: S,
-    how: &impl Finish,
+    how: &F,
     place: Place,
     sums: &[f32],
     (other, other_stride): (&[f32], usize),
@@ -153,20 +154,41 @@ fn finish<S: Simd>(
         (2, false) => {
             whole_rows!(2, 2);
         }
-        (3, _) => {
-            whole_rows!(3, 1);
-        }
-        (4, _) => {
-            whole_rows!(4, 1);
-        }
         _ => {}
+    }
+    // One at a time.
+    macro_rules! apart {
+        ($vectors:literal) => {
+            if stride < width {
+                whole_rows!($vectors, 1);
+            } else if done < whole {
+                // Rows that lie apart are chunks, whose lengths need no looking at.
+                let sums = &panel::<S, $vectors>(sums)[done..whole];
+                let mut others = other[done * other_stride..].chunks(other_stride.max(1));
+                let mut of_row =
+                    if F::EACH_ROW { [simd.splat_f32s(0.0); $vectors] } else { panel::<S, $vectors>(other)[0] };
+                for (sums, outputs) in sums.iter().zip(outputs[done * stride..].chunks_mut(stride)) {
+                    if F::EACH_ROW {
+                        of_row = panel::<S, $vectors>(others.next().unwrap_or_default())[0];
+                    }
+                    panel_mut::<S, $vectors>(outputs)[0] = how.finished(simd, *sums, of_row);
+                }
+                done = whole;
+            }
+        };
     }
     match width / lanes {
         1 => {
-            whole_rows!(1, 1);
+            apart!(1);
         }
         2 => {
-            whole_rows!(2, 1);
+            apart!(2);
+        }
+        3 => {
+            apart!(3);
+        }
+        4 => {
+            apart!(4);
         }
         _ => {}
     }
@@ -205,6 +227,8 @@ impl<A: Vectors> Epilogue for Activate<'_, A> {
 }
 
 impl<A: Vectors> Finish for Activate<'_, A> {
+    const EACH_ROW: bool = false;
+
     #[inline(always)]
     fn finished<S: Simd, const K: usize>(&self, simd: S, mut z: [S::f32s; K], b: [S::f32s; K]) -> [S::f32s; K] {
         for k in 0..K {
@@ -231,151 +255,13 @@ impl<A: Vectors> Epilogue for Backpropagate<'_, A> {
 }
 
 impl<A: Vectors> Finish for Backpropagate<'_, A> {
+    const EACH_ROW: bool = true;
+
     #[inline(always)]
     fn finished<S: Simd, const K: usize>(&self, simd: S, mut delta: [S::f32s; K], a: [S::f32s; K]) -> [S::f32s; K] {
         for k in 0..K {
             delta[k] = simd.mul_f32s(delta[k], self.activation.prime(simd, a[k]));
         }
         delta
-    }
-}
-
-/// The step of an optimizer, the sums being gradients; the outputs are a parameter and its state.
-#[derive(Clone, Copy)]
-pub struct Step<U, const N: usize> {
-    pub update: U,
-    /// [`Optimizer::linear`](crate::network::optimizer::Optimizer::linear).
-    pub linear: bool,
-    /// η/m and all else that is the same for each parameter.
-    pub rates: Rates,
-}
-
-impl<U: Update<N>, const N: usize> Step<U, N> {
-    /// Updates parameters and their state; whether all of the parameters are finite.
-    #[inline(always)]
-    pub fn apply<S: Simd>(&self, simd: S, gradient: &[f32], entries: [&mut [f32]; N]) -> bool {
-        let Step { update, rates, .. } = *self;
-        update_block(simd, update, Block { entries, gradient, rates })
-    }
-}
-
-impl<U: Update<N>, const N: usize> Epilogue for Step<U, N> {
-    const SUMS_IN_OUTPUT: bool = false;
-
-    fn by_block(&self) -> bool {
-        self.linear
-    }
-
-    #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]) {
-        let Place { rows, cols, width, stride, .. } = place;
-        let [outputs] = outputs.as_chunks_mut::<N>().0 else {
-            panic!("an output for a parameter and for each of its states")
-        };
-        if cols == width && stride == cols {
-            self.apply(simd, sums, outputs.each_mut().map(|output| &mut **output));
-        } else {
-            for row in 0..rows {
-                let of_row = outputs.each_mut().map(|output| &mut output[row * stride..][..cols]);
-                self.apply(simd, &sums[row * width..][..width], of_row);
-            }
-        }
-    }
-}
-
-/// [`Step`] by the vectors of one machine.
-pub trait Stepper: Sync {
-    /// Updates the rows that have a bit in `touched`, each of `width` entries, a parameter and its states being one block of
-    /// rows each. Their gradients are `stride` apart, and 0 after it. True where all of the new parameters are finite.
-    fn step(
-        &self,
-        touched: &[u64],
-        gradient: &mut [f32],
-        stride: usize,
-        width: usize,
-        entries: &mut [&mut [f32]],
-    ) -> bool;
-}
-
-impl<S: Simd, U: Update<N>, const N: usize> Stepper for With<'_, S, Step<U, N>> {
-    fn step(
-        &self,
-        touched: &[u64],
-        gradient: &mut [f32],
-        stride: usize,
-        width: usize,
-        entries: &mut [&mut [f32]],
-    ) -> bool {
-        let [entries] = entries.as_chunks_mut::<N>().0 else {
-            panic!("entries of a parameter and of each of its states")
-        };
-        let entries = entries.each_mut().map(|entries| &mut **entries);
-        self.0.vectorize(StepRows { step: *self.1, touched, gradient, stride, width, entries })
-    }
-}
-
-struct StepRows<'a, U, const N: usize> {
-    step: Step<U, N>,
-    touched: &'a [u64],
-    gradient: &'a mut [f32],
-    stride: usize,
-    width: usize,
-    entries: [&'a mut [f32]; N],
-}
-
-impl<U: Update<N>, const N: usize> StepRows<'_, U, N> {
-    #[inline(always)]
-    fn rows_of<S: Simd, const V: usize>(self, simd: S) -> bool {
-        let StepRows { step, touched, gradient, stride, entries, .. } = self;
-        let (zero, rates) = (simd.splat_f32s(0.0), VectorRates::new(simd, &step.rates));
-        // w − w: the bits of 0, or those of NaN if w was not finite.
-        let mut not_finite = [simd.splat_u32s(0); V];
-        let entries = entries.map(|entries| pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(entries).0).0);
-        for (word, &touched) in touched.iter().enumerate() {
-            let mut touched = touched;
-            while touched != 0 {
-                let row = u64::BITS as usize * word + touched.trailing_zeros() as usize;
-                touched &= touched - 1;
-                let gradient = &mut panel_mut::<S, V>(&mut gradient[row * stride..])[0];
-                let mut vectors = [[zero; N]; V];
-                for n in 0..N {
-                    let entries = &entries[n][row];
-                    for v in 0..V {
-                        vectors[v][n] = entries[v];
-                    }
-                }
-                for v in 0..V {
-                    vectors[v] = step.update.apply(simd, vectors[v], gradient[v], &rates);
-                    let difference = simd.sub_f32s(vectors[v][0], vectors[v][0]);
-                    not_finite[v] = simd.or_u32s(not_finite[v], simd.transmute_u32s_f32s(difference));
-                }
-                *gradient = [zero; V];
-                for n in 0..N {
-                    let entries = &mut entries[n][row];
-                    for v in 0..V {
-                        entries[v] = vectors[v][n];
-                    }
-                }
-            }
-        }
-        let mut sum = zero;
-        for not_finite in not_finite {
-            sum = simd.add_f32s(sum, simd.transmute_f32s_u32s(not_finite));
-        }
-        simd.reduce_sum_f32s(sum) == 0.0
-    }
-}
-
-impl<U: Update<N>, const N: usize> WithSimd for StepRows<'_, U, N> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> bool {
-        match self.width / S::F32_LANES {
-            1 => self.rows_of::<S, 1>(simd),
-            2 => self.rows_of::<S, 2>(simd),
-            3 => self.rows_of::<S, 3>(simd),
-            _ => self.rows_of::<S, 4>(simd),
-        }
     }
 }

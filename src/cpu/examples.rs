@@ -8,6 +8,9 @@ use super::run::{Run, Workshop};
 use super::store::{Numbers, Store};
 use crate::kernel::MiniBatch;
 
+/// Multiplications that take as long as picking an entry.
+const PER_PICKED: usize = 8;
+
 /// `gather` and `gather_bytes`.
 #[derive(Debug)]
 pub struct Gather {
@@ -49,7 +52,10 @@ impl Run for Gather {
             }
             nonzeros.set_written();
         }
-        workshop.arch.dispatch(Picking { order, inputs, a, cols });
+        let Workshop { arch, team, .. } = workshop;
+        team.by_rows(rows, team.worth_without_packing(PER_PICKED * a.len()), [a], |rows, [a]| {
+            arch.dispatch(Picking { order: &order[rows.start..], inputs, a, cols });
+        });
     }
 }
 

@@ -2,9 +2,10 @@
 
 use pulp::{Arch, Simd};
 
-use super::epilogue::{Epilogue, Keep, Step};
+use super::epilogue::{Epilogue, Keep};
 use super::left::pack_left;
 use super::narrow::{Each, NarrowGradient, is_narrow, sums_len};
+use super::optimizer_step::Step;
 use super::product::{BLOCK, Layout, Product, X, Y};
 use super::steps::{MANY_INPUTS, gathers, known};
 use super::threads::Team;

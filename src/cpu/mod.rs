@@ -17,6 +17,7 @@ mod kept;
 mod left;
 mod narrow;
 mod nonzeros;
+mod optimizer_step;
 mod outputs;
 mod panels;
 mod product;
@@ -350,6 +351,8 @@ mod tests {
             // Narrow gradients whose examples are shared, and whose rows are.
             (&[9, 40, 3], 3000),
             (&[15, 100, 40, 3], 300),
+            // Rows of inputs and errors shared among threads.
+            (&[7, 9, 8], 2500),
         ] {
             for (sparse, optimizer) in [(false, &SGD), (true, &SGD), (false, &MOMENTUM), (true, &MOMENTUM)] {
                 let one = trained(Cpu::new(1), widths, m, sparse, optimizer);

@@ -6,7 +6,7 @@ use pulp::{Simd, WithSimd};
 use super::panels::Width;
 use super::product::{BLOCK, Layout};
 use super::threads::{Shared, Team};
-use super::tile::{ROWS, panel, panel_mut, tile_rows};
+use super::tile::{ROWS, accumulate, panel, panel_mut, tile_rows};
 use crate::network::lanes::load;
 
 /// The most entries of a gradient whose sums stay in the first cache.
@@ -197,23 +197,18 @@ impl Tile<'_> {
         let sums = panel_mut::<S, V>(sums);
         let mut acc = [[simd.splat_f32s(0.0); V]; R];
         acc.copy_from_slice(&sums[..R]);
-        let x = x[first * rows..last * rows].chunks_exact(rows);
+        let x_of = |e: usize| x[e * rows + row..].first_chunk::<R>().expect("the rows of a tile");
         // Whole vectors are read, though the last entries may be those of the next row, as far as there is one.
         let whole = if y.len() < col + V * S::F32_LANES { 0 } else { (y.len() - col - V * S::F32_LANES) / cols + 1 };
-        for (e, x) in (first..last).zip(x) {
-            let x = x[row..].first_chunk::<R>().expect("the rows of a tile");
-            let y = &y[e * cols + col..];
-            let y: [S::f32s; V] = if e < whole {
-                panel::<S, V>(y)[0]
-            } else {
-                std::array::from_fn(|v| load(simd, y.get(v * S::F32_LANES..).unwrap_or_default()))
-            };
-            for r in 0..R {
-                let x = simd.splat_f32s(x[r]);
-                for v in 0..V {
-                    acc[r][v] = simd.mul_add_e_f32s(x, y[v], acc[r][v]);
-                }
-            }
+        let whole = whole.clamp(first, last);
+        for e in first..whole {
+            let (x, y) = (x_of(e), &panel::<S, V>(&y[e * cols + col..])[0]);
+            accumulate(simd, &mut acc, |r| x[r], y);
+        }
+        for e in whole..last {
+            let (x, y) = (x_of(e), &y[e * cols + col..]);
+            let y = std::array::from_fn(|v| load(simd, y.get(v * S::F32_LANES..).unwrap_or_default()));
+            accumulate(simd, &mut acc, |r| x[r], &y);
         }
         sums[..R].copy_from_slice(&acc);
     }

@@ -3,6 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::entries::output_error;
+use super::epilogue::PER_ACTIVATION;
 use super::run::{Run, Workshop};
 use super::store::Store;
 use crate::kernel::MiniBatch;
@@ -24,21 +25,30 @@ pub struct NormalizedOutputs {
 
 impl Run for NormalizedOutputs {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        let ((rows, cols), arch) = (self.shape, workshop.arch);
-        let len = rows * cols;
+        let ((rows, cols), Workshop { arch, team, .. }) = (self.shape, workshop);
+        let (len, arch) = (rows * cols, *arch);
+        let threads = team.worth_without_packing(rows * (PER_ROW + cols * PER_ACTIVATION));
         match self.error {
             None => {
-                let [z, a] = store.get([self.z, self.a]).map(|numbers| numbers.f32s(len));
-                self.activation.with_vectors(Outputs { arch, z, a, error: None, cols });
+                let written = store.get([self.z, self.a]).map(|numbers| numbers.f32s(len));
+                team.by_rows(rows, threads, written, |_, [z, a]| {
+                    self.activation.with_vectors(Outputs { arch, z, a, error: None, cols });
+                });
             }
             Some((desired, delta, cost)) => {
                 let [z, a, desired, delta] =
                     store.get([self.z, self.a, desired, delta]).map(|numbers| numbers.f32s(len));
-                self.activation.with_vectors(Outputs { arch, z, a, error: Some((desired, delta, cost)), cols });
+                team.by_rows(rows, threads, [z, a, delta], |rows, [z, a, delta]| {
+                    let error = Some((&desired[rows.start * cols..rows.end * cols], delta, cost));
+                    self.activation.with_vectors(Outputs { arch, z, a, error, cols });
+                });
             }
         }
     }
 }
+
+/// Multiplications that take as long as what a row takes beside its entries: a logarithm, and exponentials that are few.
+const PER_ROW: usize = 512;
 
 /// z −= ln Σ exp(z) of each row, a = σ(z), and δ.
 struct Outputs<'a> {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pulp::{Simd, WithSimd};
 
-use super::epilogue::{Step, Stepper, With};
+use super::epilogue::With;
 use super::inputs::Nonzero;
 use super::nonzeros::{Nonzeros, OfColumn, WORD};
+use super::optimizer_step::{Step, Stepper};
 use super::panels::Width;
 use super::product::{BLOCK, MAX_OUTPUTS};
 use super::sparse::{MANY, TOGETHER, panels_at_once};

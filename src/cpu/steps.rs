@@ -365,12 +365,12 @@ fn normalized_outputs_error(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Bo
 
 fn activate(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let activation = step.snippets.activation.expect(RECORDED);
-    Box::new(Activate { z: at[0], a: at[1], activation, len: step.output().len() })
+    Box::new(Activate { z: at[0], a: at[1], activation, shape: step.output().shape() })
 }
 
 fn dropout(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let dropout = step.params::<DropoutParams>().dropout();
-    Box::new(Dropout { x: at[0], y: at[1], dropout, len: step.output().len() })
+    Box::new(Dropout { x: at[0], y: at[1], dropout, shape: step.output().shape() })
 }
 
 fn backpropagate_error(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {

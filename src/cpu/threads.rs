@@ -1,6 +1,7 @@
 //! Threads, and what they share.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
@@ -8,6 +9,7 @@ use anyhow::Result;
 use super::crew::Crew;
 use super::panels::Line;
 use super::product::SUMS_OF_TILES;
+use super::tile::ROWS;
 use crate::system::host_memory::reserve;
 
 /// Multiplications below which a product stays on one thread: ten to twenty microseconds, several times what it takes to hand
@@ -102,6 +104,33 @@ impl Team {
             Some(crew) if threads > 1 && tasks > 1 => crew.run(tasks, &with_scratch),
             _ => (0..tasks).for_each(|index| with_scratch(index, 0)),
         }
+    }
+
+    /// Does something for each part of `rows` rows, on several threads where they are `worth` it: each has the rows that it has in
+    /// products, and finds in its own cache what it has written there. `of_rows` is handed its rows of the matrices that are `written`.
+    pub fn by_rows<const N: usize>(
+        &self,
+        rows: usize,
+        threads: usize,
+        written: [&mut [f32]; N],
+        of_rows: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync,
+    ) {
+        if threads == 1 || rows == 0 {
+            return of_rows(0..rows, written);
+        }
+        let written = written.map(|values| (values.len() / rows, Shared::new(values)));
+        let of_task = rows.div_ceil(threads).next_multiple_of(ROWS);
+        self.run(rows.div_ceil(of_task), threads, |task, _| {
+            let rows = task * of_task..rows.min((task + 1) * of_task);
+            let parts = written.each_ref().map(|(cols, values)| {
+                #[allow(unsafe_code, reason = "tasks write rows that follow each other")]
+                // SAFETY: each task has rows of its own.
+                unsafe {
+                    values.part(rows.start * cols, rows.len() * cols)
+                }
+            });
+            of_rows(rows, parts);
+        });
     }
 }
 

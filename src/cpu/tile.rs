@@ -155,8 +155,9 @@ fn begin<S: Simd, const R: usize, const V: usize>(simd: S, sums: &[[S::f32s; V]]
     acc
 }
 
+/// `acc[r] += x(r) y` for each row.
 #[inline(always)]
-fn accumulate<S: Simd, const R: usize, const V: usize>(
+pub fn accumulate<S: Simd, const R: usize, const V: usize>(
     simd: S,
     acc: &mut [[S::f32s; V]; R],
     x: impl Fn(usize) -> f32,

@@ -12,7 +12,8 @@ use gpu_backprop::backprop::{Desired, Examples, Matrices, training_plan};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::{Data, Dataset, Inputs};
 use gpu_backprop::kernel::MiniBatch;
-use gpu_backprop::network::activation::SIGMOID;
+use gpu_backprop::network::activation::{SIGMOID, SOFTMAX, TANH};
+use gpu_backprop::network::cost::CROSS_ENTROPY;
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::{Executor, PlanId};
 use gpu_backprop::plan::{Matrix, Plan, Recorder};
@@ -203,9 +204,22 @@ fn skipping_zeros_changes_no_bit() {
 
 /// Large enough that products of every step are shared among threads, also where zeros are skipped.
 fn the_number_of_threads_changes_no_bit() {
-    for (widths, m) in [(&[1031, 617, 300, 310][..], 151), (&[300, 600, 2], 70), (&[2000, 130], 64)] {
+    let networks = [
+        Network::new(&[1031, 617, 300, 310], 151, Kind::Floats, Learned::Classes),
+        Network::new(&[300, 600, 2], 70, Kind::Floats, Learned::Classes),
+        Network::new(&[2000, 130], 64, Kind::Floats, Learned::Classes),
+        // Many examples of few numbers: their rows are shared in every step.
+        Network { dropout: 0.4, ..Network::new(&[11, 60, 40], 2005, Kind::Floats, Learned::WeightedClasses) },
+        Network {
+            output: &SOFTMAX,
+            cost: &CROSS_ENTROPY,
+            hidden: &TANH,
+            ..Network::new(&[11, 60, 40], 2005, Kind::Floats, Learned::Classes)
+        },
+    ];
+    for network in networks {
         for kind in Kind::ALL {
-            let case = Case::new(Network::new(widths, m, kind, Learned::Classes));
+            let case = Case::new(network.of_kind(kind));
             let one = case.step(&mut Cpu::new(1), case.plan());
             for threads in [2, 3, 5] {
                 let several = case.step(&mut Cpu::new(threads), case.plan());
