@@ -1,24 +1,23 @@
 //! The steps that are matrix products, each with its epilogue.
 
-use pulp::{Simd, WithSimd};
-
+use super::biases::ColumnSums;
+use super::descent::UpdatePart;
 use super::entries::{PER_OUTPUT, decay, output_error};
 use super::epilogue::{Activate, Backpropagate, PER_ACTIVATION};
 use super::gradient::{Gradient, packed_gradient};
 use super::left::{left_factor, packed_rows};
 use super::optimizer_step::Step;
+use super::panels::Line;
 use super::product::{BLOCK, Layout, Product, Y};
 use super::run::{Run, Workshop};
 use super::sparse::{AllFinite, SparseProduct};
 use super::sparse_update::{SparseUpdate, turned_len};
 use super::store::{Numbers, Store};
-use super::tile::{MAX_WIDTH, panel};
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::network::activation::Activation;
 use crate::network::activation::lanes::{Vectors, WithVectors};
 use crate::network::cost::Cost;
-use crate::network::lanes::{load, store};
 use crate::network::optimizer::Optimizer;
 use crate::network::optimizer::lanes::{Update, WithUpdate};
 
@@ -218,9 +217,14 @@ impl Run for OuterProductUpdate {
 }
 
 /// Numbers that the update of a layer of (neurons, neurons before) packs: a factor of the product, the entries by column of
-/// activations that are mostly zeros, or the sums of a narrow layer.
+/// activations that are mostly zeros, or the sums of a narrow layer; and the gradient of the biases.
 pub fn packed_update(examples: usize, layer: (usize, usize)) -> usize {
-    turned_len(examples, layer.1).max(packed_gradient(examples, layer))
+    of_biases(layer) + turned_len(examples, layer.1).max(packed_gradient(examples, layer))
+}
+
+/// Entries of the gradient of a layer's biases, with what leaves the next ones at a line of the cache.
+fn of_biases((neurons, _): (usize, usize)) -> usize {
+    neurons.next_multiple_of(Line::LEN)
 }
 
 /// The update of one layer, compiled for each optimizer.
@@ -242,14 +246,16 @@ impl WithUpdate for UpdateLayer<'_> {
             [&layer.w, &layer.b].map(|numbers| numbers[..].try_into().expect("a parameter and its states"));
         store.lend([layer.delta, layer.a], |store, [delta, a]| {
             let (delta, a) = (delta.f32s(examples * neurons), a.f32s(examples * before));
-            let biases = store.get(b).map(|b| b.f32s(neurons));
-            workshop.arch.dispatch(UpdateBiases { delta, b: biases, step });
             layer.update_weights(store.get(w), delta, a, step, workshop);
+            let gradient = &bytemuck::cast_slice(&workshop.packed)[..neurons];
+            let entries = store.get(b).map(|b| b.f32s(neurons));
+            workshop.arch.dispatch(UpdatePart { gradient, entries, step });
         });
     }
 }
 
 impl OuterProductUpdate {
+    /// Updates the weights, and leaves the gradient of the biases where factors are packed.
     fn update_weights<U: Update<N>, const N: usize>(
         &self,
         mut weights: [&mut Numbers; N],
@@ -260,7 +266,8 @@ impl OuterProductUpdate {
     ) {
         let Workshop { arch, team, packed, nonzeros } = workshop;
         let (examples, (neurons, before)) = (self.examples, self.layer);
-        let packed = bytemuck::cast_slice_mut(packed);
+        let (nabla_b, packed) = bytemuck::cast_slice_mut(packed).split_at_mut(of_biases(self.layer));
+        let nabla_b = &mut nabla_b[..neurons];
         let mut listed = self.nonzeros.map(|at| &mut nonzeros[at]);
         if let (Numbers::Panels(w), Some(x)) = (&*weights[0], &mut listed)
             && x.few()
@@ -270,6 +277,7 @@ impl OuterProductUpdate {
             let known = if U::LINEAR { w.finite } else { Some(true) };
             let extents = Extents { rows: before, cols: neurons, inner: examples };
             let panels = weights.each_mut().map(|numbers| numbers.panels());
+            arch.dispatch(ColumnSums { delta, sums: nabla_b });
             let finite = arch.dispatch(SparseUpdate { extents, x, turned: packed, delta, w: panels, step, team });
             weights[0].as_panels().finite = if finite { known } else { Some(false) };
             return;
@@ -283,59 +291,6 @@ impl OuterProductUpdate {
             _ => (Layout::Rows, weights.map(|numbers| numbers.f32s(neurons * before))),
         };
         let (layer, chains) = (self.layer, self.chains);
-        Gradient { delta, a, examples, layer, layout, chains, packed, team }.step(*arch, step, w);
-    }
-}
-
-/// The step of an optimizer for biases and their state, whose gradient is Σ δ.
-struct UpdateBiases<'a, U, const N: usize> {
-    /// (examples, neurons)
-    delta: &'a [f32],
-    b: [&'a mut [f32]; N],
-    step: Step<U, N>,
-}
-
-impl<U: Update<N>, const N: usize> WithSimd for UpdateBiases<'_, U, N> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let UpdateBiases { delta, mut b, step } = self;
-        let neurons = b[0].len();
-        let mut gradient = [0.0; MAX_WIDTH];
-        let width = SUMS_AT_ONCE * S::F32_LANES;
-        for first in (0..neurons).step_by(width) {
-            let len = width.min(neurons - first);
-            let gradient = &mut gradient[..len];
-            match len.div_ceil(S::F32_LANES) {
-                1 => sum_columns::<S, 1>(simd, delta, (first, neurons), gradient),
-                2 => sum_columns::<S, 2>(simd, delta, (first, neurons), gradient),
-                3 => sum_columns::<S, 3>(simd, delta, (first, neurons), gradient),
-                _ => sum_columns::<S, SUMS_AT_ONCE>(simd, delta, (first, neurons), gradient),
-            }
-            step.apply(simd, gradient, b.each_mut().map(|b| &mut b[first..][..len]));
-        }
-    }
-}
-
-/// Vectors of sums of columns that are made at once: each waits for its addition before.
-const SUMS_AT_ONCE: usize = 4;
-
-/// The sums of the columns from `first` on, V vectors of them or the part of one more, of rows of `len` entries.
-#[inline(always)]
-fn sum_columns<S: Simd, const V: usize>(simd: S, rows: &[f32], (first, len): (usize, usize), sums: &mut [f32]) {
-    let mut vectors = [simd.splat_f32s(0.0); V];
-    for at in (first..rows.len()).step_by(len) {
-        // Whole vectors are read as far as there are any, though the last entries may be those of the next row.
-        let row = match panel::<S, V>(&rows[at..]).first() {
-            Some(whole) => *whole,
-            None => std::array::from_fn(|v| load(simd, rows.get(at + v * S::F32_LANES..).unwrap_or_default())),
-        };
-        for v in 0..V {
-            vectors[v] = simd.add_f32s(vectors[v], row[v]);
-        }
-    }
-    for (sums, vector) in sums.chunks_mut(S::F32_LANES).zip(vectors) {
-        store(simd, sums, vector);
+        Gradient { delta, a, examples, layer, layout, chains, nabla_b, packed, team }.step(*arch, step, w);
     }
 }

@@ -46,14 +46,14 @@ impl Run for LayerGradient {
         let packed = bytemuck::cast_slice_mut(packed);
         let [delta, a, nabla_w, nabla_b] = store.get([self.delta, self.a, self.nabla_w, self.nabla_b]);
         let (delta, a) = (&*delta.f32s(examples * neurons), &*a.f32s(examples * before));
-        arch.dispatch(SumRows { rows: delta, sums: nabla_b.f32s(neurons) });
+        let nabla_b = nabla_b.f32s(neurons);
         // It lies as the weights.
         let (layout, nabla_w) = match nabla_w {
             Numbers::Panels(panels) => (Layout::Panels, panels.values_mut()),
             rows => (Layout::Rows, rows.f32s(neurons * before)),
         };
         let (layer, chains) = (self.layer, self.chains);
-        Gradient { delta, a, examples, layer, layout, chains, packed, team }.keep(*arch, nabla_w);
+        Gradient { delta, a, examples, layer, layout, chains, nabla_b, packed, team }.keep(*arch, nabla_w);
     }
 
     fn extents(&self) -> Option<Extents> {
@@ -63,26 +63,6 @@ impl Run for LayerGradient {
 
     fn packed(&self) -> usize {
         packed_gradient(self.examples, self.layer)
-    }
-}
-
-/// The sums of the columns of some rows.
-struct SumRows<'a> {
-    rows: &'a [f32],
-    sums: &'a mut [f32],
-}
-
-impl WithSimd for SumRows<'_> {
-    type Output = ();
-
-    /// A plain loop: the compiler makes vectors of it.
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let SumRows { rows, sums } = self;
-        sums.fill(0.0);
-        for row in rows.chunks_exact(sums.len()) {
-            sums.iter_mut().zip(row).for_each(|(sum, entry)| *sum += entry);
-        }
     }
 }
 
@@ -183,10 +163,12 @@ impl<U: VectorUpdate<N>, const N: usize> WithSimd for UpdateEntries<'_, U, N> {
     }
 }
 
-struct UpdatePart<'a, U, const N: usize> {
-    gradient: &'a [f32],
-    entries: [&'a mut [f32]; N],
-    step: StepOfOptimizer<U, N>,
+/// The update of some entries of a parameter, for [`pulp::Arch::dispatch`].
+pub struct UpdatePart<'a, U, const N: usize> {
+    pub gradient: &'a [f32],
+    /// The parameter, and its states.
+    pub entries: [&'a mut [f32]; N],
+    pub step: StepOfOptimizer<U, N>,
 }
 
 impl<U: VectorUpdate<N>, const N: usize> WithSimd for UpdatePart<'_, U, N> {

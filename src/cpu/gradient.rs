@@ -2,6 +2,7 @@
 
 use pulp::{Arch, Simd};
 
+use super::biases::ColumnSums;
 use super::epilogue::{Epilogue, Keep};
 use super::left::pack_left;
 use super::narrow::{Each, NarrowGradient, is_narrow, sums_len};
@@ -27,6 +28,8 @@ pub struct Gradient<'a> {
     pub layout: Layout,
     /// [`needs_chains`].
     pub chains: bool,
+    /// The gradient of the biases, Σₓ δ, which is made beside.
+    pub nabla_b: &'a mut [f32],
     /// At least [`packed_gradient`] numbers.
     pub packed: &'a mut [f32],
     pub team: &'a Team,
@@ -70,12 +73,18 @@ impl Gradient<'_> {
     }
 
     fn narrow(self, arch: Arch, by_block: bool, each: impl Each) {
-        let Gradient { delta, a, examples, layer, layout, packed, team, .. } = self;
-        arch.dispatch(NarrowGradient { delta, a, examples, layer, layout, sums: packed, by_block, each, team });
+        let Gradient { delta, a, examples, layer, layout, nabla_b, packed, team, .. } = self;
+        if by_block {
+            // One step for the biases, as for all but the weights of narrow layers.
+            arch.dispatch(ColumnSums { delta, sums: &mut *nabla_b });
+        }
+        let nabla_b = (!by_block).then_some(nabla_b);
+        arch.dispatch(NarrowGradient { delta, a, examples, layer, layout, sums: packed, nabla_b, each, team });
     }
 
     fn product<const N: usize>(self, arch: Arch, outputs: [&mut [f32]; N], epilogue: impl Epilogue) {
-        let Gradient { delta, a, examples, layer: (neurons, before), layout, packed, team, .. } = self;
+        let Gradient { delta, a, examples, layer: (neurons, before), layout, nabla_b, packed, team, .. } = self;
+        arch.dispatch(ColumnSums { delta, sums: nabla_b });
         let ((left, rows), (right, cols)) = match layout {
             Layout::Rows => ((delta, neurons), (a, before)),
             Layout::Panels => ((a, before), (delta, neurons)),

@@ -5,6 +5,7 @@
 //! propagated through, those of the first layer, lie in memory as products read them; where most
 //! inputs are 0, as in images of handwriting, zeros are skipped.
 
+mod biases;
 mod crew;
 mod dense;
 mod descent;

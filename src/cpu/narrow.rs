@@ -3,6 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::biases::ColumnSums;
 use super::panels::Width;
 use super::product::{BLOCK, Layout};
 use super::threads::{Shared, Team};
@@ -29,11 +30,17 @@ pub fn sums_len(examples: usize, layer: (usize, usize)) -> usize {
     examples.div_ceil(BLOCK) * size(layer) + layer.0 * layer.1
 }
 
-/// Entries of the sums of a block, at most.
-fn size((neurons, before): (usize, usize)) -> usize {
-    const MOST_LANES: usize = 16;
+/// Entries of the sums of a block, at most: those of the weights, and then those of the biases.
+fn size(layer @ (neurons, _): (usize, usize)) -> usize {
+    of_weights(layer) + neurons.next_multiple_of(MOST_LANES)
+}
+
+fn of_weights((neurons, before): (usize, usize)) -> usize {
     neurons.next_multiple_of(MOST_LANES) * before.next_multiple_of(MOST_LANES)
 }
+
+/// The most entries of a vector.
+const MOST_LANES: usize = 16;
 
 /// The gradient of one layer in blocks of [`BLOCK`] examples, for [`pulp::Arch::dispatch`]. Each sum of a block is a chain in
 /// the order of its examples, so that the number of threads changes no bit.
@@ -48,8 +55,9 @@ pub struct NarrowGradient<'a, F> {
     pub layout: Layout,
     /// [`sums_len`] entries.
     pub sums: &'a mut [f32],
-    /// True where each block goes to `each` alone; otherwise their sum does.
-    pub by_block: bool,
+    /// The gradient of the biases, where it is to be made of the same blocks: then the sum of all goes to `each`, and otherwise
+    /// each block alone.
+    pub nabla_b: Option<&'a mut [f32]>,
     pub each: F,
     pub team: &'a Team,
 }
@@ -65,7 +73,8 @@ impl<F: Each> WithSimd for NarrowGradient<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let NarrowGradient { delta, a, examples, layer, layout, sums, by_block, mut each, team } = self;
+        let NarrowGradient { delta, a, examples, layer, layout, sums, nabla_b, mut each, team } = self;
+        let by_block = nabla_b.is_none();
         let (neurons, before) = layer;
         let vectors = |len: usize| len.div_ceil(S::F32_LANES);
         // By rows, the matrix or its transpose is made, whichever is fewer vectors.
@@ -83,15 +92,27 @@ impl<F: Each> WithSimd for NarrowGradient<'_, F> {
                 let (first, row) = (task / parts * BLOCK, task % parts * rows_of_task);
                 let examples = (first, examples.min(first + BLOCK));
                 let rows = (row, x.1.min(row + rows_of_task));
-                simd.vectorize(OfBlock { x, y, examples, rows, together, sums, start: task / parts * size });
+                let start = task / parts * size;
+                simd.vectorize(OfBlock { x, y, examples, rows, together, sums, start });
+                if !by_block && row == 0 {
+                    let delta = &delta[examples.0 * neurons..examples.1 * neurons];
+                    #[allow(unsafe_code, reason = "the sums that threads write interleave")]
+                    // SAFETY: this part of a block's sums belongs to the task of its first rows.
+                    let sums = unsafe { sums.part(start + of_weights(layer), neurons) };
+                    simd.vectorize(ColumnSums { delta, sums });
+                }
             });
         }
         let width = Width::with::<S>();
-        if !by_block {
+        if let Some(nabla_b) = nabla_b {
             let (total, others) = sums.split_at_mut(size);
-            for of_block in others[..(blocks - 1) * size].chunks_exact(size) {
-                total.iter_mut().zip(&of_block[..width.len(x.1, y.1)]).for_each(|(total, sum)| *total += sum);
+            let others = &others[..(blocks - 1) * size];
+            for part in [0..width.len(x.1, y.1), of_weights(layer)..of_weights(layer) + neurons] {
+                for of_block in others.chunks_exact(size) {
+                    total[part.clone()].iter_mut().zip(&of_block[part.clone()]).for_each(|(total, sum)| *total += sum);
+                }
             }
+            nabla_b.copy_from_slice(&total[of_weights(layer)..][..neurons]);
         }
         let (sums, gradient) = sums.split_at_mut(blocks * size);
         let gradient = &mut gradient[..neurons * before];
