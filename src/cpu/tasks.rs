@@ -17,6 +17,8 @@ pub struct Tasks {
     panels_of_task: usize,
     rows: usize,
     rows_of_task: usize,
+    /// True where all rows of a panel come before the next panels.
+    by_panels: bool,
 }
 
 impl Tasks {
@@ -31,32 +33,40 @@ impl Tasks {
         let groups = panels.div_ceil(panels_of_task);
         // A part of the rows that is small takes less time than packing the panels for it once more.
         let wanted_of_rows = wanted.div_ceil(groups).min(rows.div_ceil(FEW_ROWS).max(threads.div_ceil(groups)));
-        Tasks { panels, panels_of_task, rows, rows_of_task: rows.div_ceil(wanted_of_rows).next_multiple_of(ROWS) }
+        let rows_of_task = rows.div_ceil(wanted_of_rows).next_multiple_of(ROWS);
+        Tasks { panels, panels_of_task, rows, rows_of_task, by_panels: false }
     }
 
-    /// As [`Tasks::new`], each of at most `most_panels` panels; a `small` product is no more tasks than threads, as far as there are
-    /// as many panels.
+    /// As [`Tasks::new`], each of at most `most_panels` panels. Where panels are enough, each thread has its own, which stay in its
+    /// cache: those of its part of the tasks, which follow each other.
     pub fn of_panels(rows: usize, panels: usize, most_panels: usize, threads: usize, small: bool) -> Self {
-        if small && panels >= threads {
-            let panels_of_task = panels.div_ceil(threads).min(most_panels);
-            return Tasks { panels, panels_of_task, rows, rows_of_task: rows.next_multiple_of(ROWS) };
-        }
-        let wanted = if threads == 1 { 1 } else { 4 * threads };
-        let rows_of_task = rows.div_ceil(wanted.div_ceil(panels.div_ceil(most_panels))).next_multiple_of(ROWS);
-        Tasks { panels, panels_of_task: most_panels, rows, rows_of_task }
+        // What belongs to an entry is read once for all panels of a task: those of large products are not parted.
+        let enough = if small { threads } else { most_panels * threads };
+        let panels_of_task = if panels < enough { most_panels } else { panels.div_ceil(threads).min(most_panels) };
+        let wanted = if threads == 1 || small && panels >= enough { threads } else { 4 * threads };
+        let rows_of_task = rows.div_ceil(wanted.div_ceil(panels.div_ceil(panels_of_task))).next_multiple_of(ROWS);
+        Tasks { panels, panels_of_task, rows, rows_of_task, by_panels: true }
     }
 
     fn groups(self) -> usize {
         self.panels.div_ceil(self.panels_of_task)
     }
 
+    fn parts(self) -> usize {
+        self.rows.div_ceil(self.rows_of_task)
+    }
+
     pub fn len(self) -> usize {
-        self.groups() * self.rows.div_ceil(self.rows_of_task)
+        self.groups() * self.parts()
     }
 
     /// The panels of a task, and its rows.
     pub fn get(self, task: usize) -> (Range<usize>, Range<usize>) {
-        let (panel, row) = (task % self.groups() * self.panels_of_task, task / self.groups() * self.rows_of_task);
+        let (group, part) = match self.by_panels {
+            true => (task / self.parts(), task % self.parts()),
+            false => (task % self.groups(), task / self.groups()),
+        };
+        let (panel, row) = (group * self.panels_of_task, part * self.rows_of_task);
         (panel..(panel + self.panels_of_task).min(self.panels), row..(row + self.rows_of_task).min(self.rows))
     }
 }
