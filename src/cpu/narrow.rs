@@ -35,6 +35,7 @@ fn size(layer @ (neurons, _): (usize, usize)) -> usize {
     of_weights(layer) + neurons.next_multiple_of(MOST_LANES)
 }
 
+/// Entries of the sums of a block that are those of the weights, at most.
 fn of_weights((neurons, before): (usize, usize)) -> usize {
     neurons.next_multiple_of(MOST_LANES) * before.next_multiple_of(MOST_LANES)
 }
