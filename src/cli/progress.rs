@@ -55,8 +55,7 @@ impl Progress {
             let points = epochs.iter().filter_map(|epoch| Some([epoch.epoch as f64, cost(epoch)?])).collect::<Vec<_>>();
             (!points.is_empty()).then(|| Curve { name: name.to_string(), points })
         };
-        let curves =
-            [curve("training", |epoch| Some(epoch.train_cost)), curve("validation", |epoch| epoch.validation_cost)];
+        let curves = [curve("training", |epoch| epoch.train_cost), curve("validation", |epoch| epoch.validation_cost)];
         let curves: Vec<Curve> = curves.into_iter().flatten().collect();
         self.line(&chart::of_characters("cost", &curves, COLUMNS_OF_CHART));
     }
@@ -134,7 +133,9 @@ impl Observer for Progress {
         if let Some(bar) = &self.bar {
             let accuracy = report.validation_accuracy.or(report.train_accuracy);
             let fit = fit(accuracy, report.validation_r2.or(report.train_r2), 0);
-            bar.set_message(format!("cost {:.4}, {}, ", report.train_cost, fit.trim_start()));
+            if let Some(cost) = report.train_cost.or(report.validation_cost) {
+                bar.set_message(format!("cost {cost:.4}, {}, ", fit.trim_start()));
+            }
         }
     }
 
@@ -216,12 +217,10 @@ pub fn fit(accuracy: Option<f64>, r2: Option<f64>, examples: usize) -> String {
 /// `examples` are those of the training and of the validation split.
 fn epoch_line(report: &EpochReport, epochs: usize, best: bool, examples: [usize; 2]) -> String {
     let width = epochs.to_string().len();
-    let mut line = format!(
-        "epoch {:>width$}/{epochs}  cost {:.4}  training {}",
-        report.epoch,
-        report.train_cost,
-        fit(report.train_accuracy, report.train_r2, examples[0])
-    );
+    let mut line = format!("epoch {:>width$}/{epochs}", report.epoch);
+    if let Some(cost) = report.train_cost {
+        let _ = write!(line, "  cost {cost:.4}  training {}", fit(report.train_accuracy, report.train_r2, examples[0]));
+    }
     if let Some(cost) = report.validation_cost {
         let fit = fit(report.validation_accuracy, report.validation_r2, examples[1]);
         let _ = write!(line, "  validation {fit} (cost {cost:.4})");

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clap::builder::TypedValueParser;
 use clap::{ArgMatches, Args, CommandFactory};
 use indicatif::HumanCount;
 
 use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
-use super::{Cli, config, print, print_json};
-use crate::commands::train::{self, ConfigText, Flags, Options, Report, RunOptions, Trained, Wishes, agree};
+use super::{Cli, config, one_of, print, print_json};
+use crate::commands::train::{
+    self, ConfigText, EpochReport, Flags, Monitor, Options, Report, RunOptions, Trained, Wishes, agree,
+};
 use crate::device::DeviceChoice;
 use crate::ranks;
 use crate::system::error::{Interrupted, WrongUsage};
@@ -48,6 +51,9 @@ pub struct Arguments {
     /// them, and end with the same bits [default: the number of processes].
     #[arg(long, value_name = "V", allow_negative_numbers = true)]
     shards: Option<usize>,
+    /// Splits to measure after each epoch: figures of all training examples take up to a third of the time [default: all].
+    #[arg(long, value_parser = monitors(), value_name = "NAME")]
+    monitor: Option<Monitor>,
     /// Watch the layers: the speed of learning of each, the size of its updates, and saturated neurons, epoch by epoch. With --run
     /// the figures are written in any case.
     #[arg(long)]
@@ -58,6 +64,14 @@ pub struct Arguments {
     /// Print all flags with the values that the run would use, as a file for --config, and exit.
     #[arg(long, conflicts_with_all = ["json", "print_plan"])]
     print_config: bool,
+}
+
+fn monitors() -> impl TypedValueParser<Value = Monitor> {
+    one_of([
+        ("all", "The training split, and the validation split where there is one", Monitor::All),
+        ("validation", "The validation split only", Monitor::Validation),
+        ("none", "None", Monitor::None),
+    ])
 }
 
 impl Arguments {
@@ -83,6 +97,7 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         checkpoint,
         fallback,
         shards,
+        monitor,
         watch,
         print_plan,
         print_config,
@@ -104,7 +119,8 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         let interval = run.is_some().then(|| interval(checkpoint)).transpose()?;
         let run = run.zip(interval).map(|(folder, interval)| RunOptions { folder, interval, config: config.clone() });
         let options = training.options(device, output_file)?;
-        let wishes = Wishes { watch, shards, ..options.wishes };
+        let monitor = monitor.unwrap_or_default();
+        let wishes = Wishes { watch, shards, monitor, ..options.wishes };
         let ranks = Arc::clone(&ranks);
         Ok((Options { from, run, fall_back_to_cpu: fallback.is_some(), wishes, ranks, ..options }, config))
     };
@@ -153,9 +169,10 @@ pub fn options_of_run(folder: &Path) -> Result<Options> {
     let super::Command::Train(arguments) = super::parsed(arguments.to_vec())?.command else {
         anyhow::bail!("{}: no flags of `train`", config.display())
     };
-    let Arguments { training, device, from, shards, .. } = *arguments;
+    let Arguments { training, device, from, shards, monitor, .. } = *arguments;
     let mut options = Options { from, ..training.options(device, None)? };
     options.wishes.shards = shards;
+    options.wishes.monitor = monitor.unwrap_or_default();
     Ok(options)
 }
 
@@ -177,17 +194,23 @@ fn command_line() -> String {
 
 fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Result<String> {
     let mut text = String::new();
+    let of_epochs = |cost: fn(&EpochReport) -> Option<f64>| report.epochs.iter().any(|epoch| cost(epoch).is_some());
     let parts = [
-        ("training", report.train_cost, fit(report.train_accuracy, report.train_r2, report.train_examples)),
+        (
+            "training",
+            report.train_cost,
+            fit(report.train_accuracy, report.train_r2, report.train_examples),
+            of_epochs(|epoch| epoch.train_cost),
+        ),
         (
             "validation",
             report.validation_cost,
             fit(report.validation_accuracy, report.validation_r2, report.validation_examples),
+            of_epochs(|epoch| epoch.validation_cost),
         ),
     ];
-    // Each epoch has already printed these.
-    for (part, cost, fit) in parts.into_iter().filter(|_| report.epochs.is_empty()) {
-        if let Some(cost) = cost {
+    for (part, cost, fit, is_printed) in parts {
+        if let Some(cost) = cost.filter(|_| !is_printed) {
             writeln!(text, "{part:<14} {}  (cost {cost:.4})", fit.trim_start())?;
         }
     }

@@ -9,7 +9,7 @@ use clap::{ArgAction, Args};
 
 use super::data_arguments::DataArguments;
 use super::one_of;
-use crate::commands::train::{Architecture, Keep, Options, Wishes};
+use crate::commands::train::{Architecture, Keep, Monitor, Options, Wishes};
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::gpu::{GpuOptions, Tuning};
 use crate::kernel::product::Precision;
@@ -332,6 +332,7 @@ impl TrainingFlags {
             patience: self.patience,
             keep: self.keep,
             refit: self.refit,
+            monitor: Monitor::All,
             watch: false,
         };
         Ok(Options {

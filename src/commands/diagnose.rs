@@ -138,6 +138,12 @@ fn evidence(training: &train::Options, folder: &Path) -> Result<Evidence> {
         "{}: no epoch is in its checkpoint yet, and so there is nothing to look at; let it train on",
         folder.display()
     );
+    ensure!(
+        state.reports.iter().all(|epoch| epoch.train_cost.is_some()),
+        "{}: its epochs tell no training cost (--monitor {}), which a diagnosis looks at; train again without --monitor",
+        folder.display(),
+        setup.monitor.name()
+    );
     // Weights of a refit are those of other epochs.
     let last = match (&state.refit, &state.best) {
         (Some(_), Some(best)) => best.as_ref(),
@@ -195,7 +201,7 @@ fn tried(
         epochs,
         training: pair(|epoch| epoch.train_accuracy.or(epoch.train_r2)),
         validation: pair(|epoch| epoch.validation_accuracy.or(epoch.validation_r2)),
-        cost: pair(|epoch| Some(epoch.train_cost)),
+        cost: pair(|epoch| epoch.train_cost),
         found: [&without, &with].map(|end| end.as_ref().ok().and_then(|(_, found)| *found)),
         failed,
     })

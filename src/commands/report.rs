@@ -194,13 +194,14 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
         "{}: no epoch is in its checkpoint yet, and so there is nothing to tell; let it train on",
         folder.display()
     );
-    let best = epochs.iter().min_by(|one, other| one.watched_cost().total_cmp(&other.watched_cost()));
+    let costs = epochs.iter().filter_map(|epoch| Some((epoch.epoch, epoch.watched_cost()?)));
+    let best = costs.min_by(|one, other| one.1.total_cmp(&other.1)).map(|(epoch, _)| epoch);
     let last = epochs.last().map(|epoch| epoch.epoch);
     // As `train` keeps them: those of a refit, of the best epoch, or of the last.
     let (parameters, kept) = match (state.refit, state.best) {
         (Some(refit), _) => (state.snapshot.parameters.clone(), format!("of {} epochs on all examples", refit.epochs)),
         (None, Some(best_parameters)) if setup.keep == Keep::Best => {
-            ((*best_parameters).clone(), format!("of epoch {}", best.map_or(0, |epoch| epoch.epoch)))
+            ((*best_parameters).clone(), format!("of epoch {}", best.unwrap_or(0)))
         }
         _ => (state.snapshot.parameters.clone(), format!("of epoch {}", last.unwrap_or(0))),
     };
@@ -211,7 +212,11 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
     let config =
         config.lines().filter(|line| !line.starts_with("run = ")).map(|line| format!("{line}\n")).collect::<String>();
     let options = diagnose::Options { training: training.clone(), run: Some(folder.to_path_buf()), tries: None };
-    let findings = Some(diagnose::run(&options, observer)?.findings);
+    // Without the training cost of each epoch little can be told.
+    let findings = match epochs.iter().all(|epoch| epoch.train_cost.is_some()) {
+        true => Some(diagnose::run(&options, observer)?.findings),
+        false => None,
+    };
     let seconds: f64 = epochs.iter().map(|epoch| epoch.seconds).sum();
     let split = &data.split;
     let parts = [("training", &split.training), ("validation", &split.validation), ("test", &split.test)];

@@ -50,7 +50,7 @@ pub(crate) use reached::{Reached, read_profile, read_reached};
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
 use run_folder::Keeper;
-pub use setup::{Architecture, Keep, Setup, Wishes};
+pub use setup::{Architecture, Keep, Monitor, Setup, Wishes};
 pub(crate) use side_by_side::{Member, train_side_by_side};
 
 /// Runs shorter than this are not recorded as a speed.
@@ -362,6 +362,7 @@ mod tests {
             patience: Patience::default(),
             keep: Keep::Last,
             refit: false,
+            monitor: Monitor::All,
             hyperparameters,
         };
         let mut state = State::before(parameters.clone());

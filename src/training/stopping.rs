@@ -37,7 +37,7 @@ impl Course {
     }
 
     /// The course after epochs of these costs, from the first on; the part of η that is left; and what followed from the last.
-    pub fn after(patience: Patience, costs: impl Iterator<Item = f64>) -> (Self, f64, Option<Verdict>) {
+    pub fn after(patience: Patience, costs: impl Iterator<Item = Option<f64>>) -> (Self, f64, Option<Verdict>) {
         let (mut course, mut plateau, mut last) = (Course::new(patience), 1.0, None);
         for (epoch, cost) in (1..).zip(costs) {
             let verdict = course.note(epoch, cost);
@@ -47,8 +47,9 @@ impl Course {
         (course, plateau, last)
     }
 
-    /// Takes note of the cost of an epoch, counted from 1.
-    pub fn note(&mut self, epoch: usize, cost: f64) -> Verdict {
+    /// Takes note of the cost of an epoch, counted from 1; nothing follows where it was not measured.
+    pub fn note(&mut self, epoch: usize, cost: Option<f64>) -> Verdict {
+        let Some(cost) = cost else { return Verdict { improved: false, lower: None, stop: false } };
         let improved = cost < self.best;
         if improved {
             (self.best, self.best_epoch, self.since_lowered) = (cost, epoch, 0);
@@ -74,7 +75,7 @@ mod tests {
         let verdicts: Vec<Verdict> = [3.0, 2.0, 2.0, 2.5, 1.0, 1.1, 1.2, 1.3, 1.0]
             .iter()
             .zip(1..)
-            .map(|(&cost, epoch)| course.note(epoch, cost))
+            .map(|(&cost, epoch)| course.note(epoch, Some(cost)))
             .collect();
         assert_eq!(
             verdicts.iter().map(|verdict| verdict.improved).collect::<Vec<_>>()[..5],
@@ -86,9 +87,9 @@ mod tests {
         assert_eq!(verdicts.iter().position(|verdict| verdict.stop), Some(8));
         assert_eq!(course.best_epoch, 5);
         let costs = [3.0, 2.0, 2.0, 2.5, 1.0, 1.1, 1.2, 1.3, 1.0];
-        let (after, plateau, last) = Course::after(course.patience, costs.into_iter());
+        let (after, plateau, last) = Course::after(course.patience, costs.into_iter().map(Some));
         assert_eq!((after.best_epoch, plateau, last.as_ref()), (5, 0.125, verdicts.last()));
         // NaN is no improvement, and nothing is one over infinity.
-        assert!(!Course::new(Patience::default()).note(1, f64::NAN).improved);
+        assert!(!Course::new(Patience::default()).note(1, Some(f64::NAN)).improved);
     }
 }

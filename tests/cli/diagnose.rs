@@ -92,11 +92,25 @@ fn planted_faults_are_found() {
     };
     let deep = ["--hidden", "30,30,30,30"];
     let exploding = [&deep[..], &["--activation", "relu", "--init", "large", "--eta", "0.000001"]].concat();
+    let by_heart = [
+        "--hidden",
+        "200",
+        "--activation",
+        "relu",
+        "--optimizer",
+        "adam",
+        "--cost",
+        "cross-entropy",
+        "--epochs",
+        "300",
+    ];
     let dead = ["--activation", "relu", "--eta", "5"];
     let slow = ["--recipe", "modern", "--eta", "0.000001", "--schedule", "constant", "--validation", "0"];
     for (first, (what, found)) in [
         ("shuffled-labels", of_table(&shuffled, &[])),
         ("shuffled-labels", of_table(&shuffled, &["--validation", "0.2"])),
+        ("shuffled-labels", of_table(&shuffled, &by_heart)),
+        ("strong-dropout", digits(&["--recipe", "modern", "--dropout", "0.95"])),
         ("unscaled-inputs", of_table(&unscaled, &["--scale", "none"])),
         ("unscaled-inputs", of_table(&uneven, &["--scale", "none", "--epochs", "2"])),
         ("poor-initialization", of_table(&wide, &["--init", "large"])),

@@ -120,6 +120,44 @@ fn patience_ends_a_training_and_the_best_weights_are_kept() {
     assert_ne!(last["weights_sha256"], report["weights_sha256"]);
 }
 
+/// What is measured after an epoch changes nothing that is learned, nor what the report ends with.
+fn epochs_are_measured_as_monitor_says() {
+    let folder = Folder::new();
+    let train = |flags: &[&str]| {
+        let common =
+            ["train", "--validation", "0.2", "--eta", "8", "--epochs", "16", "--device", "cpu", "-q", "--json"];
+        json(&[&common[..], flags].concat())
+    };
+    let run_folder = folder.text("run");
+    let (all, none) = (train(&["--keep", "last"]), train(&["--monitor", "none", "--run", &run_folder]));
+    let (best, validation) = (train(&[]), train(&["--monitor", "validation"]));
+    assert_ne!(best["kept_epoch"], 16, "the best is not the last");
+    for (with, without) in [(&all, &none), (&best, &validation)] {
+        for field in ["weights_sha256", "train_cost", "train_accuracy", "validation_cost", "test_cost", "kept_epoch"] {
+            assert_eq!(with[field], without[field], "{field}");
+            assert!(!with[field].is_null(), "{field}");
+        }
+    }
+    let of_epochs = |report: &Value, field: &str| -> Vec<Value> {
+        report["epochs"].as_array().expect("epochs").iter().map(|epoch| epoch[field].clone()).collect()
+    };
+    assert_eq!(of_epochs(&validation, "validation_cost"), of_epochs(&best, "validation_cost"));
+    for (report, field) in [(&validation, "train_cost"), (&none, "train_accuracy"), (&none, "validation_cost")] {
+        assert_eq!(of_epochs(report, field), [const { Value::Null }; 16], "{field}");
+    }
+    assert_eq!((&none["best_epoch"], &best["best_epoch"]), (&Value::Null, &best["kept_epoch"]));
+
+    let text = stdout(&["train", "--monitor", "none", "--epochs", "2", "--device", "cpu", "-q"]);
+    assert!(text.starts_with("training ") && text.contains("\ntest accuracy "), "{text}");
+    stdout(&["report", &run_folder, "-o", &folder.text("report.html")]);
+    assert_fails(&["diagnose", &run_folder], 1, &["no training cost", "--monitor none"]);
+    assert_fails(&["train", "--monitor", "validation"], 2, &["--monitor validation", "--validation 0.1"]);
+    for flags in [["--patience", "3"], ["--keep", "best"], ["--schedule", "plateau"], ["--refit", "yes"]] {
+        let common = ["train", "--validation", "0.2", "--monitor", "none"];
+        assert_fails(&[&common[..], &flags].concat(), 2, &[flags[0], "--monitor none", "--monitor validation"]);
+    }
+}
+
 fn schedules_change_eta_as_they_say() {
     let etas = |flags: &[&str]| -> Vec<f64> {
         let all = [&["train", "--epochs", "6", "--eta", "1", "--device", "cpu", "-q", "--json"], flags].concat();
@@ -226,6 +264,7 @@ trials! {
         the_recipe_is_that_of_the_data_and_every_flag_overrides_its_part,
         a_file_of_flags_is_a_run,
         patience_ends_a_training_and_the_best_weights_are_kept,
+        epochs_are_measured_as_monitor_says,
         schedules_change_eta_as_they_say,
         a_network_goes_on_from_its_model,
         weights_of_examples_decide_what_is_learned;

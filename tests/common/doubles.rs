@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Result, anyhow};
 use gpu_backprop::commands::compare::{EpochComparison, Observer, Opening};
-use gpu_backprop::commands::train::{EpochReport, Keep, Setup, Training};
+use gpu_backprop::commands::train::{EpochReport, Keep, Monitor, Setup, Training};
 use gpu_backprop::cpu::Cpu;
 use gpu_backprop::kernel::MiniBatch;
 use gpu_backprop::network::Initialization;
@@ -39,6 +39,7 @@ pub fn setup(training: &Training<'_>, epochs: usize) -> Setup {
         patience: Patience::default(),
         keep: Keep::Last,
         refit: false,
+        monitor: Monitor::All,
         hyperparameters: training.hyperparameters,
     }
 }

@@ -98,7 +98,7 @@ fn ended(options: &Options, watcher: &mut Watcher) -> Report {
 fn figures(report: &Report) -> String {
     let epochs = report.epochs.iter().map(|epoch| {
         format!(
-            "{} {} {} {:?} {:?}",
+            "{} {} {:?} {:?} {:?}",
             epoch.epoch, epoch.eta, epoch.train_cost, epoch.train_accuracy, epoch.validation_cost
         )
     });

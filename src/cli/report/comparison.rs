@@ -27,7 +27,7 @@ pub fn html(comparison: &Comparison) -> Result<String> {
     };
     let percent = |value: Option<f64>| value.map(|value| 100.0 * value);
     let charts = [
-        both("cost on the training split", "C", Scale::Automatic, &|epoch| Some(epoch.train_cost)),
+        both("cost on the training split", "C", Scale::Automatic, &|epoch| epoch.train_cost),
         both("accuracy on the training split", "%", Scale::Linear, &|epoch| percent(epoch.train_accuracy)),
         both("R² on the training split", "R²", Scale::Linear, &|epoch| epoch.train_r2),
         chart_on(

@@ -52,6 +52,16 @@ fn summary(report: &Report) -> Markup {
     }
 }
 
+/// A place in the book, its address in parentheses as a link.
+fn linked(place: &str) -> Markup {
+    let (before, address) = place.rsplit_once('(').unwrap_or((place, ""));
+    let address = address.trim_end_matches(')');
+    html! {
+        (before.trim_end())
+        @if !address.is_empty() { " (" a href=(format!("http://{address}")) { (address) } ")" }
+    }
+}
+
 fn verdicts(findings: &[crate::commands::diagnose::Finding]) -> Markup {
     html! {
         h2 { "Verdict" }
@@ -60,7 +70,7 @@ fn verdicts(findings: &[crate::commands::diagnose::Finding]) -> Markup {
             div.finding {
                 strong { (finding.verdict.verdict) } ": " (finding.verdict.text) "."
                 br; "Try: " @if let Some(flags) = &finding.verdict.suggestion { code { (flags) } ", " } (finding.verdict.advice) "."
-                br; "Read: " (finding.verdict.read) "."
+                br; "Read: " (linked(finding.verdict.read)) "."
             }
         }
     }
@@ -81,7 +91,7 @@ fn epochs(report: &Report) -> Markup {
             "cost",
             "C",
             vec![
-                curve("training", epochs, |epoch| Some(epoch.train_cost)),
+                curve("training", epochs, |epoch| epoch.train_cost),
                 curve("validation", epochs, |epoch| epoch.validation_cost),
             ],
         ),
@@ -107,12 +117,13 @@ fn epochs(report: &Report) -> Markup {
         of_layers("gradient of the weights of each layer", "‖∂C/∂w‖", |layer| layer.nabla_w),
         of_layers("change of the weights by one step", "‖Δw‖ / ‖w‖", |layer| layer.update_ratio),
     ];
-    let lowest = epochs.iter().min_by(|one, other| one.watched_cost().total_cmp(&other.watched_cost()));
+    let measured = epochs.iter().filter_map(|epoch| Some((epoch, epoch.watched_cost()?)));
+    let lowest = measured.min_by(|one, other| one.1.total_cmp(&other.1));
     html! {
         h2 { "Training" }
-        @if let Some(lowest) = lowest {
+        @if let Some((lowest, cost)) = lowest {
             p { "The lowest " (if lowest.validation_cost.is_some() { "validation" } else { "training" }) " cost is that of epoch " (lowest.epoch)
-                ", " (number(lowest.watched_cost())) "." }
+                ", " (number(cost)) "." }
         }
         div.charts { @for chart in charts.into_iter().flatten() { (chart) } }
     }

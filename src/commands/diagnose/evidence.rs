@@ -175,7 +175,7 @@ impl Evidence {
 
     /// The cost on the training split before training, as far as a look tells, and after each epoch.
     pub fn costs(&self) -> Vec<f64> {
-        std::iter::once(self.before.cost).chain(self.epochs.iter().map(|epoch| epoch.train_cost)).collect()
+        std::iter::once(self.before.cost).chain(self.epochs.iter().filter_map(|epoch| epoch.train_cost)).collect()
     }
 
     /// Sums of the rises and of the falls of the training cost.

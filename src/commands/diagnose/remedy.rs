@@ -1,11 +1,14 @@
 //! Remedies: other flags for the same training.
 
 use crate::commands::train::{Keep, Options, Wishes};
-use crate::data::Scale;
+use crate::data::{Part, Scale};
 use crate::network::Initialization;
 use crate::network::activation::{Activation, LEAKY_RELU, RELU};
 use crate::network::cost::{self, Cost};
 use crate::network::optimizer::ADAM;
+
+/// The part of the training examples that tells whether others are known by heart.
+const VALIDATION: f64 = 0.2;
 
 /// Other flags for the same training.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -34,6 +37,10 @@ pub enum Remedy {
     },
     /// Another λ of L2 regularization.
     Lambda(f32),
+    /// Another probability of dropout.
+    Dropout(f32),
+    /// A validation split.
+    Validated,
     /// Each class counts alike.
     Balanced,
 }
@@ -58,6 +65,8 @@ impl Remedy {
                 format!("--lambda {lambda}{}", if keeps_best { "" } else { " --keep best" })
             }
             Remedy::Lambda(lambda) => format!("--lambda {lambda}"),
+            Remedy::Dropout(dropout) => format!("--dropout {dropout}"),
+            Remedy::Validated => format!("--validation {VALIDATION}"),
             Remedy::Balanced => "--class-weight balanced".to_string(),
         }
     }
@@ -65,7 +74,8 @@ impl Remedy {
     /// The same training with these flags.
     pub fn applied(self, options: &Options) -> Options {
         let mut options = options.clone();
-        let Wishes { eta, cost, initialization, activation, optimizer, lambda, keep, .. } = &mut options.wishes;
+        let Wishes { eta, cost, initialization, activation, optimizer, lambda, dropout, keep, .. } =
+            &mut options.wishes;
         match self {
             Remedy::Eta(other) => *eta = Some(other),
             Remedy::CrossEntropy => *cost = Some(cross_entropy()),
@@ -83,6 +93,8 @@ impl Remedy {
                 *keep = Some(Keep::Best);
             }
             Remedy::Lambda(other) => *lambda = Some(other),
+            Remedy::Dropout(other) => *dropout = Some(other),
+            Remedy::Validated => options.source.validation = Some(Part::Fraction(VALIDATION)),
             Remedy::Balanced => options.source.balanced = true,
         }
         options

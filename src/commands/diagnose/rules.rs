@@ -10,7 +10,7 @@ use super::remedy::Remedy;
 use of_data::{class_imbalance, class_never_predicted, constant_inputs, overfitting, shuffled_labels, unscaled_inputs};
 use of_training::{
     dead_units, eta_too_large, eta_too_small, exploding_gradient, learning_slowdown, poor_initialization, strong_decay,
-    vanishing_gradient,
+    strong_dropout, vanishing_gradient,
 };
 
 /// A fault that was found.
@@ -39,10 +39,11 @@ pub struct Verdict {
 pub type Rule = fn(&Evidence) -> Option<Verdict>;
 
 /// Every rule, causes before what follows from them.
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     constant_inputs,
     shuffled_labels,
     unscaled_inputs,
+    strong_dropout,
     strong_decay,
     vanishing_gradient,
     exploding_gradient,

@@ -8,7 +8,7 @@ use super::pool::CPU;
 use super::result::{Flags, TrialResult};
 use super::settle::Settled;
 use super::{Observer, Options};
-use crate::commands::train::{self, EpochReport, Opening, Trained};
+use crate::commands::train::{self, EpochReport, Monitor, Opening, Trained};
 use crate::device::DeviceChoice;
 use crate::model;
 use crate::system::error::SweepInterrupted;
@@ -73,6 +73,7 @@ pub fn train(
     observer.best(&settled.choices);
     let mut training = settled.with_seed(result.seed);
     training.wishes.refit = settled.refit;
+    training.wishes.monitor = Monitor::Validation;
     training.wishes.epochs = result.flags.get("epochs").and_then(|epochs| epochs.parse().ok());
     training.output = folder.map(|folder| folder.path().join(MODEL));
     if result.device == CPU {

@@ -12,7 +12,7 @@ use anyhow::Result;
 use super::hand_out::HandOut;
 use super::result::{Flags, TrialResult};
 use super::settle::{Opened, OpenedSources, Settled, settle};
-use crate::commands::train::{self, EpochReport, Member, Opening, Setup, train_side_by_side};
+use crate::commands::train::{self, EpochReport, Member, Monitor, Opening, Setup, train_side_by_side};
 use crate::cpu::Cpu;
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::Executor;
@@ -110,6 +110,8 @@ impl Shared {
     /// Data that is not that of the results so far.
     fn ready(&self, trial: &Trial<'_>) -> Result<Ready> {
         let (topology, setup, flags, opened) = settle(&trial.options(), &self.sources)?;
+        // Nobody sees the training cost of a trial.
+        let setup = Setup { monitor: Monitor::Validation, ..setup };
         let known = self.known.get(&trial.seed);
         ensure_usage!(known.is_none_or(|known| *known == opened.sha256), "{OTHER_DATA}");
         let initial = Parameters::random(&topology, setup.initialization, setup.hyperparameters.seed)?;
@@ -344,7 +346,7 @@ impl train::Observer for OfTrial<'_, '_> {
     }
 
     fn epoch(&mut self, report: &EpochReport, _: bool) {
-        self.costs.push(report.watched_cost());
+        self.costs.extend(report.watched_cost());
     }
 
     fn warn(&mut self, _: &str) {}

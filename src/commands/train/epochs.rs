@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::agreement;
 use super::report::measured;
 use super::run_folder::Keeper;
 use super::state::State;
-use super::{EpochReport, Keep, Observer, Setup};
+use super::{EpochReport, Keep, Monitor, Observer, Setup};
 use crate::network::Parameters;
 use crate::plan::executor::Progress;
 use crate::ranks::Ranks;
@@ -216,7 +216,7 @@ pub fn train_epochs(
             continue;
         }
         let epoch = trainer.position().epoch;
-        let (report, parameters) = evaluated(trainer, epoch, eta, seconds, training)?;
+        let (report, parameters) = evaluated(trainer, epoch, eta, seconds, training, setup.monitor)?;
         agreement::compare_parameters(company.ranks, &parameters, &format!("after epoch {epoch}"))?;
         seconds = 0.0;
         let verdict = course.note(epoch, report.watched_cost());
@@ -247,31 +247,35 @@ pub fn train_epoch(
 ) -> Result<EpochReport> {
     let eta = trainer.eta();
     let seconds = trainer.train_epoch(progress)?.as_secs_f64();
-    Ok(evaluated(trainer, epoch, eta, seconds, training)?.0)
+    Ok(evaluated(trainer, epoch, eta, seconds, training, Monitor::All)?.0)
 }
 
-/// Evaluates the network after an epoch, counted from 1, and returns its parameters too.
+/// Evaluates the network after an epoch, counted from 1, on the splits that are monitored, and returns its parameters too.
 fn evaluated(
     trainer: &mut Trainer<'_, '_>,
     epoch: usize,
     eta: f32,
     seconds: f64,
     training: &Training<'_>,
+    monitor: Monitor,
 ) -> Result<(EpochReport, Parameters)> {
     let hyperparameters = training.hyperparameters;
     // On some GPUs a sigmoid hides NaN, so the weights are checked too.
     let parameters = trainer.parameters()?;
     ensure!(parameters.all_finite(), Diverged { epoch, eta: hyperparameters.eta, at: None });
-    let learned = measured(trainer, PartOfData::Training, epoch, hyperparameters)?;
-    let learned = learned.context("a training split is never empty")?;
-    let validation = measured(trainer, PartOfData::Validation, epoch, hyperparameters)?;
+    let mut measure = |part, wanted: bool| match wanted {
+        true => measured(trainer, part, epoch, hyperparameters),
+        false => Ok(None),
+    };
+    let learned = measure(PartOfData::Training, monitor == Monitor::All)?;
+    let validation = measure(PartOfData::Validation, monitor != Monitor::None)?;
     let layers = trainer.layer_reports()?;
     let report = EpochReport {
         epoch,
         eta,
-        train_cost: learned.cost,
-        train_accuracy: learned.accuracy(),
-        train_r2: learned.r2(),
+        train_cost: learned.map(|part| part.cost),
+        train_accuracy: learned.and_then(|part| part.accuracy()),
+        train_r2: learned.and_then(|part| part.r2()),
         validation_cost: validation.map(|validation| validation.cost),
         validation_accuracy: validation.and_then(|part| part.accuracy()),
         validation_r2: validation.and_then(|part| part.r2()),

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 
-use super::Options;
-use super::setup::{Architecture, Keep, Setup};
+use super::setup::{Architecture, Keep, Monitor, Setup};
+use super::{Options, Wishes};
 use crate::data::{self, Data, Part, Scale, Source, Task};
 use crate::model::{self, Model};
 use crate::network::optimizer::{ADAM, Settings};
 use crate::network::{Parameters, Topology};
-use crate::system::error::ensure_usage;
+use crate::system::error::{bail_usage, ensure_usage};
 use crate::training::recipe::{Recipe, Rows};
 use crate::training::stopping::Patience;
 use crate::training::{Decline, Hyperparameters, check};
@@ -132,24 +132,55 @@ impl<'o> Planned<'o> {
             watched: wishes.watch || options.run.is_some(),
         };
         check(&topology, data, hyperparameters)?;
-        let plateau = (schedule.decline == Decline::Plateau).then_some((schedule.every, f64::from(schedule.factor)));
+        let decline = schedule.decline;
+        let plateau = (decline == Decline::Plateau).then_some((schedule.every, f64::from(schedule.factor)));
         let has_part = !data.split.validation.is_empty() && !matches!(source.validation, Some(Part::Files { .. }));
         ensure_usage!(
             has_part || wishes.refit != Some(true),
             "--refit yes goes with a validation split of the training data: use --validation 0.1, say"
         );
-        let keep = if data.split.validation.is_empty() { Keep::Last } else { Keep::Best };
+        let has_costs = has_costs(wishes, data, decline)?;
+        let keep = if data.split.validation.is_empty() || !has_costs { Keep::Last } else { Keep::Best };
         let setup = Setup {
             recipe,
             initialization: rows.initialization,
             epochs,
             patience: Patience { stop: wishes.patience, plateau },
             keep: wishes.keep.unwrap_or(keep),
-            refit: has_part && wishes.refit.unwrap_or(sizes.refit),
+            refit: has_part && wishes.refit.unwrap_or(sizes.refit && has_costs),
+            monitor: wishes.monitor,
             hyperparameters,
         };
         Ok((topology, setup, note))
     }
+}
+
+/// True where a cost is measured after each epoch.
+///
+/// # Errors
+/// Flags that need one, where there is none, and a validation split to be measured that does not exist.
+fn has_costs(wishes: &Wishes, data: &Data, decline: Decline) -> Result<bool> {
+    let monitor = wishes.monitor;
+    ensure_usage!(
+        monitor != Monitor::Validation || !data.split.validation.is_empty(),
+        "--monitor validation: there is no validation split; use --validation 0.1, say, or --monitor none"
+    );
+    if monitor != Monitor::None {
+        return Ok(true);
+    }
+    let needing = [
+        ("--patience", wishes.patience.is_some()),
+        ("--keep best", wishes.keep == Some(Keep::Best)),
+        ("--schedule plateau", decline == Decline::Plateau),
+        ("--refit yes", wishes.refit == Some(true)),
+    ];
+    if let Some((flag, _)) = needing.into_iter().find(|(_, given)| *given) {
+        bail_usage!(
+            "{flag} compares the costs of epochs, and --monitor none measures none: leave one of them out, or use \
+             --monitor validation"
+        );
+    }
+    Ok(false)
 }
 
 /// The shards of a mini-batch: as many as there are ranks, unless it was said.

@@ -16,10 +16,10 @@ impl Refitting {
     /// those after the best one did no harm beyond chance. The mean cost of n examples whose costs differ by as much as their mean has
     /// a standard error of 1/√n of it; two of them are chance.
     pub fn after(epochs: &Epochs, setup: &Setup, validation: usize) -> Self {
-        let cost = |epoch: usize| epochs.reports.get(epoch.wrapping_sub(1)).map(EpochReport::watched_cost);
+        let cost = |epoch: usize| epochs.reports.get(epoch.wrapping_sub(1)).and_then(EpochReport::watched_cost);
         let chance = 2.0 / (validation.max(1) as f64).sqrt();
-        let harmless = match (epochs.best.and_then(cost), epochs.reports.last()) {
-            (Some(best), Some(last)) => last.watched_cost() <= best * (1.0 + chance),
+        let harmless = match (epochs.best.and_then(cost), cost(epochs.reports.len())) {
+            (Some(best), Some(last)) => last <= best * (1.0 + chance),
             _ => true,
         };
         let out_of_patience = epochs.out_of_patience;

@@ -20,8 +20,8 @@ pub struct EpochReport {
     pub epoch: usize,
     /// The learning rate η at its beginning.
     pub eta: f32,
-    /// C on the training split after the epoch.
-    pub train_cost: f64,
+    /// C on the training split after the epoch; `None` where it was not measured (`--monitor`), as for all that follow.
+    pub train_cost: Option<f64>,
     /// Fraction of the training split classified correctly after the epoch; `None` for regression.
     pub train_accuracy: Option<f64>,
     /// R² on the training split after the epoch; `None` for classification.
@@ -42,9 +42,10 @@ pub struct EpochReport {
 }
 
 impl EpochReport {
-    /// The cost by which epochs are compared: of the validation split, or of the training split where there is none.
-    pub fn watched_cost(&self) -> f64 {
-        self.validation_cost.unwrap_or(self.train_cost)
+    /// The cost by which epochs are compared: of the validation split, or of the training split where there is none; `None` where
+    /// neither was measured.
+    pub fn watched_cost(&self) -> Option<f64> {
+        self.validation_cost.or(self.train_cost)
     }
 }
 
@@ -188,28 +189,29 @@ pub(crate) fn report(
     let kept = kept.or(Some(epochs.len()).filter(|&epochs| epochs > 0 && further_steps == 0));
     let last = kept.map(|epoch| &epochs[epoch - 1]);
     let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
-    // The epochs have been evaluated already, if there were any; of a refit the validation split is still that of the best one.
+    // Of a refit the validation split is still that of the best epoch.
     let validated = last;
     let last = last.filter(|_| refit.is_none());
-    let (learned, validation) = match last {
-        None if refit.is_some() => (measure(PartOfData::Training)?, None),
-        // Whoever interrupts it does not want to wait for figures of all examples.
-        None if further_steps > 0 => (None, None),
-        Some(_) => (None, None),
-        None => (measure(PartOfData::Training)?, measure(PartOfData::Validation)?),
+    // Whoever interrupts it does not want to wait for figures of all examples.
+    let waits = further_steps == 0 || refit.is_some();
+    let mut missing = |part, is_known: bool| if is_known || !waits { Ok(None) } else { measure(part) };
+    let learned = missing(PartOfData::Training, last.is_some_and(|last| last.train_cost.is_some()))?;
+    let validation = missing(
+        PartOfData::Validation,
+        refit.is_some() || validated.is_some_and(|last| last.validation_cost.is_some()),
+    )?;
+    let (train_cost, train_accuracy, train_r2) = match learned {
+        Some(part) => (Some(part.cost), part.accuracy(), part.r2()),
+        None => last.map_or((None, None, None), |last| (last.train_cost, last.train_accuracy, last.train_r2)),
     };
     let test = measure(PartOfData::Test)?;
     let not_learned = match last {
-        _ if refit.is_some() => {
-            let of_all = learned.map(|part| Learned { accuracy: part.accuracy(), r2: part.r2() });
-            let of_all = of_all.unwrap_or(Learned { accuracy: None, r2: None });
-            diagnosis::note(data, topology, &trainer.parameters()?, of_all)?
-        }
-        Some(last) if hyperparameters.eta > 0.0 => {
-            let learned = Learned { accuracy: last.train_accuracy, r2: last.train_r2 };
+        None if refit.is_none() => None,
+        Some(_) if hyperparameters.eta == 0.0 => None,
+        _ => {
+            let learned = Learned { accuracy: train_accuracy, r2: train_r2 };
             diagnosis::note(data, topology, &trainer.parameters()?, learned)?
         }
-        _ => None,
     };
     let (parameters, choices) = (trainer.parameters()?, trainer.choices());
     let executor = trainer.executor();
@@ -257,9 +259,9 @@ pub(crate) fn report(
         },
         interrupted,
         further_steps,
-        train_cost: last.map(|last| last.train_cost).or(learned.map(|part| part.cost)),
-        train_accuracy: last.map_or(learned.and_then(|part| part.accuracy()), |last| last.train_accuracy),
-        train_r2: last.map_or(learned.and_then(|part| part.r2()), |last| last.train_r2),
+        train_cost,
+        train_accuracy,
+        train_r2,
         validation_cost: validated.and_then(|last| last.validation_cost).or(validation.map(|part| part.cost)),
         validation_accuracy: validated
             .and_then(|last| last.validation_accuracy)

@@ -319,7 +319,7 @@ mod tests {
         let report = EpochReport {
             epoch: 1,
             eta: 0.1,
-            train_cost: 0.1 + 0.2,
+            train_cost: Some(0.1 + 0.2),
             train_accuracy: Some(0.7),
             train_r2: None,
             validation_cost: None,

@@ -39,6 +39,29 @@ impl Keep {
     }
 }
 
+/// The splits that are measured after each epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Monitor {
+    /// The training split, and the validation split where there is one.
+    #[default]
+    All,
+    /// The validation split only.
+    Validation,
+    /// None.
+    None,
+}
+
+impl Monitor {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Monitor::All => "all",
+            Monitor::Validation => "validation",
+            Monitor::None => "none",
+        }
+    }
+}
+
 /// What was asked of a training; the recipe decides what is open.
 #[derive(Clone, Default, Debug)]
 pub struct Wishes {
@@ -94,6 +117,8 @@ pub struct Wishes {
     pub keep: Option<Keep>,
     /// After early stopping, the validation split is learned too.
     pub refit: Option<bool>,
+    /// The splits that are measured after each epoch.
+    pub monitor: Monitor,
     /// The layers are watched.
     pub watch: bool,
 }
@@ -113,6 +138,8 @@ pub struct Setup {
     pub keep: Keep,
     /// After early stopping, the validation split is learned too.
     pub refit: bool,
+    /// The splits that are measured after each epoch.
+    pub monitor: Monitor,
     /// m, η, the optimizer and what else steps depend on.
     pub hyperparameters: Hyperparameters,
 }
@@ -120,7 +147,7 @@ pub struct Setup {
 impl Setup {
     /// The flags of the network and its training with the values that are used, but for the widths of layers.
     pub fn flags(&self, topology: &Topology) -> Vec<(&'static str, String)> {
-        let Setup { initialization, epochs, patience, keep, hyperparameters, .. } = self;
+        let Setup { initialization, epochs, patience, keep, monitor, hyperparameters, .. } = self;
         let Hyperparameters { batch, shards, eta, optimizer, settings, lambda, l1, dropout, schedule, .. } =
             hyperparameters;
         let hidden = topology.widths()[1..topology.last() - 1].iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -165,6 +192,9 @@ impl Setup {
         flags.push(("keep", keep.name().to_string()));
         if self.refit {
             flags.push(("refit", "yes".to_string()));
+        }
+        if *monitor != Monitor::default() {
+            flags.push(("monitor", monitor.name().to_string()));
         }
         if topology.last() == 2 {
             // --hidden is never empty.

@@ -33,7 +33,8 @@ fn related(evidence: &Evidence) -> Option<(f64, f64)> {
     (certain > 0.0).then(|| (sum / certain, certain.sqrt().recip()))
 }
 
-/// Labels that have nothing to do with the inputs: neither neighbours nor the network find them.
+/// Labels that have nothing to do with the inputs: neither neighbours nor the network find them; or the network does, on examples that
+/// it may know by heart.
 pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     // A rare class that is not learned says the same of no more than itself.
     let (related, error) = related(evidence).filter(|_| class_imbalance(evidence).is_none())?;
@@ -45,26 +46,35 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     let last = evidence.epochs.last()?;
     let beyond_guessing = |accuracy: f64| (accuracy - evidence.guessed) / (1.0 - evidence.guessed).max(1e-9);
     let validated = last.validation_accuracy.filter(|_| !evidence.has_weights);
-    let found = related < threshold && validated.map_or(evidence.learned(), beyond_guessing) < 0.2;
-    found.then(|| Verdict {
+    let learned = validated.map_or(evidence.learned(), beyond_guessing);
+    // What only the examples themselves tell may be known by heart.
+    let by_heart = learned >= 0.2 && validated.is_none() && !evidence.has_weights;
+    let remedy = by_heart.then_some(Remedy::Validated);
+    (related < threshold && (learned < 0.2 || by_heart)).then(|| Verdict {
         verdict: "shuffled-labels",
         text: format!(
             "labels seem to have nothing to do with the inputs: the nearest neighbours of examples are of the same class no more often \
              than by chance ({:.1}% of what is possible, and above {:.1}% they would be related){}",
             100.0 * related,
             100.0 * threshold,
-            validated.map_or(String::new(), |accuracy| format!(
-                "; {:.1}% of the validation examples are right, and {:.1}% would be by guessing",
-                100.0 * accuracy,
-                100.0 * evidence.guessed
-            ))
+            match validated {
+                Some(accuracy) => format!(
+                    "; {:.1}% of the validation examples are right, and {:.1}% would be by guessing",
+                    100.0 * accuracy,
+                    100.0 * evidence.guessed
+                ),
+                None if by_heart =>
+                    "; the network may know the training examples by heart, and without a validation split nobody can tell"
+                        .to_string(),
+                None => String::new(),
+            }
         ),
         figure: related,
         threshold,
-        suggestion: None,
+        suggestion: remedy.map(Remedy::flags),
         advice: "look at some rows: were labels and inputs sorted apart, or is the wrong column the target (--target)?",
         read: DATA,
-        remedy: None,
+        remedy,
     })
 }
 
@@ -197,7 +207,7 @@ pub fn overfitting(evidence: &Evidence) -> Option<Verdict> {
     let (best, least) =
         (1..).zip(costs.iter().copied()).min_by(|one: &(usize, f64), other| one.1.total_cmp(&other.1))?;
     let rise = costs[epochs - 1] / least.max(1e-300) - 1.0;
-    let learned_on = last.train_cost < 0.98 * evidence.epochs[best - 1].train_cost;
+    let learned_on = last.train_cost? < 0.98 * evidence.epochs[best - 1].train_cost?;
     let (figure, threshold, text) = if rise > RISE
         && epochs - best >= 3
         && learned_on

@@ -53,7 +53,9 @@ const SHRUNK: f64 = 0.3;
 /// Weight decay that leaves no weights to learn with.
 pub fn strong_decay(evidence: &Evidence) -> Option<Verdict> {
     let lambda = evidence.setup.hyperparameters.lambda;
-    (lambda > 0.0 && evidence.shrinkage < SHRUNK && evidence.learned() < LEARNED).then(|| {
+    let shrinks = lambda > 0.0 && evidence.shrinkage < SHRUNK && evidence.learned() < LEARNED;
+    // Weights that are left out of nearly all steps decay all the same.
+    (shrinks && strong_dropout(evidence).is_none()).then(|| {
         let remedy = Remedy::Lambda(times(lambda, 0.01));
         Verdict {
             verdict: "strong-decay",
@@ -171,7 +173,7 @@ pub fn learning_slowdown(evidence: &Evidence) -> Option<Verdict> {
         (saturated > SATURATED_AND_WRONG && wrong > 0.02).then_some((saturated, wrong))
     };
     let slow_start = || {
-        let first = evidence.epochs.first()?.train_cost;
+        let first = evidence.epochs.first()?.train_cost?;
         judged(&evidence.before).filter(|_| first > 0.8 * evidence.before.cost).map(|found| (found, "before training"))
     };
     let stuck =
@@ -279,12 +281,39 @@ pub fn exploding_gradient(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
+/// The largest probability of dropout with which networks learn well.
+const DROPPED: f64 = 0.8;
+
+/// Dropout that leaves a network too few hidden neurons to learn with.
+pub fn strong_dropout(evidence: &Evidence) -> Option<Verdict> {
+    let dropout = f64::from(evidence.setup.hyperparameters.dropout);
+    let hidden = &evidence.topology.widths()[1..evidence.topology.last() - 1];
+    let least = *hidden.iter().min()?;
+    (dropout > DROPPED && evidence.learned() < LEARNED).then(|| {
+        let remedy = Remedy::Dropout(0.5);
+        Verdict {
+            verdict: "strong-dropout",
+            text: format!(
+                "dropout leaves each step {:.1} of the {least} neurons of a hidden layer on average ({dropout:.2} are left out, and above \
+                 {DROPPED} is too much), and the network has not learned",
+                (1.0 - dropout) * least as f64,
+            ),
+            figure: dropout,
+            threshold: DROPPED,
+            suggestion: Some(remedy.flags()),
+            advice: "leave out half of the neurons at most, or have more of them",
+            read: OVERFITTING,
+            remedy: Some(remedy),
+        }
+    })
+}
+
 /// The largest share of dead units of a hidden layer.
 const DEAD: f64 = 0.25;
 
 /// Rectified linear units that are 0 for every example.
 pub fn dead_units(evidence: &Evidence) -> Option<Verdict> {
-    if !evidence.topology.activation.rectifies {
+    if !evidence.topology.activation.rectifies || strong_dropout(evidence).is_some() {
         return None;
     }
     let hidden = &evidence.after.layers[..evidence.after.layers.len() - 1];
@@ -324,7 +353,7 @@ fn least_update(evidence: &Evidence) -> Option<f64> {
 
 /// Steps that are too small, or too few: the weights have hardly moved when training ends, and the cost still falls.
 pub fn eta_too_small(evidence: &Evidence) -> Option<Verdict> {
-    let other = [strong_decay, vanishing_gradient, exploding_gradient, eta_too_large, unscaled_inputs];
+    let other = [strong_decay, strong_dropout, vanishing_gradient, exploding_gradient, eta_too_large, unscaled_inputs];
     let costs = evidence.costs();
     if costs.len() < 3 || evidence.learned() > 0.8 || other.iter().any(|rule| rule(evidence).is_some()) {
         return None;
