@@ -3,6 +3,7 @@
     python3 -m venv venv && venv/bin/pip install -r tables-requirements.txt
     venv/bin/python tables.py --binary PATH [--cache DIR] [--only iris,ames] [--splits 5] [--json FILE]
     venv/bin/python tables.py --binary PATH --extra "--hidden 100"      # a variant: flags for `train`
+    venv/bin/python tables.py --binary PATH --budget 10s                # `sweep --budget` beside `train`, without scikit-learn
     venv/bin/python tables.py --list                                    # the tables of tables_data.py
 
 Split s is `train_test_split(test_size=0.2, random_state=s)`, stratified by class, written as train.csv and as test.csv
@@ -30,6 +31,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--binary", default=os.environ.get("GPU_BACKPROP", "gpu-backprop"))
     p.add_argument("--extra", default="", help="flags for `gpu-backprop train`")
+    p.add_argument("--budget", help="compare `gpu-backprop sweep --budget` with `train`, both with their defaults")
     p.add_argument("--only", default="", help="names of tables")
     p.add_argument("--splits", type=int, default=5)
     p.add_argument("--threads", type=int, default=1)
@@ -55,6 +57,8 @@ def main():
     if a.json:
         with open(a.json, "w") as file:
             json.dump(rows, file, indent=1)
+    if a.budget:
+        return print_budget(rows)
     print_results(rows)
     print_verdict(rows)
 
@@ -78,11 +82,13 @@ def run_split(a, table, frame, split):
         flags += ["--missing", "mean"] if frame.isna().any(axis=None) else []
         threads = ["--device", "cpu", "--threads", str(a.threads)]
         model = f"{folder}/model.safetensors"
-        found = {"ours": figures(
-            [a.binary, "train", files[0], "--target", table.target, *flags, *threads, "--quiet", "-o", model,
-             *shlex.split(a.extra)],
-            [a.binary, "predict", model, files[1], *threads, "-o", files[2],
-             *(["--probabilities"] if table.task == "classification" else [])])}
+        common = [files[0], "--target", table.target, *flags, *threads, "--quiet", *shlex.split(a.extra)]
+        predict = [files[1], *threads, "-o", files[2], *(["--probabilities"] if table.task == "classification" else [])]
+        found = {"ours": figures([a.binary, "train", *common, "-o", model], [a.binary, "predict", model, *predict])}
+        if a.budget:
+            sweep = [a.binary, "sweep", *common, "--budget", a.budget, "-o", f"{folder}/sweep"]
+            found["sweep"] = figures(sweep, [a.binary, "predict", f"{folder}/sweep/best.safetensors", *predict])
+            return found
         for name in ["mlp", "ridge"] if table.task == "regression" else ["mlp"]:
             command = [sys.executable, SKLEARN, name, table.task, table.target, str(split), *files]
             cached = a.cache and f"{a.cache}/{table.name}-{split}-{name}-{fingerprint(a, files[:2])}.json"
@@ -159,6 +165,26 @@ def print_results(rows):
         for r in numbers:
             print(f"| {r['table']} | {r['rows']:,} | {r['ours r2']:.3f} | {r['mlp r2']:.3f} | {r['ridge r2']:.3f} | {speed(r)}")
         print()
+
+
+def print_budget(rows):
+    """Differences of `sweep` from `train`, split by split: above 0 is better."""
+    def differences(row, figure, sign):
+        each = [sign * (run["sweep"][figure] - run["ours"][figure]) for run in row["runs"]]
+        error = statistics.stdev(each) / len(each) ** 0.5 if len(each) > 1 else math.nan
+        return statistics.mean(each), error
+
+    print("| | rows | figure | train | sweep | better by | seconds of the sweep |\n|---|--:|---|--:|--:|--:|--:|")
+    better = []
+    for row in rows:
+        for figure, sign in [("log_loss", -1), ("accuracy", 1)] if row["task"] == "classification" else [("r2", 1)]:
+            mean, error = differences(row, figure, sign)
+            print(f"| {row['table']} | {row['rows']:,} | {figure} | {row[f'ours {figure}']:.4f} | {row[f'sweep {figure}']:.4f} "
+                  f"| {mean:+.4f} ± {error:.4f} | {row['sweep seconds']:.1f} |")
+            if figure != "accuracy":
+                better.append(mean)
+    print(f"\nlog loss or R² better on {sum(x > 0 for x in better)}, the same on {sum(x == 0 for x in better)}, "
+          f"worse on {sum(x < 0 for x in better)} of {len(better)} tables")
 
 
 def print_verdict(rows):
