@@ -12,7 +12,7 @@ const MOST_COLUMNS: usize = 100;
 /// The longest name that is shown whole, in characters.
 const LONGEST: usize = 32;
 
-/// How each column of a table was read, a line for each; `None` if the data is no table.
+/// The way in which each column of a table was read, a line for each; `None` if the data is no table.
 pub(super) fn described(columns: &[ColumnSummary]) -> Option<String> {
     if columns.is_empty() {
         return None;

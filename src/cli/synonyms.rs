@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    /// What is suggested for a flag of a command.
+    /// The suggestion for a flag of a command.
     fn suggested(command: &str, flag: &str) -> Option<String> {
         let arguments = ["gpu-backprop", command, flag, "1"];
         let error = Cli::try_parse_from(arguments).expect_err("no such flag");

@@ -61,7 +61,7 @@ const MIN_TIMED_RUN: Duration = Duration::from_millis(20);
 pub struct Options {
     /// The data.
     pub source: Source,
-    /// What was asked of the network and its training.
+    /// The wishes for the network and its training.
     pub wishes: Wishes,
     /// The device.
     pub device: DeviceChoice,

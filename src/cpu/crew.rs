@@ -36,7 +36,7 @@ pub struct Crew {
     turn: Mutex<()>,
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct State {
     /// Number of jobs so far.
     jobs: AtomicUsize,

@@ -86,7 +86,7 @@ pub fn copy_rows(Place { rows, cols, width, stride, .. }: Place, sums: &[f32], v
     }
 }
 
-/// What becomes of sums. A method, for a closure is not compiled for the vectors of the function it is in.
+/// The finishing of sums. A method, for a closure is not compiled for the vectors of the function it is in.
 trait Finish {
     /// True where each row of sums has a row of the other matrix, which otherwise has one for all of them.
     const EACH_ROW: bool;

@@ -63,7 +63,7 @@ pub struct NarrowGradient<'a, F> {
     pub team: &'a Team,
 }
 
-/// What becomes of a gradient.
+/// The use of a gradient.
 pub trait Each {
     /// Takes it; what pads panels is 0.
     fn gradient<S: Simd>(&mut self, simd: S, gradient: &[f32]);
@@ -153,7 +153,7 @@ struct OfBlock<'a> {
     together: usize,
     /// Those of all blocks.
     sums: &'a Shared<'a>,
-    /// Where the sums of this block begin.
+    /// The place at which the sums of this block begin.
     start: usize,
 }
 

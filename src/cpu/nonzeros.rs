@@ -31,7 +31,7 @@ pub struct Nonzeros {
     starts: Vec<usize>,
     /// The lists that are kept of the examples of each matrix of inputs, by its place in the store.
     kept: Vec<(usize, Kept)>,
-    /// Where the entries of each block's columns end: (blocks, cols).
+    /// The ends of the entries of each block's columns: (blocks, cols).
     ends: Vec<usize>,
 }
 

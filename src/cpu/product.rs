@@ -126,7 +126,7 @@ impl<E: Epilogue, const N: usize> WithSimd for Product<'_, E, N> {
     }
 }
 
-/// What is the same for all tasks of a product.
+/// The parts of a product that are the same for all its tasks.
 #[derive(Clone, Copy)]
 struct Products<'a> {
     layout: Outputs,

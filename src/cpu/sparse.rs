@@ -45,7 +45,7 @@ impl<E: Epilogue> WithSimd for SparseProduct<'_, E> {
     }
 }
 
-/// What is the same for all tasks of a product.
+/// The parts of a product that are the same for all its tasks.
 #[derive(Clone, Copy)]
 struct Products<'a> {
     layout: Outputs,

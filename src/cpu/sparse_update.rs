@@ -57,7 +57,7 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
     }
 }
 
-/// What is the same for all tasks of an update.
+/// The parts of an update that are the same for all its tasks.
 #[derive(Clone, Copy)]
 struct Updates<'a> {
     extents: Extents,

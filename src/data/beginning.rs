@@ -42,12 +42,12 @@ impl<'a> Beginning<'a> {
         Ok(Beginning { path: Path::new(""), bytes })
     }
 
-    /// Returns whether the first bytes are these, four at most.
+    /// True where the first bytes are these, four at most.
     pub fn starts_with(&self, bytes: &[u8]) -> bool {
         self.bytes.starts_with(bytes)
     }
 
-    /// Returns whether the name of the file ends with one of these, in any case.
+    /// True where the name of the file ends with one of these, in any case.
     pub fn has_ending(&self, endings: &[&str]) -> bool {
         let name = self.path.to_string_lossy().to_lowercase();
         endings.iter().any(|ending| name.ends_with(ending))

@@ -157,7 +157,7 @@ impl Dataset {
         self.features
     }
 
-    /// Returns whether the classes have names of their own.
+    /// True where the classes have names of their own.
     pub(super) fn has_class_names(&self) -> bool {
         !self.class_names.is_empty()
     }
@@ -207,7 +207,7 @@ impl Dataset {
         (!self.class_weights.is_empty()).then_some(&self.class_weights)
     }
 
-    /// How often each of these examples counts in training; `None` where all count alike.
+    /// The weight with which each of these examples counts in training; `None` where all count alike.
     pub fn weights(&self, examples: &[u32]) -> Option<Vec<f32>> {
         self.has_weights().then(|| examples.iter().map(|&example| self.weight(example)).collect())
     }

@@ -51,7 +51,7 @@ impl From<Exact> for Inputs {
     }
 }
 
-/// Returns whether 32 bits hold a number exactly; NaN is none, in whatever bits.
+/// True where 32 bits hold a number exactly; NaN is none, in whatever bits.
 fn is_f32(x: f64) -> bool {
     f64::from(x as f32) == x || x.is_nan()
 }

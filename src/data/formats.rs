@@ -57,9 +57,9 @@ pub(super) struct Array {
 pub(super) struct OwnLabels {
     /// Reads a part; all examples, where there are no parts.
     pub read: fn(&Path, OwnPart, Task) -> Result<Dataset>,
-    /// Returns whether labels of another file cannot take their place.
+    /// True where labels of another file cannot take their place.
     pub are_fixed: fn(&Path) -> Result<bool>,
-    /// Returns whether a test part is there, beside the training part.
+    /// True where a test part is there, beside the training part.
     pub has_test_part: fn(&Path) -> Result<bool>,
 }
 
@@ -124,12 +124,12 @@ static FORMATS: [Format; 7] = [
     Format { name: "text", of_the_book: false, recognises: |_| true, reads: Reads::Table(text::rows_of_file) },
 ];
 
-/// Returns whether `path` names the built-in data.
+/// True where `path` names the built-in data.
 pub(super) fn is_built_in(path: &Path) -> bool {
     path == Path::new("digits")
 }
 
-/// Returns whether a file is a table: not an array, which has labels in another file or is recognised as one.
+/// True where a file is a table: not an array, which has labels in another file or is recognised as one.
 ///
 /// # Errors
 /// No such file, or one that cannot be read.
@@ -143,7 +143,7 @@ pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
     Ok(!has_labels && format.is_some_and(|format| matches!(format.reads, Reads::Table(_))))
 }
 
-/// Returns whether a file is data of the book, or images like it.
+/// True where a file is data of the book, or images like it.
 ///
 /// # Errors
 /// No such file, or one that cannot be read.

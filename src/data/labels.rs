@@ -33,7 +33,7 @@ impl Labels {
         }
     }
 
-    /// Returns whether there are none.
+    /// True where there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -117,7 +117,7 @@ impl Classes {
         Ok(())
     }
 
-    /// Returns whether there are none.
+    /// True where there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }

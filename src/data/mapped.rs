@@ -269,7 +269,7 @@ impl Mapped {
         self.parts.iter().map(|part| (part.examples * self.features * of_input(part)) as u64).sum()
     }
 
-    /// Returns whether there may be numbers that 32 bits do not hold.
+    /// True where there may be numbers that 32 bits do not hold.
     pub(super) fn is_wide(&self) -> bool {
         let is_wide = |part: &Part| match &part.values {
             Values::File(array) => !array.element.number.fits_f32(),

@@ -48,7 +48,7 @@ macro_rules! numbers {
 numbers!(U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32, U64: u64, I64: i64, F32: f32, F64: f64);
 
 impl Number {
-    /// Returns whether 32-bit floats hold all numbers of this type exactly.
+    /// True where 32-bit floats hold all numbers of this type exactly.
     pub fn fits_f32(self) -> bool {
         matches!(self, Number::U8 | Number::I8 | Number::U16 | Number::I16 | Number::F32)
     }

@@ -31,7 +31,7 @@ pub struct Data {
     pub split: Split,
     /// Notes on what may not be as it seems, for people.
     pub notes: Vec<String>,
-    /// How each column of a table was read; none of other data.
+    /// The way in which each column of a table was read; none of other data.
     pub columns: Vec<ColumnSummary>,
 }
 

@@ -38,7 +38,7 @@ pub(super) fn check<N: AsRef<str>>(labels: &[u32], name: impl Fn(usize) -> N, wh
     Ok(())
 }
 
-/// Returns whether these different numbers may be the classes of so many examples.
+/// True where these different numbers may be the classes of so many examples.
 fn are_classes(numbers: &[f64], examples: usize) -> bool {
     let count = numbers.len();
     let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);

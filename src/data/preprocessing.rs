@@ -306,7 +306,7 @@ impl Statistics {
         self.largest = self.largest.max(x);
     }
 
-    /// Returns whether the numbers vary by more than rounding explains, as between 0.3 and 0.30000000000000004.
+    /// True where the numbers vary by more than rounding explains, as between 0.3 and 0.30000000000000004.
     pub(crate) fn varies(&self) -> bool {
         let rounding = 8.0 * f64::EPSILON * self.least.abs().max(self.largest.abs());
         self.largest - self.least > rounding

@@ -91,7 +91,7 @@ struct TableReader<'a> {
     matched: Matched,
     /// Columns of the targets and their type; `None` where no targets are asked for.
     wanted: Option<(Vec<usize>, Wanted<'a>)>,
-    /// Whether rows without a target are left out.
+    /// True where rows without a target are left out.
     drops: bool,
     /// Number of rows that were left out.
     dropped: u64,
@@ -199,7 +199,7 @@ impl<'a> ExampleReader<'a> {
         &self.name
     }
 
-    /// Returns whether its inputs are bytes.
+    /// True where its inputs are bytes.
     pub fn gives_bytes(&self) -> bool {
         matches!(&self.examples, Examples::Array { inputs, .. } if inputs.byte_scale().is_some())
     }

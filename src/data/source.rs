@@ -34,7 +34,7 @@ pub struct Source {
     pub labels: Option<PathBuf>,
     /// Classification or regression.
     pub task: Task,
-    /// Whether the task was asked for; if not, many different numbers are refused as classes.
+    /// True where the task was asked for; if not, many different numbers are refused as classes.
     pub task_given: bool,
     /// Scaling of numbers that are learned; `None` for mean 0 and standard deviation 1, which suit linear outputs.
     pub target_scale: Option<Scale>,
@@ -70,7 +70,7 @@ impl Source {
     }
 }
 
-/// Returns whether a source is data of the book, or images like it.
+/// True where a source is data of the book, or images like it.
 ///
 /// # Errors
 /// No such file, or one that cannot be read.

@@ -51,7 +51,7 @@ impl Targets {
         }
     }
 
-    /// Returns whether there are none.
+    /// True where there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -30,7 +30,7 @@ pub(super) fn check(claimed: u64, stored: u64) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether a claim is so large that the bytes are to be counted before any of them is kept.
+/// True where a claim is so large that the bytes are to be counted before any of them is kept.
 pub(super) fn is_to_be_counted(claimed: u64, stored: u64) -> bool {
     claimed > ALWAYS_ALLOWED / 2 + stored
 }

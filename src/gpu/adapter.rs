@@ -135,12 +135,12 @@ impl Adapter {
         self.adapter.limits().max_compute_invocations_per_workgroup
     }
 
-    /// Returns whether the adapter can run a product strategy in this precision.
+    /// True where the adapter can run a product strategy in this precision.
     pub fn supports(&self, variant: &Variant, precision: Precision) -> bool {
         self.capabilities.supports(variant, precision)
     }
 
-    /// Returns whether the adapter supports this precision of products.
+    /// True where the adapter supports this precision of products.
     pub fn has(&self, precision: Precision) -> bool {
         self.capabilities.has(precision)
     }
@@ -168,7 +168,7 @@ impl Adapter {
         Choices::open(Tuning::Remembered, &self.description).remembered_lines()
     }
 
-    /// Returns whether `part` occurs in the adapter's name, ignoring case.
+    /// True where `part` occurs in the adapter's name, ignoring case.
     pub fn is_named(&self, part: &str) -> bool {
         self.description.name.to_lowercase().contains(&part.to_lowercase())
     }

@@ -44,17 +44,17 @@ impl Capabilities {
         Capabilities { cooperative: Vec::new(), ..self }
     }
 
-    /// Returns whether there are cooperative matrices with factors of this precision.
+    /// True where there are cooperative matrices with factors of this precision.
     pub fn has_cooperative(&self, precision: Precision) -> bool {
         self.cooperative.iter().any(|(_, factors)| *factors == precision)
     }
 
-    /// Returns whether factors of products can have this precision.
+    /// True where factors of products can have this precision.
     pub fn has(&self, precision: Precision) -> bool {
         precision == Precision::Full || self.f16
     }
 
-    /// Returns whether products can be computed by this strategy.
+    /// True where products can be computed by this strategy.
     pub fn supports(&self, variant: &Variant, precision: Precision) -> bool {
         variant.shared_memory <= self.shared_memory
             && variant.grid.invocations() <= self.invocations

@@ -64,7 +64,7 @@ impl Choices {
         self.notes.push(line);
     }
 
-    /// Returns whether choices are measured: only where they can be remembered, which is tried first.
+    /// True where choices are measured: only where they can be remembered, which is tried first.
     pub fn measures(&mut self) -> bool {
         if self.remembered.is_on_disk() && !self.writable {
             match self.remembered.remember(&self.device, &BTreeMap::new()) {

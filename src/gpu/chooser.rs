@@ -308,7 +308,7 @@ fn time_way(
     }
 }
 
-/// Returns whether a plan has steps of gradient descent.
+/// True where a plan has steps of gradient descent.
 fn trains(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| step.equation == Equation::Descent)
 }

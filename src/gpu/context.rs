@@ -30,7 +30,7 @@ pub struct GpuContext {
     /// The capabilities that strategies are chosen by.
     pub capabilities: Capabilities,
     faults: Faults,
-    /// How often the length of submissions is halved.
+    /// The number of times that the length of submissions is halved.
     pub halvings: u32,
     /// Multiplications that are dispatched at once at most.
     pub most_multiplications: u64,

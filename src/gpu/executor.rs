@@ -58,7 +58,7 @@ impl Gpu {
         self.parts.chooser.choices.note(line);
     }
 
-    /// Returns whether the device runs loops of more than
+    /// True where the device runs loops of more than
     /// [`LOOP_ITERATIONS_ALWAYS_RIGHT`](super::LOOP_ITERATIONS_ALWAYS_RIGHT) iterations to their end.
     pub fn long_loops_are_right(&self) -> Result<bool> {
         probe::long_loops_are_right(&self.parts.context)

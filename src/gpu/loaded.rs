@@ -152,7 +152,7 @@ impl LoadedPlans {
         }
     }
 
-    /// Returns whether nothing is in flight.
+    /// True where nothing is in flight.
     pub fn is_idle(&self) -> bool {
         self.flight.is_empty()
     }

@@ -29,7 +29,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Returns whether time is left.
+    /// True where time is left.
     pub fn has_time(&self) -> bool {
         self.spent < BUDGET
     }

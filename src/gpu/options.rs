@@ -45,7 +45,7 @@ pub struct GpuOptions {
     pub profile: bool,
     /// Multiplications of a product that are dispatched at once at most; larger ones are cut into parts, which changes no bit.
     pub most_multiplications: u64,
-    /// How often the length of submissions is halved: for devices that fail when one takes long.
+    /// The number of times that the length of submissions is halved: for devices that fail when one takes long.
     pub halvings: u32,
     /// The longest time that a dispatch may take: products that took longer are cut further.
     pub longest_dispatch: Duration,

@@ -8,7 +8,7 @@ use super::context::GpuContext;
 /// after 65,535 iterations, counted over all loops of an invocation, without an error.
 pub const LOOP_ITERATIONS_ALWAYS_RIGHT: usize = 65_535;
 
-/// Returns whether the device runs a loop of more iterations than that to its end.
+/// True where the device runs a loop of more iterations than that to its end.
 pub fn long_loops_are_right(context: &GpuContext) -> Result<bool> {
     let iterations = 2 * LOOP_ITERATIONS_ALWAYS_RIGHT as u32;
     let device = &context.device;

@@ -20,7 +20,7 @@ const MOST_GROWTH: f64 = 4.0;
 #[derive(Clone, Copy, Debug)]
 pub struct SubmissionLength {
     mini_batches: usize,
-    /// How often it is halved.
+    /// The number of times that it is halved.
     halvings: u32,
 }
 
@@ -69,7 +69,7 @@ impl Flight {
         self.submissions.len()
     }
 
-    /// Returns whether there are no submissions.
+    /// True where there are no submissions.
     pub fn is_empty(&self) -> bool {
         self.submissions.is_empty()
     }

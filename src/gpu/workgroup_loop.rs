@@ -18,12 +18,12 @@ const MOST_MULTIPLICATIONS: usize = 4_000_000;
 /// Mini-batches that amortise compiling a loop; the ragged last one of an epoch does not.
 pub const WORTH_A_LOOP: usize = 4;
 
-/// Returns whether a loop in one work group is expected to be faster than dispatches.
+/// True where a loop in one work group is expected to be faster than dispatches.
 pub fn expected_to_be_faster(training: &TrainingLoop) -> bool {
     training.multiplications() <= MOST_MULTIPLICATIONS
 }
 
-/// Returns whether a loop can be faster at all: one work group uses a small part of any device.
+/// True where a loop can be faster at all: one work group uses a small part of any device.
 pub fn worth_measuring(training: &TrainingLoop) -> bool {
     training.multiplications() <= 8 * MOST_MULTIPLICATIONS
 }

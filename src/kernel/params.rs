@@ -91,7 +91,7 @@ impl MiniBatch {
         MiniBatch { first: first as u32, count: 1, keep: 1.0, coefficients, ..Self::zeroed() }
     }
 
-    /// What the update of a parameter is computed with, for `m` examples.
+    /// The numbers that the update of a parameter is computed with, for `m` examples.
     pub fn rates(&self, m: usize) -> Rates {
         Rates::new(self.eta, m, self.coefficients)
     }

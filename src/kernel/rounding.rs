@@ -55,7 +55,7 @@ impl Numbers {
     }
 }
 
-/// What is known of the entries of a matrix.
+/// The entries of a matrix, as far as they are known.
 #[derive(Clone, Debug)]
 enum Held {
     /// The bytes that every device is given.

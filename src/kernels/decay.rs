@@ -28,7 +28,7 @@ impl Recorder {
     }
 }
 
-/// What is left of a weight.
+/// The rest of a weight.
 pub fn decayed(w: f32, mini_batch: &MiniBatch) -> f32 {
     let sign = if w > 0.0 {
         1.0

@@ -34,7 +34,7 @@ pub const CLASSES_KEY: &str = "classes";
 /// The name of the metadata entry with the names of the numbers that a network learned, a JSON array.
 pub const TARGETS_KEY: &str = "targets";
 
-/// What stands for a class in the output `label`.
+/// The form of a class in the output `label`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Labels {
     /// Its name, a text.

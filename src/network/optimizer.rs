@@ -14,7 +14,7 @@ pub type Entry = [f32; MAX_STATES + 1];
 /// Numbers of an optimizer that are the same for every parameter of a step.
 pub type Coefficients = [f32; 4];
 
-/// What every update of a mini-batch is computed with.
+/// The numbers that every update of a mini-batch is computed with.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Rates {
     /// η/m.

@@ -89,7 +89,7 @@ impl TrainingLoop {
         TrainingLoop { strategy, lanes, ..self }
     }
 
-    /// Returns whether the strategy can be for this network: what an invocation has of its own must not be too much.
+    /// True where the strategy can be for this network: what an invocation has of its own must not be too much.
     pub fn is_possible(&self) -> bool {
         let (fits, most) =
             (self.row_sizes()[1] <= self.lanes, self.strategy.first_weights.most_bytes_of_an_invocation());
@@ -159,12 +159,12 @@ impl TrainingLoop {
         }
     }
 
-    /// Returns whether the first weights are in variables of the invocations.
+    /// True where the first weights are in variables of the invocations.
     fn owns_first_weights(&self) -> bool {
         self.strategy.first_weights.most_bytes_of_an_invocation().is_some()
     }
 
-    /// Returns whether gradients of the first weights add up over groups of examples.
+    /// True where gradients of the first weights add up over groups of examples.
     fn sums_groups(&self) -> bool {
         !self.origin.rule.optimizer.linear && self.groups() > 1
     }

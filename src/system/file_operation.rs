@@ -24,7 +24,7 @@ pub mod tests {
     thread_local! {
         /// Operations of this thread until one fails; `None` where none does.
         static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
-        /// Whether one has failed.
+        /// True where one has failed.
         static FAILED: Cell<bool> = const { Cell::new(false) };
     }
 

@@ -55,7 +55,7 @@ impl<V: Clone + Serialize + DeserializeOwned> Remembered<V> {
         Remembered { path, name, known }
     }
 
-    /// Returns whether the table is written to disk.
+    /// True where the table is written to disk.
     pub fn is_on_disk(&self) -> bool {
         self.path.is_some()
     }

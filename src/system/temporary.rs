@@ -14,7 +14,7 @@ fn existing() -> MutexGuard<'static, Vec<PathBuf>> {
     EXISTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the names of temporary files begin with.
+/// The beginning of the names of temporary files.
 const PREFIX: &str = ".gpu-backprop-";
 
 /// Deletes the temporary files that processes which were killed have left in a folder.
@@ -135,7 +135,7 @@ fn delete_all() -> MutexGuard<'static, Vec<PathBuf>> {
     existing
 }
 
-/// Whether a signal was ignored by whoever started the program, as by `nohup`: it stays so.
+/// True where a signal was ignored by whoever started the program, as by `nohup`: it stays so.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     #[allow(unsafe_code, reason = "no safe interface reads how a signal is handled")]

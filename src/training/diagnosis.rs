@@ -46,7 +46,7 @@ pub fn note(data: &Data, topology: &Topology, parameters: &Parameters, learned: 
     Ok(Some(format!("the network has not learned: {beaten}; {reason}")))
 }
 
-/// What the network does not do better than.
+/// The guess that the network does not do better than.
 fn not_better_than_guessing(data: &Data, learned: Learned) -> Option<String> {
     match data.dataset.task() {
         Task::Classification => {

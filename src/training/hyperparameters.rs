@@ -63,7 +63,7 @@ impl Hyperparameters {
         }
     }
 
-    /// What the kernels of a step depend on.
+    /// The hyperparameters that the kernels of a step depend on.
     pub fn rule(&self) -> LearningRule {
         let decays = self.lambda > 0.0 || self.l1 > 0.0;
         LearningRule { optimizer: self.optimizer, decays, dropout: self.dropout }

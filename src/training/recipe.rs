@@ -12,7 +12,7 @@ use crate::network::optimizer::{ADAM, Optimizer, SGD};
 pub enum Recipe {
     /// Chapters 1 and 2 of the book: sigmoid neurons, quadratic cost, stochastic gradient descent.
     Book,
-    /// What practitioners use: rectified linear units, softmax with cross-entropy or linear outputs with squared error, Adam with a
+    /// The choices of practitioners: rectified linear units, softmax with cross-entropy or linear outputs with squared error, Adam with a
     /// schedule that ends low, He initialisation, early stopping on a validation part with the best weights kept.
     Modern,
 }

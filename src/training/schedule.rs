@@ -66,7 +66,7 @@ impl Decline {
 /// A schedule of η.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Schedule {
-    /// What becomes of η.
+    /// The course of η.
     pub decline: Decline,
     /// The factor of `Step`, `Exponential` and `Plateau`.
     pub factor: f32,

@@ -1,6 +1,6 @@
 //! Early stopping: which epoch was the best, and when another brings nothing.
 
-/// What is done where epochs bring no improvement.
+/// The steps that are taken where epochs bring no improvement.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Patience {
     /// Epochs without improvement after which training ends; `None` for never.
@@ -19,7 +19,7 @@ pub struct Course {
     since_lowered: usize,
 }
 
-/// What follows from the cost of an epoch.
+/// The consequences of the cost of an epoch.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Verdict {
     /// It is the lowest so far.

@@ -83,13 +83,13 @@ const SNAPSHOT_INTERVAL: u32 = 200;
 /// The least time between two snapshots on the host.
 const SHORTEST_SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What accompanies a training.
+/// The company of a training.
 pub struct Company<'a> {
-    /// Who watches it.
+    /// The observer.
     pub observer: &'a mut dyn Observer,
-    /// Who writes checkpoints of it.
+    /// The keeper, which writes checkpoints.
     pub keeper: Option<&'a mut Keeper>,
-    /// When its device was opened.
+    /// The time at which its device was opened.
     pub opening: Instant,
     /// Seconds from then to the end of the first steps.
     pub seconds_to_first_step: Option<f64>,
@@ -166,7 +166,7 @@ fn is_due(keeper: Option<&Keeper>, taken: Instant, cost: Duration) -> bool {
         || taken.elapsed() >= (SNAPSHOT_INTERVAL * cost).max(SHORTEST_SNAPSHOT_INTERVAL)
 }
 
-/// How the epochs of a training ended.
+/// The end of the epochs of a training.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// All are done.

@@ -22,7 +22,7 @@ use crate::system::error::{DeviceFailed, OutOfMemory, Refused, ensure_usage};
 use crate::training::{Position, Trainer};
 use crate::verify::gradients::GradientCheck;
 
-/// What is said when training begins.
+/// The facts that are said when training begins.
 pub struct Opened {
     /// The reason for choosing the device.
     pub reason: String,
@@ -36,7 +36,7 @@ pub struct Opened {
 
 /// A training, apart from its data and its device.
 pub struct Job<'a> {
-    /// What was asked for.
+    /// The options that were asked for.
     pub options: &'a Options,
     /// The network.
     pub topology: &'a Topology,

@@ -100,7 +100,7 @@ pub struct Report {
     pub refit_epochs: Option<usize>,
     /// The duration of its steps in seconds.
     pub refit_seconds: Option<f64>,
-    /// What ended the training: `epochs`, `patience`, or `interrupted`.
+    /// The end of the training: `epochs`, `patience`, or `interrupted`.
     pub stopped: &'static str,
     /// The number of the signal that interrupted it.
     #[serde(skip)]

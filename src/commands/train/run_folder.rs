@@ -155,7 +155,7 @@ impl Metrics {
     }
 }
 
-/// What a run writes besides the state of its training.
+/// The files of a run besides the state of its training.
 #[derive(Clone, Debug)]
 pub struct Keeping {
     /// The circumstances of the run.
@@ -247,7 +247,7 @@ impl Keeper {
     /// Ends the run: its last checkpoint is on disk.
     ///
     /// # Errors
-    /// What could not be written.
+    /// The failure of writing.
     pub fn finish(&mut self) -> Result<()> {
         self.wait();
         self.failed.take().map_or(Ok(()), Err)
@@ -301,7 +301,7 @@ mod tests {
     use crate::system::file_operation::tests::failing;
     use crate::training::Position;
 
-    /// What is written, and the state after so many epochs.
+    /// The files, and the state after so many epochs.
     fn run(epochs: usize) -> (Keeping, State) {
         let topology = Topology::new(&[3, 4, 2], &SIGMOID, &QUADRATIC).expect("a network");
         let parameters = Parameters::random(&topology, Initialization::Scaled, epochs as u64).expect("memory");

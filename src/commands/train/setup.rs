@@ -62,7 +62,7 @@ impl Monitor {
     }
 }
 
-/// What was asked of a training; the recipe decides what is open.
+/// The wishes for a training; the recipe decides what is open.
 #[derive(Clone, Default, Debug)]
 pub struct Wishes {
     /// The recipe; by default the one that the data suggests.
@@ -95,7 +95,7 @@ pub struct Wishes {
     pub l1: Option<f32>,
     /// The probability of dropout.
     pub dropout: Option<f32>,
-    /// What becomes of η.
+    /// The course of η.
     pub decline: Option<Decline>,
     /// The factor of the schedule.
     pub schedule_factor: Option<f32>,
@@ -132,7 +132,7 @@ pub struct Setup {
     pub initialization: Initialization,
     /// The number of epochs.
     pub epochs: usize,
-    /// What is done where epochs bring no improvement.
+    /// The steps that are taken where epochs bring no improvement.
     pub patience: Patience,
     /// The weights that end in the model.
     pub keep: Keep,

@@ -22,7 +22,7 @@ pub struct Member<'a> {
     pub training: Training<'a>,
     /// All else that was settled.
     pub setup: &'a Setup,
-    /// Who watches it.
+    /// The observer of it.
     pub observer: &'a mut dyn Observer,
 }
 

@@ -55,7 +55,7 @@ struct Description<'a> {
     refit: Option<Refitting>,
 }
 
-/// What the names of the best parameters begin with.
+/// The beginning of the names of the best parameters.
 const BEST: &str = "best.";
 
 impl State {

@@ -70,7 +70,7 @@ pub(super) fn labels(path: &Path, task: Task) -> Result<Labels> {
     open(path).and_then(|mut archive| archive.labels_alone(task)).with_context(|| path.display().to_string())
 }
 
-/// Returns whether labels of another file cannot take the place of those in an archive, which is divided into a
+/// True where labels of another file cannot take the place of those in an archive, which is divided into a
 /// training and a test part.
 ///
 /// # Errors
@@ -80,7 +80,7 @@ pub(super) fn are_labels_fixed(path: &Path) -> Result<bool> {
     Ok(archive.is_divided() && archive.sole().is_none())
 }
 
-/// Returns whether an archive has a test part.
+/// True where an archive has a test part.
 ///
 /// # Errors
 /// As [`Archive::new`].
@@ -109,7 +109,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(archive)
     }
 
-    /// Returns whether a test part is in it, beside the training part.
+    /// True where a test part is in it, beside the training part.
     ///
     /// # Errors
     /// Arrays of the same meaning.
@@ -117,7 +117,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(self.sole().is_none() && (self.find(TEST[0])?.is_some() || self.find(TEST[1])?.is_some()))
     }
 
-    /// Returns whether it is divided into a training and a test part.
+    /// True where it is divided into a training and a test part.
     pub fn is_divided(&self) -> bool {
         self.divided
     }

@@ -5,7 +5,7 @@ pub(crate) use crate::system::text::{listed, shown};
 /// The words that stand for a missing value unless others are given, in any case. An empty field is always one.
 pub const MISSING_WORDS: [&str; 10] = ["?", "na", "n/a", "#na", "#n/a", "<na>", "nan", "nat", "null", "none"];
 
-/// Returns whether the value of a field is missing: it is empty, or one of `words` (exactly), or of [`MISSING_WORDS`] where
+/// True where the value of a field is missing: it is empty, or one of `words` (exactly), or of [`MISSING_WORDS`] where
 /// there are none.
 pub(crate) fn is_missing(field: &str, words: Option<&[String]>) -> bool {
     field.is_empty()
@@ -20,7 +20,7 @@ pub(crate) fn number(field: &str) -> Option<f64> {
     field.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// Returns whether a field would be a number with a decimal point for its comma, or without its commas.
+/// True where a field would be a number with a decimal point for its comma, or without its commas.
 pub(crate) fn is_number_with_comma(field: &str) -> bool {
     field.contains(',') && [".", ""].iter().any(|point| number(&field.replace(',', point)).is_some())
 }

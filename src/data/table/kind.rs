@@ -29,7 +29,7 @@ pub(super) enum Kind {
 pub(super) struct Missing<'a> {
     /// The words that stand for one, where they are not the usual ones.
     pub words: Option<&'a [String]>,
-    /// Whether a column may have one.
+    /// True where a column may have one.
     pub is_allowed: bool,
 }
 
@@ -143,7 +143,7 @@ pub(super) fn notes<'a>(
     notes
 }
 
-/// Whether a column has no name, or that which pandas gives to one.
+/// True where a column has no name, or that which pandas gives to one.
 fn is_unnamed(header: Option<&[String]>, at: usize) -> bool {
     header.is_none_or(|header| header[at] == format!("column {}", at + 1) || header[at].starts_with("Unnamed:"))
 }
@@ -152,7 +152,7 @@ fn is_infinite(field: &str) -> bool {
     field.parse::<f64>().is_ok()
 }
 
-/// What a comma is in a field that would be a number otherwise.
+/// The meaning of a comma in a field that would be a number otherwise.
 fn comma_in_number(field: &str) -> Option<&'static str> {
     let is_number = |without: &str| number(without).is_some();
     let mut groups = field.split(',').skip(1);

@@ -33,7 +33,7 @@ pub struct Table {
     width: usize,
     target_columns: Vec<usize>,
     weight_column: Option<usize>,
-    /// What is in each column of the file.
+    /// The content of each column of the file.
     seen: Vec<Seen>,
     /// The weight of each row in use; empty where all count alike.
     weights: Vec<f64>,
@@ -223,7 +223,7 @@ impl Table {
         Ok((inputs, matched.unknown_categories()))
     }
 
-    /// How each column of the file was read, of which `columns` are learned from.
+    /// The way in which each column of the file was read, of which `columns` are learned from.
     pub fn summary(&self, columns: &Columns) -> Vec<ColumnSummary> {
         let inputs: HashMap<usize, (usize, bool)> = columns
             .columns

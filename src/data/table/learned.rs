@@ -84,7 +84,7 @@ fn missing_target(row: &Row<'_>, columns: &[usize], missing_words: Option<&[Stri
     Ok(None)
 }
 
-/// Returns whether a row lacks a target, where `dropped` allows it.
+/// True where a row lacks a target, where `dropped` allows it.
 ///
 /// # Errors
 /// A row that lacks a target, where it is not allowed.

@@ -137,7 +137,7 @@ impl<'a> Rows<'a> {
         Ok(Some(row))
     }
 
-    /// Returns whether the first row, which was just read, is a header: it has the names that are looked for, or no number,
+    /// True where the first row, which was just read, is a header: it has the names that are looked for, or no number,
     /// or numbers the columns.
     fn begins_with_header(&mut self, dialect: &Dialect) -> Result<bool> {
         let first = Row { record: &self.record, header: None, number: 1, last_line: self.last_line };
@@ -157,7 +157,7 @@ impl<'a> Rows<'a> {
         if text.is_empty() || text.contains("") { self.is_numbering(&fields) } else { Ok(false) }
     }
 
-    /// Returns whether the fields of the first row are 0, 1, 2, ... or 1, 2, 3, ..., and the next row looks different.
+    /// True where the fields of the first row are 0, 1, 2, ... or 1, 2, 3, ..., and the next row looks different.
     /// The column of row numbers, the first, may have no name.
     fn is_numbering(&mut self, fields: &[String]) -> Result<bool> {
         /// Columns from which on such a row is no example, whatever the next one looks like.

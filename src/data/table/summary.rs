@@ -3,7 +3,7 @@
 use super::fields::{is_missing, whole_number};
 use super::rows::Row;
 
-/// How a column was read.
+/// The way in which a column was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ColumnRole {
     /// Numbers to learn from.
@@ -36,7 +36,7 @@ impl ColumnRole {
 pub struct ColumnSummary {
     /// Its name, or its number from 1.
     pub title: String,
-    /// How it was read.
+    /// The way in which it was read.
     pub role: ColumnRole,
     /// Number of inputs that it makes.
     pub inputs: usize,
@@ -55,7 +55,7 @@ pub(super) struct Seen {
     pub missing: u64,
     /// Hashes of the different values, in order.
     values: Vec<u64>,
-    /// Whether there are too many to be counted.
+    /// True where there are too many to be counted.
     many: bool,
 }
 

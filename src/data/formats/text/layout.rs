@@ -118,12 +118,12 @@ fn find_separator(body: &[u8], complete: bool) -> Separator {
     Separator::Byte(most.filter(|(_, width, _)| width.is_some()).map_or(b',', |(byte, ..)| *byte))
 }
 
-/// Whether a field is a number with a decimal comma.
+/// True where a field is a number with a decimal comma.
 fn is_decimal(field: &[u8]) -> bool {
     std::str::from_utf8(field).is_ok_and(|field| number(&field.trim().replacen(',', ".", 1)).is_some())
 }
 
-/// Whether a column has numbers below its first row: text of several words has none.
+/// True where a column has numbers below its first row: text of several words has none.
 fn has_numbers(records: &[ByteRecord]) -> bool {
     let rows = records.get(1..).filter(|rows| !rows.is_empty()).unwrap_or(records);
     let columns = 0..records.first().map_or(0, ByteRecord::len);

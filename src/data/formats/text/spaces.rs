@@ -8,7 +8,7 @@ pub(super) struct Joined<R> {
     state: State,
 }
 
-/// What was read before.
+/// The state of reading, after the characters before.
 #[derive(Clone, Copy, Debug)]
 struct State {
     quoted: bool,
