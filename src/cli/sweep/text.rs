@@ -55,7 +55,7 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
         if report.keeps_defaults {
             writeln!(
                 text,
-                "The defaults of the recipe are kept: no combination is better by more than chance explains\n"
+                "The defaults of the recipe are kept: the best combination is not better by more than chance explains\n"
             )?;
         }
         write_best(&mut text, best)?;

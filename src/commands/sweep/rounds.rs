@@ -169,12 +169,11 @@ impl<'o> Sweep<'o> {
         let measure = measure_of(&groups);
         let ranking = ranked(&groups, measure);
         let mut winner = ranking.first().map(|first| first.group);
-        let mut keeps_defaults = false;
-        if self.options.prefers_first && winner.is_some() {
-            let before = ranking.iter().map(|ranked| ranked.group).take_while(|&group| group != 0);
-            let better = before.into_iter().find(|&group| is_clearly_better(&groups[group], &groups[0], measure));
-            keeps_defaults = better.is_none();
-            winner = better.or(Some(0));
+        // Only the first is looked at: of two dozen, chance lets some look better.
+        let keeps_defaults = self.options.prefers_first
+            && winner.is_some_and(|winner| !is_clearly_better(&groups[winner], &groups[0], measure));
+        if keeps_defaults {
+            winner = Some(0);
         }
         // Costs on different splits are not compared: the first seed is the one that was asked for.
         let has_one_split = matches!(self.all[0].options.source.validation, Some(Part::Files { .. }));
