@@ -286,19 +286,19 @@ const DROPPED: f64 = 0.8;
 
 /// Dropout that leaves a network too few hidden neurons to learn with.
 pub fn strong_dropout(evidence: &Evidence) -> Option<Verdict> {
-    let dropout = f64::from(evidence.setup.hyperparameters.dropout);
+    let dropout = evidence.setup.hyperparameters.dropout;
     let hidden = &evidence.topology.widths()[1..evidence.topology.last() - 1];
     let least = *hidden.iter().min()?;
-    (dropout > DROPPED && evidence.learned() < LEARNED).then(|| {
+    (dropout > DROPPED as f32 && evidence.learned() < LEARNED).then(|| {
         let remedy = Remedy::Dropout(0.5);
         Verdict {
             verdict: "strong-dropout",
             text: format!(
                 "dropout leaves each step {:.1} of the {least} neurons of a hidden layer on average ({dropout:.2} are left out, and above \
                  {DROPPED} is too much), and the network has not learned",
-                (1.0 - dropout) * least as f64,
+                (1.0 - dropout) * least as f32,
             ),
-            figure: dropout,
+            figure: f64::from(dropout),
             threshold: DROPPED,
             suggestion: Some(remedy.flags()),
             advice: "leave out half of the neurons at most, or have more of them",
