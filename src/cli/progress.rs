@@ -12,7 +12,7 @@ use crate::commands::book::Curve;
 use crate::commands::train::{EpochReport, Observer, Opening, Setup};
 use crate::data::Data;
 use crate::network::Topology;
-use crate::system::text::{percentage, printable};
+use crate::system::text::{epochs_of, percentage, printable};
 use crate::training::{LayerReport, Position};
 
 /// Time between two pictures of what turns while nothing can be counted.
@@ -162,8 +162,8 @@ fn introduction(opening: &Opening<'_>) -> String {
     let Opening { data, topology, device, reason, setup, .. } = opening;
     let goes_on = match opening.position {
         position if position == Position::default() => String::new(),
-        Position { epoch, step: 0 } => format!("\ngoes on        after {epoch} epochs"),
-        Position { epoch, step } => format!("\ngoes on        after {epoch} epochs and {step} steps"),
+        Position { epoch, step: 0 } => format!("\ngoes on        after {}", epochs_of(epoch)),
+        Position { epoch, step } => format!("\ngoes on        after {} and {step} steps", epochs_of(epoch)),
     };
     let flags = flags_used(topology, setup);
     format!("{}\n{flags}\ndevice         {device}: {reason}{goes_on}", described(data, topology))

@@ -155,7 +155,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
             "--halving and --budget have no parts, and this is a task of a job array (SLURM_ARRAY_TASK_ID): use another kind of job"
         );
         Ok(Options {
-            prefers_first: budget.is_some() && grid.has_no_lists(),
+            // Of some picked at random the first is any combination.
+            prefers_first: budget.is_some() && random.is_none() && grid.has_no_lists(),
             combinations: grid.combinations(&device, random, budget.is_some())?,
             words: grid.words(),
             seeds,

@@ -20,7 +20,7 @@ use crate::commands::train::{
 use crate::device::DeviceChoice;
 use crate::ranks;
 use crate::system::error::{Interrupted, WrongUsage};
-use crate::system::text::percentage;
+use crate::system::text::{epochs_of, percentage};
 
 /// The flags of `train`.
 #[derive(Args, Debug)]
@@ -234,8 +234,8 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
     if let (Some(samples), Some(steps)) = (report.samples_per_second, report.steps_per_second) {
         writeln!(
             text,
-            "trained        {} epochs in {:.1} s on {}: {} examples/s, {} steps/s",
-            report.epochs.len(),
+            "trained        {} in {:.1} s on {}: {} examples/s, {} steps/s",
+            epochs_of(report.epochs.len()),
             report.training_seconds,
             report.adapter.as_deref().unwrap_or(&report.device),
             HumanCount(samples as u64),
@@ -246,7 +246,8 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
         let examples = HumanCount(report.train_examples as u64);
         writeln!(
             text,
-            "weights        of {epochs} epochs on all {examples} examples, after the validation split had its say"
+            "weights        of {} on all {examples} examples, after the validation split had its say",
+            epochs_of(epochs)
         )?;
     }
     if let (Some(kept), Some(best)) = (report.kept_epoch, report.best_epoch) {

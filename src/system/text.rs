@@ -21,6 +21,11 @@ pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     list.join(", ")
 }
 
+/// A number of epochs in words.
+pub fn epochs_of(count: usize) -> String {
+    format!("{count} epoch{}", if count == 1 { "" } else { "s" })
+}
+
 /// Names with "or" before the last: `tanh, relu or linear`.
 pub fn either(names: &[&str]) -> String {
     match names {

@@ -152,6 +152,8 @@ fn epochs_are_measured_as_monitor_says() {
     stdout(&["report", &run_folder, "-o", &folder.text("report.html")]);
     assert_fails(&["diagnose", &run_folder], 1, &["no training cost", "--monitor none"]);
     assert_fails(&["train", "--monitor", "validation"], 2, &["--monitor validation", "--validation 0.1"]);
+    let without = ["train", "--monitor", "none", "--keep", "best"];
+    assert_fails(&without, 2, &["--monitor none", "--monitor all"]);
     for flags in [["--patience", "3"], ["--keep", "best"], ["--schedule", "plateau"], ["--refit", "yes"]] {
         let common = ["train", "--validation", "0.2", "--monitor", "none"];
         assert_fails(&[&common[..], &flags].concat(), 2, &[flags[0], "--monitor none", "--monitor validation"]);

@@ -177,7 +177,8 @@ fn has_costs(wishes: &Wishes, data: &Data, decline: Decline) -> Result<bool> {
     if let Some((flag, _)) = needing.into_iter().find(|(_, given)| *given) {
         bail_usage!(
             "{flag} compares the costs of epochs, and --monitor none measures none: leave one of them out, or use \
-             --monitor validation"
+             --monitor {}",
+            if data.split.validation.is_empty() { Monitor::All } else { Monitor::Validation }.name()
         );
     }
     Ok(false)

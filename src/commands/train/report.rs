@@ -192,8 +192,8 @@ pub(crate) fn report(
     // Of a refit the validation split is still that of the best epoch.
     let validated = last;
     let last = last.filter(|_| refit.is_none());
-    // Whoever interrupts it does not want to wait for figures of all examples.
-    let waits = further_steps == 0 || refit.is_some();
+    // Whoever interrupts it does not want to wait for figures of all examples; of a refit they would be those of other splits.
+    let waits = interrupted.is_none();
     let mut missing = |part, is_known: bool| if is_known || !waits { Ok(None) } else { measure(part) };
     let learned = missing(PartOfData::Training, last.is_some_and(|last| last.train_cost.is_some()))?;
     let validation = missing(

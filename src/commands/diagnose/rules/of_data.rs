@@ -72,7 +72,12 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
         figure: related,
         threshold,
         suggestion: remedy.map(Remedy::flags),
-        advice: "look at some rows: were labels and inputs sorted apart, or is the wrong column the target (--target)?",
+        advice: if by_heart {
+            "examples that are not learned tell; if they are not found either, labels and inputs were sorted apart, or the \
+             target (--target) is the wrong column"
+        } else {
+            "look at some rows: were labels and inputs sorted apart, or is the wrong column the target (--target)?"
+        },
         read: DATA,
         remedy,
     })

@@ -284,19 +284,23 @@ pub fn exploding_gradient(evidence: &Evidence) -> Option<Verdict> {
 /// The largest probability of dropout with which networks learn well.
 const DROPPED: f64 = 0.8;
 
+/// The part of what can be learned from which on a network has learned well.
+const LEARNED_WELL: f64 = 0.95;
+
 /// Dropout that leaves a network too few hidden neurons to learn with.
 pub fn strong_dropout(evidence: &Evidence) -> Option<Verdict> {
     let dropout = evidence.setup.hyperparameters.dropout;
     let hidden = &evidence.topology.widths()[1..evidence.topology.last() - 1];
     let least = *hidden.iter().min()?;
-    (dropout > DROPPED as f32 && evidence.learned() < LEARNED).then(|| {
+    (dropout > DROPPED as f32 && evidence.learned() < LEARNED_WELL).then(|| {
         let remedy = Remedy::Dropout(0.5);
         Verdict {
             verdict: "strong-dropout",
             text: format!(
                 "dropout leaves each step {:.1} of the {least} neurons of a hidden layer on average ({dropout:.2} are left out, and above \
-                 {DROPPED} is too much), and the network has not learned",
+                 {DROPPED} is too much), and the network has learned {:.0}% of what can be",
                 (1.0 - dropout) * least as f32,
+                100.0 * evidence.learned(),
             ),
             figure: f64::from(dropout),
             threshold: DROPPED,
