@@ -35,12 +35,14 @@ const KINDS: [&str; 5] = ["discrete", "integrated", "virtual", "other", "softwar
 ///
 /// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`, `gl`) and
 /// `WGPU_ADAPTER_NAME` (part of a name) restrict the list. `WGPU_DEBUG=1` hands the names of buffers and pipelines to the driver,
-/// for debuggers; `WGPU_VALIDATION=1` loads the validation of the drivers, as builds with debug assertions do.
+/// for debuggers; `WGPU_VALIDATION=1` loads the validation of the drivers.
 pub fn adapters() -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY | wgpu::Backends::GL;
-    // For each name, the Vulkan loader walks through lists that other threads change.
-    descriptor.flags = (descriptor.flags - wgpu::InstanceFlags::DEBUG).with_env();
+    // wgpu sets both in builds with debug assertions. For each name, the Vulkan loader walks through lists that other threads change;
+    // the validation layers do so at each call (KhronosGroup/Vulkan-ValidationLayers, issue 4391).
+    let unsafe_among_threads = wgpu::InstanceFlags::DEBUG | wgpu::InstanceFlags::VALIDATION;
+    descriptor.flags = (descriptor.flags - unsafe_among_threads).with_env();
     // An empty variable counts as unset.
     let restricted = std::env::var_os("WGPU_BACKEND").is_some_and(|backend| !backend.is_empty());
     let descriptor = if restricted { descriptor.with_env() } else { descriptor };

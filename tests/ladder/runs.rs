@@ -353,15 +353,22 @@ fn a_device_that_fails_always_is_given_up(adapter: &AdapterUnderTest) {
     let device = device_of(adapter);
     let options = options(Wishes { epochs: Some(2), ..Wishes::default() }, device);
     let (_, calls) = calls_of(&options);
-    // Each try fails before the next state is on the host.
+    // Each try fails before the next state is on the host, unless the machine is busy: states are taken by the clock.
     let always = (calls / 3..100 * calls).step_by(40).map(|call| (call, Fault::Loss)).collect::<Vec<_>>();
     let error = train::run(&failing(&options, &always).0, &mut Watcher::default()).expect_err("it is lost each time");
-    assert!(format!("{error:#}").contains("failed 5 times at epoch 1, step 1"), "{error:#}");
+    assert!(format!("{error:#}").contains("failed 5 times at epoch 1, step "), "{error:#}");
     let falling_back = Options { fall_back_to_cpu: true, ..failing(&options, &always).0 };
     let mut watcher = Watcher::default();
     let report = ended(&falling_back, &mut watcher);
     assert_eq!(report.device, "cpu");
-    assert!(watcher.warnings.last().expect("told").contains("on the CPU"), "{:?}", watcher.warnings);
+    let told = watcher.warnings.last().expect("told");
+    assert!(told.contains("on the CPU"), "{told}");
     let on_cpu = ended(&Options { device: DeviceChoice::Cpu, ..options }, &mut Watcher::default());
-    assert_eq!(figures(&report), figures(&on_cpu));
+    if told.ends_with("training goes on from epoch 1, step 1, on the CPU") {
+        assert_eq!(figures(&report), figures(&on_cpu));
+    } else {
+        // The first steps were those of the GPU.
+        let [some, all] = [&report, &on_cpu].map(|report| report.test_cost.expect("it has a test split"));
+        assert!((some - all).abs() < 1e-3 * all, "{some} and {all}: {told}");
+    }
 }
