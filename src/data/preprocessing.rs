@@ -221,9 +221,12 @@ impl Preprocessing {
             }
             Preprocessing::Bytes { .. } | Preprocessing::Floats {} => "as they are".to_string(),
             Preprocessing::Columns(Columns { columns, .. }) => {
-                let has_numbers = columns.iter().any(|column| matches!(column.values, Values::Number { .. }));
+                let numbers = || columns.iter().filter(|column| matches!(column.values, Values::Number { .. }));
+                let is_scaled = |column: &Column| matches!(column.values, Values::Number { offset, scale, .. } if (offset, scale) != (0.0, 1.0));
                 match scale {
-                    _ if !has_numbers => "one-hot",
+                    _ if numbers().next().is_none() => "one-hot",
+                    // That of a model tells no more than its factors.
+                    Scale::None if numbers().any(is_scaled) => "scaled as those that the model was trained with",
                     Scale::None => "as they are",
                     Scale::Unit => "scaled to 0..1",
                     Scale::Zscore => "z-scored",

@@ -114,18 +114,56 @@ pub struct Neighbours {
 }
 
 /// The neighbours of each class, among the first examples of a look.
-pub fn neighbours(look: &Look, features: usize, labels: &[u32], classes: usize) -> Vec<Neighbours> {
-    let rows: Vec<&[f32]> = look.a[1].chunks_exact(features.max(1)).take(MOST_NEIGHBOURS).collect();
-    let distance = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+pub fn neighbours(look: &Look, labels: &[u32], classes: usize) -> Vec<Neighbours> {
     let mut found = vec![Neighbours::default(); classes];
-    for (i, row) in rows.iter().enumerate() {
-        let others = rows.iter().enumerate().filter(|(j, _)| *j != i);
-        let nearest = others.map(|(j, other)| (distance(row, other), j)).min_by(|one, other| one.0.total_cmp(&other.0));
+    for (i, j) in look.nearest().into_iter().enumerate() {
         let of_class = &mut found[labels[i] as usize];
         of_class.examples += 1;
-        of_class.agree += usize::from(nearest.is_some_and(|(_, j)| labels[i] == labels[j]));
+        of_class.agree += usize::from(labels[i] == labels[j]);
     }
     found
+}
+
+/// The correlation of the targets of examples with those of their nearest neighbours.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Correlation {
+    /// It, from -1 to 1; of several targets, the largest.
+    pub r: f64,
+    /// Its standard error where targets are random.
+    pub standard_error: f64,
+}
+
+/// The correlation of targets with those of neighbours, among the first examples of a look; `None` where no target varies.
+pub fn correlation(look: &Look) -> Option<Correlation> {
+    let nearest = look.nearest();
+    let m = nearest.len();
+    let targets = look.y.len() / look.examples.max(1);
+    let of_target = |k: usize| {
+        let y: Vec<f64> = (0..m).map(|i| f64::from(look.y[i * targets + k])).collect();
+        let mean = y.iter().sum::<f64>() / m as f64;
+        let product = |i: usize, j: usize| (y[i] - mean) * (y[j] - mean);
+        let squares: f64 = (0..m).map(|i| product(i, i)).sum();
+        let products: f64 = nearest.iter().enumerate().map(|(i, &j)| product(i, j)).sum();
+        (squares > 0.0).then(|| products / squares)
+    };
+    let r = (0..targets).filter_map(of_target).max_by(f64::total_cmp)?;
+    // The product of a pair of mutual neighbours is in the sum twice.
+    let mutual = nearest.iter().enumerate().filter(|(i, j)| nearest[**j] == *i).count();
+    Some(Correlation { r, standard_error: ((m + mutual) as f64).sqrt() / m as f64 })
+}
+
+impl Look {
+    /// The nearest other example of each of the first examples, by the squared distance of inputs; empty for a single one.
+    fn nearest(&self) -> Vec<usize> {
+        let features = (self.a[1].len() / self.examples.max(1)).max(1);
+        let rows: Vec<&[f32]> = self.a[1].chunks_exact(features).take(MOST_NEIGHBOURS).collect();
+        let distance = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+        let nearest = |i: usize| {
+            let others = (0..rows.len()).filter(|j| *j != i).map(|j| (distance(rows[i], rows[j]), j));
+            others.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, j)| j)
+        };
+        (0..rows.len()).filter_map(nearest).collect()
+    }
 }
 
 /// The most examples whose neighbours are looked for.

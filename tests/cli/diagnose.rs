@@ -71,6 +71,9 @@ const WIDE: Blobs = Blobs { examples: 600, inputs: 150, shares: &[0.34, 0.33, 0.
 fn planted_faults_are_found() {
     let folder = Folder::new();
     let same = |_: &mut ChaCha8Rng, _: &mut Vec<f64>, _: &mut usize| {};
+    // The class as a number, and numbers that have nothing to do with the inputs.
+    let as_number = |text: &str| std::fs::read_to_string(text).expect("a table").replace(",k", ",");
+    let numbers = folder.file("numbers.csv", as_number(&FOUR.table(&folder, "four.csv", same)).as_bytes());
     let shuffled = FOUR.table(&folder, "shuffled.csv", |rng, _, class| *class = rng.random_range(0..4));
     let unscaled = FOUR.table(&folder, "unscaled.csv", |_, x, _| x[0] = 1000.0 * x[0] + 5000.0);
     let near = Blobs { apart: 0.7, ..FOUR };
@@ -82,6 +85,11 @@ fn planted_faults_are_found() {
         Blobs { examples: 900, inputs: 4, shares: &[0.6, 0.385, 0.015], apart: 0.5 }.table(&folder, "never.csv", same);
     let few = Blobs { examples: 300, inputs: 20, shares: &[0.5; 2], apart: 0.25 }.table(&folder, "few.csv", same);
     let book = ["--target", "class", "--recipe", "book"];
+    let shuffled_numbers = folder.file("shuffled_numbers.csv", as_number(&shuffled).as_bytes());
+    let of_numbers = |table: &str, more: &[&str]| {
+        let arguments = [&[table, "--target", "class", "--task", "regression"], more].concat();
+        (format!("{table} {more:?}"), verdicts(&diagnosed(&arguments)))
+    };
     let of_table = |table: &str, more: &[&str]| {
         let arguments = [&[table], &book[..], more].concat();
         (format!("{table} {more:?}"), verdicts(&diagnosed(&arguments)))
@@ -110,6 +118,9 @@ fn planted_faults_are_found() {
         ("shuffled-labels", of_table(&shuffled, &[])),
         ("shuffled-labels", of_table(&shuffled, &["--validation", "0.2"])),
         ("shuffled-labels", of_table(&shuffled, &by_heart)),
+        ("shuffled-labels", of_numbers(&shuffled_numbers, &[])),
+        ("shuffled-labels", of_numbers(&shuffled_numbers, &["--validation", "0", "--epochs", "300", "--lambda", "0"])),
+        ("strong-decay", of_numbers(&numbers, &["--lambda", "100000"])),
         ("strong-dropout", digits(&["--recipe", "modern", "--dropout", "0.95"])),
         // It learns, but not well.
         ("strong-dropout", digits(&["--dropout", "0.95"])),
@@ -139,6 +150,14 @@ fn planted_faults_are_found() {
     }
     // What follows from it is found, too.
     assert!(digits(&dead).1.contains(&"dead-units".to_string()));
+    assert_eq!(of_numbers(&numbers, &[]).1, Vec::<String>::new());
+    // A little that can be learned, in much noise.
+    let noisy =
+        FOUR.table(&folder, "noisy.csv", |rng, x, class| *class = 4 + (x[0] + rng.random::<f64>() * 20.0) as usize);
+    let noisy = folder.file("noisy_numbers.csv", as_number(&noisy).as_bytes());
+    for more in [&[][..], &["--validation", "0"]] {
+        assert!(!of_numbers(&noisy, more).1.contains(&"shuffled-labels".to_string()), "{more:?}");
+    }
     assert!(of_table(&never, &["--epochs", "10"]).1.contains(&"class-never-predicted".to_string()));
 }
 

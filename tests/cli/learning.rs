@@ -207,6 +207,9 @@ fn a_network_goes_on_from_its_model() {
     let cost = |report: &Value| report["epochs"][0]["train_cost"].as_f64().expect("measured");
     assert!(cost(&further) < cost(&trained), "it goes on from where it was");
     let from = ["train", IRIS, "--target", "species", "--from", &first];
+    let told = run(&[&from[..], &["--epochs", "1", "--device", "cpu"]].concat());
+    let told = String::from_utf8_lossy(&told.stderr);
+    assert!(told.contains("4 inputs scaled as those that the model was trained with"), "{told}");
     assert_fails(&[&from[..], &["--hidden", "3"]].concat(), 2, &["--hidden is for a new network"]);
     assert_fails(&["train", "--from", &first], 1, &["64 inputs", "takes 4"]);
     assert_fails(

@@ -40,6 +40,9 @@ pub fn html(name: &str, summary: &Summary) -> String {
         p { (summary.trials) " trials of " (summary.ranking.len()) " combinations, " (format!("{:.1}", summary.seconds))
             " seconds of training and evaluation in all." }
         h2 { "Ranks by " (by) }
+        @if summary.ranking.windows(2).any(|pair| pair[0].figures.trials != pair[1].figures.trials) {
+            p { "Combinations of more trials come first: means of few seeds are not compared with means of many." }
+        }
         (table(&head, &rows))
         @if let Some(chart) = chart { h2 { "Training" } p { "The first seed of each." } div.charts { (chart) } }
         @if !summary.effects.is_empty() { h2 { "The effect of each flag" } p { "Means over all trials with each value." } }

@@ -126,7 +126,7 @@ impl Observer for Display {
         self.close();
         let flags = words(choices);
         let colon = if flags.is_empty() { "" } else { ": " };
-        self.line(&format!("the best is trained once more, to be saved and evaluated on the test split{colon}{flags}"));
+        self.line(&format!("the best is trained once more{colon}{flags}"));
     }
 
     fn end(&mut self) {

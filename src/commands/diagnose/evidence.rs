@@ -7,7 +7,7 @@ use crate::commands::train::{EpochReport, Setup};
 use crate::data::Data;
 use crate::network::{Parameters, Topology};
 use crate::system::random::{Stream, rng};
-use crate::training::look::{Look, Neighbours, most_examples, neighbours};
+use crate::training::look::{Correlation, Look, Neighbours, correlation, most_examples, neighbours};
 
 /// Examples of a class from which on the share of those found is taken for a fact.
 const OF_CLASS: usize = 20;
@@ -54,6 +54,8 @@ pub struct Evidence {
     pub classes: Vec<Class>,
     /// Nearest neighbours of the examples of each class; empty for regression.
     pub neighbours: Vec<Neighbours>,
+    /// The correlation of numbers with those of nearest neighbours; `None` for classification.
+    pub correlation: Option<Correlation>,
     /// The share of the largest class, which guessing would get right; 0 for regression.
     pub guessed: f64,
     /// The standard deviation of each input over the examples.
@@ -93,6 +95,7 @@ impl Evidence {
             diverged,
             classes: Vec::new(),
             neighbours: Vec::new(),
+            correlation: None,
             guessed: 0.0,
             deviations: deviations(&before.a[1], data.dataset.features()),
             input_size: root_mean_square(&before.a[1]),
@@ -103,6 +106,8 @@ impl Evidence {
         };
         if data.dataset.classes() > 0 && data.dataset.quantities().is_empty() {
             evidence.add_classes(data, few.labels(), last)?;
+        } else {
+            evidence.correlation = correlation(&evidence.before);
         }
         Ok(evidence)
     }
@@ -111,7 +116,7 @@ impl Evidence {
         let (classes, all) = (data.dataset.classes(), data.dataset.labels());
         let mut counts = vec![0; classes];
         self.examples_of_classes(data, &mut counts);
-        self.neighbours = neighbours(&self.before, data.dataset.features(), labels, classes);
+        self.neighbours = neighbours(&self.before, labels, classes);
         let mut looked_at = vec![0; classes];
         labels.iter().for_each(|&label| looked_at[label as usize] += 1);
         // Of rare classes, some more.

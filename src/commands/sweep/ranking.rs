@@ -16,7 +16,7 @@ pub struct Group<'r> {
     pub choices: Vec<Choice>,
     /// A result for each seed.
     pub results: Vec<&'r TrialResult>,
-    /// The round of successive halving that the results are of, counted from 0.
+    /// The round of successive halving that the results are of, counted from 0; of a folder, the number of trials.
     pub round: usize,
 }
 

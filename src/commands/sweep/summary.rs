@@ -38,7 +38,9 @@ pub struct Summary {
 pub fn of_folder(path: &Path) -> Result<Summary> {
     let results = folder::results(path)?;
     ensure_usage!(!results.is_empty(), "{}: no trial of this sweep has ended yet", path.display());
-    let (groups, common) = grouped(&results);
+    let (mut groups, common) = grouped(&results);
+    // A mean of a few seeds is not compared with one of many: `--budget` trains only what is worth it with all of them.
+    groups.iter_mut().for_each(|group| group.round = group.results.len());
     let ranked_by = Measure::of(results.iter());
     let ranking = ranked(&groups, ranked_by);
     let curve = |ranked: &Ranked| {

@@ -33,11 +33,12 @@ fn related(evidence: &Evidence) -> Option<(f64, f64)> {
     (certain > 0.0).then(|| (sum / certain, certain.sqrt().recip()))
 }
 
-/// Labels that have nothing to do with the inputs: neither neighbours nor the network find them; or the network does, on examples that
-/// it may know by heart.
+/// Labels or numbers that have nothing to do with the inputs: neither neighbours nor the network find them; or the network does, on
+/// examples that it may know by heart.
 pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
+    let of_numbers = evidence.correlation.map(|found| (found.r, found.standard_error));
     // A rare class that is not learned says the same of no more than itself.
-    let (related, error) = related(evidence).filter(|_| class_imbalance(evidence).is_none())?;
+    let (related, error) = of_numbers.or_else(|| related(evidence)).filter(|_| class_imbalance(evidence).is_none())?;
     // Few neighbours tell nothing.
     if 3.0 * error > UNTOLD || constant_inputs(evidence).is_some() {
         return None;
@@ -45,30 +46,48 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     let threshold = RELATED.max(3.0 * error);
     let last = evidence.epochs.last()?;
     let beyond_guessing = |accuracy: f64| (accuracy - evidence.guessed) / (1.0 - evidence.guessed).max(1e-9);
-    let validated = last.validation_accuracy.filter(|_| !evidence.has_weights);
-    let learned = validated.map_or(evidence.learned(), beyond_guessing);
+    let validated =
+        last.validation_accuracy.map(beyond_guessing).or(last.validation_r2).filter(|_| !evidence.has_weights);
+    let learned = validated.unwrap_or(evidence.learned());
+    // Numbers are often noisy, and a little of them is something.
+    let nothing = if of_numbers.is_some() { NOTHING_OF_NUMBERS } else { NOTHING_OF_CLASSES };
     // What only the examples themselves tell may be known by heart.
-    let by_heart = learned >= 0.2 && validated.is_none() && !evidence.has_weights;
+    let by_heart = learned >= BY_HEART && validated.is_none() && !evidence.has_weights;
     let remedy = by_heart.then_some(Remedy::Validated);
-    (related < threshold && (learned < 0.2 || by_heart)).then(|| Verdict {
-        verdict: "shuffled-labels",
-        text: format!(
-            "labels seem to have nothing to do with the inputs: the nearest neighbours of examples are of the same class no more often \
-             than by chance ({:.1}% of what is possible, and above {:.1}% they would be related){}",
-            100.0 * related,
-            100.0 * threshold,
-            match validated {
-                Some(accuracy) => format!(
-                    "; {:.1}% of the validation examples are right, and {:.1}% would be by guessing",
-                    100.0 * accuracy,
-                    100.0 * evidence.guessed
-                ),
-                None if by_heart =>
-                    "; the network may know the training examples by heart, and without a validation split nobody can tell"
-                        .to_string(),
-                None => String::new(),
-            }
+    let (found, by_chance) = match of_numbers {
+        Some(_) => (
+            "numbers seem to have nothing to do with the inputs: the correlation with those of nearest neighbours is no more than chance \
+             allows",
+            format!("{related:.3}, and above {threshold:.3} they would be related"),
         ),
+        None => (
+            "labels seem to have nothing to do with the inputs: the nearest neighbours of examples are of the same class no more often \
+             than by chance",
+            format!(
+                "{:.1}% of what is possible, and above {:.1}% they would be related",
+                100.0 * related,
+                100.0 * threshold
+            ),
+        ),
+    };
+    let seen = match (last.validation_accuracy, last.validation_r2) {
+        (Some(accuracy), _) if validated.is_some() => format!(
+            "; {:.1}% of the validation examples are right, and {:.1}% would be by guessing",
+            100.0 * accuracy,
+            100.0 * evidence.guessed
+        ),
+        (None, Some(r2)) if validated.is_some() => {
+            format!("; R² of the validation examples is {r2:.2}, and 0 by guessing")
+        }
+        _ if by_heart => {
+            "; the network may know the training examples by heart, and without a validation split nobody can tell"
+                .to_string()
+        }
+        _ => String::new(),
+    };
+    (related < threshold && (learned < nothing || by_heart)).then(|| Verdict {
+        verdict: "shuffled-labels",
+        text: format!("{found} ({by_chance}){seen}"),
         figure: related,
         threshold,
         suggestion: remedy.map(Remedy::flags),
@@ -82,6 +101,13 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
         remedy,
     })
 }
+
+/// The part of what can be learned below which a network has found nothing, of classes and of numbers.
+const NOTHING_OF_CLASSES: f64 = 0.2;
+const NOTHING_OF_NUMBERS: f64 = 0.02;
+
+/// The same from which on it may know by heart what it was trained with.
+const BY_HEART: f64 = 0.2;
 
 /// Inputs that are the same for every example.
 pub fn constant_inputs(evidence: &Evidence) -> Option<Verdict> {

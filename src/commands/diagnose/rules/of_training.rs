@@ -1,6 +1,6 @@
 //! Faults of the network and of its training.
 
-use super::of_data::{INPUT_SIZE, unscaled_inputs};
+use super::of_data::{INPUT_SIZE, shuffled_labels, unscaled_inputs};
 use super::{CHOICE, INITIALIZATION, Verdict};
 use crate::commands::diagnose::evidence::Evidence;
 use crate::commands::diagnose::remedy::{Remedy, times};
@@ -54,8 +54,8 @@ const SHRUNK: f64 = 0.3;
 pub fn strong_decay(evidence: &Evidence) -> Option<Verdict> {
     let lambda = evidence.setup.hyperparameters.lambda;
     let shrinks = lambda > 0.0 && evidence.shrinkage < SHRUNK && evidence.learned() < LEARNED;
-    // Weights that are left out of nearly all steps decay all the same.
-    (shrinks && strong_dropout(evidence).is_none()).then(|| {
+    // Weights that are left out of nearly all steps decay all the same, and so do those for which there is nothing to learn.
+    (shrinks && strong_dropout(evidence).is_none() && shuffled_labels(evidence).is_none()).then(|| {
         let remedy = Remedy::Lambda(times(lambda, 0.01));
         Verdict {
             verdict: "strong-decay",
