@@ -39,7 +39,7 @@ impl<E: Epilogue> WithSimd for SparseProduct<'_, E> {
         let layout = Outputs::new(Layout::Rows, extents, width);
         let work = x.len() * extents.cols + E::PER_ENTRY * extents.rows * extents.cols;
         let threads = team.worth_without_packing(work);
-        let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads, work < MANY);
+        let tasks = Tasks::of_panels(extents.rows, extents.cols, width, threads, work < MANY);
         Products { layout, x, y, output: &Shared::new(output), epilogue: &With(simd, &epilogue) }
             .run(simd, tasks, threads, team);
     }
@@ -68,8 +68,11 @@ impl Products<'_> {
 /// Multiplications from which on a thread has several tasks, of which others do some when it is late.
 pub const MANY: usize = 1 << 18;
 
-/// Panels that are read together: what belongs to an entry is read once for all of them.
+/// The most panels that are read together: what belongs to an entry is read once for all of them.
 pub const TOGETHER: usize = 4;
+
+/// The fewest columns of a thread that are worth reading the entries for once more.
+pub const COLUMNS_OF_THREAD: usize = 64;
 
 struct ProductTask<'a> {
     products: Products<'a>,
@@ -78,89 +81,44 @@ struct ProductTask<'a> {
 }
 
 /// Sums of several rows in each of several panels.
-type Sums<S, const V: usize, const P: usize, const ROWS: usize> = [[[<S as Simd>::f32s; V]; ROWS]; P];
+type Sums<S, const V: usize, const P: usize> = [[[<S as Simd>::f32s; V]; ROWS]; P];
 
-/// Rows whose sums take turns in one part of y after the other, and the entries of such a part.
-const MANY_ROWS: usize = 5 * ROWS;
-const PART_OF_Y: usize = 1 << 12;
+/// The rows whose sums take turns, so that none waits for its last term. With those of four vectors they stay in the registers of any
+/// machine, and the second cache delivers so few entries of a row of y in time, however many rows there are.
+const IN_TURN: usize = 3;
 
 impl ProductTask<'_> {
-    /// The sums of all rows in P panels of V vectors, from `panel` on.
+    /// The sums of all rows in P panels of V vectors, from `panel` on; P.
     #[inline(always)]
-    fn run<S: Simd, const V: usize, const P: usize>(&self, simd: S, panel: usize) {
+    fn run<S: Simd, const V: usize, const P: usize>(&self, simd: S, panel: usize) -> usize {
         let inner = self.products.layout.extents.inner;
         let y: [&[[S::f32s; V]]; P] = std::array::from_fn(|p| {
             let (first_col, ..) = self.products.layout.width.of_panel(panel + p, self.products.layout.extents.cols);
             &super::tile::panel::<S, V>(&self.products.y[first_col * inner..])[..inner]
         });
-        if V * P <= 4 {
-            // So few entries in a row of y that the second cache delivers them in time.
-            self.rows_in_turn::<S, V, P, 3>(simd, panel, y);
-        } else if self.rows.len() >= MANY_ROWS {
-            self.part_by_part(simd, panel, y);
-        } else {
-            self.rows_in_turn::<S, V, P, 1>(simd, panel, y);
-        }
-    }
-
-    /// A sum waits for its last term: those of R rows take turns.
-    #[inline(always)]
-    fn rows_in_turn<S: Simd, const V: usize, const P: usize, const R: usize>(
-        &self,
-        simd: S,
-        panel: usize,
-        y: [&[[S::f32s; V]]; P],
-    ) {
         for row in self.rows.clone().step_by(ROWS) {
             let rows = ROWS.min(self.rows.end - row);
-            let mut sums: Sums<S, V, P, ROWS> = [[[simd.splat_f32s(0.0); V]; ROWS]; P];
+            let mut sums: Sums<S, V, P> = [[[simd.splat_f32s(0.0); V]; ROWS]; P];
             let mut first = 0;
-            while first + R <= rows {
-                let mut of_rows = [self.products.x.row(row + first); R];
+            while first + IN_TURN <= rows {
+                let mut of_rows = [self.products.x.row(row + first); IN_TURN];
                 for (r, of_row) in of_rows.iter_mut().enumerate().skip(1) {
                     *of_row = self.products.x.row(row + first + r);
                 }
                 add_terms(simd, of_rows, y, &mut sums, first);
-                first += R;
+                first += IN_TURN;
             }
             for r in first..rows {
                 add_terms(simd, [self.products.x.row(row + r)], y, &mut sums, r);
             }
-            self.finish::<S, V, P, _>(panel, row..row + rows, &sums);
+            self.finish::<S, V, P>(panel, row..row + rows, &sums);
         }
-    }
-
-    /// One part of y after the other, which stays in the first cache while all rows read it.
-    #[inline(always)]
-    fn part_by_part<S: Simd, const V: usize, const P: usize>(&self, simd: S, panel: usize, y: [&[[S::f32s; V]]; P]) {
-        let part = PART_OF_Y / (V * P * S::F32_LANES);
-        for row in self.rows.clone().step_by(MANY_ROWS) {
-            let rows = MANY_ROWS.min(self.rows.end - row);
-            let mut sums: Sums<S, V, P, MANY_ROWS> = [[[simd.splat_f32s(0.0); V]; MANY_ROWS]; P];
-            let mut next: [&[Nonzero]; MANY_ROWS] = [&[]; MANY_ROWS];
-            for (r, next) in next[..rows].iter_mut().enumerate() {
-                *next = self.products.x.row(row + r);
-            }
-            for end in (0..self.products.layout.extents.inner).step_by(part).map(|first| first + part) {
-                for (r, next) in next[..rows].iter_mut().enumerate() {
-                    let here = next.iter().take_while(|entry| (entry.column as usize) < end).count();
-                    let (these, rest) = next.split_at(here);
-                    add_terms(simd, [these], y, &mut sums, r);
-                    *next = rest;
-                }
-            }
-            self.finish::<S, V, P, _>(panel, row..row + rows, &sums);
-        }
+        P
     }
 
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
-    fn finish<S: Simd, const V: usize, const P: usize, const ROWS: usize>(
-        &self,
-        panel: usize,
-        rows: Range<usize>,
-        sums: &Sums<S, V, P, ROWS>,
-    ) {
+    fn finish<S: Simd, const V: usize, const P: usize>(&self, panel: usize, rows: Range<usize>, sums: &Sums<S, V, P>) {
         let ProductTask { products: Products { layout, output, epilogue, .. }, ref panels, .. } = *self;
         // Nobody else writes between the parts of a task whose rows are whole.
         let whole_rows = panels.len() == layout.width.panels(layout.extents.cols);
@@ -183,11 +141,11 @@ impl ProductTask<'_> {
 /// Adds value · y[column] of the entries of R rows to their sums, from that of row `first` on: each a chain in the order of its
 /// entries.
 #[inline(always)]
-fn add_terms<S: Simd, const R: usize, const V: usize, const P: usize, const ROWS: usize>(
+fn add_terms<S: Simd, const R: usize, const V: usize, const P: usize>(
     simd: S,
     rows: [&[Nonzero]; R],
     y: [&[[S::f32s; V]]; P],
-    sums: &mut Sums<S, V, P, ROWS>,
+    sums: &mut Sums<S, V, P>,
     first: usize,
 ) {
     // In registers until the rows are complete.
@@ -242,17 +200,14 @@ impl WithSimd for ProductTask<'_> {
         let mut panel = self.panels.start;
         while panel < self.panels.end {
             let whole = width.whole_panels(panel..self.panels.end, extents.cols);
-            match (whole, width.of_panel(panel, extents.cols).2 / S::F32_LANES) {
-                (4.., 2) => self.run::<S, 2, 4>(simd, panel),
-                (4.., 4) => self.run::<S, 4, 4>(simd, panel),
+            // Sums of four vectors, where there are as many.
+            panel += match (whole, width.of_panel(panel, extents.cols).2 / S::F32_LANES) {
                 (2.., 2) => self.run::<S, 2, 2>(simd, panel),
-                (2.., 4) => self.run::<S, 4, 2>(simd, panel),
                 (_, 1) => self.run::<S, 1, 1>(simd, panel),
                 (_, 2) => self.run::<S, 2, 1>(simd, panel),
                 (_, 3) => self.run::<S, 3, 1>(simd, panel),
                 _ => self.run::<S, 4, 1>(simd, panel),
-            }
-            panel += panels_at_once(whole);
+            };
         }
     }
 }

@@ -45,12 +45,13 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let SparseUpdate { extents, x, turned, delta, w, step, team } = self;
         let block = if U::LINEAR { BLOCK.min(extents.inner) } else { extents.inner };
-        let turned = if extents.inner > ONE_AFTER_THE_OTHER { x.turn(block, turned) } else { &[] };
         let width = Width::with::<S>();
         let of_weights = if U::LINEAR { 0 } else { PER_WEIGHT * extents.rows * extents.cols };
         let work = x.len() * extents.cols + of_weights;
         let threads = team.worth_without_packing(work);
-        let tasks = Tasks::of_panels(extents.rows, width.panels(extents.cols), TOGETHER, threads, work < MANY);
+        let tasks = Tasks::of_panels(extents.rows, extents.cols, width, threads, work < MANY);
+        let most = if threads > 1 { ONE_AFTER_THE_OTHER_BY_THREADS } else { ONE_AFTER_THE_OTHER };
+        let turned = (extents.inner > most).then(|| x.turn(block, turned));
         let (w, stepper) = (w.map(Shared::new), &With(simd, &step));
         Updates { extents, width, x, turned, block, delta, w: &w, linear: U::LINEAR, stepper }
             .run(simd, tasks, threads, team)
@@ -63,8 +64,8 @@ struct Updates<'a> {
     extents: Extents,
     width: Width,
     x: &'a Nonzeros,
-    /// The entries of x by column, of more than [`ONE_AFTER_THE_OTHER`] examples.
-    turned: &'a [OfColumn],
+    /// The entries of x by column; `None` where the update goes example by example.
+    turned: Option<&'a [OfColumn]>,
     /// Examples whose sums are applied at once.
     block: usize,
     delta: &'a [f32],
@@ -104,18 +105,22 @@ impl UpdateTask<'_> {
     /// The update of all rows in P panels of V vectors, from `panel` on.
     #[inline(always)]
     fn run<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
-        if self.updates.extents.inner > ONE_AFTER_THE_OTHER {
-            self.weight_by_weight::<S, V, P>(simd, panel)
-        } else {
-            self.example_by_example::<S, V, P>(simd, panel)
+        match self.updates.turned {
+            Some(turned) => self.weight_by_weight::<S, V, P>(simd, panel, turned),
+            None => self.example_by_example::<S, V, P>(simd, panel),
         }
     }
 
     /// The sums of one weight after the other.
     #[inline(always)]
-    fn weight_by_weight<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
+    fn weight_by_weight<S: Simd, const V: usize, const P: usize>(
+        &mut self,
+        simd: S,
+        panel: usize,
+        turned: &[OfColumn],
+    ) -> bool {
         let UpdateTask { updates, rows, scratch, sums, .. } = self;
-        let (Updates { extents, x, turned, block, delta, linear, .. }, rows) = (*updates, rows.clone());
+        let (Updates { extents, x, block, delta, linear, .. }, rows) = (*updates, rows.clone());
         let sums = &mut as_rows_mut::<S, V, P>(sums)[..WORD];
         let mut finite = true;
         for first in (0..extents.inner).step_by(block) {
@@ -142,7 +147,7 @@ impl UpdateTask<'_> {
         let at_once = rows_at_once(P * V * S::F32_LANES);
         let sums = &mut as_rows_mut::<S, V, P>(sums)[..at_once.min(rows.len())];
         let delta = pack_panels::<S, V, P>(simd, delta, (0, extents.inner), panel, extents, scratch);
-        let mut next: [&[Nonzero]; ONE_AFTER_THE_OTHER] = [&[]; ONE_AFTER_THE_OTHER];
+        let mut next: [&[Nonzero]; ONE_AFTER_THE_OTHER_BY_THREADS] = [&[]; ONE_AFTER_THE_OTHER_BY_THREADS];
         for (example, next) in next[..extents.inner].iter_mut().enumerate() {
             *next = x.row(example);
             if rows.start > 0 {
@@ -311,6 +316,9 @@ fn add_term<S: Simd, const V: usize, const P: usize>(
 /// Examples up to which the update goes example by example.
 const ONE_AFTER_THE_OTHER: usize = 24;
 
+/// The same of several threads: one of them alone would sort the entries, into memory that the others have read.
+const ONE_AFTER_THE_OTHER_BY_THREADS: usize = 64;
+
 /// Rows of weights whose sums are kept at once while one example after the other adds to them, `width` numbers each: 32 KB, as
 /// the first cache, but no fewer than a word has bits.
 const fn rows_at_once(width: usize) -> usize {
@@ -337,7 +345,7 @@ pub const fn turned_len(examples: usize, cols: usize) -> usize {
 /// Rows of a panel that scratch memory must have room for, where a block has so many terms: δ of all panels that are read
 /// together.
 pub const fn scratch_rows(block: usize) -> usize {
-    TOGETHER * if block > ONE_AFTER_THE_OTHER { block } else { ONE_AFTER_THE_OTHER }
+    TOGETHER * if block > ONE_AFTER_THE_OTHER_BY_THREADS { block } else { ONE_AFTER_THE_OTHER_BY_THREADS }
 }
 
 impl WithSimd for UpdateTask<'_> {

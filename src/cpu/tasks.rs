@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::panels::Width;
+use super::sparse::{COLUMNS_OF_THREAD, TOGETHER};
 use super::tile::ROWS;
 
 /// Rows of a task beside which packing its panels is nothing.
@@ -37,12 +39,13 @@ impl Tasks {
         Tasks { panels, panels_of_task, rows, rows_of_task, by_panels: false }
     }
 
-    /// As [`Tasks::new`], each of at most `most_panels` panels. Where panels are enough, each thread has its own, which stay in its
-    /// cache: those of its part of the tasks, which follow each other.
-    pub fn of_panels(rows: usize, panels: usize, most_panels: usize, threads: usize, small: bool) -> Self {
+    /// As [`Tasks::new`], each of at most [`TOGETHER`] panels of `cols` columns in all. Where panels are enough, each thread has its
+    /// own, which stay in its cache: those of its part of the tasks, which follow each other.
+    pub fn of_panels(rows: usize, cols: usize, width: Width, threads: usize, small: bool) -> Self {
+        let panels = width.panels(cols);
         // What belongs to an entry is read once for all panels of a task: those of large products are not parted.
-        let enough = if small { threads } else { most_panels * threads };
-        let panels_of_task = if panels < enough { most_panels } else { panels.div_ceil(threads).min(most_panels) };
+        let enough = if small { threads } else { width.panels(COLUMNS_OF_THREAD) * threads };
+        let panels_of_task = if panels < enough { TOGETHER } else { panels.div_ceil(threads).min(TOGETHER) };
         let wanted = if threads == 1 || small && panels >= enough { threads } else { 4 * threads };
         let rows_of_task = rows.div_ceil(wanted.div_ceil(panels.div_ceil(panels_of_task))).next_multiple_of(ROWS);
         Tasks { panels, panels_of_task, rows, rows_of_task, by_panels: true }
