@@ -118,7 +118,31 @@ pub fn pack_rows<S: Simd>(
 }
 
 /// Side of the squares that are transposed in registers.
-const SQUARE: usize = 8;
+const SQUARE: usize = 4;
+
+/// A square whose rows are the columns of another. Compilers move its numbers one by one: this machine has instructions that
+/// interleave them.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transposed(square: [[f32; SQUARE]; SQUARE]) -> [[f32; SQUARE]; SQUARE] {
+    use std::arch::x86_64::{__m128, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    let [a, b, c, d]: [__m128; SQUARE] = square.map(bytemuck::cast);
+    #[allow(unsafe_code, reason = "older compilers call these unsafe; they need SSE, which every such machine has")]
+    // SAFETY: nothing but registers is touched.
+    let rows = unsafe {
+        let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+        let (last_ab, last_cd) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+        [_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab), _mm_movelh_ps(last_ab, last_cd), _mm_movehl_ps(last_cd, last_ab)]
+    };
+    rows.map(bytemuck::cast)
+}
+
+/// A square whose rows are the columns of another.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn transposed(square: [[f32; SQUARE]; SQUARE]) -> [[f32; SQUARE]; SQUARE] {
+    std::array::from_fn(|r| std::array::from_fn(|k| square[k][r]))
+}
 
 /// As [`pack_rows`], where the columns of y are `stride` apart and the entries of a column adjoin.
 #[inline(always)]
@@ -134,19 +158,14 @@ pub fn pack_columns(
     let mut c = 0;
     while c + SQUARE <= cols {
         let columns: [&[f32]; SQUARE] = std::array::from_fn(|k| column(c + k));
-        let mut i = 0;
-        while i + SQUARE <= rows {
-            let mut square = [[0.0; SQUARE]; SQUARE];
-            for k in 0..SQUARE {
-                square[k].copy_from_slice(&columns[k][i..i + SQUARE]);
+        let [first, second, third, fourth] = columns.map(|column| column.as_chunks::<SQUARE>().0);
+        let squares = first.iter().zip(second).zip(third.iter().zip(fourth));
+        for (packed, ((&first, &second), (&third, &fourth))) in panel.chunks_exact_mut(SQUARE * width).zip(squares) {
+            for (packed, row) in packed.chunks_exact_mut(width).zip(transposed([first, second, third, fourth])) {
+                packed[c..c + SQUARE].copy_from_slice(&row);
             }
-            for r in 0..SQUARE {
-                let transposed: [f32; SQUARE] = std::array::from_fn(|k| square[k][r]);
-                panel[(i + r) * width + c..][..SQUARE].copy_from_slice(&transposed);
-            }
-            i += SQUARE;
         }
-        for i in i..rows {
+        for i in rows - rows % SQUARE..rows {
             for (packed, column) in panel[i * width + c..][..SQUARE].iter_mut().zip(columns) {
                 *packed = column[i];
             }
