@@ -6,6 +6,7 @@ use super::inputs::{AHEAD, Inputs, Nonzero};
 use super::nonzeros::{Nonzeros, WORD};
 use super::run::{Run, Workshop};
 use super::store::{Numbers, Store};
+use super::threads::Team;
 use crate::kernel::MiniBatch;
 
 /// Multiplications that take as long as picking an entry.
@@ -46,7 +47,8 @@ impl Run for Gather {
         let (order, a) = (&order.u32s()[mini_batch.first as usize..], a.f32s(rows * cols));
         if let Some(listed) = self.listed {
             let nonzeros = &mut workshop.nonzeros[listed.nonzeros];
-            workshop.arch.dispatch(Listing { order, inputs, nonzeros, kept: listed.kept, shape: self.shape });
+            let team = &workshop.team;
+            workshop.arch.dispatch(Listing { order, inputs, nonzeros, kept: listed.kept, shape: self.shape, team });
             if nonzeros.few() && listed.list_alone {
                 return;
             }
@@ -87,14 +89,18 @@ struct Listing<'a> {
     nonzeros: &'a mut Nonzeros,
     kept: usize,
     shape: (usize, usize),
+    team: &'a Team,
 }
 
 impl WithSimd for Listing<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Listing { order, inputs, nonzeros, kept, shape: (rows, cols) } = self;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Listing { order, inputs, nonzeros, kept, shape: (rows, cols), team } = self;
+        if nonzeros.list_kept(simd, (kept, inputs), order, rows, team) {
+            return;
+        }
         match inputs {
             Inputs::Floats(values) => nonzeros.list((kept, inputs), order, rows, |example, entries| {
                 let values = &values[example * cols..][..cols];

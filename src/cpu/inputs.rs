@@ -1,5 +1,7 @@
 //! The inputs of all examples, as they lie in memory.
 
+use bytemuck::{Pod, Zeroable};
+
 /// The inputs of all examples.
 #[derive(Clone, Copy)]
 pub enum Inputs<'a> {
@@ -19,7 +21,8 @@ impl Inputs<'_> {
 }
 
 /// One entry that is not 0.
-#[derive(Clone, Copy, Default, PartialEq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Pod, Zeroable, Debug)]
+#[repr(C)]
 pub struct Nonzero {
     pub column: u32,
     pub value: f32,

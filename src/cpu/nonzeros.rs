@@ -4,15 +4,21 @@ use std::ops::Range;
 
 use anyhow::Result;
 use bytemuck::{Pod, Zeroable};
+use pulp::{Simd, WithSimd};
 
 use super::inputs::{AHEAD, Inputs, Nonzero};
 use super::kept::Kept;
 use super::product::BLOCK;
+use super::threads::{Shared, Team};
+use super::tile::ROWS;
 use crate::system::host_memory::reserve;
 
 /// Zeros are skipped where they are at least two thirds: finding and skipping one costs about as
 /// much as two terms of a whole product.
 const WORTH_SKIPPING: usize = 3;
+
+/// Multiplications that take as long as listing an entry.
+const PER_LISTED: usize = 16;
 
 /// Examples that one word of a mask stands for.
 pub const WORD: usize = u64::BITS as usize;
@@ -119,6 +125,51 @@ impl Nonzeros {
         }
     }
 
+    /// Lists the entries of the examples that `order` begins with on several threads, where the lists of all of them are kept and
+    /// few; false where not.
+    #[inline(always)]
+    pub fn list_kept<S: Simd>(
+        &mut self,
+        simd: S,
+        (kept, inputs): (usize, Inputs<'_>),
+        order: &[u32],
+        rows: usize,
+        team: &Team,
+    ) -> bool {
+        let most = rows * self.cols / WORTH_SKIPPING;
+        let threads = team.worth_without_packing(PER_LISTED * most);
+        if threads == 1 {
+            return false;
+        }
+        let kept = &self.kept[kept].1;
+        self.starts.clear();
+        self.starts.push(0);
+        let mut end = 0;
+        for (row, &example) in order[..rows].iter().enumerate() {
+            if let Some(&of_next) = order.get(row + rows) {
+                kept.prefetch_place(of_next as usize);
+            }
+            let place = kept.place(example as usize);
+            end += match place.len() {
+                Some(len) if place.is_kept() => len,
+                _ => return false,
+            };
+            self.starts.push(end);
+        }
+        if end > most {
+            return false;
+        }
+        (self.few, self.written) = (true, false);
+        let scale = if let Inputs::Bytes { scale, .. } = inputs { scale } else { 1.0 };
+        let (starts, entries) = (&self.starts, &Shared::new(bytemuck::cast_slice_mut(&mut self.entries)));
+        let of_task = rows.div_ceil(threads).next_multiple_of(ROWS);
+        team.run(rows.div_ceil(of_task), threads, |task, _| {
+            let rows = task * of_task..rows.min((task + 1) * of_task);
+            simd.vectorize(ListingKept { kept, scale, order, starts, rows, entries });
+        });
+        true
+    }
+
     /// True where the last matrix that was listed has so few nonzeros that skipping the zeros pays.
     pub fn few(&self) -> bool {
         self.few
@@ -211,5 +262,36 @@ impl Nonzeros {
         let at = block * self.cols + column;
         let begin = if column == 0 { self.starts[block * rows] } else { self.ends[at - 1] };
         &turned[begin..self.ends[at]]
+    }
+}
+
+/// The entries of some rows of a mini-batch, from lists that are kept.
+struct ListingKept<'a> {
+    kept: &'a Kept,
+    /// The activation of a byte of 1.
+    scale: f32,
+    order: &'a [u32],
+    starts: &'a [usize],
+    rows: Range<usize>,
+    entries: &'a Shared<'a>,
+}
+
+impl WithSimd for ListingKept<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "rows have as many entries as they have")]
+    fn with_simd<S: Simd>(self, _: S) {
+        let ListingKept { kept, scale, order, starts, rows, entries } = self;
+        for row in rows {
+            if let Some(&next) = order.get(row + AHEAD) {
+                kept.prefetch(kept.place(next as usize));
+            }
+            let (start, end) = (starts[row], starts[row + 1]);
+            let numbers = size_of::<Nonzero>() / size_of::<f32>();
+            // SAFETY: each task has rows of its own, and their entries follow each other.
+            let entries = unsafe { entries.part(numbers * start, numbers * (end - start)) };
+            kept.list(kept.place(order[row] as usize), scale, bytemuck::cast_slice_mut(entries));
+        }
     }
 }

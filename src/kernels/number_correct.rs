@@ -43,11 +43,12 @@ fn compute(call: &mut Call<'_>) {
 
 /// The index of the largest entry, of equal ones the first: the class of an example, of its outputs.
 pub fn first_largest(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (j, value) in row.iter().enumerate() {
-        if *value > row[best] {
-            best = j;
-        }
+    let (mut best, mut largest) = (0, row[0]);
+    for (j, &value) in row.iter().enumerate() {
+        // No branch: nobody can guess it.
+        let larger = value > largest;
+        best = std::hint::select_unpredictable(larger, j, best);
+        largest = std::hint::select_unpredictable(larger, value, largest);
     }
     best
 }
