@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::progress::Progress;
-use super::{chart, one_of, print, print_json};
+use super::{chart, one_of, output_path, print, print_json};
 use crate::commands::book::{self, EXPERIMENTS, Options, Report};
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::system::output_file::OutputFile;
@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     /// File for the figure, as SVG.
-    #[arg(long, value_name = "FILE.svg", requires = "experiment")]
+    #[arg(long, value_parser = output_path(), value_name = "FILE.svg", requires = "experiment")]
     svg: Option<PathBuf>,
     /// Print the result as one JSON object.
     #[arg(long, requires = "experiment")]
@@ -48,7 +48,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let threads = check_threads(threads.unwrap_or_else(all_threads))?;
     let options = Options { experiment: &EXPERIMENTS[experiment], data, device, threads, seed };
     // Before minutes of training.
-    let file = svg.map(|path| OutputFile::of_flag("--svg", &path, &[])).transpose()?;
+    let file = svg.map(|path| OutputFile::of_flag("--svg", &path, &options.files())).transpose()?;
     let report = book::run(&options, &mut Progress::new(quiet || json, false))?;
     if let Some(file) = file {
         file.write_all(chart::svg(report.experiment, report.axes, &report.curves, chart::Scale::Automatic).as_bytes())?;

@@ -11,7 +11,7 @@ use indicatif::HumanCount;
 use super::data_arguments::print_notes;
 use super::progress::{described, fit};
 use super::training_flags::TrainingFlags;
-use super::{print, print_json};
+use super::{output_path, print, print_json};
 use crate::commands::compare::{self, Comparison, EpochComparison, Observer, Opening, Options, Spec};
 use crate::commands::train::EpochReport;
 use crate::device::DeviceChoice;
@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     lockstep: Option<usize>,
     /// Write a page with both runs side by side, too.
-    #[arg(long, value_name = "FILE.html")]
+    #[arg(long, value_parser = output_path(), value_name = "FILE.html")]
     report: Option<PathBuf>,
 }
 

@@ -224,6 +224,7 @@ impl DataArguments {
             test,
             seed,
             test_seed: self.test_seed,
+            config: None,
         })
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::HumanCount;
 
 use super::data_arguments::{FileArguments, note_unknown_categories, print_notes};
-use super::{print, print_json};
+use super::{output_path, print, print_json};
 use crate::commands::evaluate::{self, Report};
 use crate::commands::report::Subject;
 use crate::data::dropped_rows;
@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
     /// Write a page about the network and the examples, too.
-    #[arg(long, value_name = "FILE.html")]
+    #[arg(long, value_parser = output_path(), value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Print the result as one JSON object.
     #[arg(long)]

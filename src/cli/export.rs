@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::TypedValueParser;
 
-use super::{one_of, print, print_json};
+use super::{one_of, output_path, print, print_json};
 use crate::commands::export::{self, Format, Port, Report};
 use crate::model::onnx::Labels;
 use crate::system::error::ensure_usage;
@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(long, value_parser = labels(), default_value = "text", value_name = "KIND")]
     labels: Labels,
     /// Output file; `-` for stdout.
-    #[arg(short, value_name = "FILE")]
+    #[arg(short, value_parser = output_path(), value_name = "FILE")]
     output: PathBuf,
     /// Print a description of the exported model as one JSON object.
     #[arg(long)]

@@ -23,15 +23,17 @@ mod train;
 mod training_flags;
 
 use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::builder::{PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
+use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::gpu::check_environment;
 use crate::ranks;
 use crate::system::error::{AgreedOn, Diverged, Interrupted, SweepInterrupted, WrongUsage};
+use crate::system::kept_files::check_output;
 use crate::system::temporary;
 use crate::system::text::printable;
 
@@ -262,6 +264,11 @@ fn one_of<T: Copy + Send + Sync + 'static, H: Into<StyledStr>>(
     let (names, values): (Vec<_>, Vec<_>) = choices.into_iter().map(choice).unzip();
     let value = move |name: String| values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     PossibleValuesParser::new(names).try_map(move |name| value(name).ok_or("it is none of the values"))
+}
+
+/// The path of an output, which takes the place of no file that a run or a sweep keeps.
+fn output_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(check_output)
 }
 
 /// Writes a result to stdout.

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::data_arguments::{FileArguments, note_unknown_categories};
+use super::output_path;
 use crate::commands::predict::{self, Probabilities};
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::system::output_file::OutputFile;
@@ -29,7 +30,7 @@ pub struct Arguments {
     #[arg(long, value_name = "COLUMN,COLUMN,...")]
     keep: Vec<String>,
     /// Output file; `-` for stdout.
-    #[arg(short, default_value = "-", value_name = "FILE.csv")]
+    #[arg(short, default_value = "-", value_parser = output_path(), value_name = "FILE.csv")]
     output: PathBuf,
     /// Device to run on, as in `train --device`.
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]

@@ -15,13 +15,14 @@ use clap::Args;
 
 use super::data_arguments::TableArguments;
 use super::progress::Progress;
-use super::{print, train};
+use super::{output_path, print, train};
 use crate::commands::compare::Comparison;
 use crate::commands::report::{self, Subject};
 use crate::commands::sweep::{is_sweep, of_folder};
 use crate::data::ExampleFile;
 use crate::device::{all_threads, check_threads};
 use crate::system::error::ensure_usage;
+use crate::system::kept_files::METRICS;
 use crate::system::output_file::OutputFile;
 
 /// The flags of `report`.
@@ -37,7 +38,7 @@ pub struct Arguments {
     #[command(flatten)]
     table: TableArguments,
     /// File for the page.
-    #[arg(short, value_name = "FILE.html", default_value = "report.html")]
+    #[arg(short, value_parser = output_path(), value_name = "FILE.html", default_value = "report.html")]
     output_file: PathBuf,
     /// Maximum number of CPU threads [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -56,7 +57,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         file.finish()?;
         return print(&format!("report  {}\n", output_file.display()));
     }
-    let subject = if subject.join("metrics.jsonl").exists() {
+    let subject = if subject.join(METRICS).exists() {
         ensure_usage!(data.is_none(), "{}: a run has its own data", subject.display());
         let training = Box::new(train::options_of_run(&subject)?);
         Subject::Run { folder: subject, training }
@@ -79,7 +80,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 /// Files that cannot be read or written.
 pub fn write(subject: &Subject, (flag, path): (&str, &Path), threads: usize) -> Result<()> {
     let inputs = match subject {
-        Subject::Run { .. } => Vec::new(),
+        Subject::Run { training, .. } => training.source.files(),
         Subject::Model { model, data } => [vec![model.clone()], data.files()].concat(),
     };
     let file = OutputFile::of_flag(flag, path, &inputs)?;

@@ -13,13 +13,14 @@ use indicatif::HumanCount;
 use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
-use super::{Cli, config, one_of, print, print_json};
+use super::{Cli, config, one_of, output_path, print, print_json};
 use crate::commands::train::{
     self, ConfigText, EpochReport, Flags, Monitor, Options, Report, RunOptions, Trained, Wishes, agree,
 };
 use crate::device::DeviceChoice;
 use crate::ranks;
 use crate::system::error::{Interrupted, WrongUsage};
+use crate::system::kept_files::CONFIG;
 use crate::system::text::{epochs_of, percentage};
 
 /// The flags of `train`.
@@ -32,7 +33,7 @@ pub struct Arguments {
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
     /// File for the trained network.
-    #[arg(short, value_name = "MODEL.safetensors")]
+    #[arg(short, value_parser = output_path(), value_name = "MODEL.safetensors")]
     output_file: Option<PathBuf>,
     /// Trained network that goes on learning; inputs and targets are made as those of its training were.
     #[arg(long, value_name = "MODEL.safetensors")]
@@ -164,7 +165,7 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
 /// # Errors
 /// Flags that cannot be read, or are none.
 pub fn options_of_run(folder: &Path) -> Result<Options> {
-    let config = folder.join("config.toml");
+    let config = folder.join(CONFIG);
     let arguments = ["gpu-backprop".into(), "train".into(), "--config".into(), config.clone().into_os_string()];
     let super::Command::Train(arguments) = super::parsed(arguments.to_vec())?.command else {
         anyhow::bail!("{}: no flags of `train`", config.display())

@@ -10,6 +10,7 @@ use clap::{ArgAction, Args};
 use super::data_arguments::DataArguments;
 use super::one_of;
 use crate::commands::train::{Architecture, Keep, Monitor, Options, Wishes};
+use crate::data::Source;
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::gpu::{GpuOptions, Tuning};
 use crate::kernel::product::Precision;
@@ -20,6 +21,7 @@ use crate::network::optimizer::{self, Optimizer};
 use crate::ranks::Alone;
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::bail_usage;
+use crate::system::kept_files::METRICS;
 use crate::training::Decline;
 use crate::training::recipe::Recipe;
 
@@ -273,7 +275,7 @@ impl TrainingFlags {
     /// A folder with nothing in it that is read, or a model, which is no data.
     pub fn run_folder(&self) -> Result<Option<PathBuf>> {
         let Some(path) = self.data.path() else { return Ok(None) };
-        if path.join("metrics.jsonl").exists() {
+        if path.join(METRICS).exists() {
             return Ok(Some(path.to_path_buf()));
         }
         if path.extension().is_some_and(|end| end == "safetensors") {
@@ -336,7 +338,7 @@ impl TrainingFlags {
             watch: false,
         };
         Ok(Options {
-            source: self.data.source(self.seed)?,
+            source: Source { config: self.config, ..self.data.source(self.seed)? },
             wishes,
             device,
             gpu: GpuOptions {

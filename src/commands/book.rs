@@ -111,6 +111,11 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
 }
 
 impl Options {
+    /// The files that are read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.source().files()
+    }
+
     fn source(&self) -> Source {
         Source { data: self.data.clone(), seed: self.seed, ..Source::default() }
     }

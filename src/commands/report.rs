@@ -14,6 +14,7 @@ use crate::data::{Column, ExampleFile, Preprocessing, Values};
 use crate::model::{self, Model};
 use crate::network::Topology;
 use crate::plan::profile::Profile;
+use crate::system::kept_files::CONFIG;
 use crate::system::text::shown;
 use crate::training::look::{Look, most_examples};
 use seen::Seen;
@@ -207,7 +208,7 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
     };
     let (preprocessing, outputs) = (data.dataset.preprocessing().clone(), data.dataset.outputs());
     let model = Model { topology: topology.clone(), parameters, preprocessing, outputs };
-    let config = std::fs::read_to_string(folder.join("config.toml")).context("the flags of the run")?;
+    let config = std::fs::read_to_string(folder.join(CONFIG)).context("the flags of the run")?;
     // Another training is another run.
     let config =
         config.lines().filter(|line| !line.starts_with("run = ")).map(|line| format!("{line}\n")).collect::<String>();

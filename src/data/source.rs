@@ -56,6 +56,8 @@ pub struct Source {
     pub seed: u64,
     /// Decides what a fraction picks for the test part, and what a limit picks; `None` for `seed`.
     pub test_seed: Option<u64>,
+    /// The file that flags came from.
+    pub config: Option<PathBuf>,
 }
 
 impl Source {
@@ -65,7 +67,7 @@ impl Source {
             Some(Part::Files { examples, labels }) => files_of([Some(examples), labels.as_ref()]),
             _ => Vec::new(),
         };
-        let own = files_of([self.data.as_ref(), self.labels.as_ref()]);
+        let own = files_of([self.data.as_ref(), self.labels.as_ref(), self.config.as_ref()]);
         [own, of_part(&self.validation), of_part(&self.test)].concat()
     }
 }

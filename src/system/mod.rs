@@ -5,6 +5,7 @@ pub mod error;
 pub(crate) mod file_operation;
 pub(crate) mod host_memory;
 pub(crate) mod interruption;
+pub(crate) mod kept_files;
 pub mod output_file;
 pub(crate) mod panics;
 pub mod random;

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::folder::{Folder, MODEL};
+use super::folder::Folder;
 use super::pool::CPU;
 use super::result::{Flags, TrialResult};
 use super::settle::Settled;
@@ -12,6 +12,7 @@ use crate::commands::train::{self, EpochReport, Monitor, Opening, Trained};
 use crate::device::DeviceChoice;
 use crate::model;
 use crate::system::error::SweepInterrupted;
+use crate::system::kept_files::BEST_MODEL;
 
 /// The best trial, as in `--json` and `best.json`.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -75,7 +76,7 @@ pub fn train(
     training.wishes.refit = settled.refit;
     training.wishes.monitor = Monitor::Validation;
     training.wishes.epochs = result.flags.get("epochs").and_then(|epochs| epochs.parse().ok());
-    training.output = folder.map(|folder| folder.path().join(MODEL));
+    training.output = folder.map(|folder| folder.path().join(BEST_MODEL));
     if result.device == CPU {
         training.device = DeviceChoice::Cpu;
     }
@@ -125,7 +126,7 @@ pub fn train(
 
 /// True where the model in a folder is whole, and that of the best trial.
 fn is_model_of(folder: &Folder, best: &Best) -> bool {
-    let model = model::load(&folder.path().join(MODEL));
+    let model = model::load(&folder.path().join(BEST_MODEL));
     model.is_ok_and(|model| model.parameters.sha256() == best.weights_sha256)
 }
 

@@ -15,13 +15,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use super::Part;
 use super::result::TrialResult;
 use crate::system::error::{bail_usage, ensure_usage};
+use crate::system::kept_files::{BEST, BEST_MODEL, METRICS, is_of_results};
 use crate::system::output_file::OutputFile;
-
-/// The model of the best trial.
-pub const MODEL: &str = "best.safetensors";
-
-/// Its results.
-pub const BEST: &str = "best.json";
 
 const TRIALS: &str = "trials";
 
@@ -45,7 +40,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name == "trials.jsonl" || name.starts_with("trials.") && name.ends_with(".jsonl") {
+        if is_of_results(&name) {
             files.push(path);
         }
     }
@@ -85,8 +80,13 @@ impl Folder {
             "{}: this is a file, and a sweep needs a folder for its results; name another",
             context()
         );
-        if path.join("metrics.jsonl").exists() {
+        if path.join(METRICS).exists() {
             bail_usage!("{}: this is the folder of a run (train --run); name another for the sweep", context());
+        }
+        if !is_sweep(path)
+            && let Some(name) = [BEST_MODEL, BEST].into_iter().find(|name| path.join(name).exists())
+        {
+            bail_usage!("{}: its {name} is of no sweep, and would be replaced; name another folder", context());
         }
         fs::create_dir_all(path).with_context(context)?;
         let name = match part {
@@ -150,6 +150,6 @@ impl Folder {
     /// The results of the best trial of before, where its network is there, too.
     pub fn best(&self) -> Option<String> {
         let text = fs::read_to_string(self.path.join(BEST)).ok()?;
-        self.path.join(MODEL).exists().then_some(text)
+        self.path.join(BEST_MODEL).exists().then_some(text)
     }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Best;
-use super::folder::{self, BEST};
+use super::folder;
 use super::ranking::{Choice, Effect, Group, Measure, Ranked, effects, ranked};
 use super::result::{Flags, TrialResult};
 use crate::system::error::ensure_usage;
+use crate::system::kept_files::BEST;
 
 /// The results of a folder.
 #[derive(Clone, PartialEq, Debug)]

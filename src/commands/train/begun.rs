@@ -12,6 +12,8 @@ use super::{Observer, Options, Prepared, Setup, prepare};
 use crate::data::Data;
 use crate::model;
 use crate::network::{Parameters, Topology};
+use crate::system::error::WrongUsage;
+use crate::system::kept_files::check_output;
 use crate::system::output_file::check_writable;
 
 /// A training of which everything is settled but the device.
@@ -37,11 +39,14 @@ impl Begun {
     /// # Errors
     /// Wrong options, and files that cannot be read or written.
     pub fn new(options: &Options) -> Result<Self> {
+        let folder = options.run.as_ref().map(|run| RunFolder::open(&run.folder)).transpose()?;
         let inputs: Vec<PathBuf> = options.source.files().into_iter().chain(options.from.clone()).collect();
         if let Some(path) = &options.output {
+            if folder.is_some() {
+                check_output(path.clone()).map_err(|wrong| WrongUsage::new(format!("-o {wrong}")))?;
+            }
             check_writable(path, &inputs, 0)?;
         }
-        let folder = options.run.as_ref().map(|run| RunFolder::open(&run.folder)).transpose()?;
         let found = folder.as_ref().map(RunFolder::checkpoint).transpose()?.flatten();
         let prepared = prepare(options)?;
         let initial = prepared.initial()?;

@@ -6,15 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::circumstances::Circumstances;
-use super::run_folder::{CHECKPOINT, DIVERGED, PREVIOUS};
 use super::state::{Found, State};
 use crate::model::checkpoint;
 use crate::network::Topology;
 use crate::network::optimizer::Optimizer;
 use crate::plan::profile::Profile;
+use crate::system::kept_files::{CHECKPOINT, DIVERGED, PREVIOUS, PROFILE};
 use crate::system::output_file::OutputFile;
-
-const PROFILE: &str = "profile.json";
 
 /// The state of a run, of its last whole checkpoint.
 #[derive(Debug)]

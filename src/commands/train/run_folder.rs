@@ -28,18 +28,12 @@ use crate::network::{Parameters, Topology};
 use crate::plan::executor::DeviceDescription;
 use crate::system::error::WrongUsage;
 use crate::system::interruption;
+use crate::system::kept_files::{BEST_MODEL, CHECKPOINT, CONFIG, DIVERGED, LAST_MODEL, LOCK, METRICS, PREVIOUS};
 use crate::system::output_file::OutputFile;
 use crate::system::temporary;
 
-pub const CHECKPOINT: &str = "checkpoint.safetensors";
-/// The file that tells of divergence.
-pub const DIVERGED: &str = "diverged.txt";
-pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
-const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
-
 /// Files that only a run writes.
-const OF_RUNS: [&str; 4] = [CONFIG, METRICS, "best.safetensors", "last.safetensors"];
+const OF_RUNS: [&str; 4] = [CONFIG, METRICS, BEST_MODEL, LAST_MODEL];
 
 /// The folder of a run, locked.
 #[derive(Debug)]
@@ -57,7 +51,7 @@ impl RunFolder {
     pub fn open(path: &Path) -> Result<Self> {
         let context = || format!("--run {}", path.display());
         fs::create_dir_all(path).with_context(context)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
         let lock = lock.with_context(context)?;
         match lock.try_lock() {
             Ok(()) => {
@@ -275,10 +269,10 @@ fn write_state(folder: &Path, state: &State, keeping: &Keeping) -> Result<()> {
         file.finish()
     };
     if state.position != Default::default() || state.refit.is_some() {
-        write("last.safetensors", &state.snapshot.parameters)?;
+        write(LAST_MODEL, &state.snapshot.parameters)?;
     }
     if let Some(best) = &state.best {
-        write("best.safetensors", best)?;
+        write(BEST_MODEL, best)?;
     }
     Ok(())
 }
