@@ -71,7 +71,10 @@ fn text(report: &Report) -> Result<String> {
     let epochs = if report.epochs == 1 { "epoch" } else { "epochs" };
     writeln!(text, "{layers} on {}: {} {epochs}{reached}\n", report.data, report.epochs)?;
     if report.findings.is_empty() {
-        writeln!(text, "nothing wrong was found")?;
+        match &report.not_learned {
+            None => writeln!(text, "nothing wrong was found")?,
+            Some(note) => writeln!(text, "no fault was found that has a name here, but {note}")?,
+        }
     }
     for (i, Finding { verdict, trial }) in (1..).zip(&report.findings) {
         writeln!(text, "{i}. {}: {}", verdict.verdict, verdict.text)?;

@@ -72,6 +72,8 @@ pub struct Report {
     pub train_accuracy: Option<f64>,
     /// R² on it; `None` for classification.
     pub train_r2: Option<f64>,
+    /// A line about a network that is no better than guessing; `None` for one that is.
+    pub not_learned: Option<String>,
     /// The faults found, causes before what follows from them.
     pub findings: Vec<Finding>,
 }
@@ -107,6 +109,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
         epochs: evidence.epochs.len(),
         train_accuracy: last.and_then(|epoch| epoch.train_accuracy),
         train_r2: last.and_then(|epoch| epoch.train_r2),
+        not_learned: evidence.not_learned,
         findings,
     })
 }

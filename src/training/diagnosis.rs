@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::data::{Data, Inputs, Task};
 use crate::network::activation::Activation;
 use crate::network::cost::CROSS_ENTROPY;
-use crate::network::{Parameters, Topology};
+use crate::network::{Initialization, Parameters, Topology};
 use crate::system::text::shown;
 
 /// Training examples that neurons are looked at on.
@@ -30,7 +30,13 @@ pub struct Learned {
 ///
 /// # Errors
 /// A mapped file that is no longer what it was.
-pub fn note(data: &Data, topology: &Topology, parameters: &Parameters, learned: Learned) -> Result<Option<String>> {
+pub fn note(
+    data: &Data,
+    topology: &Topology,
+    parameters: &Parameters,
+    learned: Learned,
+    initialization: Initialization,
+) -> Result<Option<String>> {
     let Some(beaten) = not_better_than_guessing(data, learned) else { return Ok(None) };
     let saturated = saturated_layers(data, topology, parameters)?;
     let reason = if saturated.is_empty() {
@@ -38,8 +44,9 @@ pub fn note(data: &Data, topology: &Topology, parameters: &Parameters, learned: 
     } else {
         let steeper = data.dataset.task() == Task::Classification && topology.cost.flag != CROSS_ENTROPY.flag;
         let cost = if steeper { " --cost cross-entropy," } else { "" };
+        let init = if initialization == Initialization::Large { " --init scaled," } else { "" };
         format!(
-            "{}: they hardly learn; try a smaller --eta, --init scaled,{cost} or inputs scaled to about 1 (--scale)",
+            "{}: they hardly learn; try a smaller --eta,{init}{cost} or inputs scaled to about 1 (--scale)",
             saturated.join(" and ")
         )
     };

@@ -153,17 +153,41 @@ pub fn correlation(look: &Look) -> Option<Correlation> {
 }
 
 impl Look {
-    /// The nearest other example of each of the first examples, by the squared distance of inputs; empty for a single one.
+    /// The nearest other example of each of the first examples, by the squared distance of inputs, each relative to its variance where
+    /// they are not all from 0 to 1; empty for a single one.
     fn nearest(&self) -> Vec<usize> {
         let features = (self.a[1].len() / self.examples.max(1)).max(1);
         let rows: Vec<&[f32]> = self.a[1].chunks_exact(features).take(MOST_NEIGHBOURS).collect();
-        let distance = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+        let inputs = &self.a[1][..rows.len() * features];
+        let weights: Vec<f64> = if inputs.iter().all(|a| (0.0..=1.0).contains(a)) {
+            vec![1.0; features]
+        } else {
+            let inverse = |deviation: f64| if deviation > 0.0 { deviation.powi(-2) } else { 0.0 };
+            deviations(inputs, features).into_iter().map(inverse).collect()
+        };
+        let distance = |one: &[f32], other: &[f32]| {
+            let squares = one.iter().zip(other).map(|(a, b)| f64::from(a - b).powi(2));
+            squares.zip(&weights).map(|(square, weight)| square * weight).sum::<f64>()
+        };
         let nearest = |i: usize| {
             let others = (0..rows.len()).filter(|j| *j != i).map(|j| (distance(rows[i], rows[j]), j));
             others.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, j)| j)
         };
         (0..rows.len()).filter_map(nearest).collect()
     }
+}
+
+/// The standard deviation of each column of some rows.
+pub fn deviations(rows: &[f32], cols: usize) -> Vec<f64> {
+    let (m, mut sums) = (rows.len() / cols.max(1), vec![[0f64; 2]; cols]);
+    for row in rows.chunks_exact(cols.max(1)) {
+        for (sums, &value) in sums.iter_mut().zip(row) {
+            let value = f64::from(value);
+            *sums = [sums[0] + value, sums[1] + value * value];
+        }
+    }
+    let m = m.max(1) as f64;
+    sums.iter().map(|[sum, squares]| (squares / m - (sum / m).powi(2)).max(0.0).sqrt()).collect()
 }
 
 /// The most examples whose neighbours are looked for.

@@ -143,6 +143,7 @@ fn planted_faults_are_found() {
         ("eta-too-large", digits(&dead)),
         ("eta-too-small", digits(&["--eta", "0.003"])),
         ("eta-too-small", digits(&slow)),
+        ("eta-too-small", digits(&["--recipe", "modern", "--eta", "0.000001", "--epochs", "1"])),
         ("vanishing-gradient", digits(&deep)),
         ("exploding-gradient", digits(&exploding)),
     ] {
@@ -158,6 +159,12 @@ fn planted_faults_are_found() {
     for more in [&[][..], &["--validation", "0"]] {
         assert!(!of_numbers(&noisy, more).1.contains(&"shuffled-labels".to_string()), "{more:?}");
     }
+    // Neighbours by inputs of which one dwarfs all others tell nothing of the labels.
+    let sizes = Blobs { shares: &[0.5; 2], inputs: 3, ..FOUR };
+    let sizes = sizes.table(&folder, "sizes.csv", |_, x, _| (x[1], x[2]) = (1e3 * x[1], 1e6 * (x[2] + x[0])));
+    let found = of_table(&sizes, &["--scale", "none"]).1;
+    assert_eq!(found.first().map(String::as_str), Some("unscaled-inputs"), "{found:?}");
+    assert!(!found.iter().any(|name| name == "shuffled-labels" || name == "strong-decay"), "{found:?}");
     assert!(of_table(&never, &["--epochs", "10"]).1.contains(&"class-never-predicted".to_string()));
 }
 
@@ -174,6 +181,15 @@ fn healthy_trainings_are_left_in_peace() {
         writeln!(numbers, "{x:.4},{y:.4},{:.4}", 3.0 * x + (3.0 * y).sin()).expect("memory");
     }
     let numbers = folder.file("numbers.csv", numbers.as_bytes());
+    // Classes and numbers that are mostly chance, of which small weights know what can be known.
+    let mut chance = "a,b,c,d,class,y\n".to_string();
+    let normal = |rng: &mut ChaCha8Rng| (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+    for _ in 0..2000 {
+        let [a, b, c, d] = std::array::from_fn(|_| normal(&mut rng));
+        let class = if rng.random::<f64>() < 1.0 / (1.0 + (-0.7 * a).exp()) { "u" } else { "v" };
+        writeln!(chance, "{a:.4},{b:.4},{c:.4},{d:.4},{class},{:.4}", 0.4 * a + normal(&mut rng)).expect("memory");
+    }
+    let chance = folder.file("chance.csv", chance.as_bytes());
     let relu = ["--activation", "relu", "--optimizer", "adam", "--eta", "0.003"];
     let tanh = ["--activation", "tanh", "--output", "softmax", "--cost", "cross-entropy", "--eta", "0.1"];
     for arguments in [
@@ -193,6 +209,8 @@ fn healthy_trainings_are_left_in_peace() {
         vec![&four, "--target", "class", "--recipe", "book"],
         vec![&wide, "--target", "class"],
         vec![&numbers, "--target", "z", "--task", "regression"],
+        vec![&chance, "--target", "class", "--ignore", "y"],
+        vec![&chance, "--target", "y", "--task", "regression", "--ignore", "class"],
     ] {
         let report = diagnosed(&arguments);
         assert_eq!(report["findings"], Value::Array(Vec::new()), "{arguments:?}");

@@ -8,7 +8,7 @@ use crate::harness::Ignored;
 use crate::program::{Folder, assert_fails, program, run};
 
 trials! {
-    once: no_input_is_overwritten, a_model_that_cannot_be_saved_is_refused_before_training,
+    once: no_input_is_overwritten, no_file_of_a_run_or_a_sweep_is_overwritten, a_model_that_cannot_be_saved_is_refused_before_training,
         a_pipe_is_a_table_and_has_an_end, a_whole_number_is_an_index, an_unknown_backend_is_named,
         what_is_no_file_is_not_waited_for;
     with unix: a_model_is_synced_and_keeps_its_mode, an_interrupted_run_leaves_no_file,
@@ -28,6 +28,60 @@ fn trained() -> (Folder, String, String) {
     let output = run(&["train", &table, "--target", "c", "--epochs", "1", "--device", "cpu", "-o", &model]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (folder, table, model)
+}
+
+fn no_file_of_a_run_or_a_sweep_is_overwritten() {
+    let (folder, table, model) = trained();
+    let (run_folder, sweep) = (folder.text("run"), folder.text("sweep"));
+    let train = ["train", &table, "--target", "c", "--epochs", "1", "--device", "cpu"];
+    // The folder of the run is made before a file in it is looked for.
+    let own = folder.text("run/model.safetensors");
+    let output = run(&[&train[..], &["--run", &run_folder, "-o", &own]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(folder.path("run/model.safetensors").exists());
+    let output = run(&["sweep", &table, "--target", "c", "--epochs", "1,2", "--device", "cpu", "-o", &sweep]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let config =
+        folder.file("c.toml", format!("data = {table:?}\ntarget = \"c\"\nepochs = 1\ndevice = \"cpu\"\n").as_bytes());
+    let kept = |folder: &Folder| -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        let inside = ["run", "sweep"].map(|name| std::fs::read_dir(folder.path(name)).expect("a folder"));
+        let mut files: Vec<_> = inside.into_iter().flatten().map(|entry| entry.expect("an entry").path()).collect();
+        files.extend([&table, &config, &model].map(Into::into));
+        files.sort();
+        files.into_iter().map(|path| (path.clone(), std::fs::read(path).expect("a file"))).collect()
+    };
+    let before = kept(&folder);
+    for name in ["config.toml", "metrics.jsonl", "checkpoint.safetensors", "last.safetensors", "lock"] {
+        let path = format!("{run_folder}/{name}");
+        for command in [
+            &["report", &run_folder, "-o", &path][..],
+            &["predict", &model, &table, "-o", &path],
+            &["evaluate", &model, &table, "--report", &path],
+            &["export", &model, "--to", "onnx", "-o", &path],
+            &["book", "network", "--svg", &path],
+            &[&train[..], &["-o", &path]].concat(),
+        ] {
+            assert_fails(command, 2, &[name, "a file of the run in", "another"]);
+        }
+    }
+    for name in ["trials.jsonl", "best.json", "best.safetensors"] {
+        assert_fails(&["report", &sweep, "-o", &format!("{sweep}/{name}")], 2, &[name, "a file of the sweep in"]);
+    }
+    // A folder that is only made by the command.
+    let (new, own) = (folder.text("new"), folder.text("new/checkpoint.safetensors"));
+    assert_fails(&[&train[..], &["--run", &new, "-o", &own]].concat(), 2, &["-o", "a file of the run in"]);
+    // The data of a run, and the file that flags came from.
+    assert_fails(&["report", &run_folder, "-o", &table], 2, &["t.csv", "is read"]);
+    assert_fails(&["train", "--config", &config, "-o", &config], 2, &["c.toml", "is read"]);
+    let compare = ["compare", "--config", &config, "--devices", "cpu,cpu:primitive", "--report", &config];
+    assert_fails(&compare, 2, &["c.toml", "is read"]);
+    assert_eq!(kept(&folder), before);
+    // What a sweep would replace without having written it.
+    std::fs::create_dir(folder.path("other")).expect("a folder");
+    let other = folder.file("other/best.safetensors", b"precious");
+    let sweep = ["sweep", &table, "--target", "c", "--epochs", "1,2", "--device", "cpu", "-o", &folder.text("other")];
+    assert_fails(&sweep, 2, &["best.safetensors", "of no sweep", "another folder"]);
+    assert_eq!(folder_text(&other), "precious");
 }
 
 fn no_input_is_overwritten() {

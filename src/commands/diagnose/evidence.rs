@@ -7,7 +7,8 @@ use crate::commands::train::{EpochReport, Setup};
 use crate::data::Data;
 use crate::network::{Parameters, Topology};
 use crate::system::random::{Stream, rng};
-use crate::training::look::{Correlation, Look, Neighbours, correlation, most_examples, neighbours};
+use crate::training::diagnosis::{self, Learned};
+use crate::training::look::{Correlation, Look, Neighbours, correlation, deviations, most_examples, neighbours};
 
 /// Examples of a class from which on the share of those found is taken for a fact.
 const OF_CLASS: usize = 20;
@@ -62,6 +63,8 @@ pub struct Evidence {
     pub deviations: Vec<f64>,
     /// The root mean square of all inputs.
     pub input_size: f64,
+    /// A line about a network that is no better than guessing; `None` for one that is.
+    pub not_learned: Option<String>,
     /// ‖w‖ after training relative to before, of the layer that has shrunk most.
     pub shrinkage: f64,
 }
@@ -75,7 +78,7 @@ impl Evidence {
         data: &Data,
         topology: Topology,
         setup: Setup,
-        [initial, last]: [&Parameters; 2],
+        [initial, last_parameters]: [&Parameters; 2],
         epochs: Vec<EpochReport>,
         diverged: Option<String>,
     ) -> Result<Self> {
@@ -84,10 +87,18 @@ impl Evidence {
         let most = most_examples(&topology).min(training.len());
         let picked: Vec<u32> = training.sample(&mut rng(seed, Stream::Watched), most).copied().collect();
         let few = data.dataset.picked(&picked)?;
-        let (before, after) = (Look::new(&few, &topology, initial)?, Look::new(&few, &topology, last)?);
+        let (before, after) = (Look::new(&few, &topology, initial)?, Look::new(&few, &topology, last_parameters)?);
+        let not_learned = match epochs.last() {
+            Some(last) if !data.dataset.has_weights() => {
+                let learned = Learned { accuracy: last.train_accuracy, r2: last.train_r2 };
+                diagnosis::note(data, &topology, last_parameters, learned, setup.initialization)?
+            }
+            _ => None,
+        };
         let mut evidence = Evidence {
+            not_learned,
             name: data.name.clone(),
-            shrinkage: shrinkage(initial, last),
+            shrinkage: shrinkage(initial, last_parameters),
             training: training.len(),
             validation: data.split.validation.len(),
             has_weights: data.dataset.has_weights(),
@@ -105,7 +116,7 @@ impl Evidence {
             setup,
         };
         if data.dataset.classes() > 0 && data.dataset.quantities().is_empty() {
-            evidence.add_classes(data, few.labels(), last)?;
+            evidence.add_classes(data, few.labels(), last_parameters)?;
         } else {
             evidence.correlation = correlation(&evidence.before);
         }
@@ -194,18 +205,6 @@ impl Evidence {
 fn root_mean_square(values: &[f32]) -> f64 {
     let sum: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
     (sum / values.len().max(1) as f64).sqrt()
-}
-
-fn deviations(rows: &[f32], cols: usize) -> Vec<f64> {
-    let (m, mut sums) = (rows.len() / cols.max(1), vec![[0f64; 2]; cols]);
-    for row in rows.chunks_exact(cols.max(1)) {
-        for (sums, &value) in sums.iter_mut().zip(row) {
-            let value = f64::from(value);
-            *sums = [sums[0] + value, sums[1] + value * value];
-        }
-    }
-    let m = m.max(1) as f64;
-    sums.iter().map(|[sum, squares]| (squares / m - (sum / m).powi(2)).max(0.0).sqrt()).collect()
 }
 
 fn shrinkage(before: &Parameters, after: &Parameters) -> f64 {

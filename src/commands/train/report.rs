@@ -210,7 +210,7 @@ pub(crate) fn report(
         Some(_) if hyperparameters.eta == 0.0 => None,
         _ => {
             let learned = Learned { accuracy: train_accuracy, r2: train_r2 };
-            diagnosis::note(data, topology, &trainer.parameters()?, learned)?
+            diagnosis::note(data, topology, &trainer.parameters()?, learned, setup.initialization)?
         }
     };
     let (parameters, choices) = (trainer.parameters()?, trainer.choices());

@@ -19,7 +19,7 @@ const UNTOLD: f64 = 0.25;
 
 /// The agreement of nearest neighbours in their class beyond chance, from 0 to 1, and its standard error where labels are random. Classes
 /// count as much as they tell.
-fn related(evidence: &Evidence) -> Option<(f64, f64)> {
+fn related_classes(evidence: &Evidence) -> Option<(f64, f64)> {
     let total = evidence.training as f64;
     let of_class = |(class, neighbours): (&Class, &Neighbours)| {
         let chance = class.examples as f64 / total;
@@ -33,34 +33,46 @@ fn related(evidence: &Evidence) -> Option<(f64, f64)> {
     (certain > 0.0).then(|| (sum / certain, certain.sqrt().recip()))
 }
 
+/// What neighbours tell of the targets, up to 1 for all, and its standard error where targets are random: the agreement of classes, or the
+/// correlation of numbers.
+pub fn related(evidence: &Evidence) -> Option<(f64, f64)> {
+    evidence.correlation.map(|found| (found.r, found.standard_error)).or_else(|| related_classes(evidence))
+}
+
 /// Labels or numbers that have nothing to do with the inputs: neither neighbours nor the network find them; or the network does, on
 /// examples that it may know by heart.
 pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
-    let of_numbers = evidence.correlation.map(|found| (found.r, found.standard_error));
+    let of_numbers = evidence.correlation.is_some();
     // A rare class that is not learned says the same of no more than itself.
-    let (related, error) = of_numbers.or_else(|| related(evidence)).filter(|_| class_imbalance(evidence).is_none())?;
+    let (related, error) = related(evidence).filter(|_| class_imbalance(evidence).is_none())?;
     // Few neighbours tell nothing.
     if 3.0 * error > UNTOLD || constant_inputs(evidence).is_some() {
         return None;
     }
     let threshold = RELATED.max(3.0 * error);
+    let guessed = evidence.guessed;
     let last = evidence.epochs.last()?;
-    let beyond_guessing = |accuracy: f64| (accuracy - evidence.guessed) / (1.0 - evidence.guessed).max(1e-9);
+    let beyond_guessing = |accuracy: f64| (accuracy - guessed) / (1.0 - guessed).max(1e-9);
     let validated =
         last.validation_accuracy.map(beyond_guessing).or(last.validation_r2).filter(|_| !evidence.has_weights);
     let learned = validated.unwrap_or(evidence.learned());
-    // Numbers are often noisy, and a little of them is something.
-    let nothing = if of_numbers.is_some() { NOTHING_OF_NUMBERS } else { NOTHING_OF_CLASSES };
+    // Numbers are often noisy, and a little of them is something; of classes, what is beyond chance.
+    let three_errors = 3.0 * (guessed / (1.0 - guessed).max(1e-9) / (evidence.validation as f64).max(1.0)).sqrt();
+    let nothing = match (of_numbers, validated) {
+        (true, _) => NOTHING_OF_NUMBERS,
+        (false, Some(_)) => NOTHING_OF_CLASSES.min(three_errors),
+        (false, None) => NOTHING_OF_CLASSES,
+    };
     // What only the examples themselves tell may be known by heart.
     let by_heart = learned >= BY_HEART && validated.is_none() && !evidence.has_weights;
     let remedy = by_heart.then_some(Remedy::Validated);
     let (found, by_chance) = match of_numbers {
-        Some(_) => (
+        true => (
             "numbers seem to have nothing to do with the inputs: the correlation with those of nearest neighbours is no more than chance \
              allows",
             format!("{related:.3}, and above {threshold:.3} they would be related"),
         ),
-        None => (
+        false => (
             "labels seem to have nothing to do with the inputs: the nearest neighbours of examples are of the same class no more often \
              than by chance",
             format!(

@@ -1,6 +1,6 @@
 //! Faults of the network and of its training.
 
-use super::of_data::{INPUT_SIZE, shuffled_labels, unscaled_inputs};
+use super::of_data::{INPUT_SIZE, related, shuffled_labels, unscaled_inputs};
 use super::{CHOICE, INITIALIZATION, Verdict};
 use crate::commands::diagnose::evidence::Evidence;
 use crate::commands::diagnose::remedy::{Remedy, times};
@@ -50,12 +50,20 @@ pub fn poor_initialization(evidence: &Evidence) -> Option<Verdict> {
 /// The least ‖w‖ after training, relative to before, of a network that has not learned.
 const SHRUNK: f64 = 0.3;
 
+/// The part of what neighbours tell that a network has learned at least.
+const OF_RELATED: f64 = 0.5;
+
 /// Weight decay that leaves no weights to learn with.
 pub fn strong_decay(evidence: &Evidence) -> Option<Verdict> {
     let lambda = evidence.setup.hyperparameters.lambda;
-    let shrinks = lambda > 0.0 && evidence.shrinkage < SHRUNK && evidence.learned() < LEARNED;
-    // Weights that are left out of nearly all steps decay all the same, and so do those for which there is nothing to learn.
-    (shrinks && strong_dropout(evidence).is_none() && shuffled_labels(evidence).is_none()).then(|| {
+    let shrinks = lambda > 0.0 && evidence.shrinkage < SHRUNK;
+    // Of a weak signal small weights are right: neighbours tell how much there is to learn.
+    let learned = evidence.learned();
+    let missed = related(evidence).is_some_and(|(related, _)| learned < OF_RELATED * related);
+    let not_learned = learned < LEARNED && (missed || evidence.not_learned.is_some());
+    // Weights that are left out of nearly all steps decay all the same, and so do those that find nothing to learn, or nothing that fits them.
+    let other = [strong_dropout, shuffled_labels, unscaled_inputs];
+    (shrinks && not_learned && other.iter().all(|rule| rule(evidence).is_none())).then(|| {
         let remedy = Remedy::Lambda(times(lambda, 0.01));
         Verdict {
             verdict: "strong-decay",
@@ -359,22 +367,29 @@ fn least_update(evidence: &Evidence) -> Option<f64> {
 pub fn eta_too_small(evidence: &Evidence) -> Option<Verdict> {
     let other = [strong_decay, strong_dropout, vanishing_gradient, exploding_gradient, eta_too_large, unscaled_inputs];
     let costs = evidence.costs();
-    if costs.len() < 3 || evidence.learned() > 0.8 || other.iter().any(|rule| rule(evidence).is_some()) {
+    if costs.len() < 2 || evidence.learned() > 0.8 || other.iter().any(|rule| rule(evidence).is_some()) {
         return None;
     }
     let steps = evidence.training.div_ceil(evidence.setup.hyperparameters.batch) * evidence.epochs.len();
     let mean = least_update(evidence)?;
     let travel = mean * steps as f64;
-    let falls = costs[costs.len() - 1] < costs[costs.len() * 2 / 3];
+    // After a single epoch the cost before it is known of some examples alone.
+    let falls = match costs.len() {
+        2 => evidence.not_learned.is_some(),
+        epochs => costs[epochs - 1] < costs[epochs * 2 / 3],
+    };
+    let (epochs, cost) = match evidence.epochs.len() {
+        1 => ("one epoch is".to_string(), "the network has not learned"),
+        epochs => (format!("{epochs} epochs are"), "the cost still falls"),
+    };
     let eta = evidence.setup.hyperparameters.eta;
     (travel < TRAVEL && falls).then(|| {
         let remedy = Remedy::Eta(times(eta, 10.0));
         Verdict {
             verdict: "eta-too-small",
             text: format!(
-                "η = {eta} is too small, or {} epochs are too few: the cost still falls, and all {steps} steps together, of {mean:.1e} each, \
+                "η = {eta} is too small, or {epochs} too few: {cost}, and all {steps} steps together, of {mean:.1e} each, \
                  move a layer by {:.0}% of its weights at most (below {:.0}% is too little)",
-                evidence.epochs.len(),
                 100.0 * travel,
                 100.0 * TRAVEL
             ),
