@@ -11,6 +11,7 @@ use clap::Args;
 use super::data_arguments::TableArguments;
 use super::{print, print_json};
 use crate::commands::inspect::{self, Options, Worked};
+use crate::data::table::TableOptions;
 use crate::data::{ExampleFile, npy};
 use crate::system::error::{WrongUsage, ensure_usage};
 use page::Parts;
@@ -35,6 +36,9 @@ pub struct Arguments {
     labels: Option<PathBuf>,
     #[command(flatten)]
     table: TableArguments,
+    /// Leave out rows of a table whose target is missing, instead of stopping with an error.
+    #[arg(long)]
+    drop_missing_target: bool,
     /// Inputs, as layer 1 has them.
     #[arg(long, value_name = "X,X,...", value_delimiter = ',', allow_negative_numbers = true)]
     x: Option<Vec<f64>>,
@@ -63,8 +67,23 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { network, data, from, example, labels, table, x, y, eta, layer, neuron, weight, dump, json } =
-        arguments;
+    let Arguments {
+        network,
+        data,
+        from,
+        example,
+        labels,
+        table,
+        drop_missing_target,
+        x,
+        y,
+        eta,
+        layer,
+        neuron,
+        weight,
+        dump,
+        json,
+    } = arguments;
     let network = network.or(from).context("clap has checked it")?;
     if let Some(eta) = eta {
         ensure_usage!(eta.is_finite() && eta >= 0.0, "--eta {eta}: a finite number, 0 or greater, is needed");
@@ -75,7 +94,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     finite("x", &x)?;
     finite("y", &y)?;
-    let data = data.map(|path| ExampleFile { path, labels, table: table.options() });
+    let table = TableOptions { drop_missing_target, ..table.options() };
+    let data = data.map(|path| ExampleFile { path, labels, table });
     let subject = inspect::subject(&Options { network, data, example, x, y, eta })?;
     let worked = inspect::worked(&subject);
     let parts = parts(&worked, layer, neuron.as_deref(), weight.as_deref())?;

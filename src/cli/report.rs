@@ -20,6 +20,7 @@ use crate::commands::compare::Comparison;
 use crate::commands::report::{self, Subject};
 use crate::commands::sweep::{is_sweep, of_folder};
 use crate::data::ExampleFile;
+use crate::data::table::TableOptions;
 use crate::device::{all_threads, check_threads};
 use crate::system::error::ensure_usage;
 use crate::system::kept_files::METRICS;
@@ -37,6 +38,9 @@ pub struct Arguments {
     labels: Option<PathBuf>,
     #[command(flatten)]
     table: TableArguments,
+    /// Leave out rows of a table whose target is missing, instead of stopping with an error.
+    #[arg(long)]
+    drop_missing_target: bool,
     /// File for the page.
     #[arg(short, value_parser = output_path(), value_name = "FILE.html", default_value = "report.html")]
     output_file: PathBuf,
@@ -47,7 +51,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { subject, data, labels, table, output_file, threads } = arguments;
+    let Arguments { subject, data, labels, table, drop_missing_target, output_file, threads } = arguments;
     let threads = check_threads(threads.unwrap_or_else(all_threads))?;
     if is_sweep(&subject) {
         ensure_usage!(data.is_none(), "{}: a sweep has its own data", subject.display());
@@ -68,7 +72,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
             subject.display()
         );
         let path = data.unwrap_or_else(|| "digits".into());
-        Subject::Model { model: subject, data: ExampleFile { path, labels, table: table.options() } }
+        let table = TableOptions { drop_missing_target, ..table.options() };
+        Subject::Model { model: subject, data: ExampleFile { path, labels, table } }
     };
     write(&subject, ("-o", &output_file), threads)?;
     print(&format!("report  {}\n", output_file.display()))

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::builder::TypedValueParser;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgMatches, Args, CommandFactory};
 use indicatif::HumanCount;
 
 use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
-use super::{Cli, config, one_of, output_path, print, print_json};
+use super::{Cli, config, one_of, print, print_json};
 use crate::commands::train::{
     self, ConfigText, EpochReport, Flags, Monitor, Options, Report, RunOptions, Trained, Wishes, agree,
 };
 use crate::device::DeviceChoice;
 use crate::ranks;
 use crate::system::error::{Interrupted, WrongUsage};
-use crate::system::kept_files::CONFIG;
+use crate::system::kept_files::{CONFIG, check_model};
 use crate::system::text::{epochs_of, percentage};
 
 /// The flags of `train`.
@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
     /// File for the trained network.
-    #[arg(short, value_parser = output_path(), value_name = "MODEL.safetensors")]
+    #[arg(short, value_parser = PathBufValueParser::new().try_map(check_model), value_name = "MODEL.safetensors")]
     output_file: Option<PathBuf>,
     /// Trained network that goes on learning; inputs and targets are made as those of its training were.
     #[arg(long, value_name = "MODEL.safetensors")]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::data::{ExampleFile, ExampleReader, Outputs, Picked, Targets};
 use crate::model;
+use crate::network::cost::CROSS_ENTROPY;
 use crate::network::{Layers, Topology};
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::verify::worked::{Backward, Forward, Network, all_kept};
@@ -132,9 +133,11 @@ fn typed_example(typed: typed::Typed, options: &Options) -> Result<Subject> {
         ensure_usage!(values.len() == width, "--{flag}: {} numbers, where {topology} has {width}", values.len());
         Ok(values)
     };
+    let y = values("y", &options.y, typed.y, topology.n[last])?;
+    check_desired(topology, &y)?;
     Ok(Subject {
         x: values("x", &options.x, typed.x, topology.n[1])?,
-        y: values("y", &options.y, typed.y, topology.n[last])?,
+        y,
         eta: options.eta.or(typed.eta).unwrap_or(1.0),
         is_image: false,
         names: (0..topology.n[last]).map(|j| j.to_string()).collect(),
@@ -153,6 +156,7 @@ fn of_model(options: &Options) -> Result<Subject> {
     if let (Some(x), Some(y)) = (&options.x, &options.y) {
         let fits = x.len() == topology.n[1] && y.len() == outputs;
         ensure_usage!(fits, "--x and --y: {topology} takes {} and {outputs} numbers", topology.n[1]);
+        check_desired(topology, y)?;
         let name = "typed".to_string();
         return Ok(Subject { network, x: x.clone(), y: y.clone(), eta, is_image: false, names, name });
     }
@@ -192,6 +196,15 @@ fn of_model(options: &Options) -> Result<Subject> {
         return Ok(Subject { network, x, y, eta, is_image, names, name: format!("example {example} of {name}") });
     }
     bail_usage!("--example {example}: {name} has {before} examples, counted from 1")
+}
+
+/// Checks that the cost is one of the desired outputs.
+fn check_desired(topology: &Topology, y: &[f64]) -> Result<()> {
+    let outside = y.iter().find(|y| !(0.0..=1.0).contains(*y)).filter(|_| topology.cost.flag == CROSS_ENTROPY.flag);
+    match outside {
+        None => Ok(()),
+        Some(y) => bail_usage!("y: {y}, where the cross-entropy needs desired outputs from 0 to 1"),
+    }
 }
 
 /// The rows of a matrix.

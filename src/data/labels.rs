@@ -46,7 +46,7 @@ impl Labels {
         let (own, path) = (own.display(), path.display());
         ensure!(
             examples == self.len(),
-            "{path} has {examples} images, but {own} has {} labels: they must belong together",
+            "{path} has {examples} examples, but {own} has {} labels: they must belong together",
             self.len()
         );
         let dataset = match self {

@@ -71,7 +71,7 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
     let path = data.as_deref().filter(|path| !formats::is_built_in(path));
     ensure_usage!(
         labels.is_none() || path.is_some_and(|path| !path.is_dir()),
-        "--labels goes with an IDX file of images; {} has its own labels",
+        "--labels goes with an array (IDX, NPY or NPZ) of inputs alone; {} has its own labels",
         path.map_or("the built-in data".to_string(), |path| path.display().to_string())
     );
     let name = match path {

@@ -26,6 +26,9 @@ pub const LOCK: &str = "lock";
 /// The flags and the results of the best trial of a sweep.
 pub const BEST: &str = "best.json";
 
+const RUN: &str = "run";
+const SWEEP: &str = "sweep";
+
 /// The files of a run.
 const OF_RUN: [&str; 9] = [CONFIG, METRICS, CHECKPOINT, PREVIOUS, BEST_MODEL, LAST_MODEL, DIVERGED, PROFILE, LOCK];
 
@@ -55,7 +58,19 @@ pub fn check_output(path: PathBuf) -> Result<PathBuf, WrongUsage> {
     }
 }
 
-/// What keeps a file, `run` or `sweep`, and its folder.
+/// As [`check_output`], for a model: that of a sweep may be trained again by the command that the sweep tells.
+///
+/// # Errors
+/// Another file of a run or of a sweep ([`WrongUsage`]).
+pub fn check_model(path: PathBuf) -> Result<PathBuf, WrongUsage> {
+    let again = path.file_name().is_some_and(|name| name == BEST_MODEL);
+    match keeper_of(&path) {
+        Some((SWEEP, _)) if again => Ok(path),
+        _ => check_output(path),
+    }
+}
+
+/// What keeps a file, and its folder.
 fn keeper_of(path: &Path) -> Option<(&'static str, PathBuf)> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let name = target.file_name()?.to_str()?;
@@ -64,10 +79,10 @@ fn keeper_of(path: &Path) -> Option<(&'static str, PathBuf)> {
         folder => folder,
     };
     if OF_RUN.contains(&name) && MARKS_OF_RUN.iter().any(|mark| folder.join(mark).is_file()) {
-        return Some(("run", folder.to_path_buf()));
+        return Some((RUN, folder.to_path_buf()));
     }
     let of_sweep = OF_SWEEP.contains(&name) || is_of_results(name);
-    (of_sweep && has_results(folder)).then(|| ("sweep", folder.to_path_buf()))
+    (of_sweep && has_results(folder)).then(|| (SWEEP, folder.to_path_buf()))
 }
 
 /// True for a folder with results of a sweep.

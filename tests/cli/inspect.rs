@@ -111,5 +111,7 @@ fn wrong_requests_are_named() {
     failing(&[&typed, "digits"], 2, "DATA goes with a model");
     failing(&[&typed, "--y", "1"], 2, "--y: 1 numbers, where 2-2-2 has 2");
     failing(&[&typed, "--eta", "-1"], 2, "--eta -1");
+    std::fs::write(&typed, format!("{MAZUR}\ncost cross-entropy\n")).expect("write");
+    failing(&[&typed, "--y", "0,2"], 2, "y: 2, where the cross-entropy needs");
     failing(&[&typed, "--x", "nan,1"], 2, "--x: finite numbers");
 }

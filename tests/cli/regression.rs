@@ -171,6 +171,14 @@ fn what_is_wrong_with_numbers_is_said() {
     assert_fails(&["train", &data, "--target", "price"], 1, &["row", "--task regression"]);
     let (model, _) = train(&folder, &[&data, "--task", "regression", "--target", "price", "--epochs", "1"]);
     assert_fails(&["predict", &model, &data, "--probabilities"], 2, &["--probabilities", "numbers"]);
+    assert_fails(&[&prices[..], &["--ignore", "width,price"]].concat(), 2, &["--ignore", "`price` is what is learned"]);
+    // The model knows that it has learned numbers.
+    for command in [&["gradcheck", &model, &data][..], &["train", &data, "--from", &model, "--epochs", "1"]] {
+        let output = run(&[command, &["--target", "price", "--device", "cpu", "--quiet"]].concat());
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let other = ["train", &data, "--from", &model, "--target", "price", "--task", "classification"];
+    assert_fails(&other, 2, &["--from", "learned numbers", "--task is classification"]);
 }
 
 /// A table with 20 of class `rare` among 400, half as far from the others as they are from each other.

@@ -141,6 +141,16 @@ fn numbers_have_a_page() {
         assert!(page.contains(part), "no {part}");
     }
     assert!(!page.contains("Most confused"));
+
+    // A row whose target is missing stops a command, or is left out.
+    let (model, gaps) = (path("m.safetensors"), folder.file("gaps.csv", b"x,y,z\n1,2,\n2,3,7\n3,4,10\n"));
+    succeeds(&[&["train", &data, "-o", &model], &flags[..]].concat());
+    let page = path("gaps.html");
+    for command in [&["report", &model, &gaps, "-o", &page][..], &["inspect", &model, &gaps, "--example", "2"]] {
+        assert_fails(command, 1, &["the target is missing", "--drop-missing-target"]);
+        succeeds(&[command, &["--drop-missing-target"]].concat());
+    }
+    assert!(read(&folder, "gaps.html").contains("R² of z"));
 }
 
 fn a_comparison_has_a_page() {

@@ -66,18 +66,24 @@ impl<'o> Planned<'o> {
     /// # Errors
     /// Flags that contradict each other, and a model that cannot be read.
     pub fn new(options: &'o Options) -> Result<Self> {
-        let (wishes, task) = (&options.wishes, options.source.task);
+        let wishes = &options.wishes;
+        let model = options.from.as_deref().map(model::load).transpose()?;
+        // A network that was trained says itself what it has learned.
+        let task = match &model {
+            Some(model) if !options.source.task_given => model.outputs.task(),
+            _ => options.source.task,
+        };
         let recipe = match wishes.recipe {
             Some(recipe) => recipe,
             None if data::is_of_the_book(&options.source)? => Recipe::Book,
             None => Recipe::Modern,
         };
-        let model = options.from.as_deref().map(model::load).transpose()?;
         let rows = match &model {
             Some(model) => wishes.rows_of(model, recipe, task)?,
             None => wishes.rows(recipe, task)?,
         };
         let source = Source {
+            task,
             // Numbers that are learned must be values of σ.
             target_scale: (!rows.output.any_number).then_some(Scale::Unit),
             default_validation: (recipe == Recipe::Modern).then_some(|examples| Recipe::Modern.validation(examples)),
@@ -92,7 +98,7 @@ impl<'o> Planned<'o> {
     /// A network or settings that do not fit the data.
     pub fn settle(&self, data: &Data) -> Result<(Topology, Setup, Option<String>)> {
         let Planned { options, recipe, rows, model, source } = self;
-        let (wishes, task, recipe) = (&options.wishes, options.source.task, *recipe);
+        let (wishes, task, recipe) = (&options.wishes, source.task, *recipe);
         let sizes = recipe.sizes(task, data.split.training.len());
         let widths = match &wishes.architecture {
             _ if model.is_some() => model.iter().flat_map(|model| model.topology.widths().to_vec()).collect(),

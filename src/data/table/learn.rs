@@ -17,6 +17,7 @@ use super::summary::{ColumnRole, ColumnSummary, Seen};
 use crate::data::labels::Classes;
 use crate::data::preprocessing::{Column, Columns, Scale, Statistics, TargetColumn, Values};
 use crate::data::targets::{Outputs, Targets, Task};
+use crate::system::error::bail_usage;
 use crate::system::host_memory;
 
 /// The function that begins to read the rows of a file, whatever its format is.
@@ -64,6 +65,10 @@ impl Table {
             Ok(find_all(names, header.as_deref(), width, flag)?.into_iter().collect())
         };
         let (ignored, categorical) = (all(&options.ignored, "--ignore")?, all(&options.categorical, "--categorical")?);
+        if let Some(&at) = target_columns.iter().find(|at| ignored.contains(at)) {
+            let title = title_of(header.as_deref(), at);
+            bail_usage!("--ignore: {title} is what is learned; leave it in, or name another column by --target");
+        }
         let weight_column = find_weight(options, &target_columns, header.as_deref(), width)?;
         let is_input = |i: &usize| !target_columns.contains(i) && !ignored.contains(i) && weight_column != Some(*i);
         let inputs: Vec<usize> = (0..width).filter(is_input).collect();

@@ -63,7 +63,7 @@ pub fn verdict(Pairs { found, expected }: Pairs<'_>, m: usize, suspects: &[Suspe
             1.0 / of_batch,
             format!("is m = {m} times too small: it is divided by the size of the mini-batch once too often"),
         ),
-        (2.0, "is twice what it should be: the ½ of the cost is missing".to_string()),
+        (2.0, "is twice what it should be: where all are, the ½ of the cost is missing".to_string()),
         (0.5, "is half of what it should be".to_string()),
     ];
     if let Some((_, sentence)) = known.into_iter().find(|(factor, _)| *factor != 1.0 && times(*factor)) {
