@@ -200,7 +200,7 @@ fn labels_that_are_text_are_classes_with_names() {
     wrong(&text("<U3", &["a", "0.5", "b"]), &["label of example 2", "`0.5` is a number with a fraction"]);
     wrong(&text(">U3", &["a", "b"]), &["label of example 1", "0x61000000", "none of Unicode"]);
     wrong(&npy("<U3", false, "(2, 2)", &[0; 48]), &["2 dimensions", "labels have 1"]);
-    wrong(&text("<U3", &["a", "b"]), &["40 images", "2 labels"]);
+    wrong(&text("<U3", &["a", "b"]), &["40 examples", "2 labels"]);
     wrong(&npy("<U4611686018427387904", false, "(2,)", &[]), &["too long"]);
     // Other classes than those of training.
     let mixed = folder.file("mixed.npy", &npy("<U3", false, "(1,)", &utf32(&["red"], 3, u32::to_le_bytes)));
