@@ -132,7 +132,11 @@ impl<'a> Rows<'a> {
         let row = Row { record: &self.record, header: self.header.as_deref(), number: self.row, last_line };
         if self.record.len() != self.width {
             let of = if self.header.is_some() { "the header has" } else { "the first row has" };
-            return Err(row.error(&format!("{} fields, where {of} {}", self.record.len(), self.width)));
+            let (found, width) = (self.record.len(), self.width);
+            let fields = if found == 1 { "field" } else { "fields" };
+            let goes_on = self.record.iter().any(|field| field.contains(&b'\n'));
+            let hint = if goes_on { "; one goes over several lines: is the quote at its end missing?" } else { "" };
+            return Err(row.error(&format!("{found} {fields}, where {of} {width}{hint}")));
         }
         Ok(Some(row))
     }
