@@ -35,8 +35,16 @@ fn related_classes(evidence: &Evidence) -> Option<(f64, f64)> {
 
 /// What neighbours tell of the targets, up to 1 for all, and its standard error where targets are random: the agreement of classes, or the
 /// correlation of numbers.
-pub fn related(evidence: &Evidence) -> Option<(f64, f64)> {
+fn related(evidence: &Evidence) -> Option<(f64, f64)> {
     evidence.correlation.map(|found| (found.r, found.standard_error)).or_else(|| related_classes(evidence))
+}
+
+/// The part of what neighbours tell that a network has learned at least.
+const OF_RELATED: f64 = 0.5;
+
+/// True for a network that has learned much less than neighbours tell, which is how much there is to learn.
+pub fn misses_what_neighbours_tell(evidence: &Evidence) -> bool {
+    related(evidence).is_some_and(|(related, _)| evidence.learned() < OF_RELATED * related)
 }
 
 /// Labels or numbers that have nothing to do with the inputs: neither neighbours nor the network find them; or the network does, on

@@ -1,6 +1,6 @@
 //! Faults of the network and of its training.
 
-use super::of_data::{INPUT_SIZE, related, shuffled_labels, unscaled_inputs};
+use super::of_data::{INPUT_SIZE, misses_what_neighbours_tell, shuffled_labels, unscaled_inputs};
 use super::{CHOICE, INITIALIZATION, Verdict};
 use crate::commands::diagnose::evidence::Evidence;
 use crate::commands::diagnose::remedy::{Remedy, times};
@@ -50,17 +50,13 @@ pub fn poor_initialization(evidence: &Evidence) -> Option<Verdict> {
 /// The least ‖w‖ after training, relative to before, of a network that has not learned.
 const SHRUNK: f64 = 0.3;
 
-/// The part of what neighbours tell that a network has learned at least.
-const OF_RELATED: f64 = 0.5;
-
 /// Weight decay that leaves no weights to learn with.
 pub fn strong_decay(evidence: &Evidence) -> Option<Verdict> {
     let lambda = evidence.setup.hyperparameters.lambda;
     let shrinks = lambda > 0.0 && evidence.shrinkage < SHRUNK;
-    // Of a weak signal small weights are right: neighbours tell how much there is to learn.
-    let learned = evidence.learned();
-    let missed = related(evidence).is_some_and(|(related, _)| learned < OF_RELATED * related);
-    let not_learned = learned < LEARNED && (missed || evidence.not_learned.is_some());
+    // Of a weak signal small weights are right.
+    let not_learned =
+        evidence.learned() < LEARNED && (misses_what_neighbours_tell(evidence) || evidence.not_learned.is_some());
     // Weights that are left out of nearly all steps decay all the same, and so do those that find nothing to learn, or nothing that fits them.
     let other = [strong_dropout, shuffled_labels, unscaled_inputs];
     (shrinks && not_learned && other.iter().all(|rule| rule(evidence).is_none())).then(|| {
