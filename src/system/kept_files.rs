@@ -86,7 +86,7 @@ fn keeper_of(path: &Path) -> Option<(&'static str, PathBuf)> {
 }
 
 /// True for a folder with results of a sweep.
-fn has_results(folder: &Path) -> bool {
+pub fn has_results(folder: &Path) -> bool {
     let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.any(|entry| entry.file_name().to_str().is_some_and(is_of_results))
 }

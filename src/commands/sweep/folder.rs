@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use super::Part;
 use super::result::TrialResult;
 use crate::system::error::{bail_usage, ensure_usage};
-use crate::system::kept_files::{BEST, BEST_MODEL, METRICS, is_of_results};
+use crate::system::kept_files::{BEST, BEST_MODEL, METRICS, has_results, is_of_results};
 use crate::system::output_file::OutputFile;
 
 const TRIALS: &str = "trials";
@@ -31,7 +31,7 @@ pub struct Folder {
 
 /// True where a folder is that of a sweep.
 pub fn is_sweep(folder: &Path) -> bool {
-    files(folder).is_ok_and(|files| !files.is_empty())
+    has_results(folder)
 }
 
 /// The files of results in a folder.
