@@ -29,6 +29,7 @@ mod sparse_update;
 pub mod steps;
 mod store;
 mod tasks;
+mod thread_choice;
 mod threads;
 mod tile;
 mod times;
@@ -44,6 +45,7 @@ use self::panels::{Line, Width};
 use self::run::{Run, Workshop};
 use self::steps::Loader;
 use self::store::Store;
+use self::thread_choice::ThreadChoice;
 use self::threads::Team;
 use self::times::Times;
 use crate::kernel::{Matrix, MiniBatch};
@@ -68,13 +70,16 @@ pub struct Cpu {
     only_twins: bool,
     store: Store,
     plans: Vec<Vec<Box<dyn Run>>>,
+    /// Of each plan.
+    thread_choices: Vec<ThreadChoice>,
     workshop: Option<Workshop>,
     times: Option<Times>,
     most_memory: Option<u64>,
 }
 
 impl Cpu {
-    /// An executor that uses at most `threads` threads. Their number changes no bit of a result.
+    /// An executor that uses at most `threads` threads, and one where it measures that more do not pay. Their number changes no bit
+    /// of a result.
     pub fn new(threads: usize) -> Self {
         let device = DeviceDescription {
             kind: "cpu",
@@ -90,6 +95,7 @@ impl Cpu {
             only_twins: false,
             store: Store::default(),
             plans: Vec::new(),
+            thread_choices: Vec::new(),
             workshop: None,
             times: None,
             most_memory: None,
@@ -180,6 +186,7 @@ impl Executor for Cpu {
         if let Some(times) = &mut self.times {
             times.clear();
         }
+        self.thread_choices = plans.iter().map(|_| ThreadChoice::default()).collect();
         if self.only_twins { self.load_twins(plans) } else { self.load_fused(plans) }
     }
 
@@ -233,10 +240,12 @@ impl Executor for Cpu {
 
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         let mut reported = Instant::now();
-        let mut finished = 0;
+        let (mut finished, mut began) = (0, reported);
+        let workshop = self.workshop.as_mut().expect("plans are loaded with a workshop");
+        let choice = &mut self.thread_choices[plan.0];
         for &mini_batch in mini_batches {
+            workshop.team.choose(choice.by_all());
             for (number, step) in self.plans[plan.0].iter().enumerate() {
-                let workshop = self.workshop.as_mut().expect("plans are loaded with a workshop");
                 let mut run = || step.run(&mut self.store, workshop, mini_batch);
                 match &mut self.times {
                     Some(times) => times.time(plan.0, number, run),
@@ -244,9 +253,13 @@ impl Executor for Cpu {
                 }
             }
             finished += 1;
-            if reported.elapsed() >= PROGRESS_INTERVAL {
+            let now = Instant::now();
+            choice.ran(now - began);
+            began = now;
+            if now - reported >= PROGRESS_INTERVAL {
                 progress(finished);
-                (finished, reported) = (0, Instant::now());
+                began = Instant::now();
+                (finished, reported) = (0, began);
             }
         }
         progress(finished);
@@ -277,8 +290,9 @@ mod tests {
         };
         let mixed = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
         let net = Matrices::new(&topology, m);
+        cpu.load(&[training_plan(&topology, &examples, m, optimizer).expect("the shapes fit")]).expect("load");
+        cpu.thread_choices[0] = ThreadChoice::always_all();
         let executor: &mut dyn Executor = &mut cpu;
-        executor.load(&[training_plan(&topology, &examples, m, optimizer).expect("the shapes fit")]).expect("load");
         let inputs = |salt: usize| {
             let mixed = (0..examples.inputs.len()).map(|i| mixed(i ^ salt));
             mixed.map(|i| if sparse && i % 8 > 0 { 0 } else { (i >> 8) as u8 }).collect::<Vec<u8>>()

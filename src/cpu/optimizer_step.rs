@@ -96,40 +96,28 @@ impl<U: Update<N>, const N: usize> StepRows<'_, U, N> {
         let StepRows { step, touched, gradient, stride, entries, .. } = self;
         let (zero, rates) = (simd.splat_f32s(0.0), VectorRates::new(simd, &step.rates));
         // w − w: the bits of 0, or those of NaN if w was not finite.
-        let mut not_finite = [simd.splat_u32s(0); V];
-        let entries = entries.map(|entries| pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(entries).0).0);
+        let mut not_finite = simd.splat_u32s(0);
+        let mut entries = entries.map(|entries| pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(entries).0).0);
         for (word, &touched) in touched.iter().enumerate() {
             let mut touched = touched;
             while touched != 0 {
                 let row = u64::BITS as usize * word + touched.trailing_zeros() as usize;
                 touched &= touched - 1;
                 let gradient = &mut panel_mut::<S, V>(&mut gradient[row * stride..])[0];
-                let mut vectors = [[zero; N]; V];
-                for n in 0..N {
-                    let entries = &entries[n][row];
-                    for v in 0..V {
-                        vectors[v][n] = entries[v];
-                    }
-                }
+                let entries = entries.each_mut().map(|entries| &mut entries[row]);
                 for v in 0..V {
-                    vectors[v] = step.update.apply(simd, vectors[v], gradient[v], &rates);
-                    let difference = simd.sub_f32s(vectors[v][0], vectors[v][0]);
-                    not_finite[v] = simd.or_u32s(not_finite[v], simd.transmute_u32s_f32s(difference));
-                }
-                *gradient = [zero; V];
-                for n in 0..N {
-                    let entries = &mut entries[n][row];
-                    for v in 0..V {
-                        entries[v] = vectors[v][n];
+                    let entry = entries.each_ref().map(|entries| entries[v]);
+                    let entry = step.update.apply(simd, entry, gradient[v], &rates);
+                    let difference = simd.sub_f32s(entry[0], entry[0]);
+                    not_finite = simd.or_u32s(not_finite, simd.transmute_u32s_f32s(difference));
+                    gradient[v] = zero;
+                    for n in 0..N {
+                        entries[n][v] = entry[n];
                     }
                 }
             }
         }
-        let mut sum = zero;
-        for not_finite in not_finite {
-            sum = simd.add_f32s(sum, simd.transmute_f32s_u32s(not_finite));
-        }
-        simd.reduce_sum_f32s(sum) == 0.0
+        simd.reduce_sum_f32s(simd.transmute_f32s_u32s(not_finite)) == 0.0
     }
 }
 

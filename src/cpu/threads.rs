@@ -24,6 +24,8 @@ const WORTH_WITHOUT_PACKING: usize = 1 << 17;
 pub struct Team {
     crew: Option<Crew>,
     scratch: Vec<Mutex<Scratch>>,
+    /// Threads that work on the step in hand at most.
+    most: usize,
 }
 
 /// Memory of a thread for the task in hand.
@@ -75,17 +77,22 @@ impl Team {
         let tiles = SUMS_OF_TILES.div_ceil(Line::LEN);
         let scratch = || Ok(Mutex::new(Scratch { packed: memory(lines)?, sums: memory(sums)?, tiles: memory(tiles)? }));
         let scratch = (0..threads.max(1)).map(|_| scratch()).collect::<Result<_>>()?;
-        Ok(Team { crew, scratch })
+        Ok(Team { crew, scratch, most: threads.max(1) })
+    }
+
+    /// Has the next steps done by all threads, or by one.
+    pub fn choose(&mut self, by_all: bool) {
+        self.most = if by_all { self.scratch.len() } else { 1 };
     }
 
     /// Number of threads that this many multiplications amortise.
     pub fn worth(&self, multiplications: usize) -> usize {
-        if multiplications < WORTH_A_SECOND_THREAD { 1 } else { self.scratch.len() }
+        if multiplications < WORTH_A_SECOND_THREAD { 1 } else { self.most }
     }
 
     /// The same of a product that packs nothing.
     pub fn worth_without_packing(&self, multiplications: usize) -> usize {
-        if multiplications < WORTH_WITHOUT_PACKING { 1 } else { self.scratch.len() }
+        if multiplications < WORTH_WITHOUT_PACKING { 1 } else { self.most }
     }
 
     /// Does `tasks` tasks, with the scratch memory of the thread that each runs on; on several

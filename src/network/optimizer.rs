@@ -121,7 +121,7 @@ pub static MOMENTUM: Optimizer = Optimizer {
     states: &["velocity"],
     shader: include_str!("../../shaders/optimizer/momentum.wgsl"),
     update: |[w, velocity, _], gradient, &Rates { rate, coefficients: [momentum, ..], .. }| {
-        let velocity = momentum * velocity - rate * gradient;
+        let velocity = normal(momentum * velocity - rate * gradient);
         [w + velocity, velocity, 0.0]
     },
     coefficients: |settings, _, _| [settings.momentum, 0.0, 0.0, 0.0],
@@ -143,7 +143,7 @@ pub static NESTEROV: Optimizer = Optimizer {
     shader: include_str!("../../shaders/optimizer/nesterov.wgsl"),
     update: |[w, velocity, _], gradient, &Rates { rate, coefficients: [momentum, ..], .. }| {
         let change = rate * gradient;
-        let velocity = momentum * velocity - change;
+        let velocity = normal(momentum * velocity - change);
         [w + (momentum * velocity - change), velocity, 0.0]
     },
     lanes: Some(Lanes::Nesterov),
@@ -160,7 +160,7 @@ pub static RMSPROP: Optimizer = Optimizer {
     shader: include_str!("../../shaders/optimizer/rmsprop.wgsl"),
     update: |[w, squares, _], gradient, &Rates { share, coefficients: [beta, epsilon, eta, _], .. }| {
         let g = share * gradient;
-        let squares = beta * squares + (1.0 - beta) * g * g;
+        let squares = normal(beta * squares + (1.0 - beta) * g * g);
         [w - eta * g / (squares.sqrt() + epsilon), squares, 0.0]
     },
     coefficients: |settings, eta, _| [settings.beta2, settings.epsilon, eta, 0.0],
@@ -190,8 +190,8 @@ pub static ADAM: Optimizer = Optimizer {
     shader: include_str!("../../shaders/optimizer/adam.wgsl"),
     update: |[w, mean, squares], gradient, &Rates { share, coefficients: [beta1, beta2, eta, epsilon], .. }| {
         let g = share * gradient;
-        let mean = beta1 * mean + (1.0 - beta1) * g;
-        let squares = beta2 * squares + (1.0 - beta2) * g * g;
+        let mean = normal(beta1 * mean + (1.0 - beta1) * g);
+        let squares = normal(beta2 * squares + (1.0 - beta2) * g * g);
         [w - eta * mean / (squares.sqrt() + epsilon), mean, squares]
     },
     coefficients: |settings, eta, step| {
@@ -228,6 +228,12 @@ pub static GRADIENT: Optimizer = Optimizer {
     lanes: None,
     ..SGD
 };
+
+/// A new state; 0 instead of a subnormal number, as GPUs may have it. The state of a weight whose input stays 0 shrinks in every step
+/// and would end among these numbers, with which a CPU takes several times as long.
+fn normal(state: f32) -> f32 {
+    if state.abs() < f32::MIN_POSITIVE { 0.0 } else { state }
+}
 
 /// The learning rate with which momentum goes as far as sgd in the long run.
 fn as_far_as_sgd(of_sgd: f64, settings: &Settings) -> f64 {

@@ -120,6 +120,14 @@ pub fn update_block<S: Simd, const N: usize>(simd: S, update: impl Update<N>, bl
     simd.reduce_sum_f32s(zeros) == 0.0
 }
 
+/// [`super::normal`] of each lane.
+#[inline(always)]
+fn normal<S: Simd>(simd: S, state: S::f32s) -> S::f32s {
+    let exponent = simd.and_u32s(simd.transmute_u32s_f32s(state), simd.splat_u32s(f32::INFINITY.to_bits()));
+    let below = simd.equal_u32s(exponent, simd.splat_u32s(0));
+    simd.select_f32s(below, simd.splat_f32s(0.0), state)
+}
+
 /// The new parameters and states of an update with N states.
 macro_rules! update {
     ($name:ident, $states:literal, linear: $linear:literal, |$simd:ident, $entry:pat, $gradient:ident, $rates:ident| $body:block) => {
@@ -146,14 +154,14 @@ update!(Sgd, 1, linear: true, |simd, [w], gradient, rates| { [simd.mul_add_e_f32
 update!(Momentum, 2, linear: false, |simd, [w, velocity], gradient, rates| {
     let [momentum, ..] = rates.coefficients;
     let change = simd.mul_f32s(rates.rate, gradient);
-    let velocity = simd.mul_add_e_f32s(momentum, velocity, simd.neg_f32s(change));
+    let velocity = normal(simd, simd.mul_add_e_f32s(momentum, velocity, simd.neg_f32s(change)));
     [simd.add_f32s(w, velocity), velocity]
 });
 
 update!(Nesterov, 2, linear: false, |simd, [w, velocity], gradient, rates| {
     let [momentum, ..] = rates.coefficients;
     let change = simd.neg_f32s(simd.mul_f32s(rates.rate, gradient));
-    let velocity = simd.mul_add_e_f32s(momentum, velocity, change);
+    let velocity = normal(simd, simd.mul_add_e_f32s(momentum, velocity, change));
     [simd.add_f32s(w, simd.mul_add_e_f32s(momentum, velocity, change)), velocity]
 });
 
@@ -161,7 +169,7 @@ update!(Rmsprop, 2, linear: false, |simd, [w, squares], gradient, rates| {
     let [beta, epsilon, eta, _] = rates.coefficients;
     let g = simd.mul_f32s(rates.share, gradient);
     let new = simd.mul_f32s(simd.mul_f32s(simd.sub_f32s(simd.splat_f32s(1.0), beta), g), g);
-    let squares = simd.mul_add_e_f32s(beta, squares, new);
+    let squares = normal(simd, simd.mul_add_e_f32s(beta, squares, new));
     let divisor = simd.add_f32s(simd.sqrt_f32s(squares), epsilon);
     [simd.sub_f32s(w, simd.div_f32s(simd.mul_f32s(eta, g), divisor)), squares]
 });
@@ -170,9 +178,9 @@ update!(Adam, 3, linear: false, |simd, [w, mean, squares], gradient, rates| {
     let [beta1, beta2, eta, epsilon] = rates.coefficients;
     let one = simd.splat_f32s(1.0);
     let g = simd.mul_f32s(rates.share, gradient);
-    let mean = simd.mul_add_e_f32s(beta1, mean, simd.mul_f32s(simd.sub_f32s(one, beta1), g));
+    let mean = normal(simd, simd.mul_add_e_f32s(beta1, mean, simd.mul_f32s(simd.sub_f32s(one, beta1), g)));
     let new = simd.mul_f32s(simd.mul_f32s(simd.sub_f32s(one, beta2), g), g);
-    let squares = simd.mul_add_e_f32s(beta2, squares, new);
+    let squares = normal(simd, simd.mul_add_e_f32s(beta2, squares, new));
     let divisor = simd.add_f32s(simd.sqrt_f32s(squares), epsilon);
     [simd.sub_f32s(w, simd.div_f32s(simd.mul_f32s(eta, mean), divisor)), mean, squares]
 });
@@ -278,6 +286,38 @@ mod tests {
             // What pads parameters stays 0.
             let rates = Rates::new(3.0, 10, (row.coefficients)(&Settings::default(), 3.0, 1));
             assert_eq!((row.update)([0.0; 3], 0.0, &rates)[0], 0.0);
+        }
+    }
+
+    /// The state of a parameter whose gradient stays 0: a number below the normal ones would slow every step down.
+    #[test]
+    fn state_shrinks_to_0_and_not_below_the_normal_numbers() {
+        for row in ALL.into_iter().filter(|row| row.name != "gradient") {
+            // β₂ = 0.999 would take 100,000 steps.
+            let settings = Settings { beta2: 0.9, ..Settings::default() };
+            for arch in [Arch::new(), Arch::Scalar] {
+                let mut entries = [vec![0.5; 75], vec![-0.1; 75], vec![0.1; 75]];
+                if row.states == ["squares"] {
+                    entries[1].fill(0.1);
+                }
+                for step in 1..=1_000 {
+                    let rates = Rates::new(0.001, 10, (row.coefficients)(&settings, 0.001, step));
+                    let twin = (row.update)([0, 1, 2].map(|n| entries[n][0]), 0.0, &rates);
+                    assert!(row.with_update(Entries { arch, entries: &mut entries, gradient: &[0.0; 75], rates }));
+                    for (state, twin) in entries.iter().zip(twin).take(1 + row.states.len()).skip(1) {
+                        for found in [state[0], state[74], twin] {
+                            assert!(found == 0.0 || found.is_normal(), "{}, step {step}: {found}", row.name);
+                        }
+                    }
+                }
+                for state in &entries[1..=row.states.len()] {
+                    assert!(state.iter().all(|&state| state == 0.0), "{}: {}", row.name, state[0]);
+                }
+                let rates = Rates::new(0.001, 10, (row.coefficients)(&settings, 0.001, 1));
+                row.with_update(Entries { arch, entries: &mut entries, gradient: &[f32::NAN; 75], rates });
+                let lost = entries[..=row.states.len()].iter().flatten().all(|entry| entry.is_nan());
+                assert!(lost, "{}: a gradient that is not a number is not hidden", row.name);
+            }
         }
     }
 }
