@@ -40,6 +40,8 @@ pub struct Crew {
 struct State {
     /// Number of jobs so far.
     jobs: AtomicUsize,
+    /// The threads that the job is for: the first of all.
+    most: AtomicUsize,
     /// True while the job may be joined.
     open: AtomicBool,
     /// Helpers that look whether there is a job, or run it.
@@ -90,6 +92,7 @@ impl Crew {
         let room = thread::available_parallelism().map_or(1, usize::from) >= threads;
         let state = Arc::new(State {
             jobs: AtomicUsize::new(0),
+            most: AtomicUsize::new(threads),
             open: AtomicBool::new(false),
             inside: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
@@ -110,16 +113,17 @@ impl Crew {
         Ok(crew)
     }
 
-    /// Runs a job of so many tasks. Each thread begins with a part of its own, the same for each job of as many
-    /// tasks, so that it finds in its cache what it left there; then it helps the others.
-    pub fn run(&self, tasks: usize, job: &(dyn Fn(usize, usize) + Sync)) {
+    /// Runs a job of so many tasks on the first `threads` threads. Each begins with a part of its own, the same for each job of as
+    /// many tasks and threads, so that it finds in its cache what it left there; then it helps the others.
+    pub fn run(&self, tasks: usize, threads: usize, job: &(dyn Fn(usize, usize) + Sync)) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &*self.state;
-        let threads = state.parts.len();
-        for (thread, part) in state.parts.iter().enumerate() {
+        let threads = threads.clamp(1, state.parts.len());
+        for (thread, part) in state.parts[..threads].iter().enumerate() {
             part.end.store((thread + 1) * tasks / threads, SeqCst);
             part.next.store(thread * tasks / threads, SeqCst);
         }
+        state.most.store(threads, SeqCst);
         #[allow(unsafe_code, reason = "see State")]
         // SAFETY: the job is not open and nobody is inside, so nobody reads it. Its lifetime ends after this
         // function, which closes the job and waits until nobody is inside.
@@ -128,7 +132,7 @@ impl Crew {
         }
         state.open.store(true, SeqCst);
         state.jobs.fetch_add(1, SeqCst);
-        state.wake(self.helpers.iter().map(JoinHandle::thread));
+        state.wake(self.helpers[..threads - 1].iter().map(JoinHandle::thread));
         let own = catch_unwind(AssertUnwindSafe(|| state.work(job, 0)));
         state.open.store(false, SeqCst);
         let mut rounds = 0;
@@ -178,7 +182,13 @@ impl State {
         }
     }
 
-    /// Waits until there are other than `seen` jobs: awake for a while, then asleep.
+    /// The number of jobs, if it is other than `seen` and the last is for this thread, or the end.
+    fn next(&self, thread: usize, seen: usize) -> Option<usize> {
+        let jobs = self.jobs.load(SeqCst);
+        (jobs != seen && (thread < self.most.load(SeqCst) || self.ended.load(SeqCst))).then_some(jobs)
+    }
+
+    /// Waits until there is a job for this thread: awake for a while, then asleep.
     fn wait(&self, thread: usize, seen: usize) -> usize {
         let start = Instant::now();
         loop {
@@ -190,8 +200,7 @@ impl State {
                 thread::yield_now();
             }
             for _ in 0..ROUNDS {
-                let jobs = self.jobs.load(SeqCst);
-                if jobs != seen {
+                if let Some(jobs) = self.next(thread, seen) {
                     return jobs;
                 }
                 std::hint::spin_loop();
@@ -200,8 +209,7 @@ impl State {
         loop {
             // Said before the last look, so that either this look finds the job or who brings it finds a sleeper.
             self.asleep[thread].store(true, SeqCst);
-            let jobs = self.jobs.load(SeqCst);
-            if jobs != seen {
+            if let Some(jobs) = self.next(thread, seen) {
                 self.asleep[thread].store(false, SeqCst);
                 return jobs;
             }
@@ -219,8 +227,8 @@ impl State {
 
     /// Does tasks until none is left: those of its own part first.
     fn work(&self, job: Job<'_>, thread: usize) {
-        let threads = self.parts.len();
-        for part in (thread..threads).chain(0..thread).map(|part| &self.parts[part]) {
+        let threads = self.most.load(SeqCst);
+        for part in (thread..threads).chain(0..thread.min(threads)).map(|part| &self.parts[part]) {
             loop {
                 let task = part.next.fetch_add(1, SeqCst);
                 if task >= part.end.load(SeqCst) {
@@ -241,9 +249,9 @@ mod tests {
     fn every_task_is_done_once() {
         for threads in [1, 2, 3, 7] {
             let crew = Crew::new(threads).expect("threads");
-            for tasks in (0..40).chain([1000]).cycle().take(500) {
+            for (tasks, of_job) in (0..40).chain([1000]).cycle().take(500).zip((1..=threads).cycle()) {
                 let done: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
-                crew.run(tasks, &|task, thread| {
+                crew.run(tasks, of_job, &|task, thread| {
                     assert!(thread < threads);
                     done[task].fetch_add(1, SeqCst);
                 });
@@ -259,10 +267,10 @@ mod tests {
     fn a_panic_reaches_the_caller_and_the_crew_goes_on() {
         let crew = Crew::new(3).expect("threads");
         for task_of_panic in 0..9 {
-            let run = || crew.run(9, &|task, _| assert_ne!(task, task_of_panic, "planted"));
+            let run = || crew.run(9, 3, &|task, _| assert_ne!(task, task_of_panic, "planted"));
             assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
             let done = AtomicUsize::new(0);
-            crew.run(9, &|_, _| {
+            crew.run(9, 3, &|_, _| {
                 done.fetch_add(1, SeqCst);
             });
             assert_eq!(done.into_inner(), 9);
@@ -278,7 +286,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        crew.run(5, &|_, _| {
+                        crew.run(5, 2, &|_, _| {
                             done.fetch_add(1, SeqCst);
                         });
                     }

@@ -78,7 +78,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// An executor that uses at most `threads` threads, and one where it measures that more do not pay. Their number changes no bit
+    /// An executor that uses at most `threads` threads, and fewer where it measures that these are faster. Their number changes no bit
     /// of a result.
     pub fn new(threads: usize) -> Self {
         let device = DeviceDescription {
@@ -186,8 +186,14 @@ impl Executor for Cpu {
         if let Some(times) = &mut self.times {
             times.clear();
         }
-        self.thread_choices = plans.iter().map(|_| ThreadChoice::default()).collect();
-        if self.only_twins { self.load_twins(plans) } else { self.load_fused(plans) }
+        if self.only_twins {
+            self.load_twins(plans)?
+        } else {
+            self.load_fused(plans)?
+        }
+        let threads = self.workshop.as_ref().map_or(1, |workshop| workshop.team.threads());
+        self.thread_choices = plans.iter().map(|_| ThreadChoice::new(threads)).collect();
+        Ok(())
     }
 
     fn profile(&self) -> Option<Profile> {
@@ -244,7 +250,7 @@ impl Executor for Cpu {
         let workshop = self.workshop.as_mut().expect("plans are loaded with a workshop");
         let choice = &mut self.thread_choices[plan.0];
         for &mini_batch in mini_batches {
-            workshop.team.choose(choice.by_all());
+            workshop.team.choose(choice.threads());
             for (number, step) in self.plans[plan.0].iter().enumerate() {
                 let mut run = || step.run(&mut self.store, workshop, mini_batch);
                 match &mut self.times {
@@ -291,7 +297,7 @@ mod tests {
         let mixed = |i: usize| (i as u32 + 1).wrapping_mul(2_654_435_761) >> 8;
         let net = Matrices::new(&topology, m);
         cpu.load(&[training_plan(&topology, &examples, m, optimizer).expect("the shapes fit")]).expect("load");
-        cpu.thread_choices[0] = ThreadChoice::always_all();
+        cpu.thread_choices[0] = ThreadChoice::always_all(cpu.threads);
         let executor: &mut dyn Executor = &mut cpu;
         let inputs = |salt: usize| {
             let mixed = (0..examples.inputs.len()).map(|i| mixed(i ^ salt));

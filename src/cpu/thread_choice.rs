@@ -1,69 +1,84 @@
-//! The choice between one thread and all of them, made by measuring: how long it takes to hand work to another core differs by a
-//! factor of ten from one machine to another, and on a busy one from second to second.
+//! The choice of the number of threads, made by measuring: how long it takes to hand work to another core differs by a factor of ten
+//! from one machine to another, cores are not all as fast, and on a busy machine that changes from second to second.
 
 use std::time::Duration;
 
-/// For one plan, whether its steps run on one thread or on all. Some steps are run in turns by both; the faster way is kept for a
-/// while, and then they are measured again. No bit of a result depends on it.
+/// The number of threads that run the steps of one plan: all, half of them, and so on down to one. Some steps are run in turns by each
+/// number; the fastest is kept for a while, and then they are measured again. No bit of a result depends on it.
 #[derive(Debug)]
 pub struct ThreadChoice {
+    /// The numbers to choose from, all threads first.
+    numbers: Vec<usize>,
+    /// The index of the choice.
+    chosen: usize,
     phase: Phase,
-    by_all: bool,
     /// Time for which the next choice is kept.
     keep: Duration,
     /// Time of the last step.
     last: Duration,
+    /// The least time of a step in a block of each number, in seconds.
+    fastest: Vec<f64>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// One of the [`BLOCKS`] of a measurement, which even ones run by all threads.
-    Measure { block: usize, warm: Duration, spent: Duration, steps: u32, fastest: [f64; 2] },
+    /// A block of a measurement: its number, the time that does not count, that which does, and the steps in it.
+    Measure { block: usize, warm: Duration, counted: Duration, steps: u32 },
     /// The choice stands for this long.
     Keep(Duration),
 }
 
-/// Blocks of a measurement, by all threads and by one in turns: two each.
-const BLOCKS: usize = 4;
+/// Blocks of each number of threads in a measurement.
+const ROUNDS: usize = 2;
 
-/// Time at the beginning of a block that is not counted: what threads have in their caches moves, and sleeping ones wake.
+/// Time at the beginning of a block that does not count: what threads have in their caches moves, and sleeping ones wake.
 const WARM: Duration = Duration::from_micros(100);
 
-/// Time of a block that is counted.
+/// Time of a block that counts.
 const COUNTED: Duration = Duration::from_micros(400);
 
-/// Time for which a choice is kept that differs from the one before; twice as long each time it is confirmed, up to the longest.
-const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_millis(1600);
+/// Time for which a choice is kept that differs from the one before, for each number to choose from; twice as long each time it is
+/// confirmed, up to the longest.
+const SHORTEST: Duration = Duration::from_millis(25);
+const LONGEST: Duration = Duration::from_millis(800);
 
 /// Steps that take longer are worth all threads on any machine, and too long to try.
 const LONG: Duration = Duration::from_millis(2);
 
-/// Several threads must be faster by this factor: they take the cores from others.
+/// More threads must be faster by this factor: they take the cores from others.
 const GAIN: f64 = 1.03;
 
-impl Default for ThreadChoice {
-    fn default() -> Self {
-        ThreadChoice { phase: measure(0, [f64::INFINITY; 2]), by_all: true, keep: SHORTEST, last: Duration::ZERO }
-    }
-}
-
-const fn measure(block: usize, fastest: [f64; 2]) -> Phase {
-    Phase::Measure { block, warm: Duration::ZERO, spent: Duration::ZERO, steps: 0, fastest }
+/// A block that begins.
+const fn block(block: usize) -> Phase {
+    Phase::Measure { block, warm: Duration::ZERO, counted: Duration::ZERO, steps: 0 }
 }
 
 impl ThreadChoice {
-    /// All threads, whatever their steps take.
-    #[cfg(test)]
-    pub fn always_all() -> Self {
-        ThreadChoice { phase: Phase::Keep(Duration::MAX), ..ThreadChoice::default() }
+    /// A choice among so many threads and fewer.
+    pub fn new(threads: usize) -> Self {
+        let numbers: Vec<usize> = std::iter::successors(Some(threads.max(1)), |&n| (n > 1).then_some(n / 2)).collect();
+        ThreadChoice {
+            chosen: 0,
+            // With one there is nothing to choose.
+            phase: if numbers.len() > 1 { block(0) } else { Phase::Keep(Duration::MAX) },
+            keep: Duration::ZERO,
+            last: Duration::ZERO,
+            fastest: vec![f64::INFINITY; numbers.len()],
+            numbers,
+        }
     }
 
-    /// True where the next step is to run on all threads.
-    pub fn by_all(&self) -> bool {
+    /// All threads, whatever their steps take.
+    #[cfg(test)]
+    pub fn always_all(threads: usize) -> Self {
+        ThreadChoice { phase: Phase::Keep(Duration::MAX), ..ThreadChoice::new(threads) }
+    }
+
+    /// The number of threads for the next step.
+    pub fn threads(&self) -> usize {
         match self.phase {
-            Phase::Measure { block, .. } => block.is_multiple_of(2),
-            Phase::Keep(_) => self.by_all,
+            Phase::Measure { block, .. } => self.numbers[block % self.numbers.len()],
+            Phase::Keep(_) => self.numbers[self.chosen],
         }
     }
 
@@ -72,21 +87,24 @@ impl ThreadChoice {
         match &mut self.phase {
             Phase::Keep(left) => match left.checked_sub(took) {
                 Some(less) => *left = less,
-                None => self.phase = measure(0, [f64::INFINITY; 2]),
+                None => {
+                    self.fastest.fill(f64::INFINITY);
+                    self.phase = block(0);
+                }
             },
             // The first step of all may wait for a disk, so that the second decides.
-            Phase::Measure { block: 0, .. } if self.by_all && took.min(self.last) > LONG => self.settle(true),
+            Phase::Measure { block: 0, .. } if self.chosen == 0 && took.min(self.last) > LONG => self.settle(0),
             Phase::Measure { warm, .. } if *warm < WARM => *warm += took,
-            Phase::Measure { block, spent, steps, fastest, .. } => {
-                (*spent, *steps) = (*spent + took, *steps + 1);
-                if *spent >= COUNTED {
-                    let of_way = &mut fastest[*block % 2];
-                    *of_way = of_way.min(spent.as_secs_f64() / f64::from(*steps));
-                    if *block + 1 < BLOCKS {
-                        self.phase = measure(*block + 1, *fastest);
+            Phase::Measure { block: number, counted, steps, .. } => {
+                (*counted, *steps) = (*counted + took, *steps + 1);
+                if *counted >= COUNTED {
+                    let (number, seconds) = (*number, counted.as_secs_f64() / f64::from(*steps));
+                    let fastest = &mut self.fastest[number % self.numbers.len()];
+                    *fastest = fastest.min(seconds);
+                    if number + 1 < ROUNDS * self.numbers.len() {
+                        self.phase = block(number + 1);
                     } else {
-                        let [all, one] = *fastest;
-                        self.settle(all * GAIN < one);
+                        self.settle(self.best());
                     }
                 }
             }
@@ -94,9 +112,19 @@ impl ThreadChoice {
         self.last = took;
     }
 
-    fn settle(&mut self, by_all: bool) {
-        self.keep = if by_all == self.by_all { LONGEST.min(2 * self.keep) } else { SHORTEST };
-        (self.phase, self.by_all) = (Phase::Keep(self.keep), by_all);
+    /// The index of the fastest number, of as few threads as are about as fast.
+    fn best(&self) -> usize {
+        let fewest_first = (0..self.numbers.len()).rev();
+        fewest_first
+            .reduce(|best, more| if self.fastest[more] * GAIN < self.fastest[best] { more } else { best })
+            .unwrap_or(0)
+    }
+
+    fn settle(&mut self, chosen: usize) {
+        let of_each = self.numbers.len() as u32;
+        self.keep = (SHORTEST * of_each).max(if chosen == self.chosen { 2 * self.keep } else { Duration::ZERO });
+        self.keep = self.keep.min(LONGEST * of_each);
+        (self.phase, self.chosen) = (Phase::Keep(self.keep), chosen);
     }
 }
 
@@ -104,47 +132,60 @@ impl ThreadChoice {
 mod tests {
     use super::*;
 
-    /// Steps of a machine on which they take so many µs by one thread and by all; the time spent, and the share of it by all.
-    fn run(choice: &mut ThreadChoice, steps: usize, one: u64, all: u64) -> (Duration, f64) {
-        let (mut spent, mut of_all) = (Duration::ZERO, Duration::ZERO);
+    /// Steps of a machine on which they take so many µs by each number of threads; the time spent, and the share of it by `threads`.
+    fn run(choice: &mut ThreadChoice, steps: usize, threads: usize, took: impl Fn(usize) -> u64) -> (Duration, f64) {
+        let (mut spent, mut of_threads) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..steps {
-            let by_all = choice.by_all();
-            let took = Duration::from_micros(if by_all { all } else { one });
+            let now = choice.threads();
+            let took = Duration::from_micros(took(now));
             choice.ran(took);
             spent += took;
-            of_all += if by_all { took } else { Duration::ZERO };
+            of_threads += if now == threads { took } else { Duration::ZERO };
         }
-        (spent, of_all.as_secs_f64() / spent.as_secs_f64())
+        (spent, of_threads.as_secs_f64() / spent.as_secs_f64())
     }
 
     #[test]
-    fn the_faster_way_is_kept_and_a_change_is_noticed() {
-        let mut choice = ThreadChoice::default();
-        assert!(run(&mut choice, 10_000, 100, 60).1 > 0.95);
-        assert!(choice.by_all);
+    fn the_fastest_number_is_kept_and_a_change_is_noticed() {
+        let mut choice = ThreadChoice::new(2);
+        let (by_two_faster, by_one_faster) = (|n| if n == 2 { 60 } else { 100 }, |n| if n == 2 { 300 } else { 100 });
+        assert!(run(&mut choice, 10_000, 2, by_two_faster).1 > 0.95);
         // Another program takes a core.
-        assert!(run(&mut choice, 50_000, 100, 300).1 < 0.5, "found within the longest time for which a choice is kept");
-        assert!(run(&mut choice, 50_000, 100, 300).1 < 0.05);
-        assert!(run(&mut choice, 50_000, 100, 60).1 > 0.5);
-        // As fast by one.
-        let (spent, _) = run(&mut choice, 50_000, 60, 60);
-        assert!(run(&mut choice, 50_000, 60, 60).1 < 0.01, "{spent:?}");
+        assert!(
+            run(&mut choice, 50_000, 2, by_one_faster).1 < 0.5,
+            "found within the longest time that a choice is kept"
+        );
+        assert!(run(&mut choice, 50_000, 2, by_one_faster).1 < 0.05);
+        assert!(run(&mut choice, 50_000, 2, by_two_faster).1 > 0.5);
+        run(&mut choice, 50_000, 1, |_| 60);
+        assert!(run(&mut choice, 50_000, 1, |_| 60).1 > 0.99, "no more threads than are of use");
+    }
+
+    #[test]
+    fn numbers_are_halved_down_to_one() {
+        for (threads, numbers) in [(0, &[1][..]), (1, &[1]), (2, &[2, 1]), (3, &[3, 1]), (12, &[12, 6, 3, 1])] {
+            assert_eq!(ThreadChoice::new(threads).numbers, numbers);
+        }
+        // Six fast cores and six slow ones.
+        let mut choice = ThreadChoice::new(12);
+        assert!(run(&mut choice, 100_000, 6, |n| 40 + 600 / n as u64 * if n > 6 { 3 } else { 1 }).1 > 0.9);
+        assert_eq!(run(&mut ThreadChoice::new(1), 1_000, 1, |_| 10).1, 1.0);
     }
 
     #[test]
     fn measuring_takes_little_time() {
         for (one, all) in [(10, 40), (40, 10), (100, 1000), (1000, 100), (1900, 1000)] {
-            let mut choice = ThreadChoice::default();
-            run(&mut choice, 10_000, one, all);
-            let (spent, _) = run(&mut choice, 1_000_000, one, all);
+            let mut choice = ThreadChoice::new(2);
+            let took = |n| if n == 1 { one } else { all };
+            run(&mut choice, 10_000, 1, took);
+            let (spent, _) = run(&mut choice, 1_000_000, 1, took);
             let best = Duration::from_micros(one.min(all)) * 1_000_000;
             assert!(spent.as_secs_f64() < 1.01 * best.as_secs_f64(), "{one} and {all} µs: {spent:?}");
         }
     }
 
     #[test]
-    fn long_steps_are_not_tried_by_one_thread() {
-        let mut choice = ThreadChoice::default();
-        assert_eq!(run(&mut choice, 1_000, 9_000, 5_000).1, 1.0);
+    fn long_steps_are_not_tried_by_fewer_threads() {
+        assert_eq!(run(&mut ThreadChoice::new(8), 1_000, 8, |n| 40_000 / n as u64).1, 1.0);
     }
 }

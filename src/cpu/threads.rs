@@ -80,9 +80,14 @@ impl Team {
         Ok(Team { crew, scratch, most: threads.max(1) })
     }
 
-    /// Has the next steps done by all threads, or by one.
-    pub fn choose(&mut self, by_all: bool) {
-        self.most = if by_all { self.scratch.len() } else { 1 };
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.scratch.len()
+    }
+
+    /// Has the next steps done by the first `threads` of all.
+    pub fn choose(&mut self, threads: usize) {
+        self.most = threads;
     }
 
     /// Number of threads that this many multiplications amortise.
@@ -108,7 +113,7 @@ impl Team {
             task(index, &mut scratch);
         };
         match &self.crew {
-            Some(crew) if threads > 1 && tasks > 1 => crew.run(tasks, &with_scratch),
+            Some(crew) if threads > 1 && tasks > 1 => crew.run(tasks, threads, &with_scratch),
             _ => (0..tasks).for_each(|index| with_scratch(index, 0)),
         }
     }
