@@ -187,9 +187,9 @@ impl Executor for Cpu {
             times.clear();
         }
         if self.only_twins {
-            self.load_twins(plans)?
+            self.load_twins(plans)?;
         } else {
-            self.load_fused(plans)?
+            self.load_fused(plans)?;
         }
         let threads = self.workshop.as_ref().map_or(1, |workshop| workshop.team.threads());
         self.thread_choices = plans.iter().map(|_| ThreadChoice::new(threads)).collect();
