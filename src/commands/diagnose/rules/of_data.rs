@@ -223,17 +223,19 @@ pub fn class_imbalance(evidence: &Evidence) -> Option<Verdict> {
 pub fn class_never_predicted(evidence: &Evidence) -> Option<Verdict> {
     let missing: Vec<_> = evidence.classes.iter().filter(|class| class.looked_at >= 5 && !class.is_predicted).collect();
     let first = missing.first()?;
-    let names = missing.iter().take(5).map(|class| format!("`{}`", shown(&class.name))).collect::<Vec<_>>().join(", ");
-    let more = if missing.len() > 5 { ", ..." } else { "" };
+    let name = |class: &&Class| format!("`{}`", shown(&class.name));
+    let names = missing.iter().take(5).map(name).collect::<Vec<_>>().join(", ");
+    let (are, more) = (if missing.len() > 1 { "are" } else { "is" }, if missing.len() > 5 { ", ..." } else { "" });
     let most = evidence.classes.iter().map(|class| class.examples).max()?;
     let is_rare = most as f64 > IMBALANCE * first.examples as f64;
     let remedy = (is_rare && !evidence.has_weights).then_some(Remedy::Balanced);
     Some(Verdict {
         verdict: "class-never-predicted",
         text: format!(
-            "never the answer: {names}{more}, {} of {} classes; the first of them has {} training examples",
+            "{} of {} classes {are} never the answer: {names}{more}; {} has {} training examples",
             missing.len(),
             evidence.classes.len(),
+            name(first),
             first.examples
         ),
         figure: missing.len() as f64,
