@@ -228,7 +228,11 @@ impl State {
     /// Does tasks until none is left: those of its own part first.
     fn work(&self, job: Job<'_>, thread: usize) {
         let threads = self.most.load(SeqCst);
-        for part in (thread..threads).chain(0..thread.min(threads)).map(|part| &self.parts[part]) {
+        if thread >= threads {
+            // It came for the job before.
+            return;
+        }
+        for part in (thread..threads).chain(0..thread).map(|part| &self.parts[part]) {
             loop {
                 let task = part.next.fetch_add(1, SeqCst);
                 if task >= part.end.load(SeqCst) {
@@ -252,7 +256,7 @@ mod tests {
             for (tasks, of_job) in (0..40).chain([1000]).cycle().take(500).zip((1..=threads).cycle()) {
                 let done: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
                 crew.run(tasks, of_job, &|task, thread| {
-                    assert!(thread < threads);
+                    assert!(thread < of_job);
                     done[task].fetch_add(1, SeqCst);
                 });
                 assert!(done.iter().all(|done| done.load(SeqCst) == 1), "{threads} threads, {tasks} tasks");
