@@ -36,7 +36,7 @@ with tempfile.TemporaryDirectory() as folder:
                 "--keep", "last", "--refit", "no"]
     command = [binary, "train", *data, *amount, "--layers", ",".join(map(str, a.sizes)), "--batch", str(a.batch),
                *rows, "--seed", str(a.seed),
-               "--threads", str(a.threads), "--epochs", str(epochs + 1), "--json", "--quiet",
+               "--threads", str(a.threads), "--epochs", str(epochs + 1), "--json", "--quiet", "--monitor", "none",
                "--device", os.environ.get("DEVICE", "cpu")]
     run = subprocess.run(command, capture_output=True, text=True)
 if run.returncode:

@@ -52,7 +52,7 @@ pub struct Arguments {
     /// them, and end with the same bits [default: the number of processes].
     #[arg(long, value_name = "V", allow_negative_numbers = true)]
     shards: Option<usize>,
-    /// Splits to measure after each epoch: figures of all training examples take up to a third of the time [default: all].
+    /// Splits to measure after each epoch: figures of all training examples take up to a third of the time where there is one thread [default: all].
     #[arg(long, value_parser = monitors(), value_name = "NAME")]
     monitor: Option<Monitor>,
     /// Watch the layers: the speed of learning of each, the size of its updates, and saturated neurons, epoch by epoch. With --run

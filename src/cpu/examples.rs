@@ -39,7 +39,7 @@ impl Run for Gather {
     fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
         let (rows, cols) = self.shape;
         let [order, inputs, a] = store.get([self.order, self.inputs, self.a]);
-        let inputs = match inputs {
+        let inputs = match inputs.as_read() {
             Numbers::F32(values) => Inputs::Floats(values),
             Numbers::Bytes(values) => Inputs::Bytes { values, scale: self.scale },
             other => panic!("inputs expected in {other:?}"),

@@ -16,6 +16,7 @@ mod gradient;
 mod inputs;
 mod kept;
 mod left;
+mod loading;
 mod narrow;
 mod nonzeros;
 mod optimizer_step;
@@ -24,6 +25,7 @@ mod panels;
 mod product;
 mod products;
 mod run;
+mod second;
 mod sparse;
 mod sparse_update;
 pub mod steps;
@@ -35,26 +37,24 @@ mod tile;
 mod times;
 mod twin;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
 use pulp::Arch;
 
-use self::nonzeros::Nonzeros;
-use self::panels::{Line, Width};
+use self::panels::Width;
 use self::run::{Run, Workshop};
 use self::steps::Loader;
 use self::store::Store;
 use self::thread_choice::ThreadChoice;
-use self::threads::Team;
 use self::times::Times;
 use crate::kernel::{Matrix, MiniBatch};
+use crate::plan::Plan;
 use crate::plan::executor::{DeviceDescription, Executor, Lent, Memory, PROGRESS_INTERVAL, PlanId, Progress, sizes};
 use crate::plan::profile::Profile;
-use crate::plan::{Plan, Step};
 use crate::rewrite::fuse::fuse;
 use crate::system::host_memory;
-use crate::system::host_memory::reserve;
 
 /// Examples are brought to where plans find them so many bytes at a time: they are still in a cache when
 /// they are used.
@@ -75,6 +75,10 @@ pub struct Cpu {
     workshop: Option<Workshop>,
     times: Option<Times>,
     most_memory: Option<u64>,
+    /// Held by second executors, too, while there are any.
+    seconds: Arc<()>,
+    /// The threads of this one while there are.
+    beside_second: usize,
 }
 
 impl Cpu {
@@ -99,6 +103,8 @@ impl Cpu {
             workshop: None,
             times: None,
             most_memory: None,
+            seconds: Arc::default(),
+            beside_second: 1,
         }
     }
 
@@ -122,56 +128,6 @@ impl Cpu {
         }
         Ok(place)
     }
-
-    fn load_twins(&mut self, plans: &[Plan]) -> Result<()> {
-        for plan in plans {
-            let mut steps = Vec::new();
-            if let Some(times) = &mut self.times {
-                times.begin(plan, plan.steps.iter().flat_map(Step::primitives));
-            }
-            for step in plan.steps.iter().flat_map(Step::primitives) {
-                let room = |matrix| self.store.make_room(matrix, None);
-                let at = step.operands.iter().map(room).collect::<Result<Vec<_>>>()?;
-                steps.push(steps::twin(step, &at)?);
-            }
-            self.plans.push(steps);
-        }
-        self.workshop = Some(workshop(self.arch, 1, &self.plans, Vec::new())?);
-        Ok(())
-    }
-
-    fn load_fused(&mut self, plans: &[Plan]) -> Result<()> {
-        let plans: Vec<Plan> = plans.iter().map(fuse).collect();
-        let mut loader = Loader::new(&plans, Width::of(self.arch));
-        for plan in &plans {
-            if let Some(times) = &mut self.times {
-                times.begin(plan, steps::known(plan));
-            }
-            let steps = steps::known(plan).map(|step| loader.load(plan, step, &mut self.store));
-            self.plans.push(steps.collect::<Result<_>>()?);
-        }
-        // Whoever limits memory counts what is needed, and nothing beside it.
-        let room = if self.most_memory.is_some() { 0 } else { host_memory::free().unwrap_or(0) };
-        let nonzeros = loader.lists(room)?;
-        self.workshop = Some(workshop(self.arch, self.threads, &self.plans, nonzeros)?);
-        Ok(())
-    }
-}
-
-/// Memory and threads for the largest of the loaded steps.
-fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: Vec<Nonzeros>) -> Result<Workshop> {
-    let largest = |of: fn(&dyn Run) -> usize| plans.iter().flatten().map(|step| of(&**step)).max().unwrap_or(0);
-    let multiplications = largest(|step| step.work());
-    let width = Width::of(arch);
-    let of_update = width.lines(sparse_update::scratch_rows(largest(|step| step.block())));
-    let scratch = of_update.max(product::PACKED_ENTRIES.div_ceil(Line::LEN));
-    let sums = if nonzeros.is_empty() { 0 } else { sparse_update::SUMS.div_ceil(Line::LEN) };
-    let team = Team::new(threads, multiplications, scratch, sums)?;
-    let lines = largest(|step| step.packed()).div_ceil(Line::LEN);
-    let mut packed = Vec::new();
-    reserve(&mut packed, lines)?;
-    packed.resize(lines, Line::default());
-    Ok(Workshop { arch, team, packed, nonzeros })
 }
 
 impl Executor for Cpu {
@@ -186,14 +142,7 @@ impl Executor for Cpu {
         if let Some(times) = &mut self.times {
             times.clear();
         }
-        if self.only_twins {
-            self.load_twins(plans)?;
-        } else {
-            self.load_fused(plans)?;
-        }
-        let threads = self.workshop.as_ref().map_or(1, |workshop| workshop.team.threads());
-        self.thread_choices = plans.iter().map(|_| ThreadChoice::new(threads)).collect();
-        Ok(())
+        self.load_more(plans)
     }
 
     fn profile(&self) -> Option<Profile> {
@@ -244,13 +193,19 @@ impl Executor for Cpu {
         self.store.lend_out(place, Some(lent))
     }
 
+    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Result<Option<Box<dyn Executor + Send>>> {
+        Ok(self.beside(plans, busy)?.map(|second| Box::new(second) as _))
+    }
+
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         let mut reported = Instant::now();
         let (mut finished, mut began) = (0, reported);
         let workshop = self.workshop.as_mut().expect("plans are loaded with a workshop");
         let choice = &mut self.thread_choices[plan.0];
         for &mini_batch in mini_batches {
-            workshop.team.choose(choice.threads());
+            // A second executor takes a core from the threads that would be tried.
+            let tries = Arc::strong_count(&self.seconds) == 1;
+            workshop.team.choose(if tries { choice.threads() } else { self.beside_second });
             for (number, step) in self.plans[plan.0].iter().enumerate() {
                 let mut run = || step.run(&mut self.store, workshop, mini_batch);
                 match &mut self.times {
@@ -260,7 +215,9 @@ impl Executor for Cpu {
             }
             finished += 1;
             let now = Instant::now();
-            choice.ran(now - began);
+            if tries {
+                choice.ran(now - began);
+            }
             began = now;
             if now - reported >= PROGRESS_INTERVAL {
                 progress(finished);

@@ -1,6 +1,7 @@
 //! Lists of the activations that are not 0.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::Result;
 use bytemuck::{Pod, Zeroable};
@@ -36,7 +37,7 @@ pub struct Nonzeros {
     /// Start of each row's entries, and the end of the last row's.
     starts: Vec<usize>,
     /// The lists that are kept of the examples of each matrix of inputs, by its place in the store.
-    kept: Vec<(usize, Kept)>,
+    kept: Vec<(usize, Arc<Kept>)>,
     /// The ends of the entries of each block's columns: (blocks, cols).
     ends: Vec<usize>,
 }
@@ -56,7 +57,8 @@ impl Nonzeros {
     /// # Errors
     /// Memory that the system does not give.
     pub fn new(matrix: usize, (rows, cols): (usize, usize), inputs: Vec<(usize, Kept)>) -> Result<Self> {
-        let mut nonzeros = Nonzeros { matrix, cols, written: true, kept: inputs, ..Nonzeros::default() };
+        let kept = inputs.into_iter().map(|(at, kept)| (at, Arc::new(kept))).collect();
+        let mut nonzeros = Nonzeros { matrix, cols, written: true, kept, ..Nonzeros::default() };
         // One more row than is noted is looked at before it is known to be too many.
         let len = rows * cols / WORTH_SKIPPING + cols;
         reserve(&mut nonzeros.entries, len)?;
@@ -111,7 +113,10 @@ impl Nonzeros {
                 }
                 _ => {
                     let len = note(example as usize, entries);
-                    if known.is_none() {
+                    // What another executor reads now is kept the next time.
+                    if known.is_none()
+                        && let Some(kept) = Arc::get_mut(kept)
+                    {
                         kept.keep(example as usize, &entries[..len], self.cols, inputs);
                     }
                     len
@@ -214,11 +219,22 @@ impl Nonzeros {
         self.matrix
     }
 
+    /// Takes the lists that are kept from a list of the same matrix, of an executor with the same plans.
+    pub fn share_kept(&mut self, with: &Nonzeros) {
+        for ((_, kept), (_, others)) in self.kept.iter_mut().zip(&with.kept) {
+            *kept = Arc::clone(others);
+        }
+    }
+
     /// Forgets the lists of the examples at some bytes of a matrix of inputs, which others take the place of.
     pub fn forget(&mut self, inputs: usize, size: usize, bytes: &Range<usize>) {
         let of_example = self.cols * size;
         for (_, kept) in self.kept.iter_mut().filter(|(at, _)| *at == inputs) {
-            kept.forget(bytes.start / of_example..bytes.end.div_ceil(of_example));
+            match Arc::get_mut(kept) {
+                Some(kept) => kept.forget(bytes.start / of_example..bytes.end.div_ceil(of_example)),
+                // Another executor reads them now.
+                None => *kept = Arc::default(),
+            }
         }
     }
 

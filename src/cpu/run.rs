@@ -13,7 +13,7 @@ use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 
 /// A step that is ready to run, with the indices of its matrices in the store.
-pub trait Run: fmt::Debug {
+pub trait Run: fmt::Debug + Send {
     /// Runs the step.
     fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch);
 

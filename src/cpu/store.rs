@@ -20,15 +20,19 @@ pub struct Store {
 }
 
 /// The numbers of one matrix.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Numbers {
     F32(Vec<f32>),
     U32(Vec<u32>),
     Bytes(Vec<u8>),
     Panels(Panels),
+    /// Numbers that no step writes, and that a second executor may read as well. They are copied when the host writes them while
+    /// another executor has them.
+    Shared(Arc<Numbers>),
 }
 
 /// Weights, (n\[l\], n\[l-1\]), in panels: the right factor of a layer forward, wᵀ, ready to be used.
+#[derive(Clone)]
 pub struct Panels {
     /// n\[l\] and n\[l-1\].
     shape: (usize, usize),
@@ -102,6 +106,7 @@ impl Store {
             Numbers::U32(values) => grow(values, matrix.len())?,
             Numbers::Bytes(values) => grow(values, matrix.len())?,
             Numbers::Panels(panels) => debug_assert_eq!(panels.shape, matrix.shape(), "{matrix}"),
+            Numbers::Shared(numbers) => debug_assert!(numbers.bytes().len() >= matrix.size(), "{matrix}"),
         }
         Ok(index)
     }
@@ -135,6 +140,29 @@ impl Store {
             Numbers::Panels(panels) => Ok(bytemuck::cast_slice(&panels.to_rows())[..matrix.size()].to_vec()),
             numbers => Ok(numbers.bytes()[..matrix.size()].to_vec()),
         }
+    }
+
+    /// Lets others read the numbers of a matrix, which no step writes.
+    pub fn share(&mut self, matrix: &Matrix) -> Result<()> {
+        let index = self.find(matrix)?;
+        let numbers = std::mem::replace(&mut self.numbers[index], Numbers::Bytes(Vec::new()));
+        self.numbers[index] = match numbers {
+            Numbers::Shared(_) => numbers,
+            numbers => Numbers::Shared(Arc::new(numbers)),
+        };
+        Ok(())
+    }
+
+    /// A store with the matrices that this one shares, and no others.
+    pub fn with_shared(&self) -> Self {
+        let mut store = Store::default();
+        for (name, &index) in &self.index {
+            if let Numbers::Shared(numbers) = &self.numbers[index] {
+                store.index.insert(Arc::clone(name), store.numbers.len());
+                store.numbers.push(Numbers::Shared(Arc::clone(numbers)));
+            }
+        }
+        store
     }
 
     /// The numbers of several matrices at once, all different.
@@ -202,6 +230,7 @@ impl Numbers {
             Numbers::U32(values) => Numbers::U32(zeros(values)?),
             Numbers::Bytes(values) => Numbers::Bytes(zeros(values)?),
             Numbers::Panels(panels) => Numbers::Panels(Panels::new(panels.width, panels.shape)?),
+            Numbers::Shared(numbers) => numbers.new_like()?,
         })
     }
 
@@ -244,19 +273,25 @@ impl Numbers {
         }
     }
 
+    /// The numbers themselves, where they are shared too.
+    pub fn as_read(&self) -> &Numbers {
+        if let Numbers::Shared(numbers) = self { numbers } else { self }
+    }
+
     pub fn u32s(&self) -> &[u32] {
-        match self {
+        match self.as_read() {
             Numbers::U32(values) => values,
             other => panic!("u32 expected in {other:?}"),
         }
     }
 
     pub fn read(&self, len: usize) -> Operand<'_> {
-        match self {
+        match self.as_read() {
             Numbers::F32(values) => Operand::F32(&values[..len]),
             Numbers::U32(values) => Operand::U32(&values[..len]),
             Numbers::Bytes(values) => Operand::Bytes(&values[..len]),
             Numbers::Panels(_) => panic!("twins read no panels"),
+            Numbers::Shared(_) => unreachable!("shared numbers are not shared once more"),
         }
     }
 
@@ -267,6 +302,7 @@ impl Numbers {
             // No kernel writes bytes: Operand has no such case.
             Numbers::Bytes(values) => Operand::Bytes(&values[..len]),
             Numbers::Panels(_) => panic!("twins write no panels"),
+            Numbers::Shared(_) => panic!("no step writes shared numbers"),
         }
     }
 
@@ -276,6 +312,7 @@ impl Numbers {
             Numbers::U32(values) => bytemuck::cast_slice(values),
             Numbers::Bytes(values) => values,
             Numbers::Panels(panels) => bytemuck::cast_slice(panels.values()),
+            Numbers::Shared(numbers) => numbers.bytes(),
         }
     }
 
@@ -285,6 +322,7 @@ impl Numbers {
             Numbers::U32(values) => bytemuck::cast_slice_mut(values),
             Numbers::Bytes(values) => values,
             Numbers::Panels(panels) => bytemuck::cast_slice_mut(panels.values_mut()),
+            Numbers::Shared(numbers) => Arc::make_mut(numbers).bytes_mut(),
         }
     }
 }

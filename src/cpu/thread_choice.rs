@@ -18,6 +18,8 @@ pub struct ThreadChoice {
     last: Duration,
     /// The least time of a step in a block of each number, in seconds.
     fastest: Vec<f64>,
+    /// The same of the last measurement that has ended.
+    known: Vec<f64>,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,10 @@ const LONG: Duration = Duration::from_millis(2);
 /// More threads must be faster by this factor: they take the cores from others.
 const GAIN: f64 = 1.03;
 
+/// Where half of the threads take this many times as long, the work is shared so well that one which does something else is missed
+/// by as much as it does.
+const WORTH_KEEPING_ALL: f64 = 1.8;
+
 /// A block that begins.
 const fn block(block: usize) -> Phase {
     Phase::Measure { block, warm: Duration::ZERO, counted: Duration::ZERO, steps: 0 }
@@ -64,6 +70,7 @@ impl ThreadChoice {
             keep: Duration::ZERO,
             last: Duration::ZERO,
             fastest: vec![f64::INFINITY; numbers.len()],
+            known: Vec::new(),
             numbers,
         }
     }
@@ -80,6 +87,17 @@ impl ThreadChoice {
             Phase::Measure { block, .. } => self.numbers[block % self.numbers.len()],
             Phase::Keep(_) => self.numbers[self.chosen],
         }
+    }
+
+    /// The number of threads for the time in which one of `all` does something else: as many as were chosen, where that leaves one,
+    /// or all but one, where these are not much slower. `None` where they are, and before they are measured.
+    pub fn beside(&self, all: usize) -> Option<usize> {
+        let chosen = self.numbers[self.chosen];
+        if chosen < all {
+            return Some(chosen);
+        }
+        let by_half = self.known.get(1).zip(self.known.first()).map(|(half, all)| half / all);
+        by_half.filter(|&slower| slower < WORTH_KEEPING_ALL).map(|_| all - 1)
     }
 
     /// Notes the time of a step.
@@ -124,6 +142,7 @@ impl ThreadChoice {
         let of_each = self.numbers.len() as u32;
         self.keep = (SHORTEST * of_each).max(if chosen == self.chosen { 2 * self.keep } else { Duration::ZERO });
         self.keep = self.keep.min(LONGEST * of_each);
+        self.known.clone_from(&self.fastest);
         (self.phase, self.chosen) = (Phase::Keep(self.keep), chosen);
     }
 }
@@ -170,6 +189,24 @@ mod tests {
         let mut choice = ThreadChoice::new(12);
         assert!(run(&mut choice, 100_000, 6, |n| 40 + 600 / n as u64 * if n > 6 { 3 } else { 1 }).1 > 0.9);
         assert_eq!(run(&mut ThreadChoice::new(1), 1_000, 1, |_| 10).1, 1.0);
+    }
+
+    #[test]
+    fn a_thread_is_given_away_where_it_is_not_missed() {
+        let beside = |threads, all, took: fn(usize) -> u64| {
+            let mut choice = ThreadChoice::new(threads);
+            assert_eq!(choice.beside(all), if threads < all { Some(threads) } else { None }, "nothing is measured yet");
+            run(&mut choice, 10_000, threads, took);
+            choice.beside(all)
+        };
+        assert_eq!(beside(1, 1, |_| 100), None);
+        assert_eq!(beside(1, 2, |_| 100), Some(1));
+        assert_eq!(beside(2, 2, |n| if n == 1 { 100 } else { 300 }), Some(1));
+        assert_eq!(beside(2, 2, |n| if n == 1 { 150 } else { 100 }), Some(1));
+        assert_eq!(beside(2, 2, |n| if n == 1 { 190 } else { 100 }), None);
+        assert_eq!(beside(8, 8, |n| 100 + 400 / n as u64), Some(7));
+        assert_eq!(beside(8, 8, |n| 800 / n as u64), None);
+        assert_eq!(beside(8, 8, |n| if n == 4 { 100 } else { 200 }), Some(4));
     }
 
     #[test]

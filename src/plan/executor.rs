@@ -230,6 +230,16 @@ pub trait Executor {
         bail!("{} trains no networks side by side", self.device())
     }
 
+    /// An executor with the same `plans` loaded, which reads the examples of this one and has every other matrix for itself: another
+    /// thread runs it while this one runs the plan `busy`, with a core less where it uses all of them. `None` where that gains nothing.
+    ///
+    /// # Errors
+    /// A lack of memory.
+    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Result<Option<Box<dyn Executor + Send>>> {
+        let _ = (plans, busy);
+        Ok(None)
+    }
+
     /// Waits for everything that was started.
     fn finish(&mut self, progress: &mut Progress<'_>) -> Result<()> {
         let _ = progress;

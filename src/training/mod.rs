@@ -24,7 +24,7 @@ pub use hyperparameters::{Hyperparameters, StepNumber};
 pub use schedule::{Decline, Schedule};
 pub(crate) use streaming::Streaming;
 pub use task::Training;
-pub use trainer::{Position, Snapshot, Started, Trainer};
+pub use trainer::{Evaluating, Position, Snapshot, Started, Trainer};
 pub use upload::examples_of;
 pub(crate) use upload::{states, write_examples, write_parameters};
 pub use watch::LayerReport;

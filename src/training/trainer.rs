@@ -31,10 +31,12 @@ use crate::plan::executor::{Executor, Progress};
 use crate::ranks::{Alone, Ranks};
 use crate::system::error::OutOfMemory;
 use crate::system::random::{Stream, rng};
+use evaluating::EvaluationTime;
 use position::Portion;
 use sharded::Gradients;
 
 pub use beside::Started;
+pub use evaluating::Evaluating;
 pub use position::Position;
 pub use snapshot::{Snapshot, state_names};
 
@@ -63,6 +65,7 @@ pub struct Trainer<'e, 'd> {
     ranks: Arc<dyn Ranks>,
     /// True where rank 0 evaluates for all of them.
     first_measures: bool,
+    evaluation_time: EvaluationTime,
     /// The gradients of shards.
     gradients: Gradients,
     /// The time in which steps only waited for sums over ranks.
@@ -137,6 +140,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             update_ratios: Vec::new(),
             ranks: Arc::new(Alone),
             first_measures: false,
+            evaluation_time: EvaluationTime::default(),
             gradients,
             waited: Duration::ZERO,
         })

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::agreement;
-use super::report::measured;
+use super::report::{finite, measured};
 use super::run_folder::Keeper;
 use super::state::State;
 use super::{EpochReport, Keep, Monitor, Observer, Setup};
@@ -16,8 +16,8 @@ use crate::plan::executor::Progress;
 use crate::ranks::Ranks;
 use crate::system::error::Diverged;
 use crate::system::interruption;
-use crate::training::stopping::Course;
-use crate::training::{PartOfData, Trainer, Training};
+use crate::training::stopping::{Course, Patience};
+use crate::training::{Evaluating, PartOfData, Trainer, Training};
 
 /// The epochs of a training that has ended.
 #[derive(Debug, Default)]
@@ -111,8 +111,9 @@ impl<'a> Company<'a> {
         Company { observer, keeper, opening, seconds_to_first_step: None, ranks, taken, cost }
     }
 
-    /// Trains to the end of an epoch, or until there is something else to do. Returns the seconds of the steps.
-    pub fn train(&mut self, trainer: &mut Trainer<'_, '_>) -> Result<f64> {
+    /// Trains to the end of an epoch, or until there is something else to do: until the epoch before is `evaluated`, too. Returns
+    /// the seconds of the steps.
+    pub fn train(&mut self, trainer: &mut Trainer<'_, '_>, evaluated: &dyn Fn() -> bool) -> Result<f64> {
         let Company { observer, keeper, opening, seconds_to_first_step, ranks, taken, cost } = self;
         let ends = Cell::new(false);
         let mut progress = |steps| {
@@ -120,7 +121,7 @@ impl<'a> Company<'a> {
             observer.steps(steps);
             ends.set(observer.wants_end());
         };
-        let mut is_due = || ranks.any(ends.get() || is_due(keeper.as_deref(), *taken, *cost));
+        let mut is_due = || ranks.any(ends.get() || evaluated() || is_due(keeper.as_deref(), *taken, *cost));
         Ok(trainer.train_until(&mut progress, &mut is_due)?.as_secs_f64())
     }
 
@@ -177,6 +178,73 @@ pub enum End {
     Signal(i32),
 }
 
+/// An epoch of which all is known but the figures of the training split: they are measured during the next one.
+struct Pending {
+    report: EpochReport,
+    /// The parameters, and whether they are the best so far, unless the figures are to tell.
+    judged: Result<bool, Parameters>,
+    learned: Evaluating,
+}
+
+/// The epochs so far.
+struct SoFar {
+    course: Course,
+    reports: Vec<EpochReport>,
+    best: Option<Arc<Parameters>>,
+    wants_best: bool,
+    out_of_patience: bool,
+    pending: Option<Pending>,
+}
+
+impl SoFar {
+    /// Judges an epoch by the cost that is watched, with what follows for the next ones; true where it is the best so far.
+    fn judge(&mut self, report: &EpochReport, parameters: Parameters, trainer: &mut Trainer<'_, '_>) -> bool {
+        let verdict = self.course.note(report.epoch, report.watched_cost());
+        if verdict.improved && self.wants_best {
+            self.best = Some(Arc::new(parameters));
+        }
+        if let Some(factor) = verdict.lower {
+            trainer.lower_eta(factor);
+        }
+        self.out_of_patience = verdict.stop;
+        verdict.improved
+    }
+
+    /// Reports an epoch.
+    fn tell(&mut self, report: EpochReport, improved: bool, company: &mut Company<'_>) {
+        company.observer.epoch(&report, improved);
+        if let Some(failure) = company.keeper.as_mut().and_then(|keeper| keeper.note(&report)) {
+            company.observer.warn(&failure);
+        }
+        self.reports.push(report);
+    }
+
+    /// True where the figures are there that an epoch waits for.
+    fn is_measured(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.learned.is_finished())
+    }
+
+    /// Waits for the figures of the epoch that waits for them, if one does, and reports it.
+    ///
+    /// # Errors
+    /// A failing device, or divergence.
+    fn complete(
+        &mut self,
+        trainer: &mut Trainer<'_, '_>,
+        training: &Training<'_>,
+        company: &mut Company<'_>,
+    ) -> Result<()> {
+        let Some(Pending { mut report, judged, learned }) = self.pending.take() else { return Ok(()) };
+        report.set_learned(finite(Some(learned.wait()?), report.epoch, training.hyperparameters)?);
+        let improved = match judged {
+            Ok(improved) => improved,
+            Err(parameters) => self.judge(&report, parameters, trainer),
+        };
+        self.tell(report, improved, company);
+        Ok(())
+    }
+}
+
 /// Trains from a state on for all epochs, or until patience ends or a signal comes. The state is brought up to date now and then,
 /// and at the end.
 ///
@@ -189,49 +257,54 @@ pub fn train_epochs(
     state: &mut State,
     company: &mut Company<'_>,
 ) -> Result<End> {
-    let State { mut reports, mut seconds, mut best, .. } = state.clone();
+    let State { reports, mut seconds, best, .. } = state.clone();
     let costs = reports.iter().map(EpochReport::watched_cost);
-    let (mut course, plateau, verdict) = Course::after(setup.patience, costs);
-    let mut out_of_patience = verdict.is_some_and(|verdict| verdict.stop);
+    let (course, plateau, verdict) = Course::after(setup.patience, costs);
+    let out_of_patience = verdict.is_some_and(|verdict| verdict.stop);
     let wants_best = setup.keep == Keep::Best || company.keeper.is_some();
+    let mut so_far = SoFar { course, reports, best, wants_best, out_of_patience, pending: None };
+    let watches_validation = setup.monitor != Monitor::None && !training.data.split.validation.is_empty();
+    // The figures of the training split may come late, unless the next epoch depends on them.
+    let may_wait = setup.monitor == Monitor::All && (watches_validation || setup.patience == Patience::default());
     trainer.resume(&state.snapshot, state.position, plateau)?;
     loop {
         let signal = company.signal();
         let position = trainer.position();
-        let done = position.step == 0 && (out_of_patience || position.epoch >= setup.epochs);
+        let done = position.step == 0 && (so_far.out_of_patience || position.epoch >= setup.epochs);
         let ends = done || signal.is_some();
         if ends || company.wants_snapshot() {
-            let now = State { reports: reports.clone(), seconds, best: best.clone(), ..state.clone() };
+            so_far.complete(trainer, training, company)?;
+            let now = State { reports: so_far.reports.clone(), seconds, best: so_far.best.clone(), ..state.clone() };
             company.update(trainer, now, state, ends)?;
         }
         match signal {
-            _ if done && out_of_patience => return Ok(End::Patience),
+            _ if done && so_far.out_of_patience => return Ok(End::Patience),
             _ if done => return Ok(End::Epochs),
             Some(signal) => return Ok(End::Signal(signal)),
             None => {}
         }
         let eta = trainer.eta();
-        seconds += company.train(trainer)?;
-        if trainer.position().step > 0 {
+        seconds += company.train(trainer, &|| so_far.is_measured())?;
+        let ended = trainer.position().step == 0;
+        if ended || so_far.is_measured() {
+            so_far.complete(trainer, training, company)?;
+        }
+        if !ended {
             continue;
         }
         let epoch = trainer.position().epoch;
-        let (report, parameters) = evaluated(trainer, epoch, eta, seconds, training, setup.monitor)?;
+        let wait = may_wait && epoch < setup.epochs;
+        let (report, parameters, learned) = evaluated(trainer, epoch, eta, seconds, training, setup.monitor, wait)?;
         agreement::compare_parameters(company.ranks, &parameters, &format!("after epoch {epoch}"))?;
         seconds = 0.0;
-        let verdict = course.note(epoch, report.watched_cost());
-        company.observer.epoch(&report, verdict.improved);
-        if let Some(failure) = company.keeper.as_mut().and_then(|keeper| keeper.note(&report)) {
-            company.observer.warn(&failure);
+        let judged = match learned {
+            Some(_) if !watches_validation => Err(parameters),
+            _ => Ok(so_far.judge(&report, parameters, trainer)),
+        };
+        match (learned, judged) {
+            (Some(learned), judged) => so_far.pending = Some(Pending { report, judged, learned }),
+            (None, judged) => so_far.tell(report, judged.unwrap_or(false), company),
         }
-        reports.push(report);
-        if verdict.improved && wants_best {
-            best = Some(Arc::new(parameters));
-        }
-        if let Some(factor) = verdict.lower {
-            trainer.lower_eta(factor);
-        }
-        out_of_patience = verdict.stop;
     }
 }
 
@@ -247,10 +320,11 @@ pub fn train_epoch(
 ) -> Result<EpochReport> {
     let eta = trainer.eta();
     let seconds = trainer.train_epoch(progress)?.as_secs_f64();
-    Ok(evaluated(trainer, epoch, eta, seconds, training, Monitor::All)?.0)
+    Ok(evaluated(trainer, epoch, eta, seconds, training, Monitor::All, false)?.0)
 }
 
-/// Evaluates the network after an epoch, counted from 1, on the splits that are monitored, and returns its parameters too.
+/// Evaluates the network after an epoch, counted from 1, on the splits that are monitored, and returns its parameters too. Where the
+/// figures of the training split may `wait`, they are left to another thread that has nothing to do, if there is one.
 fn evaluated(
     trainer: &mut Trainer<'_, '_>,
     epoch: usize,
@@ -258,30 +332,32 @@ fn evaluated(
     seconds: f64,
     training: &Training<'_>,
     monitor: Monitor,
-) -> Result<(EpochReport, Parameters)> {
+    wait: bool,
+) -> Result<(EpochReport, Parameters, Option<Evaluating>)> {
     let hyperparameters = training.hyperparameters;
     // On some GPUs a sigmoid hides NaN, so the weights are checked too.
     let parameters = trainer.parameters()?;
     ensure!(parameters.all_finite(), Diverged { epoch, eta: hyperparameters.eta, at: None });
-    let mut measure = |part, wanted: bool| match wanted {
-        true => measured(trainer, part, epoch, hyperparameters),
-        false => Ok(None),
+    let validation = match monitor {
+        Monitor::None => None,
+        _ => measured(trainer, PartOfData::Validation, epoch, hyperparameters)?,
     };
-    let learned = measure(PartOfData::Training, monitor == Monitor::All)?;
-    let validation = measure(PartOfData::Validation, monitor != Monitor::None)?;
-    let layers = trainer.layer_reports()?;
-    let report = EpochReport {
+    let mut report = EpochReport {
         epoch,
         eta,
-        train_cost: learned.map(|part| part.cost),
-        train_accuracy: learned.and_then(|part| part.accuracy()),
-        train_r2: learned.and_then(|part| part.r2()),
+        train_cost: None,
+        train_accuracy: None,
+        train_r2: None,
         validation_cost: validation.map(|validation| validation.cost),
         validation_accuracy: validation.and_then(|part| part.accuracy()),
         validation_r2: validation.and_then(|part| part.r2()),
         seconds,
         samples_per_second: training.data.split.training.len() as f64 / seconds,
-        layers,
+        layers: trainer.layer_reports()?,
     };
-    Ok((report, parameters))
+    let learned = if wait { trainer.evaluate_beside(PartOfData::Training, &parameters)? } else { None };
+    if learned.is_none() && monitor == Monitor::All {
+        report.set_learned(measured(trainer, PartOfData::Training, epoch, hyperparameters)?);
+    }
+    Ok((report, parameters, learned))
 }

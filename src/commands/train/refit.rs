@@ -75,6 +75,6 @@ pub fn refit(
             Some(signal) => return Ok(End::Signal(signal)),
             None => {}
         }
-        refitting.seconds += company.train(trainer)?;
+        refitting.seconds += company.train(trainer, &|| false)?;
     }
 }

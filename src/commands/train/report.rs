@@ -47,6 +47,13 @@ impl EpochReport {
     pub fn watched_cost(&self) -> Option<f64> {
         self.validation_cost.or(self.train_cost)
     }
+
+    /// Notes the figures of the training split, if they were measured.
+    pub(super) fn set_learned(&mut self, learned: Option<Evaluation>) {
+        self.train_cost = learned.map(|part| part.cost);
+        self.train_accuracy = learned.and_then(|part| part.accuracy());
+        self.train_r2 = learned.and_then(|part| part.r2());
+    }
 }
 
 /// The report of a training run, as in `--json`.
@@ -303,7 +310,15 @@ pub(super) fn measured(
     epoch: usize,
     hyperparameters: Hyperparameters,
 ) -> Result<Option<Evaluation>> {
-    let evaluation = trainer.evaluate(part)?;
+    finite(trainer.evaluate(part)?, epoch, hyperparameters)
+}
+
+/// An evaluation whose cost is finite, if there is one; another is divergence.
+pub(super) fn finite(
+    evaluation: Option<Evaluation>,
+    epoch: usize,
+    hyperparameters: Hyperparameters,
+) -> Result<Option<Evaluation>> {
     let finite = evaluation.is_none_or(|evaluation| evaluation.cost.is_finite());
     ensure!(finite, Diverged { epoch, eta: hyperparameters.eta, at: None });
     Ok(evaluation)

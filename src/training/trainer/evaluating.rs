@@ -1,19 +1,60 @@
 //! Evaluation of the network of a trainer.
 
 use std::ops::Range;
+use std::panic::resume_unwind;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bytemuck::Pod;
 
-use super::{Trainer, numbers_of};
-use crate::backprop::Fit;
+use super::{Trainer, numbers_of, write_parameters};
+use crate::backprop::{Fit, Measures};
 use crate::kernel::MiniBatch;
+use crate::network::Parameters;
 use crate::plan::Matrix;
+use crate::plan::executor::Executor;
 use crate::training::evaluation::{Evaluation, PartOfData};
+use crate::training::regression::Moments;
+
+/// The time that evaluations on the training split take.
+#[derive(Debug)]
+pub struct EvaluationTime {
+    /// That of the last one in which training waited.
+    last: Duration,
+    /// That from which on another thread takes them over.
+    worth_a_thread: Duration,
+}
+
+impl Default for EvaluationTime {
+    /// A thread with an executor of its own takes less than a tenth of 4 ms.
+    fn default() -> Self {
+        EvaluationTime { last: Duration::ZERO, worth_a_thread: Duration::from_millis(4) }
+    }
+}
+
+/// An evaluation on a thread of its own.
+#[derive(Debug)]
+pub struct Evaluating(JoinHandle<Result<Evaluation>>);
+
+impl Evaluating {
+    /// True where there is nothing to wait for.
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn wait(self) -> Result<Evaluation> {
+        self.0.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
 
 impl Trainer<'_, '_> {
     /// Evaluates the network on a split of the data; `None` if the split is empty.
     pub fn evaluate(&mut self, part: PartOfData) -> Result<Option<Evaluation>> {
+        let start = Instant::now();
         let Some(at) = self.layout.measured.iter().position(|measured| measured.part == part) else {
             return Ok(None);
         };
@@ -24,23 +65,50 @@ impl Trainer<'_, '_> {
             let numbers = &numbers[..numbers.len().min(own.end * plans.batch)];
             self.go_through(plans, numbers, own.start * plans.batch, &MiniBatch::evaluating, &mut |_| (), None)?;
         }
-        let total = self
-            .of_slots::<f32>(&self.layout.measures.totals.clone(), own.clone())?
-            .into_iter()
-            .map(f64::from)
-            .sum::<f64>();
-        let (mut correct, mut score) = (None, None);
-        match &self.layout.measures.fit {
-            Fit::Correct(counts) => {
-                let counts = self.of_slots::<u32>(&counts.clone(), own)?;
-                correct = Some(counts.into_iter().map(|count| count as usize).sum());
-            }
-            Fit::SquaredErrors(sums) => {
-                let squared_errors = self.of_slots::<f32>(&sums.clone(), own)?;
-                score = Some(self.moments[at].score(&squared_errors));
-            }
+        let (measures, moments) = (self.layout.measures.clone(), self.moments[at].clone());
+        let rows = &mut |matrix: &Matrix| self.of_slots(matrix, own.clone());
+        let evaluation = evaluation(&measures, &moments, plans.examples, rows)?;
+        if part == PartOfData::Training {
+            self.evaluation_time.last = start.elapsed();
         }
-        Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
+        Ok(Some(evaluation))
+    }
+
+    /// Begins to evaluate a network with these parameters on a split of the data, with the figures of [`Trainer::evaluate`], on a core
+    /// that training leaves idle. `None` where there is no such core, or where that would gain nothing.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn evaluate_beside(&mut self, part: PartOfData, parameters: &Parameters) -> Result<Option<Evaluating>> {
+        let at = self.layout.measured.iter().position(|measured| measured.part == part);
+        let (Some(at), Some(training)) = (at, self.layout.training.whole) else { return Ok(None) };
+        let is_one_of_several = self.ranks.count() > 1 || self.streaming.is_some();
+        if is_one_of_several || self.evaluation_time.last < self.evaluation_time.worth_a_thread {
+            return Ok(None);
+        }
+        let Some(mut second) = self.executor.second(&self.layout.plans, training)? else { return Ok(None) };
+        write_parameters(&mut *second, &self.matrices, parameters)?;
+        let (plans, measures, moments) =
+            (self.layout.measured[at].plans, self.layout.measures.clone(), self.moments[at].clone());
+        let evaluate = move || {
+            let executor: &mut dyn Executor = &mut *second;
+            plans.start(executor, 0..plans.examples, 0, &MiniBatch::evaluating, &mut |_| ())?;
+            executor.finish(&mut |_| ())?;
+            let rows = &mut |matrix: &Matrix| {
+                let mut bytes = executor.read_bytes(matrix)?;
+                bytes.truncate(plans.mini_batches() * matrix.cols * matrix.element.size());
+                Ok(bytes)
+            };
+            evaluation(&measures, &moments, plans.examples, rows)
+        };
+        // Without another thread this one evaluates.
+        Ok(thread::Builder::new().name("evaluation".to_string()).spawn(evaluate).ok().map(Evaluating))
+    }
+
+    /// Leaves all evaluations on the training split to another thread that may take them, however little time they take.
+    #[cfg(test)]
+    pub fn evaluate_all_beside(&mut self) {
+        self.evaluation_time.worth_a_thread = Duration::ZERO;
     }
 
     /// The mini-batches of a split that this rank measures.
@@ -53,11 +121,33 @@ impl Trainer<'_, '_> {
         }
     }
 
-    /// The rows of a matrix that were measured, this rank's `own` and all others'.
-    fn of_slots<T: Pod>(&mut self, matrix: &Matrix, own: Range<usize>) -> Result<Vec<T>> {
-        let all: Vec<T> = self.executor.read(matrix)?;
-        let own = &all[own.start * matrix.cols..own.end * matrix.cols];
-        let shared = self.ranks.share(bytemuck::cast_slice(own));
-        Ok(shared.iter().flat_map(|of_rank| bytemuck::pod_collect_to_vec(of_rank)).collect())
+    /// The bytes of the rows of a matrix that were measured, this rank's `own` and all others'.
+    fn of_slots(&mut self, matrix: &Matrix, own: Range<usize>) -> Result<Vec<u8>> {
+        let all = self.executor.read_bytes(matrix)?;
+        let of_row = matrix.cols * matrix.element.size();
+        Ok(self.ranks.share(&all[own.start * of_row..own.end * of_row]).concat())
     }
+}
+
+/// The evaluation of a split of so many examples; `rows` reads the rows of a matrix that its mini-batches have written.
+fn evaluation(
+    measures: &Measures,
+    moments: &Moments,
+    examples: usize,
+    rows: &mut dyn FnMut(&Matrix) -> Result<Vec<u8>>,
+) -> Result<Evaluation> {
+    let total =
+        bytemuck::pod_collect_to_vec::<u8, f32>(&rows(&measures.totals)?).into_iter().map(f64::from).sum::<f64>();
+    let (mut correct, mut score) = (None, None);
+    match &measures.fit {
+        Fit::Correct(counts) => {
+            let counts: Vec<u32> = bytemuck::pod_collect_to_vec(&rows(counts)?);
+            correct = Some(counts.into_iter().map(|count| count as usize).sum());
+        }
+        Fit::SquaredErrors(sums) => {
+            let squared_errors: Vec<f32> = bytemuck::pod_collect_to_vec(&rows(sums)?);
+            score = Some(moments.score(&squared_errors));
+        }
+    }
+    Ok(Evaluation { cost: total / examples as f64, correct, score, examples })
 }
