@@ -63,8 +63,8 @@ pub fn named(name: &str) -> Result<&'static Activation> {
     ALL.into_iter().find(|row| row.name == name).with_context(|| format!("activation `{name}` is unknown"))
 }
 
-/// Error bound, in units of ε, of σ computed as a quotient of exponentials. WGSL allows exp(-|z|) 3
-/// + 2|z| ULP and a division 2.5 ULP; (3 + 2|z|) e^-|z| is at most 3.
+/// Error bound, in units of ε, of σ computed as a quotient of exponentials. WGSL allows exp(-|z|)
+/// an error of 3 + 2|z| ULP and a division one of 2.5 ULP; (3 + 2|z|) e^-|z| is at most 3.
 const QUOTIENT: f64 = 8.0;
 
 /// The sigmoid neuron, equation (3) of the book: σ(z) = 1 / (1 + e⁻ᶻ).

@@ -230,8 +230,7 @@ pub static GRADIENT: Optimizer = Optimizer {
 };
 
 /// A new state value, with subnormal numbers flushed to 0, as GPUs may do. The state of a weight
-/// whose input stays 0 decays to subnormal numbers, which at least halve the speed of a CPU's
-/// division.
+/// whose input stays 0 decays to subnormal numbers, which at least double the time of divisions.
 fn normal(state: f32) -> f32 {
     if state.abs() < f32::MIN_POSITIVE { 0.0 } else { state }
 }

@@ -289,8 +289,7 @@ mod tests {
         }
     }
 
-    /// The state of a parameter whose gradient stays 0: subnormal numbers would slow down every
-    /// step.
+    /// The state of a parameter with gradient 0: subnormal numbers would slow down every step.
     #[test]
     fn state_shrinks_to_0_and_not_below_the_normal_numbers() {
         for row in ALL.into_iter().filter(|row| row.name != "gradient") {
