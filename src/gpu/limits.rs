@@ -44,7 +44,7 @@ pub fn check(context: &GpuContext, plan: &Plan, realizations: &[Option<Realizati
     Ok(())
 }
 
-/// True where a product can be computed in this way, whatever the driver.
+/// True if a product can be computed with this realization, whatever the driver.
 pub fn can_run(capabilities: &Capabilities, step: &Step, realization: Realization) -> bool {
     let Realization { variant, precision, .. } = realization;
     capabilities.supports(variant, precision)

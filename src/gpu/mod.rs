@@ -1,4 +1,4 @@
-//! The GPU executor: runs a plan as compute dispatches. The only place that says wgpu.
+//! The GPU executor: runs a plan as compute dispatches. No other module uses wgpu.
 //!
 //! Every matrix is one storage buffer that stays on the device, every step one bind group made
 //! when the plan is loaded. What changes from one mini-batch to the next is a

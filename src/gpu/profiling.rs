@@ -220,9 +220,9 @@ impl Timestamps {
     }
 }
 
-/// Runs calls one by one and returns the seconds of each, submission and all.
+/// Runs calls one by one and returns the seconds of each, including submission and wait.
 fn time_by_wall(context: &GpuContext, dispatcher: &Dispatcher, calls: &[Call<'_>]) -> Result<Vec<f64>> {
-    // What was asked before is not to be counted.
+    // Earlier work must not be counted.
     context.wait(None)?;
     let time = |call: &Call<'_>| {
         let start = Instant::now();
