@@ -163,7 +163,7 @@ impl Chooser {
         };
         let (in_workgroup, way, reason) = match in_workgroup {
             Ok(in_workgroup) => (in_workgroup, way, reason),
-            // Dispatches always work; they replace a loop unless it was asked for.
+            // Dispatches always work; they replace a failing loop unless it was asked for.
             Err(error) if self.options.workgroup_loop.is_none() => {
                 (None, Way::Dispatches, format!("the loop fails: {error:#}"))
             }

@@ -23,8 +23,7 @@ pub static NORMALIZE_ROWS: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// z −= ln Σ exp(z) over the outputs of each example, in place: z `(m, n[L])`. Softmax is the
-    /// same.
+    /// z −= ln Σ exp(z) over the outputs of each example: z `(m, n[L])`, in place. Keeps softmax.
     pub fn normalize_rows(&mut self, z: &Matrix) {
         let params = Shape::of(z);
         let formula = format!("{0} -= ln Σ exp({0})", z.name);
@@ -33,7 +32,7 @@ impl Recorder {
     }
 }
 
-/// ln Σ exp(z), less the largest z inside and added outside: no exponential overflows.
+/// ln Σ exp(z), from z minus its largest entry: no exponential overflows.
 pub fn log_sum_exp(z: &[f32]) -> f32 {
     let largest = z.iter().fold(f32::NEG_INFINITY, |largest, &z| largest.max(z));
     largest + z.iter().map(|z| (z - largest).exp()).sum::<f32>().ln()

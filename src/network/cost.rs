@@ -23,8 +23,7 @@ pub struct Cost {
     /// WGSL: `fn cost_NAME(output: f32, y: f32) -> f32` and
     /// `fn cost_NAME_output_error(a: f32, y: f32, prime: f32) -> f32`.
     pub shader: &'static str,
-    /// Contribution of one output to Cₓ, from `(a, y)` or `(z, y)`, see
-    /// [`measured`](Cost::measured).
+    /// Contribution of one output to Cₓ, from `(a, y)`, or `(z, y)` as [`Cost::measured`] says.
     pub cost: fn(f32, f32) -> f32,
     /// Σ `cost` over a block of outputs.
     pub total: fn(&[f32], &[f32]) -> f64,
