@@ -40,7 +40,7 @@ pub fn bp1_output_error(plan: &mut Recorder, topology: &Topology, net: &Matrices
     plan.output_error(topology.cost, &net.a[l], &net.y, &net.sigma_prime[l], &net.delta[l]);
 }
 
-/// Example weights: δᴸ is multiplied by them. BP2 to BP4 are linear in δ, so they need no weights.
+/// δᴸ of each example times its weight, if there are any. By linearity, BP2 to BP4 need none.
 pub fn weigh_examples(plan: &mut Recorder, topology: &Topology, examples: &Examples, net: &Matrices) {
     if let Some(weights) = &examples.weights {
         plan.weigh(&examples.order, weights, &net.delta[topology.last()]);
@@ -169,7 +169,7 @@ pub fn gradient_plans_by_layer(
     (2..=last).rev().map(of_layer).collect()
 }
 
-/// The plan of one update by `rule`, given ∂C/∂w and ∂C/∂b summed over a mini-batch of `m`.
+/// The plan of one update by `rule`, given ∂C/∂w and ∂C/∂b summed over `m` examples.
 ///
 /// # Errors
 /// As [`training_plan`].

@@ -56,9 +56,8 @@
 //! # Inside
 //!
 //! The equations of chapter 2 are recorded as a plan; an executor runs it. `docs/architecture.md`
-//! in the repository
-//! describes the modules behind these names. The feature `internals` makes them public for tests
-//! and benchmarks, without any promise of stability.
+//! in the repository describes the modules behind these names. The feature `internals` makes them
+//! public for tests and benchmarks, without any promise of stability.
 #![cfg_attr(
     not(feature = "internals"),
     allow(dead_code, unused_imports, reason = "some items are for tests, benchmarks and fuzz targets")

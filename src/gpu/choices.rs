@@ -97,7 +97,7 @@ impl Choices {
         self.used.insert(name, choice);
     }
 
-    /// Writes new choices to disk. A file that cannot be written is reported among the lines, and is no failure.
+    /// Writes new choices to disk. A failure is no error: it is reported by [`Choices::lines`].
     pub fn save(&mut self) {
         if self.remembered.is_on_disk() && !self.fresh.is_empty() {
             let written = self.remembered.remember(&self.device, &self.fresh);

@@ -11,7 +11,7 @@ pub enum Fault {
     Validation,
     /// There is no memory left.
     OutOfMemory,
-    /// A submission takes seconds: longer than [`GpuOptions::longest_wait`](super::GpuOptions), where a test shortens it.
+    /// A submission that takes seconds: tests shorten `longest_wait` to less.
     Hang,
     /// A wait ends without an answer.
     Silence,
@@ -25,7 +25,7 @@ pub(super) enum Call {
     Other,
 }
 
-/// The calls of wgpu that may fail, counted over all devices that are opened with the same options, and the faults to come.
+/// A counter of wgpu calls, over all devices opened with the same options, and faults to inject.
 #[derive(Clone, Copy, Debug)]
 pub struct Injection(&'static Mutex<Planned>);
 

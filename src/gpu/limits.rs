@@ -8,8 +8,7 @@ use super::probe;
 use crate::kernel::{MAX_WORK_GROUPS, Realization};
 use crate::plan::{Plan, Step};
 
-/// Checks that every step stays within the limit on work groups, and that the device runs its loops to their
-/// end.
+/// Checks that every step stays within the limit on work groups, and that no loop ends early.
 ///
 /// # Errors
 /// A plan beyond a limit, or a failing device.

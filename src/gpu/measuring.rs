@@ -85,8 +85,8 @@ impl Budget {
     }
 }
 
-/// Returns the seconds that a mini-batch of `m` examples takes where up to `most` are submitted at once: the best of
-/// three trials, after a warm-up.
+/// Returns the time of a mini-batch of `m` examples in seconds, with up to `most` of them in one
+/// submission: the best of three trials, after a warm-up.
 pub fn seconds_per_mini_batch(
     context: &GpuContext,
     m: usize,

@@ -5,7 +5,7 @@
 //! [`MiniBatch`](crate::kernel::MiniBatch) in a uniform buffer, picked by a dynamic offset, so that many
 //! mini-batches go to the device in one submission and nothing comes back.
 //!
-//! Every error may also be that of a failing device.
+//! Any method may also fail with the device.
 //!
 //! | part | files, bottom to top |
 //! |---|---|

@@ -35,18 +35,18 @@ pub struct GpuOptions {
     pub loop_lanes: Option<usize>,
     /// Strategy of such a loop; `None` for the one that suits the device.
     pub loop_strategy: Option<&'static LoopStrategy>,
-    /// Checks of every index and every loop in shaders. Kernels index nothing that the host has not checked, so
+    /// Checks of every index and loop in shaders. Kernels index only what the host has checked, so
     /// tested programs run without.
     pub shader_checks: bool,
-    /// Measurement of the fields above that are `None`, and use of the caches on disk: of choices and of compiled
-    /// pipelines.
+    /// Measurement of choices that fields above leave open, and caches on disk, of choices and of
+    /// compiled pipelines.
     pub tuning: Tuning,
     /// Timing of each kernel, which makes runs slower.
     pub profile: bool,
     /// Largest number of multiplications in one dispatch of a product; cutting larger ones changes
     /// no bit.
     pub most_multiplications: u64,
-    /// The number of times that the length of submissions is halved: for devices that fail when one takes long.
+    /// Number of halvings of the length of submissions, for devices that fail on long ones.
     pub halvings: u32,
     /// The longest time that a dispatch may take: products that took longer are cut further.
     pub longest_dispatch: Duration,

@@ -107,7 +107,7 @@ impl Profiler {
         Ok(())
     }
 
-    /// Runs mini-batches of a plan and returns the step, the operations and the seconds of each call.
+    /// Runs mini-batches of a plan; returns the step, operations and seconds of each call.
     fn run_timed(
         &mut self,
         dispatcher: &Dispatcher,

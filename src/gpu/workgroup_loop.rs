@@ -188,7 +188,7 @@ pub fn longest(training: &TrainingLoop) -> usize {
     left / training.iterations()
 }
 
-/// The bind group of a loop: its examples, and the permutation, the mini-batches and the packed parameters.
+/// The bind group of a loop: examples, permutation, mini-batches and packed parameters.
 fn bound(
     context: &GpuContext,
     layout: &wgpu::BindGroupLayout,

@@ -3,7 +3,7 @@
 /// The largest number of work groups in one dimension of a dispatch (the default limit of WebGPU).
 pub const MAX_WORK_GROUPS: u32 = 65_535;
 
-/// The share of the output that one shader invocation (or work group) computes, and the size of a work group.
+/// The part of the output that an invocation or work group computes, and the size of a work group.
 ///
 /// The output's shape decides the number of work groups; rows and entries that would pass
 /// [`MAX_WORK_GROUPS`] in one dimension are folded into the next one, columns are not.

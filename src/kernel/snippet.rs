@@ -156,7 +156,7 @@ fn identifier(kind: &str, name: &str) -> String {
     format!("{kind}_{}", name.replace('-', "_"))
 }
 
-/// The WGSL text that binds the state of an optimizer, from binding `first` on, and reads and writes it:
+/// The WGSL text that binds an optimizer's state, from binding `first` on, with its accessors:
 /// `NAME_state(i)` and `set_NAME_state(i, state)` for each parameter NAME.
 pub fn states(optimizer: &Optimizer, parameters: &[&'static str], first: usize) -> String {
     let mut text = String::from("\n");

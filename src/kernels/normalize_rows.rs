@@ -23,7 +23,7 @@ pub static NORMALIZE_ROWS: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// z −= ln Σ exp(z) over the outputs of each example: z `(m, n[L])`, in place. Keeps softmax.
+    /// z −= ln Σ exp(z) over each example's outputs, in place: z `(m, n[L])`. Softmax is invariant.
     pub fn normalize_rows(&mut self, z: &Matrix) {
         let params = Shape::of(z);
         let formula = format!("{0} -= ln Σ exp({0})", z.name);

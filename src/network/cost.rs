@@ -1,8 +1,8 @@
 //! The table of cost functions.
 //!
 //! The cost of a network is an average over examples, C = 1/n Σₓ Cₓ, and each Cₓ is a function of
-//! the outputs and the desired outputs: the two assumptions of chapter 2. As in the book's `network2.py`, a cost
-//! is two functions: itself, and the output error δᴸ of BP1.
+//! outputs and desired outputs: the two assumptions of chapter 2. As in the book's `network2.py`, a
+//! cost is two functions: itself, and the output error δᴸ of BP1.
 
 use anyhow::{Context, Result};
 use pulp::{Arch, Simd};

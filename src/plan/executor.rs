@@ -103,7 +103,7 @@ impl LentNumbers for Vec<f32> {
     }
 }
 
-/// Runs plans and holds the values of their matrices. Every error may also be a failing device.
+/// Runs plans and holds the values of their matrices. Any method may fail with the device.
 pub trait Executor {
     /// The device that the plans run on.
     fn device(&self) -> &DeviceDescription;
@@ -237,7 +237,7 @@ pub trait Executor {
     }
 }
 
-/// The measured cost of a basic operation of the device: a lower bound for kernels.
+/// The measured cost of a basic operation of the device, which limits the speed of kernels.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Ceiling {
     /// Its name: `copy`, `dispatch`, `submission`, ...

@@ -1,7 +1,7 @@
 //! Fusion: a plan of primitive kernels, rewritten to one of fused kernels.
 //!
-//! A fused step keeps the primitive steps it replaces: they are its specification, the reference of its tests,
-//! and the steps of an executor without fused kernels.
+//! A fused step keeps the primitive steps it replaces: its specification, the reference of its
+//! tests, and the steps of an executor without fused kernels.
 
 use std::collections::HashMap;
 
@@ -136,8 +136,8 @@ impl<'s> Partial<'s> {
         Some(Match { replaced: self.replaced.clone(), fused })
     }
 
-    /// True where every step can move to the place of the last one: no other step in
-    /// between writes what it uses, or uses what it writes.
+    /// True if every replaced step can move to the place of the last one: no other step in between
+    /// writes what it uses, or uses what it writes.
     fn can_move(&self, steps: &[Option<Step>]) -> bool {
         let last = self.replaced.last().copied().unwrap_or(0);
         self.replaced.iter().filter_map(|&at| Some((at, steps[at].as_ref()?))).all(|(at, moved)| {

@@ -125,8 +125,8 @@ impl Vectors for Tanh {
     }
 
     /// z P(z²) / Q(z²), within 6 ULP. P and Q are polynomials of degree 4 whose quotient has the
-    /// least relative error on [0, 7.9], 6 · 10⁻⁹ (Remez algorithm). Past 7.9, tanh is 1 within 3 ·
-    /// 10⁻⁷. This takes half as many operations as exp, and is accurate for small z too.
+    /// least relative error on [0, 7.9], 6 · 10⁻⁹ (Remez algorithm). Past 7.9, 1 − tanh is at most
+    /// 3 · 10⁻⁷. This takes half as many operations as exp, and is accurate for small z too.
     #[inline(always)]
     fn sigmas<S: Simd, const K: usize>(self, simd: S, mut z: [S::f32s; K]) -> [S::f32s; K] {
         const P: [f32; 4] = [2.201_641_7e-5, 3.578_600_3e-3, 1.345_029_6e-1, 1.0];

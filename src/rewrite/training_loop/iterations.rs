@@ -8,7 +8,7 @@ fn nested(trips: usize, inner: usize) -> usize {
 }
 
 impl TrainingLoop {
-    /// Loop iterations of an invocation before the first mini-batch of a dispatch and after the last one.
+    /// Loop iterations of an invocation outside of the mini-batches: at both ends of a dispatch.
     pub fn iterations_of_a_dispatch(&self) -> usize {
         2 * nested(self.near().len().div_ceil(self.lanes), 0)
     }

@@ -1,4 +1,4 @@
-//! The WGSL text of a loop in one work group: the shader, its snippets, and the constants of the network.
+//! The WGSL text of a loop in one work group: shader, snippets, and constants of the network.
 
 use std::fmt::Write;
 
