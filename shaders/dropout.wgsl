@@ -1,4 +1,4 @@
-// y = x ⊙ mask / (1 − p), entry by entry: dropout of neurons on the way forward, and of their errors on the way back
+// y = x ⊙ mask / (1 − p), entry by entry: dropout of activations forward, of errors backward
 
 override WORKGROUP_SIZE: u32;
 

@@ -1,4 +1,4 @@
-// z[x, j] −= ln Σ_k exp(z[x, k]): weighted inputs whose exponentials sum to 1, an invocation for each example
+// z[x, j] −= ln Σ_k exp(z[x, k]): weighted inputs whose exponentials sum to 1, a row per invocation
 
 override WORKGROUP_SIZE: u32;
 

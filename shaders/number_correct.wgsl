@@ -1,5 +1,5 @@
-// counts[slot] = the number of examples whose largest output stands where the largest desired
-// output stands (of equal ones, the first), counted by one work group
+// counts[slot] = the number of examples whose largest output has the index of the largest desired
+// output (the first of equal ones), counted by one work group
 
 override WORKGROUP_SIZE: u32; // a power of two
 

@@ -1,4 +1,4 @@
-// sums[slot, j] = Σ_x (y[x, j] - a[x, j])²: how far each output is from the desired one
+// sums[slot, j] = Σ_x (y[x, j] - a[x, j])²: the squared errors of each output
 
 override WORKGROUP_SIZE: u32;
 
@@ -14,7 +14,7 @@ struct Params {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn squared_errors(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    // There are invocations for every slot; one row of them has something to do.
+    // Invocations cover every slot; only the first `cols` of them have work.
     let j = id.x + id.y * groups.x * WORKGROUP_SIZE;
     if j < params.cols {
         var sum = 0.0;

@@ -1,5 +1,5 @@
-// totals[slot] = Σ_x C_x: the cost of a mini-batch, summed over its examples and outputs by one
-// work group, always in the same order; cost comes from shaders/cost/, and says whether its outputs are a or z
+// totals[slot] = Σ_x C_x: the cost of a mini-batch, summed over examples and outputs by one work
+// group, always in the same order; cost comes from shaders/cost/, and takes a or z as `outputs`
 
 override WORKGROUP_SIZE: u32; // a power of two
 

@@ -1,5 +1,5 @@
-// w follows its gradient, entry by entry: one step of the optimizer, m examples summed in nabla_w; step_entry and
-// the state beside w come from shaders/optimizer/ and its row
+// One step of the optimizer for w, entry by entry, from nabla_w summed over m examples; step_entry
+// comes from shaders/optimizer/, the functions of the state beside w are generated
 
 override WORKGROUP_SIZE: u32;
 

@@ -1,4 +1,4 @@
-// delta[x, j] *= weights[order[first + x]]: the error of an example counts as often as its weight says
+// delta[x, j] *= weights[order[first + x]]: weights of examples, applied to their errors
 
 override WORKGROUP_SIZE: u32;
 

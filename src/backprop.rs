@@ -15,8 +15,8 @@ use crate::network::learning::LearningRule;
 use crate::network::{Layers, Topology};
 use crate::plan::{Element, Equation, Matrix, Origin, Plan, Recorder};
 
-/// zˡ = wˡ aˡ⁻¹ + bˡ, aˡ = σ(zˡ), equation (25), for l = 2, 3, ..., L. With dropout, what a hidden layer hands on is aˡ without the
-/// neurons that are left out.
+/// zˡ = wˡ aˡ⁻¹ + bˡ, aˡ = σ(zˡ), equation (25), for l = 2, 3, ..., L. With dropout, hidden layers
+/// pass on `kept_a`: aˡ/(1 − p), or 0 for dropped neurons.
 pub fn feedforward(plan: &mut Recorder, topology: &Topology, dropout: f32, net: &Matrices) {
     plan.equation(Equation::Feedforward);
     for l in 2..=topology.last() {
@@ -32,7 +32,7 @@ pub fn feedforward(plan: &mut Recorder, topology: &Topology, dropout: f32, net: 
     }
 }
 
-/// BP1: δᴸ = ∇ₐC ⊙ σ′(zᴸ), as the cost's function of aᴸ, y and σ′(zᴸ): of some, σ′ cancels.
+/// BP1: δᴸ = ∇ₐC ⊙ σ′(zᴸ), by the cost's `output_error(a, y, σ′)`; for some costs σ′ cancels.
 pub fn bp1_output_error(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
     plan.equation(Equation::Bp1);
     let l = topology.last();
@@ -40,14 +40,14 @@ pub fn bp1_output_error(plan: &mut Recorder, topology: &Topology, net: &Matrices
     plan.output_error(topology.cost, &net.a[l], &net.y, &net.sigma_prime[l], &net.delta[l]);
 }
 
-/// The weight of an example multiplies its cost, and so its error; the other equations carry that on.
+/// δᴸ of each example times its weight, if there are any. By linearity, BP2 to BP4 need none.
 pub fn weigh_examples(plan: &mut Recorder, topology: &Topology, examples: &Examples, net: &Matrices) {
     if let Some(weights) = &examples.weights {
         plan.weigh(&examples.order, weights, &net.delta[topology.last()]);
     }
 }
 
-/// BP2: δˡ = ((wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), for l = L−1, L−2, ..., 2. With dropout, neurons that are left out have no error.
+/// BP2: δˡ = ((wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), for l = L−1, L−2, ..., 2. Dropout masks δˡ as it masked aˡ.
 pub fn bp2_backpropagate(plan: &mut Recorder, topology: &Topology, dropout: f32, net: &Matrices) {
     for l in (2..topology.last()).rev() {
         bp2_of_layer(plan, topology, dropout, net, l);
@@ -82,9 +82,9 @@ pub fn bp4_nabla_w(plan: &mut Recorder, topology: &Topology, dropout: f32, net: 
     }
 }
 
-/// The step of the optimizer, for sgd wˡ ← wˡ − (η/m) Σ ∂C/∂wˡ, bˡ ← bˡ − (η/m) Σ ∂C/∂bˡ. Every δ has been
-/// computed by now, so no equation sees a weight of the next step. With weight decay (chapter 3), first
-/// wˡ ← (1 − ηλ/n) wˡ − (ηλ₁/n) sgn(wˡ); biases do not decay.
+/// One step of the optimizer; for SGD wˡ ← wˡ − (η/m) Σ ∂C/∂wˡ, bˡ ← bˡ − (η/m) Σ ∂C/∂bˡ. It is
+/// recorded last, because BP2 needs the old weights. Weight decay (chapter 3) comes before it: wˡ ←
+/// (1 − ηλ/n) wˡ − (ηλ₁/n) sgn(wˡ); biases do not decay.
 pub fn descend(plan: &mut Recorder, topology: &Topology, rule: LearningRule, net: &Matrices) {
     plan.equation(Equation::Descent);
     for l in 2..=topology.last() {
@@ -96,10 +96,10 @@ pub fn descend(plan: &mut Recorder, topology: &Topology, rule: LearningRule, net
     }
 }
 
-/// The plan of one step of a learning rule, or of an optimizer alone, on a mini-batch of `m` examples.
+/// The plan of one training step on a mini-batch of `m` examples; `rule` may be just an optimizer.
 ///
 /// # Errors
-/// Shapes that do not fit together, such as inputs that are not `n[1]` wide.
+/// Mismatched shapes, such as inputs that are not `n[1]` wide.
 pub fn training_plan(
     topology: &Topology,
     examples: &Examples,
@@ -121,7 +121,7 @@ pub fn training_plan(
     plan.finish()
 }
 
-/// The plan of the gradients of `m` examples, summed over them and with all neurons: it changes no parameter.
+/// The plan of ∂C/∂w and ∂C/∂b summed over `m` examples, without dropout. No parameter changes.
 ///
 /// # Errors
 /// As [`training_plan`].
@@ -138,8 +138,8 @@ pub fn gradients_plan(topology: &Topology, examples: &Examples, m: usize) -> Res
     plan.finish()
 }
 
-/// The plans of ∂C/∂w and ∂C/∂b summed over `m` examples, a part of a mini-batch, one for each layer from L down to 2: the gradient
-/// of a layer is complete before the error goes on to the one before. With dropout, if the rule has it; no parameter changes.
+/// The plans of ∂C/∂w and ∂C/∂b for each layer from L down to 2, to be run in this order. Sums over
+/// `m` examples, a share of a mini-batch; dropout as in `rule`. No parameter changes.
 ///
 /// # Errors
 /// As [`training_plan`].
@@ -169,7 +169,7 @@ pub fn gradient_plans_by_layer(
     (2..=last).rev().map(of_layer).collect()
 }
 
-/// The plan of one step of a learning rule, from ∂C/∂w and ∂C/∂b summed over the `m` examples of a mini-batch.
+/// The plan of one update by `rule`, given ∂C/∂w and ∂C/∂b summed over `m` examples.
 ///
 /// # Errors
 /// As [`training_plan`].
@@ -179,7 +179,7 @@ pub fn descent_plan(topology: &Topology, m: usize, rule: LearningRule) -> Result
     plan.finish()
 }
 
-/// The plan that measures the network on `m` examples, all of the same weight and with all neurons: the cost is that of the book.
+/// The plan that evaluates the network on `m` examples, without dropout or example weights.
 ///
 /// # Errors
 /// As [`training_plan`].
@@ -202,8 +202,8 @@ pub fn evaluation_plan(topology: &Topology, examples: &Examples, m: usize, measu
     plan.finish()
 }
 
-/// The plan that computes the activations of the output layer for `m` examples, whose desired outputs it does
-/// not need, and `weighted_inputs`, zᴸ, if they are asked for.
+/// The plan that computes aᴸ for `m` examples, and copies zᴸ to `weighted_inputs` if that is given.
+/// It does not read the desired outputs.
 ///
 /// # Errors
 /// As [`training_plan`].
@@ -224,7 +224,7 @@ pub fn feedforward_plan(
     plan.finish()
 }
 
-/// All neurons: what is measured has no dropout.
+/// Dropout probability of plans that keep all neurons.
 const NO_DROPOUT: f32 = 0.0;
 
 /// a¹ and y of the examples that the permutation selects.
@@ -252,7 +252,7 @@ pub struct Matrices {
     pub m: usize,
     /// `a[l]`, activations, `(m, n[l])`, from layer 1.
     pub a: Layers<Matrix>,
-    /// `a[l]` of the neurons that dropout keeps, divided by 1 − p; 0 for the others.
+    /// `a[l]` after dropout: divided by 1 − p, 0 for dropped neurons; `(m, n[l])`, from layer 2.
     pub kept_a: Layers<Matrix>,
     /// `z[l]`, weighted inputs, `(m, n[l])`, from layer 2.
     pub z: Layers<Matrix>,
@@ -266,7 +266,7 @@ pub struct Matrices {
     pub sigma_prime: Layers<Matrix>,
     /// (wˡ⁺¹)ᵀ δˡ⁺¹ = ∂C/∂`a[l]`, `(m, n[l])`, from layer 2.
     pub nabla_a: Layers<Matrix>,
-    /// `δ[l]` before dropout leaves out neurons.
+    /// `δ[l]` before dropout, `(m, n[l])`, from layer 2.
     pub all_delta: Layers<Matrix>,
     /// `δ[l]`, errors ∂C/∂z, `(m, n[l])`, from layer 2.
     pub delta: Layers<Matrix>,
@@ -302,13 +302,13 @@ impl Matrices {
         }
     }
 
-    /// The activations that layer l hands on to the next: those that dropout keeps.
+    /// The activations that layer l + 1 reads: after dropout, if `dropout` > 0 and l is hidden.
     pub(crate) fn handed_on(&self, l: usize, dropout: f32) -> &Matrix {
         if dropout > 0.0 && l > 1 { &self.kept_a[l] } else { &self.a[l] }
     }
 }
 
-/// The results of measuring; each mini-batch has a slot of its own.
+/// The results of an evaluation; each mini-batch has a slot of its own.
 #[derive(Clone, Debug)]
 pub struct Measures {
     /// The total cost of the examples of each slot, (slots, 1).
@@ -317,7 +317,7 @@ pub struct Measures {
     pub fit: Fit,
 }
 
-/// The fit of the outputs of the network.
+/// The agreement of outputs with desired outputs.
 #[derive(Clone, Debug)]
 pub enum Fit {
     /// The number of examples classified correctly, (slots, 1).
@@ -327,7 +327,7 @@ pub enum Fit {
 }
 
 impl Measures {
-    /// The measures that the desired outputs of `examples` allow.
+    /// The total cost and the fit that suits the desired outputs, with `slots` slots.
     pub fn of(examples: &Examples, topology: &Topology, slots: usize) -> Self {
         let fit = match examples.desired {
             Desired::Classes(_) => Fit::Correct(Matrix::of(Element::U32, "counts", slots, 1)),

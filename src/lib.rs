@@ -34,7 +34,7 @@
 //! | | |
 //! |---|---|
 //! | data | [`open_data`] reads the files of a [`Source`]; [`Dataset::new`] takes arrays |
-//! | network | [`Topology`] is its layers, with rows of [`activation`] and [`cost`]; [`Parameters`] are its weights and biases |
+//! | network | [`Topology`] is its layers, with an [`activation`] and a [`cost`]; [`Parameters`] are its weights and biases |
 //! | training | [`Trainer`] trains by epochs and evaluates a [`PartOfData`] |
 //! | devices | [`Cpu`], or a GPU: one of the [`adapters`], opened |
 //! | models | [`save_model`], [`load_model`], and [`predict`] |
@@ -55,14 +55,15 @@
 //!
 //! # Inside
 //!
-//! Chapter 2 writes a plan; executors run it. `docs/architecture.md` in the repository describes the modules behind
-//! these names. The feature `internals` makes them public for tests and benchmarks, without any promise of stability.
+//! The equations of chapter 2 are recorded as a plan; an executor runs it. `docs/architecture.md`
+//! in the repository describes the modules behind these names. The feature `internals` makes them
+//! public for tests and benchmarks, without any promise of stability.
 #![cfg_attr(
     not(feature = "internals"),
     allow(dead_code, unused_imports, reason = "some items are for tests, benchmarks and fuzz targets")
 )]
 
-/// The rooms, which only the feature `internals` shows.
+/// The modules, public only with the feature `internals`.
 #[path = ""]
 mod rooms {
     pub mod backprop;

@@ -1,5 +1,5 @@
 
-// z, and a hundredth of it below 0: no neuron is ever without a slope.
+// z, or z/100 below 0: the slope is never 0.
 fn activation_leaky_relu(z: f32) -> f32 {
     return select(z, 0.01 * z, z < 0.0);
 }

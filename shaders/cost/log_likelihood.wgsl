@@ -1,6 +1,6 @@
 
-// The log-likelihood cost of softmax outputs (equation 80 of the book): −Σ y ln a, and ln a is the normalized weighted
-// input.
+// The log-likelihood cost −Σ y ln a of softmax outputs (equation 80 of the book); the normalized
+// weighted input is ln a.
 fn cost_log_likelihood(z: f32, y: f32) -> f32 {
     return -y * z;
 }

@@ -1,5 +1,5 @@
-// delta = (x w) ⊙ σ′: the error of a layer from that of the next (BP2), x being the error of the
-// next layer, w its weights (the right factor y of the product), and σ′ found from the activation a
+// delta = (x w) ⊙ σ′(z): BP2. x is the error of the next layer, w its weights (the right factor y
+// of the product), and σ′ is computed from the activation a
 
 struct Params {
     rows: u32,

@@ -1,5 +1,5 @@
-// nabla_w and nabla_b are xᵀ y and Σ x: BP3 and BP4 of a layer, x being its error and y the activations of the layer before.
-// The last column of the product is that of the biases: BP3 is BP4 for an activation that is always 1.
+// nabla_w = xᵀ y and nabla_b = Σ x: BP4 and BP3 of a layer. x is its error, y the activations of
+// the layer before. The last column of the product is nabla_b: BP3 is BP4 for an activation of 1.
 
 struct Params {
     rows: u32,

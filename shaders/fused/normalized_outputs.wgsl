@@ -1,4 +1,4 @@
-// z −= ln Σ exp(z) and a = σ(z): softmax outputs from weighted inputs, an invocation for each example
+// z −= ln Σ exp(z) and a = σ(z): softmax outputs from weighted inputs, one invocation per example
 
 override WORKGROUP_SIZE: u32;
 

@@ -1,6 +1,6 @@
-// w and b follow xᵀ y and Σ x: BP3, BP4 and the step of the optimizer for a layer, x being its error and y the
-// activations of the layer before. The last column of the product is that of the biases: BP3 is
-// BP4 for an activation that is always 1.
+// Updates w by xᵀ y and b by Σ x: BP3, BP4 and the step of the optimizer for a layer. x is its
+// error, y the activations of the layer before. The last column of the product is the gradient of
+// b: BP3 is BP4 for an activation that is always 1.
 
 struct Params {
     rows: u32,

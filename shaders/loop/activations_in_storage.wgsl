@@ -1,5 +1,5 @@
 
-// Activations and errors in storage, behind the parameters of the network: ROWS of each from ACTIVATIONS_AT on.
+// Activations and errors in storage, after the parameters of the network: ROWS vec4s of each.
 
 fn activation_4(at: u32) -> vec4<f32> {
     return parameters[network + ACTIVATIONS_AT + at];

@@ -1,5 +1,5 @@
 
-// Numbers, as many for each example as there are outputs.
+// The desired outputs of each example, one number per output.
 @group(0) @binding(3) var<storage, read> desired: array<u32>; // the bits of floats
 
 fn desired_4(example: u32, j: u32) -> vec4<f32> {

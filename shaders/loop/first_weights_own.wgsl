@@ -1,19 +1,19 @@
 
-// The weights into the first layer of neurons in variables of the invocations, from the first mini-batch of a dispatch to the
-// last. An invocation has 4 neurons and units of 16 inputs: unit u is the u-th of its blocks of inputs, and quarter c of it are 4
-// of them. own[16u + 4c + r] are the weights of neuron 4j + r there. Sums of gradients of the GROUPS follow, where the optimizer
-// needs them; its state stays in storage.
+// The weights of the first layer of neurons in private variables of the invocations, for all
+// mini-batches of a dispatch. An invocation has 4 neurons and several units of 16 inputs; quarter c
+// of a unit has 4 of them. own[16u + 4c + r] are the 4 weights of neuron 4j + r in unit u, quarter
+// c. Then come accumulated gradients, if SUMS_GROUPS; optimizer state stays in storage.
 //
-// The functions *_units follow: they go through the units and quarters of an invocation, each with its number, without loops.
+// The generated functions *_units visit the units and quarters of an invocation, unrolled.
 
 var<private> own: array<vec4<f32>, OWN_ALL>;
-// Of the blocks of examples at work: their numbers, their inputs, their weighted inputs, their errors.
+// For the blocks of examples at work: their numbers, inputs, weighted inputs and errors.
 var<private> examples: array<vec4<u32>, BLOCKS>;
 var<private> x: array<array<Inputs, 4>, BLOCKS>;
 var<private> sums: array<mat4x4<f32>, BLOCKS>;
 var<private> deltas: array<mat4x4<f32>, BLOCKS>;
 
-// The neurons 4j to 4j + 3 of an invocation, and which of the `shares` of the inputs it has.
+// The neurons 4j to 4j + 3 of an invocation, and its share (of `shares`) of their inputs.
 struct Owner {
     j: u32,
     share: u32,
@@ -32,7 +32,7 @@ fn own_block(u: u32, c: u32) -> mat4x4<f32> {
     return mat4x4(own[at], own[at + 1u], own[at + 2u], own[at + 3u]);
 }
 
-// a = σ(x wᵀ + b): sums of an invocation are in the same order as those of weights that are shared.
+// a = σ(x wᵀ + b), summed in the same order as in first_weights_shared.wgsl.
 fn feedforward_inputs(numbers: MiniBatch, lane: u32) {
     let mine = owner(lane);
     let first = numbers.first;
@@ -49,7 +49,8 @@ fn feedforward_inputs(numbers: MiniBatch, lane: u32) {
     }
 }
 
-// The step for the four weights own[i], whose place in the packed parameters is `at`.
+// The step for the four weights own[i], which are at `at` in the packed parameters. `share` is the
+// part of the gradient from one group of examples.
 fn update_own(i: u32, at: u32, share: vec4<f32>, step: Step, group: u32) {
     var gradient = share;
     if SUMS_GROUPS {

@@ -1,6 +1,7 @@
 
-// The weights into the first layer of neurons where all parameters are. Most weights are there, and what takes time is not
-// arithmetic but loads: an invocation reads 16 inputs at once, and each of its weights serves BLOCKS blocks of examples.
+// The weights of the first layer of neurons, stored with all other parameters. Loads of these many
+// weights limit the speed: an invocation reads 16 inputs at once, and uses each weight for BLOCKS
+// blocks of examples.
 
 fn fetch_first_weights(lane: u32) {}
 
@@ -41,7 +42,8 @@ fn feedforward_inputs(numbers: MiniBatch, lane: u32) {
     }
 }
 
-// The step for the share of one of the GROUPS of examples in a gradient; what has come together waits in storage, behind the state.
+// The step for the part of a gradient from one of the GROUPS of examples. Until the last group, the
+// gradient is accumulated in storage, behind the state.
 fn update_block_by_groups(at: u32, stride: u32, share: mat4x4<f32>, step: Step, group: u32) {
     if LINEAR || GROUPS == 1u {
         update_block(at, stride, share, DECAYS && group == 0u, step);
@@ -62,8 +64,8 @@ fn update_block_by_groups(at: u32, stride: u32, share: mat4x4<f32>, step: Step, 
     parameters[sums + 3u * stride] = gradient[3];
 }
 
-// BP4 and the step for the first layer of neurons: ∇w = Σ δ aᵀ, of the same weights as in
-// feedforward_inputs.
+// BP4 and the step for the first layer of neurons: ∇w = Σ δ aᵀ. An invocation has the same weights
+// as in feedforward_inputs.
 fn descend_inputs(step: Step, lane: u32) {
     let first = step.numbers.first;
     let blocks = N_4[1];

@@ -1,5 +1,5 @@
 
-// Bytes, of which each example has a multiple of 16: sixteen are read at once.
+// Bytes, a multiple of 16 per example: 16 are read at once.
 @group(0) @binding(2) var<storage, read> inputs: array<vec4<u32>>;
 
 alias Inputs = vec4<u32>;

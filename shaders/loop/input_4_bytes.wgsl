@@ -1,5 +1,5 @@
 
-// Bytes, of which each example has a multiple of 4: a word is four inputs.
+// Bytes, a multiple of 4 per example: a word is four inputs.
 @group(0) @binding(2) var<storage, read> inputs: array<u32>;
 
 alias Inputs = u32; // the number of the example

@@ -1,5 +1,5 @@
 
-// Floats, of which each example has a multiple of 4.
+// Floats, a multiple of 4 per example.
 @group(0) @binding(2) var<storage, read> inputs: array<vec4<u32>>; // the bits of floats
 
 alias Inputs = u32; // the number of the example

@@ -1,5 +1,5 @@
 
-// Bytes, of any number an example.
+// Bytes, any number per example.
 @group(0) @binding(2) var<storage, read> inputs: array<u32>;
 
 alias Inputs = u32; // the number of the example

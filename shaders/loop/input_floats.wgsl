@@ -1,5 +1,5 @@
 
-// Floats, of any number an example.
+// Floats, any number per example.
 @group(0) @binding(2) var<storage, read> inputs: array<u32>; // the bits of floats
 
 alias Inputs = u32; // the number of the example

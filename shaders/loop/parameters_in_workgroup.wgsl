@@ -1,5 +1,5 @@
 
-// Parameters in work group memory from the first mini-batch of a dispatch to the last: those from NEAR_FROM on, NEAR of them.
+// NEAR vec4s of parameters, from NEAR_FROM on, in work group memory during a dispatch.
 
 var<workgroup> near: array<vec4<f32>, NEAR>;
 

@@ -1,32 +1,33 @@
-// Mini-batches of gradient descent, one after the other, each as a whole in one work group: feedforward,
-// BP1 to BP4 and the step of the optimizer, with barriers in the place of dispatches. For networks of the book's size.
+// Mini-batches of gradient descent, each as a whole in one work group: feedforward, BP1 to BP4 and
+// the step of the optimizer, between barriers. For networks of the book's size.
 //
-// Everything is read and computed in blocks of 4 x 4: rows of activations, errors and weights are
-// padded to whole vec4s, and to whole blocks of rows. What pads activations and errors is kept at 0,
-// so that weights in the padding stay 0. In WGSL y * x is Σ_k of columns: a block of y times a block
-// of x is a block of their product.
+// Everything is computed in blocks of 4 x 4: rows of activations, errors and weights are padded to
+// whole vec4s, and to whole blocks of rows. Padding of activations and errors is 0, so that of
+// weights stays 0. In WGSL a block of y times a block of x, y * x, is a block of x y: Σ_k of
+// columns.
 //
-// Layers are counted from 0 here, as arrays are: layer 0 is the input. Generated constants follow the text: LAYERS, EXAMPLES
-// (m), EXAMPLES_4 (blocks of 4 examples), BLOCKS (how many of them are taken at once); per layer N (neurons), N_4 (vec4s in a
-// row), ROWS_AT, WEIGHTS_AT and BIASES_AT (where its rows begin, in vec4s); INPUTS_16 (blocks of 16 in a row of inputs); ROWS
-// (vec4s in all); PART_ROWS (rows of a block of sums that invocations add up at once, 4 or 1) and PARTS (of all invocations);
-// INPUT_SCALE. One of the files input_*.wgsl follows too: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an example
-// of the data set, and inputs_4 of that and of c are inputs 16k + 4c to 16k + 4c + 3, to be multiplied by INPUT_SCALE; 0 past
-// the last. So does one of the files desired_*.wgsl: desired_4(example, j) are desired outputs 4j to 4j + 3, and one of
-// weight_*.wgsl: weight_of(example) is the weight of its cost. Then the strategy, which says where things are:
-// parameters_in_*.wgsl (from home() on, and in_storage(at) is that place in storage), activations_in_*.wgsl, and
-// first_weights_*.wgsl with the work of the first layer of neurons. And the snippets: sigma of the hidden layers, output_sigma,
-// error_of_output, and step_entry of the optimizer.
+// Layers are counted from 0 here, as arrays are: layer 0 is the input. Generated constants:
+//   LAYERS, EXAMPLES (m), EXAMPLES_4 (blocks of 4 examples), BLOCKS (of them computed at once)
+//   N (neurons), N_4 (vec4s in a row), ROWS_AT, WEIGHTS_AT, BIASES_AT (offsets in vec4s), per layer
+//   INPUTS_16 (blocks of 16 inputs), INPUT_SCALE, ROWS (vec4s of all activations, or of all errors)
+//   PART_ROWS (rows of a block of sums exchanged at once, 4 or 1), PARTS (PART_ROWS per invocation)
+// These texts follow:
+//   input_*.wgsl: inputs_16(example, k) stands for inputs 16k to 16k + 15 of an example of the data
+//     set; inputs_4 of that and c are inputs 16k + 4c to 16k + 4c + 3, unscaled, 0 past the last
+//   desired_*.wgsl: desired_4(example, j) are desired outputs 4j to 4j + 3
+//   weight_*.wgsl: weight_of(example) is the weight of its cost
+//   parameters_in_*.wgsl: parameters begin at home(); in_storage(at) is their place in storage
+//   activations_in_*.wgsl, and first_weights_*.wgsl with the work of the first layer of neurons
+//   snippets: sigma (hidden layers), output_sigma, error_of_output, step_entry (optimizer)
 //
-// Of the uniform mini_batch, here, `first` and `count` say which of the mini-batches of the schedule are trained on. Each work
-// group trains a network of its own: its parameters, and its list of mini-batches, `slot` behind the one before.
+// In the uniform mini_batch, `first` and `count` select mini-batches of the schedule. A work group
+// trains a network of its own: the lists of the networks are `slot` mini-batches apart.
 //
-// The output layer NORMALIZES its weighted inputs (softmax) or not. With dropout (DROPS), activations are those that a
-// layer hands on, KEPT of which is the activation before; DROPOUT_THRESHOLD and DROPOUT_FACTOR are those of
-// dropout_factor. Weights decay where DECAYS is true.
+// The output layer NORMALIZES its weighted inputs (softmax) or not. Weights decay if DECAYS. With
+// dropout (DROPS), activations are stored after it; times KEPT = 1 − p, they are those before it.
 //
-// The optimizer has STATES numbers of state beside each parameter, PACKED vec4s apart in storage. Where it is not LINEAR,
-// and the examples of a mini-batch take several GROUPS of BLOCKS, the gradient of the first layer adds up.
+// The optimizer has STATES numbers per parameter, PACKED vec4s apart in storage. Unless it is
+// LINEAR, the first layer's gradient is accumulated over the GROUPS of BLOCKS of a mini-batch.
 
 override WORKGROUP_SIZE: u32;
 
@@ -52,12 +53,12 @@ struct Step {
 @group(0) @binding(5) var<storage, read> schedule: array<MiniBatch>;
 @group(0) @binding(6) var<storage, read_write> parameters: array<vec4<f32>>; // of every network, one after the other
 
-// Where the numbers of the network begin in storage.
+// Index of the first vec4 of the network in storage.
 var<private> network: u32;
 var<workgroup> parts: array<vec4<f32>, PARTS>;
 
-// BLOCKS again, where a compiler should not unroll a loop: no example has this number, but that only we know.
-// (A number in a uniform is no secret: llvmpipe compiles anew with it, at each dispatch.)
+// BLOCKS, but unknown to the compiler, which would unroll a loop: no example has this number. (A
+// number in a uniform does not help: llvmpipe specializes shaders for it, at each dispatch.)
 fn blocks_at_once(first: u32) -> u32 {
     return BLOCKS + u32(order[first] == 0xffffffffu);
 }
@@ -101,8 +102,8 @@ fn error_block(layer: u32, r: u32, k: u32) -> mat4x4<f32> {
     );
 }
 
-// Where the weights into neurons 4j to 4j + 3 of a layer are, from neurons 4k to 4k + 3 of the one
-// before, and the block of them: [j] is a row.
+// The place of the weights from neurons 4k to 4k + 3 of the layer before to neurons 4j to 4j + 3 of
+// a layer, and the block of them: [j] is a row.
 fn weights_at(layer: u32, j: u32, k: u32) -> u32 {
     return home() + WEIGHTS_AT[layer] + 4u * j * N_4[layer - 1u] + k;
 }
@@ -185,7 +186,7 @@ fn error_of_output_4(a: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     );
 }
 
-// The factors of dropout for neurons 4j to 4j + 3 of a layer, for the example of a row; layers are counted from 1 there.
+// The factors of dropout for neurons 4j to 4j + 3 of a layer and row; dropout counts layers from 1.
 fn dropout_4(layer: u32, row: u32, j: u32, numbers: MiniBatch) -> vec4<f32> {
     let first = row * N[layer] + 4u * j;
     var factors = vec4<f32>();
@@ -208,8 +209,8 @@ fn finish_outputs(layer: u32, first: u32, row: u32, j: u32, z: vec4<f32>) {
     set_error_4(at, select(vec4(0.0), delta, there & vec4(row < EXAMPLES)));
 }
 
-// One row of a layer's activations from its weighted inputs, and for the output layer its error; weighted inputs that are
-// to be normalized wait for those of the whole row, in the place of errors.
+// One row of a layer's activations from its weighted inputs, and for the output layer its error.
+// Weighted inputs to be normalized are kept in the place of errors until their row is complete.
 fn finish_forward(layer: u32, numbers: MiniBatch, row: u32, j: u32, z: vec4<f32>) {
     let at = ROWS_AT[layer] + row * N_4[layer] + j;
     if layer < LAYERS - 1u {
@@ -224,12 +225,12 @@ fn finish_forward(layer: u32, numbers: MiniBatch, row: u32, j: u32, z: vec4<f32>
     }
 }
 
-// One of the weighted inputs of the output layer that wait.
+// A weighted input of the output layer, kept in the place of errors.
 fn waiting(at: u32, k: u32) -> f32 {
     return error_4(at + k / 4u)[k % 4u];
 }
 
-// Softmax: the outputs of each row from its weighted inputs less ln Σ exp of them.
+// Softmax: outputs from weighted inputs minus ln Σ exp of their row.
 fn finish_normalized(first: u32, lane: u32) {
     let layer = LAYERS - 1u;
     let blocks = 4u * EXAMPLES_4 * N_4[layer];
@@ -255,13 +256,13 @@ fn finish_normalized(first: u32, lane: u32) {
     barrier();
 }
 
-// Where there are more invocations than blocks of a layer, several share the sums of one, but not more than
-// there are terms.
+// Number of invocations that share the sums of a block: WORKGROUP_SIZE / blocks, but at least 1 and
+// at most one per term.
 fn shares_of(blocks: u32, terms: u32) -> u32 {
     return clamp(WORKGROUP_SIZE / blocks, 1u, terms);
 }
 
-// Adds up the shares of the PART_ROWS rows that were put into parts, and takes them through finish_forward.
+// Adds up the partial sums of PART_ROWS rows in parts, and applies finish_forward to the rows.
 fn finish_rows(layer: u32, numbers: MiniBatch, first_row: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32) {
     barrier();
     if there {
@@ -281,7 +282,7 @@ fn finish_row(layer: u32, numbers: MiniBatch, row: u32, j: u32, there: bool, lan
     finish_rows(layer, numbers, row, j, there, lane, share, shares);
 }
 
-// Adds up the shares of a block of weighted inputs, and takes it through finish_forward.
+// Adds up the partial sums of a block of weighted inputs, and applies finish_forward to its rows.
 fn finish_block(layer: u32, numbers: MiniBatch, r: u32, j: u32, there: bool, lane: u32, share: u32, shares: u32, sum: mat4x4<f32>) {
     if PART_ROWS == 4u {
         parts[PART_ROWS * lane] = sum[0];
@@ -337,7 +338,7 @@ fn backpropagate(layer: u32, numbers: MiniBatch, lane: u32) {
         }
         let at = ROWS_AT[layer] + 4u * r * N_4[layer] + j;
         let stride = N_4[layer];
-        // Padding has activation 0 and weights 0: its error comes out as 0.
+        // Weights of padding neurons and output errors of padding rows are 0: so are their errors.
         backpropagate_4(layer, 4u * r, j, sum[0], at, numbers);
         backpropagate_4(layer, 4u * r + 1u, j, sum[1], at + stride, numbers);
         backpropagate_4(layer, 4u * r + 2u, j, sum[2], at + 2u * stride, numbers);
@@ -346,8 +347,8 @@ fn backpropagate(layer: u32, numbers: MiniBatch, lane: u32) {
     barrier();
 }
 
-// BP4 and the step for a later layer: ∇w = Σ δ aᵀ. An invocation keeps the errors of its
-// neurons while it goes through the neurons before them.
+// BP4 and the step for a later layer: ∇w = Σ δ aᵀ. An invocation keeps its neurons while it goes
+// through those of the layer before.
 fn descend(layer: u32, step: Step, lane: u32) {
     let across = N_4[layer - 1u];
     let width = min(WORKGROUP_SIZE, across);

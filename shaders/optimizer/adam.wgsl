@@ -1,6 +1,6 @@
 
-// Adam: s is the mean of g, r that of g², and w − η s / (√r + ε), where g = ∇/m; coefficients: β₁, β₂, and η and ε with
-// their corrections for the first steps
+// Adam: s is the running mean of g = ∇/m, r that of g²; w − η s / (√r + ε). Coefficients: β₁, β₂,
+// and η and ε with bias correction
 fn optimizer_adam(entry: vec4<f32>, gradient: f32, rates: vec2<f32>, coefficients: vec4<f32>) -> vec4<f32> {
     let g = rates.y * gradient;
     let s = coefficients.x * entry.y + (1.0 - coefficients.x) * g;

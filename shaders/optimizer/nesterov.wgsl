@@ -1,5 +1,5 @@
 
-// Nesterov's momentum: the velocity µ v − (η/m) ∇, and a step of it from where it leads
+// Nesterov's momentum: v ← µ v − (η/m) ∇, w ← w + µ v − (η/m) ∇
 fn optimizer_nesterov(entry: vec4<f32>, gradient: f32, rates: vec2<f32>, coefficients: vec4<f32>) -> vec4<f32> {
     let change = rates.x * gradient;
     let velocity = coefficients.x * entry.y - change;

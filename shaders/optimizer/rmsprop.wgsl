@@ -1,5 +1,5 @@
 
-// RMSprop: s is the mean of g², and w − η g / (√s + ε), where g = ∇/m; coefficients: β₂, ε, η
+// RMSprop: s is the running mean of g², g = ∇/m; w − η g / (√s + ε). Coefficients: β₂, ε, η
 fn optimizer_rmsprop(entry: vec4<f32>, gradient: f32, rates: vec2<f32>, coefficients: vec4<f32>) -> vec4<f32> {
     let g = rates.y * gradient;
     let s = coefficients.x * entry.y + (1.0 - coefficients.x) * g * g;

@@ -1,11 +1,11 @@
-// A kernel that takes long, for tests of what is done about one that never ends: work group n computes values[n]
+// A kernel that takes long, to test timeouts: work group n computes values[n]
 
 @group(0) @binding(0) var<storage, read_write> values: array<u32>;
 
 @compute @workgroup_size(1)
 fn hang(@builtin(workgroup_id) group: vec3<u32>) {
     var value = group.x;
-    // Not more: llvmpipe ends longer loops.
+    // No more iterations: llvmpipe ends longer loops.
     for (var i = 0u; i < 65000u; i++) {
         value = (value ^ i) * 1664525u + 1013904223u;
     }

@@ -1,7 +1,7 @@
 
-// Blocks of 4 x 4, of any extents. Rows and columns past the edge repeat the last one (their sums
-// are not stored); terms past the end of the sum are 0. Loops, because some drivers take minutes to
-// compile so many single loads one after the other; of constant length, because others unroll them.
+// Blocks of 4 x 4 for any extents. Rows and columns past the edge repeat the last one (their sums
+// are not stored); terms past the end of a sum are 0. Loops, because some drivers take minutes to
+// compile so many single loads; of constant length, because other drivers unroll them.
 
 // x_block(row, i)[r][k] is x at row + r, i + k
 fn x_block(row: u32, i: u32) -> mat4x4<f32> {

@@ -1,13 +1,13 @@
 
-// A work group sums a tile of 4 SIZE x 4 SIZE entries as four blocks of 2 x 2 cooperative matrices, a
-// subgroup to a block; where there are fewer subgroups, they take several passes. TERMS terms of the
-// sums at a time go through shared memory, where edges are masked; the sums do too, half a block at a
-// time, on their way to finish.
+// A work group computes a tile of 4 SIZE x 4 SIZE entries as four blocks of 2 x 2 cooperative
+// matrices, one block per subgroup; fewer subgroups take several passes. Factors go through shared
+// memory, TERMS terms at a time, with edges masked; so do sums on their way to finish, half a block
+// at a time.
 override WORKGROUP_ROWS: u32; // 1
 override WORKGROUP_COLS: u32; // 128: full subgroups of any size
 
 const TILE = 4u * SIZE;
-const TERMS = 256u / SIZE; // as many as one block of 4 x 4 of each factor per invocation makes
+const TERMS = 256u / SIZE; // one block of 4 x 4 per invocation: 64 of each factor
 const BLOCK = 2u * SIZE;
 
 var<workgroup> xs: array<Factor, TILE * TERMS>; // row by row
@@ -65,7 +65,7 @@ fn product(
                 }
             }
             workgroupBarrier();
-            // A loop and no condition: it is left by whole subgroups, those that have no block.
+            // A loop instead of an `if`: control flow is uniform in a subgroup; idle ones skip it.
             for (var k = select(TERMS, 0u, mine < 4u); k < TERMS; k += SIZE) {
                 let x0 = coopLoadT<Left>(&xs[x_begins + k], TERMS);
                 let x1 = coopLoadT<Left>(&xs[x_begins + SIZE * TERMS + k], TERMS);

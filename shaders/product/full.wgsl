@@ -1,5 +1,5 @@
 
-// Products of factors as they are.
+// Full precision: factors as they are.
 alias Factor = f32;
 
 fn x_factors(values: vec4<f32>) -> vec4<f32> {

@@ -1,7 +1,7 @@
 
-// Products of factors rounded to 16 bits, summed in 32. Errors are multiplied by X_SCALE, a power of
-// two, before they are rounded: small ones would else be lost. What is rounded by quantizeToF16 cannot be
-// taken back by a compiler, as a conversion there and back can, and fits in Factor.
+// Mixed precision: factors rounded to 16 bits, sums in 32. Errors are multiplied by X_SCALE, a
+// power of two, before rounding, so that small ones are not lost. quantizeToF16 cannot be optimized
+// away, as a conversion to f16 and back can; its results fit in Factor.
 alias Factor = f16;
 
 fn x_factors(values: vec4<f32>) -> vec4<f32> {

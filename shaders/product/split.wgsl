@@ -1,6 +1,6 @@
 
-// A work group sums one block of 4 x 4: the sum is split among its invocations, whose parts are
-// then added up pairwise. For products with few entries and long sums.
+// A work group computes one block of 4 x 4: its invocations split the sums, and their partial sums
+// are added pairwise. For products with few entries and long sums.
 override WORKGROUP_ROWS: u32; // 1
 override WORKGROUP_COLS: u32; // a power of two
 

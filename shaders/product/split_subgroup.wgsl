@@ -1,6 +1,6 @@
 
-// A work group sums one block of 4 x 4, as in split: the parts of each subgroup are added up without
-// shared memory, and only what the subgroups found goes through it.
+// A work group computes one block of 4 x 4, as in split: partial sums are added within each
+// subgroup without shared memory, then across subgroups through it.
 override WORKGROUP_ROWS: u32; // 1
 override WORKGROUP_COLS: u32;
 

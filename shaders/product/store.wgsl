@@ -1,5 +1,5 @@
 
-// Hands the rows of a block of sums to finish, but for those past the edge.
+// Passes the rows of a block of sums to finish, except those past the edge.
 fn store(row: u32, col: u32, sum: mat4x4<f32>) {
     if col < params.cols {
         if row < params.rows { finish(row, col, sums_of_factors(sum[0])); }

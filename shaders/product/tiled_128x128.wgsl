@@ -1,7 +1,8 @@
 
-// A work group of 16 x 16 invocations sums a tile of 128 x 128 entries, each invocation 8 x 8 of them
-// in registers. As tiled_64x64, but each value in shared memory serves sixteen invocations. The 8 x 8
-// entries are four blocks far apart, so that neighbours in the work group read neighbours in memory.
+// A work group of 16 x 16 invocations computes a tile of 128 x 128 entries, each invocation 8 x 8
+// of them in registers. As tiled_64x64, but each value in shared memory serves sixteen invocations.
+// The 8 x 8 entries are four distant blocks, so that neighbouring invocations read neighbouring
+// memory.
 override WORKGROUP_ROWS: u32; // 16
 override WORKGROUP_COLS: u32; // 16
 

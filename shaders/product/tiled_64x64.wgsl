@@ -1,7 +1,7 @@
 
-// A work group of 8 x 8 invocations sums a tile of 64 x 64 entries, each invocation 8 x 8 of them
-// in registers. 16 terms of the sums at a time are loaded into shared memory, where each value
-// serves eight invocations; they lie transposed, so that neighbours in a row are read together.
+// A work group of 8 x 8 invocations computes a tile of 64 x 64 entries, each invocation 8 x 8 of
+// them in registers. 16 terms of the sums at a time are loaded into shared memory, where each value
+// serves eight invocations; factors are stored term by term, so that neighbours are read together.
 override WORKGROUP_ROWS: u32; // 8
 override WORKGROUP_COLS: u32; // 8
 

@@ -1,5 +1,5 @@
 
-// ln Σ exp(z) of the `cols` entries of z from `first` on; exp of numbers up to 0 alone.
+// ln Σ exp(z) of `cols` entries of z from `first` on; no exponential overflows.
 fn log_sum_exp(first: u32, cols: u32) -> f32 {
     var largest = z[first];
     for (var j = 1u; j < cols; j++) {

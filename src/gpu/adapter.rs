@@ -30,17 +30,18 @@ pub struct Adapter {
 /// The kinds of adapters, in their order.
 const KINDS: [&str; 5] = ["discrete", "integrated", "virtual", "other", "software"];
 
-/// Returns every adapter of this machine, hardware before software, and within each kind in the order of
-/// the drivers. Of several with one name, the second is `NAME (2)`.
+/// Returns every adapter of this machine, hardware before software, and within each kind in the
+/// order of the drivers. Of several with one name, the second is `NAME (2)`.
 ///
 /// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`, `gl`) and
-/// `WGPU_ADAPTER_NAME` (part of a name) restrict the list. `WGPU_DEBUG=1` hands the names of buffers and pipelines to the driver,
-/// for debuggers; `WGPU_VALIDATION=1` loads the validation of the drivers.
+/// `WGPU_ADAPTER_NAME` (part of a name) restrict the list. `WGPU_DEBUG=1` passes the names of
+/// buffers and pipelines to the driver; `WGPU_VALIDATION=1` loads the validation layers.
 pub fn adapters() -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY | wgpu::Backends::GL;
-    // wgpu sets both in builds with debug assertions. For each name, the Vulkan loader walks through lists that other threads change;
-    // the validation layers do so at each call (KhronosGroup/Vulkan-ValidationLayers, issue 4391).
+    // wgpu sets both in debug builds. When an object is named, the Vulkan loader walks lists that
+    // other threads change; the validation layers do so in each call
+    // (KhronosGroup/Vulkan-ValidationLayers, issue 4391).
     let unsafe_among_threads = wgpu::InstanceFlags::DEBUG | wgpu::InstanceFlags::VALIDATION;
     descriptor.flags = (descriptor.flags - unsafe_among_threads).with_env();
     // An empty variable counts as unset.
@@ -68,7 +69,7 @@ pub fn adapters() -> Vec<Adapter> {
 /// Checks the environment variables that restrict the adapters.
 ///
 /// # Errors
-/// A backend that there is not, which wgpu would pass over ([`WrongUsage`]).
+/// An unknown backend, which wgpu would ignore ([`WrongUsage`]).
 pub fn check_environment() -> Result<()> {
     let Some(text) = std::env::var_os("WGPU_BACKEND") else { return Ok(()) };
     let text = text.to_string_lossy();
@@ -147,7 +148,7 @@ impl Adapter {
         self.capabilities.has(precision)
     }
 
-    /// Returns the ways to train in one work group here: strategies, each with numbers of invocations.
+    /// Returns the candidates for loops in one work group: strategies and numbers of invocations.
     pub fn loop_ways(&self) -> Vec<LoopWay> {
         let most = self.largest_work_group() as usize;
         workgroup_loop::ways(self.description.software).iter().filter(|(_, lanes)| *lanes <= most).copied().collect()
@@ -194,7 +195,7 @@ impl Adapter {
         let required_limits = wgpu::Limits {
             max_storage_buffer_binding_size: have.max_storage_buffer_binding_size,
             max_buffer_size: have.max_buffer_size,
-            // For networks that loop in one work group.
+            // For the training loop in one work group.
             max_compute_workgroup_storage_size: have.max_compute_workgroup_storage_size,
             max_compute_invocations_per_workgroup: have.max_compute_invocations_per_workgroup,
             max_compute_workgroup_size_x: have.max_compute_workgroup_size_x,
@@ -225,7 +226,7 @@ impl Adapter {
         match open(wanted | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
             Ok(opened) => make(self.capabilities.clone(), opened),
             Err(error) if options.variant.is_some_and(|variant| variant.cooperative.is_some()) => Err(error),
-            // They are experimental: a device that fails to open with them works without.
+            // They are experimental: a device that does not open with them may open without.
             Err(error) => {
                 let mut gpu = make(plain(), open(wanted)?)?;
                 gpu.note(format!("cooperative matrices are not used: {error:#}"));

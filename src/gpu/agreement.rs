@@ -1,5 +1,5 @@
-//! A check of strategies that rest on experimental features: one that computes something else than a plain
-//! strategy is never chosen.
+//! A check of product strategies that use experimental features: one whose results differ from
+//! those of a plain strategy is never chosen.
 
 use anyhow::{Result, ensure};
 
@@ -26,14 +26,14 @@ pub fn agree(
     let mut results = |way| results(context, dispatcher, memory, step, way);
     let (found, expected) = (results(way)?, results(plain)?);
     let terms = step.product().map_or(1, |(_, extents)| extents.inner) as f64;
-    // Sums whose terms have magnitudes that add up to √inner at most, of results of the order of 1.
+    // Magnitudes of the terms of a sum add up to √inner at most; results are of the order of 1.
     let tolerance = 8.0 * f64::from(f32::EPSILON) / 2.0 * (terms + 8.0);
     let wrong = count_beyond(&found, &expected, tolerance);
     ensure!(wrong == 0, "{wrong} of {} results are not those of {plain}", expected.len());
     Ok(())
 }
 
-/// Returns the results of a product that is computed once, from made-up numbers.
+/// Returns the results of one run of a product on pseudo-random inputs.
 fn results(
     context: &GpuContext,
     dispatcher: &mut Dispatcher,

@@ -17,7 +17,7 @@ const DISPATCHES: u32 = 256;
 const SUBMISSIONS: u32 = 32;
 /// Barriers in a dispatch: fewer than the iterations after which some drivers end a loop.
 const BARRIERS: u32 = 20_000;
-/// Repetitions of a measurement, whose median is reported: odd.
+/// Minimum number of repetitions of a measurement.
 const TURNS: usize = 5;
 
 /// Measures the ceilings of a device, each for about `budget`.
@@ -111,14 +111,14 @@ impl<'a> Kernel<'a> {
         self.context.submit([encoder])
     }
 
-    /// Times `count` of something; the result is the time of one.
+    /// Times `run(count)` and divides by `count`.
     fn timed(&self, name: &str, count: u32, budget: Duration, run: impl Fn(u32) -> Result<()>) -> Result<Ceiling> {
         let seconds = repeat(budget, || run(count))?.map(|seconds| seconds / f64::from(count));
         Ok(Ceiling { name: name.into(), seconds, bytes: None })
     }
 }
 
-/// Repeats something for about `budget` after a warm-up: the shortest, median and longest of its times, in seconds.
+/// Repeats `run` for about `budget` after a warm-up: shortest, median and longest time in seconds.
 fn repeat(budget: Duration, run: impl Fn() -> Result<()>) -> Result<[f64; 3]> {
     run()?;
     let (begin, mut times) = (Instant::now(), Vec::new());

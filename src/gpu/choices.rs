@@ -9,7 +9,7 @@ use super::options::Tuning;
 use crate::plan::executor::DeviceDescription;
 use crate::system::remembered::Remembered;
 
-/// The reason of a choice that was not free.
+/// The reason of a choice that the options made.
 pub const ASKED_FOR: &str = "asked for";
 
 /// One choice.
@@ -27,26 +27,26 @@ impl fmt::Display for Choice {
     }
 }
 
-/// Choices by what they were made for.
+/// Choices, by the names of the decisions.
 #[derive(Debug)]
 pub struct Choices {
     remembered: Remembered<Choice>,
-    /// The device in the table.
+    /// The key of the device on disk.
     device: String,
-    /// Those that this run needed.
+    /// The choices that this run uses.
     used: BTreeMap<String, Choice>,
-    /// Those that are new, to be remembered.
+    /// New choices, to be written to disk.
     fresh: BTreeMap<String, Choice>,
-    /// Set once the table was seen to be writable.
+    /// True once writing to disk has succeeded.
     writable: bool,
-    /// The reason why nothing can be remembered.
+    /// The reason that choices cannot be remembered.
     trouble: Option<String>,
     /// More lines for people.
     notes: Vec<String>,
 }
 
 impl Choices {
-    /// Opens the choices that are remembered of a device.
+    /// Opens the choices that are remembered for a device.
     pub fn open(tuning: Tuning, description: &DeviceDescription) -> Self {
         Choices {
             remembered: Remembered::open(tuning, "tuning.json", "adapters"),
@@ -64,7 +64,7 @@ impl Choices {
         self.notes.push(line);
     }
 
-    /// True where choices are measured: only where they can be remembered, which is tried first.
+    /// True if choices are measured: only if they can be remembered, which the first call tries.
     pub fn measures(&mut self) -> bool {
         if self.remembered.is_on_disk() && !self.writable {
             match self.remembered.remember(&self.device, &BTreeMap::new()) {
@@ -97,7 +97,7 @@ impl Choices {
         self.used.insert(name, choice);
     }
 
-    /// Writes new choices to disk. A file that cannot be written is reported among the lines, and is no failure.
+    /// Writes new choices to disk. A failure is no error: it is reported by [`Choices::lines`].
     pub fn save(&mut self) {
         if self.remembered.is_on_disk() && !self.fresh.is_empty() {
             let written = self.remembered.remember(&self.device, &self.fresh);

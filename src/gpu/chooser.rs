@@ -1,9 +1,9 @@
 //! Tuning: the strategy of each product of a training plan, and whether the plan runs as a loop in one
 //! work group, by measurement or by rule.
 //!
-//! A choice decides the order in which sums are added up, and so the last bits of a result. So that the
-//! same seed on the same device gives the same bits, choices are only measured where they can be
-//! remembered, and one that there was no time to measure is remembered too.
+//! A choice decides the order of summation, and so the last bits of a result. So that the same seed
+//! on the same device gives the same bits, choices are only measured if they can be remembered, and
+//! a choice that there was no time to measure is remembered too.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Chooser {
         Chooser { context, options, choices, budget: Budget::default() }
     }
 
-    /// Begins with new plans: they have the whole budget.
+    /// Resets the time budget, for newly loaded plans.
     pub fn begin(&mut self) {
         self.budget = Budget::default();
     }
@@ -57,7 +57,7 @@ impl Chooser {
         }
     }
 
-    /// Returns how each step is computed on this device; `None` for steps that are no products.
+    /// Returns the realization of each step on this device; `None` for steps that are no products.
     pub fn realizations(&self, steps: &[Step]) -> Vec<Option<Realization>> {
         steps.iter().map(|step| self.realize(step)).collect()
     }
@@ -81,7 +81,7 @@ impl Chooser {
 
     /// Returns the loops that can run a plan, the one that suits the device by rule first.
     fn loops(&self, training: &TrainingLoop, mini_batches: usize) -> Vec<TrainingLoop> {
-        // A loop has products of its own, of full precision.
+        // A loop has its own products, in full precision.
         let other_products = self.options.kernels != KernelSet::Fused || self.options.precision != Precision::Full;
         if other_products || mini_batches < workgroup_loop::WORTH_A_LOOP {
             return Vec::new();
@@ -120,7 +120,7 @@ impl Chooser {
     /// Decides whether a plan loops, and prepares the loop.
     ///
     /// # Errors
-    /// A loop that was asked for and cannot be had, or a failing device.
+    /// A loop that was asked for and does not work, or a failing device.
     pub fn choose_loop(
         &mut self,
         plans: &mut LoadedPlans,
@@ -138,7 +138,7 @@ impl Chooser {
             false => Way::Dispatches,
         };
         let mut ways = vec![by_rule.clone()];
-        // The budget may cover one more only: a loop or not matters more than its width.
+        // The budget may cover only one alternative: whether to loop matters more than how.
         let all =
             [Way::Dispatches].into_iter().chain(loops.iter().cloned().map(|training| Way::Loop(Box::new(training))));
         ways.extend(all.filter(|way| way.to_string() != by_rule.to_string()));
@@ -163,7 +163,7 @@ impl Chooser {
         };
         let (in_workgroup, way, reason) = match in_workgroup {
             Ok(in_workgroup) => (in_workgroup, way, reason),
-            // There is always another way, unless this one was asked for.
+            // Dispatches always work; they replace a failing loop unless it was asked for.
             Err(error) if self.options.workgroup_loop.is_none() => {
                 (None, Way::Dispatches, format!("the loop fails: {error:#}"))
             }
@@ -218,8 +218,8 @@ impl Chooser {
         plans.rebind(memory, plan, &realizations)
     }
 
-    /// True for steps that take a processor that computes shaders long: about a second and more. What is known of them
-    /// without running them has to do.
+    /// True for steps that take a software adapter about a second or more, estimated from their
+    /// multiplications.
     pub fn takes_long(&self, steps: &[Step]) -> bool {
         let multiplications: f64 = steps.iter().map(|step| step.operations() / 2.0).sum();
         self.context.description.software && multiplications > MOST_MULTIPLICATIONS as f64
@@ -251,7 +251,7 @@ impl Chooser {
     }
 }
 
-/// Returns the name of a product among the choices.
+/// Returns the name under which the choice for a product is stored.
 fn name_of(step: &Step, precision: Precision) -> Option<String> {
     let (_, extents) = step.product()?;
     let mixed = if precision == Precision::Mixed { ", mixed precision" } else { "" };
@@ -282,7 +282,7 @@ impl fmt::Display for Way {
     }
 }
 
-/// Returns the seconds that a step of training takes.
+/// Returns the time of one training step in seconds.
 fn time_way(
     context: &GpuContext,
     plans: &LoadedPlans,

@@ -1,4 +1,4 @@
-//! An open device: the handles that the rest of the executor reaches wgpu through.
+//! An open device: the handles through which the rest of the executor uses wgpu.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -22,7 +22,7 @@ const MAX_STAGED: usize = 64 << 20;
 /// A device and its queue, with what is known of them.
 #[derive(Debug)]
 pub struct GpuContext {
-    /// The device, for resources that this interface does not make.
+    /// The device, for resources that this type has no method for.
     pub device: wgpu::Device,
     queue: wgpu::Queue,
     /// The description of the device.
@@ -32,7 +32,7 @@ pub struct GpuContext {
     faults: Faults,
     /// The number of times that the length of submissions is halved.
     pub halvings: u32,
-    /// Multiplications that are dispatched at once at most.
+    /// Largest number of multiplications in one dispatch.
     pub most_multiplications: u64,
     /// The longest time that a dispatch may take.
     pub longest_dispatch: Duration,
@@ -60,7 +60,7 @@ impl GpuContext {
             description,
             capabilities,
             halvings,
-            // A device that fails when a submission takes long may fail over a single dispatch.
+            // A device that fails on a long submission may also fail on a single long dispatch.
             most_multiplications: (most_multiplications >> halvings.min(u64::BITS - 1)).max(1),
             longest_dispatch,
             longest_wait,
@@ -100,7 +100,7 @@ impl GpuContext {
         self.injection?.next(call)
     }
 
-    /// Has a fault that a test has planned.
+    /// Causes a fault that a test has planned.
     fn fail(&self, fault: Option<Fault>) {
         match fault {
             None | Some(Fault::Silence) => {}
@@ -141,7 +141,7 @@ impl GpuContext {
         self.staged.fetch_add(bytes.len(), Ordering::Relaxed);
     }
 
-    /// Uploads what was written, if it takes much host memory: without a submission it would stay there.
+    /// Submits pending writes if they take much host memory, which only a submission frees.
     pub fn bound_staged(&self) -> Result<()> {
         if self.staged.load(Ordering::Relaxed) > MAX_STAGED {
             let submission = self.submit([]);

@@ -38,7 +38,8 @@ impl Dispatcher {
         self.pipelines.save();
     }
 
-    /// Makes the dispatch of each step, with the realization beside it, in parts of `most` multiplications at most.
+    /// Makes the dispatch of each step, by its realization, in parts of up to `most`
+    /// multiplications.
     ///
     /// # Errors
     /// A matrix that no loaded plan names, or a dispatch that the device refuses.
@@ -113,7 +114,7 @@ impl Dispatcher {
         self.schedule.write(mini_batches);
     }
 
-    /// Writes the mini-batches of the next submission for a loop, and its runs over them.
+    /// Writes the mini-batches of the next submission for a loop, and its runs: one per dispatch.
     pub fn schedule_runs(&self, runs: &[MiniBatch], mini_batches: &[MiniBatch]) {
         self.schedule.write_list(mini_batches);
         self.schedule(runs);

@@ -1,29 +1,29 @@
 //! Opening and closing of instances and devices, by one thread at a time.
 //!
-//! The Vulkan loader keeps instances and devices in lists of the process. It walks through them where a device is opened, and for
-//! each name that an object gets, without a lock or with one that whoever changes them does not take: a thread that opens a
-//! device crashes when another one closes its own at that moment (KhronosGroup/Vulkan-Loader, issues 200 and 2018).
+//! The Vulkan loader keeps process-wide lists of instances and devices. It walks them when a device
+//! is opened and when an object is named, without a lock that excludes changes: a thread that opens
+//! a device crashes if another thread closes one (KhronosGroup/Vulkan-Loader, issues 200 and 2018).
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static LISTS: Mutex<()> = Mutex::new(());
 
-/// Waits until no other thread opens or closes anything; none does until what is returned is dropped. It is not held while a
-/// [`Closed`] is dropped, which waits for it.
+/// Locks opening and closing until the guard is dropped. A thread that holds the guard must not
+/// drop a [`Closed`], which takes the same lock.
 pub fn exclusive() -> MutexGuard<'static, ()> {
     LISTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A value that holds instances or devices: they are closed while no other thread opens or closes any.
+/// A value that holds instances or devices; dropping it takes the lock of [`exclusive`].
 #[derive(Debug)]
 pub struct Closed<T>(Option<T>);
 
-/// The value is there until it is dropped.
+/// Every access is before the drop.
 const OPEN: &str = "it is open";
 
 impl<T> Closed<T> {
-    /// Takes a value that is to be closed alone.
+    /// Wraps a value.
     pub fn new(value: T) -> Self {
         Closed(Some(value))
     }

@@ -27,7 +27,7 @@ pub struct Gpu {
     parts: Closed<Parts>,
 }
 
-/// All that holds on to the device.
+/// Everything that keeps the device open.
 #[derive(Debug)]
 struct Parts {
     context: Arc<GpuContext>,
@@ -92,7 +92,7 @@ impl Executor for Gpu {
         let Parts { context, memory, plans, chooser, .. } = &mut *self.parts;
         chooser.choose_loop(plans, memory, plan, mini_batches)?;
         chooser.choose_products(plans, memory, plan, mini_batches)?;
-        // A warm-up saves the first run a compilation, but costs a run.
+        // A warm-up saves the first run the compilation, but costs a run.
         if !chooser.takes_long(&plans[plan].plan.steps) {
             plans.warm_up(plan)?;
         }
@@ -199,7 +199,7 @@ mod tests {
             gpu.parts.context.device.destroy();
             let ran = gpu.run(PlanId(0), &[MiniBatch::default()], &mut |_| ());
             let read = gpu.read_bytes(&a);
-            // wgpu takes submissions to a destroyed device in silence; what they computed cannot be had.
+            // wgpu silently accepts submissions to a destroyed device; reading the results fails.
             drop(ran);
             assert!(read.is_err(), "{}: a destroyed device was read", gpu.device());
         }
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// A product that takes long where a microsecond is long, as one of seconds is on a slow device.
+    /// With a limit of 1 µs, any product takes too long, as one of seconds does on a slow device.
     #[test]
     fn products_that_take_long_are_cut() {
         let [w, a, b] = [Matrix::new("w", 300, 200), Matrix::new("a", 100, 200), Matrix::new("b", 1, 300)];

@@ -18,7 +18,7 @@ impl Faults {
         let uncaptured = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured.note(one_line(&error))));
         let lost = faults.clone();
-        // A device that is dropped is reported as lost, too: then nobody asks any more.
+        // A device that is dropped is reported as lost, too, when nothing checks any more.
         device.set_device_lost_callback(move |_, message| lost.note(format!("the device was lost: {message}")));
         faults
     }
@@ -39,9 +39,9 @@ impl Faults {
         }
     }
 
-    /// The reason of an error: the loss of the device, where it was lost.
+    /// The cause of an error: the first fault of the device, such as its loss, or else `error`.
     pub fn reason(&self, device: &wgpu::Device, error: anyhow::Error) -> anyhow::Error {
-        // Only then is the loss told. What else is wrong has been told already.
+        // A loss is reported only by a poll; other faults have been noted already.
         let _ = catching(|| device.poll(wgpu::PollType::Poll));
         self.check().err().unwrap_or(error)
     }
@@ -62,7 +62,7 @@ pub struct Scope {
     memory: wgpu::ErrorScopeGuard,
     internal: wgpu::ErrorScopeGuard,
     validation: wgpu::ErrorScopeGuard,
-    /// A test has it end for lack of memory.
+    /// Set by tests: the scope ends with an out-of-memory error.
     pub has_no_memory: bool,
     device: wgpu::Device,
     faults: Faults,

@@ -11,7 +11,7 @@ pub enum Fault {
     Validation,
     /// There is no memory left.
     OutOfMemory,
-    /// A submission takes seconds: longer than [`GpuOptions::longest_wait`](super::GpuOptions), where a test shortens it.
+    /// A submission that takes seconds: tests shorten `longest_wait` to less.
     Hang,
     /// A wait ends without an answer.
     Silence,
@@ -25,14 +25,14 @@ pub(super) enum Call {
     Other,
 }
 
-/// The calls of wgpu that may fail, counted over all devices that are opened with the same options, and the faults to come.
+/// A counter of wgpu calls, over all devices opened with the same options, and faults to inject.
 #[derive(Clone, Copy, Debug)]
 pub struct Injection(&'static Mutex<Planned>);
 
 #[derive(Debug, Default)]
 struct Planned {
     calls: usize,
-    /// Each with the number of the call that fails, counted from 0, in the reverse of their order.
+    /// Each with the number of the call that fails, counted from 0; the last call comes first.
     faults: Vec<(usize, Fault)>,
 }
 
@@ -45,7 +45,7 @@ impl PartialEq for Injection {
 impl Eq for Injection {}
 
 impl Injection {
-    /// Plans faults, each at the call of this number, counted from 0. What is planned is never freed.
+    /// Plans faults, each for the call of this number, counted from 0. Their memory is never freed.
     pub fn new(mut faults: Vec<(usize, Fault)>) -> Self {
         faults.sort_by_key(|&(call, _)| std::cmp::Reverse(call));
         Injection(Box::leak(Box::new(Mutex::new(Planned { calls: 0, faults }))))
@@ -61,8 +61,8 @@ impl Injection {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).faults.len()
     }
 
-    /// Counts a call; returns the fault that it is to have. Only a submission hangs, and only a wait has no answer: what is planned
-    /// for another call comes at the next such.
+    /// Counts a call; returns its fault. Only a submission can hang, and only a wait can be
+    /// unanswered: such a fault is postponed to the next call of that kind.
     pub(super) fn next(self, call: Call) -> Option<Fault> {
         let mut planned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = planned.calls;
@@ -83,7 +83,7 @@ impl Injection {
 
 /// Makes a call that wgpu refuses.
 pub(super) fn fail_validation(device: &wgpu::Device) {
-    // A buffer is mapped to be read or to be written.
+    // A buffer cannot be mappable for both reading and writing.
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
     let label = Some("a buffer that a test asked for");
     drop(device.create_buffer(&wgpu::BufferDescriptor { label, size: 4, usage, mapped_at_creation: false }));

@@ -8,8 +8,7 @@ use super::probe;
 use crate::kernel::{MAX_WORK_GROUPS, Realization};
 use crate::plan::{Plan, Step};
 
-/// Checks that every step stays within the limit on work groups, and that the device runs its loops to their
-/// end.
+/// Checks that every step stays within the limit on work groups, and that no loop ends early.
 ///
 /// # Errors
 /// A plan beyond a limit, or a failing device.
@@ -44,7 +43,7 @@ pub fn check(context: &GpuContext, plan: &Plan, realizations: &[Option<Realizati
     Ok(())
 }
 
-/// True where a product can be computed in this way, whatever the driver.
+/// True if a product can be computed with this realization, whatever the driver.
 pub fn can_run(capabilities: &Capabilities, step: &Step, realization: Realization) -> bool {
     let Realization { variant, precision, .. } = realization;
     capabilities.supports(variant, precision)

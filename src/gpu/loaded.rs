@@ -29,25 +29,26 @@ pub struct LoadedPlan {
     pub dispatches: Vec<Dispatch>,
     /// The same plan as a loop, if it can be one.
     pub looping: Option<TrainingLoop>,
-    /// That loop on the device, once it is chosen: it runs in the place of the dispatches.
+    /// That loop on the device, if it was chosen: it runs instead of the dispatches.
     pub in_workgroup: Option<WorkgroupLoop>,
     /// Mini-batches in the next submission.
     pub length: SubmissionLength,
-    /// Multiplications that are dispatched at once at most.
+    /// Largest number of multiplications in one dispatch.
     pub most_multiplications: u64,
-    /// Its dispatches were made for more.
+    /// True if its dispatches were made for a larger `most_multiplications`.
     pub is_to_be_cut: bool,
 }
 
 impl LoadedPlan {
-    /// Cuts the dispatches of one mini-batch that took `time`, where the largest of them may have taken longer than `longest`.
+    /// Lowers `most_multiplications` if a mini-batch took so long that one dispatch may exceed
+    /// `longest`.
     fn learn(&mut self, time: Duration, longest: Duration) {
         let multiplications = |step: &Step| step.product().map_or(0.0, |_| step.operations() / 2.0);
         let all: f64 = self.plan.steps.iter().map(multiplications).sum();
         let largest = self.plan.steps.iter().map(multiplications).fold(0.0, f64::max);
         let largest = largest.min(self.most_multiplications as f64);
         if self.in_workgroup.is_none() && time.as_secs_f64() * largest / all.max(1.0) > longest.as_secs_f64() {
-            // A part takes half of the longest time, so that what other work takes from the device changes nothing.
+            // Half of the longest time leaves a margin for other work on the device.
             let right = 0.5 * all * longest.as_secs_f64() / time.as_secs_f64();
             self.most_multiplications = (right as u64).max(1);
             self.is_to_be_cut = true;

@@ -18,8 +18,8 @@ const TRIAL: Duration = Duration::from_millis(4);
 /// Mini-batches in a trial at most.
 pub const LONGEST_TRIAL: usize = 64;
 
-/// Advantage over the rule's choice, as a factor, that another one must have: close calls should not
-/// depend on noise.
+/// Factor by which an alternative must be faster than the choice by rule, so that close calls do
+/// not depend on noise.
 const CLEARLY_FASTER: f64 = 1.1;
 
 /// Time that is left for measurement.
@@ -34,11 +34,11 @@ impl Budget {
         self.spent < BUDGET
     }
 
-    /// Measures alternatives by `time`, the one by rule first, as long as there is time. Returns the fastest
-    /// with the reason; another than the first must be clearly faster.
+    /// Measures alternatives by `time`, the choice by rule first, while there is time. Returns the
+    /// fastest and the reason; to replace the first, it must be clearly faster.
     ///
     /// # Errors
-    /// None that runs.
+    /// No alternative runs.
     pub fn fastest<T: Display>(
         &mut self,
         alternatives: Vec<T>,
@@ -53,7 +53,7 @@ impl Budget {
             }
             let (start, first) = (Instant::now(), times.is_empty());
             match time(&alternative) {
-                // Where the first takes longer than all may, there is no time for others.
+                // If the first alone exceeds the whole budget, no other is measured.
                 Ok(seconds) => {
                     times.push((alternative, seconds));
                     if first && seconds >= BUDGET.as_secs_f64() {
@@ -85,8 +85,8 @@ impl Budget {
     }
 }
 
-/// Returns the seconds that a mini-batch of `m` examples takes where up to `most` are submitted at once: the best of
-/// three trials, after a warm-up.
+/// Returns the time of a mini-batch of `m` examples in seconds, with up to `most` of them in one
+/// submission: the best of three trials, after a warm-up.
 pub fn seconds_per_mini_batch(
     context: &GpuContext,
     m: usize,
@@ -94,7 +94,7 @@ pub fn seconds_per_mini_batch(
     optimizer: Option<&Optimizer>,
     submit: impl Fn(&[MiniBatch]) -> wgpu::SubmissionIndex,
 ) -> Result<f64> {
-    // Neighbours, with a learning rate that changes nothing.
+    // Consecutive mini-batches with learning rate 0.
     let mini_batches: Vec<MiniBatch> = (0..most).map(|i| MiniBatch::idle(i * m, optimizer)).collect();
     let timed = |count: usize| {
         let start = Instant::now();
@@ -106,7 +106,7 @@ pub fn seconds_per_mini_batch(
     };
     let first = timed(1)?;
     if first >= BUDGET.as_secs_f64() {
-        // Compiled or not, it takes long: once is enough to know that.
+        // With or without compilation, it takes too long to be repeated.
         return Ok(first);
     }
     let once = timed(1)?;

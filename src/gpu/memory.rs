@@ -31,7 +31,7 @@ impl DeviceMemory {
         self.limit = Some(bytes);
     }
 
-    /// Returns how much memory there is. What the device has is not known until it refuses more.
+    /// Returns the capacity. The memory of the device is unknown until an allocation fails.
     pub fn capacity(&self) -> Memory {
         Memory {
             of_matrix: self.context.largest_buffer(),
@@ -47,8 +47,8 @@ impl DeviceMemory {
         self.buffers.clear();
     }
 
-    /// Makes the matrices of plans in the place of those it held: one buffer for each name, as large as
-    /// the largest matrix of that name.
+    /// Replaces all matrices by those of `plans`: one buffer for each name, as large as the largest
+    /// matrix of that name.
     ///
     /// # Errors
     /// A matrix larger than the device's largest buffer, or more matrices than the device holds.

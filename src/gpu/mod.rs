@@ -1,11 +1,11 @@
-//! The GPU executor: runs a plan as compute dispatches. The only place that says wgpu.
+//! The GPU executor: runs a plan as compute dispatches. No other module uses wgpu.
 //!
 //! Every matrix is one storage buffer that stays on the device, every step one bind group made
 //! when the plan is loaded. What changes from one mini-batch to the next is a
 //! [`MiniBatch`](crate::kernel::MiniBatch) in a uniform buffer, picked by a dynamic offset, so that many
 //! mini-batches go to the device in one submission and nothing comes back.
 //!
-//! Every error may also be that of a failing device.
+//! Any method may also fail with the device.
 //!
 //! | part | files, bottom to top |
 //! |---|---|

@@ -9,14 +9,14 @@ use crate::rewrite::training_loop::strategy::LoopStrategy;
 
 pub use crate::system::remembered::Tuning;
 
-/// Multiplications that are dispatched at once: less than a second on a processor that computes shaders, below the two after which
-/// Windows takes a device for hung, and far longer than a dispatch costs on a fast GPU.
+/// Default of [`GpuOptions::most_multiplications`]: less than a second on a software adapter
+/// (Windows resets a device after two), and far more than the cost of a dispatch on a fast GPU.
 pub const MOST_MULTIPLICATIONS: u64 = 1 << 32;
 
-/// Time of a dispatch at most: far below the two seconds of Windows.
+/// Default of [`GpuOptions::longest_dispatch`]: far below the two seconds of Windows.
 const LONGEST_DISPATCH: Duration = Duration::from_millis(500);
 
-/// Time that a submission is waited for: far beyond the slowest mini-batch, and the watchdogs of drivers.
+/// Default of [`GpuOptions::longest_wait`]: beyond the slowest mini-batch and drivers' watchdogs.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Options of the GPU executor.
@@ -28,24 +28,25 @@ pub struct GpuOptions {
     pub variant: Option<&'static Variant>,
     /// Precision of matrix products: f32, or f16 inputs with f32 accumulation. Only with fused kernels.
     pub precision: Precision,
-    /// Training plans as a loop in one work group, where they fit; `None` for where that is expected to
-    /// be faster. Only with fused kernels.
+    /// True for training plans as a loop in one work group, where they fit; `None`: where that is
+    /// faster, by measurement or by rule. Only with fused kernels.
     pub workgroup_loop: Option<bool>,
     /// Invocations in the work group of such a loop; `None` for as many as suit the device.
     pub loop_lanes: Option<usize>,
     /// Strategy of such a loop; `None` for the one that suits the device.
     pub loop_strategy: Option<&'static LoopStrategy>,
-    /// Checks of every index and every loop in shaders. Kernels index nothing that the host has not checked, so
+    /// Checks of every index and loop in shaders. Kernels index only what the host has checked, so
     /// tested programs run without.
     pub shader_checks: bool,
-    /// Measurement of the fields above that are `None`, and use of the caches on disk: of choices and of compiled
-    /// pipelines.
+    /// Measurement of choices that fields above leave open, and caches on disk, of choices and of
+    /// compiled pipelines.
     pub tuning: Tuning,
     /// Timing of each kernel, which makes runs slower.
     pub profile: bool,
-    /// Multiplications of a product that are dispatched at once at most; larger ones are cut into parts, which changes no bit.
+    /// Largest number of multiplications in one dispatch of a product; cutting larger ones changes
+    /// no bit.
     pub most_multiplications: u64,
-    /// The number of times that the length of submissions is halved: for devices that fail when one takes long.
+    /// Number of halvings of the length of submissions, for devices that fail on long ones.
     pub halvings: u32,
     /// The longest time that a dispatch may take: products that took longer are cut further.
     pub longest_dispatch: Duration,
@@ -56,7 +57,7 @@ pub struct GpuOptions {
 }
 
 impl Default for GpuOptions {
-    /// Fused kernels, chosen by rule; checked where debug assertions are, as in tests.
+    /// Fused kernels with strategies by rule; shaders are checked in builds with debug assertions.
     fn default() -> Self {
         GpuOptions {
             kernels: KernelSet::Fused,

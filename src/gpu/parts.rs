@@ -14,18 +14,18 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The parts of a step of which none multiplies much more than `most` times.
+    /// Cuts a step into parts of not much more than `most` multiplications each.
     pub fn of(step: &Step, realization: Option<Realization>, most: u64) -> Self {
         let work_groups = step.work_groups(realization);
         let [_, down, folds] = work_groups;
         let multiplications = match (realization, step.product()) {
             (Some(_), Some((_, extents))) => extents.rows as u64 * extents.cols as u64 * extents.inner as u64,
-            // Primitive kernels read no rows of work groups.
+            // Primitive kernels have no `first_group`: they are not cut.
             _ => 0,
         };
         let parts = multiplications.div_ceil(most.max(1)).max(1);
         let all = u64::from(down) * u64::from(folds);
-        // A part is not folded.
+        // A part has no folds, so at most `down` rows.
         let rows = all.div_ceil(parts).clamp(1, u64::from(down)) as u32;
         Parts { work_groups, rows: (parts > 1).then_some(rows) }
     }

@@ -107,7 +107,7 @@ impl Profiler {
         Ok(())
     }
 
-    /// Runs mini-batches of a plan and returns the step, the operations and the seconds of each call.
+    /// Runs mini-batches of a plan; returns the step, operations and seconds of each call.
     fn run_timed(
         &mut self,
         dispatcher: &Dispatcher,
@@ -220,9 +220,9 @@ impl Timestamps {
     }
 }
 
-/// Runs calls one by one and returns the seconds of each, submission and all.
+/// Runs calls one by one and returns the seconds of each, including submission and wait.
 fn time_by_wall(context: &GpuContext, dispatcher: &Dispatcher, calls: &[Call<'_>]) -> Result<Vec<f64>> {
-    // What was asked before is not to be counted.
+    // Earlier work must not be counted.
     context.wait(None)?;
     let time = |call: &Call<'_>| {
         let start = Instant::now();

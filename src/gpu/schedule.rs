@@ -1,4 +1,4 @@
-//! The schedule: the mini-batches of one submission, where dispatches find theirs.
+//! The schedule: a buffer of the mini-batches of one submission, of which a dispatch reads one.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::kernel::MiniBatch;
 pub struct Schedule {
     context: Arc<GpuContext>,
     buffer: wgpu::Buffer,
-    /// The same side by side, for a kernel that goes through them by itself.
+    /// The same without gaps, for a kernel that loops over them.
     list: wgpu::Buffer,
     bind_group: wgpu::BindGroup,
     stride: usize,

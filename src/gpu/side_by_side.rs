@@ -9,15 +9,15 @@ use super::workgroup_loop::WorkgroupLoop;
 use crate::kernel::MiniBatch;
 use crate::plan::executor::{Beside, Progress};
 
-/// The most networks at once: more than any GPU has places for work groups of this size.
+/// The largest number of networks in one dispatch.
 const MOST: usize = 256;
 
-/// The most networks whose numbers fit in the buffers of a device.
+/// The largest number of networks whose data fit in the buffers of a device.
 pub fn most(context: &GpuContext, looped: &WorkgroupLoop, examples: usize, mini_batches: usize) -> usize {
     let of_one =
         [size_of::<u32>() * examples, size_of::<MiniBatch>() * mini_batches, size_of::<f32>() * looped.packed_floats()];
     let largest = of_one.into_iter().max().unwrap_or(1).max(1) as u64;
-    // Positions in the permutations are counted in 32 bits.
+    // Positions in the permutations are 32-bit integers.
     let counted = u32::MAX as u64 / examples.max(1) as u64;
     (context.largest_buffer() / largest).min(counted).clamp(1, MOST as u64) as usize
 }

@@ -12,8 +12,8 @@ pub const MAX_MINI_BATCHES: usize = 1024;
 /// drivers take a device for hung.
 const TARGET: Duration = Duration::from_millis(30);
 
-/// Growth of a submission over the last one at most: the first one also compiles kernels on some drivers,
-/// and says little about the next.
+/// Largest growth factor from one submission to the next: on some drivers the first one also
+/// compiles kernels, and says little about the next.
 const MOST_GROWTH: f64 = 4.0;
 
 /// The number of mini-batches in the next submission, learned from the time the last ones took.
@@ -84,7 +84,7 @@ impl Flight {
         self.submissions.pop_front()
     }
 
-    /// Notes that the submission last removed has ended, and returns the time it took.
+    /// Records that the submission last removed has ended, and returns the time it took.
     pub fn landed(&mut self, count: usize, progress: &mut Progress<'_>) -> Duration {
         let time = self.last_end.elapsed();
         self.last_end = Instant::now();

@@ -15,7 +15,7 @@ use crate::rewrite::training_loop::{PackedRow, TrainingLoop};
 /// to the whole device.
 const MOST_MULTIPLICATIONS: usize = 4_000_000;
 
-/// Mini-batches that amortise compiling a loop; the ragged last one of an epoch does not.
+/// Smallest number of mini-batches for which compiling a loop pays.
 pub const WORTH_A_LOOP: usize = 4;
 
 /// True where a loop in one work group is expected to be faster than dispatches.
@@ -31,13 +31,14 @@ pub fn worth_measuring(training: &TrainingLoop) -> bool {
 /// A strategy of a loop with a number of invocations.
 pub type LoopWay = (&'static LoopStrategy, usize);
 
-/// Ways to loop on processors that compute shaders, the best by rule first: a barrier costs as much there as it has invocations. Where
-/// activations have no room in work group memory, dispatches are faster than a loop, which takes seconds to compile.
+/// Candidates for loops on software adapters, the choice by rule first. Barriers there cost time
+/// for each invocation. Activations in storage are left out: compiling takes seconds, and
+/// dispatches are faster.
 const WAYS_ON_SOFTWARE: [LoopWay; 4] =
     [(&IN_STORAGE, 64), (&IN_STORAGE, 128), (&IN_WORKGROUP, 64), (&IN_REGISTERS, 256)];
 
-/// Ways to loop on GPUs, the best by rule first and then the most promising: enough invocations to fill the compute unit that a work
-/// group runs on.
+/// Candidates for loops on GPUs, the choice by rule first, then the most promising: enough
+/// invocations to fill the compute unit of a work group.
 const WAYS_ON_GPUS: [LoopWay; 12] = [
     (&IN_STORAGE, 256),
     (&IN_REGISTERS, 512),
@@ -53,12 +54,12 @@ const WAYS_ON_GPUS: [LoopWay; 12] = [
     (&IN_STORAGE, 64),
 ];
 
-/// Returns the ways to loop on a kind of device, the best by rule first.
+/// Returns the candidates for loops on a kind of device, the choice by rule first.
 pub fn ways(software: bool) -> &'static [LoopWay] {
     if software { &WAYS_ON_SOFTWARE } else { &WAYS_ON_GPUS }
 }
 
-/// Returns work group sizes whose barriers are measured.
+/// Returns the usual work group sizes of loops.
 pub fn lanes(software: bool) -> [usize; 2] {
     if software { [64, 128] } else { [256, 512] }
 }
@@ -66,11 +67,11 @@ pub fn lanes(software: bool) -> [usize; 2] {
 /// A training plan that runs as a loop.
 #[derive(Debug)]
 pub struct WorkgroupLoop {
-    /// Trains on as many mini-batches as its [`MiniBatch`] says.
+    /// Trains on `count` mini-batches from `first` on in the list, as its [`MiniBatch`] says.
     pub dispatch: Dispatch,
     /// Multiplications of one mini-batch.
     pub multiplications: usize,
-    /// Mini-batches in one dispatch at most.
+    /// Largest number of mini-batches in one dispatch.
     pub longest: usize,
     packed: wgpu::Buffer,
     /// `vec4`s in the packed parameters of a network.
@@ -84,8 +85,8 @@ pub struct WorkgroupLoop {
 }
 
 impl WorkgroupLoop {
-    /// Compiles a loop over matrices that are in memory, which finds its mini-batches in `schedule`. Errors of the device go to the error scope of the
-    /// caller.
+    /// Compiles a loop over matrices that are in memory; `schedule` is the list of its
+    /// mini-batches. Errors of the device go to the error scope of the caller.
     ///
     /// # Errors
     /// A matrix that no loaded plan names.
@@ -106,7 +107,7 @@ impl WorkgroupLoop {
         let params = context.uniforms("params", &params);
         let examples = &training.origin.examples;
         let desired = examples.desired.matrix();
-        // Something must be bound where nothing is read.
+        // Something must be bound, even if it is not read.
         let weights = examples.weights.as_ref().unwrap_or(desired);
         let examples = [&examples.inputs, desired, weights].map(|matrix| memory.buffer(matrix).cloned());
         let [inputs, desired, weights] = examples;
@@ -133,8 +134,8 @@ impl WorkgroupLoop {
         })
     }
 
-    /// The dispatch that trains several networks, a work group each, whose permutations, mini-batches and packed parameters are in
-    /// these buffers, one network after the other.
+    /// The dispatch that trains several networks, a work group each. The buffers hold permutations,
+    /// mini-batches and packed parameters, one network after the other.
     pub fn beside(&self, context: &GpuContext, buffers: [&wgpu::Buffer; 3], networks: usize) -> Dispatch {
         let bind_group = bound(context, &self.layout, &self.params, &self.examples, buffers);
         let Dispatch { pipeline, reads_mini_batch, realization, .. } = &self.dispatch;
@@ -156,7 +157,7 @@ impl WorkgroupLoop {
         self.rows.iter().map(|(_, row)| row)
     }
 
-    /// Groups the mini-batches of a schedule into runs, a dispatch for each: where it begins, and how many it has.
+    /// Splits mini-batches into runs, a dispatch for each: first mini-batch and count.
     pub fn runs(&self, mini_batches: usize) -> Vec<MiniBatch> {
         let run = |first: usize| {
             let count = self.longest.min(mini_batches - first);
@@ -180,13 +181,14 @@ impl WorkgroupLoop {
     }
 }
 
-/// Returns the mini-batches of a dispatch at most. Some drivers end long loops silently: half of that length is a safe margin.
+/// Returns the largest number of mini-batches per dispatch. Some drivers end long loops silently:
+/// half of that length is a safe margin.
 pub fn longest(training: &TrainingLoop) -> usize {
     let left = (probe::LOOP_ITERATIONS_ALWAYS_RIGHT / 2).saturating_sub(training.iterations_of_a_dispatch());
     left / training.iterations()
 }
 
-/// The bind group of a loop: its examples, and the permutation, the mini-batches and the packed parameters.
+/// The bind group of a loop: examples, permutation, mini-batches and packed parameters.
 fn bound(
     context: &GpuContext,
     layout: &wgpu::BindGroupLayout,

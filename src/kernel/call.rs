@@ -1,4 +1,4 @@
-//! Calls of twins: what a dispatch is on the GPU.
+//! Calls of twins, the counterpart of dispatches on the GPU.
 
 use super::matrix::Element;
 use super::params::{MiniBatch, Params};
@@ -7,7 +7,7 @@ use crate::network::activation::Activation;
 use crate::network::cost::Cost;
 use crate::network::optimizer::Optimizer;
 
-/// Everything that a kernel is run with, apart from its matrices.
+/// The arguments of a kernel, apart from its matrices.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<'a> {
     /// The bytes of the kernel's params struct.
@@ -67,7 +67,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The numbers of one operand of a twin.
+/// The entries of one operand of a twin.
 #[derive(Debug)]
 pub enum Operand<'a> {
     /// Floats to read.

@@ -1,20 +1,20 @@
 //! The layout of work: invocations, work groups, and the part of the output that each computes.
 
-/// The most work groups one dispatch may have in one dimension (the default limit of WebGPU).
+/// The largest number of work groups in one dimension of a dispatch (the default limit of WebGPU).
 pub const MAX_WORK_GROUPS: u32 = 65_535;
 
-/// The share of the output that one shader invocation (or work group) computes, and the size of a work group.
+/// The part of the output that an invocation or work group computes, and the size of a work group.
 ///
 /// The output's shape decides the number of work groups; rows and entries that would pass
 /// [`MAX_WORK_GROUPS`] in one dimension are folded into the next one, columns are not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Grid {
-    /// One invocation per entry of the output; the work group is a line of `WORKGROUP_SIZE`.
+    /// One invocation per entry of the output, in one-dimensional groups of `WORKGROUP_SIZE`.
     PerEntry {
         /// Invocations in a work group.
         size: u32,
     },
-    /// One invocation per row of the output; the work group is a line of `WORKGROUP_SIZE`.
+    /// One invocation per row of the output, in one-dimensional groups of `WORKGROUP_SIZE`.
     PerRow {
         /// Invocations in a work group.
         size: u32,

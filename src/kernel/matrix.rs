@@ -1,4 +1,4 @@
-//! Matrices by name and shape, without their numbers.
+//! Matrices by name and shape, without their entries.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ impl Element {
     }
 }
 
-/// A handle to a matrix: its name and its shape, row-major, without its numbers.
+/// A handle to a matrix: its name and its shape, row-major, without its entries.
 ///
-/// Two handles with the same name are the same storage; the numbers live in an executor.
+/// Two handles with the same name are the same storage; an executor holds the entries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Matrix {
     /// The name in the notation of the book, such as `w2` or `delta3`.

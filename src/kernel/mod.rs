@@ -1,8 +1,8 @@
 //! Kernels: one shader, one row, one twin, one name.
 //!
-//! A [`Kernel`] row says everything both executors need: the WGSL text and its bindings, the
-//! struct of its parameters, its work group sizes, and its CPU twin (the same computation as plain
-//! Rust, the reference of the GPU tests). A contract test holds each row against its shader.
+//! A [`Kernel`] row has everything both executors need: the WGSL text and its bindings, the struct
+//! of its parameters, its work group sizes, and its CPU twin (the same computation in plain Rust,
+//! the reference of the GPU tests). A test checks each row against its shader.
 
 pub mod binding;
 pub mod call;
@@ -28,7 +28,7 @@ use rounding::Rounding;
 /// One row of the table of kernels.
 #[derive(Debug)]
 pub struct Kernel {
-    /// The one name: of the shader file, its entry point, the row, the bench and the profiler label.
+    /// The name of the shader file, its entry point, the row, the bench and the profiler label.
     pub name: &'static str,
     /// The computation as a formula.
     pub formula: &'static str,
@@ -36,23 +36,23 @@ pub struct Kernel {
     pub shader: &'static str,
     /// The storage buffers: `@group(0)`, `@binding(1)` and up. The last one is the output.
     pub bindings: &'static [Binding],
-    /// Names of the bindings that are parameters with optimizer state beside them, bound after the others.
+    /// Names of the bindings that have optimizer state, which is bound after all other bindings.
     pub stateful: &'static [&'static str],
     /// The members of the uniform `params` at `@group(0) @binding(0)`.
     pub params: &'static [Field],
-    /// Reads [`MiniBatch`], the uniform at `@group(1) @binding(0)`.
+    /// True if it reads [`MiniBatch`], the uniform at `@group(1) @binding(0)`.
     pub reads_mini_batch: bool,
     /// The snippets joined to the shader.
     pub snippets: &'static [Slot],
-    /// The share of one invocation or one work group, with the work group's size. A product
-    /// is dispatched by the grid of its [`Variant`](product::Variant) instead.
+    /// The work of an invocation or a work group, and the size of the group. A product with a
+    /// [`Variant`](product::Variant) uses the grid of the variant instead.
     pub grid: Grid,
-    /// The form of a matrix product with an epilogue; the shader leaves the product itself to be joined, with a
-    /// strategy.
+    /// Form of the product whose epilogue this shader is; the text of a variant is joined to it.
+    /// `None` for a kernel with an entry point of its own.
     pub product: Option<Form>,
-    /// Floating-point operations of each term of the sums that make up an entry; `None` for one operation an entry.
+    /// Floating-point operations per term of the sum in an entry; `None`: one per entry.
     pub operations: Option<f64>,
-    /// Sums over the examples of the mini-batch: a smaller one makes its loops shorter.
+    /// True if its loops run over the examples: a smaller mini-batch makes them shorter.
     pub sums_examples: bool,
     /// The specification of the results.
     pub specification: Specification,
@@ -81,8 +81,8 @@ pub struct Part {
     pub kernel: &'static Kernel,
     /// The form of a matrix product; `None` for any.
     pub form: Option<Form>,
-    /// Its operands, state left out. A name of the fused kernel's bindings is that binding; another name stands for a
-    /// matrix that leads from one part to the next and is no longer computed.
+    /// Its operands by name, without state: a binding of the fused kernel, or an intermediate
+    /// matrix, which the fused kernel does not store.
     pub operands: &'static [&'static str],
 }
 
@@ -128,7 +128,7 @@ impl Kernel {
         realization.map_or(self.grid, |realization| realization.variant.grid)
     }
 
-    /// Two rows are the same kernel.
+    /// True if both rows are the same kernel.
     pub fn is(&self, other: &Kernel) -> bool {
         self.name == other.name
     }

@@ -15,7 +15,7 @@ pub struct Field {
     pub offset: usize,
 }
 
-/// A type that WGSL has too.
+/// A type that exists in WGSL too.
 pub trait Shared {
     /// Its name in WGSL.
     const WGSL: &'static str;
@@ -64,7 +64,7 @@ shared_struct! {
     pub struct MiniBatch {
         /// Position of its first example in the permutation.
         first: u32,
-        /// The slot of its results, where a plan evaluates.
+        /// Slot of its results in an evaluation; in a loop, the mini-batches of each network.
         slot: u32,
         /// Number of consecutive mini-batches, for a kernel that loops.
         count: u32,
@@ -72,9 +72,9 @@ shared_struct! {
         eta: f32,
         /// Coefficients of the optimizer.
         coefficients: Coefficients,
-        /// 1 − ηλ/n, by which weights decay.
+        /// 1 − ηλ/n, by which L2 regularization multiplies weights.
         keep: f32,
-        /// ηλ₁/n, by which the magnitude of weights decays.
+        /// ηλ₁/n, which L1 regularization subtracts from the magnitude of weights.
         l1: f32,
         /// Number of the step, counted from 1: for random numbers.
         step: u32,
@@ -84,14 +84,14 @@ shared_struct! {
 }
 
 impl MiniBatch {
-    /// A mini-batch whose step has a learning rate of 0: what padding holds stays 0 under every optimizer.
+    /// A mini-batch with learning rate 0, whose coefficients keep padding at 0.
     pub fn idle(first: usize, optimizer: Option<&Optimizer>) -> Self {
         let coefficients = |optimizer: &Optimizer| (optimizer.coefficients)(&optimizer.settings, 0.0, 1);
         let coefficients = optimizer.map_or_else(Coefficients::default, coefficients);
         MiniBatch { first: first as u32, count: 1, keep: 1.0, coefficients, ..Self::zeroed() }
     }
 
-    /// The numbers that the update of a parameter is computed with, for `m` examples.
+    /// The factors of the update of a mini-batch of `m` examples.
     pub fn rates(&self, m: usize) -> Rates {
         Rates::new(self.eta, m, self.coefficients)
     }

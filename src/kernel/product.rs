@@ -71,8 +71,8 @@ impl Precision {
     }
 }
 
-/// Loss scale for f16: errors are multiplied by it before they are rounded, so that those down to 2⁻²² keep all
-/// of their digits, and those beyond 2⁸ are too large.
+/// Loss scale for f16: errors are multiplied by it before rounding. Those down to 2⁻²² are normal
+/// numbers in f16; those beyond 2⁸ overflow.
 pub const ERROR_SCALE: f32 = 256.0;
 
 /// A strategy for matrix products.
@@ -86,17 +86,17 @@ pub struct Variant {
     pub grid: Grid,
     /// Bytes of shared memory in a work group.
     pub shared_memory: u32,
-    /// Needs subgroup operations.
+    /// True if it needs subgroup operations.
     pub subgroups: bool,
-    /// Rows, columns and terms of the cooperative matrices it needs; `None` for none.
+    /// Size of the square cooperative matrices that it needs; `None`: it needs none.
     pub cooperative: Option<u32>,
-    /// Terms of the sums that one iteration of the longest loop takes.
+    /// Terms of a sum in one iteration of the longest loop.
     pub terms_per_iteration: usize,
 }
 
 impl Variant {
-    /// The largest number of loop iterations of an invocation for sums of `inner` terms; generously counted,
-    /// for a driver that ends long loops.
+    /// Upper bound on the loop iterations of an invocation for sums of `inner` terms: some drivers
+    /// end long loops.
     pub fn iterations(&self, inner: usize) -> usize {
         // The loops of `finish` are bounded by the entries of a tile.
         2 * inner.div_ceil(self.terms_per_iteration) + 256
@@ -146,7 +146,7 @@ pub static REGISTERS_8X8: Variant = Variant {
     ..REGISTERS_4X4
 };
 
-/// 16 x 8 entries per invocation, in registers (or, on a software adapter, in the first cache).
+/// 16 x 8 entries per invocation, in registers (in the L1 cache on a software adapter).
 pub static REGISTERS_16X8: Variant = Variant {
     name: "registers_16x8",
     shader: include_str!("../../shaders/product/registers_16x8.wgsl"),
@@ -164,7 +164,7 @@ pub static SPLIT: Variant = Variant {
     ..REGISTERS_4X4
 };
 
-/// As [`SPLIT`], the parts added up by subgroup operations.
+/// As [`SPLIT`], with partial sums added by subgroup operations.
 pub static SPLIT_SUBGROUP: Variant = Variant {
     name: "split_subgroup",
     shader: include_str!("../../shaders/product/split_subgroup.wgsl"),
@@ -193,8 +193,8 @@ pub static TILED_128X128: Variant = Variant {
     ..TILED_64X64
 };
 
-/// Tiles of 32 x 32 as cooperative matrices of 8 x 8, which the units of a GPU that are made for
-/// products multiply.
+/// Tiles of 32 x 32 as cooperative matrices of 8 x 8, multiplied by the matrix units of a GPU
+/// (tensor cores).
 pub static COOPERATIVE_8X8: Variant = Variant {
     name: "cooperative_8x8",
     shader: include_str!("../../shaders/product/cooperative.wgsl"),
@@ -202,8 +202,8 @@ pub static COOPERATIVE_8X8: Variant = Variant {
     shared_memory: 2 * 32 * 32 * 4 + 32 * 16 * 4,
     subgroups: true,
     cooperative: Some(8),
-    // An outer loop over 32 terms at a time and one over each 8 of them, four times where one subgroup
-    // computes all blocks.
+    // An outer loop over 32 terms and an inner one over 8 at a time, in four passes if there is
+    // only one subgroup.
     terms_per_iteration: 1,
 };
 
@@ -216,7 +216,7 @@ pub static COOPERATIVE_16X16: Variant = Variant {
     ..COOPERATIVE_8X8
 };
 
-/// Hands sums to `finish`.
+/// WGSL that passes sums to `finish`.
 const STORE: &str = include_str!("../../shaders/product/store.wgsl");
 
 /// The WGSL text of a product, to be joined to that of its kernel.
@@ -227,7 +227,7 @@ pub fn source(form: Form, Realization { variant, vec4, precision }: Realization)
         Precision::Mixed => include_str!("../../shaders/product/mixed.wgsl"),
     };
     if precision == Precision::Mixed {
-        // x is an error, or a mini-batch of them, but for the way forward.
+        // x holds errors, except in the forward pass.
         let scale = if form == Form::Nt { 1.0 } else { ERROR_SCALE };
         text += &format!("\nconst X_SCALE: f32 = {scale:?};\n");
     }
@@ -243,7 +243,7 @@ pub fn source(form: Form, Realization { variant, vec4, precision }: Realization)
     text + variant.shader
 }
 
-/// The WGSL directives that a product needs: the beginning of the first line of the text.
+/// The WGSL directives that a product needs, without a line break: line numbers stay true.
 pub fn directives(Realization { variant, precision, .. }: Realization) -> &'static str {
     match (variant.cooperative, precision) {
         (None, Precision::Full) => "",
@@ -275,7 +275,7 @@ fn factors(form: Form, vec4: bool) -> &'static str {
 pub struct Extents {
     /// Rows of the product.
     pub rows: usize,
-    /// Columns of the product; in the form TN with the column of ones.
+    /// Columns of the product; in a fused kernel of form TN, including the column of ones.
     pub cols: usize,
     /// Terms in each sum.
     pub inner: usize,
@@ -300,10 +300,10 @@ pub fn allows_vec4(form: Form, Extents { rows, cols, inner }: Extents) -> bool {
 
 /// The variant that suits a product by its shape alone, without measuring.
 ///
-/// On `software` adapters, invocations are lanes of the processor's vectors and shared memory
-/// gains nothing: as many entries per invocation as there are lanes to fill. On GPUs, tiles
-/// through shared memory once there are enough of them, and the sum split among invocations where
-/// the product has too few entries to occupy the device.
+/// On `software` adapters, invocations are SIMD lanes and shared memory gains nothing: the larger
+/// the product, the more entries per invocation. On GPUs, the sum is split among invocations if the
+/// product has too few entries to occupy the device; tiles go through shared memory if there are
+/// enough rows and columns.
 pub fn suitable(form: Form, extents: Extents, software: bool) -> Realization {
     let Extents { rows, cols, inner } = extents;
     let variant = match software {

@@ -1,12 +1,12 @@
 //! Bounds of the rounding error of a kernel's results: a running error analysis.
 //!
-//! A kernel is computed once more in 64 bits, and with every entry goes a bound of how far a device that computes in
-//! 32 bits may be from it: the errors of its inputs, carried through the kernel, and its own roundings.
+//! Each kernel is computed a second time, in 64 bits. Every entry gets a bound on the error of a
+//! device that computes in 32 bits: propagated input errors plus the kernel's rounding.
 //!
-//! A sum of `inner` terms rounds `inner` times, by at most u = ε/2 of a partial sum each, in an order
-//! that is the device's own. The roundings are independent, so they add up like a random walk: four
-//! standard deviations are 4 u √inner Σ|xᵢ yᵢ|, which for sums of up to 16 terms is the worst case too.
-//! In mixed precision, the factors of products carry a rounding to 16 bits besides.
+//! A sum of `inner` terms rounds `inner` times, by at most u = ε/2 of a partial sum each, in an
+//! order that depends on the device. Taken as independent, roundings add up like a random walk:
+//! four standard deviations are 4 u √inner Σ|xᵢ yᵢ|, which for up to 16 terms also bounds the worst
+//! case. Mixed precision also rounds factors to 16 bits.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -63,7 +63,7 @@ enum Held {
     Computed(Arc<Numbers>),
 }
 
-/// Every matrix of a plan, as far as it is known; a copy is cheap.
+/// The known entries of the matrices of a plan; cheap to clone.
 #[derive(Clone, Default, Debug)]
 pub struct Knowledge {
     held: HashMap<Arc<str>, Held>,
@@ -71,17 +71,17 @@ pub struct Knowledge {
 }
 
 impl Knowledge {
-    /// Nothing known yet, of devices whose products have this precision, or a better one.
+    /// Nothing known yet, for devices whose products have at least this precision.
     pub fn of(precision: Precision) -> Self {
         Knowledge { held: HashMap::new(), precision }
     }
 
-    /// Notes the entries of a matrix, the same on every device.
+    /// Records entries that are the same on every device.
     pub fn give(&mut self, matrix: &Matrix, bytes: Vec<u8>) {
         self.held.insert(Arc::clone(&matrix.name), Held::Given(bytes.into()));
     }
 
-    /// Notes the entries of a matrix that each device has computed; `None` forgets them.
+    /// Records entries that each device has computed; `None` removes them.
     pub fn compute(&mut self, matrix: &Matrix, numbers: Option<Numbers>) {
         match numbers {
             Some(numbers) => self.held.insert(Arc::clone(&matrix.name), Held::Computed(Arc::new(numbers))),
@@ -97,7 +97,7 @@ impl Knowledge {
         }
     }
 
-    /// The entries that a step has computed; `None` for whole numbers, which do not round.
+    /// The entries that a step has computed; `None` for given matrices and computed integers.
     pub fn computed(&self, matrix: &Matrix) -> Option<&Numbers> {
         match self.held.get(&matrix.name)? {
             Held::Computed(numbers) => Some(numbers),
@@ -111,7 +111,7 @@ impl Knowledge {
     }
 }
 
-/// One call of a kernel's analysis.
+/// The arguments of a kernel's rounding analysis.
 pub struct Analysis<'a> {
     /// Everything but the matrices.
     pub invocation: Invocation<'a>,
@@ -121,8 +121,8 @@ pub struct Analysis<'a> {
     pub known: &'a Knowledge,
 }
 
-/// The analysis of a kernel: the entries of each matrix that it writes, with their bounds; `None` for whole numbers,
-/// which do not round.
+/// The rounding analysis of a kernel: the entries of each matrix it writes, with their bounds;
+/// `None` for integers, which do not round.
 pub type Rounding = fn(&Analysis<'_>) -> Result<Vec<Option<Numbers>>>;
 
 impl Analysis<'_> {
@@ -142,7 +142,7 @@ impl Analysis<'_> {
     /// The exact entries of an operand that was given.
     ///
     /// # Errors
-    /// An operand that was not.
+    /// An operand that was computed.
     pub fn list<T: Pod>(&self, operand: usize) -> Result<Vec<T>> {
         Ok(bytemuck::pod_collect_to_vec(self.known.bytes(&self.matrices[operand])?))
     }
@@ -157,7 +157,7 @@ impl Analysis<'_> {
         Ok(picked.map(|&example| example as usize).collect())
     }
 
-    /// A factor of a product as the product reads it.
+    /// A factor of a product, with the error of rounding it to 16 bits in mixed precision.
     fn factor<'n>(&self, numbers: &'n Numbers, scale: f32) -> Cow<'n, Numbers> {
         let roundoff = self.known.precision.factor_roundoff();
         match self.known.precision {
@@ -170,10 +170,10 @@ impl Analysis<'_> {
         }
     }
 
-    /// The product of x and y of a form; `strides` are the distances of neighbours: from row to row of x, from
-    /// term to term of x and of y, from column to column of y.
+    /// The product of x and y. `strides` are the distances between rows of x, terms of x, terms of
+    /// y, and columns of y. `form` only selects the loss scale.
     pub fn product(&self, form: Form, extents: Extents, strides: [usize; 4], x: &Numbers, y: &Numbers) -> Numbers {
-        // Errors are scaled before they are rounded; x is one except on the way forward.
+        // x holds errors, which are scaled before rounding, except in the forward pass.
         let scale = if form == Form::Nt { 1.0 } else { ERROR_SCALE };
         let (x, y) = (self.factor(x, scale), self.factor(y, 1.0));
         let Extents { rows, cols, inner } = extents;
@@ -196,7 +196,7 @@ impl Analysis<'_> {
         z
     }
 
-    /// Numbers in the slot of the mini-batch; other slots keep their entries, which are none of the step's business.
+    /// The results in the slot of the mini-batch; other slots are not written and have no bound.
     pub fn in_slot(&self, len: usize, slot: &[(f64, f64)]) -> Numbers {
         let at = self.invocation.mini_batch.slot as usize;
         let entry = |i: usize| if i / slot.len() == at { slot[i % slot.len()] } else { (f64::NAN, f64::INFINITY) };
@@ -204,8 +204,8 @@ impl Analysis<'_> {
     }
 }
 
-/// The rounding error of a sum of `inner` terms whose magnitudes add up to `magnitude`; without bound where the sum
-/// may not fit in 32 bits.
+/// Bound on the rounding error of a sum of `inner` terms whose magnitudes add up to `magnitude`;
+/// infinite if the sum may overflow 32 bits.
 pub fn sum_rounding(inner: usize, magnitude: f64) -> f64 {
     if magnitude > f64::from(f32::MAX) {
         return f64::INFINITY;
@@ -213,14 +213,14 @@ pub fn sum_rounding(inner: usize, magnitude: f64) -> f64 {
     DEVIATIONS * EPSILON / 2.0 * (inner as f64).sqrt() * magnitude + inner as f64 * SMALLEST
 }
 
-/// The change of a function whose argument is off: by its steepest slope nearby, without crossing one of the `kinks`
-/// that is farther away than that.
+/// Bound on the change of a function whose argument is off by up to `off`: `off` times the steepest
+/// slope nearby. "Nearby" does not reach across a kink, unless `off` does.
 pub fn change(function: impl Fn(f64) -> f64, at: f64, off: f64, kinks: &[f64]) -> f64 {
     if off == 0.0 || !off.is_finite() {
         return off;
     }
     let to_kink = kinks.iter().map(|kink| (kink - at).abs()).fold(f64::INFINITY, f64::min);
-    // Not so close that the 32 bits of the function would show.
+    // Far enough for rounding in the 32-bit function not to distort the slope.
     let reach = off.max(((1.0 + at.abs()) / 128.0).min(to_kink));
     let [below, here, above] = [at - reach, at, at + reach].map(function);
     (above - here).abs().max((here - below).abs()) * off / reach

@@ -1,7 +1,7 @@
-//! Snippets: the functions of the network that are a choice, joined to the text of a kernel.
+//! Snippets: WGSL functions that depend on the network (σ, cost, optimizer), joined to a kernel.
 //!
-//! A snippet defines functions of its own name. A kernel calls them by the name of their part in the network; the
-//! joiner adds one-line aliases. No text is ever replaced.
+//! A snippet defines functions under its own name. Kernels call them by role, such as `sigma`,
+//! through one-line aliases that are generated. No text is ever replaced.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::network::activation::Activation;
 use crate::network::cost::Cost;
 use crate::network::optimizer::Optimizer;
 
-/// A part of the network that a kernel calls by name.
+/// The role of a snippet in a kernel, with the functions that the kernel calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Slot {
     /// `sigma(z)` and `sigma_prime(a)`, of [`Snippets::activation`].
@@ -23,7 +23,7 @@ pub enum Slot {
     Optimizer,
 }
 
-/// The rows of the network that a step applies.
+/// The activation, cost and optimizer of a step.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Snippets {
     /// σ and σ′ of the layer.
@@ -36,7 +36,7 @@ pub struct Snippets {
     pub optimizer: Option<&'static Optimizer>,
 }
 
-/// A step of one row has the snippets of that row alone.
+/// Converts a single row to the snippets of a step that uses no other.
 macro_rules! snippets_of_one {
     ($($field:ident: $row:ty),*) => {
         $(impl From<&'static $row> for Snippets {
@@ -49,11 +49,11 @@ macro_rules! snippets_of_one {
 
 snippets_of_one!(activation: Activation, cost: Cost, optimizer: Optimizer);
 
-/// One choice: the text of a snippet, and the name that its functions begin with.
+/// A snippet chosen for a slot: its text, and the prefix of its function names.
 struct Chosen {
     identifier: String,
     shader: &'static str,
-    /// Aliases: name, parameters, and the ending of the function that is meant.
+    /// Aliases: name, parameters, and suffix of the function that they call.
     aliases: &'static [(&'static str, &'static [&'static str], &'static str)],
 }
 
@@ -63,7 +63,7 @@ const COST: &[(&str, &[&str], &str)] =
     &[("cost", &["output", "y"], ""), ("error_of_output", &["a", "y", "prime"], "_output_error")];
 
 impl Snippets {
-    /// The snippets of both; `None` where they contradict each other.
+    /// The snippets of both; `None` if they differ in a slot.
     pub fn joined(self, other: Self) -> Option<Self> {
         fn both<T: PartialEq>(one: Option<&'static T>, other: Option<&'static T>) -> Option<Option<&'static T>> {
             match (one, other) {
@@ -90,7 +90,7 @@ impl Snippets {
         }
     }
 
-    /// The names of the rows: what tells pipelines of one kernel apart.
+    /// The names of the rows, which distinguish the pipelines of a kernel.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let sigmas = self.activation.into_iter().chain(self.output).map(|row| row.name);
         sigmas.chain(self.cost.map(|row| row.name)).chain(self.optimizer.map(|row| row.name))
@@ -151,12 +151,12 @@ impl Snippets {
     }
 }
 
-/// The name that the functions of a snippet begin with.
+/// The prefix of the function names of a snippet.
 fn identifier(kind: &str, name: &str) -> String {
     format!("{kind}_{}", name.replace('-', "_"))
 }
 
-/// The WGSL text that binds the state of an optimizer, from binding `first` on, and reads and writes it:
+/// The WGSL text that binds an optimizer's state, from binding `first` on, with its accessors:
 /// `NAME_state(i)` and `set_NAME_state(i, state)` for each parameter NAME.
 pub fn states(optimizer: &Optimizer, parameters: &[&'static str], first: usize) -> String {
     let mut text = String::from("\n");
@@ -177,11 +177,11 @@ pub fn states(optimizer: &Optimizer, parameters: &[&'static str], first: usize) 
     text
 }
 
-/// The bindings of the state of an optimizer beside each of the `parameters`: state by state.
+/// The bindings of an optimizer's state: for each state value, one beside each of `parameters`.
 pub fn state_bindings(optimizer: &Optimizer, parameters: &[&'static str]) -> Vec<Binding> {
     let each = (0..optimizer.states.len()).flat_map(|state| parameters.iter().map(move |parameter| (state, parameter)));
     each.map(|(state, parameter)| Binding::update(STATE_NAMES[state][usize::from(*parameter == "b")])).collect()
 }
 
-/// Names of the state in shaders, by its number and by whether it stands beside w or b.
+/// Names of the state in shaders, indexed by state value, then 0 for w and 1 for b.
 const STATE_NAMES: [[&str; 2]; 2] = [["w_state_0", "b_state_0"], ["w_state_1", "b_state_1"]];

@@ -20,15 +20,15 @@ pub static DECAY: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// w = (1 − ηλ/n) w − (ηλ₁/n) sgn(w), entry by entry in place, equations (93) and (97) of the book without the gradient; both
-    /// factors are those of the [`MiniBatch`](crate::kernel::MiniBatch).
+    /// w = (1 − ηλ/n) w − (ηλ₁/n) sgn(w), in place: equations (93) and (97) of the book without the
+    /// gradient. Both factors come from the [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn decay(&mut self, w: &Matrix) {
         let formula = format!("{0} = (1 - ηλ/n) {0} - (ηλ₁/n) sgn({0})", w.name);
         self.step(&DECAY, formula, &[w], Len::of(w), Details::default());
     }
 }
 
-/// The rest of a weight.
+/// The weight after one step of decay.
 pub fn decayed(w: f32, mini_batch: &MiniBatch) -> f32 {
     let sign = if w > 0.0 {
         1.0
@@ -50,7 +50,7 @@ fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
     let mini_batch = analysis.invocation.mini_batch;
     let entries = analysis.numbers(0)?;
     let entries = entries.iter().map(|(w, off)| {
-        // Where its sign is not sure.
+        // The sign of the weight is uncertain.
         let jump = if w.abs() <= off { 2.0 * f64::from(mini_batch.l1) } else { 0.0 };
         let new = f64::from(decayed(w as f32, &mini_batch));
         (new, off + jump + EPSILON * (w.abs() + new.abs()) + SMALLEST)

@@ -14,7 +14,7 @@ crate::shared_struct! {
         len: u32,
         /// The layer.
         layer: u32,
-        /// Entries are dropped whose random number is below this.
+        /// Entries whose random number is below this are dropped.
         threshold: u32,
         /// 1/(1 − p).
         factor: f32,
@@ -22,7 +22,7 @@ crate::shared_struct! {
 }
 
 impl DropoutParams {
-    /// The dropout itself.
+    /// The same as a [`Dropout`].
     pub fn dropout(&self) -> Dropout {
         Dropout { layer: self.layer, threshold: self.threshold, factor: self.factor }
     }
@@ -41,8 +41,8 @@ pub static DROPOUT: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// y = x ⊙ mask/(1 − p) for layer `l`, entry by entry: x and y of one shape, (m, n\[l\]). The mask of a layer is the same on
-    /// the way forward and back; seed and step are those of the [`MiniBatch`](crate::kernel::MiniBatch).
+    /// y = x ⊙ mask/(1 − p) for layer `l`: x and y `(m, n[l])`. The mask is the same in both
+    /// directions; seed and step are those of the [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn dropout(&mut self, l: usize, p: f32, x: &Matrix, y: &Matrix) {
         self.expect_shape(&DROPOUT, y, x.shape());
         let Dropout { layer, threshold, factor } = Dropout::new(l, p);

@@ -1,5 +1,5 @@
-//! Fused kernels: each is a matrix product with an epilogue, or what softmax does with an example, and has no
-//! specification of its own but the primitives it replaces.
+//! Fused kernels: matrix products with an epilogue, and the softmax of an example. Each is
+//! specified by the primitives it replaces, and by nothing else.
 //!
 //! Plans get them from [`fuse`](crate::rewrite::fuse::fuse), never from a recorder.
 
@@ -15,16 +15,16 @@ crate::shared_struct! {
     pub struct ProductParams {
         /// Rows of the product.
         rows: u32,
-        /// Columns of the product; in the form TN with the column of ones.
+        /// Columns of the product; in the form TN including the column of ones.
         cols: u32,
         /// Terms in each sum.
         inner: u32,
-        /// The first row of work groups of a dispatch: a large product is cut into several.
+        /// The first row of work groups of a dispatch: large products are cut into several.
         first_group: u32,
     }
 }
 
-/// The common part of all fused kernels.
+/// The common part of all fused matrix products.
 const PRODUCT: Kernel =
     Kernel { params: ProductParams::FIELDS, grid: REGISTERS_8X8.grid, operations: Some(2.0), ..super::ENTRY_BY_ENTRY };
 
@@ -52,7 +52,7 @@ pub static DENSE_FORWARD: Kernel = Kernel {
     ..PRODUCT
 };
 
-/// z = x wᵀ + b: the weighted inputs of a layer, where they are needed themselves.
+/// z = x wᵀ + b: the weighted inputs of a layer, where z itself is needed.
 pub static DENSE_WEIGHTED_INPUT: Kernel = Kernel {
     name: "dense_weighted_input",
     formula: "{z} = {x} {y}ᵀ + {b}",
@@ -140,7 +140,7 @@ pub static BACKPROPAGATE_ERROR: Kernel = Kernel {
     ..PRODUCT
 };
 
-/// w and b follow Σ δ aᵀ and Σ δ: BP3, BP4 and the step of the optimizer for a layer.
+/// w and b updated by Σ δ aᵀ and Σ δ: BP3, BP4 and the step of the optimizer for a layer.
 pub static OUTER_PRODUCT_UPDATE: Kernel = Kernel {
     name: "outer_product_update",
     formula: "∇{w} = Σₓ {x} {y}ᵀ, ∇{b} = Σₓ {x}",
@@ -163,7 +163,7 @@ pub static OUTER_PRODUCT_UPDATE: Kernel = Kernel {
     ..PRODUCT
 };
 
-/// As [`OUTER_PRODUCT_UPDATE`], of weights that decay.
+/// As [`OUTER_PRODUCT_UPDATE`], with weight decay.
 pub static OUTER_PRODUCT_DECAYED_UPDATE: Kernel = Kernel {
     name: "outer_product_decayed_update",
     formula: "{w} = (1 - ηλ/n) {w} - (ηλ₁/n) sgn({w}), ∇{w} = Σₓ {x} {y}ᵀ, ∇{b} = Σₓ {x}",

@@ -87,7 +87,7 @@ fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
     let p: MatmulParams = analysis.invocation.params();
     let extents = Extents { rows: p.rows as usize, cols: p.cols as usize, inner: p.inner as usize };
     let strides = [p.x_row_stride, p.x_inner_stride, p.y_inner_stride, p.y_col_stride].map(|stride| stride as usize);
-    // An nt product is the way forward; with one column or one term, strides alone would not say so.
+    // NT is the forward pass; with one column or one term, the strides alone would not tell.
     let form = if analysis.matrices[1].shape() == (extents.cols, extents.inner) { Form::Nt } else { Form::Nn };
     let (x, y) = (analysis.numbers(0)?, analysis.numbers(1)?);
     Ok(vec![Some(analysis.product(form, extents, strides, &x, &y))])

@@ -1,7 +1,7 @@
 //! The table of kernels.
 //!
-//! Each kernel is one file here (its params, its row, the [`Recorder`](crate::plan::Recorder)
-//! method that checks shapes, its CPU twin and the bounds of its rounding) beside one shader of the same name.
+//! Each kernel is one file here: params, row, the [`Recorder`](crate::plan::Recorder) method that
+//! checks shapes, CPU twin and rounding bounds. Its shader has the same name.
 
 mod activate;
 mod activate_prime;
@@ -75,8 +75,8 @@ pub static PRIMITIVE: [&Kernel; 19] = [
     &SQUARED_ERRORS,
 ];
 
-/// Every fused kernel, in the order in which plans are rewritten with them: what the output layer leaves is a layer
-/// without an error, an update without decay is part of one with it, and a gradient part of an update.
+/// Every fused kernel, in the order in which plans are searched for them: a pattern that contains
+/// another comes first, such as an update with decay before one without.
 pub static FUSED: [&Kernel; 9] = [
     &DENSE_FORWARD_ERROR,
     &BACKPROPAGATE_ERROR,
@@ -95,7 +95,7 @@ pub fn all() -> impl Iterator<Item = &'static Kernel> {
 }
 
 crate::shared_struct! {
-    /// The parameters of a kernel that needs to know how many entries there are.
+    /// The parameters of a kernel that needs the number of entries.
     struct Len {
         len: u32,
     }
@@ -108,7 +108,7 @@ impl Len {
 }
 
 crate::shared_struct! {
-    /// The parameters of a kernel that needs to know a shape.
+    /// The parameters of a kernel that needs a shape.
     pub struct Shape {
         /// Number of rows.
         rows: u32,
@@ -123,8 +123,8 @@ impl Shape {
     }
 }
 
-/// A kernel of one invocation an entry: work groups of a size that is a multiple of every
-/// GPU's subgroup, and small enough that a mini-batch of ten examples still fills several.
+/// A kernel with one invocation per entry. The work group size is a multiple of common subgroup
+/// sizes, and small enough that a mini-batch of ten examples still fills several groups.
 const ENTRY_BY_ENTRY: Kernel = Kernel {
     name: "",
     formula: "",
@@ -148,6 +148,6 @@ const REDUCTION_SIZE: u32 = 64;
 const REDUCTION: Kernel =
     Kernel { reads_mini_batch: true, grid: Grid::OneWorkGroup { size: REDUCTION_SIZE }, ..ENTRY_BY_ENTRY };
 
-/// A matrix product without an epilogue, one invocation an entry.
+/// A matrix product without an epilogue, one invocation per entry.
 const PRODUCT: Kernel =
     Kernel { grid: Grid::PerRowAndColumn { rows: 8, cols: 8 }, operations: Some(2.0), ..ENTRY_BY_ENTRY };

@@ -1,4 +1,4 @@
-//! Weighted inputs whose exponentials sum to 1: what makes softmax of exponentials.
+//! Normalization of weighted inputs for softmax: their exponentials sum to 1.
 
 use anyhow::Result;
 
@@ -23,7 +23,7 @@ pub static NORMALIZE_ROWS: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// z of each example −= ln Σ exp(z) over its outputs: z `(m, n[L])` in place. A shift of all of them changes no softmax.
+    /// z −= ln Σ exp(z) over each example's outputs, in place: z `(m, n[L])`. Softmax is invariant.
     pub fn normalize_rows(&mut self, z: &Matrix) {
         let params = Shape::of(z);
         let formula = format!("{0} -= ln Σ exp({0})", z.name);
@@ -32,7 +32,7 @@ impl Recorder {
     }
 }
 
-/// ln Σ exp(z), by exponentials of numbers up to 0 alone.
+/// ln Σ exp(z), from z minus its largest entry: no exponential overflows.
 pub fn log_sum_exp(z: &[f32]) -> f32 {
     let largest = z.iter().fold(f32::NEG_INFINITY, |largest, &z| largest.max(z));
     largest + z.iter().map(|z| (z - largest).exp()).sum::<f32>().ln()
@@ -47,9 +47,9 @@ fn compute(call: &mut Call<'_>) {
     }
 }
 
-/// The shift is a mean of all z, weighted by their activations, so it is off by as much as the farthest of them; then
-/// by the logarithm, which WGSL allows 2⁻²¹ near 1 and 3 units in the last place elsewhere, and by the relative error of the sum:
-/// exponentials of −x are off by 3 + 2x units, and x exp(−x) is below 1.
+/// The derivatives of ln Σ exp(z) sum to 1, so the shift is off by at most the largest error of z.
+/// WGSL allows the logarithm 2⁻²¹ near 1 and 3 ULP elsewhere. The sum has a relative error:
+/// exponentials of −x are off by 3 + 2x ULP, and x exp(−x) is below 1.
 fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
     let z = analysis.numbers(0)?;
     let (_, cols) = analysis.matrices[0].shape();

@@ -7,7 +7,7 @@ use crate::kernel::rounding::{Analysis, Numbers};
 use crate::kernel::{Binding, Call, Element, Kernel, Matrix, Params, Specification};
 use crate::plan::{Details, Recorder};
 
-/// `counts[slot]` = number of examples where the largest output stands at the largest desired output.
+/// `counts[slot]` = number of examples whose largest output is that of the desired class.
 pub static NUMBER_CORRECT: Kernel = Kernel {
     name: "number_correct",
     formula: "counts[slot] = Σ_x (argmax a[x] == argmax y[x])",
@@ -41,11 +41,11 @@ fn compute(call: &mut Call<'_>) {
     counts.u32_mut()[slot] = rows.filter(|(a, y)| first_largest(a) == first_largest(y)).count() as u32;
 }
 
-/// The index of the largest entry, of equal ones the first: the class of an example, of its outputs.
+/// The index of the largest entry, the first of equal ones: the class predicted by outputs.
 pub fn first_largest(row: &[f32]) -> usize {
     let (mut best, mut largest) = (0, row[0]);
     for (j, &value) in row.iter().enumerate() {
-        // No branch: nobody can guess it.
+        // No branch: it would be unpredictable.
         let larger = value > largest;
         best = std::hint::select_unpredictable(larger, j, best);
         largest = std::hint::select_unpredictable(larger, value, largest);
@@ -53,7 +53,7 @@ pub fn first_largest(row: &[f32]) -> usize {
     best
 }
 
-/// Whole numbers, which are equal or wrong.
+/// Counts are integers: equal or wrong.
 fn rounding(_: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
     Ok(vec![None])
 }

@@ -46,7 +46,7 @@ fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
     let entries = a.iter().zip(y.iter()).zip(prime.iter()).map(|(((a, a_off), (y, _)), (prime, prime_off))| {
         let of = |a: f64, prime: f64| f64::from((cost.output_error)(a as f32, y as f32, prime as f32));
         let delta = of(a, prime);
-        // The error is linear in each of the two: where both are off, once more at the larger σ′.
+        // δ is linear in a and in σ′. The larger σ′ covers the case that both are off.
         let carried = change(|a| of(a, prime.abs() + prime_off), a, a_off, &[])
             + change(|prime| of(a, prime), prime, prime_off, &[]);
         (delta, carried + (cost.output_error_error)(a, delta))

@@ -21,8 +21,8 @@ pub static TOTAL_COST: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// `totals[slot]` = Σₓ Cₓ: outputs (a or z, as the cost is measured) and y `(m, n[L])`, totals (slots, 1); `slot` is that of the
-    /// [`MiniBatch`](crate::kernel::MiniBatch).
+    /// `totals[slot]` = Σₓ Cₓ: outputs (a or z, as [`Cost::measured`] says) and y `(m, n[L])`,
+    /// totals (slots, 1); `slot` is that of the [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn total_cost(&mut self, cost: &'static Cost, outputs: &Matrix, y: &Matrix, totals: &Matrix) {
         self.expect_shape(&TOTAL_COST, y, outputs.shape());
         self.expect_shape(&TOTAL_COST, totals, (totals.rows, 1));

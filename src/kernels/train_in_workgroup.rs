@@ -3,9 +3,9 @@
 use crate::kernel::{Binding, Element, Grid, Kernel, Params, Slot, Specification};
 
 crate::shared_struct! {
-    /// Facts about the loop beside its constants.
+    /// Parameters of the loop that are not constants in its text.
     pub struct TrainInWorkgroupParams {
-        /// The size of one network's parameters and their state, in `vec4`s.
+        /// The distance from one network to the next in the buffer `parameters`, in `vec4`s.
         parameters: u32,
     }
 }

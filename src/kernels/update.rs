@@ -17,7 +17,7 @@ crate::shared_struct! {
     }
 }
 
-/// w and its state follow the gradient.
+/// w and its state, updated by one step of the optimizer.
 pub static UPDATE: Kernel = Kernel {
     name: "update",
     formula: "w follows (1/m) nabla_w",
@@ -38,8 +38,9 @@ pub fn state_of(optimizer: &Optimizer, parameter: &Matrix) -> Vec<Matrix> {
 }
 
 impl Recorder {
-    /// The step of `optimizer` for w, where nabla_w is summed over `examples` = m examples, and η and the
-    /// coefficients are those of the [`MiniBatch`](crate::kernel::MiniBatch); both of one shape. Biases likewise.
+    /// The step of `optimizer` for w and nabla_w of one shape, or for biases. nabla_w is summed
+    /// over `examples` = m; η and coefficients are those of the
+    /// [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn update(&mut self, optimizer: &'static Optimizer, examples: usize, nabla_w: &Matrix, w: &Matrix) {
         self.expect_shape(&UPDATE, nabla_w, w.shape());
         let params = UpdateParams { len: w.len() as u32, examples: examples as u32 };
@@ -68,7 +69,7 @@ fn compute(call: &mut Call<'_>) {
     }
 }
 
-/// The change of each new entry with the gradient and with each old entry adds up.
+/// Errors of the gradient and of each old entry, propagated to each new entry, add up.
 fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
     let optimizer = analysis.invocation.optimizer();
     let rates = analysis.invocation.mini_batch.rates(analysis.invocation.params::<UpdateParams>().examples as usize);
@@ -93,8 +94,9 @@ fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
                 numbers[operand] = value;
                 update(&numbers)[s]
             };
-            // An update may turn with the sign of a gradient that is nothing but rounding: as far as the gradient may be
-            // off, not as steep as it is here.
+            // A gradient that is only rounding error may change the sign of an update: sample the
+            // update over the gradient's error interval, because the slope at one point does not
+            // bound it.
             let off = old[0].errors[i];
             let nearby = [-off, -off / 2.0, off / 2.0, off].map(|off| (with(0, exact[0] + off) - entry[s]).abs());
             let of_gradient = if off.is_finite() { nearby.into_iter().fold(0.0, f64::max) } else { f64::INFINITY };

@@ -1,4 +1,4 @@
-//! Weights of examples: the error of an example counts as often as its weight says.
+//! Weights of examples, which multiply their errors.
 
 use anyhow::Result;
 
@@ -20,8 +20,9 @@ pub static WEIGH: Kernel = Kernel {
 };
 
 impl Recorder {
-    /// `delta[x, j] *= weights[order[first + x]]`: order (examples in use, 1), weights (all examples, 1), delta `(m, n[L])` in
-    /// place; `first` is that of the [`MiniBatch`](crate::kernel::MiniBatch).
+    /// `delta[x, j] *= weights[order[first + x]]`: order (examples in use, 1), weights (all
+    /// examples, 1), delta `(m, n[L])`; `first` is that of the
+    /// [`MiniBatch`](crate::kernel::MiniBatch).
     pub fn weigh(&mut self, order: &Matrix, weights: &Matrix, delta: &Matrix) {
         self.expect_shape(&WEIGH, order, (order.rows, 1));
         self.expect_shape(&WEIGH, weights, (weights.rows, 1));

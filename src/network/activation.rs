@@ -1,7 +1,7 @@
 //! The table of activation functions σ.
 //!
-//! Every row has σ′ as a function of a = σ(z), not of z: that is what lets fused kernels forget z, and why
-//! functions without it are left out.
+//! σ′ is computed from a = σ(z), not from z, so that fused kernels need not store z. A function
+//! whose derivative cannot be computed from a is not in the table.
 
 pub mod lanes;
 
@@ -21,29 +21,29 @@ pub struct Activation {
     pub shader: &'static str,
     /// a = σ(z).
     pub sigma: fn(f32) -> f32,
-    /// σ′ at the z where σ(z) = a.
+    /// σ′(z), from a = σ(z).
     pub prime: fn(f32) -> f32,
     /// a = σ(z) in 64 bits.
     pub exact: fn(f64) -> f64,
-    /// σ′ in 64 bits at the z where σ(z) = a.
+    /// σ′(z) from a = σ(z), in 64 bits.
     pub exact_prime: fn(f64) -> f64,
-    /// The largest error of σ(z) = a on any device: `(z, a)`.
+    /// Bound on the absolute error of σ(z) on any device, from `(z, a)`.
     pub sigma_error: fn(f64, f64) -> f64,
-    /// The largest error of σ′ from an exact a: `(a, σ′)`.
+    /// Bound on the absolute error of σ′ computed from an exact a, from `(a, σ′)`.
     pub prime_error: fn(f64, f64) -> f64,
-    /// Arguments, of σ and of σ′ alike, where the slope jumps.
+    /// Arguments where σ(z), or σ′ as a function of a, is not smooth.
     pub kinks: &'static [f64],
-    /// Both functions by the vectors of a CPU; `None` applies the twins.
+    /// SIMD versions of both functions; `None`: the twins are applied to each number.
     pub lanes: Option<Lanes>,
-    /// σ′ up to which a neuron counts as saturated, 5% of the largest; 0 where σ′ is 0 for half of all z, `None` where it never
-    /// vanishes.
+    /// A neuron with σ′ up to this counts as saturated: 5% of the largest σ′, or 0 where σ′ is 0
+    /// for half of all z; `None`: it never counts.
     pub flat: Option<f32>,
-    /// Has any number as a value: numbers to learn need not be scaled.
+    /// True if σ has every number as a value, so that targets of a regression need no scaling.
     pub any_number: bool,
-    /// σ is of weighted inputs from which ln Σ eᶻ over the outputs of the example is subtracted first, so that
-    /// activations are exponentials that sum to 1: for the output layer alone.
+    /// Softmax: before σ, ln Σ eᶻ over the outputs of the example is subtracted from z, so that the
+    /// activations sum to 1. Only for the output layer.
     pub normalizes: bool,
-    /// Is 0 for all negative z, or nearly: half of the neurons of a layer are silent at first.
+    /// True for rectified linear units: σ is 0, or nearly, for negative z.
     pub rectifies: bool,
     /// The ONNX operator that computes σ.
     pub onnx: &'static str,
@@ -55,16 +55,16 @@ pub static ALL: [&Activation; 6] = [&SIGMOID, &TANH, &RELU, &LEAKY_RELU, &LINEAR
 /// The activation functions of single neurons: those of hidden layers.
 pub static OF_NEURONS: [&Activation; 5] = [&SIGMOID, &TANH, &RELU, &LEAKY_RELU, &LINEAR];
 
-/// The activation function of a name.
+/// The activation function called `name`.
 ///
 /// # Errors
-/// A name that none has.
+/// An unknown name.
 pub fn named(name: &str) -> Result<&'static Activation> {
     ALL.into_iter().find(|row| row.name == name).with_context(|| format!("activation `{name}` is unknown"))
 }
 
-/// Error of σ in units of ε where it is a quotient of exponentials. WGSL allows exp(-|z|) an error of 3 + 2|z|
-/// units in the last place, and a division one of 2.5; (3 + 2|z|) e⁻ᶻ is at most 3.
+/// Error bound, in units of ε, of σ computed as a quotient of exponentials. WGSL allows exp(-|z|)
+/// an error of 3 + 2|z| ULP and a division one of 2.5 ULP; (3 + 2|z|) e^-|z| is at most 3.
 const QUOTIENT: f64 = 8.0;
 
 /// The sigmoid neuron, equation (3) of the book: σ(z) = 1 / (1 + e⁻ᶻ).
@@ -127,7 +127,7 @@ pub static RELU: Activation = Activation {
     onnx: "Relu",
 };
 
-/// The rectified linear unit with a slope below 0 too: σ(z) = z for z > 0, z/100 else.
+/// The leaky rectified linear unit: σ(z) = z for z ≥ 0, z/100 for z < 0.
 pub static LEAKY_RELU: Activation = Activation {
     name: "leaky-relu",
     formula: "σ(z) = max(z/100, z)",

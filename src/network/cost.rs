@@ -1,8 +1,8 @@
 //! The table of cost functions.
 //!
 //! The cost of a network is an average over examples, C = 1/n Σₓ Cₓ, and each Cₓ is a function of
-//! the outputs and the desired outputs: the two assumptions of chapter 2. As in the book's `network2.py`, a cost
-//! is two functions: itself, and the output error δᴸ of BP1.
+//! outputs and desired outputs: the two assumptions of chapter 2. As in the book's `network2.py`, a
+//! cost is two functions: itself, and the output error δᴸ of BP1.
 
 use anyhow::{Context, Result};
 use pulp::{Arch, Simd};
@@ -14,18 +14,18 @@ use super::{EPSILON, SMALLEST};
 /// A cost function: a WGSL snippet, its CPU twin, and their rounding bounds.
 #[derive(Debug)]
 pub struct Cost {
-    /// The name of the row.
+    /// The unique name.
     pub name: &'static str,
-    /// The name used on the command line and in model files: two rows may share one, for different outputs.
+    /// The name on the command line and in model files; costs for different outputs may share it.
     pub flag: &'static str,
     /// The cost of an example as a formula.
     pub formula: &'static str,
     /// WGSL: `fn cost_NAME(output: f32, y: f32) -> f32` and
     /// `fn cost_NAME_output_error(a: f32, y: f32, prime: f32) -> f32`.
     pub shader: &'static str,
-    /// The share of one output in Cₓ: of a, or of z where [`measured`](Cost::measured) says so.
+    /// Contribution of one output to Cₓ, from `(a, y)`, or `(z, y)` as [`Cost::measured`] says.
     pub cost: fn(f32, f32) -> f32,
-    /// Σ `cost` of a block of outputs.
+    /// Σ `cost` over a block of outputs.
     pub total: fn(&[f32], &[f32]) -> f64,
     /// δ of one output from a, y and σ′ (BP1).
     pub output_error: fn(f32, f32, f32) -> f32,
@@ -33,23 +33,23 @@ pub struct Cost {
     pub exact: fn(f64, f64) -> f64,
     /// As `output_error`, in 64 bits.
     pub exact_output_error: fn(f64, f64, f64) -> f64,
-    /// The matrix that the cost is measured from.
+    /// The matrix that `cost` reads.
     pub measured: MeasuredFrom,
-    /// The activation functions of output layers that the cost is for.
+    /// The activation functions of the output layer that the cost works with.
     pub suits: &'static [&'static Activation],
-    /// The cost, for classes alone: the desired outputs must lie between 0 and 1.
+    /// True if desired outputs must lie between 0 and 1, as for classes.
     pub needs_classes: bool,
-    /// The learning rate of the book for classes.
+    /// The learning rate that the book uses for classes.
     pub eta: f64,
-    /// The largest rounding error of `cost`: `(output, cost)`.
+    /// Bound on the rounding error of `cost`, from `(output, cost)`.
     pub cost_error: fn(f64, f64) -> f64,
-    /// The largest rounding error of `output_error`: `(a, δ)`.
+    /// Bound on the rounding error of `output_error`, from `(a, δ)`.
     pub output_error_error: fn(f64, f64) -> f64,
-    /// `output_error` for a block of numbers: δ in the place of σ′; `None` applies the twin.
+    /// SIMD version of `output_error`; `None`: the twin is applied to each number.
     pub lanes: Option<ErrorOfBlock>,
 }
 
-/// δ of a block of outputs: a, y, and σ′(z), which becomes δ.
+/// `output_error` of a block, from a, y and σ′(z), which is overwritten by δ.
 pub type ErrorOfBlock = fn(Arch, &[f32], &[f32], &mut [f32]);
 
 /// The matrix of the output layer that a cost is a function of.
@@ -57,7 +57,7 @@ pub type ErrorOfBlock = fn(Arch, &[f32], &[f32], &mut [f32]);
 pub enum MeasuredFrom {
     /// a, the outputs.
     Activation,
-    /// z, where a has no digits left: ln(1 − a) of an a that rounds to 1. Normalized where σ normalizes.
+    /// z, because a is too inexact: ln(1 − a) of an a that rounds to 1. Normalized for softmax.
     WeightedInput,
 }
 
@@ -78,19 +78,19 @@ impl Cost {
 /// Every cost function.
 pub static ALL: [&Cost; 3] = [&QUADRATIC, &CROSS_ENTROPY, &LOG_LIKELIHOOD];
 
-/// The cost functions by their names on the command line.
+/// The cost functions on the command line, one for each flag.
 pub static CHOICES: [&Cost; 2] = [&QUADRATIC, &CROSS_ENTROPY];
 
-/// The cost function of a name on the command line.
+/// The cost function of a flag on the command line.
 ///
 /// # Errors
-/// A name that none has.
+/// An unknown flag.
 pub fn named(flag: &str) -> Result<&'static Cost> {
     CHOICES.into_iter().find(|row| row.flag == flag).with_context(|| format!("cost `{flag}` is unknown"))
 }
 
 impl Cost {
-    /// The row of the same name that suits an output layer; itself where none does.
+    /// The cost with the same flag that suits the output layer; `self` if there is none.
     pub fn of_outputs(&'static self, output: &'static Activation) -> &'static Cost {
         ALL.into_iter().find(|row| row.flag == self.flag && row.suits.contains(&output)).unwrap_or(self)
     }
@@ -169,7 +169,7 @@ fn log_likelihood(z: f32, y: f32) -> f32 {
     -y * z
 }
 
-/// Σ of a cost, compiled for it: eight sums take turns, so that none waits for itself.
+/// Σ of a cost, monomorphised for it; eight partial sums hide the latency of additions.
 fn total(cost: impl Fn(f32, f32) -> f32, outputs: &[f32], y: &[f32]) -> f64 {
     let ((blocks, rest), (desired, rest_of_y)) = (outputs.as_chunks::<8>(), y.as_chunks::<8>());
     let mut sums = [0.0; 8];

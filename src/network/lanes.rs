@@ -1,11 +1,11 @@
-//! Blocks of numbers by the vectors of the machine: what the rows of this room offer the CPU executor.
+//! SIMD building blocks of activations, costs and optimizers on the CPU.
 //!
-//! The epilogues of products are compiled for each activation and each optimizer. A cost is called for a block of
-//! outputs, which are few.
+//! Epilogues of products are monomorphised for each activation and optimizer. A cost is called
+//! through a pointer, once per block: outputs are few.
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// The first entries of a vector; the others are 0.
+/// Loads one vector, or fewer values and zeros.
 #[inline(always)]
 pub fn load<S: Simd>(simd: S, values: &[f32]) -> S::f32s {
     match S::as_simd_f32s(values).0.first() {
@@ -14,7 +14,7 @@ pub fn load<S: Simd>(simd: S, values: &[f32]) -> S::f32s {
     }
 }
 
-/// Stores the first entries of a vector.
+/// Stores one vector, or as many of its first lanes as there are values.
 #[inline(always)]
 pub fn store<S: Simd>(simd: S, values: &mut [f32], vector: S::f32s) {
     match S::as_mut_simd_f32s(values).0.first_mut() {
@@ -54,12 +54,12 @@ pub fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     e
 }
 
-/// [`exp_of_negative`] of several vectors. Each of its steps waits for the one before: several vectors take turns.
+/// [`exp_of_negative`] of K vectors, interleaved to hide the latency of its dependent steps.
 #[inline(always)]
 pub fn exps_of_negative<S: Simd, const K: usize>(simd: S, x: [S::f32s; K]) -> [S::f32s; K] {
     let (mut e, n) = exps_in_parts(simd, x);
     for k in 0..K {
-        // 2ⁿ as the product of two powers of about half of n: one would not reach below 2⁻¹²⁶.
+        // 2ⁿ as the product of two powers of about n/2: a single normal number is at least 2⁻¹²⁶.
         let half = simd.wrapping_dyn_shr_u32s(simd.add_u32s(n[k], simd.splat_u32s(152)), simd.splat_u32s(1));
         let first = power_of_two(simd, simd.add_u32s(half, simd.splat_u32s(127 - 76)));
         let second = power_of_two(simd, simd.sub_u32s(simd.add_u32s(n[k], simd.splat_u32s(127 + 76)), half));
@@ -68,7 +68,7 @@ pub fn exps_of_negative<S: Simd, const K: usize>(simd: S, x: [S::f32s; K]) -> [S
     e
 }
 
-/// eʳ and n of the larger of x and -104.
+/// eʳ and n with eˣ = 2ⁿ eʳ, for x clamped to at least -104.
 #[inline(always)]
 fn exps_in_parts<S: Simd, const K: usize>(simd: S, mut x: [S::f32s; K]) -> ([S::f32s; K], [S::u32s; K]) {
     // Below -104 e^x rounds to 0.
@@ -78,11 +78,11 @@ fn exps_in_parts<S: Simd, const K: usize>(simd: S, mut x: [S::f32s; K]) -> ([S::
         // A comparison, unlike max, keeps NaN on every machine.
         x[k] = simd.select_f32s(simd.less_than_f32s(x[k], lowest), lowest, x[k]);
 
-        // Adding 1.5 · 2²³ rounds to a whole number, which the low bits then hold.
+        // Adding 1.5 · 2²³ rounds to an integer, which the low bits then hold.
         let rounded = simd.mul_add_e_f32s(x[k], simd.splat_f32s(std::f32::consts::LOG2_E), round);
         let whole = simd.sub_f32s(rounded, round);
 
-        // ln 2 in two parts, the first so short that n times it is exact.
+        // ln 2 in two parts (Cody and Waite), the first so short that n times it is exact.
         x[k] = simd.mul_add_e_f32s(whole, simd.splat_f32s(-0.693_359_4), x[k]);
         x[k] = simd.mul_add_e_f32s(whole, simd.splat_f32s(2.121_944_4e-4), x[k]);
         n[k] = simd.sub_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(12_582_912f32.to_bits()));

@@ -2,7 +2,7 @@
 
 use super::optimizer::Optimizer;
 
-/// The rule by which a network learns, as far as a plan of kernels depends on it.
+/// The learning rule, as far as the kernels of a plan depend on it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct LearningRule {
     /// The optimizer.
@@ -28,25 +28,26 @@ impl std::fmt::Display for LearningRule {
     }
 }
 
-/// Dropout on the host and on every device: counter-based random numbers, pcg4d of Jarzynski and Olano (2020).
+/// Dropout of one layer: counter-based random numbers (pcg4d, Jarzynski and Olano, 2020), the same
+/// on the host and on every device.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Dropout {
     /// The layer.
     pub layer: u32,
-    /// A neuron is dropped where its random number of 32 bits is below this.
+    /// A neuron is dropped if its 32-bit random number is below this.
     pub threshold: u32,
-    /// 1/(1 − p), by which the neurons that are kept make up for the others.
+    /// 1/(1 − p), by which kept neurons are multiplied.
     pub factor: f32,
 }
 
 impl Dropout {
-    /// Dropout of layer `l` with probability p, 0 < p < 1.
+    /// Dropout of `layer` with probability p, 0 < p < 1.
     pub fn new(layer: usize, p: f32) -> Self {
         // 2³² p is below 2³².
         Dropout { layer: layer as u32, threshold: (f64::from(p) * 2f64.powi(32)) as u32, factor: 1.0 / (1.0 - p) }
     }
 
-    /// 0 or 1/(1 − p): the factor of a neuron, numbered example by example, in a step.
+    /// The factor of a neuron, 0 or 1/(1 − p); `neuron` is its index in `a[l]`, `(m, n[l])`.
     #[inline(always)]
     pub fn factor(&self, neuron: u32, step: u32, seed: u32) -> f32 {
         let mixed = |x: u32| x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -65,7 +66,7 @@ impl Dropout {
 mod tests {
     use super::*;
 
-    /// The fraction that is dropped, in each direction in which masks could be alike.
+    /// The fraction of dropped neurons, over neurons, steps and seeds, and of dropped pairs.
     #[test]
     fn a_neuron_is_dropped_with_its_probability_whatever_else_is() {
         for p in [0.1, 0.5, 0.8f32] {
@@ -78,7 +79,7 @@ mod tests {
                 dropped(&|i| dropout.factor(i, 1, 0)),
                 dropped(&|i| dropout.factor(7, i, 0)),
                 dropped(&|i| dropout.factor(7, 1, i)),
-                // Both of neighbours, of two layers and of two steps: p² of them.
+                // Both of two neighbours, layers or steps are dropped with probability p².
                 dropped(&|i| dropout.factor(i, 1, 0).max(dropout.factor(i + 1, 1, 0))).sqrt(),
                 dropped(&|i| dropout.factor(i, 1, 0).max(Dropout::new(3, p).factor(i, 1, 0))).sqrt(),
                 dropped(&|i| dropout.factor(i, 1, 0).max(dropout.factor(i, 2, 0))).sqrt(),

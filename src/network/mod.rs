@@ -1,4 +1,4 @@
-//! The network: how many neurons in each layer, and their weights and biases.
+//! The network: its topology, weights and biases, and the functions it is made of.
 
 pub mod activation;
 pub mod cost;
@@ -21,13 +21,13 @@ use crate::system::host_memory::reserve;
 use crate::system::random::{Stream, rng};
 use crate::system::text::hexadecimal;
 
-/// ε, twice the largest relative error of one operation of 32 bits.
+/// ε of 32-bit floats: twice the largest relative rounding error of one operation.
 pub const EPSILON: f64 = f32::EPSILON as f64;
 
-/// The smallest normal number of 32 bits: devices may flush smaller ones to 0.
+/// The smallest normal 32-bit float: devices may flush smaller ones to 0.
 pub const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 
-/// Rows of a table are equal where their names are.
+/// Rows of a table are equal if their names are.
 macro_rules! equal_by_name {
     ($($row:ty),*) => {
         $(impl PartialEq for $row {
@@ -62,7 +62,7 @@ impl<T> Layers<T> {
         Ok(Layers { first, items: (first..=last).map(make).collect::<Result<_>>()? })
     }
 
-    /// An item for each of these, made by `make`.
+    /// The result of `make` for each item, by the same layer numbers.
     ///
     /// # Errors
     /// The first error of `make`.
@@ -90,7 +90,7 @@ impl<T> IndexMut<usize> for Layers<T> {
     }
 }
 
-/// A network, apart from its weights and biases.
+/// The structure of a network: everything but its weights and biases.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Topology {
     /// `n[l]`, the number of neurons in layer l, from the input (layer 1) to the output (layer L).
@@ -99,15 +99,15 @@ pub struct Topology {
     pub activation: &'static Activation,
     /// σ of the output layer.
     pub output: &'static Activation,
-    /// C.
+    /// C, the cost function.
     pub cost: &'static Cost,
 }
 
 impl Topology {
-    /// A network of `widths` neurons, input layer first, whose output layer has the same σ as the others.
+    /// A network with layers of these `widths`, input layer first, and the same σ in every layer.
     ///
     /// # Errors
-    /// Fewer than two layers, a layer without neurons, or one whose weights no GPU could address.
+    /// Fewer than two layers, a layer without neurons, or one with more than 2³² − 1 weights.
     pub fn new(widths: &[usize], activation: &'static Activation, cost: &'static Cost) -> Result<Self> {
         if widths.len() < 2 {
             bail_usage!(
@@ -135,14 +135,14 @@ impl Topology {
         if l == self.last() { self.output } else { self.activation }
     }
 
-    /// The rows of the network in words: `sigmoid, quadratic`, or `tanh, linear outputs, quadratic`.
+    /// σ and cost in words: `sigmoid, quadratic`, or `tanh, linear outputs, quadratic`.
     pub fn rows(&self) -> String {
         let Topology { activation, output, cost, .. } = self;
         let output = if activation == output { String::new() } else { format!(", {} outputs", output.name) };
         format!("{}{output}, {}", activation.name, cost.name)
     }
 
-    /// L, the number of layers and of the output layer.
+    /// L, the number of layers, and so the number of the output layer.
     pub fn last(&self) -> usize {
         self.n.items.len()
     }
@@ -152,7 +152,7 @@ impl Topology {
         &self.n.items
     }
 
-    /// The most neurons of a layer.
+    /// Number of neurons in the widest layer.
     pub fn widest(&self) -> usize {
         self.widths().iter().copied().max().unwrap_or(1)
     }
@@ -214,7 +214,7 @@ impl Parameters {
     /// Random weights and biases; the same `seed` always gives the same ones.
     ///
     /// # Errors
-    /// More parameters than memory holds.
+    /// More parameters than fit in memory.
     pub fn random(topology: &Topology, initialization: Initialization, seed: u64) -> Result<Self> {
         let mut rng = rng(seed, Stream::Initialization);
         let mut normal = |len: usize, deviation: f32| -> Result<Vec<f32>> {

@@ -1,27 +1,27 @@
-//! The table of optimizers: how a parameter and its state follow the gradient.
+//! The table of optimizers: update rules for a parameter and its state, given the gradient.
 
 pub mod lanes;
 
 use super::{EPSILON, SMALLEST};
 use lanes::Lanes;
 
-/// The most numbers of state beside a parameter.
+/// The largest number of state values per parameter.
 pub const MAX_STATES: usize = 2;
 
-/// A parameter, followed by its state; what an optimizer lacks is 0.
+/// A parameter followed by its state values; unused ones are 0.
 pub type Entry = [f32; MAX_STATES + 1];
 
-/// Numbers of an optimizer that are the same for every parameter of a step.
+/// Coefficients of a step, the same for every parameter; their meaning depends on the optimizer.
 pub type Coefficients = [f32; 4];
 
-/// The numbers that every update of a mini-batch is computed with.
+/// The factors of an update, the same for every parameter.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Rates {
     /// η/m.
     pub rate: f32,
     /// 1/m.
     pub share: f32,
-    /// Those of the optimizer.
+    /// The coefficients of the optimizer.
     pub coefficients: Coefficients,
 }
 
@@ -34,55 +34,55 @@ impl Rates {
 
 /// An optimizer: a WGSL snippet and its CPU twin.
 ///
-/// A parameter whose gradient and state are 0 stays what it is: padding stays 0.
+/// A parameter whose gradient and state are 0 does not change, so padding stays 0.
 #[derive(Debug)]
 pub struct Optimizer {
     /// The name used on the command line.
     pub name: &'static str,
-    /// The update as a formula, from the names of w, of its gradient summed over m examples, and of m.
+    /// The update as a formula, from the names of w, of its gradient summed over m examples, and m.
     pub formula: fn(&str, &str, &str) -> String,
     /// Names of the state: matrices beside each w and b, such as `w2.velocity`.
     pub states: &'static [&'static str],
     /// WGSL: `fn optimizer_NAME(entry: vec4<f32>, gradient: f32, rates: vec2<f32>, coefficients: vec4<f32>) -> vec4<f32>`,
     /// rates being η/m and 1/m.
     pub shader: &'static str,
-    /// The new entry from the old one, and the gradient summed over m examples.
+    /// The new entry, from the old one and the gradient summed over m examples.
     pub update: fn(Entry, f32, &Rates) -> Entry,
-    /// The coefficients of a step with learning rate η, whose number is counted from 1.
+    /// The coefficients of a step, from the settings, η and the number of the step, counted from 1.
     pub coefficients: fn(&Settings, f32, u64) -> Coefficients,
-    /// The usual hyperparameters.
+    /// The default hyperparameters.
     pub settings: Settings,
     /// The hyperparameters that it uses, by the names of their flags.
     pub flags: &'static [&'static str],
-    /// The learning rate to begin with, from that of sgd.
+    /// The default learning rate, from that of SGD.
     pub eta: fn(f64, &Settings) -> f64,
-    /// The update is linear in the gradient and has no state: a sum may be applied in parts, and a gradient
-    /// of 0 changes nothing, so that its computation may be skipped.
+    /// True if the update is linear in the gradient and has no state: a sum may be applied in
+    /// parts, and a gradient of 0 changes nothing, so its computation may be skipped.
     pub linear: bool,
-    /// The largest rounding error of each new entry, from the old one, the gradient and the new one.
+    /// Bounds on the rounding errors of an update, from old entry, gradient, rates and new entry.
     pub error: fn(&Exact, f64, &Rates, &Exact) -> Exact,
-    /// `update` by the vectors of a CPU; `None` applies the twin.
+    /// SIMD version of `update`; `None`: the twin is applied to each parameter.
     pub lanes: Option<Lanes>,
 }
 
 /// An entry in 64 bits.
 pub type Exact = [f64; MAX_STATES + 1];
 
-/// Hyperparameters of optimizers; each uses its own.
+/// Hyperparameters of all optimizers; each uses some of them.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Settings {
     /// µ, the momentum coefficient of chapter 3.
     pub momentum: f32,
-    /// β₁, by which Adam forgets gradients.
+    /// β₁, the decay rate of Adam's mean gradient.
     pub beta1: f32,
-    /// β₂, by which Adam and RMSprop forget squared gradients.
+    /// β₂, the decay rate of the mean squared gradient of Adam and RMSprop.
     pub beta2: f32,
     /// ε, added to the root of the mean squared gradient.
     pub epsilon: f32,
 }
 
 impl Settings {
-    /// The usual ones.
+    /// The default values.
     pub const DEFAULT: Self = Settings { momentum: 0.9, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 }
 
@@ -229,27 +229,27 @@ pub static GRADIENT: Optimizer = Optimizer {
     ..SGD
 };
 
-/// A new state; 0 instead of a subnormal number, as GPUs may have it. The state of a weight whose input stays 0 shrinks in every step
-/// and would end among these numbers, with which a CPU divides half as fast, or slower.
+/// A new state value, with subnormal numbers flushed to 0, as GPUs may do. The state of a weight
+/// whose input stays 0 decays to subnormal numbers, which at least double the time of divisions.
 fn normal(state: f32) -> f32 {
     if state.abs() < f32::MIN_POSITIVE { 0.0 } else { state }
 }
 
-/// The learning rate with which momentum goes as far as sgd in the long run.
+/// The learning rate η (1 − µ), with which momentum moves as far as SGD in the long run.
 fn as_far_as_sgd(of_sgd: f64, settings: &Settings) -> f64 {
     of_sgd * (1.0 - f64::from(settings.momentum))
 }
 
-/// η/m is off by 2.5 units in the last place, then a product and two sums round, for each of two steps. What the velocity is off,
-/// the parameter is too, however small it becomes.
+/// Error bounds of SGD and momentum: η/m is off by 2.5 ULP, then a product and two sums round, in
+/// each of two steps. The parameter inherits the error of the velocity, however small it becomes.
 fn follows(_: &Exact, gradient: f64, rates: &Rates, new: &Exact) -> Exact {
     let step = f64::from(rates.rate) * gradient;
     let [parameter, velocity, other] = new.map(|entry| EPSILON * (8.0 * step.abs() + 3.0 * entry.abs()) + SMALLEST);
     [parameter + velocity, velocity, other]
 }
 
-/// The error of w − numerator / (√squares + ε): roots and quotients of WGSL are off by up to 2.5 units in the last place, and what
-/// the squares and the numerator are off is carried on.
+/// Error bound of w − numerator / (√squares + ε): WGSL allows roots and quotients 2.5 ULP, and the
+/// errors of the squares and of the numerator are propagated.
 fn scaled_error(w: f64, (numerator, of_numerator): (f64, f64), (squares, of_squares): (f64, f64), epsilon: f32) -> f64 {
     let (root, least) = (squares.sqrt(), (squares - of_squares).max(0.0).sqrt());
     let divisor = least + f64::from(epsilon);

@@ -9,11 +9,11 @@ pub struct Examples {
     pub order: Matrix,
     /// The inputs of all examples, `(all examples, n[1])`, floats or bytes.
     pub inputs: Matrix,
-    /// The activation of a byte of 1; 1 for floats.
+    /// The factor from bytes to activations; 1 for floats.
     pub scale: f32,
     /// The desired outputs.
     pub desired: Desired,
-    /// The weight of each example in its cost, (all examples, 1); `None` for 1.
+    /// The weight of each example's cost, (all examples, 1); `None`: every weight is 1.
     pub weights: Option<Matrix>,
 }
 

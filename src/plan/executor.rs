@@ -23,12 +23,12 @@ pub struct DeviceDescription {
     pub backend: Option<String>,
     /// Name and version of the driver; `None` on the CPU.
     pub driver: Option<String>,
-    /// True for a GPU that is a program on the CPU.
+    /// True for a software implementation of a GPU, which runs on the CPU.
     pub software: bool,
 }
 
 impl DeviceDescription {
-    /// Returns the name of the device in caches: a new driver or version of this program makes it another.
+    /// The key of the device in caches. It changes with the driver and the version of this program.
     pub fn cache_key(&self) -> String {
         let part = |text: &Option<String>| text.clone().unwrap_or_default();
         let version = format!("gpu-backprop {}", env!("CARGO_PKG_VERSION"));
@@ -50,15 +50,15 @@ impl std::fmt::Display for DeviceDescription {
 /// Capacity of an executor for the matrices of plans.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Memory {
-    /// The most bytes of one matrix.
+    /// Largest size of one matrix, in bytes.
     pub of_matrix: u64,
-    /// The most bytes of all matrices, as far as that is known.
+    /// Largest total size of all matrices, in bytes, as far as it is known.
     pub of_all: u64,
     /// True for a limit that was set, false for an estimate.
     pub is_limit: bool,
-    /// True where the data lies in the same memory.
+    /// True where matrices share the memory of the host, and so of the data set.
     pub is_of_host: bool,
-    /// Bytes of examples that are worth bringing at a time, where there are more than fit.
+    /// Size of a chunk of examples, in bytes, where the data set does not fit as a whole.
     pub chunk: u64,
 }
 
@@ -66,31 +66,31 @@ pub struct Memory {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PlanId(pub usize);
 
-/// Told how many mini-batches have finished since it was last called.
+/// A callback with the number of mini-batches that finished since its last call.
 pub type Progress<'a> = dyn FnMut(usize) + 'a;
 
-/// One of several networks that are trained side by side: the same plan on the same examples, everything else its own.
+/// One of several networks trained side by side, by the same plan on the same data set.
 #[derive(Clone, Debug)]
 pub struct Beside {
-    /// The permutation in which its mini-batches find their examples.
+    /// The permutation that its mini-batches index.
     pub order: Vec<u32>,
-    /// Its mini-batches, as many as those of the others.
+    /// Its mini-batches; all networks have the same number.
     pub mini_batches: Vec<MiniBatch>,
-    /// The parameters that the plan updates, and their state, each with its numbers: before, and after.
+    /// Parameters and optimizer state with their values, which training replaces.
     pub parameters: Vec<(Matrix, Vec<f32>)>,
 }
 
-/// The numbers of a float matrix outside of its executor, in an order of the executor: the same for all matrices of a shape
-/// whose plans are the same, with padding that is 0.
+/// The values of a float matrix outside of its executor, in a layout of the executor: the same for
+/// all matrices of one shape in equal plans. Padding is 0.
 pub trait LentNumbers: Send {
-    /// The numbers.
+    /// The values, in the layout of the executor.
     fn f32s(&mut self) -> &mut [f32];
 
-    /// The numbers as their executor holds them.
+    /// The executor's own type, to be downcast.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-/// Numbers that an executor has lent.
+/// Values that an executor has lent.
 pub type Lent = Box<dyn LentNumbers>;
 
 impl LentNumbers for Vec<f32> {
@@ -103,28 +103,28 @@ impl LentNumbers for Vec<f32> {
     }
 }
 
-/// Runs plans: holds the numbers of every matrix the plans name. Every error may also be that of a failing device.
+/// Runs plans and holds the values of their matrices. Any method may fail with the device.
 pub trait Executor {
     /// The device that the plans run on.
     fn device(&self) -> &DeviceDescription;
 
-    /// Makes `plans` ready to run: a plan is called by its `PlanId` from now on. A matrix that
-    /// several plans name is one storage, as large as the largest needs. Whatever was loaded
-    /// before is forgotten, its numbers too.
+    /// Loads `plans`, which are then run by their [`PlanId`]. Matrices of the same name share one
+    /// storage, sized for the largest of them. Plans and values that were loaded before are
+    /// dropped.
     ///
     /// # Errors
     /// A plan that the device cannot hold or run: the message says which limit is passed.
     fn load(&mut self, plans: &[Plan]) -> Result<()>;
 
-    /// Gets ready for runs of about so many mini-batches of a loaded plan: compiles what the first
-    /// one would wait for, and measures where there is a choice. What the matrices held is lost: they
-    /// are to be written after this.
+    /// Prepares runs of about `mini_batches` mini-batches of a loaded plan: compiles its kernels,
+    /// and measures where there is a choice. The contents of matrices are lost: write them after
+    /// this.
     fn prepare(&mut self, plan: PlanId, mini_batches: usize) -> Result<()> {
         let _ = (plan, mini_batches);
         Ok(())
     }
 
-    /// Choices of the executor with their reasons: lines for people.
+    /// The choices of the executor with their reasons: lines for people.
     fn choices(&self) -> Vec<String> {
         Vec::new()
     }
@@ -134,7 +134,7 @@ pub trait Executor {
         None
     }
 
-    /// Measures the ceilings of the device, each for about `budget`; none on the CPU.
+    /// Measures the [`Ceiling`]s of the device, each for about `budget`; none on the CPU.
     ///
     /// # Errors
     /// A failing device.
@@ -146,16 +146,16 @@ pub trait Executor {
     /// Capacity of the device for matrices.
     fn memory(&self) -> Memory;
 
-    /// Says that all matrices together are to take no more than so many bytes.
+    /// Limits the total size of all matrices to `bytes`.
     fn limit_memory(&mut self, bytes: u64);
 
-    /// Bytes that `plans` take when they are loaded: their matrices, and what their steps need beside them.
+    /// Memory that `plans` take when loaded, in bytes: matrices, and scratch space of their steps.
     fn size_of(&self, plans: &[Plan]) -> u64 {
         sizes(plans).values().sum()
     }
 
-    /// Writes all entries of a matrix, as bytes. What runs reads them from then on: those that were
-    /// started before still find what was there.
+    /// Writes all entries of a matrix, as bytes. Runs that were started before still read the old
+    /// entries.
     ///
     /// # Errors
     /// A matrix that no loaded plan names, bytes that are not its size, or a failing device.
@@ -164,21 +164,21 @@ pub trait Executor {
         self.write_bytes_at(matrix, 0, bytes)
     }
 
-    /// Writes some of the entries of a matrix, as bytes, the first of them `offset` bytes from its
-    /// beginning: a multiple of 4.
+    /// Writes some of the entries of a matrix, as bytes. `offset` is in bytes from the beginning of
+    /// the matrix, and a multiple of 4.
     ///
     /// # Errors
     /// As [`Executor::write_bytes`].
     fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()>;
 
-    /// Reads all entries of a matrix, as bytes; waits until what was asked before is done.
+    /// Reads all entries of a matrix, as bytes, after waiting for all work started before.
     ///
     /// # Errors
     /// A matrix that no loaded plan names, or a failing device.
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>>;
 
-    /// Lends the numbers of a matrix. Until they are back the matrix holds anything: `spare`, numbers that it lent before, or new
-    /// ones.
+    /// Lends the values of a matrix, whose contents are undefined until [`Executor::take_back`]. A
+    /// `spare`, values lent before, saves an allocation.
     ///
     /// # Errors
     /// As [`Executor::read_bytes`].
@@ -193,10 +193,10 @@ pub trait Executor {
         Ok(numbers)
     }
 
-    /// Takes back the numbers of a matrix, changed or not, and returns a spare.
+    /// Takes back the values of a matrix, changed or not, and returns a spare.
     ///
     /// # Errors
-    /// Numbers that this matrix has not lent, or a failing device.
+    /// Values that this matrix has not lent, or a failing device.
     fn take_back(&mut self, matrix: &Matrix, lent: Lent) -> Result<Lent> {
         let numbers: Box<Vec<f32>> = lent.into_any().downcast().ok().context("numbers of another device")?;
         self.write_bytes(matrix, bytemuck::cast_slice(&numbers))?;
@@ -207,21 +207,21 @@ pub trait Executor {
     /// `progress` is called about every 50 ms, and on a GPU after the first submission.
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()>;
 
-    /// As [`Executor::run`], but may return while the last mini-batches still run, so that the host can
-    /// get ready what comes next: until [`Executor::finish`], or until something is read.
+    /// As [`Executor::run`], but may return while the last mini-batches still run, so that the host
+    /// can prepare the next ones. [`Executor::finish`] and reads wait for them.
     fn start(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         self.run(plan, mini_batches, progress)
     }
 
-    /// The most networks that [`Executor::run_side_by_side`] trains with a loaded plan, each on so many mini-batches of a
-    /// permutation of so many examples; 1 for none.
+    /// The largest number of networks for [`Executor::run_side_by_side`], each on `mini_batches`
+    /// mini-batches from a permutation of `examples` examples; 1 if it is not supported.
     fn most_side_by_side(&self, plan: PlanId, examples: usize, mini_batches: usize) -> usize {
         let _ = (plan, examples, mini_batches);
         1
     }
 
-    /// Trains several networks at the same time, each with the bits of [`Executor::run`]. The parameters of the matrices
-    /// stay as they are. `progress` counts the mini-batches of all networks.
+    /// Trains several networks at the same time, each bit for bit as [`Executor::run`] does.
+    /// Matrices keep their values. `progress` counts the mini-batches of all networks.
     ///
     /// # Errors
     /// A failing device, or more networks than [`Executor::most_side_by_side`].
@@ -247,18 +247,18 @@ pub trait Executor {
     }
 }
 
-/// The cost of something that no kernel can do without.
+/// The measured cost of a basic operation of the device, which limits the speed of kernels.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Ceiling {
     /// Its name: `copy`, `dispatch`, `submission`, ...
     pub name: String,
-    /// Shortest, median and longest time of one, in seconds.
+    /// Shortest, median and longest time of one operation, in seconds.
     pub seconds: [f64; 3],
-    /// Bytes that one reads and writes, where memory is the cost.
+    /// Bytes that one operation reads and writes; `None` where memory traffic is not its cost.
     pub bytes: Option<u64>,
 }
 
-/// Shortest interval between progress reports of a run: short enough for a person, too long to cost.
+/// Shortest interval between progress reports of a run: smooth for a person, and cheap.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
 impl dyn Executor + '_ {
@@ -285,7 +285,7 @@ impl std::fmt::Debug for dyn Executor + '_ {
     }
 }
 
-/// Bytes of each storage that `plans` name: as large as the largest matrix of that name.
+/// The size of each storage that `plans` name, in bytes: that of the largest matrix of the name.
 pub(crate) fn sizes(plans: &[Plan]) -> HashMap<&Arc<str>, u64> {
     let mut sizes: HashMap<&Arc<str>, u64> = HashMap::new();
     for matrix in plans.iter().flat_map(Plan::operands) {

@@ -62,9 +62,9 @@ impl fmt::Display for Equation {
 pub struct Step {
     /// The part of chapter 2 this step belongs to.
     pub equation: Equation,
-    /// The computation.
+    /// The kernel.
     pub kernel: &'static Kernel,
-    /// The same in the notation of the book, such as `z2 = a1 w2ᵀ`.
+    /// The computation in the notation of the book, such as `z2 = a1 w2ᵀ`.
     pub formula: String,
     /// The matrices, in the order of the kernel's bindings, then the state of the optimizer.
     pub operands: Vec<Matrix>,
@@ -105,12 +105,12 @@ impl Step {
         bytemuck::pod_read_unaligned(&self.params)
     }
 
-    /// The step for a mini-batch, as twins take it.
+    /// The arguments of the step's twin for a mini-batch, without the matrices.
     pub fn invocation(&self, mini_batch: MiniBatch) -> Invocation<'_> {
         Invocation { params: &self.params, mini_batch, snippets: self.snippets }
     }
 
-    /// The form and the extents of the product, if the step needs a strategy for one.
+    /// Form and extents of a product that needs a [`Realization`]; `None` for other steps.
     pub fn product(&self) -> Option<(Form, Extents)> {
         self.multiplies.filter(|_| self.kernel.product.is_some())
     }
@@ -150,14 +150,14 @@ impl fmt::Display for Step {
     }
 }
 
-/// A list of steps, complete and checked.
+/// A list of steps whose shapes are checked.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The purpose of the plan, for people.
     pub name: String,
     /// The steps, in the order in which they run.
     pub steps: Vec<Step>,
-    /// The training that the plan is one step of; `None` for other plans.
+    /// The inputs of [`training_plan`](crate::backprop::training_plan); `None` for other plans.
     pub origin: Option<Origin>,
 }
 
@@ -175,7 +175,7 @@ pub struct Origin {
 }
 
 impl Plan {
-    /// A plan of some steps, written from nothing.
+    /// A plan of these steps, without an origin.
     pub fn of(name: impl Into<String>, steps: Vec<Step>) -> Self {
         Plan { name: name.into(), steps, origin: None }
     }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-/// Work that was timed.
+/// The clock of a profile.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Clock {
@@ -17,7 +17,7 @@ pub enum Clock {
 /// The time of a run.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Profile {
-    /// The work that was timed.
+    /// The clock.
     pub clock: Clock,
     /// Every kernel of every plan that ran, plan by plan, in the order of their steps.
     pub kernels: Vec<KernelProfile>,
@@ -33,13 +33,13 @@ pub struct KernelProfile {
     pub plan: String,
     /// The kernel, and for a product its strategy.
     pub kernel: String,
-    /// The results of the step.
+    /// The formula of the step.
     pub formula: String,
     /// Number of runs.
     pub calls: u64,
-    /// Time in all.
+    /// Total time, in seconds.
     pub seconds: f64,
-    /// Floating-point operations in all, see [`Step::operations`](super::Step::operations).
+    /// Total floating-point operations, see [`Step::operations`](super::Step::operations).
     pub operations: f64,
 }
 
@@ -50,7 +50,7 @@ impl KernelProfile {
         KernelProfile { plan, kernel, formula, calls: 0, seconds: 0.0, operations: 0.0 }
     }
 
-    /// Adds a call that took so many seconds.
+    /// Adds a call with its time and its floating-point operations.
     pub fn add(&mut self, seconds: f64, operations: f64) {
         self.calls += 1;
         self.seconds += seconds;
@@ -59,7 +59,7 @@ impl KernelProfile {
 }
 
 impl Profile {
-    /// Time in all kernels.
+    /// Total time of all kernels, in seconds.
     pub fn seconds(&self) -> f64 {
         self.kernels.iter().map(|kernel| kernel.seconds).sum()
     }

@@ -18,7 +18,7 @@ pub struct Recorder {
     mistake: Option<anyhow::Error>,
 }
 
-/// Facts about a step that not every kernel has.
+/// Details of a step that only some kernels have.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Details {
     /// The functions of the network that the kernel applies.
@@ -41,12 +41,12 @@ impl Recorder {
         Recorder { plan: Plan::of(name, Vec::new()), equation: Equation::Examples, mistake: None }
     }
 
-    /// Begins the steps of an equation.
+    /// Sets the equation of the steps that follow.
     pub fn equation(&mut self, equation: Equation) {
         self.equation = equation;
     }
 
-    /// Notes the training that the plan is written from.
+    /// Records what a training plan is written from.
     pub fn written_from(&mut self, origin: Origin) {
         self.plan.origin = Some(origin);
     }
@@ -95,7 +95,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The first mistake made while recording: a kernel given a matrix of the wrong shape or
-    /// element, an empty matrix, or one matrix both read and written by a step.
+    /// element, an empty matrix, or a step that writes a matrix and binds it a second time.
     pub fn finish(self) -> Result<Plan> {
         match self.mistake {
             Some(mistake) => Err(mistake.context(format!("the plan \"{}\" is wrong", self.plan.name))),

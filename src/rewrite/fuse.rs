@@ -1,7 +1,7 @@
 //! Fusion: a plan of primitive kernels, rewritten to one of fused kernels.
 //!
-//! A fused step keeps the primitive steps it replaces: they are its specification, the reference of its tests,
-//! and the steps of an executor without fused kernels.
+//! A fused step keeps the primitive steps it replaces: its specification, the reference of its
+//! tests, and the steps of an executor without fused kernels.
 
 use std::collections::HashMap;
 
@@ -21,14 +21,14 @@ pub enum KernelSet {
 
 /// The same plan with fused kernels, where its steps allow it.
 ///
-/// Matrices that only lead from one replaced step to the next (z, σ′, ∂C/∂a, ∇w, ∇b) are no longer
-/// computed; activations, errors and parameters are.
+/// Intermediate matrices of the replaced steps (z, σ′, ∂C/∂a, ∇w, ∇b) are no longer computed;
+/// activations, errors and parameters are.
 pub fn fuse(plan: &Plan) -> Plan {
     let mut steps: Vec<Option<Step>> = plan.steps.iter().cloned().map(Some).collect();
     for kernel in FUSED {
         while let Some(Match { replaced, fused }) = find(kernel, &steps) {
             let replaces = replaced.iter().filter_map(|&at| steps[at].take()).collect();
-            // A match has a part at least.
+            // A match replaces at least one step.
             steps[replaced[replaced.len() - 1]] = Some(Step { replaces, ..fused });
         }
     }
@@ -41,7 +41,7 @@ struct Match {
     fused: Step,
 }
 
-/// A pattern that is matched so far.
+/// A partial match of a pattern.
 #[derive(Clone, Default)]
 struct Partial<'s> {
     replaced: Vec<usize>,
@@ -69,7 +69,7 @@ fn search(kernel: &'static Kernel, steps: &[Option<Step>], parts: &[Part], so_fa
 }
 
 impl<'s> Partial<'s> {
-    /// With one part more, if a step fits it.
+    /// The match extended by `part`, if `step` fits it.
     fn with(&self, part: &Part, at: usize, step: &'s Step) -> Option<Self> {
         let form = step.multiplies.map(|(form, _)| form);
         if !step.kernel.is(part.kernel) || part.form.is_some_and(|wanted| form != Some(wanted)) {
@@ -136,8 +136,8 @@ impl<'s> Partial<'s> {
         Some(Match { replaced: self.replaced.clone(), fused })
     }
 
-    /// True where every step can move to the place of the last one: no other step in
-    /// between writes what it uses, or uses what it writes.
+    /// True if every replaced step can move to the place of the last one: no other step in between
+    /// writes what it uses, or uses what it writes.
     fn can_move(&self, steps: &[Option<Step>]) -> bool {
         let last = self.replaced.last().copied().unwrap_or(0);
         self.replaced.iter().filter_map(|&at| Some((at, steps[at].as_ref()?))).all(|(at, moved)| {
@@ -149,7 +149,7 @@ impl<'s> Partial<'s> {
         })
     }
 
-    /// The kernel's formula with the names of the matrices; a gradient in it with the formula of the optimizer.
+    /// The kernel's formula with matrix names, and with the optimizer's update for each gradient.
     fn formula(&self, kernel: &Kernel, m: usize) -> String {
         let mut text = kernel.formula.to_string();
         for (name, matrix) in &self.matrices {

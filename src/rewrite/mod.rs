@@ -1,4 +1,4 @@
-//! Plans made faster: fused kernels, and whole mini-batches in one work group.
+//! Rewriting of plans for speed: fused kernels, and whole mini-batches in one work group.
 
 pub mod fuse;
 pub mod training_loop;

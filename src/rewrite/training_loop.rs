@@ -1,5 +1,5 @@
-//! Training plans as a loop inside one work group, for
-//! networks of the book's size, whose cost is that of dispatches and barriers, not of arithmetic.
+//! Training plans as a loop inside one work group, for networks of the book's size: they spend more
+//! time on dispatches and barriers than on arithmetic.
 
 mod iterations;
 mod source;
@@ -13,7 +13,7 @@ use crate::plan::examples::Desired;
 use crate::plan::{Origin, Plan};
 use strategy::{IN_STORAGE, LoopStrategy, Place};
 
-/// A training plan as the loop sees it.
+/// A training plan in the form of a loop in one work group.
 #[derive(Clone, Debug)]
 pub struct TrainingLoop {
     /// The training plan that it replaces.
@@ -22,8 +22,8 @@ pub struct TrainingLoop {
     pub lanes: usize,
     /// The places of parameters, activations and errors.
     pub strategy: &'static LoopStrategy,
-    /// Rows of a block of sums that invocations add up at once, each a `vec4` an invocation of work group memory: 4, or 1 where
-    /// there is no room for more.
+    /// Rows of a 4 x 4 block of partial sums that invocations exchange at once, each a `vec4` of
+    /// work group memory per invocation: 4, or 1 if there is no room for more.
     pub part_rows: usize,
 }
 
@@ -40,15 +40,15 @@ impl fmt::Display for TrainingLoop {
     }
 }
 
-/// The most blocks of four examples that share what an invocation reads of the first weights: each
-/// takes 16 sums.
+/// Largest number of blocks of four examples that are computed with one read of the first weights:
+/// each takes 16 sums.
 const MOST_BLOCKS_AT_ONCE: usize = 4;
 
 /// A way to read the inputs of an example.
 struct InputReader {
     /// The WGSL text.
     shader: &'static str,
-    /// Loop iterations to read four of them.
+    /// Loop iterations to read four inputs.
     iterations: usize,
 }
 
@@ -63,40 +63,40 @@ impl InputReader {
         InputReader { shader: include_str!("../../shaders/loop/input_floats.wgsl"), iterations: 4 + 1 };
 }
 
-/// A row of numbers in the packed parameters.
+/// A contiguous run of entries that is copied to the packed parameters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PackedRow {
     /// `w[l]` or `b[l]`, or state beside it.
     pub matrix: Matrix,
-    /// The first of its entries in the matrix.
+    /// Index of its first entry in the matrix.
     pub from: usize,
     /// Number of entries.
     pub len: usize,
-    /// The first of its entries in the packed parameters, counted in floats.
+    /// Index of its first entry in the packed parameters, in floats.
     pub to: usize,
 }
 
 impl TrainingLoop {
-    /// The loop of a plan that [`training_plan`](crate::backprop::training_plan) has written; it replaces no other.
+    /// The loop for a [`training_plan`](crate::backprop::training_plan); `None` for other plans.
     pub fn of(plan: &Plan) -> Option<Self> {
         let origin = plan.origin.clone()?;
         let lanes = TRAIN_IN_WORKGROUP.grid.invocations() as usize;
         Some(TrainingLoop { origin, lanes, strategy: &IN_STORAGE, part_rows: 4 })
     }
 
-    /// The same by another strategy and number of invocations.
+    /// The same loop with another strategy and number of invocations.
     pub fn with(self, strategy: &'static LoopStrategy, lanes: usize) -> Self {
         TrainingLoop { strategy, lanes, ..self }
     }
 
-    /// True where the strategy can be for this network: what an invocation has of its own must not be too much.
+    /// True if the strategy can run this network: private values of an invocation must fit.
     pub fn is_possible(&self) -> bool {
         let (fits, most) =
             (self.row_sizes()[1] <= self.lanes, self.strategy.first_weights.most_bytes_of_an_invocation());
         most.is_none_or(|most| fits && self.bytes_of_an_invocation() <= most)
     }
 
-    /// Dispatch of the loop.
+    /// The grid of the loop.
     pub fn grid(&self) -> Grid {
         Grid::OneWorkGroup { size: self.lanes as u32 }
     }
@@ -117,18 +117,18 @@ impl TrainingLoop {
         }
     }
 
-    /// Blocks of four examples that share what an invocation reads of the first weights.
+    /// Blocks of four examples that are computed with one read of the first weights.
     pub fn blocks_at_once(&self) -> usize {
         let blocks = self.origin.m.div_ceil(4);
         blocks.div_ceil(blocks.div_ceil(MOST_BLOCKS_AT_ONCE))
     }
 
-    /// Blocks of four examples in a mini-batch.
+    /// Blocks of four examples in a mini-batch, rounded up to whole groups.
     fn example_blocks(&self) -> usize {
         self.origin.m.div_ceil(4).next_multiple_of(self.blocks_at_once())
     }
 
-    /// Groups of blocks of examples that a mini-batch takes one after the other.
+    /// Groups of `blocks_at_once` blocks that a mini-batch takes one after the other.
     fn groups(&self) -> usize {
         self.example_blocks() / self.blocks_at_once()
     }
@@ -149,7 +149,7 @@ impl TrainingLoop {
         16 * (activations + self.near().len() + self.part_rows * self.lanes)
     }
 
-    /// The packed parameters that are in work group memory, in `vec4`s.
+    /// Range of the packed parameters that is kept in work group memory, in `vec4`s.
     fn near(&self) -> std::ops::Range<usize> {
         let (_, biases, end) = self.layout();
         match (self.strategy.parameters, self.owns_first_weights()) {
@@ -159,17 +159,17 @@ impl TrainingLoop {
         }
     }
 
-    /// True where the first weights are in variables of the invocations.
+    /// True if the first weights are in private variables of the invocations.
     fn owns_first_weights(&self) -> bool {
         self.strategy.first_weights.most_bytes_of_an_invocation().is_some()
     }
 
-    /// True where gradients of the first weights add up over groups of examples.
+    /// True if gradients of the first weights are accumulated over several groups of examples.
     fn sums_groups(&self) -> bool {
         !self.origin.rule.optimizer.linear && self.groups() > 1
     }
 
-    /// Shares of the inputs of a block of the first layer, each of an invocation.
+    /// Number of invocations that share the inputs of four neurons of the first layer.
     fn first_shares(&self) -> usize {
         (self.lanes / self.row_sizes()[1]).clamp(1, self.input_blocks())
     }
@@ -179,18 +179,18 @@ impl TrainingLoop {
         self.widths()[0].div_ceil(16)
     }
 
-    /// Blocks of 16 inputs of an invocation.
+    /// Blocks of 16 inputs per invocation.
     fn units(&self) -> usize {
         self.input_blocks().div_ceil(self.first_shares())
     }
 
-    /// `vec4`s of the first weights of an invocation, and of all that it has of its own: sums of gradients too, if it needs them.
+    /// `vec4`s of an invocation: first weights, and all private values (gradient sums, if any).
     fn own(&self) -> (usize, usize) {
         let own = 16 * self.units();
         (own, own * (1 + usize::from(self.sums_groups())))
     }
 
-    /// Bytes that an invocation has of its own.
+    /// Size of the private values of an invocation, in bytes.
     fn bytes_of_an_invocation(&self) -> usize {
         16 * self.own().1
     }
@@ -210,14 +210,14 @@ impl TrainingLoop {
         (weights, biases, end)
     }
 
-    /// `vec4`s in the packed parameters, with the optimizer's state and room for sums of gradients.
+    /// `vec4`s in the packed parameters, with optimizer state and room for accumulated gradients.
     fn packed_with_state(&self) -> usize {
         let optimizer = self.origin.rule.optimizer;
         let sums = usize::from(self.sums_groups() && !self.owns_first_weights());
         self.layout().2 * (1 + optimizer.states.len() + sums)
     }
 
-    /// `vec4`s of a network in storage: packed parameters, and activations and errors if they are there.
+    /// `vec4`s of a network in storage: packed parameters, activations and errors if kept there.
     pub fn packed_len(&self) -> usize {
         let activations = if self.strategy.activations == Place::Storage { 2 * self.rows() } else { 0 };
         self.packed_with_state() + activations

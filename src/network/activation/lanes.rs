@@ -1,11 +1,11 @@
-//! Activation functions by the vectors of the machine.
+//! Activation functions in SIMD.
 
 use pulp::Simd;
 
 use super::{Activation, LEAK};
 use crate::network::lanes::{exp_of_negative, exps_of_negative};
 
-/// The rows with functions of vectors.
+/// The activation functions with a SIMD version.
 #[derive(Clone, Copy, Debug)]
 pub enum Lanes {
     /// [`super::SIGMOID`].
@@ -22,11 +22,11 @@ pub enum Lanes {
     Softmax,
 }
 
-/// σ and σ′ of one vector.
+/// σ and σ′ of one SIMD vector.
 pub trait Vectors: Copy + Sync {
     /// a = σ(z).
     fn sigma<S: Simd>(self, simd: S, z: S::f32s) -> S::f32s;
-    /// [`sigma`](Self::sigma) of several vectors, which take turns where each would wait for itself.
+    /// [`sigma`](Self::sigma) of K vectors; implementations interleave them to hide latency.
     #[inline(always)]
     fn sigmas<S: Simd, const K: usize>(self, simd: S, mut z: [S::f32s; K]) -> [S::f32s; K] {
         for z in &mut z {
@@ -38,16 +38,16 @@ pub trait Vectors: Copy + Sync {
     fn prime<S: Simd>(self, simd: S, a: S::f32s) -> S::f32s;
 }
 
-/// A function of any activation. What it does is compiled for each: nothing is called for a vector of a product.
+/// A function generic over activations. It is monomorphised, so inner loops make no indirect calls.
 pub trait WithVectors {
     /// Its result.
     type Output;
-    /// Calls the function.
+    /// Applies the function to an activation.
     fn with<A: Vectors>(self, activation: A) -> Self::Output;
 }
 
 impl Activation {
-    /// Calls a function with the vectors of this row.
+    /// Calls `function` with the SIMD version of this activation.
     pub fn with_vectors<F: WithVectors>(&'static self, function: F) -> F::Output {
         match self.lanes {
             Some(Lanes::Sigmoid) => function.with(Sigmoid),
@@ -61,7 +61,7 @@ impl Activation {
     }
 }
 
-/// The functions of a row without lanes, one number at a time.
+/// The fallback without a SIMD version: applies the twins to each lane.
 #[derive(Clone, Copy)]
 struct ByTwin(&'static Activation);
 
@@ -89,9 +89,9 @@ impl Vectors for Sigmoid {
         a
     }
 
-    /// 1 / (1 + e⁻ᶻ), within 2.5 units in the last place: the exponential is within 1 unit, the sum and the
-    /// quotient round by 1/2 each, and the units of the quotient may be half as large as those of its parts.
-    /// As in the twin, exp of a negative number only: nothing overflows.
+    /// 1 / (1 + e⁻ᶻ), within 2.5 ULP: the exponential is within 1 ULP, sum and quotient round by
+    /// 1/2 ULP each, and the ULP of the quotient may be half that of its operands. As in the twin,
+    /// exp of a negative number only: nothing overflows.
     #[inline(always)]
     fn sigmas<S: Simd, const K: usize>(self, simd: S, z: [S::f32s; K]) -> [S::f32s; K] {
         let one = simd.splat_f32s(1.0);
@@ -124,9 +124,9 @@ impl Vectors for Tanh {
         a
     }
 
-    /// z P(z²) / Q(z²), within 6 units in the last place. P and Q are polynomials of degree 4, whose quotient has the least
-    /// relative error on [0, 7.9]: 6 · 10⁻⁹ (by the exchange algorithm of Remez). Past 7.9, tanh is within 3 · 10⁻⁷ of 1.
-    /// It takes half as many operations as exp, and a small z keeps its digits.
+    /// z P(z²) / Q(z²), within 6 ULP. P and Q are polynomials of degree 4 whose quotient has the
+    /// least relative error on [0, 7.9], 6 · 10⁻⁹ (Remez algorithm). Past 7.9, 1 − tanh is at most
+    /// 3 · 10⁻⁷. This takes half as many operations as exp, and is accurate for small z too.
     #[inline(always)]
     fn sigmas<S: Simd, const K: usize>(self, simd: S, mut z: [S::f32s; K]) -> [S::f32s; K] {
         const P: [f32; 4] = [2.201_641_7e-5, 3.578_600_3e-3, 1.345_029_6e-1, 1.0];
@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    /// σ and σ′ by the vectors of this machine, and one number at a time as on machines without.
+    /// σ and σ′ in SIMD as far as this machine has it, and in scalar code.
     fn both(row: &'static Activation, values: &[f32]) -> [[Vec<f32>; 2]; 2] {
         [Arch::new(), Arch::Scalar].map(|arch| row.with_vectors(Block(arch, values)))
     }
@@ -295,7 +295,7 @@ mod tests {
         }
     }
 
-    /// The bound of the row holds for the twin and for blocks, and the limits are right; NaN stays NaN.
+    /// SIMD results are within twice the error bound of the twin; NaN stays NaN.
     #[test]
     fn blocks_agree_with_twins_within_the_bounds_of_the_row() {
         let hard = [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, -0.0, 105.0, -105.0];

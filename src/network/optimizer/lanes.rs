@@ -1,10 +1,10 @@
-//! Updates by the vectors of the machine.
+//! Optimizer updates in SIMD.
 
 use pulp::Simd;
 
 use super::{MAX_STATES, Optimizer, Rates};
 
-/// The rows with a function of vectors.
+/// The optimizers with a SIMD version.
 #[derive(Clone, Copy, Debug)]
 pub enum Lanes {
     /// [`super::SGD`].
@@ -26,12 +26,12 @@ pub struct VectorRates<S: Simd> {
     pub rate: S::f32s,
     /// 1/m.
     pub share: S::f32s,
-    /// Those of the optimizer.
+    /// The coefficients of the optimizer.
     pub coefficients: [S::f32s; 4],
 }
 
 impl<S: Simd> VectorRates<S> {
-    /// Each number in every lane.
+    /// Broadcasts each number to every lane.
     #[inline(always)]
     pub fn new(simd: S, rates: &Rates) -> Self {
         let mut coefficients = [simd.splat_f32s(0.0); 4];
@@ -51,16 +51,16 @@ pub trait Update<const N: usize>: Copy + Sync {
     fn apply<S: Simd>(self, simd: S, entry: [S::f32s; N], gradient: S::f32s, rates: &VectorRates<S>) -> [S::f32s; N];
 }
 
-/// A function of any update. What it does is compiled for each: nothing is called for a vector of a product.
+/// A function generic over updates. It is monomorphised, so inner loops make no indirect calls.
 pub trait WithUpdate {
     /// Its result.
     type Output;
-    /// Calls the function.
+    /// Applies the function to an update.
     fn with<const N: usize, U: Update<N>>(self, update: U) -> Self::Output;
 }
 
 impl Optimizer {
-    /// Calls a function with the update of this row.
+    /// Calls `function` with the SIMD update of this optimizer.
     pub fn with_update<F: WithUpdate>(&'static self, function: F) -> F::Output {
         match (self.lanes, self.states.len()) {
             (Some(Lanes::Sgd), _) => function.with(Sgd),
@@ -77,21 +77,21 @@ impl Optimizer {
 
 /// Parameters with their states and gradients.
 pub struct Block<'a, const N: usize> {
-    /// Parameters, and each of their states; all of one length.
+    /// Parameters, then each of their states; all of one length.
     pub entries: [&'a mut [f32]; N],
     /// The gradient of each parameter, summed over the examples; it may be longer.
     pub gradient: &'a [f32],
-    /// η/m and all else that is the same for each.
+    /// The factors that are the same for each parameter.
     pub rates: Rates,
 }
 
-/// Updates a block; whether all of its parameters are finite.
+/// Updates a block; true if all of its parameters are finite.
 #[inline(always)]
 pub fn update_block<S: Simd, const N: usize>(simd: S, update: impl Update<N>, block: Block<'_, N>) -> bool {
     let Block { entries, gradient, rates } = block;
     let zero = simd.splat_f32s(0.0);
     let rates = VectorRates::new(simd, &rates);
-    // 0 times any finite number: NaN if one was not.
+    // Sums of 0 · w: 0 if every w is finite, else NaN.
     let mut zeros = zero;
     let (gradients, last_gradient) = S::as_simd_f32s(&gradient[..entries[0].len()]);
     let parts = entries.map(S::as_mut_simd_f32s);
@@ -128,7 +128,7 @@ fn normal<S: Simd>(simd: S, state: S::f32s) -> S::f32s {
     simd.select_f32s(below, simd.splat_f32s(0.0), state)
 }
 
-/// The new parameters and states of an update with N states.
+/// Defines an [`Update`] of entries of `$states` numbers: a parameter and its states.
 macro_rules! update {
     ($name:ident, $states:literal, linear: $linear:literal, |$simd:ident, $entry:pat, $gradient:ident, $rates:ident| $body:block) => {
         #[derive(Clone, Copy)]
@@ -185,7 +185,7 @@ update!(Adam, 3, linear: false, |simd, [w, mean, squares], gradient, rates| {
     [simd.sub_f32s(w, simd.div_f32s(simd.mul_f32s(eta, mean), divisor)), mean, squares]
 });
 
-/// The update of a row without lanes, one number at a time.
+/// The fallback without a SIMD version: applies the twin to each lane.
 #[derive(Clone, Copy)]
 struct ByTwin(&'static Optimizer);
 
@@ -283,13 +283,13 @@ mod tests {
                 entries[0][70] = f32::NAN;
                 assert!(!update(&mut entries), "{}", row.name);
             }
-            // What pads parameters stays 0.
+            // Padding stays 0.
             let rates = Rates::new(3.0, 10, (row.coefficients)(&Settings::default(), 3.0, 1));
             assert_eq!((row.update)([0.0; 3], 0.0, &rates)[0], 0.0);
         }
     }
 
-    /// The state of a parameter whose gradient stays 0: a number below the normal ones would slow every step down.
+    /// The state of a parameter with gradient 0: subnormal numbers would slow down every step.
     #[test]
     fn state_shrinks_to_0_and_not_below_the_normal_numbers() {
         for row in ALL.into_iter().filter(|row| row.name != "gradient") {

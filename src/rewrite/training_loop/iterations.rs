@@ -8,18 +8,18 @@ fn nested(trips: usize, inner: usize) -> usize {
 }
 
 impl TrainingLoop {
-    /// Loop iterations of an invocation before the first mini-batch of a dispatch and after the last one.
+    /// Loop iterations of an invocation outside of the mini-batches: at both ends of a dispatch.
     pub fn iterations_of_a_dispatch(&self) -> usize {
         2 * nested(self.near().len().div_ceil(self.lanes), 0)
     }
 
-    /// Loop iterations of an invocation for one mini-batch at most, counting for each loop
-    /// the one that finds its end, as some drivers do.
+    /// Upper bound on the loop iterations of an invocation for one mini-batch. Each loop counts one
+    /// more, for the test that ends it, as some drivers do.
     pub fn iterations(&self) -> usize {
         let lanes = self.lanes;
         let (rows, examples, at_once) = (self.row_sizes(), self.example_blocks(), self.blocks_at_once());
         let shares_of = |blocks: usize, terms: usize| (lanes / blocks).clamp(1, terms);
-        // The four factors of a vec4.
+        // A loop over the four factors of a vec4.
         let drops = if self.origin.rule.dropout > 0.0 { nested(4, 0) } else { 0 };
         let finish =
             |shares: usize| 4 / self.part_rows * nested(self.part_rows.div_ceil(shares), nested(shares, 0) + drops);

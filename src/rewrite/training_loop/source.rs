@@ -1,4 +1,4 @@
-//! The WGSL text of a loop in one work group: the shader, its snippets, and the constants of the network.
+//! The WGSL text of a loop in one work group: shader, snippets, and constants of the network.
 
 use std::fmt::Write;
 
@@ -92,21 +92,21 @@ impl TrainingLoop {
         text
     }
 
-    /// The functions that go through the units of the weights of an invocation, one after the other, so that the number of each variable
-    /// is known to the compiler and it can be a register.
+    /// The functions over the units of an invocation's weights, unrolled: with constant indices,
+    /// the compiler can keep the weights in registers.
     fn unit_functions(&self) -> String {
         UNIT_FUNCTIONS.iter().map(|function| function.text(self)).collect()
     }
 }
 
-/// A WGSL function that goes through the units of the weights of an invocation, and the quarters of each. In its statements {u}, {c}
-/// and {i} stand for the unit, the quarter and the block of examples.
+/// An unrolled WGSL function over the units of an invocation's weights and the quarters of each. In
+/// its statements {u}, {c} and {i} stand for the unit, the quarter and the block of examples.
 struct UnitFunction {
     name: &'static str,
     params: &'static str,
-    /// For each block of examples of a unit.
+    /// Statement for each block of examples of a unit.
     unit_block: &'static str,
-    /// Before the blocks of examples of a quarter, for each of them, and after them.
+    /// Statements before the blocks of examples of a quarter, for each of them, and after them.
     quarter: [&'static str; 3],
 }
 

@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-/// A place for numbers.
+/// A kind of memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// The memory of the device, behind its caches.
+    /// Storage buffers in device memory, cached.
     Storage,
     /// The memory of the work group.
     WorkGroup,
-    /// Variables of an invocation that are named one by one.
+    /// Private variables of an invocation that are indexed by constants only.
     Registers,
 }
 
 impl Place {
-    /// Bytes of an invocation at most, of places that each invocation has for itself.
+    /// Size limit per invocation, in bytes, of memory that is private to an invocation.
     pub fn most_bytes_of_an_invocation(self) -> Option<usize> {
         match self {
             Place::Storage | Place::WorkGroup => None,
@@ -24,12 +24,12 @@ impl Place {
     }
 }
 
-/// A strategy: where the loop keeps what it works on from one mini-batch to the next.
+/// A strategy: the memory in which the loop keeps parameters, activations and errors.
 #[derive(Debug)]
 pub struct LoopStrategy {
     /// The strategy in words.
     pub name: &'static str,
-    /// The place of the weights into the first layer of neurons, which most networks have most of.
+    /// The place of the weights of the first layer, most of the weights in most networks.
     pub first_weights: Place,
     /// The place of other parameters.
     pub parameters: Place,
@@ -86,7 +86,7 @@ pub static IN_WORKGROUP: LoopStrategy = LoopStrategy {
     ),
 };
 
-/// The first weights in registers of their invocations, everything else but the optimizer's state in work group memory.
+/// The first weights in registers, everything else but the optimizer's state in work group memory.
 pub static IN_REGISTERS: LoopStrategy = LoopStrategy {
     name: "first weights in registers",
     first_weights: Place::Registers,
@@ -99,7 +99,7 @@ pub static IN_REGISTERS: LoopStrategy = LoopStrategy {
     ),
 };
 
-/// Everything in storage: for mini-batches whose activations have no room elsewhere.
+/// Everything in storage: for mini-batches whose activations do not fit in work group memory.
 pub static ALL_IN_STORAGE: LoopStrategy = LoopStrategy {
     name: "activations in storage",
     first_weights: Place::Storage,
