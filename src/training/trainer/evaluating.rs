@@ -43,7 +43,7 @@ impl Trainer<'_, '_> {
         Ok(Some(Evaluation { cost: total / plans.examples as f64, correct, score, examples: plans.examples }))
     }
 
-    /// The mini-batches of a split that this rank measures.
+    /// The mini-batches of a split that this rank evaluates.
     fn own_slots(&self, used: usize) -> Range<usize> {
         let (rank, count) = (self.ranks.rank(), self.ranks.count());
         match self.first_measures {
@@ -53,7 +53,7 @@ impl Trainer<'_, '_> {
         }
     }
 
-    /// The rows of a matrix that were measured, this rank's `own` and all others'.
+    /// The measured rows of a matrix: this rank's `own` and those of all other ranks.
     fn of_slots<T: Pod>(&mut self, matrix: &Matrix, own: Range<usize>) -> Result<Vec<T>> {
         let all: Vec<T> = self.executor.read(matrix)?;
         let own = &all[own.start * matrix.cols..own.end * matrix.cols];
