@@ -133,7 +133,7 @@ fn tasks() -> impl TypedValueParser<Value = Task> {
     ])
 }
 
-/// True where classes are balanced.
+/// True if classes are balanced.
 fn class_weights() -> impl TypedValueParser<Value = bool> {
     one_of([
         ("none", "Every example has the same weight", false),
@@ -141,7 +141,7 @@ fn class_weights() -> impl TypedValueParser<Value = bool> {
     ])
 }
 
-/// True where the mean stands for a missing value.
+/// True if the mean stands for a missing value.
 fn treatments() -> impl TypedValueParser<Value = bool> {
     one_of([
         ("error", "Stop with an error", false),

@@ -37,7 +37,7 @@ pub struct Figure {
     pub name: &'static str,
     /// Ours.
     pub ours: f64,
-    /// That of the book; `None` where it gives none, or on other data.
+    /// That of the book; `None` if it gives none, or on other data.
     pub book: Option<f64>,
     /// The least and the largest that repeated seeds gave, with a margin.
     pub band: [f64; 2],

@@ -55,7 +55,7 @@ pub struct Finding {
     /// The verdict.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// The trial; `None` where none was asked for, or nothing can be tried.
+    /// The trial; `None` if none was asked for, or nothing can be tried.
     pub trial: Option<Trial>,
 }
 

@@ -59,7 +59,7 @@ pub struct Report {
     pub dropout: f32,
     /// Each matrix of each equation.
     pub equations: Vec<Check>,
-    /// True where all passed.
+    /// True if all passed.
     pub passed: bool,
     /// The equation with the planted mistake.
     pub planted: Option<String>,

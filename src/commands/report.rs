@@ -84,7 +84,7 @@ pub struct LayerLook {
     pub z: Histogram,
     /// Activations.
     pub a: Histogram,
-    /// The share of saturated neurons; `None` where σ is never flat.
+    /// The share of saturated neurons; `None` if σ is never flat.
     pub saturated: Option<f64>,
     /// Neurons that are saturated for every example.
     pub dead: Option<usize>,
@@ -151,7 +151,7 @@ pub struct Report {
     pub numbers: Vec<Numbers>,
     /// The worst examples.
     pub worst: Vec<Worst>,
-    /// The time of each kernel; `None` where it was not measured.
+    /// The time of each kernel; `None` if it was not measured.
     pub profile: Option<Profile>,
 }
 

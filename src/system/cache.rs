@@ -10,7 +10,7 @@ use super::temporary::Temporary;
 /// The environment variable that names the cache folder, in the place of the user's.
 pub const CACHE_DIR: &str = "GPU_BACKPROP_CACHE_DIR";
 
-/// Returns the cache folder; `None` where the system has none.
+/// Returns the cache folder; `None` if the system has none.
 pub fn cache_folder() -> Option<PathBuf> {
     match std::env::var_os(CACHE_DIR).filter(|folder| !folder.is_empty()) {
         Some(folder) => Some(PathBuf::from(folder)),

@@ -22,9 +22,9 @@ pub mod tests {
     use super::io;
 
     thread_local! {
-        /// Operations of this thread until one fails; `None` where none does.
+        /// Operations of this thread until one fails; `None` if none does.
         static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
-        /// True where one has failed.
+        /// True if one has failed.
         static FAILED: Cell<bool> = const { Cell::new(false) };
     }
 

@@ -22,7 +22,7 @@ static CHECKPOINT: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub struct Heeded(());
 
-/// True where a signal asked for a checkpoint that has not been begun.
+/// True if a signal asked for a checkpoint that has not been begun.
 pub fn is_checkpoint_wanted() -> bool {
     CHECKPOINT.load(Ordering::SeqCst)
 }

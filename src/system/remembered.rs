@@ -30,7 +30,7 @@ type Table<V> = BTreeMap<String, BTreeMap<String, V>>;
 /// Values that are remembered on disk, by device and name.
 #[derive(Debug)]
 pub struct Remembered<V> {
-    /// `None` where nothing is to be remembered.
+    /// `None` if nothing is to be remembered.
     path: Option<PathBuf>,
     /// The name of the table in its file.
     name: &'static str,
@@ -55,7 +55,7 @@ impl<V: Clone + Serialize + DeserializeOwned> Remembered<V> {
         Remembered { path, name, known }
     }
 
-    /// True where the table is written to disk.
+    /// True if the table is written to disk.
     pub fn is_on_disk(&self) -> bool {
         self.path.is_some()
     }

@@ -135,7 +135,7 @@ fn delete_all() -> MutexGuard<'static, Vec<PathBuf>> {
     existing
 }
 
-/// True where a signal was ignored by whoever started the program, as by `nohup`: it stays so.
+/// True if a signal was ignored by whoever started the program, as by `nohup`: it stays so.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     #[allow(unsafe_code, reason = "no safe interface reads how a signal is handled")]

@@ -47,7 +47,7 @@ fn megabytes(bytes: u64) -> String {
 }
 
 impl Streaming {
-    /// The streaming that a training needs; `None` where the device holds all of its data.
+    /// The streaming that a training needs; `None` if the device holds all of its data.
     ///
     /// # Errors
     /// If the device cannot hold even the network and one mini-batch.

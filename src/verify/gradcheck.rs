@@ -58,7 +58,7 @@ pub struct Check {
     pub max_relative_error: Option<f64>,
     /// The tolerance there, relative to the largest entry of the matrix.
     pub tolerance: f64,
-    /// True where no entry is farther off than its tolerance.
+    /// True if no entry is farther off than its tolerance.
     pub passed: bool,
     /// The row of that entry, counted from 0; `None` along a direction.
     pub row: Option<usize>,
@@ -76,7 +76,7 @@ pub struct Check {
     pub at_kinks: usize,
     /// Random directions that were checked besides.
     pub directions: usize,
-    /// True where nothing is wrong with this equation, but with what it is given.
+    /// True if nothing is wrong with this equation, but with what it is given.
     pub follows: bool,
     /// The mistake, where there is one: a sentence without its subject.
     pub verdict: Option<String>,

@@ -60,7 +60,7 @@ pub struct Lockstep {
 pub struct Difference {
     /// The mini-batch, counted from 1; `None` in the evaluation after the last one.
     pub mini_batch: Option<usize>,
-    /// The step of the plan, counted from 1; `None` where each agrees by itself, but not the whole.
+    /// The step of the plan, counted from 1; `None` if each agrees by itself, but not the whole.
     pub step: Option<usize>,
     /// The part of chapter 2 that the step belongs to.
     pub equation: String,

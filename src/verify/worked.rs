@@ -128,7 +128,7 @@ impl Network {
         back
     }
 
-    /// Cₓ of an example whose `z[l]` is moved: neuron j, from 0, by an amount. `None` where a weighted input crosses a kink of σ: there
+    /// Cₓ of an example whose `z[l]` is moved: neuron j, from 0, by an amount. `None` if a weighted input crosses a kink of σ: there
     /// the cost has no derivative in between.
     pub fn cost_moved(
         &self,

@@ -59,7 +59,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// The curve of what each epoch has, with a name; `None` where no epoch has it.
+/// The curve of what each epoch has, with a name; `None` if no epoch has it.
 pub fn curve(name: &str, epochs: &[EpochReport], y: impl Fn(&EpochReport) -> Option<f64>) -> Option<Curve> {
     let points: Vec<_> = epochs.iter().filter_map(|epoch| Some([epoch.epoch as f64, y(epoch)?])).collect();
     (!points.is_empty()).then(|| Curve { name: name.to_string(), points })

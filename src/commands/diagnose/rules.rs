@@ -24,7 +24,7 @@ pub struct Verdict {
     pub figure: f64,
     /// The threshold that it passed.
     pub threshold: f64,
-    /// The flags to try; `None` where no flag helps.
+    /// The flags to try; `None` if no flag helps.
     pub suggestion: Option<String>,
     /// Advice in words.
     pub advice: &'static str,

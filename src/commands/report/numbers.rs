@@ -17,7 +17,7 @@ pub struct Numbers {
     pub points: Vec<[f64; 2]>,
     /// The answer of the network less the number.
     pub residuals: Histogram,
-    /// R²; `None` where the number is always the same.
+    /// R²; `None` if the number is always the same.
     pub r2: Option<f64>,
     /// The mean absolute error.
     pub mae: f64,

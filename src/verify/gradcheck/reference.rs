@@ -112,7 +112,7 @@ impl Reference {
         self.m() * self.work(l)
     }
 
-    /// ∂C/∂z of the entries `at` of layer l, one row for each example. `None` where σ has a kink.
+    /// ∂C/∂z of the entries `at` of layer l, one row for each example. `None` if σ has a kink.
     pub fn slopes_of_z(&self, l: usize, at: &[usize]) -> Vec<Option<Difference>> {
         let n = self.network.topology.n[l];
         at.par_iter().map(|&at| self.slope(at / n, l, &[(at % n, 1.0)], STEP)).collect()

@@ -32,7 +32,7 @@ fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
 }
 
-/// True where two lists are the same but for rounding; never where all is 0, which says nothing.
+/// True if two lists are the same but for rounding; never where all is 0, which says nothing.
 fn same(found: &[f64], other: impl Iterator<Item = f64> + Clone) -> bool {
     let scale = other.clone().fold(0f64, |largest, value| largest.max(value.abs()));
     let off = found.iter().zip(other).fold(0f64, |off, (found, other)| {
