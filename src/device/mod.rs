@@ -231,8 +231,8 @@ pub fn restriction() -> Option<String> {
     (!set.is_empty()).then(|| set.join(" and "))
 }
 
-/// Returns the number of threads that the machine runs at once, divided by the number of ranks on
-/// it; 1 if it is unknown.
+/// Returns the number of threads that the machine runs at once, or this process's share of them if
+/// several ranks run on the machine; 1 if it is unknown.
 pub fn all_threads() -> usize {
     // A launcher may have bound each rank to its share already.
     let available = std::thread::available_parallelism().map_or(1, usize::from);

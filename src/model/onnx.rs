@@ -32,7 +32,7 @@ pub const IR_VERSION: i64 = 7;
 /// The name of the metadata entry with the name of each output of a classifier, a JSON array.
 pub const CLASSES_KEY: &str = "classes";
 
-/// The name of the metadata entry with the names of the numbers that a network learned, a JSON array.
+/// The name of the metadata entry with the names of regression targets, a JSON array.
 pub const TARGETS_KEY: &str = "targets";
 
 /// The form of a class in the output `label`.

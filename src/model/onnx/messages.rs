@@ -15,7 +15,7 @@ pub struct ModelProto {
     /// Its version.
     #[prost(string, tag = "3")]
     pub producer_version: String,
-    /// Description, for people.
+    /// Description for people.
     #[prost(string, tag = "6")]
     pub doc_string: String,
     /// The graph.
@@ -100,7 +100,7 @@ pub struct AttributeProto {
     /// Its name.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// A whole number.
+    /// An integer.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
     /// Strings.
@@ -153,7 +153,7 @@ pub enum DataType {
     Float = 1,
     /// A byte.
     Uint8 = 2,
-    /// A whole number.
+    /// An integer.
     Int64 = 7,
     /// Text.
     String = 8,
@@ -170,7 +170,7 @@ pub struct ValueInfoProto {
     /// Its type and shape.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<TypeProto>,
-    /// Description, for people.
+    /// Description for people.
     #[prost(string, tag = "3")]
     pub doc_string: String,
 }
