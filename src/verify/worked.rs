@@ -30,7 +30,7 @@ pub struct Forward {
     pub z: Layers<Vec<f64>>,
     /// `a[l]`, from layer 1.
     pub a: Layers<Vec<f64>>,
-    /// `a[l]` as the next layer reads it: with dropout, 0 for dropped neurons.
+    /// `a[l]` as the next layer reads it: multiplied by the dropout factors.
     pub handed_on: Layers<Vec<f64>>,
     /// Cₓ.
     pub cost: f64,
