@@ -88,7 +88,7 @@ impl Crew {
     /// A pool of `threads` threads, including the caller.
     ///
     /// # Errors
-    /// If the system cannot start a thread.
+    /// A thread that the system cannot start.
     pub fn new(threads: usize) -> Result<Self> {
         // With more threads than cores, a spinning thread would only keep another from its work.
         let room = thread::available_parallelism().map_or(1, usize::from) >= threads;

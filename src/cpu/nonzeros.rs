@@ -55,7 +55,7 @@ impl Nonzeros {
     /// gathered from input matrices.
     ///
     /// # Errors
-    /// If memory cannot be allocated.
+    /// Memory that cannot be allocated.
     pub fn new(matrix: usize, (rows, cols): (usize, usize), inputs: Vec<(usize, Kept)>) -> Result<Self> {
         let mut nonzeros = Nonzeros { matrix, cols, written: true, kept: inputs, ..Nonzeros::default() };
         // Room for one more row, which is listed before its entries are found to be too many.

@@ -177,7 +177,7 @@ impl<'p> Loader<'p> {
     /// Empty lists of nonzero entries for all loaded steps; caches take a part of `free` bytes.
     ///
     /// # Errors
-    /// If memory cannot be allocated.
+    /// Memory that cannot be allocated.
     pub fn lists(&self, free: u64) -> Result<Vec<Nonzeros>> {
         let list = |listed: &Listed| {
             let kept = |&(at, examples): &(usize, usize)| (at, Kept::new(examples, free));
@@ -280,7 +280,7 @@ pub(super) fn gathers(step: &Step, matrix: &Matrix) -> bool {
 /// A primitive step that runs its twin.
 ///
 /// # Errors
-/// If the step is fused: it has no twin.
+/// A fused step, which has no twin.
 pub fn twin(step: &Step, at: &[usize]) -> Result<Box<dyn Run>> {
     match step.kernel.specification {
         Specification::Twin { compute, .. } => Ok(Box::new(Twin::new(compute, step, at))),

@@ -64,7 +64,7 @@ impl Team {
     /// amortise more. Each thread has `lines` cache lines for packed factors and `sums` for sums.
     ///
     /// # Errors
-    /// If a thread cannot be started or memory cannot be allocated.
+    /// A thread that cannot be started, or memory that cannot be allocated.
     pub fn new(threads: usize, largest: usize, lines: usize, sums: usize) -> Result<Self> {
         let threads =
             if largest < if sums > 0 { WORTH_WITHOUT_PACKING } else { WORTH_A_SECOND_THREAD } { 1 } else { threads };

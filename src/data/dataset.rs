@@ -225,7 +225,8 @@ impl Dataset {
         of_class.unwrap_or(&1.0) * of_example.unwrap_or(&1.0)
     }
 
-    /// Weight of each example in training, with mean 1 over the training split; `None` if all count alike.
+    /// Weight of each example in training, of mean 1 in the training split; `None` if all are
+    /// alike.
     pub fn example_weights(&self) -> Option<&[f32]> {
         self.example_weights.values()
     }

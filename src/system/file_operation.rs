@@ -41,8 +41,8 @@ pub mod tests {
         }
     }
 
-    /// Calls `work`, letting the operation after `count` others fail. Returns the result, and
-    /// whether an operation failed.
+    /// Calls `work`, letting the operation after `count` others fail, and all later ones. Returns
+    /// the result, and whether an operation failed.
     pub fn failing<T>(count: usize, work: impl FnOnce() -> T) -> (T, bool) {
         LEFT.set(Some(count));
         FAILED.set(false);

@@ -36,7 +36,7 @@ pub fn either(names: &[&str]) -> String {
 
 /// Text made safe for a terminal. Names from files may contain control characters, which would
 /// control the terminal, and marks of text direction, which would disguise the text. These are
-/// replaced, except line ends and tabs.
+/// escaped, except line ends and tabs.
 pub fn printable(text: &str) -> String {
     let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');

@@ -29,7 +29,7 @@ pub struct Learned {
 /// Returns a line about a network that is no better than guessing; `None` for one that has learned something.
 ///
 /// # Errors
-/// If a mapped file has changed.
+/// A mapped file that has been truncated.
 pub fn note(
     data: &Data,
     topology: &Topology,

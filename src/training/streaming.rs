@@ -50,7 +50,7 @@ impl Streaming {
     /// The streaming that a training needs; `None` if the device holds all of its data.
     ///
     /// # Errors
-    /// If the device cannot hold even the network and one mini-batch.
+    /// A device that cannot hold even the network and one mini-batch.
     pub fn needed(executor: &dyn Executor, training: &Training<'_>) -> Result<Option<Self>> {
         let Training { data, topology, hyperparameters, .. } = *training;
         let (memory, dataset) = (executor.memory(), &data.dataset);
@@ -140,7 +140,7 @@ impl Chunk {
     /// Gathers examples by their indices, in the given order.
     ///
     /// # Errors
-    /// If a mapped file has changed.
+    /// A mapped file that has been truncated.
     pub fn pick(&mut self, dataset: &Dataset, examples: &[u32]) -> Result<()> {
         dataset.inputs().pick(examples, dataset.features(), &mut self.inputs)?;
         dataset.pick_desired(examples, &mut self.desired);

@@ -146,7 +146,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// of shards must be a multiple of the number of ranks.
     ///
     /// # Errors
-    /// If the shards cannot be divided evenly among the ranks.
+    /// Shards that cannot be divided evenly among the ranks.
     pub fn share_with(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
         let (shards, count) = (self.hyperparameters.shards, ranks.count());
         ensure!(shards.is_multiple_of(count), "{shards} shards cannot be shared among {count} ranks");

@@ -286,7 +286,7 @@ fn saturated_neuron(_: &Options, _: &mut dyn Observer) -> Result<Measured> {
         });
         measured.curves.push(Curve { name: name.to_string(), points });
     }
-    // Both trainings begin with the same results.
+    // The output before training is the same for both costs.
     measured.numbers.remove(3);
     Ok(measured)
 }

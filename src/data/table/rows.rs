@@ -163,8 +163,8 @@ impl<'a> Rows<'a> {
         if text.is_empty() || text.contains("") { self.is_numbering(&fields) } else { Ok(false) }
     }
 
-    /// True if the fields of the first row are 0, 1, 2, ... or 1, 2, 3, ..., and the next row looks different.
-    /// The column of row numbers, the first, may have no name.
+    /// True if the fields of the first row are 0, 1, 2, ... or 1, 2, 3, ..., and the next row looks
+    /// different. The column of row numbers, the first, may have no name.
     fn is_numbering(&mut self, fields: &[String]) -> Result<bool> {
         /// Columns from which on such a row is a header whatever the next row looks like.
         const ENOUGH: usize = 5;

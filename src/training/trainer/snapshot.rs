@@ -89,7 +89,7 @@ impl Trainer<'_, '_> {
     /// multiplied η.
     ///
     /// # Errors
-    /// If the position is past the end of an epoch, or a failing device.
+    /// A position past the end of an epoch, or a failing device.
     pub fn resume(&mut self, snapshot: &Snapshot, position: Position, plateau: f64) -> Result<()> {
         let steps = self.steps_per_epoch();
         ensure!(position.step < steps, "step {} of an epoch of {steps}", position.step);
