@@ -128,7 +128,7 @@ impl Crew {
         }
         state.most.store(threads, SeqCst);
         #[allow(unsafe_code, reason = "see State")]
-        // SAFETY: `open` is false, so no helper reads `job`. The lifetime outlasts this call, which
+        // SAFETY: `open` is false, so no helper reads `job`. The borrow outlives this call, which
         // closes the job and waits until no helper is inside.
         unsafe {
             *state.job.get() = Some(std::mem::transmute::<Job<'_>, Job<'static>>(job));
@@ -213,8 +213,8 @@ impl State {
             }
         }
         loop {
-            // Set before the last check: either this check finds the job, or its caller finds this
-            // thread asleep.
+            // Set before the last check: either this check finds the job, or the caller that starts
+            // the job finds this thread asleep.
             self.asleep[thread].store(true, SeqCst);
             if let Some(jobs) = self.next(thread, seen) {
                 self.asleep[thread].store(false, SeqCst);

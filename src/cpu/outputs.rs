@@ -47,7 +47,7 @@ impl Run for NormalizedOutputs {
     }
 }
 
-/// Fixed cost of a row, in multiplications: a logarithm, and exponentials too few to overlap.
+/// Fixed cost of a row, in multiplications: a logarithm, and the overhead of short rows.
 const PER_ROW: usize = 512;
 
 /// z −= ln Σ exp(z) of each row, a = σ(z), and δ.

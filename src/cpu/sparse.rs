@@ -1,9 +1,9 @@
 //! Products that skip the zeros of a left factor that is mostly zeros, such as images of
 //! handwritten digits.
 //!
-//! The terms of a sum are added in the same order as in [`tile`](super::tile), without the terms 0
-//! · w. These change no bit if the other factor is finite. Otherwise the dense product is computed,
-//! because 0 · ∞ and 0 · NaN are NaN.
+//! The terms of a sum are added in the same order as in [`tile`](super::tile), without the terms in
+//! which x is 0. These change no bit if the other factor is finite. Otherwise the dense product is
+//! computed, because 0 · ∞ and 0 · NaN are NaN.
 
 use std::ops::Range;
 

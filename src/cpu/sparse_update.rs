@@ -140,8 +140,8 @@ impl UpdateTask<'_> {
     }
 
     /// Adds one example after the other to the gradients of many rows of weights. An example has
-    /// many nonzero entries; a row of weights has few terms, in a number that branch prediction
-    /// would miss.
+    /// many nonzero entries. A row of weights has only a few terms, whose number branch prediction
+    /// would get wrong.
     #[inline(always)]
     fn example_by_example<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
         let UpdateTask { updates, rows, scratch, sums, .. } = self;

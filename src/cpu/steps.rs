@@ -36,7 +36,7 @@ pub struct Row {
     load: Load,
     /// The operand that holds a layer's weights, which may be stored in panels.
     weights: Option<usize>,
-    /// The operand that holds the gradient of a layer's weights, which may be stored as they are.
+    /// The operand that holds the gradient of a layer's weights, which may have their layout.
     gradient: Option<usize>,
     /// The operand that may be given as a list of its nonzero entries.
     lists: Option<usize>,
@@ -212,7 +212,7 @@ impl<'p> Loader<'p> {
         forward && fits && (!backward || matrix.rows >= MANY_NEURONS)
     }
 
-    /// The weights that decide the layout of an operand: itself, those whose state it is, or none.
+    /// The weights whose layout an operand has: its own, those whose state it is, or none.
     fn weights_of(step: &Step, operand: usize) -> Option<&Matrix> {
         let weights = row(step)?.weights?;
         let fixed = step.kernel.bindings.len();

@@ -46,7 +46,7 @@ const COUNTED: Duration = Duration::from_micros(400);
 const SHORTEST: Duration = Duration::from_millis(25);
 const LONGEST: Duration = Duration::from_millis(800);
 
-/// Steps longer than this are worth all threads on any machine, and too long to try fewer.
+/// Steps longer than this are worth all threads on any machine; trying fewer would take too long.
 const LONG: Duration = Duration::from_millis(2);
 
 /// More threads must be faster by this factor, since they take cores from other programs.

@@ -225,8 +225,7 @@ impl Dataset {
         of_class.unwrap_or(&1.0) * of_example.unwrap_or(&1.0)
     }
 
-    /// Weight of each example in training, of mean 1 in the training split; `None` if all are
-    /// alike.
+    /// Weights of the examples in training, where their mean is 1; `None` if all count alike.
     pub fn example_weights(&self) -> Option<&[f32]> {
         self.example_weights.values()
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::inputs::Inputs;
 use super::table::fields::shown;
 
-/// The largest byte up to which data does not use half of the range of bytes.
+/// The largest byte for which bytes count as using no more than half of their range.
 const HALF: u8 = 127;
 
 /// Numbers of an array with magnitudes up to this are taken to be scaled already.
@@ -178,8 +178,8 @@ impl Preprocessing {
     /// Chooses the preprocessing of an array; `examples` are the indices of the training examples.
     ///
     /// By default bytes are scaled to 0..1: by the scale of their format, if it has one, as image
-    /// formats do; otherwise by 1/255, or by the largest byte if that is less than half of the
-    /// range. Other numbers are by default scaled to mean 0 and standard deviation 1, or not at all
+    /// formats do; otherwise they are divided by 255, or by the largest of them if it is at most
+    /// 127. Other numbers are by default scaled to mean 0 and standard deviation 1, or not at all
     /// if all are small.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub struct Look {
     pub layers: Vec<LayerReport>,
 }
 
-/// Multiplications of one pass over all examples: about a second.
+/// Target number of multiplications of a look: about a second.
 const WORK: usize = 500_000_000;
 
 /// The most examples of a look.

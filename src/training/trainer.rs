@@ -150,8 +150,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
     pub fn share_with(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
         let (shards, count) = (self.hyperparameters.shards, ranks.count());
         ensure!(shards.is_multiple_of(count), "{shards} shards cannot be shared among {count} ranks");
-        // A rank with little memory evaluates fewer examples at a time; if ranks differ, one does
-        // it all.
+        // A rank with little memory evaluates fewer examples at a time; if ranks differ, rank 0
+        // evaluates for all.
         let at_once = self.layout.measured.first().map_or(0, |measured| measured.plans.batch as u64);
         self.first_measures = ranks.any(ranks.of_first(at_once) != at_once);
         self.ranks = ranks;

@@ -117,7 +117,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(self.sole().is_none() && (self.find(TEST[0])?.is_some() || self.find(TEST[1])?.is_some()))
     }
 
-    /// True if it is divided into a training and a test part.
+    /// True if it is divided into a training and a test split.
     pub fn is_divided(&self) -> bool {
         self.divided
     }

@@ -23,7 +23,7 @@ pub struct Matched {
 
 impl Matched {
     /// Finds `columns` in a file with the columns `header`, in any order, by name. If either side
-    /// has no names, columns are matched by position, and `width` must agree; if it is the file
+    /// has no names, columns are matched by position, and their number must fit; if it is the file
     /// that has none, only if `by_position` says that this is meant. The targets are in the columns
     /// `targets`, or else where they were in training.
     ///
