@@ -181,7 +181,7 @@ fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
     let cpu = move || -> Result<Box<dyn Executor>> {
         Ok(Box::new(match kernels {
             KernelSet::Fused => Cpu::new(threads),
-            // The twins: plain Rust on one thread.
+            // The CPU twins: plain Rust on one thread.
             KernelSet::Primitive => Cpu::of_twins(),
         }))
     };
@@ -208,7 +208,7 @@ fn devices(arguments: &Arguments, threads: usize) -> Result<Vec<Opening>> {
             }
             DeviceChoice::Cpu if precision == Precision::Full => Box::new(cpu),
             _ => {
-                // A missing device is an error before anything is measured.
+                // Opened now, so that a missing device is an error before anything is measured.
                 let chosen = open_named("--devices", &choice, threads, gpu)?;
                 Box::new(move || Ok(chosen.executor))
             }

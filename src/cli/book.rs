@@ -47,7 +47,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let Some(experiment) = experiment else { return print(&list()?) };
     let threads = check_threads(threads.unwrap_or_else(all_threads))?;
     let options = Options { experiment: &EXPERIMENTS[experiment], data, device, threads, seed };
-    // Before minutes of training.
+    // Checked before minutes of training.
     let file = svg.map(|path| OutputFile::of_flag("--svg", &path, &options.files())).transpose()?;
     let report = book::run(&options, &mut Progress::new(quiet || json, false))?;
     if let Some(file) = file {

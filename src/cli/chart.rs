@@ -1,4 +1,4 @@
-//! Charts of curves: as SVG, and of characters in a terminal.
+//! Charts of curves: as SVG, and as characters in a terminal.
 
 use std::fmt::Write;
 
@@ -7,27 +7,27 @@ use crate::commands::book::Curve;
 /// Width and height of a chart in pixels.
 const SIZE: [f64; 2] = [480.0, 320.0];
 
-/// Room for the numbers at the left, top, right and bottom.
+/// Margins for labels, in pixels: left, top, right and bottom.
 const MARGINS: [f64; 4] = [64.0, 48.0, 20.0, 44.0];
 
-/// Colours that people who do not see all colours can tell apart (Okabe and Ito).
+/// Colours that colour-blind people can tell apart (Okabe and Ito).
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
-/// Points of a curve that are marked one by one.
+/// The most points of a curve that are marked one by one.
 const MOST_MARKED: usize = 30;
 
-/// Names of curves beside each other.
+/// Names of curves in a row of the legend.
 const NAMES_IN_ROW: usize = 3;
 
-/// Smallest quotient of the ends of an axis from which it is logarithmic.
+/// Smallest ratio of the ends of an axis for which the axis is logarithmic.
 const LOGARITHMIC_FROM: f64 = 10.0;
 
 /// The scale of the y axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scale {
-    /// Logarithmic where the numbers are of very different sizes.
+    /// Logarithmic if the numbers differ much in size, otherwise linear.
     Automatic,
-    /// Logarithmic where all numbers are above 0.
+    /// Logarithmic if all numbers are positive, otherwise linear.
     Logarithmic,
     /// Linear.
     Linear,
@@ -55,7 +55,7 @@ impl Axis {
         Axis { ends, is_logarithmic }
     }
 
-    /// The place of a value, from 0 to 1.
+    /// The position of a value along the axis, from 0 to 1.
     fn place(&self, value: f64) -> f64 {
         let scaled = |value: f64| if self.is_logarithmic { value.ln() } else { value };
         (scaled(value) - scaled(self.ends[0])) / (scaled(self.ends[1]) - scaled(self.ends[0]))
@@ -66,7 +66,7 @@ impl Axis {
         let [least, most] = self.ends;
         if self.is_logarithmic {
             let powers = least.log10().floor() as i32..=most.log10().floor() as i32;
-            // Within few decades, numbers between the powers of 10, too.
+            // Within few decades, numbers between the powers of 10 as well.
             let factors: &[f64] = if most / least < 300.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
             let all = powers.flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
             return all.filter(|tick| (least..=most * (1.0 + 1e-9)).contains(tick)).collect();
@@ -162,7 +162,7 @@ impl Frame {
     }
 }
 
-/// A line chart as SVG, the same bytes for the same numbers. Colours of text and lines follow a dark page.
+/// A line chart as SVG, the same bytes for the same numbers. Text and lines adapt to a dark page.
 pub fn svg(title: &str, axes: [&str; 2], curves: &[Curve], scale: Scale) -> String {
     let all = || curves.iter().flat_map(|curve| &curve.points);
     let (x, y) = (Axis::of(all().map(|point| point[0]), Scale::Linear), Axis::of(all().map(|point| point[1]), scale));
@@ -235,14 +235,14 @@ pub fn scatter(title: &str, axes: [&str; 2], points: &[[f64; 2]]) -> String {
     frame.finish()
 }
 
-/// The marks of curves in a terminal.
+/// The characters that mark curves in a terminal.
 const MARKS: [char; 3] = ['*', 'o', '+'];
 
-/// Rows of characters of a chart in a terminal.
+/// Height of a chart in a terminal, in rows of characters.
 const ROWS: usize = 8;
 
-/// A chart of curves in characters, `width` columns wide: the first curve of `*`, the second of `o`. Each column shows the mean of the
-/// points in it.
+/// A chart of curves as characters, `width` columns wide: `*` for the first curve, `o` for the
+/// second. A column shows the mean of the points in it.
 pub fn of_characters(title: &str, curves: &[Curve], width: usize) -> String {
     let scale = Scale::Automatic;
     let all = || curves.iter().flat_map(|curve| &curve.points);
@@ -273,7 +273,7 @@ pub fn of_characters(title: &str, curves: &[Curve], width: usize) -> String {
             _ => "",
         };
         let row: String = row.iter().collect();
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{number:>margin$}|{}", row.trim_end());
     }
     let ends = [x.ends[0], x.ends[1]].map(|end| format!("{end:.0}"));

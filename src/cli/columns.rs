@@ -9,10 +9,10 @@ use crate::data::table::{ColumnSummary, MOST_DISTINCT};
 /// The most columns that are shown.
 const MOST_COLUMNS: usize = 100;
 
-/// The longest name that is shown whole, in characters.
+/// The longest name that is shown in full, in characters.
 const LONGEST: usize = 32;
 
-/// The way in which each column of a table was read, a line for each; `None` if the data is no table.
+/// A description of each column of a table, one per line; `None` if the data is not a table.
 pub(super) fn described(columns: &[ColumnSummary]) -> Option<String> {
     if columns.is_empty() {
         return None;
@@ -26,7 +26,7 @@ pub(super) fn described(columns: &[ColumnSummary]) -> Option<String> {
         let distinct = column.distinct.map_or(format!("> {MOST_DISTINCT}"), |distinct| distinct.to_string());
         let [inputs, missing] = [column.inputs as u64, column.missing].map(|count| HumanCount(count).to_string());
         let role = column.role.name();
-        // Text always has room for more.
+        // Writing to a string cannot fail.
         let _ = write!(text, "\n  {title:<width$}  {role:<10}  {inputs:>6}  {missing:>7}  {distinct:>8}");
     }
     if columns.len() > shown.len() {
@@ -35,7 +35,7 @@ pub(super) fn described(columns: &[ColumnSummary]) -> Option<String> {
     Some(text)
 }
 
-/// A title that is not too long.
+/// A title, shortened if it is too long.
 fn cut(title: &str) -> String {
     match title.chars().count() {
         short if short <= LONGEST => title.to_string(),

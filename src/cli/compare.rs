@@ -81,7 +81,7 @@ impl Observer for Progress {
         self.epochs = opening.epochs;
         print_notes(&opening.data.notes);
         if !self.quiet {
-            // Comparing goes on when stderr is closed.
+            // Comparing continues if stderr is closed.
             let _ = writeln!(io::stderr(), "{}", printable(&described(opening.data, opening.topology)));
         }
         if self.json {

@@ -11,20 +11,20 @@ use toml::{Table, Value};
 
 use crate::system::error::{WrongUsage, bail_usage};
 
-/// Flags that a file cannot hold: those about the file, and those that print something else.
+/// Flags that a file cannot contain: those about the file, and those that print something else.
 const NOT_IN_FILES: [&str; 5] = ["config", "print_config", "print_plan", "help", "version"];
 
-/// The key of the data, which has no flag.
+/// The key of the data, which is a positional argument.
 const DATA: &str = "data";
 
-/// The arguments of the process with those of its `--config FILE`: a flag that is given wins over the file, and over what
-/// contradicts it there.
+/// The arguments of the process together with those of its `--config FILE`. A flag on the command
+/// line overrides the file, including flags in the file that conflict with it.
 ///
 /// # Errors
-/// A file that cannot be read or is no TOML, or with a key that is no flag.
+/// A file that cannot be read or is not TOML, or a key that is not a flag.
 pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsString>> {
     let command = program;
-    // What is wrong with the arguments themselves is told when they are parsed.
+    // Errors in the arguments themselves are reported when they are parsed.
     let Ok(matches) = command.clone().ignore_errors(true).try_get_matches_from(&arguments) else {
         return Ok(arguments);
     };
@@ -42,7 +42,8 @@ pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsSt
     let mut all = arguments;
     let of_train = program.find_subcommand("train").filter(|train| train.get_name() != command.get_name());
     for (key, value) in &table {
-        // A file of `train` serves other commands, without the flags that they do not have.
+        // A file written for `train` also serves other commands, without the flags that they do not
+        // have.
         if argument(command, key).is_err() && of_train.is_some_and(|train| argument(train, key).is_ok()) {
             continue;
         }
@@ -54,7 +55,8 @@ pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsSt
         if let (Value::Array(values), true) = (value, takes_several(found))
             && values.iter().all(Value::is_str)
         {
-            // Of texts, each is a value; numbers are one, such as the widths of a network.
+            // Each string of a list is a value of its own; numbers form one value, such as the
+            // widths of a network.
             all.extend(values.iter().filter_map(Value::as_str).map(|text| format!("--{key}={text}").into()));
             continue;
         }
@@ -77,14 +79,14 @@ fn takes_several(argument: &Arg) -> bool {
     argument.get_num_args().is_some_and(|range| range.max_values() > 1)
 }
 
-/// The arguments that cannot stand beside this one, whichever of the two says so.
+/// The arguments that conflict with this one, whichever of the two declares it.
 fn contradicting<'c>(command: &'c Command, argument: &'c Arg) -> impl Iterator<Item = &'c Arg> {
     let contradicts =
         |one, other: &Arg| command.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id());
     command.get_arguments().filter(move |other| contradicts(argument, other) || contradicts(other, argument))
 }
 
-/// The argument of a key.
+/// The argument for a key.
 fn argument<'c>(command: &'c Command, key: &str) -> Result<&'c Arg> {
     let fits = |argument: &&Arg| argument.get_long() == Some(key) || (key == DATA && argument.get_id() == DATA);
     let found = command.get_arguments().find(fits);
@@ -98,7 +100,7 @@ fn argument<'c>(command: &'c Command, key: &str) -> Result<&'c Arg> {
     Err(WrongUsage::new(format!("`{key}` is no flag that a file can hold{hint}")).into())
 }
 
-/// The text of a value, as it would be written behind the flag; `None` for a flag without one.
+/// The text of a value, as it would follow the flag; `None` for a flag without a value.
 fn text_of(argument: &Arg, key: &str, value: &Value) -> Result<Option<String>> {
     let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
     match (is_switch, value) {
@@ -125,8 +127,8 @@ fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The flags of a run in TOML: `used` are those with the values that were settled; the others stand as they were given, or with
-/// their defaults.
+/// The flags of a run in TOML: those in `used` with the values that were chosen, the others as
+/// given or with their defaults.
 pub fn printed(command: &Command, given: &ArgMatches, used: &[(&'static str, String)]) -> String {
     let mut table = Table::new();
     for argument in command.get_arguments() {
@@ -153,7 +155,7 @@ pub fn printed(command: &Command, given: &ArgMatches, used: &[(&'static str, Str
     table.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
 }
 
-/// A text as a number, a list of numbers, or text.
+/// A string as a number, a list of numbers, or text.
 fn value_of(text: &str) -> Value {
     let number = |text: &str| {
         let whole = text.parse().ok().map(Value::Integer);

@@ -99,7 +99,7 @@ pub(super) fn print_notes(notes: &[String]) {
         return;
     }
     for note in notes {
-        // A note that cannot be shown is no reason to fail.
+        // Failing to print a note is not an error.
         let _ = writeln!(io::stderr(), "note: {}", printable(note));
     }
 }
@@ -133,7 +133,7 @@ fn tasks() -> impl TypedValueParser<Value = Task> {
     ])
 }
 
-/// True where classes are balanced.
+/// The values of `--class-weight`; true if classes are balanced.
 fn class_weights() -> impl TypedValueParser<Value = bool> {
     one_of([
         ("none", "Every example has the same weight", false),
@@ -141,7 +141,7 @@ fn class_weights() -> impl TypedValueParser<Value = bool> {
     ])
 }
 
-/// True where the mean stands for a missing value.
+/// The values of `--missing`; true if the mean replaces a missing value.
 fn treatments() -> impl TypedValueParser<Value = bool> {
     one_of([
         ("error", "Stop with an error", false),
@@ -178,12 +178,12 @@ impl TableArguments {
 }
 
 impl DataArguments {
-    /// The path of the data, where there is one.
+    /// The path of the data, if one was given.
     pub(super) fn path(&self) -> Option<&Path> {
         self.data.as_deref()
     }
 
-    /// The place of the data.
+    /// The path of the data, mutable.
     pub(super) fn path_mut(&mut self) -> &mut Option<PathBuf> {
         &mut self.data
     }
@@ -196,7 +196,7 @@ impl DataArguments {
     /// Returns the data to open. `seed` selects the examples of a fractional split.
     ///
     /// # Errors
-    /// Labels without their file ([`WrongUsage`](crate::system::error::WrongUsage)).
+    /// Labels without their inputs ([`WrongUsage`](crate::system::error::WrongUsage)).
     pub(super) fn source(self, seed: u64) -> Result<Source> {
         let (task, task_given) = (self.task(), self.task.is_some());
         let validation = part("validation", self.validation.as_deref(), self.validation_labels)?;

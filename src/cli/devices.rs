@@ -57,13 +57,13 @@ struct GpuDevice {
     choices: Vec<String>,
     /// Steps per second in earlier runs, by network and batch size.
     speeds: SpeedsByWork,
-    /// Null without --check.
+    /// `null` without `--check`.
     check: Option<Vec<Finding>>,
 }
 
 #[derive(Serialize)]
 struct Auto {
-    /// `cpu`, or null if the choice needs a measurement of the network.
+    /// `cpu`, or `null` if the choice depends on measuring the network.
     device: Option<&'static str>,
     reason: String,
 }

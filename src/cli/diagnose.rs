@@ -33,7 +33,7 @@ pub struct Arguments {
     try_epochs: usize,
 }
 
-/// Arguments that may stand beside the folder of a run.
+/// Arguments that may be given together with the folder of a run.
 const OF_RUNS: [&str; 8] = ["Arguments", "data", "tries", "try_epochs", "json", "quiet", "verbose", "TrainingFlags"];
 
 /// Runs the command.

@@ -57,7 +57,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if json { print_json(&report) } else { print(&text(&report)?) }
 }
 
-/// The largest confusion matrix that is printed, in classes.
+/// The most classes for which the confusion matrix is printed.
 const MAX_MATRIX: usize = 20;
 
 fn text(report: &Report) -> Result<String> {

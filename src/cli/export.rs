@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// The number of inputs listed before the rest is summarised.
+/// The most inputs that are listed; the others are summarised.
 const MAX_INPUTS: usize = 20;
 
 fn text(report: &Report) -> Result<String> {

@@ -77,10 +77,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Characters of the name of an equation, and of the space after it.
+/// Width of the column of equation names, in characters, including the space after it.
 const EQUATION: usize = 9;
 
-/// One matrix that is wrong, in a sentence.
+/// A sentence about a matrix that is wrong.
 fn told(check: &Check) -> String {
     let Check { matrix, formula, verdict, row, column, found, expected, .. } = check;
     let place = match (row, column) {

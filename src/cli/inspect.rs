@@ -144,7 +144,7 @@ fn parts(worked: &Worked, layer: Option<usize>, neuron: Option<&str>, weight: Op
     Ok(Parts::All)
 }
 
-/// Writes every matrix.
+/// Writes every matrix to a file.
 fn write(folder: &std::path::Path, worked: &Worked) -> Result<()> {
     let cannot = |path: &std::path::Path| format!("--dump: cannot write {}", path.display());
     std::fs::create_dir_all(folder).with_context(|| cannot(folder))?;

@@ -82,7 +82,7 @@ enum Command {
 pub fn main() -> ExitCode {
     silence_mesa();
     temporary::delete_when_interrupted();
-    // The other ranks are left at the very end.
+    // This rank leaves the others at the very end.
     let joined = match ranks::join() {
         Ok(joined) => joined,
         Err(error) => return failed(&error, false),
@@ -101,8 +101,8 @@ pub fn main() -> ExitCode {
 /// The arguments of the process.
 ///
 /// # Errors
-/// The exit code of a process whose arguments are no command, or are wrong, which has been told; or of one of several ranks, where those
-/// of another are.
+/// The exit code of a process that ends here: its arguments are wrong or ask for no command, and
+/// that has been reported; or the arguments of another rank are wrong.
 fn understood() -> Result<Box<(Cli, ArgMatches)>, ExitCode> {
     let parsed = check_environment().and_then(|()| parse());
     let code = match &parsed {
@@ -118,7 +118,7 @@ fn understood() -> Result<Box<(Cli, ArgMatches)>, ExitCode> {
     };
     if first == world.rank() {
         match parsed {
-            // If nobody can be told, the exit code is all that is left.
+            // If nothing can be printed, the exit code is all that is left.
             Ok(Parsed::Ends(error)) => drop(error.print()),
             Ok(Parsed::Command(_)) => {}
             Err(error) => tell(&error),
@@ -127,8 +127,8 @@ fn understood() -> Result<Box<(Cli, ArgMatches)>, ExitCode> {
     Err(ExitCode::from(u8::try_from(codes[first] - 1).unwrap_or(1)))
 }
 
-/// The exit code of a process that has failed, and what is told before it: by the first of several ranks, if all of them know the error.
-/// Otherwise the others are ended.
+/// The exit code of a process that has failed. The error is reported by rank 0 only, if all ranks
+/// know it; otherwise by this rank, which then ends the others.
 fn failed(error: &anyhow::Error, is_known: bool) -> ExitCode {
     // The reader closed the pipe: `gpu-backprop ... | head`.
     if is_broken_pipe(error) {
@@ -151,21 +151,21 @@ fn tell(error: &anyhow::Error) {
     let _ = writeln!(io::stderr(), "gpu-backprop: {rank}{}", one_line(error));
 }
 
-/// True for errors that all ranks have, or none.
+/// True for errors that occur on all ranks or on none.
 fn known_to_all(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<AgreedOn>() || cause.is::<Diverged>() || cause.is::<Interrupted>() || cause.is::<SweepInterrupted>()
 }
 
-/// The arguments of the process: a command, or all that there is to do is done.
+/// Parsed arguments: a command, or a message such as the help, after which the process ends.
 enum Parsed {
     Command(Box<(Cli, ArgMatches)>),
     Ends(clap::Error),
 }
 
-/// The arguments of the process, with those of a `--config FILE`.
+/// The arguments of the process together with those of a `--config FILE`.
 ///
 /// # Errors
-/// A wrong file.
+/// A file that is wrong.
 fn parse() -> Result<Parsed> {
     let mut command = Cli::command();
     command.build();
@@ -181,10 +181,10 @@ fn parse() -> Result<Parsed> {
     })
 }
 
-/// The arguments of a command with those of a file of flags, as if they had been typed.
+/// The arguments of a command together with those of a file of flags, as if they had been typed.
 ///
 /// # Errors
-/// A file that cannot be read, or with what is no flag.
+/// A file that cannot be read, or that contains something other than flags.
 fn parsed(arguments: Vec<std::ffi::OsString>) -> Result<Cli> {
     let mut command = Cli::command();
     command.build();
@@ -219,12 +219,12 @@ fn run(command: Command, matches: &ArgMatches) -> Result<()> {
     }
 }
 
-/// Disables Mesa's device-select layer, which prints a warning without a desktop session. It only
-/// sorts the list of adapters, and this program sorts them itself.
+/// Disables Mesa's device-select layer, which prints a warning without a desktop session. The layer
+/// only sorts the list of adapters, which this program does itself.
 fn silence_mesa() {
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         #[allow(unsafe_code, reason = "sound while no other thread runs: this is the first thing main does")]
-        // SAFETY: no other thread has been started that could read the environment.
+        // SAFETY: no other thread exists yet that could read the environment.
         unsafe {
             std::env::set_var("NODEVICE_SELECT", "1");
         }
@@ -266,7 +266,7 @@ fn one_of<T: Copy + Send + Sync + 'static, H: Into<StyledStr>>(
     PossibleValuesParser::new(names).try_map(move |name| value(name).ok_or("it is none of the values"))
 }
 
-/// The path of an output, which takes the place of no file that a run or a sweep keeps.
+/// The path of an output, which must not be a file of a run or a sweep.
 fn output_path() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(check_output)
 }

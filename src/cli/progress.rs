@@ -15,20 +15,20 @@ use crate::network::Topology;
 use crate::system::text::{epochs_of, percentage, printable};
 use crate::training::{LayerReport, Position};
 
-/// Time between two pictures of what turns while nothing can be counted.
+/// Time between two frames of the spinner, which is shown while there is nothing to count.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Epochs from which on their costs make a chart.
+/// The fewest epochs for which a chart of costs is drawn.
 const FEWEST_OF_CHART: usize = 3;
 
-/// Characters in a line of it.
+/// Width of that chart in characters.
 const COLUMNS_OF_CHART: usize = 76;
 
 /// The progress display of a run.
 pub struct Progress {
     quiet: bool,
     verbose: bool,
-    /// The figures of each layer are printed.
+    /// True if the statistics of each layer are printed.
     watches: bool,
     bar: Option<ProgressBar>,
     epochs: usize,
@@ -41,12 +41,12 @@ impl Progress {
         Progress { quiet, verbose, watches: false, bar: None, epochs: 0, examples: [0; 2] }
     }
 
-    /// The same that prints the figures of each layer, where `watches`.
+    /// This display, which also prints the statistics of each layer if `watches`.
     pub fn watching(self, watches: bool) -> Self {
         Progress { watches, ..self }
     }
 
-    /// Draws the cost of each epoch, where stderr is a terminal.
+    /// Draws a chart of the cost of each epoch, if stderr is a terminal.
     pub fn draw(&self, epochs: &[EpochReport]) {
         if self.quiet || !io::stderr().is_terminal() || epochs.len() < FEWEST_OF_CHART {
             return;
@@ -64,7 +64,7 @@ impl Progress {
         let text = printable(text);
         match &self.bar {
             Some(bar) => bar.println(text),
-            // Training goes on when stderr is closed.
+            // Training continues if stderr is closed.
             None => drop(writeln!(io::stderr(), "{text}")),
         }
     }
@@ -105,7 +105,7 @@ impl Observer for Progress {
             let style = style.progress_chars("=> ").with_key(
                 "examples_per_second",
                 move |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                    // A rate that cannot be written leaves the bar without it.
+                    // If writing fails, the bar lacks the rate.
                     let _ = write!(out, "{}", HumanCount((state.per_sec() * batch) as u64));
                 },
             );
@@ -169,7 +169,7 @@ fn introduction(opening: &Opening<'_>) -> String {
     format!("{}\n{flags}\ndevice         {device}: {reason}{goes_on}", described(data, topology))
 }
 
-/// Returns the recipe, and the flags with the values that are used.
+/// Returns the recipe and the flags with the values in use.
 fn flags_used(topology: &Topology, setup: &Setup) -> String {
     let words: Vec<String> = setup.flags(topology).iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
     format!("recipe         {}: {}", setup.recipe.name(), words.join(" "))
@@ -205,7 +205,7 @@ pub fn described(data: &Data, topology: &Topology) -> String {
     )
 }
 
-/// Formats accuracy for classification, with its standard error for so many examples, and R² for regression.
+/// Formats accuracy with its standard error for `examples` examples, or R² for regression.
 pub fn fit(accuracy: Option<f64>, r2: Option<f64>, examples: usize) -> String {
     match (accuracy, r2) {
         (Some(accuracy), _) => format!("{:>14}", percentage(accuracy, examples)),
@@ -214,7 +214,7 @@ pub fn fit(accuracy: Option<f64>, r2: Option<f64>, examples: usize) -> String {
     }
 }
 
-/// `examples` are those of the training and of the validation split.
+/// Formats the line of an epoch. `examples` are the sizes of the training and the validation split.
 fn epoch_line(report: &EpochReport, epochs: usize, best: bool, examples: [usize; 2]) -> String {
     let width = epochs.to_string().len();
     let mut line = format!("epoch {:>width$}/{epochs}", report.epoch);

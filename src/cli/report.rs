@@ -79,7 +79,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     print(&format!("report  {}\n", output_file.display()))
 }
 
-/// Writes the page of a subject to the file that a flag names.
+/// Writes the page about a subject to the file that a flag names.
 ///
 /// # Errors
 /// Files that cannot be read or written.

@@ -1,11 +1,12 @@
-//! Flags by the names that other programs give them: an unknown one is answered with ours.
+//! Names of flags in other programs: an unknown flag is answered with the name of ours.
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Command, CommandFactory};
 
 use super::Cli;
 
-/// Names in other programs, with the flags of this one; the first that a command has is suggested.
+/// Names in other programs, with the flags of this one; the first flag that a command has is
+/// suggested.
 const SYNONYMS: [(&[&str], &[&str]); 17] = [
     (&["lr", "learning-rate", "learning-rate-init", "alpha", "step-size"], &["eta"]),
     (&["batch-size", "minibatch", "mini-batch", "mini-batch-size", "bs"], &["batch"]),
@@ -26,7 +27,8 @@ const SYNONYMS: [(&[&str], &[&str]); 17] = [
     (&["proba", "predict-proba", "scores"], &["probabilities"]),
 ];
 
-/// The same error; that of an unknown flag with another name here suggests that name.
+/// This error; if it is about an unknown flag that is known here by another name, it suggests that
+/// name.
 pub(super) fn with_suggestion(mut error: Error, arguments: impl IntoIterator<Item = String>) -> Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
@@ -35,14 +37,14 @@ pub(super) fn with_suggestion(mut error: Error, arguments: impl IntoIterator<Ite
     let cli = Cli::command();
     let command = arguments.into_iter().find_map(|argument| cli.find_subcommand(argument));
     if let Some(flag) = command.and_then(|command| flag_of(command, given)) {
-        // Nobody means it as the path of a file.
+        // clap's suggestion to pass the flag as a positional argument is of no use here.
         error.remove(ContextKind::Suggested);
         error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{flag}")));
     }
     error
 }
 
-/// The flag of a command that goes by the name `given` in other programs.
+/// The flag of a command that other programs call `given`.
 fn flag_of(command: &Command, given: &str) -> Option<&'static str> {
     let name = given.trim_start_matches('-').split('=').next()?.replace('_', "-").to_lowercase();
     let has = |flag: &str| command.get_arguments().any(|argument| argument.get_long() == Some(flag));
@@ -84,7 +86,7 @@ mod tests {
             ("--test-size", "--test"),
             ("--weight-decay", "--lambda"),
             ("--l2", "--lambda"),
-            // By their likeness alone.
+            // Suggested by clap, by similarity alone.
             ("--epoch", "--epochs"),
             ("--hiden", "--hidden"),
             ("--optimzer", "--optimizer"),
@@ -96,7 +98,7 @@ mod tests {
         assert_eq!(suggested("evaluate", "--lr"), None, "it has no --eta");
     }
 
-    /// A flag that is to come is suggested from the day it is there.
+    /// Synonyms may name flags that do not exist yet; these are suggested once they do.
     #[test]
     fn every_synonym_has_one_meaning_and_is_no_flag_itself() {
         let cli = Cli::command();

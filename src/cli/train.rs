@@ -76,7 +76,7 @@ fn monitors() -> impl TypedValueParser<Value = Monitor> {
 }
 
 impl Arguments {
-    /// The options of a training without files of its own, on a device.
+    /// The options of a training without output files, on a device.
     ///
     /// # Errors
     /// Those of [`TrainingFlags::options`].
@@ -141,7 +141,8 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     if !json {
         progress.draw(&report.epochs);
     }
-    // Hours of work are not lost with the model: what is known is printed before the error.
+    // If saving the model failed, the report is printed before the error, so that not everything is
+    // lost.
     if json {
         print_json(&report)?;
     } else {
@@ -160,10 +161,10 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     }
 }
 
-/// The options of a run that is in a folder, as its flags say.
+/// The options of a run, from the flags in its folder.
 ///
 /// # Errors
-/// Flags that cannot be read, or are none.
+/// Flags that cannot be read, or that are not flags.
 pub fn options_of_run(folder: &Path) -> Result<Options> {
     let config = folder.join(CONFIG);
     let arguments = ["gpu-backprop".into(), "train".into(), "--config".into(), config.clone().into_os_string()];

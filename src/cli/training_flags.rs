@@ -262,17 +262,18 @@ fn bytes_of(megabytes: f64) -> Result<u64> {
 }
 
 impl TrainingFlags {
-    /// Takes a trained network out of the place of the data, where its data comes after it, or its name ends like that of one.
+    /// Takes a trained network from the positional argument of the data, if its data comes after it
+    /// or its name ends like that of a model.
     pub fn take_model(&mut self, data: Option<PathBuf>) -> Option<PathBuf> {
         let first = self.data.path_mut();
         let is_model = first.as_ref().is_some_and(|path| path.extension().is_some_and(|end| end == "safetensors"));
         if data.is_some() || is_model { std::mem::replace(first, data) } else { None }
     }
 
-    /// The folder of a run, where that is named in the place of the data.
+    /// The folder of a run, if the positional argument of the data names one.
     ///
     /// # Errors
-    /// A folder with nothing in it that is read, or a model, which is no data.
+    /// A folder without readable data, or a model, which is not data.
     pub fn run_folder(&self) -> Result<Option<PathBuf>> {
         let Some(path) = self.data.path() else { return Ok(None) };
         if path.join(METRICS).exists() {

@@ -1,4 +1,4 @@
-//! Throughput of training steps and of each kernel, device by device.
+//! Throughput of training steps and of each kernel, for one device at a time.
 
 mod measurement;
 mod results;
@@ -25,10 +25,11 @@ use crate::verify::gradients;
 pub use measurement::{Measurement, What};
 pub use results::{Comparison, Crossover, compare, crossovers, parse};
 
-/// Repetitions of a measurement, whose median is reported: odd.
+/// Number of repetitions of a measurement, whose median is reported; odd.
 const TURNS: usize = 5;
 
-/// Capacity of the synthetic data set in examples: their number hardly affects speed, their memory does.
+/// Maximum number of examples in the synthetic data set: more would take memory, but hardly affect
+/// speed.
 const MAX_EXAMPLES: usize = 4096;
 
 /// Size limit of the synthetic data set, unless one mini-batch is larger.
@@ -37,7 +38,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// Size limit of one mini-batch in bytes.
 const MOST_BYTES: usize = 1 << 30;
 
-/// Calls in one run at most: their mini-batches are listed in memory.
+/// The most calls in one run, whose mini-batches are listed in memory.
 const MOST_CALLS: usize = 1 << 16;
 
 /// Options of a benchmark.
@@ -53,20 +54,20 @@ pub struct Options {
     pub batches: Vec<usize>,
     /// Duration of a measurement, after its warm-up.
     pub budget: Duration,
-    /// The kernels that plans are fused to.
+    /// The set of kernels, fused or primitive.
     pub kernels: KernelSet,
     /// Precision of matrix products on a GPU, reported with its measurements.
     pub precision: Precision,
-    /// Measurement of each kernel by itself, too.
+    /// True to measure each kernel by itself as well.
     pub each_kernel: bool,
-    /// Measurement of the ceilings of the device, and of nothing else.
+    /// True to measure the ceilings of the device, and nothing else.
     pub ceilings: bool,
     /// Thread limit of the CPU, reported with its measurements.
     pub threads: usize,
 }
 
 impl Options {
-    /// Checks that everything can be measured, before anything is.
+    /// Checks, before anything is measured, that everything can be.
     ///
     /// # Errors
     /// Invalid layers or mini-batches ([`WrongUsage`](crate::system::error::WrongUsage)).
@@ -93,7 +94,7 @@ impl Options {
     }
 }
 
-/// Facts about a measurement that are known before it.
+/// What is known about a measurement in advance.
 struct Subject<'a> {
     what: What,
     name: String,
@@ -102,8 +103,8 @@ struct Subject<'a> {
     operations: f64,
 }
 
-/// Measures everything on one device. `found` keeps the measurements made before a failure; `watch` is called
-/// with the name of the next one.
+/// Measures everything on one device. `found` keeps the measurements made before a failure; `watch`
+/// is called with the name of each measurement before it begins.
 ///
 /// # Errors
 /// As [`Options::check`], a failing device, or gradients in mixed precision that rounding does not explain.
@@ -173,7 +174,8 @@ fn measure_all(
     Ok(())
 }
 
-/// Returns synthetic data for a network: only its size matters. Four in five inputs are 0, as in images of digits.
+/// Returns synthetic data for a network, since only its size matters. Four in five inputs are 0, as
+/// in images of digits.
 ///
 /// # Errors
 /// Too little memory.
@@ -219,7 +221,8 @@ fn examples(data: &Data) -> crate::backprop::Examples {
     examples_of(&data.dataset, &Matrix::of(Element::U32, "order", data.split.training.len(), 1))
 }
 
-/// Returns the steps of a training plan without repetitions: each kernel once for each set of shapes.
+/// Returns the steps of a training plan without duplicates: each kernel once for each set of
+/// shapes.
 fn distinct_steps(topology: &Topology, data: &Data, m: usize, options: &Options) -> Result<Vec<Step>> {
     let plan = training_plan(topology, &examples(data), m, options.optimizer)?;
     let plan = if options.kernels == KernelSet::Fused { fuse(&plan) } else { plan };
@@ -273,8 +276,8 @@ pub fn measure_step(
     Ok(measurement(executor.device(), subject, &turns))
 }
 
-/// Fills a matrix: floats of the order of 1, bytes of which four in five are 0, and the identity as the
-/// permutation of examples.
+/// Fills a matrix: floats of order 1, bytes of which four in five are 0, and the identity as the
+/// permutation of the examples.
 fn fill(executor: &mut dyn Executor, matrix: &Matrix) -> Result<()> {
     let len = matrix.len();
     match matrix.element {
@@ -292,15 +295,16 @@ fn mixed(i: usize) -> u32 {
     (i as u32).wrapping_mul(2_654_435_761) >> 8
 }
 
-/// Returns a byte that is 0 in four of five places, as in images of digits.
+/// Returns a byte that is 0 for four of five values of `i`, as in images of digits.
 fn sparse_byte(i: usize) -> u8 {
     if mixed(i).is_multiple_of(5) { (mixed(i) >> 8) as u8 } else { 0 }
 }
 
-/// Returns the step of a square product with its bias and activation, the reference for other products of a device.
+/// Returns the step of a square product with bias and activation, the reference for other products
+/// on a device.
 ///
 /// # Errors
-/// None for a size whose matrices can be counted.
+/// None, if the entries of the matrices can be counted.
 pub fn square_product(n: usize) -> Result<Step> {
     let mut plan = Recorder::new("a large product");
     let (x, w, b) = (Matrix::new("x", n, n), Matrix::new("w", n, n), Matrix::new("b", 1, n));

@@ -30,18 +30,18 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// A number of the book beside ours.
+/// A result of ours beside the book's figure.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Figure {
     /// Its name.
     pub name: &'static str,
-    /// Ours.
+    /// Our result.
     pub ours: f64,
-    /// That of the book; `None` where it gives none, or on other data.
+    /// The book's figure; `None` if the book has none, or on other data.
     pub book: Option<f64>,
-    /// The least and the largest that repeated seeds gave, with a margin.
+    /// The smallest and the largest result of repeated seeds, with a margin.
     pub band: [f64; 2],
-    /// Ours lies in the band.
+    /// True if our result lies in the band.
     pub within: bool,
 }
 
@@ -50,7 +50,7 @@ pub struct Figure {
 pub struct Curve {
     /// Its name.
     pub name: String,
-    /// Points, by rising x.
+    /// Points (x, y), by ascending x.
     pub points: Vec<[f64; 2]>,
 }
 
@@ -63,11 +63,11 @@ pub struct Report {
     pub title: &'static str,
     /// The data.
     pub data: String,
-    /// It ran in its short form, on the built-in digits.
+    /// True if it ran in its short form, on the built-in digits.
     pub is_short: bool,
     /// The seed.
     pub seed: u64,
-    /// Its numbers.
+    /// Its results beside the book's figures.
     pub figures: Vec<Figure>,
     /// Names of the axes of its curves.
     pub axes: [&'static str; 2],
@@ -75,7 +75,7 @@ pub struct Report {
     pub curves: Vec<Curve>,
 }
 
-/// Measurements of an experiment: numbers by their names, and curves.
+/// Results of an experiment: named numbers, and curves.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Measured {
     numbers: Vec<(&'static str, f64)>,

@@ -1,8 +1,8 @@
 //! The same training on two devices, side by side: what `gpu-backprop compare` does.
 //!
-//! Both devices begin with the same parameters and go through the same examples in the same order;
-//! after each epoch their parameters are compared. Two correct devices differ by rounding, and training may
-//! damp or amplify that, so the tolerance is the larger of two:
+//! Both devices begin with the same parameters and process the same examples in the same order;
+//! after each epoch their parameters are compared. Two correct devices differ by rounding, which
+//! training may damp or amplify, so the tolerance is the larger of two:
 //!
 //! - accumulated rounding where training does neither: each step rounds sums as long as the widest
 //!   layer or the mini-batch, independently, a random walk of `steps` times `terms` roundings of ε/2;
@@ -11,7 +11,8 @@
 //!   is flipped (in mixed precision, the last that rounding to 16 bits leaves): a sample of the difference
 //!   between two correct devices in this training.
 //!
-//! A large second tolerance makes equal parameters prove little; [`lockstep`] compares each step by itself.
+//! If the second tolerance is large, equal parameters prove little; [`lockstep`] compares each step
+//! by itself.
 
 use std::str::FromStr;
 
@@ -40,7 +41,7 @@ const SAMPLE_FACTOR: f64 = 10.0;
 /// Tolerance above which equal parameters prove little.
 const MEANINGFUL_TOLERANCE: f64 = 0.01;
 
-/// A device, with its kernels if they are named.
+/// A device, with its kernels if they are given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spec {
     /// The device.
@@ -71,7 +72,7 @@ impl FromStr for Spec {
 /// Options of a comparison.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The training; its device and its output are not used.
+    /// The training; its device and its output are ignored.
     pub training: train::Options,
     /// The devices.
     pub devices: [Spec; 2],
@@ -79,7 +80,7 @@ pub struct Options {
     pub lockstep: Option<usize>,
 }
 
-/// Facts that are known when a comparison begins.
+/// What is known when a comparison begins.
 #[derive(Debug)]
 pub struct Opening<'a> {
     /// The data and its splits.
@@ -94,11 +95,11 @@ pub struct Opening<'a> {
     pub epochs: usize,
 }
 
-/// Watches a comparison.
+/// An observer of a comparison.
 pub trait Observer {
     /// Called when the comparison begins.
     fn begin(&mut self, opening: &Opening<'_>) -> Result<()>;
-    /// Called when mini-batches have been run step by step.
+    /// Called after mini-batches have been run in lockstep.
     fn lockstep(&mut self, lockstep: &Lockstep) -> Result<()>;
     /// Called after each epoch on both devices.
     fn epoch(&mut self, reports: [&EpochReport; 2], comparison: &EpochComparison) -> Result<()>;
@@ -111,13 +112,13 @@ pub struct EpochComparison {
     pub epoch: usize,
     /// The largest difference of two weights or biases, relative to the largest of their layer.
     pub max_relative_weight_difference: f64,
-    /// The weights or biases where it is found.
+    /// The matrix in which it is found: `w2`, `b2`, ...
     pub matrix: String,
     /// The largest difference that passes.
     pub tolerance: f64,
-    /// The same difference of the second device from itself when it begins with the last bits flipped.
+    /// The same difference of the second device from itself, started with the last bits flipped.
     pub last_bit_difference: Option<f64>,
-    /// Set if the difference is within the tolerance.
+    /// True if the difference is within the tolerance.
     pub within_tolerance: bool,
     /// Speed of the first device relative to the second.
     pub speed_ratio: f64,
@@ -138,9 +139,9 @@ pub struct Comparison {
     pub first_difference: Option<Difference>,
     /// Index of the device, from 0, if training diverged on that one alone.
     pub diverged_device: Option<usize>,
-    /// Set if every difference is within its tolerance.
+    /// True if every difference is within its tolerance.
     pub within_tolerance: bool,
-    /// Set if training amplifies rounding so much that equal parameters prove little.
+    /// True if training amplifies rounding so much that equal parameters prove little.
     pub amplifies_rounding: bool,
     /// Speed of the first device relative to the second, in training alone.
     pub speed_ratio: Option<f64>,
@@ -201,11 +202,11 @@ fn open(spec: &Spec, threads: usize, gpu: GpuOptions) -> Result<(Box<dyn Executo
     })
 }
 
-/// Trains on two devices that are open.
+/// Trains on two open devices.
 ///
 /// # Errors
-/// A failing device, gradients in mixed precision that rounding does not explain, or [`Diverged`] where training
-/// ends in NaN or infinity on both.
+/// A failing device, gradients in mixed precision that differ by more than rounding explains, or
+/// [`Diverged`] if training ends in NaN or infinity on both.
 pub fn compare(
     mut sides: [Side<'_>; 2],
     training: &Training<'_>,
@@ -229,7 +230,7 @@ pub fn compare(
     let first_difference = lockstep.as_ref().and_then(|lockstep| lockstep.first_difference.clone());
     let mut gradient_checks = [None, None];
     for (side, found) in sides.iter_mut().zip(&mut gradient_checks) {
-        // A step that is known to be wrong is the better diagnosis.
+        // A step that is known to be wrong is a better diagnosis.
         if side.precision == Precision::Mixed && first_difference.is_none() {
             *found = Some(gradients::check(side.executor, training, device::all_threads())?);
         }
@@ -316,8 +317,8 @@ pub fn compare(
     })
 }
 
-/// Returns the rounding of two devices that accumulates over `steps` steps, relative to the parameters, where
-/// training neither damps nor amplifies it.
+/// Returns the rounding error that two devices accumulate over `steps` steps, relative to the
+/// parameters, if training neither damps nor amplifies it.
 fn rounding_of(training: &Training<'_>, steps: usize) -> f64 {
     let terms = training.topology.widest().max(training.hyperparameters.batch);
     2.0 * 4.0 * f64::from(f32::EPSILON) / 2.0 * (steps as f64 * terms as f64).sqrt()

@@ -1,4 +1,4 @@
-//! `gpu-backprop diagnose`: why a network does not learn as it should.
+//! `gpu-backprop diagnose`: the reasons why a network does not learn as it should.
 
 mod evidence;
 mod remedy;
@@ -24,13 +24,13 @@ pub use rules::Verdict;
 pub struct Options {
     /// The training.
     pub training: train::Options,
-    /// The folder of a run that has ended; `None` trains first.
+    /// The folder of a finished run; `None` trains first.
     pub run: Option<PathBuf>,
-    /// Epochs for which suggestions are tried; `None` for no trial.
+    /// Epochs for which suggestions are tried; `None` to try none.
     pub tries: Option<usize>,
 }
 
-/// A suggestion that was tried beside the training as it was, for as many epochs.
+/// A suggestion, tried in a training beside one without it, for as many epochs.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Trial {
     /// The flags.
@@ -41,21 +41,22 @@ pub struct Trial {
     pub training: [Option<f64>; 2],
     /// The same on the validation split.
     pub validation: [Option<f64>; 2],
-    /// The training cost without and with them; of two costs, they cannot be compared.
+    /// The training cost without and with the flags; not comparable if the flags change the cost
+    /// function.
     pub cost: [Option<f64>; 2],
-    /// The mean over the classes of the share that is found, where classes were to count alike.
+    /// The mean recall over all classes without and with the flags, if these balance the classes.
     pub found: [Option<f64>; 2],
-    /// The error of the training with them.
+    /// The error of the training with the flags, if it failed.
     pub failed: Option<String>,
 }
 
-/// A verdict, with the trial of what it suggests.
+/// A verdict, with a trial of its suggestion.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Finding {
     /// The verdict.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// The trial; `None` where none was asked for, or nothing can be tried.
+    /// The trial; `None` if none was asked for, or if nothing can be tried.
     pub trial: Option<Trial>,
 }
 
@@ -72,16 +73,16 @@ pub struct Report {
     pub train_accuracy: Option<f64>,
     /// R² on it; `None` for classification.
     pub train_r2: Option<f64>,
-    /// A line about a network that is no better than guessing; `None` for one that is.
+    /// A line about a network that is no better than guessing; `None` if it is better.
     pub not_learned: Option<String>,
-    /// The faults found, causes before what follows from them.
+    /// The faults found, causes before their consequences.
     pub findings: Vec<Finding>,
 }
 
-/// Diagnoses a run, or trains as the flags say and diagnoses that.
+/// Diagnoses a run, or trains with the given flags and diagnoses that.
 ///
 /// # Errors
-/// As [`train::run`], and a folder that holds no run.
+/// As [`train::run`], and a folder that is not that of a run.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let (folder, _temporary) = match &options.run {
         Some(folder) => (folder.clone(), None),
@@ -114,7 +115,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     })
 }
 
-/// Trains in a folder; divergence is an end like others.
+/// Trains in a folder; divergence counts as an ordinary end.
 fn trained(options: &train::Options, folder: &Path, observer: &mut dyn Observer) -> Result<()> {
     let config = ConfigText(Arc::new(|_| String::new()));
     let run = RunOptions { folder: folder.to_path_buf(), interval: Duration::from_secs(3600), config };
@@ -129,7 +130,7 @@ fn trained(options: &train::Options, folder: &Path, observer: &mut dyn Observer)
 /// The evidence of a run in a folder.
 ///
 /// # Errors
-/// A run without a whole epoch, or whose data have changed.
+/// A run without a completed epoch, or whose data has changed.
 fn evidence(training: &train::Options, folder: &Path) -> Result<Evidence> {
     let prepared = train::prepare(training)?;
     let initial = prepared.initial()?;
@@ -147,7 +148,7 @@ fn evidence(training: &train::Options, folder: &Path) -> Result<Evidence> {
         folder.display(),
         setup.monitor.name()
     );
-    // Weights of a refit are those of other epochs.
+    // The weights of a refit belong to other epochs.
     let last = match (&state.refit, &state.best) {
         (Some(_), Some(best)) => best.as_ref(),
         _ => &state.snapshot.parameters,
@@ -155,7 +156,7 @@ fn evidence(training: &train::Options, folder: &Path) -> Result<Evidence> {
     Evidence::new(&data, topology, setup, [&initial, last], state.reports, diverged)
 }
 
-/// Checks that data are those of a run.
+/// Checks that data is that of a run.
 ///
 /// # Errors
 /// Other data.
@@ -165,10 +166,10 @@ pub(super) fn check_data(folder: &Path, data: &Data, sha256: &str) -> Result<()>
     Ok(())
 }
 
-/// The end of a trial: its last epoch, and the mean over the classes of the share that is found.
+/// The result of a trial: its last epoch, and the mean recall over all classes.
 type End = (Option<EpochReport>, Option<f64>);
 
-/// Trains as it was and with a remedy.
+/// Trains without and with a remedy.
 fn tried(
     options: &train::Options,
     remedy: remedy::Remedy,
@@ -178,7 +179,7 @@ fn tried(
     let mut options = train::Options { run: None, output: None, ..options.clone() };
     options.wishes.epochs = Some(epochs);
     options.wishes.refit = Some(false).filter(|_| options.wishes.refit.is_some());
-    // Of classes that are to count alike, accuracy tells little.
+    // If classes are to count alike, accuracy tells little.
     let needs_classes = remedy == remedy::Remedy::Balanced;
     let mut last = |options: &train::Options| -> Result<Result<End, String>> {
         let folder = tempfile::tempdir().context("a folder for the run")?;
@@ -210,7 +211,7 @@ fn tried(
     })
 }
 
-/// An observer who is told of nothing but may end a training.
+/// An observer that passes on only warnings, and lets the inner one end the training.
 struct Quiet<'a>(&'a mut dyn Observer);
 
 impl Observer for Quiet<'_> {

@@ -14,7 +14,7 @@ use crate::system::text::standard_error;
 use crate::training::classifier::Classifier;
 use crate::training::regression::{Comparison, TargetReport};
 
-/// The maximum number of classes with a confusion matrix in the report: a million entries.
+/// The most classes for which the report contains the confusion matrix: a million entries.
 const MAX_CONFUSION: usize = 1000;
 
 /// The metrics of a class.
@@ -24,7 +24,7 @@ pub struct ClassReport {
     pub class: String,
     /// Number of examples of the class.
     pub examples: u64,
-    /// The number of examples predicted as the class.
+    /// The number of examples predicted to be of the class.
     pub predicted: u64,
     /// The fraction of predictions of the class that are correct; `None` if there are none.
     pub precision: Option<f64>,
@@ -55,24 +55,25 @@ pub struct Report {
     pub correct: Option<u64>,
     /// The fraction of the examples classified correctly.
     pub accuracy: Option<f64>,
-    /// The standard error of that fraction.
+    /// The standard error of the accuracy.
     pub accuracy_standard_error: Option<f64>,
     /// The metrics of each class; empty for regression.
     pub classes: Vec<ClassReport>,
     /// The confusion matrix: rows are true classes, columns predicted ones; `None` for more than 1000 classes, and for
     /// regression.
     pub confusion_matrix: Option<Vec<Vec<u64>>>,
-    /// Mean squared error, averaged over the targets, in their units; `None` for classification.
+    /// Mean squared error, averaged over the targets, each in its own units; `None` for
+    /// classification.
     pub mse: Option<f64>,
     /// Mean absolute error, averaged likewise.
     pub mae: Option<f64>,
-    /// R², averaged over the targets; `None` if one is constant.
+    /// R², averaged over the targets; `None` if one is constant, and for classification.
     pub r2: Option<f64>,
     /// The metrics of each target; empty for classification.
     pub targets: Vec<TargetReport>,
-    /// The number of fields with a category that the training data did not have.
+    /// The number of fields with a category that is not in the training data.
     pub unknown_categories: u64,
-    /// The number of rows that were left out, as they have no target.
+    /// The number of rows that were dropped because they have no target.
     pub rows_without_target: u64,
 }
 

@@ -1,4 +1,4 @@
-//! `gpu-backprop export`: a trained network in the formats of other programs.
+//! `gpu-backprop export`: a trained network in formats of other programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,11 +47,11 @@ impl fmt::Display for Dimension {
 pub struct Port {
     /// The name.
     pub name: String,
-    /// The type of its entries: `uint8`, `float`, `double`, `int64`, `string`.
+    /// The element type: `uint8`, `float`, `double`, `int64`, `string`.
     pub r#type: &'static str,
     /// The shape.
     pub shape: Vec<Dimension>,
-    /// The meaning, for people.
+    /// The meaning, as shown to the user.
     pub meaning: String,
 }
 
@@ -79,8 +79,8 @@ pub struct Report {
 /// Exports a network to a file, or to stdout for `-`.
 ///
 /// # Errors
-/// A file that is not a model or cannot be written, a network too large for the format, or the index of a class of a
-/// network that learned numbers.
+/// A file that is not a model or cannot be written, a network too large for the format, or class
+/// indices for a network that learned numbers.
 pub fn run(path: &Path, format: Format, labels: Labels, output: &Path) -> Result<Report> {
     let Format::Onnx = format;
     let model = model::load(path)?;

@@ -1,4 +1,5 @@
-//! The gradients of a device, or of somebody else, against those of chapter 2: `gpu-backprop gradcheck`.
+//! The gradients of a device, or of a user's own program, against those of chapter 2: `gpu-backprop
+//! gradcheck`.
 
 use std::path::PathBuf;
 
@@ -23,13 +24,13 @@ use crate::verify::gradcheck::{self, Check, own};
 /// Options of a check.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The training whose first mini-batch is checked; its device and its output are not used.
+    /// The training whose first mini-batch is checked; its device and its output are ignored.
     pub training: train::Options,
     /// The device; `None` for the best adapter, or the CPU where there is none.
     pub device: Option<DeviceChoice>,
     /// A mistake to plant.
     pub mistake: Option<Mistake>,
-    /// Somebody's gradients.
+    /// A user's own gradients, checked instead of those of a device.
     pub own: Option<OwnGradients>,
 }
 
@@ -42,10 +43,10 @@ pub struct OwnGradients {
     pub example: usize,
 }
 
-/// The result, as in `--json`.
+/// The result of a check, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Report {
-    /// The device; `None` for gradients out of files.
+    /// The device; `None` for gradients from files.
     pub device: Option<String>,
     /// The layers.
     pub layers: Vec<usize>,
@@ -59,11 +60,11 @@ pub struct Report {
     pub dropout: f32,
     /// Each matrix of each equation.
     pub equations: Vec<Check>,
-    /// True where all passed.
+    /// True if all matrices passed.
     pub passed: bool,
     /// The equation with the planted mistake.
     pub planted: Option<String>,
-    /// Which files were read as transposed.
+    /// Notes about files that were read as transposed.
     pub notes: Vec<String>,
 }
 
@@ -106,7 +107,7 @@ pub fn run(options: &Options) -> Result<Report> {
 /// One example of a data set, counted from 1.
 ///
 /// # Errors
-/// A number that none has ([`WrongUsage`](crate::system::error::WrongUsage)).
+/// An index without an example ([`WrongUsage`](crate::system::error::WrongUsage)).
 pub fn one_example(dataset: &Dataset, example: usize) -> Result<Dataset> {
     ensure_usage!(
         (1..=dataset.len()).contains(&example),
@@ -116,7 +117,7 @@ pub fn one_example(dataset: &Dataset, example: usize) -> Result<Dataset> {
     dataset.picked(&[example as u32 - 1])
 }
 
-/// Opens the device; returns the precision of its products, too.
+/// Opens the device; also returns the precision of its products.
 fn open(options: &Options) -> Result<(Box<dyn Executor>, Precision)> {
     let train::Options { threads, gpu, device_memory, .. } = options.training;
     let choice = match &options.device {

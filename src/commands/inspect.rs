@@ -1,4 +1,4 @@
-//! One example worked by hand: `gpu-backprop inspect`.
+//! One example worked through, equation by equation: `gpu-backprop inspect`.
 
 pub mod typed;
 
@@ -26,9 +26,9 @@ pub struct Options {
     pub data: Option<ExampleFile>,
     /// The example, counted from 1.
     pub example: usize,
-    /// The inputs, where they are typed.
+    /// The inputs, if they are typed.
     pub x: Option<Vec<f64>>,
-    /// The desired outputs, where they are typed.
+    /// The desired outputs, if they are typed.
     pub y: Option<Vec<f64>>,
     /// η of the step; `None` for that of the file, or 1.
     pub eta: Option<f64>,
@@ -39,13 +39,13 @@ pub struct Options {
 pub struct Subject {
     /// The network.
     pub network: Network,
-    /// The inputs, as layer 1 has them.
+    /// The inputs: the activations of layer 1.
     pub x: Vec<f64>,
     /// The desired outputs.
     pub y: Vec<f64>,
     /// η.
     pub eta: f64,
-    /// The inputs are bytes: an image, if their number is a square.
+    /// True if the inputs are bytes: an image, if their number is a square.
     pub is_image: bool,
     /// The names of the outputs.
     pub names: Vec<String>,
@@ -66,7 +66,7 @@ pub struct Layer {
     pub sigma_prime: Vec<f64>,
     /// δˡ = ∂C/∂zˡ.
     pub delta: Vec<f64>,
-    /// wˡ, rows of neurons j.
+    /// wˡ, a row for each neuron j.
     pub w: Vec<Vec<f64>>,
     /// bˡ.
     pub b: Vec<f64>,
@@ -87,7 +87,7 @@ pub struct Worked {
     pub layers: Vec<usize>,
     /// σ of the hidden layers.
     pub activation: &'static str,
-    /// σ of the outputs.
+    /// σ of the output layer.
     pub output: &'static str,
     /// C.
     pub cost_function: &'static str,
@@ -110,7 +110,7 @@ pub struct Worked {
 /// Reads a network and an example.
 ///
 /// # Errors
-/// Files that cannot be read or do not go together, and an example that there is not.
+/// Files that cannot be read or do not belong together, and an example that does not exist.
 pub fn subject(options: &Options) -> Result<Subject> {
     let extension = options.network.extension().and_then(|end| end.to_str()).unwrap_or_default();
     match extension {
@@ -120,7 +120,7 @@ pub fn subject(options: &Options) -> Result<Subject> {
     }
 }
 
-/// The example of a file that may have its own.
+/// The subject of a typed network, which may have an example of its own.
 fn typed_example(typed: typed::Typed, options: &Options) -> Result<Subject> {
     ensure_usage!(options.data.is_none(), "DATA goes with a model of this program; type an example by --x and --y");
     let file = options.network.display();
@@ -198,7 +198,7 @@ fn of_model(options: &Options) -> Result<Subject> {
     bail_usage!("--example {example}: {name} has {before} examples, counted from 1")
 }
 
-/// Checks that the cost is one of the desired outputs.
+/// Checks that the cost is defined for the desired outputs.
 fn check_desired(topology: &Topology, y: &[f64]) -> Result<()> {
     let outside = y.iter().find(|y| !(0.0..=1.0).contains(*y)).filter(|_| topology.cost.flag == CROSS_ENTROPY.flag);
     match outside {
@@ -212,7 +212,7 @@ fn rows(values: &[f64], cols: usize) -> Vec<Vec<f64>> {
     values.chunks_exact(cols).map(<[f64]>::to_vec).collect()
 }
 
-/// Works an example: forward, back, and one step.
+/// Works an example: the forward pass, the backward pass, and one step.
 pub fn worked(Subject { network, x, y, eta, name, .. }: &Subject) -> Worked {
     let topology = &network.topology;
     let last = topology.last();
@@ -259,7 +259,8 @@ pub fn worked(Subject { network, x, y, eta, name, .. }: &Subject) -> Worked {
 }
 
 impl Worked {
-    /// Every matrix by its name in files: z2, a2, sigma_prime2, delta2, nabla_w2, nabla_b2, with its shape.
+    /// Every matrix with its name in files (z2, a2, sigma_prime2, delta2, nabla_w2, nabla_b2, ...),
+    /// its shape and its entries.
     pub fn matrices(&self) -> Vec<(String, Vec<usize>, Vec<f64>)> {
         let mut all = vec![
             ("a1".to_string(), vec![self.x.len()], self.x.clone()),
@@ -285,7 +286,7 @@ impl Worked {
     }
 }
 
-/// The topology of layers whose rows were named.
+/// The topology of layers whose activations and cost are given by name.
 pub(crate) fn topology(
     widths: &[usize],
     activation: &'static crate::network::activation::Activation,

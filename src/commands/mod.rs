@@ -1,4 +1,5 @@
-//! Commands: a file each, of the same name as in [`cli`](crate::cli), without flags and without printing.
+//! Commands: one file each, with the same name as in [`cli`](crate::cli), without flags and without
+//! printing.
 
 pub mod bench;
 pub mod book;

@@ -13,21 +13,22 @@ use crate::plan::executor::Executor;
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::training::classifier::Classifier;
 
-/// The outputs of the classes beside each label.
+/// The outputs of the network that are printed beside each label.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Probabilities {
-    /// None.
+    /// No outputs.
     #[default]
     Hidden,
-    /// As the network computes them.
+    /// Outputs as the network computes them.
     AsTheyAre,
-    /// Divided by their sum, example by example.
+    /// Outputs divided by their sum, example by example.
     Normalized,
 }
 
-/// Writes a CSV table: a header, then one row for each example, in order: the columns to be copied from the table, the
-/// prediction, and the outputs of all classes as `probabilities` says. Tables are read in constant memory. Returns the number of fields with a category that the training
-/// data did not have.
+/// Writes a CSV table: a header, then one row for each example, in order. A row holds the columns
+/// to copy from the input table, the prediction, and the outputs of all classes as `probabilities`
+/// says. Tables are read in constant memory. Returns the number of fields with a category that is
+/// not in the training data.
 ///
 /// # Errors
 /// Files that cannot be read or do not match, a failing device, or a failing `out`. The rows before an error have
@@ -76,14 +77,15 @@ pub fn run(
             let record = kept.chain(fields.iter().map(String::as_bytes));
             table.write_record(record).map_err(unwrapped).context(write_error)?;
         }
-        // The reader of a pipe gets each chunk as soon as it is done.
+        // The reader of a pipe gets each chunk as soon as it is complete.
         table.flush().context(write_error)?;
     }
     table.flush().context(write_error)?;
     Ok(reader.unknown_categories())
 }
 
-/// Outputs divided by their sum, or equal shares where all are 0; `activation` names σ of the output layer.
+/// Outputs divided by their sum, or equal fractions if all are 0; `activation` names σ of the
+/// output layer.
 ///
 /// # Errors
 /// A negative output ([`WrongUsage`](crate::system::error::WrongUsage)).
@@ -98,8 +100,8 @@ fn normalized(outputs: &[f32], activation: &str) -> Result<Vec<f32>> {
     Ok(outputs.iter().map(|a| share(a) as f32).collect())
 }
 
-/// The name of a column of predictions beside columns that are copied: `name`, or, if one of these has it, `predicted
-/// name`.
+/// The name of the column of predictions, unlike those of the copied columns: `name`, or `predicted
+/// name` if one of these has it.
 fn free_name(name: &str, kept: &[String]) -> String {
     let mut name = name.to_string();
     while kept.contains(&name) {
@@ -155,7 +157,7 @@ mod tests {
     fn normalized_outputs_are_shares() {
         assert_eq!(normalized(&[0.5, 1.0, 0.5], "sigmoid").expect("shares"), [0.25, 0.5, 0.25]);
         assert_eq!(normalized(&[0.0; 4], "relu").expect("shares"), [0.25; 4]);
-        // Their sum is no 32-bit float.
+        // Their sum overflows a 32-bit float.
         assert_eq!(normalized(&[f32::MAX; 2], "relu").expect("shares"), [0.5; 2]);
         let error = normalized(&[0.5, -0.25], "tanh").expect_err("a negative output").to_string();
         assert!(error.contains("an output is -0.25, as tanh outputs may be"), "{error}");

@@ -1,4 +1,4 @@
-//! `gpu-backprop report`: all that one page tells about a run, or about a model and data.
+//! `gpu-backprop report`: one page about a run, or about a model and data.
 
 mod classes;
 mod numbers;
@@ -45,13 +45,13 @@ pub enum Subject {
 /// A histogram.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Histogram {
-    /// The ends of the first and the last bin.
+    /// The lower end of the first bin and the upper end of the last.
     pub ends: [f64; 2],
-    /// Numbers in each bin.
+    /// Count of each bin.
     pub counts: Vec<usize>,
 }
 
-/// Bins of a histogram.
+/// Number of bins of a histogram.
 const BINS: usize = 30;
 
 impl Histogram {
@@ -84,39 +84,39 @@ pub struct LayerLook {
     pub z: Histogram,
     /// Activations.
     pub a: Histogram,
-    /// The share of saturated neurons; `None` where σ is never flat.
+    /// The fraction of saturated neurons; `None` if σ never saturates.
     pub saturated: Option<f64>,
-    /// Neurons that are saturated for every example.
+    /// Number of neurons that are saturated for every example.
     pub dead: Option<usize>,
 }
 
 /// The weights of the first layer.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FirstWeights {
-    /// The side of the images that the inputs are; `None` for other inputs.
+    /// The side length, if the inputs are square images; `None` for other inputs.
     pub side: Option<usize>,
     /// The names of the inputs.
     pub inputs: Vec<String>,
-    /// The neurons with the largest weights, counted from 1, and their weights.
+    /// The neurons with the largest weights, counted from 1, with their weights.
     pub neurons: Vec<(usize, Vec<f32>)>,
-    /// All neurons of the layer.
+    /// Number of neurons in the layer.
     pub of: usize,
 }
 
-/// The most neurons whose weights are shown, as images.
+/// The most neurons whose weights are shown as images.
 const NEURONS: usize = 48;
 
-/// The most as tables.
+/// The most neurons whose weights are shown as tables.
 const NEURONS_OF_TABLE: usize = 12;
 
-/// Examples that the network gets most wrong.
+/// One of the examples with the highest cost.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Worst {
-    /// The number of the example among those that were looked at, counted from 1.
+    /// The number of the example among those of the report, counted from 1.
     pub example: usize,
     /// Its image; `None` for other inputs.
     pub picture: Option<Picture>,
-    /// Its true class or numbers.
+    /// Its true class or target numbers.
     pub truth: String,
     /// The answer of the network.
     pub said: String,
@@ -124,38 +124,38 @@ pub struct Worst {
     pub cost: f64,
 }
 
-/// All that a page tells.
+/// Everything on the page.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Report {
     /// Its title.
     pub title: String,
-    /// Names and values.
+    /// Facts: name and value.
     pub facts: Vec<(&'static str, String)>,
-    /// The flags of the run in TOML; `None` for a model.
+    /// The flags of the run as TOML; `None` for a model.
     pub config: Option<String>,
     /// Faults that were found; `None` for a model.
     pub findings: Option<Vec<Finding>>,
     /// Each epoch; none for a model.
     pub epochs: Vec<EpochReport>,
-    /// Whose weights are looked at; `None` for a model.
+    /// The origin of the weights, such as the best epoch; `None` for a model.
     pub kept: Option<String>,
-    /// The examples that the rest is about.
+    /// A description of the examples that the following parts use.
     pub examples: String,
     /// Each layer.
     pub layers: Vec<LayerLook>,
-    /// The first weights.
+    /// The weights of the first layer.
     pub weights: FirstWeights,
-    /// Results on classes; `None` for regression.
+    /// The results of a classifier; `None` for regression.
     pub classes: Option<Classes>,
-    /// Results on each number that is learned; empty for classification.
+    /// The results for each regression target; empty for classification.
     pub numbers: Vec<Numbers>,
-    /// The worst examples.
+    /// The examples with the highest costs.
     pub worst: Vec<Worst>,
-    /// The time of each kernel; `None` where it was not measured.
+    /// The time of each kernel; `None` if it was not measured.
     pub profile: Option<Profile>,
 }
 
-/// Collects what a page tells.
+/// Collects the contents of a page.
 ///
 /// # Errors
 /// Files that cannot be read, or do not belong together.
@@ -174,7 +174,7 @@ pub fn run(subject: &Subject, threads: usize, observer: &mut dyn Observer) -> Re
     }
 }
 
-/// Facts besides the model and its examples.
+/// Facts apart from the model and its examples.
 struct Base {
     title: String,
     facts: Vec<(&'static str, String)>,
@@ -198,7 +198,7 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
     let costs = epochs.iter().filter_map(|epoch| Some((epoch.epoch, epoch.watched_cost()?)));
     let best = costs.min_by(|one, other| one.1.total_cmp(&other.1)).map(|(epoch, _)| epoch);
     let last = epochs.last().map(|epoch| epoch.epoch);
-    // As `train` keeps them: those of a refit, of the best epoch, or of the last.
+    // The weights that `train` keeps: those of a refit, of the best epoch, or of the last.
     let (parameters, kept) = match (state.refit, state.best) {
         (Some(refit), _) => (state.snapshot.parameters.clone(), format!("of {} epochs on all examples", refit.epochs)),
         (None, Some(best_parameters)) if setup.keep == Keep::Best => {
@@ -209,11 +209,11 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
     let (preprocessing, outputs) = (data.dataset.preprocessing().clone(), data.dataset.outputs());
     let model = Model { topology: topology.clone(), parameters, preprocessing, outputs };
     let config = std::fs::read_to_string(folder.join(CONFIG)).context("the flags of the run")?;
-    // Another training is another run.
+    // The flag of the folder is left out: another training is another run.
     let config =
         config.lines().filter(|line| !line.starts_with("run = ")).map(|line| format!("{line}\n")).collect::<String>();
     let options = diagnose::Options { training: training.clone(), run: Some(folder.to_path_buf()), tries: None };
-    // Without the training cost of each epoch little can be told.
+    // Without the training cost of each epoch a diagnosis is not possible.
     let findings = match epochs.iter().all(|epoch| epoch.train_cost.is_some()) {
         true => Some(diagnose::run(&options, observer)?.findings),
         false => None,
@@ -304,7 +304,7 @@ fn first_weights(model: &Model, side: Option<usize>) -> FirstWeights {
     }
 }
 
-/// The names of the inputs: of columns, and of their categories.
+/// The names of the inputs: columns and their categories.
 fn input_names(preprocessing: &Preprocessing, features: usize) -> Vec<String> {
     let Preprocessing::Columns(columns) = preprocessing else {
         return (1..=features).map(|k| format!("input {k}")).collect();

@@ -5,10 +5,11 @@ use pulp::{Simd, WithSimd};
 use super::tile::panel;
 use crate::network::lanes::{load, store};
 
-/// Vectors of sums of columns that are made at once: each waits for its addition before.
+/// Vectors of column sums that are accumulated at once: independent sums hide the latency of an
+/// addition.
 const SUMS_AT_ONCE: usize = 4;
 
-/// Σ δ over some examples, each sum a chain in their order, for [`pulp::Arch::dispatch`].
+/// Column sums of δ over some examples, each added in example order, for [`pulp::Arch::dispatch`].
 pub struct ColumnSums<'a> {
     /// (examples, neurons)
     pub delta: &'a [f32],
@@ -35,12 +36,14 @@ impl WithSimd for ColumnSums<'_> {
     }
 }
 
-/// The sums of the columns from `first` on, V vectors of them or the part of one more, of rows of `len` entries.
+/// The sums of the columns from `first` on: V vectors of columns, the last of which may be partial.
+/// Rows have `len` entries.
 #[inline(always)]
 fn sum_columns<S: Simd, const V: usize>(simd: S, rows: &[f32], (first, len): (usize, usize), sums: &mut [f32]) {
     let mut vectors = [simd.splat_f32s(0.0); V];
     for at in (first..rows.len()).step_by(len) {
-        // Whole vectors are read as far as there are any, though the last entries may be those of the next row.
+        // Whole vectors are read while `rows` is long enough; the last lanes may hold entries of
+        // the next row.
         let row = match panel::<S, V>(&rows[at..]).first() {
             Some(whole) => *whole,
             None => std::array::from_fn(|v| load(simd, rows.get(at + v * S::F32_LANES..).unwrap_or_default())),

@@ -1,5 +1,5 @@
-//! Threads that wait for the next job without falling asleep at once: a step of training takes microseconds, and a
-//! thread that sleeps takes longer than that to wake.
+//! A thread pool whose threads spin for a while before they sleep: a training step takes
+//! microseconds, and waking a sleeping thread takes longer.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -11,53 +11,54 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// One job: a function of the number of a task and of the thread that runs it.
+/// One job: a function of the index of a task and of the thread that runs it.
 type Job<'a> = &'a (dyn Fn(usize, usize) + Sync + 'a);
 
-/// The time for which a thread looks for a job before it sleeps. The steps between two jobs that one thread does alone are shorter;
-/// to wake a thread takes tens of microseconds, for the one that brings the job, too.
+/// Time for which an idle thread spins before it sleeps. Single-threaded steps between two jobs are
+/// shorter; waking a thread costs tens of microseconds, also for the thread that wakes it.
 const AWAKE: Duration = Duration::from_micros(100);
 
-/// The part of that time in which it keeps its core from others.
+/// The part of [`AWAKE`] in which a spinning thread does not yield its core.
 const ALONE: Duration = Duration::from_micros(20);
 
-/// Rounds of looking for a job between two looks at the clock: a few microseconds at most.
+/// Polls for a job between two looks at the clock: a few microseconds at most.
 const ROUNDS: u32 = 1 << 6;
 
-/// Rounds for which the thread that brought a job waits for others before it leaves its core to them.
+/// Polls by the caller, while it waits for the helpers to finish, before it yields its core.
 const PATIENCE: u32 = 1 << 11;
 
-/// Threads that share the tasks of one job after the other with the thread that calls them.
+/// A thread pool that runs one job at a time. The calling thread works on the job as well.
 #[derive(Debug)]
 pub struct Crew {
     state: Arc<State>,
     helpers: Vec<JoinHandle<()>>,
-    /// Held while a job runs: there is one at a time.
+    /// Held by the caller while its job runs.
     turn: Mutex<()>,
 }
 
-/// The state that the threads share.
+/// State shared by the threads.
 struct State {
     /// Number of jobs so far.
     jobs: AtomicUsize,
-    /// The threads that the job is for: the first of all.
+    /// Number of threads for the current job: those with the lowest indices.
     most: AtomicUsize,
-    /// True while the job may be joined.
+    /// True while helpers may join the job.
     open: AtomicBool,
-    /// Helpers that look whether there is a job, or run it.
+    /// Number of helpers that are checking for a job or running it.
     inside: AtomicUsize,
     job: UnsafeCell<Option<Job<'static>>>,
-    /// The next task of each thread's part of the job; the caller is thread 0.
+    /// Each thread's share of the tasks; the caller is thread 0.
     parts: Vec<Part>,
     asleep: Vec<AtomicBool>,
-    /// The time for which a thread stays awake.
+    /// Time for which an idle thread spins before it sleeps: [`AWAKE`], or 0 with more threads than
+    /// cores.
     awake: Duration,
     ended: AtomicBool,
     /// The first panic of a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// Tasks of one thread, on a line of the cache of its own.
+/// The tasks of one thread, on a cache line of its own.
 #[repr(align(128))]
 #[derive(Default)]
 struct Part {
@@ -69,8 +70,9 @@ struct Part {
     unsafe_code,
     reason = "a job lives as long as the call that hands it out, which scoped threads would start anew each time"
 )]
-// SAFETY: `job` is written only by the one thread whose turn it is, while the job is not open and no
-// helper is inside; helpers read it inside an open job. All else is atomic.
+// SAFETY: `job` is written only by the caller that holds `turn`, while `open` is false. A helper
+// reads it only after it has counted itself in `inside` and then found `open` true. All other
+// fields are constant, atomic or behind a mutex.
 unsafe impl Sync for State {}
 #[allow(unsafe_code, reason = "as for Sync")]
 // SAFETY: as for Sync; what a job borrows is Sync.
@@ -83,12 +85,12 @@ impl std::fmt::Debug for State {
 }
 
 impl Crew {
-    /// A crew of so many threads, the caller among them.
+    /// A pool of `threads` threads, including the caller.
     ///
     /// # Errors
-    /// Threads that the system does not start.
+    /// A thread that the system cannot start.
     pub fn new(threads: usize) -> Result<Self> {
-        // More threads than the machine runs at once would only keep each other from work by staying awake.
+        // With more threads than cores, a spinning thread would only keep another from its work.
         let room = thread::available_parallelism().map_or(1, usize::from) >= threads;
         let state = Arc::new(State {
             jobs: AtomicUsize::new(0),
@@ -113,8 +115,9 @@ impl Crew {
         Ok(crew)
     }
 
-    /// Runs a job of so many tasks on the first `threads` threads. Each begins with a part of its own, the same for each job of as
-    /// many tasks and threads, so that it finds in its cache what it left there; then it helps the others.
+    /// Runs a job of `tasks` tasks on the first `threads` threads. Each thread begins with its own
+    /// share, the same in every job of as many tasks and threads, so that it finds its data in its
+    /// cache; then it takes tasks from the shares of the others.
     pub fn run(&self, tasks: usize, threads: usize, job: &(dyn Fn(usize, usize) + Sync)) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &*self.state;
@@ -125,8 +128,8 @@ impl Crew {
         }
         state.most.store(threads, SeqCst);
         #[allow(unsafe_code, reason = "see State")]
-        // SAFETY: the job is not open and nobody is inside, so nobody reads it. Its lifetime ends after this
-        // function, which closes the job and waits until nobody is inside.
+        // SAFETY: `open` is false, so no helper reads `job`. The borrow outlives this call, which
+        // closes the job and waits until no helper is inside.
         unsafe {
             *state.job.get() = Some(std::mem::transmute::<Job<'_>, Job<'static>>(job));
         }
@@ -153,14 +156,14 @@ impl Drop for Crew {
         self.state.jobs.fetch_add(1, SeqCst);
         self.state.wake(self.helpers.iter().map(JoinHandle::thread));
         for helper in self.helpers.drain(..) {
-            // A helper catches its panics.
+            // Helpers catch panics, so this cannot fail.
             let _ = helper.join();
         }
     }
 }
 
 impl State {
-    /// The life of a helper.
+    /// The main loop of a helper thread.
     fn help(&self, thread: usize) {
         let mut seen = 0;
         loop {
@@ -169,10 +172,12 @@ impl State {
                 return;
             }
             self.inside.fetch_add(1, SeqCst);
-            // Who looks after the job was closed leaves again; whoever closes it waits until all have left.
+            // A helper that arrives after the job was closed leaves again; the caller waits until
+            // all have left.
             if self.open.load(SeqCst) {
                 #[allow(unsafe_code, reason = "see State")]
-                // SAFETY: the job is open and this helper inside, so it stays what it is until it leaves.
+                // SAFETY: the job is open and this helper is counted in `inside`, so the caller
+                // keeps the job alive until the helper leaves.
                 let job = unsafe { *self.job.get() };
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(job.expect("an open job"), thread))) {
                     self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
@@ -182,7 +187,8 @@ impl State {
         }
     }
 
-    /// The number of jobs, if it is other than `seen` and the last is for this thread, or the end.
+    /// The number of jobs so far, if the last is new since `seen` and for this thread, or if the
+    /// pool ends.
     fn next(&self, thread: usize, seen: usize) -> Option<usize> {
         let jobs = self.jobs.load(SeqCst);
         (jobs != seen && (thread < self.most.load(SeqCst) || self.ended.load(SeqCst))).then_some(jobs)
@@ -207,7 +213,8 @@ impl State {
             }
         }
         loop {
-            // Said before the last look, so that either this look finds the job or who brings it finds a sleeper.
+            // Set before the last check: either this check finds the job, or the caller that starts
+            // the job finds this thread asleep.
             self.asleep[thread].store(true, SeqCst);
             if let Some(jobs) = self.next(thread, seen) {
                 self.asleep[thread].store(false, SeqCst);
@@ -225,11 +232,11 @@ impl State {
         }
     }
 
-    /// Does tasks until none is left: those of its own part first.
+    /// Runs tasks until none is left, beginning with the thread's own share.
     fn work(&self, job: Job<'_>, thread: usize) {
         let threads = self.most.load(SeqCst);
         if thread >= threads {
-            // It came for the job before.
+            // This helper woke for the previous job, which used more threads.
             return;
         }
         for part in (thread..threads).chain(0..thread).map(|part| &self.parts[part]) {
@@ -248,7 +255,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Jobs of all sizes, with threads awake and asleep.
+    /// Jobs of all sizes, with threads spinning and asleep.
     #[test]
     fn every_task_is_done_once() {
         for threads in [1, 2, 3, 7] {

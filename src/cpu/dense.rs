@@ -21,7 +21,7 @@ use crate::network::cost::Cost;
 use crate::network::optimizer::Optimizer;
 use crate::network::optimizer::lanes::{Update, WithUpdate};
 
-/// `dense_forward`, and with an error `dense_forward_error`.
+/// `dense_forward` or `dense_weighted_input`; with an error, `dense_forward_error`.
 #[derive(Debug)]
 pub struct Forward {
     pub x: usize,
@@ -32,7 +32,7 @@ pub struct Forward {
     /// y, δ and the cost.
     pub error: Option<(usize, usize, &'static Cost)>,
     pub extents: Extents,
-    /// The list of x's entries that are not 0.
+    /// Index of the list of x's nonzero entries.
     pub nonzeros: Option<usize>,
 }
 
@@ -54,7 +54,7 @@ impl Run for Forward {
     }
 }
 
-/// One layer forward, compiled for each activation.
+/// The forward pass of one layer, compiled for each activation.
 struct ForwardLayer<'a> {
     layer: &'a Forward,
     store: &'a mut Store,
@@ -70,7 +70,8 @@ impl WithVectors for ForwardLayer<'_> {
         let [x, w, b, a] = store.get([layer.x, layer.w, layer.b, layer.a]);
         let epilogue = Activate { b: b.f32s(cols), activation };
         layer.product(x, w, a.f32s(rows * cols), epilogue, workshop);
-        // Outputs are few: another pass over them costs less than a product compiled for it.
+        // The output layer is small: a second pass over it costs less than a product compiled for
+        // it.
         if let Some((desired, delta, cost)) = layer.error {
             let [a, desired, delta] = store.get([layer.a, desired, delta]).map(|numbers| numbers.f32s(rows * cols));
             let Workshop { arch, team, .. } = workshop;
@@ -182,13 +183,13 @@ pub struct OuterProductUpdate {
     pub w: Vec<usize>,
     pub b: Vec<usize>,
     pub optimizer: &'static Optimizer,
-    /// Weights decay before they are updated.
+    /// True if weight decay precedes the update.
     pub decays: bool,
     /// m
     pub examples: usize,
     /// n\[l\] and n\[l-1\].
     pub layer: (usize, usize),
-    /// The list of a's entries that are not 0.
+    /// Index of the list of a's nonzero entries.
     pub nonzeros: Option<usize>,
     /// [`needs_chains`](super::gradient::needs_chains).
     pub chains: bool,
@@ -216,13 +217,14 @@ impl Run for OuterProductUpdate {
     }
 }
 
-/// Numbers that the update of a layer of (neurons, neurons before) packs: a factor of the product, the entries by column of
-/// activations that are mostly zeros, or the sums of a narrow layer; and the gradient of the biases.
+/// Scratch numbers for the update of a layer of (neurons, neurons before): the packed factor of the
+/// product, the nonzero activations sorted by column, or the sums of a narrow layer; and the
+/// gradient of the biases.
 pub fn packed_update(examples: usize, layer: (usize, usize)) -> usize {
     of_biases(layer) + turned_len(examples, layer.1).max(packed_gradient(examples, layer))
 }
 
-/// Entries of the gradient of a layer's biases, with what leaves the next ones at a line of the cache.
+/// Entries for the gradient of a layer's biases, padded to whole cache lines.
 fn of_biases((neurons, _): (usize, usize)) -> usize {
     neurons.next_multiple_of(Line::LEN)
 }
@@ -255,7 +257,8 @@ impl WithUpdate for UpdateLayer<'_> {
 }
 
 impl OuterProductUpdate {
-    /// Updates the weights, and leaves the gradient of the biases where factors are packed.
+    /// Updates the weights. Leaves the gradient of the biases at the beginning of
+    /// `workshop.packed`.
     fn update_weights<U: Update<N>, const N: usize>(
         &self,
         mut weights: [&mut Numbers; N],
@@ -273,7 +276,7 @@ impl OuterProductUpdate {
             && x.few()
             && arch.dispatch(AllFinite(delta))
         {
-            // Of linear updates, weights that do not change are not looked at.
+            // A linear update does not visit weights with gradient 0: what is known of them stays.
             let known = if U::LINEAR { w.finite } else { Some(true) };
             let extents = Extents { rows: before, cols: neurons, inner: examples };
             let panels = weights.each_mut().map(|numbers| numbers.panels());

@@ -1,4 +1,4 @@
-//! The gradient of a layer as matrices of its own, and the step of an optimizer that follows it.
+//! The gradient of a layer stored in matrices, and the separate optimizer step that applies it.
 
 use pulp::{Simd, WithSimd};
 
@@ -32,7 +32,7 @@ pub struct LayerGradient {
 }
 
 impl LayerGradient {
-    /// The gradient of a step, with the indices of its matrices in the store.
+    /// The gradient step, with the indices of its matrices in the store.
     pub fn new(step: &Step, at: &[usize], chains: bool) -> Self {
         let (examples, layer) = (step.operands[0].rows, (step.operands[0].cols, step.operands[1].cols));
         LayerGradient { delta: at[0], a: at[1], nabla_w: at[2], nabla_b: at[3], examples, layer, chains }
@@ -47,7 +47,7 @@ impl Run for LayerGradient {
         let [delta, a, nabla_w, nabla_b] = store.get([self.delta, self.a, self.nabla_w, self.nabla_b]);
         let (delta, a) = (&*delta.f32s(examples * neurons), &*a.f32s(examples * before));
         let nabla_b = nabla_b.f32s(neurons);
-        // It lies as the weights.
+        // The gradient has the layout of the weights.
         let (layout, nabla_w) = match nabla_w {
             Numbers::Panels(panels) => (Layout::Panels, panels.values_mut()),
             rows => (Layout::Rows, rows.f32s(neurons * before)),
@@ -79,7 +79,7 @@ pub struct Update {
 }
 
 impl Update {
-    /// The update of a step, with the indices of its matrices in the store.
+    /// The update step, with the indices of its matrices in the store.
     pub fn new(step: &Step, at: &[usize]) -> Self {
         let UpdateParams { len, examples } = step.params();
         let (examples, len) = (examples as usize, len as usize);
@@ -98,10 +98,10 @@ impl Run for Update {
     }
 }
 
-/// Multiplications that take as long as the update of a parameter, which is read from memory and written to it.
+/// Cost of updating one parameter, in multiplications: it is read from memory and written back.
 const PER_UPDATE: usize = 16;
 
-/// Entries that a thread updates at a time: what the first cache holds of them.
+/// Entries that a thread updates at a time: as many as stay in the L1 cache.
 const UPDATED_TOGETHER: usize = 2048;
 
 /// The update of one parameter, compiled for each optimizer.

@@ -1,4 +1,4 @@
-//! Steps that go through a matrix entry by entry: σ, dropout and weight decay.
+//! Elementwise steps: σ, dropout and weight decay.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -61,10 +61,10 @@ impl WithVectors for Sigma<'_> {
     }
 }
 
-/// Multiplications that take as long as the error of an output.
+/// Cost of the error of one output, in multiplications.
 pub const PER_OUTPUT: usize = 8;
 
-/// δ of some outputs (BP1), in place of `delta`.
+/// δ of some outputs (BP1), written to `delta`.
 pub fn output_error<A: Vectors>(
     arch: Arch,
     activation: A,
@@ -97,7 +97,7 @@ pub struct Dropout {
     pub shape: (usize, usize),
 }
 
-/// Multiplications that take as long as the random number of an entry.
+/// Cost of the random number for one entry, in multiplications.
 const PER_RANDOM: usize = 32;
 
 impl Run for Dropout {
@@ -117,7 +117,7 @@ impl Run for Dropout {
 struct Dropping<'a> {
     x: &'a [f32],
     y: &'a mut [f32],
-    /// The place of the first entry in its matrix.
+    /// Index of the first entry in its matrix.
     first: u32,
     dropout: learning::Dropout,
     mini_batch: MiniBatch,
@@ -126,7 +126,7 @@ struct Dropping<'a> {
 impl WithSimd for Dropping<'_> {
     type Output = ();
 
-    /// A plain loop: the compiler makes vectors of it.
+    /// A plain loop, which the compiler vectorizes.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Dropping { x, y, first, dropout, mini_batch: MiniBatch { step, seed, .. } } = self;
@@ -149,7 +149,7 @@ impl Run for Decay {
     }
 }
 
-/// Lets `len` weights decay; what pads panels stays 0.
+/// Applies weight decay to `len` weights. The padding of panels stays 0.
 pub fn decay(store: &mut Store, w: usize, len: usize, workshop: &Workshop, mini_batch: MiniBatch) {
     let w = match &mut store.numbers[w] {
         // A finite weight stays finite.

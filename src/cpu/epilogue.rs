@@ -1,7 +1,8 @@
-//! Epilogues: the rest of an equation, for the finished sums of a product that are still in the nearest cache.
+//! Epilogues: the rest of an equation, applied to the finished sums of a product while they are
+//! still in the L1 cache.
 //!
-//! The rows of the network decide what is computed. Each epilogue is compiled for every activation and every
-//! optimizer; the loops that call it are compiled once.
+//! The network's activations and optimizer decide what is computed. Each epilogue is compiled for
+//! every activation or optimizer; the loops that call it are compiled once.
 
 use pulp::{Simd, WithSimd};
 
@@ -9,7 +10,7 @@ use super::tile::{MAX_WIDTH, panel, panel_mut};
 use crate::network::activation::lanes::Vectors;
 use crate::network::lanes::{load, store};
 
-/// The place of a block of finished sums.
+/// The position of a block of finished sums in the outputs.
 #[derive(Clone, Copy)]
 pub struct Place {
     /// The first row.
@@ -18,40 +19,42 @@ pub struct Place {
     pub rows: usize,
     /// The first column.
     pub col: usize,
-    /// Entries of a row.
+    /// Entries in a row of the outputs.
     pub cols: usize,
-    /// Entries from a row of the outputs to the next.
+    /// Entries from one row of the outputs to the next.
     pub stride: usize,
-    /// Entries of a row of the sums: as many, in whole vectors.
+    /// Entries in a row of the sums: `cols`, padded to whole vectors.
     pub width: usize,
 }
 
-/// The epilogue of a product, whose outputs each have the shape of the product.
+/// The epilogue of a product. Each output has the shape of the product.
 pub trait Epilogue: Sync {
-    /// True where the first output may hold unfinished sums.
+    /// True if the first output may hold unfinished sums.
     const SUMS_IN_OUTPUT: bool = true;
 
-    /// Multiplications that take as long as an entry.
+    /// Cost of one entry, in multiplications.
     const PER_ENTRY: usize = 0;
 
-    /// True where each block of the inner extent is finished alone, as part of a sum that the output
-    /// holds; otherwise sums are finished once, when complete.
+    /// True if the sums of each block of the inner extent are finished on their own, as an
+    /// increment to what the output holds. Otherwise sums are finished once, when complete.
     fn by_block(&self) -> bool {
         false
     }
 
-    /// Finishes a block of sums; `outputs` are the entries that they belong to.
+    /// Applies the epilogue to a block of sums; `outputs` are the corresponding entries of each
+    /// output.
     fn finish<S: Simd>(&self, simd: S, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]);
 }
 
-/// An epilogue for the vectors of one machine. The loops of a product call it for each block of sums, so that they are
-/// compiled once and not for every activation and every optimizer.
+/// An epilogue for one SIMD instruction set, without generic parameters. The loops of a product
+/// call it for each block of sums, so they are compiled once and not for every activation and
+/// optimizer.
 pub trait Finisher: Sync {
     /// [`Epilogue::finish`].
     fn finish(&self, place: Place, sums: &[f32], outputs: &mut [&mut [f32]]);
 }
 
-/// An epilogue and its vectors.
+/// An epilogue and the SIMD instruction set that it runs on.
 pub struct With<'a, S, E>(pub S, pub &'a E);
 
 impl<S: Simd, E: Epilogue> Finisher for With<'_, S, E> {
@@ -68,7 +71,7 @@ impl<S: Simd, E: Epilogue> Finisher for With<'_, S, E> {
     }
 }
 
-/// The product as it is.
+/// The product itself, without an epilogue.
 pub struct Keep;
 
 impl Epilogue for Keep {
@@ -78,7 +81,7 @@ impl Epilogue for Keep {
     }
 }
 
-/// Copies rows of sums without what pads them.
+/// Copies rows of sums without their padding.
 #[inline(always)]
 pub fn copy_rows(Place { rows, cols, width, stride, .. }: Place, sums: &[f32], values: &mut [f32]) {
     for row in 0..rows {
@@ -86,16 +89,18 @@ pub fn copy_rows(Place { rows, cols, width, stride, .. }: Place, sums: &[f32], v
     }
 }
 
-/// The finishing of sums. A method, for a closure is not compiled for the vectors of the function it is in.
+/// An elementwise epilogue. A method, because a closure would not be compiled for the instruction
+/// set of the function that contains it.
 trait Finish {
-    /// True where each row of sums has a row of the other matrix, which otherwise has one for all of them.
+    /// True if the other matrix has a row for each row of sums; false if it has one row for all.
     const EACH_ROW: bool;
 
-    /// The outputs, from the sums and the entries of another matrix in their place.
+    /// The outputs, from the sums and the entries of the other matrix at the same positions.
     fn finished<S: Simd, const K: usize>(&self, simd: S, sums: [S::f32s; K], other: [S::f32s; K]) -> [S::f32s; K];
 }
 
-/// Finishes a block of sums with another matrix, from the entry of the first sum on; its rows are `stride` apart.
+/// Finishes a block of sums with another matrix. `other` begins at the entry for the first sum; its
+/// rows are `other_stride` apart, which is 0 if one row serves all.
 #[inline(always)]
 fn finish<S: Simd, F: Finish>(
     simd: S,
@@ -113,7 +118,8 @@ fn finish<S: Simd, F: Finish>(
     } else {
         other
     };
-    // Where rows adjoin, whole vectors are written of each: what pads them lies in the next row, which is written after it.
+    // Where rows are contiguous, whole vectors are written: the lanes past the end of a row lie in
+    // the next row, which is written afterwards.
     let whole = if cols == width {
         rows
     } else if stride == cols {
@@ -156,13 +162,13 @@ fn finish<S: Simd, F: Finish>(
         }
         _ => {}
     }
-    // One at a time.
+    // One row at a time.
     macro_rules! apart {
         ($vectors:literal) => {
             if stride < width {
                 whole_rows!($vectors, 1);
             } else if done < whole {
-                // Rows that lie apart are chunks, whose lengths need no looking at.
+                // Rows that do not overlap are chunks: no bounds checks.
                 let sums = &panel::<S, $vectors>(sums)[done..whole];
                 let mut others = other[done * other_stride..].chunks(other_stride.max(1));
                 let mut of_row =
@@ -202,7 +208,7 @@ fn finish<S: Simd, F: Finish>(
     }
 }
 
-/// Rows, `stride` apart, whose `width` entries lie within `len`.
+/// Number of rows, `stride` apart, whose `width` entries lie within `len`.
 #[inline(always)]
 const fn rows_of(len: usize, width: usize, stride: usize) -> usize {
     if len < width { 0 } else { (len - width) / stride + 1 }
@@ -214,7 +220,7 @@ pub struct Activate<'a, A> {
     pub activation: A,
 }
 
-/// Multiplications that take as long as one σ, which may be an exponential and a quotient.
+/// Cost of one σ, in multiplications: it may take an exponential and a division.
 pub const PER_ACTIVATION: usize = 24;
 
 impl<A: Vectors> Epilogue for Activate<'_, A> {

@@ -1,4 +1,4 @@
-//! Picking the examples of a mini-batch.
+//! Gathering the examples of a mini-batch.
 
 use pulp::{Simd, WithSimd};
 
@@ -9,7 +9,7 @@ use super::store::{Numbers, Store};
 use super::threads::Team;
 use crate::kernel::MiniBatch;
 
-/// Multiplications that take as long as picking an entry.
+/// Cost of gathering one entry, in multiplications.
 const PER_PICKED: usize = 8;
 
 /// `gather` and `gather_bytes`.
@@ -19,19 +19,20 @@ pub struct Gather {
     pub inputs: usize,
     pub a: usize,
     pub shape: (usize, usize),
-    /// The activation of a byte of 1.
+    /// Factor from bytes to activations.
     pub scale: f32,
     pub listed: Option<Listed>,
 }
 
-/// The list of a gathered matrix's entries that are not 0.
+/// The list of a gathered matrix's nonzero entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Listed {
-    /// The list.
+    /// Index of the list in the workshop.
     pub nonzeros: usize,
-    /// The lists of the inputs' examples, among those that are kept.
+    /// Index of the cached lists of the inputs' examples, within the list.
     pub kept: usize,
-    /// True where every reader reads the list, and writes the matrix from it where it must.
+    /// True if every reader accepts the list, or writes the matrix from it when it needs the
+    /// matrix.
     pub list_alone: bool,
 }
 
@@ -82,7 +83,7 @@ impl Run for OneHot {
     }
 }
 
-/// The list of the inputs, of the examples that `order` selects, that are not 0.
+/// The list of the nonzero inputs of the examples that `order` selects.
 struct Listing<'a> {
     order: &'a [u32],
     inputs: Inputs<'a>,
@@ -114,8 +115,8 @@ impl WithSimd for Listing<'_> {
     }
 }
 
-/// Notes the entries of a row as long as `entries` that are not 0, and says how many they are. `mask` is asked for the bits of
-/// each `WORD` of them.
+/// Writes the nonzero entries of a row of `entries.len()` inputs to the front of `entries` and
+/// returns their number. `mask` returns a bit for each of the `WORD` inputs from a column on.
 #[inline(always)]
 fn note(entries: &mut [Nonzero], mask: impl Fn(usize) -> u64, value: impl Fn(usize) -> f32) -> usize {
     let mut found = 0;
@@ -174,7 +175,7 @@ impl WithSimd for Picking<'_> {
     }
 }
 
-/// Picks rows that are so short that a call for each would take longer.
+/// Gathers rows so short that a call to `memcpy` for each would take longer.
 #[inline(always)]
 fn pick_short<const COLS: usize>(order: &[u32], values: &[f32], a: &mut [f32]) {
     let (values, _) = values.as_chunks::<COLS>();
@@ -183,7 +184,8 @@ fn pick_short<const COLS: usize>(order: &[u32], values: &[f32], a: &mut [f32]) {
     }
 }
 
-/// A bit for each of the first 64 values that is not 0; −0 is none, for it would be written as 0.
+/// A bit for each of the first 64 values, set unless the value is +0. −0 counts as nonzero: an
+/// entry that is not listed is written as +0.
 #[inline(always)]
 fn nonzero_floats(values: &[f32]) -> u64 {
     values.iter().take(64).enumerate().fold(0, |mask, (i, &value)| mask | u64::from(value.to_bits() != 0) << i)
@@ -206,7 +208,8 @@ fn nonzero_bytes(bytes: &[u8]) -> u64 {
     mask
 }
 
-/// A bit for each byte that is not 0: this machine has an instruction for the bits that bytes begin with.
+/// A bit for each byte, set if the byte is not 0: x86-64 has an instruction for the high bits of
+/// bytes.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn nonzero_of_sixteen(bytes: [u8; 16]) -> u16 {

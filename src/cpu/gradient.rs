@@ -1,4 +1,4 @@
-//! The gradient of a layer, Σₓ δ aᵀ, of activations that are not sparse.
+//! The gradient of a layer, Σₓ δ aᵀ, from dense activations.
 
 use pulp::{Arch, Simd};
 
@@ -15,7 +15,7 @@ use crate::kernel::product::Extents;
 use crate::network::optimizer::lanes::Update;
 use crate::plan::{Plan, Step as Recorded};
 
-/// A gradient that is to be made, from δ and a.
+/// A gradient to be computed from δ and a.
 pub struct Gradient<'a> {
     /// (examples, neurons)
     pub delta: &'a [f32],
@@ -28,28 +28,30 @@ pub struct Gradient<'a> {
     pub layout: Layout,
     /// [`needs_chains`].
     pub chains: bool,
-    /// The gradient of the biases, Σₓ δ, which is made beside.
+    /// Output: the gradient of the biases, Σₓ δ.
     pub nabla_b: &'a mut [f32],
-    /// At least [`packed_gradient`] numbers.
+    /// Scratch memory of at least [`packed_gradient`] numbers.
     pub packed: &'a mut [f32],
     pub team: &'a Team,
 }
 
-/// Numbers that the gradient of a layer of (neurons, neurons before) packs: a factor of the product, or the sums of a narrow layer.
+/// Scratch numbers for the gradient of a layer of (neurons, neurons before): the packed factor of
+/// the product, or the sums of a narrow layer.
 pub fn packed_gradient(examples: usize, layer @ (neurons, before): (usize, usize)) -> usize {
     let sums = if is_narrow(layer) { sums_len(examples, layer) } else { 0 };
     sums.max(examples * neurons.max(before))
 }
 
-/// True where a sum over the examples must be one chain: that of activations which may also be taken as sparse, without their zeros,
-/// to the same bits. These are inputs of the network, and many.
+/// True if a sum over the examples must be accumulated in one sequence: the sparse update, which
+/// skips zeros, may compute the same gradient and has to yield the same bits. These are the inputs
+/// of the network, if they are many.
 pub fn needs_chains(plans: &[Plan], a: &Matrix) -> bool {
     let is_input = |step: &Recorded| gathers(step, a) || step.outputs().all(|output| output.name != a.name);
     a.cols >= MANY_INPUTS && plans.iter().flat_map(known).all(is_input)
 }
 
 impl Gradient<'_> {
-    /// Writes the gradient.
+    /// Writes the gradient of the weights to `nabla_w`.
     pub fn keep(self, arch: Arch, nabla_w: &mut [f32]) {
         if self.is_narrow(false) {
             self.narrow(arch, false, KeepGradient(nabla_w));
@@ -58,7 +60,7 @@ impl Gradient<'_> {
         }
     }
 
-    /// The step of an optimizer for weights and their state, which lie as the gradient.
+    /// Applies an optimizer step to weights and their state, which have the layout of the gradient.
     pub fn step<U: Update<N>, const N: usize>(self, arch: Arch, step: Step<U, N>, w: [&mut [f32]; N]) {
         if self.is_narrow(step.linear) {
             self.narrow(arch, step.linear, StepOfLayer { step, w });
@@ -67,7 +69,7 @@ impl Gradient<'_> {
         }
     }
 
-    /// True where each block of examples is added up by itself, and the gradient is so small that this pays.
+    /// True if the layer is narrow and its gradient may be summed in blocks of examples.
     fn is_narrow(&self, by_block: bool) -> bool {
         is_narrow(self.layer) && (by_block || !self.chains || self.examples <= BLOCK)
     }
@@ -75,7 +77,8 @@ impl Gradient<'_> {
     fn narrow(self, arch: Arch, by_block: bool, each: impl Each) {
         let Gradient { delta, a, examples, layer, layout, nabla_b, packed, team, .. } = self;
         if by_block {
-            // One step for the biases, as for all but the weights of narrow layers.
+            // The biases take one step for the whole mini-batch; only the weights are updated block
+            // by block.
             arch.dispatch(ColumnSums { delta, sums: &mut *nabla_b });
         }
         let nabla_b = (!by_block).then_some(nabla_b);
@@ -96,7 +99,7 @@ impl Gradient<'_> {
     }
 }
 
-/// The gradient as it is.
+/// Stores the gradient.
 struct KeepGradient<'a>(&'a mut [f32]);
 
 impl Each for KeepGradient<'_> {
@@ -106,7 +109,7 @@ impl Each for KeepGradient<'_> {
     }
 }
 
-/// The step of an optimizer for weights and their state.
+/// Applies an optimizer step to weights and their state.
 struct StepOfLayer<'a, U, const N: usize> {
     step: Step<U, N>,
     w: [&'a mut [f32]; N],

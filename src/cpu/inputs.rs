@@ -1,8 +1,9 @@
-//! The inputs of all examples, as they lie in memory.
+//! The inputs of all examples, as stored in memory.
 
 use bytemuck::{Pod, Zeroable};
 
-/// The inputs of all examples.
+/// The inputs of all examples, (examples, cols), row by row; a byte stands for `scale` times its
+/// value.
 #[derive(Clone, Copy)]
 pub enum Inputs<'a> {
     Floats(&'a [f32]),
@@ -10,7 +11,7 @@ pub enum Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    /// Asks for the inputs of an example, of `cols` columns, to be brought near.
+    /// Prefetches the `cols` inputs of an example into the cache.
     #[inline(always)]
     pub fn prefetch(self, example: usize, cols: usize) {
         match self {
@@ -20,7 +21,7 @@ impl Inputs<'_> {
     }
 }
 
-/// One entry that is not 0.
+/// One nonzero entry of a row.
 #[derive(Clone, Copy, Default, PartialEq, Pod, Zeroable, Debug)]
 #[repr(C)]
 pub struct Nonzero {
@@ -28,11 +29,11 @@ pub struct Nonzero {
     pub value: f32,
 }
 
-/// Examples are picked at random, so that the machine cannot guess which comes next: it is told
-/// this many before, across the end of a mini-batch.
+/// Number of examples to prefetch ahead, also across the end of a mini-batch: examples are gathered
+/// in random order, which the processor cannot predict.
 pub const AHEAD: usize = 10;
 
-/// Asks for values to be brought near, without waiting for them.
+/// Prefetches values into the cache without waiting for them.
 #[inline(always)]
 pub fn prefetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]

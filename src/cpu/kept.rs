@@ -1,24 +1,25 @@
-//! Lists of the inputs that are not 0, kept of each example from the first time on that it is picked, as few bytes as they need:
-//! they are read from far away, an example at a time.
+//! A cache of the nonzero inputs of each example, filled when the example is first gathered.
+//! Entries are stored in as few bytes as they need, since they are read from main memory, an
+//! example at a time.
 
 use std::ops::Range;
 
 use super::inputs::{Inputs, Nonzero, prefetch};
 
-/// Entries of a block. Blocks never move, so keeping one more list copies no other.
+/// Entries per block. Blocks never move, so adding a list copies no other.
 const BLOCK: usize = 1 << 17;
 
-/// The most memory for all lists of one matrix, in bytes, and the part of the free memory that they may take.
+/// Limits of the memory for all lists of one matrix: bytes, and the divisor of the free memory.
 const MOST: u64 = 1 << 28;
 const PART_OF_FREE: u64 = 8;
 
-/// The lists of the examples of one matrix of inputs.
+/// The cached lists of the examples of one input matrix.
 #[derive(Default, Debug)]
 pub struct Kept {
-    /// By example.
+    /// One for each example.
     places: Vec<Place>,
     blocks: Vec<Block>,
-    /// Bytes that blocks may still take.
+    /// Bytes that further blocks may take.
     room: u64,
 }
 
@@ -29,7 +30,7 @@ struct Block {
     values: Values,
 }
 
-/// The inputs themselves.
+/// The values of the entries, in the element type of the inputs.
 #[derive(Debug)]
 enum Values {
     Bytes(Vec<u8>),
@@ -42,7 +43,7 @@ impl Default for Values {
     }
 }
 
-/// A list in a block.
+/// The position of a list in its block.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     block: u32,
@@ -51,16 +52,16 @@ pub struct Place {
 }
 
 impl Place {
-    /// An example that nobody picked yet.
+    /// An example that has not been gathered yet.
     const UNKNOWN: Place = Place { block: u32::MAX, start: 0, len: u32::MAX };
 
-    /// Number of entries; `None` where it is unknown.
+    /// Number of entries; `None` if it is unknown.
     #[inline(always)]
     pub fn len(self) -> Option<usize> {
         (self.len != u32::MAX).then_some(self.len as usize)
     }
 
-    /// True where the list is kept, rather than its length alone.
+    /// True if the list itself is cached, not only its length.
     #[inline(always)]
     pub fn is_kept(self) -> bool {
         self.block != u32::MAX
@@ -72,7 +73,8 @@ impl Place {
 }
 
 impl Block {
-    /// Room for [`BLOCK`] entries like those of the inputs, and its bytes; `None` where the system gives no memory.
+    /// An empty block for [`BLOCK`] entries of the inputs' element type, and its size in bytes;
+    /// `None` if memory cannot be allocated.
     fn new(inputs: Inputs<'_>) -> Option<(Self, u64)> {
         let mut block = Block::default();
         block.columns.try_reserve_exact(BLOCK).ok()?;
@@ -99,7 +101,8 @@ impl Block {
 }
 
 impl Kept {
-    /// For so many examples, in at most a part of `free` bytes; none are kept where there is no room for them.
+    /// A cache for `examples` examples in at most 1/[`PART_OF_FREE`] of `free` bytes; one that
+    /// stays empty if that is too little.
     pub fn new(examples: usize, free: u64) -> Self {
         let most = MOST.min(free / PART_OF_FREE);
         let of_places = (examples * size_of::<Place>()) as u64;
@@ -117,7 +120,7 @@ impl Kept {
         self.places.get(example).copied().unwrap_or(Place::UNKNOWN)
     }
 
-    /// Asks for an example's place to be brought near.
+    /// Prefetches an example's place.
     #[inline(always)]
     pub fn prefetch_place(&self, example: usize) {
         if let Some(place) = self.places.get(example) {
@@ -125,7 +128,7 @@ impl Kept {
         }
     }
 
-    /// Asks for a list to be brought near, if it is kept.
+    /// Prefetches a list, if it is cached.
     #[inline(always)]
     pub fn prefetch(&self, place: Place) {
         if let Some(block) = self.blocks.get(place.block as usize) {
@@ -137,7 +140,7 @@ impl Kept {
         }
     }
 
-    /// Writes a list that is kept to the beginning of `entries`; `scale` is the activation of a byte of 1.
+    /// Writes a cached list to the front of `entries`; bytes are multiplied by `scale`.
     #[inline(always)]
     pub fn list(&self, place: Place, scale: f32, entries: &mut [Nonzero]) {
         let Block { columns, values } = &self.blocks[place.block as usize];
@@ -156,8 +159,8 @@ impl Kept {
         }
     }
 
-    /// Keeps the list of one of the inputs' examples, of `cols` columns, or its length: where there is no room, or where so many
-    /// entries are not 0 that the list will hardly be read.
+    /// Caches the list of an example of `cols` columns; only its length if there is no room for the
+    /// list, or if it is so long that it will hardly be read.
     #[cold]
     pub fn keep(&mut self, example: usize, list: &[Nonzero], cols: usize, inputs: Inputs<'_>) {
         let worth_room = list.len() <= BLOCK.min(cols / 2) && cols <= usize::from(u16::MAX) + 1;
@@ -181,7 +184,7 @@ impl Kept {
         let number = self.blocks.len() - 1;
         let block = &mut self.blocks[number];
         (of_example.block, of_example.start) = (number as u32, block.columns.len() as u32);
-        // A column fits, for all do.
+        // Every column fits into 16 bits: `worth_room` implies it.
         block.columns.extend(list.iter().map(|entry| entry.column as u16));
         let input = |entry: &Nonzero| example * cols + entry.column as usize;
         match (&mut block.values, inputs) {
@@ -191,8 +194,9 @@ impl Kept {
         }
     }
 
-    /// Forgets the lists of examples that others take the place of. Inputs that change are those of data that is streamed,
-    /// each picked about once: from then on only lengths are kept.
+    /// Forgets the lists of examples that are overwritten. Inputs change only while data is
+    /// streamed, and each example is then gathered about once: once lists have been dropped, only
+    /// lengths are cached.
     pub fn forget(&mut self, examples: Range<usize>) {
         let end = examples.end.min(self.places.len());
         if !self.blocks.is_empty() {
@@ -245,7 +249,7 @@ mod tests {
         }
         kept.forget(0..1);
         assert!((0..lens.len()).all(|example| kept.place(example).len().is_none()));
-        // Of inputs that change only lengths are kept.
+        // Of inputs that change, only lengths are cached.
         kept.keep(1, &list(&values, 1), COLS, inputs);
         assert!(!kept.place(1).is_kept());
         assert_eq!(kept.place(1).len(), Some(lens[1]));

@@ -6,14 +6,14 @@ use super::threads::{Shared, Team};
 use super::tile::{ROWS, tile_rows};
 use crate::kernel::product::Extents;
 
-/// Rows that are packed at a time: what a few lines of the cache hold of a column.
+/// Rows packed at a time: a few cache lines of each column.
 const PACKED_TOGETHER: usize = 8 * ROWS;
 
-/// Multiplications that take as long as packing an entry.
+/// Cost of packing one entry, in multiplications.
 const PER_PACKED: usize = 2;
 
-/// Packs x, (rows, inner), whose columns are `stride` apart, tile by tile: within a tile the
-/// entries of a column adjoin.
+/// Packs x, (rows, inner), tile by tile; within a tile the entries of a column are contiguous. In
+/// `values` the columns of x are contiguous and `stride` apart.
 pub fn pack_left(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
     let packed = Shared::new(&mut packed[..rows * inner]);
     let threads = team.worth(PER_PACKED * rows * inner);
@@ -41,7 +41,7 @@ pub fn pack_left(values: &[f32], stride: usize, (rows, inner): (usize, usize), p
     });
 }
 
-/// As [`pack_left`], where the rows of x are `stride` apart and the entries of a row adjoin.
+/// As [`pack_left`], for x whose rows are contiguous and `stride` apart.
 pub fn pack_left_rows(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
     let packed = Shared::new(&mut packed[..rows * inner]);
     team.run(rows.div_ceil(ROWS), team.worth(PER_PACKED * rows * inner), |task, _| {
@@ -70,20 +70,20 @@ pub fn pack_left_rows(values: &[f32], stride: usize, (rows, inner): (usize, usiz
     });
 }
 
-/// Copies N numbers, in registers instead of by a call.
+/// Copies N numbers through registers instead of by a call to `memcpy`.
 #[inline(always)]
 fn copy<const N: usize>(to: &mut [f32], from: &[f32]) {
     let (to, from) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>());
     *to.expect("a tile of N rows") = *from.expect("a tile of N rows");
 }
 
-/// Bytes after which the caches of all machines put a number in the place of the one before.
+/// Stride in bytes at which entries compete for the same few sets of a cache.
 const ALIASED: usize = 1024;
 
-/// Columns of a product from which on a left factor is read so often that packing it pays.
+/// Fewest columns of a product for which packing the left factor pays: every panel reads it again.
 const OFTEN: usize = 128;
 
-/// The rows of a left factor; packed, where many of them would push each other out of the caches.
+/// The left factor row by row, or packed if its rows would evict each other from the cache.
 pub fn left_factor<'a>(values: &'a [f32], extents: Extents, packed: &'a mut [Line], team: &Team) -> X<'a> {
     let inner = extents.inner;
     if !packs_rows(extents) {
@@ -98,7 +98,7 @@ fn packs_rows(Extents { rows, cols, inner }: Extents) -> bool {
     rows > ROWS && cols >= OFTEN && (inner * size_of::<f32>()).is_multiple_of(ALIASED)
 }
 
-/// Entries of a left factor that is packed.
+/// Entries of the packed left factor; 0 if it is not packed.
 pub fn packed_rows(extents: Extents) -> usize {
     if packs_rows(extents) { extents.rows * extents.inner } else { 0 }
 }

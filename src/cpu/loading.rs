@@ -1,4 +1,4 @@
-//! Loading of plans: their steps, and the memory and threads that these need.
+//! Loading of plans: their steps, and the memory and threads that the steps need.
 
 use anyhow::Result;
 use pulp::Arch;
@@ -16,7 +16,7 @@ use crate::system::host_memory;
 use crate::system::host_memory::reserve;
 
 impl Cpu {
-    /// Loads plans into a store that may have the examples already.
+    /// Loads plans; the store may hold the examples already.
     pub(super) fn load_more(&mut self, plans: &[Plan]) -> Result<()> {
         if self.only_twins {
             self.load_twins(plans)?;
@@ -55,7 +55,7 @@ impl Cpu {
             let steps = steps::known(plan).map(|step| loader.load(plan, step, &mut self.store));
             self.plans.push(steps.collect::<Result<_>>()?);
         }
-        // Whoever limits memory counts what is needed, and nothing beside it.
+        // Under a memory limit only what is needed is allocated: no lists are cached.
         let room = if self.most_memory.is_some() { 0 } else { host_memory::free().unwrap_or(0) };
         let nonzeros = loader.lists(room)?;
         second::share_examples(&plans, &mut self.store)?;
@@ -64,7 +64,7 @@ impl Cpu {
     }
 }
 
-/// Memory and threads for the largest of the loaded steps.
+/// Scratch memory and threads, sized for the largest of the loaded steps.
 fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: Vec<Nonzeros>) -> Result<Workshop> {
     let largest = |of: fn(&dyn Run) -> usize| plans.iter().flatten().map(|step| of(&**step)).max().unwrap_or(0);
     let multiplications = largest(|step| step.work());

@@ -1,9 +1,9 @@
 //! The CPU executor: runs a plan on the host.
 //!
-//! Plans are fused as for a GPU, and each fused step is one matrix product with the rest of its
-//! equation done to every entry while it is still in the nearest cache. Weights that no error is
-//! propagated through, those of the first layer, lie in memory as products read them; where most
-//! inputs are 0, as in images of handwriting, zeros are skipped.
+//! Plans are fused as for a GPU. Each fused step is one matrix product with an epilogue: the rest
+//! of its equation, applied to each block of sums while it is still in the L1 cache. Weights of the
+//! first layer, and those of layers with many neurons, are stored in panels, the layout that
+//! products read. Where most inputs are 0, as in images of handwritten digits, zeros are skipped.
 
 mod biases;
 mod crew;
@@ -56,34 +56,34 @@ use crate::plan::profile::Profile;
 use crate::rewrite::fuse::fuse;
 use crate::system::host_memory;
 
-/// Examples are brought to where plans find them so many bytes at a time: they are still in a cache when
-/// they are used.
+/// Size in bytes of a chunk of streamed examples: small enough to be still in a cache when it is
+/// used.
 const CHUNK: u64 = 4 << 20;
 
 /// Runs plans on the host.
 #[derive(Debug)]
 pub struct Cpu {
     device: DeviceDescription,
-    /// The vectors of this machine.
+    /// The SIMD instruction set of this machine.
     arch: Arch,
     threads: usize,
     only_twins: bool,
     store: Store,
     plans: Vec<Vec<Box<dyn Run>>>,
-    /// Of each plan.
+    /// One for each plan.
     thread_choices: Vec<ThreadChoice>,
     workshop: Option<Workshop>,
     times: Option<Times>,
     most_memory: Option<u64>,
-    /// Held by second executors, too, while there are any.
+    /// A token that second executors share: more than one owner means that one exists.
     seconds: Arc<()>,
-    /// The threads of this one while there are.
+    /// The number of threads to use while a second executor exists.
     beside_second: usize,
 }
 
 impl Cpu {
-    /// An executor that uses at most `threads` threads, and fewer where it measures that these are faster. Their number changes no bit
-    /// of a result.
+    /// An executor on at most `threads` threads, or on fewer where it measures that fewer are
+    /// faster. The number of threads changes no bit of a result.
     pub fn new(threads: usize) -> Self {
         let device = DeviceDescription {
             kind: "cpu",
@@ -108,17 +108,18 @@ impl Cpu {
         }
     }
 
-    /// The same, taking the time of each step.
+    /// This executor, timing each step.
     pub fn with_profile(self) -> Self {
         Cpu { times: Some(Times::default()), ..self }
     }
 
-    /// An executor that computes every kernel by its twin: slow, and the reference of the tests.
+    /// An executor that computes every kernel by its twin: slow, but the reference for the tests.
     pub fn of_twins() -> Self {
         Cpu { only_twins: true, ..Cpu::new(1) }
     }
 
-    /// Writes a matrix of which only a list of entries was made, and tells its place in the store.
+    /// Writes out a matrix of which only the list of nonzero entries exists. Returns its index in
+    /// the store.
     fn write_listed(&mut self, matrix: &Matrix) -> Result<usize> {
         let place = self.store.find(matrix)?;
         for nonzeros in self.workshop.iter_mut().flat_map(|workshop| &mut workshop.nonzeros) {
@@ -150,7 +151,7 @@ impl Executor for Cpu {
     }
 
     fn memory(&self) -> Memory {
-        // The data takes memory where it comes from, too.
+        // Half of the free memory, since the data set is in host memory as well.
         let of_all = self.most_memory.unwrap_or_else(|| host_memory::free().map_or(u64::MAX, |free| free / 2));
         Memory { of_matrix: u64::MAX, of_all, is_limit: self.most_memory.is_some(), is_of_host: true, chunk: CHUNK }
     }
@@ -203,7 +204,7 @@ impl Executor for Cpu {
         let workshop = self.workshop.as_mut().expect("plans are loaded with a workshop");
         let choice = &mut self.thread_choices[plan.0];
         for &mini_batch in mini_batches {
-            // A second executor takes a core from the threads that would be tried.
+            // Times measured while a second executor takes a core would mislead.
             let tries = Arc::strong_count(&self.seconds) == 1;
             workshop.team.choose(if tries { choice.threads() } else { self.beside_second });
             for (number, step) in self.plans[plan.0].iter().enumerate() {
@@ -240,7 +241,7 @@ mod tests {
     use crate::network::optimizer::{MOMENTUM, Optimizer, SGD, Settings};
     use crate::plan::Element;
 
-    /// Every activation, error, weight and bias after two steps, and two more with other inputs.
+    /// All activations, errors, weights and biases after two steps, and two more on other inputs.
     fn trained(mut cpu: Cpu, widths: &[usize], m: usize, sparse: bool, optimizer: &'static Optimizer) -> Vec<f32> {
         let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
         let labels = Matrix::of(Element::U32, "labels", 2 * m, 1);
@@ -281,7 +282,7 @@ mod tests {
         results.flat_map(|matrix| executor.read::<f32>(matrix).expect("read")).collect()
     }
 
-    /// Also by the narrower vectors of older machines, and without any.
+    /// Includes the narrower vectors of older machines, and scalar code.
     #[test]
     fn every_kind_of_vector_agrees_with_the_twins() {
         let mut kinds = vec![Arch::new(), Arch::Scalar];
@@ -297,7 +298,8 @@ mod tests {
             (&[20, 256, 140, 5], 13),
             // More examples than a block of terms, in several panels.
             (&[40, 70, 3], 1100),
-            // As many panels as are read together, of the widest vectors, too; few examples and many.
+            // As many panels as are read together, even with the widest vectors; few examples and
+            // many.
             (&[150, 260, 4], 20),
             (&[150, 260, 4], 70),
         ] {
@@ -306,7 +308,7 @@ mod tests {
                 for (&arch, threads) in kinds.iter().zip([1, 3, 2]) {
                     let found = trained(Cpu { arch, ..Cpu::new(threads) }, widths, m, sparse, optimizer);
                     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                        // Sums of 600 terms of the order of 1, a few of them one after the other.
+                        // Sums of 600 terms of order 1, a few such sums in succession.
                         let tolerance = 32.0 * f32::EPSILON * 600f32.sqrt();
                         let off = (found - expected).abs();
                         assert!(
@@ -326,10 +328,10 @@ mod tests {
             (&[300, 150, 4][..], 70),
             (&[600, 20, 3], 7),
             (&[20, 256, 140, 5], 17),
-            // Narrow gradients whose examples are shared, and whose rows are.
+            // Narrow gradients, split among threads by examples and by rows.
             (&[9, 40, 3], 3000),
             (&[15, 100, 40, 3], 300),
-            // Rows of inputs and errors shared among threads.
+            // Rows of inputs and errors split among threads.
             (&[7, 9, 8], 2500),
         ] {
             for (sparse, optimizer) in [(false, &SGD), (true, &SGD), (false, &MOMENTUM), (true, &MOMENTUM)] {

@@ -1,5 +1,5 @@
-//! The gradient of a narrow layer, Σₓ δ aᵀ, from δ and a as they lie in memory: nothing is packed, and the examples, not the
-//! few entries of the gradient, are shared among threads.
+//! The gradient of a narrow layer, Σₓ δ aᵀ, computed from δ and a without packing them. Threads
+//! share the examples instead of the few entries of the gradient.
 
 use pulp::{Simd, WithSimd};
 
@@ -10,41 +10,41 @@ use super::threads::{Shared, Team};
 use super::tile::{ROWS, accumulate, panel, panel_mut, tile_rows};
 use crate::network::lanes::load;
 
-/// The most entries of a gradient whose sums stay in the first cache.
+/// The most entries of a gradient whose sums stay in the L1 cache.
 const NARROW: usize = 4096;
 
-/// Examples whose δ and a stay in the nearest caches while one tile after the other reads them.
+/// Examples whose δ and a stay in the inner caches while one tile after the other reads them.
 const TOGETHER: usize = 128;
 
-/// Entries of δ and a that tiles read together where threads share the rows: what comes from the cache of another one stays in the
-/// first cache.
+/// Entries of δ and a that tiles read together if threads share the rows: they come from another
+/// core's cache and then stay in the L1 cache.
 const KEPT: usize = 6 << 10;
 
-/// True where the gradient of a layer of (neurons, neurons before) is made by [`NarrowGradient`].
+/// True if the gradient of a layer of (neurons, neurons before) is computed by [`NarrowGradient`].
 pub fn is_narrow((neurons, before): (usize, usize)) -> bool {
     neurons * before <= NARROW
 }
 
-/// Entries of the sums of all blocks of examples, with what pads them, and of the gradient.
+/// Scratch entries: the padded sums of all blocks of examples, and the gradient.
 pub fn sums_len(examples: usize, layer: (usize, usize)) -> usize {
     examples.div_ceil(BLOCK) * size(layer) + layer.0 * layer.1
 }
 
-/// Entries of the sums of a block, at most: those of the weights, and then those of the biases.
+/// Upper bound of the entries in the sums of one block: the weights' and then the biases'.
 fn size(layer @ (neurons, _): (usize, usize)) -> usize {
     of_weights(layer) + neurons.next_multiple_of(MOST_LANES)
 }
 
-/// Entries of the sums of a block that are those of the weights, at most.
+/// Upper bound of the entries in the sums of one block that belong to the weights.
 fn of_weights((neurons, before): (usize, usize)) -> usize {
     neurons.next_multiple_of(MOST_LANES) * before.next_multiple_of(MOST_LANES)
 }
 
-/// The most entries of a vector.
+/// The most entries in a SIMD vector.
 const MOST_LANES: usize = 16;
 
-/// The gradient of one layer in blocks of [`BLOCK`] examples, for [`pulp::Arch::dispatch`]. Each sum of a block is a chain in
-/// the order of its examples, so that the number of threads changes no bit.
+/// The gradient of one layer in blocks of [`BLOCK`] examples, for [`pulp::Arch::dispatch`]. Each
+/// sum of a block is accumulated in example order, so the number of threads changes no bit.
 pub struct NarrowGradient<'a, F> {
     /// (examples, neurons)
     pub delta: &'a [f32],
@@ -56,16 +56,16 @@ pub struct NarrowGradient<'a, F> {
     pub layout: Layout,
     /// [`sums_len`] entries.
     pub sums: &'a mut [f32],
-    /// The gradient of the biases, where it is to be made of the same blocks: then the sum of all goes to `each`, and otherwise
-    /// each block alone.
+    /// Output: the gradient of the biases. If given, `each` takes the sum of all blocks; if `None`,
+    /// `each` takes one block after the other.
     pub nabla_b: Option<&'a mut [f32]>,
     pub each: F,
     pub team: &'a Team,
 }
 
-/// The use of a gradient.
+/// The consumer of a gradient, or of its blocks.
 pub trait Each {
-    /// Takes it; what pads panels is 0.
+    /// Takes the gradient, or that of one block. The padding of panels is 0.
     fn gradient<S: Simd>(&mut self, simd: S, gradient: &[f32]);
 }
 
@@ -78,14 +78,14 @@ impl<F: Each> WithSimd for NarrowGradient<'_, F> {
         let by_block = nabla_b.is_none();
         let (neurons, before) = layer;
         let vectors = |len: usize| len.div_ceil(S::F32_LANES);
-        // By rows, the matrix or its transpose is made, whichever is fewer vectors.
+        // By rows: the matrix or its transpose is computed, whichever takes fewer vectors.
         let transposed = layout == Layout::Panels || before * vectors(neurons) < neurons * vectors(before);
         let (x, y) = if transposed { ((a, before), (delta, neurons)) } else { ((delta, neurons), (a, before)) };
         let (blocks, size) = (examples.div_ceil(BLOCK), size(layer));
         {
             let sums = &Shared::new(&mut sums[..blocks * size]);
             let threads = team.worth(examples * neurons * before);
-            // Where blocks are fewer than threads, these share the rows of each.
+            // If there are fewer blocks than threads, threads share the rows of a block.
             let rows_of_task = x.1.div_ceil(threads.div_ceil(blocks)).next_multiple_of(ROWS);
             let parts = x.1.div_ceil(rows_of_task);
             let together = if parts > 1 { (KEPT / (before + neurons)).clamp(1, TOGETHER) } else { TOGETHER };
@@ -144,16 +144,16 @@ impl<F: Each> WithSimd for NarrowGradient<'_, F> {
 
 /// The sums of some rows of one block, in panels of rows of y: Σₑ x[e, r] y[e, c].
 struct OfBlock<'a> {
-    /// Values, and entries of a row.
+    /// Values, and entries in a row.
     x: (&'a [f32], usize),
     y: (&'a [f32], usize),
     examples: (usize, usize),
     rows: (usize, usize),
-    /// Examples whose terms are added to all of the sums before those of the next.
+    /// Examples that are added to all sums before the next ones.
     together: usize,
-    /// Those of all blocks.
+    /// The sums of all blocks.
     sums: &'a Shared<'a>,
-    /// The place at which the sums of this block begin.
+    /// Index of the first sum of this block.
     start: usize,
 }
 
@@ -220,7 +220,8 @@ impl Tile<'_> {
         let mut acc = [[simd.splat_f32s(0.0); V]; R];
         acc.copy_from_slice(&sums[..R]);
         let x_of = |e: usize| x[e * rows + row..].first_chunk::<R>().expect("the rows of a tile");
-        // Whole vectors are read, though the last entries may be those of the next row, as far as there is one.
+        // Whole vectors are read while `y` is long enough; the last lanes may hold entries of the
+        // next row.
         let whole = if y.len() < col + V * S::F32_LANES { 0 } else { (y.len() - col - V * S::F32_LANES) / cols + 1 };
         let whole = whole.clamp(first, last);
         for e in first..whole {

@@ -1,4 +1,4 @@
-//! Lists of the activations that are not 0.
+//! Lists of nonzero activations, by row or sorted by column.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,52 +14,53 @@ use super::threads::{Shared, Team};
 use super::tile::ROWS;
 use crate::system::host_memory::reserve;
 
-/// Zeros are skipped where they are at least two thirds: finding and skipping one costs about as
-/// much as two terms of a whole product.
+/// Zeros are skipped if at most one entry in this many is nonzero: with more, handling the lists
+/// costs more than it saves.
 const WORTH_SKIPPING: usize = 3;
 
-/// Multiplications that take as long as listing an entry.
+/// Cost of listing one entry, in multiplications.
 const PER_LISTED: usize = 16;
 
-/// Examples that one word of a mask stands for.
+/// Bits in a word of a mask, each for one column or row.
 pub const WORD: usize = u64::BITS as usize;
 
-/// Positions of the nonzero activations of a mini-batch.
+/// The nonzero activations of a mini-batch, row by row.
 #[derive(Default, Debug)]
 pub struct Nonzeros {
-    /// The matrix, in the store.
+    /// Index of the matrix in the store.
     matrix: usize,
     cols: usize,
     few: bool,
-    /// True where the matrix itself holds them, too.
+    /// True if the matrix itself has been written as well.
     written: bool,
     entries: Vec<Nonzero>,
     /// Start of each row's entries, and the end of the last row's.
     starts: Vec<usize>,
-    /// The lists that are kept of the examples of each matrix of inputs, by its place in the store.
+    /// The cached lists of the examples of each input matrix, with its index in the store.
     kept: Vec<(usize, Arc<Kept>)>,
-    /// The ends of the entries of each block's columns: (blocks, cols).
+    /// End of each column's entries in each block of rows: (blocks, cols).
     ends: Vec<usize>,
 }
 
-/// One entry of a column that is not 0.
+/// One nonzero entry of a column.
 #[derive(Clone, Copy, Pod, Zeroable, Debug)]
 #[repr(C)]
 pub struct OfColumn {
-    /// Its row, from the first one of its block on.
+    /// Its row, counted from the first row of its block.
     pub row: u32,
     pub value: f32,
 }
 
 impl Nonzeros {
-    /// Room for a matrix of (rows, cols), at a place in the store, whose rows are picked from matrices of inputs.
+    /// An empty list for a matrix of (rows, cols), with its index in the store, whose rows are
+    /// gathered from input matrices.
     ///
     /// # Errors
-    /// Memory that the system does not give.
+    /// Memory that cannot be allocated.
     pub fn new(matrix: usize, (rows, cols): (usize, usize), inputs: Vec<(usize, Kept)>) -> Result<Self> {
         let kept = inputs.into_iter().map(|(at, kept)| (at, Arc::new(kept))).collect();
         let mut nonzeros = Nonzeros { matrix, cols, written: true, kept, ..Nonzeros::default() };
-        // One more row than is noted is looked at before it is known to be too many.
+        // Room for one more row, which is listed before its entries are found to be too many.
         let len = rows * cols / WORTH_SKIPPING + cols;
         reserve(&mut nonzeros.entries, len)?;
         nonzeros.entries.resize(len, Nonzero::default());
@@ -68,15 +69,15 @@ impl Nonzeros {
         Ok(nonzeros)
     }
 
-    /// Bytes that the lists of a matrix of (rows, cols) take, those that are kept aside.
+    /// Bytes of the list of a (rows, cols) matrix, without the cached lists of examples.
     pub fn size(rows: usize, cols: usize) -> u64 {
         let entries = rows * cols / WORTH_SKIPPING + cols;
         let ends = rows.div_ceil(BLOCK).max(1) * cols;
         (size_of::<Nonzero>() * entries + size_of::<usize>() * (rows + 1 + ends)) as u64
     }
 
-    /// Lists the entries of the examples that `order` begins with, as long as they are few. `note` notes those of an example
-    /// whose list is not kept, and says how many they are.
+    /// Lists the nonzero entries of the first `rows` examples of `order`, unless they are too many.
+    /// `note` lists an example that is not cached and returns the number of its entries.
     #[inline(always)]
     pub fn list(
         &mut self,
@@ -113,7 +114,7 @@ impl Nonzeros {
                 }
                 _ => {
                     let len = note(example as usize, entries);
-                    // What another executor reads now is kept the next time.
+                    // While another executor reads the cache, nothing is added.
                     if known.is_none()
                         && let Some(kept) = Arc::get_mut(kept)
                     {
@@ -130,8 +131,8 @@ impl Nonzeros {
         }
     }
 
-    /// Lists the entries of the examples that `order` begins with on several threads, where the lists of all of them are kept and
-    /// few; false where not.
+    /// As [`Self::list`], on several threads. Returns false if one thread is enough, if a list is
+    /// not cached, or if the entries are too many.
     #[inline(never)]
     pub fn list_kept<S: Simd>(
         &mut self,
@@ -175,7 +176,7 @@ impl Nonzeros {
         true
     }
 
-    /// True where the last matrix that was listed has so few nonzeros that skipping the zeros pays.
+    /// True if the matrix listed last has so few nonzero entries that skipping zeros pays.
     pub fn few(&self) -> bool {
         self.few
     }
@@ -195,7 +196,7 @@ impl Nonzeros {
         self.starts.len().saturating_sub(1)
     }
 
-    /// The matrix is written by others.
+    /// Notes that the caller writes the matrix.
     pub fn set_written(&mut self) {
         self.written = true;
     }
@@ -214,19 +215,21 @@ impl Nonzeros {
         self.written = true;
     }
 
-    /// The place in the store of the matrix.
+    /// Index of the matrix in the store.
     pub fn matrix(&self) -> usize {
         self.matrix
     }
 
-    /// Takes the lists that are kept from a list of the same matrix, of an executor with the same plans.
+    /// Shares the cached lists of another executor's list of the same matrix; both executors have the
+    /// same plans.
     pub fn share_kept(&mut self, with: &Nonzeros) {
         for ((_, kept), (_, others)) in self.kept.iter_mut().zip(&with.kept) {
             *kept = Arc::clone(others);
         }
     }
 
-    /// Forgets the lists of the examples at some bytes of a matrix of inputs, which others take the place of.
+    /// Forgets the cached lists of the examples in a byte range of an input matrix that is
+    /// overwritten; an entry of the matrix takes `size` bytes.
     pub fn forget(&mut self, inputs: usize, size: usize, bytes: &Range<usize>) {
         let of_example = self.cols * size;
         for (_, kept) in self.kept.iter_mut().filter(|(at, _)| *at == inputs) {
@@ -238,13 +241,13 @@ impl Nonzeros {
         }
     }
 
-    /// Numbers that the entries of a matrix of (rows, cols) take, once they are sorted by column.
+    /// Numbers that the entries of a (rows, cols) matrix take when sorted by column.
     pub const fn turned_len(rows: usize, cols: usize) -> usize {
         size_of::<OfColumn>() / size_of::<f32>() * (rows * cols / WORTH_SKIPPING)
     }
 
-    /// Sorts the entries of each `block` rows by column, into a part of `turned`, [`Self::turned_len`] numbers; those of a column
-    /// stay in the order of their rows.
+    /// Sorts the entries of each block of `block` rows by column into `turned`, at least
+    /// [`Self::turned_len`] numbers. The entries of a column stay in row order.
     pub fn turn<'a>(&mut self, block: usize, turned: &'a mut [f32]) -> &'a [OfColumn] {
         let turned: &mut [OfColumn] = bytemuck::cast_slice_mut(&mut turned[..2 * self.len()]);
         let (rows, cols) = (self.rows(), self.cols);
@@ -253,7 +256,7 @@ impl Nonzeros {
         for (first, ends) in (0..rows).step_by(block).zip(self.ends.chunks_exact_mut(cols)) {
             let last = rows.min(first + block);
             let entries = &self.entries[self.starts[first]..self.starts[last]];
-            // How many each column has, where each begins, and then, entry by entry, where each ends.
+            // The count of each column, then its start, and then, entry by entry, its end.
             let (fours, rest) = entries.as_chunks::<4>();
             for &[a, b, c, d] in fours {
                 ends[a.column as usize] += 1;
@@ -279,7 +282,7 @@ impl Nonzeros {
         turned
     }
 
-    /// The entries of a column in a block of so many rows, among those that [`Self::turn`] sorted.
+    /// The entries of a column in one block of `rows` rows, as sorted by [`Self::turn`].
     #[inline(always)]
     pub fn column<'a>(&self, turned: &'a [OfColumn], block: usize, column: usize, rows: usize) -> &'a [OfColumn] {
         let at = block * self.cols + column;
@@ -288,10 +291,10 @@ impl Nonzeros {
     }
 }
 
-/// The entries of some rows of a mini-batch, from lists that are kept.
+/// The entries of some rows of a mini-batch, from cached lists.
 struct ListingKept<'a> {
     kept: &'a Kept,
-    /// The activation of a byte of 1.
+    /// Factor from bytes to activations.
     scale: f32,
     order: &'a [u32],
     starts: &'a [usize],

@@ -1,4 +1,5 @@
-//! The epilogue of gradients: the step of an optimizer, for all entries of a parameter or for some of its rows.
+//! The optimizer step as the epilogue of a gradient product: for all entries of a parameter, or for
+//! some of its rows.
 
 use pulp::{Simd, WithSimd};
 
@@ -7,18 +8,19 @@ use super::tile::panel_mut;
 use crate::network::optimizer::Rates;
 use crate::network::optimizer::lanes::{Block, Update, VectorRates, update_block};
 
-/// The step of an optimizer, the sums being gradients; the outputs are a parameter and its state.
+/// The optimizer step as an epilogue: the sums are gradients, the outputs a parameter and its
+/// states.
 #[derive(Clone, Copy)]
 pub struct Step<U, const N: usize> {
     pub update: U,
     /// [`Optimizer::linear`](crate::network::optimizer::Optimizer::linear).
     pub linear: bool,
-    /// η/m and all else that is the same for each parameter.
+    /// η/m and the other coefficients that are the same for all parameters.
     pub rates: Rates,
 }
 
 impl<U: Update<N>, const N: usize> Step<U, N> {
-    /// Updates parameters and their state; whether all of the parameters are finite.
+    /// Updates parameters and their states. Returns true if all of the new parameters are finite.
     #[inline(always)]
     pub fn apply<S: Simd>(&self, simd: S, gradient: &[f32], entries: [&mut [f32]; N]) -> bool {
         let Step { update, rates, .. } = *self;
@@ -50,10 +52,11 @@ impl<U: Update<N>, const N: usize> Epilogue for Step<U, N> {
     }
 }
 
-/// [`Step`] by the vectors of one machine.
+/// [`Step`] for one SIMD instruction set, without generic parameters.
 pub trait Stepper: Sync {
-    /// Updates the rows that have a bit in `touched`, each of `width` entries, a parameter and its states being one block of
-    /// rows each. Their gradients are `stride` apart, and 0 after it. True where all of the new parameters are finite.
+    /// Updates the rows whose bit is set in `touched`, each of `width` entries. `entries` are the
+    /// rows of the parameter and of each of its states. The rows of `gradient` are `stride` apart
+    /// and are reset to 0. Returns true if all of the new parameters are finite.
     fn step(
         &self,
         touched: &[u64],
@@ -95,7 +98,7 @@ impl<U: Update<N>, const N: usize> StepRows<'_, U, N> {
     fn rows_of<S: Simd, const V: usize>(self, simd: S) -> bool {
         let StepRows { step, touched, gradient, stride, entries, .. } = self;
         let (zero, rates) = (simd.splat_f32s(0.0), VectorRates::new(simd, &step.rates));
-        // w − w: the bits of 0, or those of NaN if w was not finite.
+        // w − w has the bits of 0, or those of NaN if w is not finite.
         let mut not_finite = simd.splat_u32s(0);
         let mut entries = entries.map(|entries| pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(entries).0).0);
         for (word, &touched) in touched.iter().enumerate() {

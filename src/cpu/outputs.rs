@@ -12,7 +12,7 @@ use crate::network::activation::lanes::{Vectors, WithVectors};
 use crate::network::cost::Cost;
 use crate::network::lanes::{exp_of_negative, load, store};
 
-/// `normalized_outputs`, and with an error `normalized_outputs_error`.
+/// `normalized_outputs`; with an error, `normalized_outputs_error`.
 #[derive(Debug)]
 pub struct NormalizedOutputs {
     pub z: usize,
@@ -47,7 +47,7 @@ impl Run for NormalizedOutputs {
     }
 }
 
-/// Multiplications that take as long as what a row takes beside its entries: a logarithm, and exponentials that are few.
+/// Fixed cost of a row, in multiplications: a logarithm, and the overhead of short rows.
 const PER_ROW: usize = 512;
 
 /// z −= ln Σ exp(z) of each row, a = σ(z), and δ.
@@ -89,7 +89,7 @@ impl<A: Vectors> WithSimd for OutputsOf<'_, A> {
         for (z, a) in z.chunks_exact_mut(cols).zip(a.chunks_exact_mut(cols)) {
             let largest = z.iter().fold(f32::NEG_INFINITY, |largest, &z| largest.max(z));
             let below = simd.splat_f32s(largest);
-            // Of the exponentials, a holds each until they are added up.
+            // `a` holds the exponentials until they are summed.
             for (a, z) in a.chunks_mut(lanes).zip(z.chunks(lanes)) {
                 store(simd, a, exp_of_negative(simd, simd.sub_f32s(load(simd, z), below)));
             }

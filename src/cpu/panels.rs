@@ -1,8 +1,8 @@
-//! Panels: how the right factor of a product lies in memory while it is used.
+//! Panels: the layout in memory of the right factor of a product.
 //!
-//! The columns are cut into panels as wide as a tile; a panel holds its part of each row side by
-//! side, so that a tile reads memory from front to back. The last panel is only as many whole
-//! vectors wide as it needs, its missing columns are 0.
+//! The columns are cut into panels as wide as a tile. A panel is stored row by row, so that a tile
+//! reads memory sequentially. The last panel is only as many whole vectors wide as it needs; its
+//! missing columns are 0.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::tile::vectors;
 use crate::network::lanes::load;
 
-/// A line of the cache, and a vector of AVX-512: panels begin on one.
+/// A cache line, which is also a vector of AVX-512. Panels are aligned to it.
 #[derive(Clone, Copy, Default, Pod, Zeroable, Debug)]
 #[repr(C, align(64))]
 pub struct Line([f32; Line::LEN]);
@@ -22,17 +22,17 @@ impl Line {
     pub const LEN: usize = 16;
 }
 
-/// Width of a panel, in columns, with the vectors of a machine.
+/// The width of panels for one SIMD instruction set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Width {
     /// Entries in a vector.
     lanes: usize,
-    /// Entries in a row of a whole panel.
+    /// Entries in a row of a full-width panel.
     pub whole: usize,
 }
 
 impl Width {
-    /// For this machine.
+    /// The width for an instruction set.
     pub fn of(arch: Arch) -> Self {
         struct Of;
         impl WithSimd for Of {
@@ -44,7 +44,7 @@ impl Width {
         arch.dispatch(Of)
     }
 
-    /// For one kind of vector.
+    /// The width for the SIMD type `S`.
     pub const fn with<S: Simd>() -> Self {
         Width { lanes: S::F32_LANES, whole: vectors::<S>() * S::F32_LANES }
     }
@@ -54,7 +54,7 @@ impl Width {
         cols.div_ceil(self.whole)
     }
 
-    /// The columns of a panel: the first, how many there are, and how many with those of 0.
+    /// The columns of a panel: the first, their number, and their number with padding.
     #[inline(always)]
     pub const fn of_panel(self, panel: usize, cols: usize) -> (usize, usize, usize) {
         let first = panel * self.whole;
@@ -62,25 +62,26 @@ impl Width {
         (first, cols, cols.next_multiple_of(self.lanes))
     }
 
-    /// Number of panels of a range that are whole.
+    /// Number of full-width panels in a range.
     #[inline(always)]
     pub fn whole_panels(self, panels: Range<usize>, cols: usize) -> usize {
         let of_last = self.of_panel(panels.end - 1, cols).2;
         if of_last == self.whole { panels.len() } else { panels.len() - 1 }
     }
 
-    /// Entries of all panels of a matrix of (rows, cols), those of 0 included.
+    /// Entries of all panels of a matrix of (rows, cols), including the padding.
     pub const fn len(self, rows: usize, cols: usize) -> usize {
         rows * cols.next_multiple_of(self.lanes)
     }
 
-    /// Lines that hold so many rows of a whole panel.
+    /// Cache lines that hold `rows` rows of a full-width panel.
     pub const fn lines(self, rows: usize) -> usize {
         (rows * self.whole).div_ceil(Line::LEN)
     }
 }
 
-/// Packs columns of y, from `values[start]`, into a panel of `width`; the rows of y are `stride` apart.
+/// Packs a (rows, cols) part of y, which begins at `values[start]`, into a panel of `width`
+/// columns. The rows of y are contiguous and `stride` apart.
 #[inline(always)]
 pub fn pack_rows<S: Simd>(
     simd: S,
@@ -120,7 +121,7 @@ pub fn pack_rows<S: Simd>(
 /// Side of the squares that are transposed in registers.
 const SQUARE: usize = 4;
 
-/// A square whose rows are the columns of another. Compilers move its numbers one by one: this machine has instructions that
+/// The transpose of a square. Compilers move its numbers one by one; x86-64 has instructions that
 /// interleave them.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
@@ -137,14 +138,14 @@ fn transposed(square: [[f32; SQUARE]; SQUARE]) -> [[f32; SQUARE]; SQUARE] {
     rows.map(bytemuck::cast)
 }
 
-/// A square whose rows are the columns of another.
+/// The transpose of a square.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn transposed(square: [[f32; SQUARE]; SQUARE]) -> [[f32; SQUARE]; SQUARE] {
     std::array::from_fn(|r| std::array::from_fn(|k| square[k][r]))
 }
 
-/// As [`pack_rows`], where the columns of y are `stride` apart and the entries of a column adjoin.
+/// As [`pack_rows`], for y whose columns are contiguous and `stride` apart.
 #[inline(always)]
 pub fn pack_columns(
     values: &[f32],
@@ -182,8 +183,8 @@ pub fn pack_columns(
     }
 }
 
-/// As [`pack_rows`], some rows of a panel of y, (inner, cols), whose transpose lies in panels; the first of the rows is
-/// one of those that a panel of the transpose begins with.
+/// As [`pack_rows`], for some rows of a panel of y, (inner, cols), whose transpose is stored in
+/// panels. The first of these rows must be the first column of a panel of the transpose.
 #[inline(always)]
 pub fn pack_transposed(
     width: Width,
@@ -201,7 +202,7 @@ pub fn pack_transposed(
     }
 }
 
-/// Lays a matrix of (rows, cols), whose columns adjoin in memory, out as panels.
+/// Converts a matrix of (rows, cols) that is stored column by column to panels.
 pub fn from_columns(width: Width, values: &[f32], (rows, cols): (usize, usize), panels: &mut [f32]) {
     for panel in 0..width.panels(cols) {
         let (first, cols, padded) = width.of_panel(panel, cols);

@@ -12,13 +12,13 @@ use super::tile::{self, MAX_WIDTH, ROWS, tile, tile_rows};
 use crate::kernel::product::Extents;
 use crate::network::optimizer::MAX_STATES;
 
-/// Terms of a sum that a panel holds at a time, so that it stays in the second cache.
+/// Terms of a sum in a packed panel: the panel stays in the L2 cache.
 pub const BLOCK: usize = 512;
 
 /// The left factor, (rows, inner).
 #[derive(Clone, Copy)]
 pub enum X<'a> {
-    /// The entries of a row adjoin; rows are `stride` apart.
+    /// Row by row; rows are `stride` apart.
     Rows { values: &'a [f32], stride: usize },
     /// As [`pack_left`](super::left::pack_left) packs it.
     Packed(&'a [f32]),
@@ -27,13 +27,13 @@ pub enum X<'a> {
 /// The right factor, (inner, cols).
 #[derive(Clone, Copy)]
 pub enum Y<'a> {
-    /// The entries of a row adjoin; rows are `stride` apart.
+    /// Row by row; rows are `stride` apart.
     Rows { values: &'a [f32], stride: usize },
-    /// The entries of a column adjoin; columns are `stride` apart.
+    /// Column by column; columns are `stride` apart.
     Columns { values: &'a [f32], stride: usize },
     /// In panels.
     Panels(&'a [f32]),
-    /// Its transpose lies in panels.
+    /// The transpose, in panels.
     Transposed(&'a [f32]),
 }
 
@@ -52,7 +52,7 @@ pub struct Outputs {
     layout: Layout,
     pub extents: Extents,
     pub width: Width,
-    /// True where the rows of a panel adjoin.
+    /// True if the rows of a panel are contiguous.
     pub rows_adjoin: bool,
 }
 
@@ -62,7 +62,8 @@ impl Outputs {
         Outputs { layout, extents, width, rows_adjoin }
     }
 
-    /// The first entry and the number of entries of a row in a panel, and the entries from it to the next row.
+    /// A row of a panel in the output: its first entry, its number of entries, and the stride to
+    /// the next row.
     #[inline(always)]
     pub fn segment(self, row: usize, panel: usize) -> (usize, usize, usize) {
         let (first, cols, padded) = self.width.of_panel(panel, self.extents.cols);
@@ -73,10 +74,10 @@ impl Outputs {
     }
 }
 
-/// Entries of the right factor that a task packs at a time: a part of the second cache.
+/// Entries of the right factor that a task packs at a time: they take a part of the L2 cache.
 pub const PACKED_ENTRIES: usize = 1 << 16;
 
-/// Entries of the left factor that the second cache keeps while one panel after the other needs them.
+/// Entries of the left factor that stay in the L2 cache while one panel after the other reads them.
 const KEPT_ENTRIES: usize = 1 << 15;
 
 /// Multiplications below which a product is small: some tens of microseconds.
@@ -86,10 +87,11 @@ const SMALL: usize = 1 << 22;
 const FEW_TERMS: usize = 64;
 const FEW_ROWS: usize = TILES * ROWS;
 
-/// The most tiles of few terms that are added up and finished at a time: a call takes as long as one of them.
+/// The most tiles of few terms that one call accumulates and finishes: a call costs as much as a
+/// tile.
 const TILES: usize = 8;
 
-/// The most sums of tiles at a time.
+/// The most sums in the tiles of one call.
 pub const SUMS_OF_TILES: usize = TILES * ROWS * MAX_WIDTH;
 
 /// One product, for [`pulp::Arch::dispatch`].
@@ -117,7 +119,8 @@ impl<E: Epilogue, const N: usize> WithSimd for Product<'_, E, N> {
         let outputs = outputs.map(Shared::new);
         let work = extents.multiplications() + E::PER_ENTRY * extents.rows * extents.cols;
         let threads = team.worth(work);
-        // A sum that cannot be applied in parts, and whose output is no place for it, takes one block.
+        // A sum that cannot be applied in parts, and cannot wait in the output, needs all its terms
+        // in one block.
         let block = if epilogue.by_block() || E::SUMS_IN_OUTPUT { BLOCK } else { extents.inner };
         let most_panels = PACKED_ENTRIES / (extents.inner.min(block) * width.whole).max(1);
         let tasks = Tasks::new(extents.rows, width.panels(extents.cols), most_panels, threads, work < SMALL);
@@ -168,7 +171,7 @@ impl WithSimd for Task<'_> {
         let Task { products, panels, rows, scratch, sums } = self;
         let block = products.block;
         let Outputs { extents: Extents { inner, cols, .. }, width, .. } = products.layout;
-        // Nobody else writes between the parts of a task whose rows are whole.
+        // If the task has whole rows, no other task writes between its parts of the output.
         let whole_rows = products.layout.rows_adjoin || panels.len() == width.panels(cols);
         for first in (0..inner).step_by(block) {
             let terms = first..inner.min(first + block);
@@ -179,7 +182,7 @@ impl WithSimd for Task<'_> {
             }
             let together = match panels.len() {
                 1 => rows.len().max(1),
-                // So few terms that what is written is more than what is read.
+                // So few terms that more is written than read.
                 _ if terms.len() < FEW_TERMS => FEW_ROWS,
                 _ => (KEPT_ENTRIES / terms.len() / ROWS).max(1) * ROWS,
             };
@@ -195,7 +198,8 @@ impl WithSimd for Task<'_> {
 }
 
 impl Products<'_> {
-    /// Adds terms to the sums of some rows of a panel, and finishes them where these are the last.
+    /// Adds terms to the sums of some rows of a panel. Finishes the sums if these terms are the
+    /// last, or if each block is finished on its own.
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
     fn tiles<S: Simd>(
@@ -231,7 +235,7 @@ impl Products<'_> {
             }
             let left = match x {
                 X::Rows { values, stride } => tile::Left::Rows { values, start: row * stride + first, stride },
-                // Several tiles have all of their terms at once: they follow each other.
+                // Several tiles have all of their terms in one block, so they are contiguous.
                 X::Packed(values) => tile::Left::Packed(&values[row * inner + first * high..][..len * high]),
             };
             tile(simd, (tiles, of_tile, width, len), left, y, sums, fresh);
@@ -257,7 +261,7 @@ impl Products<'_> {
 }
 
 impl<'a> Y<'a> {
-    /// Some rows of a panel, where they lie in memory as they are needed.
+    /// Some rows of a panel, if they are stored as in a panel.
     #[inline(always)]
     fn in_place(
         self,
@@ -267,14 +271,14 @@ impl<'a> Y<'a> {
     ) -> Option<&'a [f32]> {
         let (values, start) = match self {
             Y::Panels(values) => (values, col * inner + rows.start * width),
-            // Rows that are a panel as they are.
+            // The rows are exactly as wide as the panel.
             Y::Rows { values, stride } if stride == width && cols == width => (values, rows.start * width),
             _ => return None,
         };
         Some(&values[start..][..rows.len() * width])
     }
 
-    /// Packs some rows of a panel of a factor of (inner, cols), unless they lie in memory as they are needed.
+    /// Packs some rows of a panel of an (inner, cols) factor, unless they are stored as in a panel.
     #[inline(always)]
     fn pack<S: Simd>(
         self,

@@ -17,34 +17,34 @@ pub trait Run: fmt::Debug + Send {
     /// Runs the step.
     fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch);
 
-    /// The product that the step is, if it is one.
+    /// Extents of the matrix product that the step computes, if any.
     fn extents(&self) -> Option<Extents> {
         None
     }
 
-    /// Multiplications, or what takes as long.
+    /// Cost of the step, in multiplications.
     fn work(&self) -> usize {
         self.extents().map_or(0, Extents::multiplications)
     }
 
-    /// Entries of the left factor, if the step packs it.
+    /// Entries of [`Workshop::packed`] that the step uses.
     fn packed(&self) -> usize {
         0
     }
 
-    /// The largest number of rows of a panel that the step packs.
+    /// The most rows of a panel that the step packs at a time.
     fn block(&self) -> usize {
         self.extents().map_or(0, |extents| extents.inner.min(BLOCK))
     }
 }
 
-/// Memory and threads of all steps.
+/// The scratch memory and the threads that all steps share.
 #[derive(Debug)]
 pub struct Workshop {
     pub arch: Arch,
     pub team: Team,
-    /// A left factor in the order in which tiles read it.
+    /// Scratch memory for all threads, above all for a packed left factor.
     pub packed: Vec<Line>,
-    /// The entries that are not 0, of the matrices that are gathered for a sparse product.
+    /// Lists of the nonzero entries of gathered matrices.
     pub nonzeros: Vec<Nonzeros>,
 }

@@ -1,4 +1,5 @@
-//! A second executor beside a first: both read the same examples, each has all other matrices for itself.
+//! A second executor that runs at the same time as the first. Both read the same examples; each has
+//! its own copy of all other matrices.
 
 use std::sync::Arc;
 
@@ -11,12 +12,12 @@ use crate::kernels::{GATHER, GATHER_BYTES, ONE_HOT};
 use crate::plan::executor::PlanId;
 use crate::plan::{Plan, Step};
 
-/// Lets other executors read the matrices of the examples in a store.
+/// Makes the matrices of the examples readable by other executors.
 pub fn share_examples(plans: &[Plan], store: &mut Store) -> Result<()> {
     examples(plans).into_iter().try_for_each(|matrix| store.share(matrix))
 }
 
-/// The matrices of the examples: no step does anything with them but to pick rows.
+/// The matrices of the examples: steps only gather rows from them.
 fn examples(plans: &[Plan]) -> Vec<&Matrix> {
     let steps = || plans.iter().flat_map(steps::known);
     let picked_from = |step: &'_ Step, operand: usize| {
@@ -38,19 +39,19 @@ fn examples(plans: &[Plan]) -> Vec<&Matrix> {
 }
 
 impl Cpu {
-    /// A second executor of one thread, where runs of the plan `busy` hardly miss it.
+    /// A second executor of one thread, unless the plan `busy` needs all threads.
     ///
     /// # Errors
-    /// A lack of memory.
+    /// Memory that cannot be allocated.
     pub(super) fn beside(&mut self, plans: &[Plan], busy: PlanId) -> Result<Option<Cpu>> {
         let (Some(workshop), Some(choice)) = (&self.workshop, self.thread_choices.get(busy.0)) else { return Ok(None) };
-        // A profile has the steps of one executor, and whoever limits memory counts one.
+        // A profile covers one executor, and so does a memory limit.
         let is_alone = self.only_twins || self.times.is_some() || self.most_memory.is_some();
         let Some(threads) = choice.beside(self.threads).filter(|_| !is_alone) else {
             return Ok(None);
         };
         self.beside_second = threads;
-        // It keeps no lists of its own.
+        // A limit, so that it caches no lists of its own.
         let most_memory = Some(u64::MAX);
         let (store, seconds) = (self.store.with_shared(), Arc::clone(&self.seconds));
         let mut second = Cpu { arch: self.arch, store, most_memory, seconds, ..Cpu::new(1) };

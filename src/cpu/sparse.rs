@@ -1,8 +1,9 @@
-//! Products whose left factor is mostly zeros, such as the pixels of handwriting: zeros are skipped.
+//! Products that skip the zeros of a left factor that is mostly zeros, such as images of
+//! handwritten digits.
 //!
-//! A sum is the same chain as in [`tile`](super::tile), without the terms 0 · w. These change no
-//! bit as long as the other factor is finite; 0 · ∞ and 0 · NaN are NaN, so where it is not, the
-//! whole product is computed.
+//! The terms of a sum are added in the same order as in [`tile`](super::tile), without the terms in
+//! which x is 0. These change no bit if the other factor is finite. Otherwise the dense product is
+//! computed, because 0 · ∞ and 0 · NaN are NaN.
 
 use std::ops::Range;
 
@@ -19,7 +20,7 @@ use super::tile::ROWS;
 use crate::kernel::product::Extents;
 use crate::network::lanes::load;
 
-/// x y, y in panels, as [`Product`](super::product::Product).
+/// The product x y, with the nonzero entries of x and with y in panels.
 pub struct SparseProduct<'a, E> {
     pub extents: Extents,
     pub x: &'a Nonzeros,
@@ -65,13 +66,14 @@ impl Products<'_> {
     }
 }
 
-/// Multiplications from which on a thread has several tasks, of which others do some when it is late.
+/// Multiplications from which on each thread has several tasks, so that others can take over some
+/// of those of a slow thread.
 pub const MANY: usize = 1 << 18;
 
-/// The most panels that are read together: what belongs to an entry is read once for all of them.
+/// The most panels that are processed together: each nonzero entry is read once for all of them.
 pub const TOGETHER: usize = 4;
 
-/// The fewest columns of a thread that are worth reading the entries for once more.
+/// The fewest columns per thread that are worth another pass over the nonzero entries.
 pub const COLUMNS_OF_THREAD: usize = 64;
 
 struct ProductTask<'a> {
@@ -83,12 +85,13 @@ struct ProductTask<'a> {
 /// Sums of several rows in each of several panels.
 type Sums<S, const V: usize, const P: usize> = [[[<S as Simd>::f32s; V]; ROWS]; P];
 
-/// The rows whose sums take turns, so that none waits for its last term. With those of four vectors they stay in the registers of any
-/// machine, and the second cache delivers so few entries of a row of y in time, however many rows there are.
+/// Rows whose sums are computed in turn, to hide the latency of an addition. With four vectors each
+/// they fit into the registers of any machine. More would not help: the L2 cache delivers the rows
+/// of y no faster.
 const IN_TURN: usize = 3;
 
 impl ProductTask<'_> {
-    /// The sums of all rows in P panels of V vectors, from `panel` on; P.
+    /// Computes all rows of P panels of V vectors, from `panel` on. Returns P.
     #[inline(always)]
     fn run<S: Simd, const V: usize, const P: usize>(&self, simd: S, panel: usize) -> usize {
         let inner = self.products.layout.extents.inner;
@@ -120,7 +123,7 @@ impl ProductTask<'_> {
     #[allow(unsafe_code, reason = "the parts of the outputs that threads write interleave")]
     fn finish<S: Simd, const V: usize, const P: usize>(&self, panel: usize, rows: Range<usize>, sums: &Sums<S, V, P>) {
         let ProductTask { products: Products { layout, output, epilogue, .. }, ref panels, .. } = *self;
-        // Nobody else writes between the parts of a task whose rows are whole.
+        // If the task has whole rows, no other task writes between its parts of the output.
         let whole_rows = panels.len() == layout.width.panels(layout.extents.cols);
         let together = if whole_rows { rows.len() } else { 1 };
         for (p, sums) in sums.iter().enumerate() {
@@ -138,8 +141,8 @@ impl ProductTask<'_> {
     }
 }
 
-/// Adds value · y[column] of the entries of R rows to their sums, from that of row `first` on: each a chain in the order of its
-/// entries.
+/// Adds value · y[column] of the entries of R rows to the sums of the rows from `first` on, in the
+/// order of the entries.
 #[inline(always)]
 fn add_terms<S: Simd, const R: usize, const V: usize, const P: usize>(
     simd: S,
@@ -148,7 +151,7 @@ fn add_terms<S: Simd, const R: usize, const V: usize, const P: usize>(
     sums: &mut Sums<S, V, P>,
     first: usize,
 ) {
-    // In registers until the rows are complete.
+    // Sums stay in registers until the rows are complete.
     let mut acc = [[[simd.splat_f32s(0.0); V]; P]; R];
     for r in 0..R {
         for p in 0..P {
@@ -200,7 +203,7 @@ impl WithSimd for ProductTask<'_> {
         let mut panel = self.panels.start;
         while panel < self.panels.end {
             let whole = width.whole_panels(panel..self.panels.end, extents.cols);
-            // Sums of four vectors, where there are as many.
+            // Four vectors of sums for each row, if there are as many.
             panel += match (whole, width.of_panel(panel, extents.cols).2 / S::F32_LANES) {
                 (2.., 2) => self.run::<S, 2, 2>(simd, panel),
                 (_, 1) => self.run::<S, 1, 1>(simd, panel),
@@ -212,7 +215,7 @@ impl WithSimd for ProductTask<'_> {
     }
 }
 
-/// Panels that are read at once, where so many follow that are whole.
+/// Number of panels to process together when `whole` full-width panels follow.
 pub const fn panels_at_once(whole: usize) -> usize {
     match whole {
         4.. => 4,
@@ -221,7 +224,7 @@ pub const fn panels_at_once(whole: usize) -> usize {
     }
 }
 
-/// True where all of a slice is finite, for [`pulp::Arch::dispatch`].
+/// A check that all numbers of a slice are finite, for [`pulp::Arch::dispatch`].
 pub struct AllFinite<'a>(pub &'a [f32]);
 
 impl WithSimd for AllFinite<'_> {
@@ -229,7 +232,7 @@ impl WithSimd for AllFinite<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        // As many as it takes not to wait for one sum.
+        // Independent sums, enough to hide the latency of an addition.
         const TOGETHER: usize = 4;
         let zero = simd.splat_f32s(0.0);
         let mut zeros = [zero; TOGETHER];

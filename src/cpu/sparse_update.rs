@@ -1,5 +1,5 @@
-//! The update of weights in panels by activations that are mostly zeros: what a zero would contribute to a gradient is
-//! left out.
+//! The update of weights in panels from activations that are mostly zeros: terms of the gradient
+//! with a zero activation are skipped.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,13 +20,13 @@ use crate::kernel::product::Extents;
 use crate::network::lanes::{load, store};
 use crate::network::optimizer::lanes::Update;
 
-/// The step of an optimizer for w and its state, each (cols of x, cols) in panels, from the gradient xᵀ δ, x and δ having an
-/// example in each row.
+/// The optimizer step for w and its states, each (cols of x, cols of δ) in panels, from the
+/// gradient xᵀ δ. x and δ have an example in each row.
 pub struct SparseUpdate<'a, U, const N: usize> {
     /// Of the product xᵀ δ.
     pub extents: Extents,
     pub x: &'a mut Nonzeros,
-    /// Room for the entries of x by column, [`turned_len`] numbers.
+    /// Scratch memory for the entries of x sorted by column, [`turned_len`] numbers.
     pub turned: &'a mut [f32],
     pub delta: &'a [f32],
     pub w: [&'a mut [f32]; N],
@@ -34,11 +34,11 @@ pub struct SparseUpdate<'a, U, const N: usize> {
     pub team: &'a Team,
 }
 
-/// Multiplications that take as long as the update of one weight.
+/// Cost of updating one weight, in multiplications.
 const PER_WEIGHT: usize = 24;
 
 impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
-    /// True where every weight that changed is finite.
+    /// True if every updated weight is finite.
     type Output = bool;
 
     #[inline(always)]
@@ -64,9 +64,9 @@ struct Updates<'a> {
     extents: Extents,
     width: Width,
     x: &'a Nonzeros,
-    /// The entries of x by column; `None` where the update goes example by example.
+    /// The entries of x sorted by column; `None` if the update goes example by example.
     turned: Option<&'a [OfColumn]>,
-    /// Examples whose sums are applied at once.
+    /// Examples whose summed gradient is applied in one step.
     block: usize,
     delta: &'a [f32],
     /// The weights and their states.
@@ -102,7 +102,8 @@ struct UpdateTask<'a> {
 type Sums<S, const V: usize, const P: usize> = [[[<S as Simd>::f32s; V]; P]];
 
 impl UpdateTask<'_> {
-    /// The update of all rows in P panels of V vectors, from `panel` on.
+    /// Updates all rows of P panels of V vectors, from `panel` on. Returns true if all of them are
+    /// finite.
     #[inline(always)]
     fn run<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
         match self.updates.turned {
@@ -111,7 +112,7 @@ impl UpdateTask<'_> {
         }
     }
 
-    /// The sums of one weight after the other.
+    /// Sums the gradient of one row of weights after the other.
     #[inline(always)]
     fn weight_by_weight<S: Simd, const V: usize, const P: usize>(
         &mut self,
@@ -138,8 +139,9 @@ impl UpdateTask<'_> {
         finite
     }
 
-    /// The sums of many weights, to which one example after the other adds: its entries are many and follow each other, those
-    /// of a weight are too few to guess how many.
+    /// Adds one example after the other to the gradients of many rows of weights. An example has
+    /// many nonzero entries. A row of weights has only a few terms, whose number branch prediction
+    /// would get wrong.
     #[inline(always)]
     fn example_by_example<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
         let UpdateTask { updates, rows, scratch, sums, .. } = self;
@@ -170,7 +172,7 @@ impl UpdateTask<'_> {
 }
 
 impl Updates<'_> {
-    /// The step of some rows of one of P panels; it leaves 0 for the sums.
+    /// Applies the optimizer step to some rows of one of P panels and resets their sums to 0.
     #[inline(always)]
     #[allow(unsafe_code, reason = "the parts of the weights that threads write interleave")]
     fn step<S: Simd, const V: usize, const P: usize>(
@@ -199,7 +201,7 @@ fn as_rows_mut<S: Simd, const V: usize, const P: usize>(values: &mut [f32]) -> &
     pulp::as_arrays_mut::<P, [S::f32s; V]>(vectors).0
 }
 
-/// Packs some rows of P panels of δ side by side.
+/// Packs some rows of δ, for P panels side by side.
 #[inline(always)]
 fn pack_panels<'a, S: Simd, const V: usize, const P: usize>(
     simd: S,
@@ -223,7 +225,8 @@ fn pack_panels<'a, S: Simd, const V: usize, const P: usize>(
     &pulp::as_arrays::<P, [S::f32s; V]>(super::tile::panel::<S, V>(packed)).0[..len]
 }
 
-/// The sums of each of some rows, complete before the next is begun: they stay in registers. The rows that have any term.
+/// Sums the terms of one row after the other, in registers. Returns a bit for each row, set if it
+/// has any term.
 #[inline(always)]
 fn add_by_weight<S: Simd, const V: usize, const P: usize>(
     simd: S,
@@ -245,7 +248,8 @@ fn add_by_weight<S: Simd, const V: usize, const P: usize>(
     touched
 }
 
-/// Adds the terms of an example to the sums of some rows, from `first` on, and notes the rows; what is left of its entries.
+/// Adds the terms of an example to the sums of the rows from `first` on, marks these rows in
+/// `touched`, and removes the terms from `next`.
 #[inline(always)]
 fn add_example<S: Simd, const V: usize, const P: usize>(
     simd: S,
@@ -268,7 +272,8 @@ fn add_example<S: Simd, const V: usize, const P: usize>(
     *next = left;
 }
 
-/// The rows that have any term: a byte for each that is 1, since a bit would have to wait for those before it.
+/// The rows that have any term, each marked by a byte of 1: setting bits of one word would make
+/// each row wait for the one before.
 struct Touched([u8; MOST_AT_ONCE]);
 
 impl Default for Touched {
@@ -278,7 +283,8 @@ impl Default for Touched {
 }
 
 impl Touched {
-    /// A bit for each of so many rows, set where they have any term or where that is not asked; then forgets them.
+    /// A bit for each of `rows` rows, set if the row has any term, or if `asked` is false. Resets
+    /// all marks.
     #[inline(always)]
     fn take(&mut self, rows: usize, asked: bool) -> [u64; MOST_AT_ONCE / WORD] {
         let mut words = [0; MOST_AT_ONCE / WORD];
@@ -313,14 +319,15 @@ fn add_term<S: Simd, const V: usize, const P: usize>(
     }
 }
 
-/// Examples up to which the update goes example by example.
+/// The most examples for which the update goes example by example.
 const ONE_AFTER_THE_OTHER: usize = 24;
 
-/// The same of several threads: one of them alone would sort the entries, into memory that the others have read.
+/// The same limit with several threads: sorting is done by one of them, into memory that the others
+/// have in their caches.
 const ONE_AFTER_THE_OTHER_BY_THREADS: usize = 64;
 
-/// Rows of weights whose sums are kept at once while one example after the other adds to them, `width` numbers each: 32 KB, as
-/// the first cache, but no fewer than a word has bits.
+/// Rows of weights, `width` numbers each, whose sums are kept at once by the update example by
+/// example: 32 KB, as the L1 cache, but at least [`WORD`] and at most [`MOST_AT_ONCE`] rows.
 const fn rows_at_once(width: usize) -> usize {
     let rows = (1 << 13) / width;
     if rows < WORD {
@@ -334,16 +341,17 @@ const fn rows_at_once(width: usize) -> usize {
 
 const MOST_AT_ONCE: usize = 1024;
 
-/// Numbers that all sums take at most: those of a word of rows of as many of the widest panels as are read together.
+/// The most numbers that all sums take: [`WORD`] rows of [`TOGETHER`] panels of the greatest width.
 pub const SUMS: usize = WORD * TOGETHER * MAX_WIDTH;
 
-/// Numbers that the entries of x, (examples, cols), take by column.
+/// Numbers that the entries of x, (examples, cols), take when sorted by column; 0 if they are not
+/// sorted.
 pub const fn turned_len(examples: usize, cols: usize) -> usize {
     if examples > ONE_AFTER_THE_OTHER { Nonzeros::turned_len(examples, cols) } else { 0 }
 }
 
-/// Rows of a panel that scratch memory must have room for, where a block has so many terms: δ of all panels that are read
-/// together.
+/// Rows of a panel that scratch memory must hold for a block of `block` examples: those of δ, for
+/// all panels that are processed together.
 pub const fn scratch_rows(block: usize) -> usize {
     TOGETHER * if block > ONE_AFTER_THE_OTHER_BY_THREADS { block } else { ONE_AFTER_THE_OTHER_BY_THREADS }
 }

@@ -1,5 +1,5 @@
-//! The table of steps that this executor runs without their twins: a row for each kernel. Everything is looked up
-//! once, when a plan is loaded.
+//! The table of the kernels that this executor implements itself instead of running their twins.
+//! Everything is looked up once, when a plan is loaded.
 
 use std::sync::Arc;
 
@@ -29,28 +29,28 @@ use crate::kernels::{
 use crate::network::activation::LINEAR;
 use crate::plan::{Plan, Step};
 
-/// One kernel that this executor runs by itself.
+/// One kernel that this executor implements itself.
 pub struct Row {
     /// The kernel.
     pub kernel: &'static Kernel,
     load: Load,
-    /// The operand that is a layer's weights, and may lie in panels.
+    /// The operand that holds a layer's weights, which may be stored in panels.
     weights: Option<usize>,
-    /// The operand that is the gradient of a layer's weights, and may lie as they do.
+    /// The operand that holds the gradient of a layer's weights, which may have their layout.
     gradient: Option<usize>,
-    /// The operand that may be a list of the entries that are not 0.
+    /// The operand that may be given as a list of its nonzero entries.
     lists: Option<usize>,
     role: Role,
 }
 
-/// The row of a kernel that knows neither panels nor lists.
+/// The row of a kernel that supports neither panels nor lists.
 const fn plain(kernel: &'static Kernel, load: Load) -> Row {
     Row { kernel, load, weights: None, gradient: None, lists: None, role: Role::Other }
 }
 
 type Load = fn(loader: &mut Loader<'_>, step: &Step, operands: &[usize]) -> Box<dyn Run>;
 
-/// The part of a kernel in what the first layer allows: weights in panels, and zeros left out.
+/// The role of a kernel in storing weights in panels and skipping zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Gathers,
@@ -59,13 +59,13 @@ enum Role {
     Other,
 }
 
-/// Inputs of an example from which on looking for zeros among them may pay.
+/// The fewest inputs of an example among which looking for zeros may pay.
 pub(super) const MANY_INPUTS: usize = 16;
 
-/// Neurons of a layer from which on its weights lie in panels even though errors are propagated through them.
+/// The fewest neurons of a layer with weights in panels although errors pass through them.
 const MANY_NEURONS: usize = 64;
 
-/// Every kernel that has a step of its own; the others run by their twins or by the primitives they replace.
+/// Every kernel implemented here; the others run by their twins or by the primitives they replace.
 pub static STEPS: [Row; 18] = [
     Row { role: Role::Gathers, ..plain(&GATHER, gather) },
     Row { role: Role::Gathers, ..plain(&GATHER_BYTES, gather) },
@@ -89,7 +89,7 @@ pub static STEPS: [Row; 18] = [
     Row { weights: Some(1), gradient: Some(0), ..plain(&UPDATE, |_, step, at| Box::new(Update::new(step, at))) },
 ];
 
-/// Primitive kernels without a step of their own, and why.
+/// Primitive kernels that run by their twins, and why.
 pub static RUN_BY_TWINS: [(&Kernel, &str); 10] = [
     (&ADD_BIAS, "part of a layer forward"),
     (&NORMALIZE_ROWS, "part of softmax outputs"),
@@ -103,7 +103,7 @@ pub static RUN_BY_TWINS: [(&Kernel, &str); 10] = [
     (&SQUARED_ERRORS, "measures outputs once an epoch"),
 ];
 
-/// The row of a step, unless a matrix stands twice among its operands.
+/// The row of a step, unless a matrix occurs twice among its operands.
 fn row(step: &Step) -> Option<&'static Row> {
     let different = step.operands.iter().enumerate().all(|(i, a)| step.operands[..i].iter().all(|b| a.name != b.name));
     STEPS.iter().find(|row| different && row.kernel.is(step.kernel))
@@ -113,17 +113,17 @@ fn has_role(step: &Step, role: Role) -> bool {
     row(step).is_some_and(|row| row.role == role)
 }
 
-/// The steps that run a plan: a fused one by itself where it has a row, otherwise by the
-/// primitives that it replaces.
+/// The steps that run a plan: a fused step if it has a row, otherwise the primitives it replaces.
 pub fn known(plan: &Plan) -> impl Iterator<Item = &Step> {
     plan.steps.iter().flat_map(|step| if row(step).is_some() { std::slice::from_ref(step) } else { step.primitives() })
 }
 
-/// Makes the steps of several plans ready.
+/// Prepares the steps of several plans.
 pub struct Loader<'p> {
     plans: &'p [Plan],
     width: Width,
-    /// Matrices whose nonzero entries are listed: inputs that a plan gathers and a layer with its weights in panels reads.
+    /// Matrices whose nonzero entries are listed: gathered inputs of a layer with weights in
+    /// panels.
     listed: Vec<Listed>,
     plan: Option<&'p Plan>,
 }
@@ -133,11 +133,11 @@ struct Listed {
     name: Arc<str>,
     rows: usize,
     cols: usize,
-    /// True where all that read the matrix know lists.
+    /// True if all steps that read the matrix accept a list.
     list_alone: bool,
-    /// Its place in the store.
+    /// Its index in the store.
     at: usize,
-    /// The matrices of inputs that its rows are picked from: their places in the store, and their examples.
+    /// The input matrices that its rows are gathered from: index in the store, number of examples.
     inputs: Vec<(usize, usize)>,
 }
 
@@ -174,10 +174,10 @@ impl<'p> Loader<'p> {
         loader
     }
 
-    /// The lists of nonzero entries, empty, of all steps that were made ready; where many are kept, in a part of the `free` bytes.
+    /// Empty lists of nonzero entries for all loaded steps; caches take a part of `free` bytes.
     ///
     /// # Errors
-    /// Memory that the system does not give.
+    /// Memory that cannot be allocated.
     pub fn lists(&self, free: u64) -> Result<Vec<Nonzeros>> {
         let list = |listed: &Listed| {
             let kept = |&(at, examples): &(usize, usize)| (at, Kept::new(examples, free));
@@ -186,7 +186,7 @@ impl<'p> Loader<'p> {
         self.listed.iter().map(list).collect()
     }
 
-    /// Bytes that steps need beside the matrices: the lists, and what the largest update packs.
+    /// Bytes that steps need beside the matrices: the lists, and scratch memory for updates.
     pub fn size_of_workshop(&self) -> u64 {
         let lists: u64 = self.listed.iter().map(|listed| Nonzeros::size(listed.rows, listed.cols)).sum();
         let updates = [&OUTER_PRODUCT_UPDATE, &OUTER_PRODUCT_DECAYED_UPDATE];
@@ -196,8 +196,8 @@ impl<'p> Loader<'p> {
         lists + size_of::<f32>() as u64 * updates.map(packed).max().unwrap_or(0) as u64
     }
 
-    /// True where weights lie in panels: only steps that know panels use them, and they are those of the first layer,
-    /// which no error is propagated through, or of a layer of many neurons.
+    /// True if weights are stored in panels: all steps that use them support panels, and no error
+    /// passes back through them (the first layer) or the layer has many neurons.
     fn fits_panels(&self, matrix: &Matrix) -> bool {
         let (mut forward, mut backward) = (false, false);
         let fits = self.plans.iter().flat_map(known).all(|step| {
@@ -212,16 +212,16 @@ impl<'p> Loader<'p> {
         forward && fits && (!backward || matrix.rows >= MANY_NEURONS)
     }
 
-    /// The weights that decide the layout of an operand: its own for weights, those that it is the state of, or none.
+    /// The weights whose layout an operand has: its own, those whose state it is, or none.
     fn weights_of(step: &Step, operand: usize) -> Option<&Matrix> {
         let weights = row(step)?.weights?;
         let fixed = step.kernel.bindings.len();
-        // State stands beside each stateful parameter in turn, w first.
+        // The states follow the other operands, for each parameter in turn, w first.
         let is_state = operand >= fixed && (operand - fixed).is_multiple_of(step.kernel.stateful.len().max(1));
         (operand == weights || is_state).then(|| &step.operands[weights])
     }
 
-    /// True where all that use the gradient of a step know panels, if it has one.
+    /// True if all steps that use the gradient of `step`, if it has one, support panels.
     fn gradient_fits(&self, step: &Step) -> bool {
         let Some(gradient) = row(step).and_then(|row| Some(&step.operands[row.gradient?])) else { return true };
         self.plans.iter().flat_map(known).all(|step| {
@@ -230,7 +230,7 @@ impl<'p> Loader<'p> {
         })
     }
 
-    /// The weights that follow a matrix, their gradient.
+    /// The weights that are updated from a gradient.
     fn followed_by(&self, gradient: &Matrix) -> Option<&'p Matrix> {
         self.plans.iter().flat_map(known).find_map(|step| {
             let row = row(step)?;
@@ -239,12 +239,12 @@ impl<'p> Loader<'p> {
         })
     }
 
-    /// Makes one step of a plan ready.
+    /// Prepares one step of a plan.
     pub fn load(&mut self, plan: &'p Plan, step: &Step, store: &mut Store) -> Result<Box<dyn Run>> {
         self.plan = Some(plan);
         let mut at = Vec::with_capacity(step.operands.len());
         for (i, matrix) in step.operands.iter().enumerate() {
-            // A gradient lies as the weights that follow it.
+            // A gradient has the layout of its weights.
             let weights = Self::weights_of(step, i).or_else(|| self.followed_by(matrix));
             let in_panels = weights.is_some_and(|weights| self.fits_panels(weights));
             at.push(store.make_room(matrix, in_panels.then_some(self.width))?);
@@ -255,14 +255,14 @@ impl<'p> Loader<'p> {
         }
     }
 
-    /// The list of the nonzero entries of a matrix, which the plan in hand reads or gathers.
+    /// Index of the list of the nonzero entries of a matrix, if the current plan gathers it.
     fn nonzeros(&self, matrix: &Matrix) -> Option<usize> {
         let gathered = self.plan.is_some_and(|plan| known(plan).any(|step| gathers(step, matrix)));
         self.listed.iter().position(|listed| gathered && listed.name == matrix.name)
     }
 }
 
-/// True where a plan does not read a matrix, or picks it and reads nothing but the list of its nonzero entries.
+/// True if a plan does not use a matrix, or gathers it and reads only its list of nonzero entries.
 fn knows_lists(plan: &Plan, matrix: &Matrix) -> bool {
     let mut uses =
         known(plan).flat_map(|step| step.operands.iter().enumerate().map(move |(i, other)| (step, i, other)));
@@ -277,10 +277,10 @@ pub(super) fn gathers(step: &Step, matrix: &Matrix) -> bool {
     has_role(step, Role::Gathers) && step.output().name == matrix.name
 }
 
-/// A primitive step by its twin.
+/// A primitive step that runs its twin.
 ///
 /// # Errors
-/// A fused step, which has none.
+/// A fused step, which has no twin.
 pub fn twin(step: &Step, at: &[usize]) -> Result<Box<dyn Run>> {
     match step.kernel.specification {
         Specification::Twin { compute, .. } => Ok(Box::new(Twin::new(compute, step, at))),
@@ -288,7 +288,7 @@ pub fn twin(step: &Step, at: &[usize]) -> Result<Box<dyn Run>> {
     }
 }
 
-/// A step of this kernel has what its row in the kernel table names: the recorder and the fuser made sure of it.
+/// The panic message for a step without what its kernel needs; the recorder and fuser rule it out.
 pub const RECORDED: &str = "a recorded step has what its kernel needs";
 
 fn extents(step: &Step) -> Extents {

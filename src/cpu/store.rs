@@ -1,4 +1,4 @@
-//! The numbers of every matrix that the loaded plans name.
+//! Storage for every matrix that the loaded plans name.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -26,19 +26,19 @@ pub enum Numbers {
     U32(Vec<u32>),
     Bytes(Vec<u8>),
     Panels(Panels),
-    /// Numbers that no step writes, and that a second executor may read as well. They are copied when the host writes them while
-    /// another executor has them.
+    /// Numbers that no step writes and that several executors may read. They are copied if the host
+    /// writes them while another executor holds them.
     Shared(Arc<Numbers>),
 }
 
-/// Weights, (n\[l\], n\[l-1\]), in panels: the right factor of a layer forward, wᵀ, ready to be used.
+/// Weights, (n\[l\], n\[l-1\]), stored as panels of wᵀ, the right factor of the forward product.
 #[derive(Clone)]
 pub struct Panels {
     /// n\[l\] and n\[l-1\].
     shape: (usize, usize),
     width: Width,
     lines: Vec<Line>,
-    /// True where all weights are known to be finite, false where they are known not to be.
+    /// True if all weights are known to be finite, false if they are known not to be.
     pub finite: Option<bool>,
 }
 
@@ -66,7 +66,7 @@ impl Panels {
         bytemuck::cast_slice_mut(&mut self.lines)
     }
 
-    /// Row by row.
+    /// The weights, row by row.
     fn to_rows(&self) -> Vec<f32> {
         let (rows, cols) = self.shape;
         let mut values = vec![0.0; rows * cols];
@@ -80,8 +80,8 @@ impl Store {
         *self = Store::default();
     }
 
-    /// The index of a matrix; it grows where it is too small. Weights that are new and wanted `in_panels`
-    /// are laid out so.
+    /// The index of a matrix, which is created, or grown if it is too small. A new f32 matrix is
+    /// stored in panels if `in_panels` gives their width.
     pub fn make_room(&mut self, matrix: &Matrix, in_panels: Option<Width>) -> Result<usize> {
         fn grow<T: Pod>(values: &mut Vec<T>, len: usize) -> Result<()> {
             reserve(values, len.saturating_sub(values.len()))?;
@@ -116,7 +116,7 @@ impl Store {
         self.index.get(&matrix.name).copied().with_context(|| format!("no loaded plan names {matrix}"))
     }
 
-    /// Writes entries of a matrix, from `offset` bytes on.
+    /// Writes bytes of a matrix, from byte `offset` on.
     pub fn write(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
         check_place(matrix, offset, bytes.len())?;
         let place = offset..offset + bytes.len();
@@ -134,7 +134,7 @@ impl Store {
         Ok(())
     }
 
-    /// Reads the first entries of a matrix.
+    /// Reads the entries of a matrix, row by row.
     pub fn read(&self, matrix: &Matrix) -> Result<Vec<u8>> {
         match &self.numbers[self.find(matrix)?] {
             Numbers::Panels(panels) => Ok(bytemuck::cast_slice(&panels.to_rows())[..matrix.size()].to_vec()),
@@ -142,7 +142,7 @@ impl Store {
         }
     }
 
-    /// Lets others read the numbers of a matrix, which no step writes.
+    /// Makes a matrix that no step writes readable by other executors.
     pub fn share(&mut self, matrix: &Matrix) -> Result<()> {
         let index = self.find(matrix)?;
         let numbers = std::mem::replace(&mut self.numbers[index], Numbers::Bytes(Vec::new()));
@@ -153,7 +153,7 @@ impl Store {
         Ok(())
     }
 
-    /// A store with the matrices that this one shares, and no others.
+    /// A store with the shared matrices of this one, and no others.
     pub fn with_shared(&self) -> Self {
         let mut store = Store::default();
         for (name, &index) in &self.index {
@@ -165,14 +165,15 @@ impl Store {
         store
     }
 
-    /// The numbers of several matrices at once, all different.
+    /// The numbers of several different matrices at once.
     pub fn get<const N: usize>(&mut self, indices: [usize; N]) -> [&mut Numbers; N] {
         self.numbers.get_disjoint_mut(indices).expect("a step has different matrices, all of them in the store")
     }
 }
 
 impl Store {
-    /// Takes matrices out for the time of `with`, so that others can be written beside them.
+    /// Takes matrices out of the store while `with` runs, so that it can write others at the same
+    /// time.
     pub fn lend<T, const N: usize>(
         &mut self,
         indices: [usize; N],
@@ -186,7 +187,8 @@ impl Store {
         result
     }
 
-    /// Takes the numbers of a matrix out, and puts others in their place: of the same matrix, or new ones.
+    /// Takes the numbers of a matrix out of the store and puts `instead`, or zeros, in their place.
+    /// `instead` must have as many numbers in the same layout.
     pub fn lend_out(&mut self, index: usize, instead: Option<Lent>) -> Result<Lent> {
         let mut numbers: Box<Numbers> = match instead {
             Some(instead) => instead.into_any().downcast().ok().context("numbers of another device")?,
@@ -217,7 +219,7 @@ impl LentNumbers for Numbers {
 }
 
 impl Numbers {
-    /// As many numbers, all 0.
+    /// As many zeros in the same layout.
     fn new_like(&self) -> Result<Self> {
         fn zeros<T: Pod>(values: &[T]) -> Result<Vec<T>> {
             let mut zeros = Vec::new();
@@ -234,7 +236,7 @@ impl Numbers {
         })
     }
 
-    /// True for as many numbers, that lie in the same way.
+    /// True if both have as many numbers in the same layout.
     fn is_like(&self, other: &Numbers) -> bool {
         match (self, other) {
             (Numbers::F32(a), Numbers::F32(b)) => a.len() == b.len(),
@@ -245,7 +247,7 @@ impl Numbers {
         }
     }
 
-    /// The entries in panels, those of the padding included.
+    /// The entries in panels, including the padding.
     pub fn panels(&mut self) -> &mut [f32] {
         self.as_panels().values_mut()
     }

@@ -1,4 +1,4 @@
-//! Tasks of a product, which threads share.
+//! The tasks of a product, which threads share.
 
 use std::ops::Range;
 
@@ -6,10 +6,10 @@ use super::panels::Width;
 use super::sparse::{COLUMNS_OF_THREAD, TOGETHER};
 use super::tile::ROWS;
 
-/// Rows of a task beside which packing its panels is nothing.
+/// Rows of a task from which on packing its panels costs next to nothing in comparison.
 const ENOUGH_ROWS: usize = 64;
 
-/// Rows of a task beside which packing its panels takes about as long.
+/// Rows of a task that take about as long as packing its panels.
 const FEW_ROWS: usize = 4 * ROWS;
 
 /// Rows and panels cut into tasks: pairs of a range of rows and a range of panels.
@@ -19,13 +19,14 @@ pub struct Tasks {
     panels_of_task: usize,
     rows: usize,
     rows_of_task: usize,
-    /// True where all rows of a panel come before the next panels.
+    /// True if tasks are ordered by panels, and by rows only within the same panels.
     by_panels: bool,
 }
 
 impl Tasks {
-    /// Enough for `threads` threads, each of at most so many panels; as few as possible, for each task packs its panels. A `small`
-    /// product is no more tasks than threads: less is lost where one of them is late than where panels are packed once more.
+    /// Enough tasks for `threads` threads, each of at most `most_panels` panels, but as few as
+    /// possible: each task packs its panels. A `small` product has no more tasks than threads,
+    /// because a slow thread costs less than packing panels once more.
     pub fn new(rows: usize, panels: usize, most_panels: usize, threads: usize, small: bool) -> Self {
         let wanted = if threads == 1 || small { threads } else { 4 * threads };
         // Whole rows, where each task has enough of them.
@@ -33,17 +34,19 @@ impl Tasks {
         let whole = panels <= most_panels && rows >= enough * wanted;
         let panels_of_task = if whole { panels } else { (panels / wanted).min(most_panels).max(1) };
         let groups = panels.div_ceil(panels_of_task);
-        // A part of the rows that is small takes less time than packing the panels for it once more.
+        // A few rows take less time than packing the panels for them once more.
         let wanted_of_rows = wanted.div_ceil(groups).min(rows.div_ceil(FEW_ROWS).max(threads.div_ceil(groups)));
         let rows_of_task = rows.div_ceil(wanted_of_rows).next_multiple_of(ROWS);
         Tasks { panels, panels_of_task, rows, rows_of_task, by_panels: false }
     }
 
-    /// As [`Tasks::new`], each of at most [`TOGETHER`] panels of `cols` columns in all. Where panels are enough, each thread has its
-    /// own, which stay in its cache: those of its part of the tasks, which follow each other.
+    /// As [`Tasks::new`], each task of at most [`TOGETHER`] panels, for `cols` columns in all. If
+    /// there are enough panels, each thread has its own, which stay in its cache: the tasks of a
+    /// thread are consecutive, and ordered by panels.
     pub fn of_panels(rows: usize, cols: usize, width: Width, threads: usize, small: bool) -> Self {
         let panels = width.panels(cols);
-        // What belongs to an entry is read once for all panels of a task: those of large products are not parted.
+        // Each nonzero entry is read once for all panels of a task: large products do not split
+        // them.
         let enough = if small { threads } else { width.panels(COLUMNS_OF_THREAD) * threads };
         let panels_of_task = if panels < enough { TOGETHER } else { panels.div_ceil(threads).min(TOGETHER) };
         let wanted = if threads == 1 || small && panels >= enough { threads } else { 4 * threads };

@@ -1,66 +1,70 @@
-//! The choice of the number of threads, made by measuring: how long it takes to hand work to another core differs by a factor of ten
-//! from one machine to another, cores are not all as fast, and on a busy machine that changes from second to second.
+//! The number of threads, chosen by measuring: the cost of handing work to another core differs by
+//! a factor of ten from one machine to another, cores differ in speed, and on a busy machine both
+//! change from second to second.
 
 use std::time::Duration;
 
-/// The number of threads that run the steps of one plan: all, half of them, and so on down to one. Some steps are run in turns by each
-/// number; the fastest is kept for a while, and then they are measured again. No bit of a result depends on it.
+/// The number of threads for one plan: all, half of them, and so on down to one. Each number is
+/// timed on some steps, which are mini-batches; the fastest is kept for a while, then all are timed
+/// again. The choice changes no bit of a result.
 #[derive(Debug)]
 pub struct ThreadChoice {
     /// The numbers to choose from, all threads first.
     numbers: Vec<usize>,
-    /// The index of the choice.
+    /// Index of the number in use.
     chosen: usize,
     phase: Phase,
-    /// Time for which the next choice is kept.
+    /// Time for which the last choice was kept, before it is measured again.
     keep: Duration,
     /// Time of the last step.
     last: Duration,
-    /// The least time of a step in a block of each number, in seconds.
+    /// The least mean time of a step in a block, for each number, in seconds.
     fastest: Vec<f64>,
-    /// The same of the last measurement that has ended.
+    /// The values of `fastest` at the end of the last measurement.
     known: Vec<f64>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// A block of a measurement: its number, the time that does not count, that which does, and the steps in it.
+    /// A block of a measurement: its index, the warm-up time so far, the counted time so far, and
+    /// the steps counted.
     Measure { block: usize, warm: Duration, counted: Duration, steps: u32 },
-    /// The choice stands for this long.
+    /// The choice is kept for this much longer.
     Keep(Duration),
 }
 
-/// Blocks of each number of threads in a measurement.
+/// Blocks for each number of threads in a measurement.
 const ROUNDS: usize = 2;
 
-/// Time at the beginning of a block that does not count: what threads have in their caches moves, and sleeping ones wake.
+/// Warm-up time at the beginning of a block, not counted: data moves between caches, and sleeping
+/// threads wake.
 const WARM: Duration = Duration::from_micros(100);
 
-/// Time of a block that counts.
+/// Counted time of a block.
 const COUNTED: Duration = Duration::from_micros(400);
 
-/// Time for which a choice is kept that differs from the one before, for each number to choose from; twice as long each time it is
-/// confirmed, up to the longest.
+/// Time for which a new choice is kept, for each number to choose from. It doubles each time the
+/// choice is confirmed, up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_millis(25);
 const LONGEST: Duration = Duration::from_millis(800);
 
-/// Steps that take longer are worth all threads on any machine, and too long to try.
+/// Steps longer than this are worth all threads on any machine; trying fewer would take too long.
 const LONG: Duration = Duration::from_millis(2);
 
-/// More threads must be faster by this factor: they take the cores from others.
+/// More threads must be faster by this factor, since they take cores from other programs.
 const GAIN: f64 = 1.03;
 
-/// Where half of the threads take this many times as long, the work is shared so well that one which does something else is missed
-/// by as much as it does.
+/// If half of the threads take this many times as long as all, all threads are well used: taking one
+/// away for a while costs about as much as it does elsewhere.
 const WORTH_KEEPING_ALL: f64 = 1.8;
 
-/// A block that begins.
+/// The beginning of a block.
 const fn block(block: usize) -> Phase {
     Phase::Measure { block, warm: Duration::ZERO, counted: Duration::ZERO, steps: 0 }
 }
 
 impl ThreadChoice {
-    /// A choice among so many threads and fewer.
+    /// A choice among `threads` threads and fewer.
     pub fn new(threads: usize) -> Self {
         let numbers: Vec<usize> = std::iter::successors(Some(threads.max(1)), |&n| (n > 1).then_some(n / 2)).collect();
         ThreadChoice {
@@ -75,7 +79,7 @@ impl ThreadChoice {
         }
     }
 
-    /// All threads, whatever their steps take.
+    /// Always all threads, whatever the times of steps.
     #[cfg(test)]
     pub fn always_all(threads: usize) -> Self {
         ThreadChoice { phase: Phase::Keep(Duration::MAX), ..ThreadChoice::new(threads) }
@@ -89,8 +93,8 @@ impl ThreadChoice {
         }
     }
 
-    /// The number of threads for the time in which one of `all` does something else: as many as were chosen, where that leaves one,
-    /// or all but one, where these are not much slower. `None` where they are, and before they are measured.
+    /// The number of threads to use while one of `all` does something else: the chosen number if that
+    /// leaves one free, otherwise all but one. `None` if all are well used, or nothing is measured.
     pub fn beside(&self, all: usize) -> Option<usize> {
         let chosen = self.numbers[self.chosen];
         if chosen < all {
@@ -110,7 +114,7 @@ impl ThreadChoice {
                     self.phase = block(0);
                 }
             },
-            // The first step of all may wait for a disk, so that the second decides.
+            // The first step may wait for a disk, so two long steps in succession decide.
             Phase::Measure { block: 0, .. } if self.chosen == 0 && took.min(self.last) > LONG => self.settle(0),
             Phase::Measure { warm, .. } if *warm < WARM => *warm += took,
             Phase::Measure { block: number, counted, steps, .. } => {
@@ -130,7 +134,7 @@ impl ThreadChoice {
         self.last = took;
     }
 
-    /// The index of the fastest number, of as few threads as are about as fast.
+    /// Index of the fastest number of threads; among those about as fast, the smallest number.
     fn best(&self) -> usize {
         let fewest_first = (0..self.numbers.len()).rev();
         fewest_first
@@ -151,7 +155,8 @@ impl ThreadChoice {
 mod tests {
     use super::*;
 
-    /// Steps of a machine on which they take so many µs by each number of threads; the time spent, and the share of it by `threads`.
+    /// Runs steps that take `took(n)` µs on n threads. Returns the time spent, and the share of it
+    /// spent on `threads` threads.
     fn run(choice: &mut ThreadChoice, steps: usize, threads: usize, took: impl Fn(usize) -> u64) -> (Duration, f64) {
         let (mut spent, mut of_threads) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..steps {

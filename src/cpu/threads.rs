@@ -1,4 +1,4 @@
-//! Threads, and what they share.
+//! Threads, their scratch memory, and the slices they share.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -12,23 +12,24 @@ use super::product::SUMS_OF_TILES;
 use super::tile::ROWS;
 use crate::system::host_memory::reserve;
 
-/// Multiplications below which a product stays on one thread: ten to twenty microseconds, several times what it takes to hand
-/// work to another one and to wait for it, for each to pack factors, and to fetch what the other has written from its cache.
+/// Multiplications below which a product stays on one thread: ten to twenty microseconds, several
+/// times the cost of handing work to another thread, waiting for it, packing factors on each, and
+/// fetching what the other has written from its cache.
 const WORTH_A_SECOND_THREAD: usize = 1 << 19;
 
-/// The same of products that pack nothing.
+/// The same limit for products that pack nothing.
 const WORTH_WITHOUT_PACKING: usize = 1 << 17;
 
-/// The threads of an executor, each with memory of its own.
+/// The threads of an executor, each with its own scratch memory.
 #[derive(Debug)]
 pub struct Team {
     crew: Option<Crew>,
     scratch: Vec<Mutex<Scratch>>,
-    /// Threads that work on the step in hand at most.
+    /// The most threads that may work on the current step.
     most: usize,
 }
 
-/// Memory of a thread for the task in hand.
+/// Scratch memory of a thread for its current task.
 #[derive(Debug)]
 pub struct Scratch {
     packed: Vec<Line>,
@@ -36,13 +37,13 @@ pub struct Scratch {
     tiles: Vec<Line>,
 }
 
-/// The memory of a thread as numbers, aligned to lines of the cache.
+/// The scratch memory of a thread as numbers, aligned to cache lines.
 pub struct Parts<'a> {
-    /// Memory to pack factors in, which holds anything.
+    /// Memory for packed factors; its contents are arbitrary.
     pub packed: &'a mut [f32],
-    /// Memory for sums, which holds 0 and is left so.
+    /// Memory for sums: 0 before and after each task.
     pub sums: &'a mut [f32],
-    /// Memory for the sums of tiles, which holds anything.
+    /// Memory for the sums of tiles; its contents are arbitrary.
     pub tiles: &'a mut [f32],
 }
 
@@ -59,11 +60,11 @@ impl Scratch {
 }
 
 impl Team {
-    /// Up to `threads` threads, as far as products of `largest` multiplications can use them, each with so many
-    /// lines to pack factors in and for sums.
+    /// A team of `threads` threads, or of one if products of `largest` multiplications do not
+    /// amortise more. Each thread has `lines` cache lines for packed factors and `sums` for sums.
     ///
     /// # Errors
-    /// Threads or memory that the system does not give.
+    /// A thread that cannot be started, or memory that cannot be allocated.
     pub fn new(threads: usize, largest: usize, lines: usize, sums: usize) -> Result<Self> {
         let threads =
             if largest < if sums > 0 { WORTH_WITHOUT_PACKING } else { WORTH_A_SECOND_THREAD } { 1 } else { threads };
@@ -85,7 +86,7 @@ impl Team {
         self.scratch.len()
     }
 
-    /// Has the next steps done by the first `threads` of all.
+    /// Limits the next steps to the first `threads` threads.
     pub fn choose(&mut self, threads: usize) {
         self.most = threads;
     }
@@ -95,17 +96,18 @@ impl Team {
         if multiplications < WORTH_A_SECOND_THREAD { 1 } else { self.most }
     }
 
-    /// The same of a product that packs nothing.
+    /// The same for a product that packs nothing.
     pub fn worth_without_packing(&self, multiplications: usize) -> usize {
         if multiplications < WORTH_WITHOUT_PACKING { 1 } else { self.most }
     }
 
-    /// Does `tasks` tasks, with the scratch memory of the thread that each runs on; on several
-    /// threads where they are `worth` it.
+    /// Runs `tasks` tasks on at most `threads` threads, the number that they are `worth`. Each task
+    /// uses the scratch memory of its thread.
     pub fn run(&self, tasks: usize, threads: usize, task: impl Fn(usize, &mut Scratch) + Sync) {
         let with_scratch = |index: usize, thread: usize| {
             let mut scratch = self.scratch[thread].lock().unwrap_or_else(|poisoned: PoisonError<_>| {
-                // A panic may have left sums behind; nothing else is held from one task to the next.
+                // A panic may have left nonzero sums; nothing else is kept from one task to the
+                // next.
                 let mut scratch = poisoned.into_inner();
                 scratch.sums.fill(Line::default());
                 scratch
@@ -118,8 +120,9 @@ impl Team {
         }
     }
 
-    /// Does something for each part of `rows` rows, on several threads where they are `worth` it: each has the rows that it has in
-    /// products, and finds in its own cache what it has written there. `of_rows` is handed its rows of the matrices that are `written`.
+    /// Calls `of_rows` for parts of `rows` rows, on `threads` threads, with these rows of the
+    /// matrices in `written`. A thread gets the same rows as in products, so that it finds in its
+    /// cache what it wrote there.
     pub fn by_rows<const N: usize>(
         &self,
         rows: usize,
@@ -165,10 +168,10 @@ impl<'a> Shared<'a> {
     /// The entries `at..at + len`.
     ///
     /// # Safety
-    /// While the part is in use nobody else may ask for one that overlaps it.
+    /// While the part is in use, no other part may overlap it.
     ///
     /// # Panics
-    /// If the slice is shorter.
+    /// If the part extends past the end of the slice.
     #[allow(unsafe_code, reason = "the parts that threads write interleave, which chunks of a slice cannot")]
     #[allow(clippy::mut_from_ref, reason = "the contract makes each part exclusive")]
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! The innermost loops of a matrix product: a few rows of one factor times one panel of the other.
 //!
-//! Every sum is a chain in the order of the inner extent, so neither the size of a tile nor the
+//! Every sum is accumulated in the order of the inner extent, so neither the size of a tile nor the
 //! number of threads changes a bit of it.
 
 use pulp::{Simd, WithSimd};
@@ -17,7 +17,7 @@ pub const fn vectors<S: Simd>() -> usize {
     if S::F32_LANES == 8 { 2 } else { 4 }
 }
 
-/// The rows of a tile that `remaining` rows begin with: 6, 4, 2 or 1.
+/// Rows of the next tile when `remaining` rows are left: 6, 4, 2 or 1.
 pub const fn tile_rows(remaining: usize) -> usize {
     match remaining {
         0 => 0,
@@ -31,14 +31,14 @@ pub const fn tile_rows(remaining: usize) -> usize {
 /// The left factor of one tile or of several below each other.
 #[derive(Clone, Copy)]
 pub enum Left<'a> {
-    /// Its rows stand `stride` apart, from `start`.
+    /// Rows from `start` on, `stride` apart.
     Rows { values: &'a [f32], start: usize, stride: usize },
-    /// Packed, tile by tile: the entries of a column stand side by side, then those of the next.
+    /// Packed tile by tile, and within a tile column by column.
     Packed(&'a [f32]),
 }
 
-/// `sums[r] += Σᵢ x[r, i] y[i]` for each row of `tiles` tiles of `rows` rows, y being a panel `inner` rows high; where the
-/// sums are `fresh`, what they held is forgotten. The rows of y and of sums are `width` long.
+/// `sums[r] += Σᵢ x[r, i] y[i]` for each row of `tiles` tiles of `rows` rows; y is a panel of
+/// `inner` rows. If `fresh`, the sums begin at 0. The rows of y and of sums are `width` long.
 #[inline(always)]
 pub fn tile<S: Simd>(
     simd: S,
@@ -140,7 +140,7 @@ pub fn panel<S: Simd, const V: usize>(values: &[f32]) -> &[[S::f32s; V]] {
     pulp::as_arrays::<V, S::f32s>(S::as_simd_f32s(values).0).0
 }
 
-/// The rows of a panel of V vectors, to be changed.
+/// The rows of a panel of V vectors, mutable.
 #[inline(always)]
 pub fn panel_mut<S: Simd, const V: usize>(values: &mut [f32]) -> &mut [[S::f32s; V]] {
     pulp::as_arrays_mut::<V, S::f32s>(S::as_mut_simd_f32s(values).0).0

@@ -1,4 +1,4 @@
-//! The time of each step, where it is asked for.
+//! The time of each step, if profiling was requested.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! A step by the twin of its kernel.
+//! A step that runs its kernel's twin.
 
 use super::run::{Run, Workshop};
 use super::store::{Numbers, Store};
@@ -23,7 +23,7 @@ struct Operand {
 }
 
 impl Twin {
-    /// `at` are the indices of the operands in the store.
+    /// A twin of a step; `at` are the indices of its operands in the store.
     pub fn new(compute: fn(&mut Call<'_>), step: &Step, at: &[usize]) -> Self {
         let operand = |((matrix, binding), &at): ((&crate::kernel::Matrix, crate::kernel::Binding), &usize)| Operand {
             matrix: at,
@@ -38,7 +38,7 @@ impl Twin {
 impl Run for Twin {
     fn run(&self, store: &mut Store, _: &mut Workshop, mini_batch: MiniBatch) {
         let numbers = &mut store.numbers;
-        // What is written leaves the store for the time of the call, so that the rest can be lent.
+        // Written matrices leave the store during the call, so that the others can be borrowed.
         let mut written: Vec<Numbers> = Vec::with_capacity(1);
         for operand in self.operands.iter().filter(|operand| operand.access.writes()) {
             written.push(std::mem::replace(&mut numbers[operand.matrix], Numbers::Bytes(Vec::new())));

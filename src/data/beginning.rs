@@ -1,4 +1,4 @@
-//! The beginning of a file, by which its format is recognised.
+//! The first bytes of a file, by which its format is recognised.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -8,10 +8,11 @@ use anyhow::{Context, Result};
 
 use super::unpacking::unpacked;
 
-/// Number of bytes that formats are recognised by.
+/// Number of bytes that are read to recognise a format.
 const LENGTH: u64 = 4;
 
-/// Path and first bytes of a file; nothing is read of a folder or a pipe, which could not be read again.
+/// Path and first bytes of a file; no bytes for a folder, or for a pipe, which could not be read
+/// again.
 #[derive(Debug)]
 pub(super) struct Beginning<'a> {
     pub path: &'a Path,
@@ -28,7 +29,7 @@ impl<'a> Beginning<'a> {
         Ok(Beginning { path, bytes: read().with_context(|| path.display().to_string())? })
     }
 
-    /// Reads the beginning of a file, which is rewound.
+    /// Reads the beginning of a file, and rewinds it.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -42,18 +43,18 @@ impl<'a> Beginning<'a> {
         Ok(Beginning { path: Path::new(""), bytes })
     }
 
-    /// True where the first bytes are these, four at most.
+    /// True if the file begins with `bytes`, at most four of them.
     pub fn starts_with(&self, bytes: &[u8]) -> bool {
         self.bytes.starts_with(bytes)
     }
 
-    /// True where the name of the file ends with one of these, in any case.
+    /// True if the file name ends with one of `endings`, in upper or lower case.
     pub fn has_ending(&self, endings: &[&str]) -> bool {
         let name = self.path.to_string_lossy().to_lowercase();
         endings.iter().any(|ending| name.ends_with(ending))
     }
 
-    /// The first bytes of what a gzip file unpacks to; `None` where it cannot be unpacked.
+    /// The first bytes of an unpacked gzip file; `None` if it cannot be unpacked.
     pub fn unpacked(&self) -> Option<Vec<u8>> {
         File::open(self.path).and_then(unpacked).and_then(first_bytes).ok()
     }

@@ -21,15 +21,15 @@ pub struct Dataset {
     inputs: Inputs,
     features: usize,
     targets: Targets,
-    /// Number of classes; 0 where targets are numbers.
+    /// Number of classes; 0 for regression.
     classes: usize,
-    /// Empty where the classes are 0, 1, 2, ...
+    /// Empty if the classes are 0, 1, 2, ...
     class_names: Vec<String>,
-    /// Weight of an example of each class in training; empty where all count alike.
+    /// Weight in training of an example of each class; empty if all count alike.
     class_weights: Vec<f32>,
-    /// Weight of each example in training; none where all count alike.
+    /// Weight of each example in training; none if all count alike.
     example_weights: Weights,
-    /// The numbers that are learned; empty where targets are classes.
+    /// The quantities to learn; empty for classification.
     quantities: Vec<Quantity>,
     preprocessing: Preprocessing,
     /// Scaling of the numbers in columns.
@@ -94,8 +94,8 @@ impl Dataset {
         })
     }
 
-    /// The same examples, whose inputs were made by `preprocessing`, with targets that mean this (no names
-    /// for the classes 0, 1, 2, ...).
+    /// These examples with a description: `preprocessing` made their inputs, and the targets mean
+    /// `outputs` (no names for the classes 0, 1, 2, ...).
     ///
     /// # Errors
     /// Fewer names than classes, or another number of quantities than each example has numbers.
@@ -114,21 +114,21 @@ impl Dataset {
         }
     }
 
-    /// The same examples, where one of class j counts `weights[j]` in training.
+    /// These examples, with the weight `weights[j]` in training for those of class j.
     ///
     /// # Errors
-    /// Another number of weights than of classes, or one that is negative or no number.
+    /// Another number of weights than of classes, or a weight that is negative or not a number.
     pub fn weighted(self, weights: Vec<f32>) -> Result<Self> {
         ensure!(weights.len() == self.classes, "{} classes, but {} weights", self.classes, weights.len());
         ensure!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "a class weight that is no number");
         Ok(Dataset { class_weights: weights, ..self })
     }
 
-    /// The same examples, each with a weight in training, in proportion to `weights`: the mean over the examples
-    /// `training` is 1.
+    /// These examples with training weights in proportion to `weights`, of mean 1 over `training`.
     ///
     /// # Errors
-    /// Another number of weights than of examples, one that is negative or no number, or only zeros in `training`.
+    /// Another number of weights than of examples, a weight that is negative or not a number, or
+    /// only zeros in `training`.
     pub fn with_example_weights(self, weights: &[f64], training: &[u32]) -> Result<Self> {
         ensure!(weights.len() == self.len(), "{} examples, but {} weights", self.len(), weights.len());
         if let Some(at) = weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
@@ -137,7 +137,7 @@ impl Dataset {
         Ok(Dataset { example_weights: Weights::fit(weights, training)?, ..self })
     }
 
-    /// The same examples, with the weights of a part that is not trained on.
+    /// These examples, with the weights of a split that is not trained on.
     pub(super) fn with_weights_of_part(self, weights: &[f64]) -> Result<Self> {
         Ok(Dataset { example_weights: Weights::of_part(weights)?, ..self })
     }
@@ -147,7 +147,7 @@ impl Dataset {
         self.targets.len()
     }
 
-    /// Never: a data set has at least one example.
+    /// Always false: a data set has at least one example.
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }
@@ -157,12 +157,12 @@ impl Dataset {
         self.features
     }
 
-    /// True where the classes have names of their own.
+    /// True if the classes have names other than their numbers.
     pub(super) fn has_class_names(&self) -> bool {
         !self.class_names.is_empty()
     }
 
-    /// Number of classes: one more than the largest label; 0 where targets are numbers.
+    /// Number of classes: one more than the largest label; 0 for regression.
     pub fn classes(&self) -> usize {
         self.classes
     }
@@ -172,17 +172,17 @@ impl Dataset {
         self.class_names.get(class).map_or_else(|| class.to_string().into(), Into::into)
     }
 
-    /// The preprocessing of these inputs, and of those of other files.
+    /// The preprocessing that made these inputs, and applies to other files too.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
 
-    /// The way of its inputs to activations, in words that follow "inputs".
+    /// A description of how inputs are scaled, which follows the word "inputs".
     pub fn scaling_in_words(&self) -> String {
         self.preprocessing.in_words(self.scale)
     }
 
-    /// The same, whose columns were scaled like this.
+    /// This data set, with `scale` as the scaling of its columns.
     pub(super) fn with_scale(self, scale: Scale) -> Self {
         Dataset { scale, ..self }
     }
@@ -197,27 +197,27 @@ impl Dataset {
         &self.targets
     }
 
-    /// The class of each example; none where targets are numbers.
+    /// The class of each example; empty for regression.
     pub fn labels(&self) -> &[u32] {
         self.targets.labels()
     }
 
-    /// Weight of an example of each class in training; `None` where all count alike.
+    /// Weight in training of an example of each class; `None` if all count alike.
     pub fn class_weights(&self) -> Option<&[f32]> {
         (!self.class_weights.is_empty()).then_some(&self.class_weights)
     }
 
-    /// The weight with which each of these examples counts in training; `None` where all count alike.
+    /// The weights of `examples` in training; `None` if all count alike.
     pub fn weights(&self, examples: &[u32]) -> Option<Vec<f32>> {
         self.has_weights().then(|| examples.iter().map(|&example| self.weight(example)).collect())
     }
 
-    /// True where examples count differently in training.
+    /// True if examples have different weights in training.
     pub fn has_weights(&self) -> bool {
         !self.class_weights.is_empty() || self.example_weights().is_some()
     }
 
-    /// The weight of an example and that of its class.
+    /// The weight of an example times that of its class.
     fn weight(&self, example: u32) -> f32 {
         let example = example as usize;
         let of_class = self.labels().get(example).and_then(|&class| self.class_weights.get(class as usize));
@@ -225,12 +225,12 @@ impl Dataset {
         of_class.unwrap_or(&1.0) * of_example.unwrap_or(&1.0)
     }
 
-    /// Weight of each example in training, with mean 1 over the training split; `None` where all count alike.
+    /// Weights of the examples in training, where their mean is 1; `None` if all count alike.
     pub fn example_weights(&self) -> Option<&[f32]> {
         self.example_weights.values()
     }
 
-    /// The numbers that are learned; none where targets are classes.
+    /// The quantities to learn; empty for classification.
     pub fn quantities(&self) -> &[Quantity] {
         &self.quantities
     }
@@ -240,7 +240,7 @@ impl Dataset {
         if self.quantities.is_empty() { Task::Classification } else { Task::Regression }
     }
 
-    /// Meaning of the outputs of a network that learns this.
+    /// Meaning of the outputs of a network that learns this data.
     pub fn outputs(&self) -> Outputs {
         match self.task() {
             Task::Classification => {
@@ -255,7 +255,7 @@ impl Dataset {
         self.classes.max(self.quantities.len())
     }
 
-    /// The desired outputs of numbers, `(examples, n[L])`; none where targets are classes.
+    /// The desired outputs of a regression, `(examples, n[L])`; empty for classification.
     pub fn desired_numbers(&self) -> Vec<f32> {
         match &self.targets {
             Targets::Classes(_) => Vec::new(),
@@ -263,13 +263,13 @@ impl Dataset {
         }
     }
 
-    /// The desired outputs of numbers that belong to whole examples.
+    /// The desired outputs for the target numbers of whole examples.
     fn activations<'a>(&'a self, values: &'a [f64]) -> impl Iterator<Item = f32> + 'a {
         values.iter().zip(self.quantities.iter().cycle()).map(|(&value, quantity)| quantity.activation(value))
     }
 
-    /// Collects the desired outputs of `examples`, as a device holds them: the class of each, or the
-    /// bits of its numbers.
+    /// Collects the desired outputs of `examples` in the form that devices hold: the class of each,
+    /// or the bits of its numbers.
     pub(crate) fn pick_desired(&self, examples: &[u32], words: &mut Vec<u32>) {
         words.clear();
         for &example in examples {
@@ -283,10 +283,10 @@ impl Dataset {
         }
     }
 
-    /// Fits the units of numbers that are learned to the examples `training` alone.
+    /// Fits the scaling of regression targets to the examples `training` alone.
     ///
     /// # Errors
-    /// Numbers that do not vary or cannot be scaled.
+    /// Targets that do not vary or cannot be scaled.
     pub fn fit_targets(mut self, training: &[u32], scale: Scale) -> Result<Self> {
         if let Targets::Numbers { values, width } = &self.targets {
             for (j, quantity) in self.quantities.iter_mut().enumerate() {
@@ -299,8 +299,8 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Fits the preprocessing to the examples `training` alone, and applies it: with this scaling, or with the one that
-    /// suits the inputs ([`Preprocessing::fit`]).
+    /// Fits the preprocessing to the examples `training` alone, and applies it; `scale` is as for
+    /// [`Preprocessing::fit`].
     ///
     /// # Errors
     /// Inputs too large to be scaled.
@@ -309,11 +309,11 @@ impl Dataset {
         Ok(self.preprocessed(preprocessing)?.with_scale(scale.unwrap_or(Scale::Zscore)))
     }
 
-    /// Makes activations of raw inputs.
+    /// Converts raw inputs to activations.
     pub(super) fn preprocessed(self, preprocessing: Preprocessing) -> Result<Self> {
         let scales = matches!(preprocessing, Preprocessing::Columns(_));
         let inputs = preprocessing.apply(self.inputs, self.features)?;
-        // Inputs that are not scaled have been checked.
+        // Unscaled inputs have been checked already.
         if scales {
             inputs.check_finite(self.features)?;
         }
@@ -330,7 +330,7 @@ impl Dataset {
     /// A copy of `examples`, in memory.
     ///
     /// # Errors
-    /// A file that is no longer what it was.
+    /// A mapped file that has been truncated.
     pub(crate) fn picked(&self, examples: &[u32]) -> Result<Self> {
         let mut picked = Picked::default();
         self.inputs.pick(examples, self.features, &mut picked)?;
@@ -349,12 +349,12 @@ impl Dataset {
         })
     }
 
-    /// Inputs, how many each example has, and targets.
+    /// Inputs, inputs per example, and targets.
     pub(super) fn into_parts(self) -> (Inputs, usize, Targets) {
         (self.inputs, self.features, self.targets)
     }
 
-    /// Its inputs alone.
+    /// The inputs alone.
     pub(super) fn into_images(self) -> Images {
         let examples = self.len();
         (self.features, self.inputs, examples)
@@ -377,10 +377,10 @@ impl Dataset {
         Ok(())
     }
 
-    /// The same examples, with the classes of other data, found by their names.
+    /// These examples with the classes of other data, matched by name.
     ///
     /// # Errors
-    /// An example whose class is none of `names`.
+    /// An example whose class is not in `names`.
     pub(super) fn with_classes(self, names: &[String]) -> Result<Self> {
         let classes: HashMap<&str, u32> = (0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect();
         let known: Vec<Option<u32>> =

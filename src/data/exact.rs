@@ -1,10 +1,10 @@
-//! Numbers in as few bits as hold them exactly.
+//! Numbers in 32 bits if these hold them exactly, otherwise in 64.
 
 use anyhow::{Result, anyhow};
 
 use super::inputs::Inputs;
 
-/// Numbers of an array: in 32 bits until there is one that these do not hold exactly, then all in 64 bits.
+/// The numbers of an array: in 32 bits until one of them is not exact in 32 bits, then all in 64.
 #[derive(Debug)]
 pub(super) enum Exact {
     Floats(Vec<f32>),
@@ -51,7 +51,7 @@ impl From<Exact> for Inputs {
     }
 }
 
-/// True where 32 bits hold a number exactly; NaN is none, in whatever bits.
+/// True if 32 bits hold a number exactly; NaN counts as exact.
 fn is_f32(x: f64) -> bool {
     f64::from(x as f32) == x || x.is_nan()
 }

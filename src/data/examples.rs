@@ -1,4 +1,4 @@
-//! Examples of arrays: inputs and labels, of one file or of two.
+//! Examples from arrays: inputs and labels, in one file or in two.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::split::OwnPart;
 use super::targets::Task;
 use crate::system::error::bail_usage;
 
-/// Reads the test part that a file brings along; `None` where there is none.
+/// Reads the test split that a file contains; `None` if it has none.
 ///
 /// # Errors
 /// As [`labelled`].
@@ -22,8 +22,8 @@ pub(super) fn own_test_part(path: &Path, task: Task) -> Result<Option<Dataset>> 
     }
 }
 
-/// Reads the inputs of an array with their targets, as they are in the files; `flag` is the flag of the labels. Of
-/// data with a training and a test part it reads `part`.
+/// Reads the raw inputs of an array with their targets; `flag` is the flag that names the labels.
+/// If the data has a training and a test split of its own, `part` selects one.
 ///
 /// # Errors
 /// Files that cannot be read, are damaged or do not belong together.
@@ -46,7 +46,7 @@ pub(super) fn labelled(path: &Path, labels: Option<&Path>, part: OwnPart, flag: 
     }
 }
 
-/// Reads the inputs of an array, as they are in the file; returns how many each example has, too.
+/// Reads the raw inputs of an array; also returns the number of inputs per example.
 ///
 /// # Errors
 /// As [`labelled`].

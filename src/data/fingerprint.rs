@@ -1,4 +1,4 @@
-//! The hash by which a run knows its data again.
+//! The hash by which a run recognises its data.
 
 use anyhow::Result;
 use sha2::{Digest, Sha256};
@@ -8,10 +8,11 @@ use super::targets::Targets;
 use crate::system::text::hexadecimal;
 
 impl Data {
-    /// SHA-256 of the inputs, the targets, the weights and the parts of all examples, and of their preprocessing, in hexadecimal.
+    /// SHA-256, in hexadecimal, of the inputs, targets, weights and splits of all examples, and of
+    /// the preprocessing.
     ///
     /// # Errors
-    /// A file that is no longer what it was.
+    /// A mapped file that has been truncated.
     pub fn sha256(&self) -> Result<String> {
         let mut hash = Sha256::new();
         let dataset = &self.dataset;

@@ -28,11 +28,11 @@ use super::targets::Task;
 pub(super) struct Format {
     /// Name, for messages.
     name: &'static str,
-    /// The data of the book, or images like it: trained by the book's recipe unless told otherwise.
+    /// True for the book's data, or images like it: the default recipe is then the book's.
     of_the_book: bool,
     /// Recognises the format by the path or the first bytes.
     recognises: fn(&Beginning<'_>) -> bool,
-    /// Functions that read it.
+    /// The functions that read it.
     reads: Reads,
 }
 
@@ -45,21 +45,21 @@ enum Reads {
 
 /// Functions that read inputs and labels; each error names the file.
 pub(super) struct Array {
-    /// Reads inputs alone: of the test part, where there is one.
+    /// Reads inputs alone: those of the test split, if there is one.
     pub inputs: fn(&Path) -> Result<Images>,
-    /// Reads labels for the inputs of another file; `None` for a format that cannot hold labels alone.
+    /// Reads labels for inputs in another file; `None` for a format that cannot hold labels alone.
     pub labels: Option<fn(&Path, Task) -> Result<Labels>>,
-    /// `None` for a format of inputs alone, whose labels are in another file (`--labels`).
+    /// `None` for a format without labels, which then come from another file (`--labels`).
     pub own_labels: Option<OwnLabels>,
 }
 
 /// Functions for a format that holds inputs with their labels.
 pub(super) struct OwnLabels {
-    /// Reads a part; all examples, where there are no parts.
+    /// Reads a split; all examples, if there are no splits.
     pub read: fn(&Path, OwnPart, Task) -> Result<Dataset>,
-    /// True where labels of another file cannot take their place.
+    /// True if labels from another file may not replace them.
     pub are_fixed: fn(&Path) -> Result<bool>,
-    /// True where a test part is there, beside the training part.
+    /// True if there is a test split beside the training split.
     pub has_test_part: fn(&Path) -> Result<bool>,
 }
 
@@ -124,15 +124,16 @@ static FORMATS: [Format; 7] = [
     Format { name: "text", of_the_book: false, recognises: |_| true, reads: Reads::Table(text::rows_of_file) },
 ];
 
-/// True where `path` names the built-in data.
+/// True if `path` names the built-in data.
 pub(super) fn is_built_in(path: &Path) -> bool {
     path == Path::new("digits")
 }
 
-/// True where a file is a table: not an array, which has labels in another file or is recognised as one.
+/// True if a file is a table: not an array, which is recognised, or whose labels are in another
+/// file.
 ///
 /// # Errors
-/// No such file, or one that cannot be read.
+/// A file that does not exist or cannot be read.
 pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
     if path == Path::new(STDIN) {
         return Ok(!has_labels);
@@ -143,10 +144,10 @@ pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
     Ok(!has_labels && format.is_some_and(|format| matches!(format.reads, Reads::Table(_))))
 }
 
-/// True where a file is data of the book, or images like it.
+/// True if a file is the book's data, or images like it.
 ///
 /// # Errors
-/// No such file, or one that cannot be read.
+/// A file that does not exist or cannot be read.
 pub(super) fn is_of_the_book(path: &Path) -> Result<bool> {
     if path == Path::new(STDIN) {
         return Ok(false);
@@ -157,7 +158,7 @@ pub(super) fn is_of_the_book(path: &Path) -> Result<bool> {
     Ok(format.is_some_and(|format| format.of_the_book))
 }
 
-/// Returns the array format of a file that is no table.
+/// Returns the array format of a file that is not a table.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -167,7 +168,7 @@ pub(super) fn array(path: &Path) -> Result<&'static Array> {
         Reads::Array(array) => Some((format, array)),
         Reads::Table(_) => None,
     });
-    // The reader of the last one, IDX, says what is wrong with other files.
+    // If no format matches, the last reader, of IDX, reports what is wrong with the file.
     let found = arrays.clone().find(|(format, _)| (format.recognises)(&beginning)).or(arrays.next_back());
     found.map(|(_, array)| array).ok_or_else(|| anyhow!("no format of arrays is known"))
 }

@@ -1,4 +1,4 @@
-//! The inputs of all examples, in memory or in files that are mapped into it.
+//! The inputs of all examples, in memory or in memory-mapped files.
 
 use anyhow::{Result, bail};
 
@@ -6,7 +6,7 @@ use super::mapped::Mapped;
 use super::picked::{Picked, scaled};
 use crate::system::host_memory::reserve;
 
-/// Entries that are looked at together where all of them are gone through.
+/// Entries that are processed at a time where all of them are visited.
 const BLOCK: usize = 1 << 20;
 
 /// The inputs of all examples, row by row.
@@ -19,18 +19,18 @@ pub enum Inputs {
         /// Activation of a byte of 1.
         scale: f32,
     },
-    /// Floats, as they are.
+    /// Floats, unscaled.
     Floats(Vec<f32>),
-    /// Raw numbers that 32 bits do not hold exactly, until they are scaled.
+    /// Raw numbers that are not exact in 32 bits, until they are scaled.
     Doubles(Vec<f64>),
-    /// Bytes or floats that stay in their files and are decoded when they are picked.
+    /// Bytes or floats that stay in their files and are decoded when they are gathered.
     Mapped(Mapped),
 }
 
-/// Inputs of each example, all inputs, and the number of examples.
+/// (inputs per example, all inputs, number of examples).
 pub type Images = (usize, Inputs, usize);
 
-/// Appends the inputs of `examples`, of `features` inputs each, as another type.
+/// Appends the inputs of `examples`, of `features` inputs each, converted to another type.
 fn extend<T: Copy, U>(
     to: &mut Vec<U>,
     values: &[T],
@@ -45,7 +45,8 @@ fn extend<T: Copy, U>(
     Ok(())
 }
 
-/// Calls `each` with the numbers of examples, some at a time, and how many there were before.
+/// Calls `each` with the indices of examples, a block at a time, and the number of examples before
+/// the block.
 fn in_blocks(
     examples: impl IntoIterator<Item = u32>,
     features: usize,
@@ -75,7 +76,7 @@ impl Inputs {
         }
     }
 
-    /// Bytes that the inputs take in files that are mapped; `None` where all are in memory.
+    /// Bytes that the inputs take in mapped files; `None` if all are in memory.
     pub(crate) fn mapped_size(&self) -> Option<u64> {
         match self {
             Inputs::Bytes { .. } | Inputs::Floats(_) | Inputs::Doubles(_) => None,
@@ -83,7 +84,7 @@ impl Inputs {
         }
     }
 
-    /// Activation of a byte of 1; `None` where inputs are no bytes.
+    /// Factor from bytes to activations; `None` if inputs are not bytes.
     pub fn byte_scale(&self) -> Option<f32> {
         match self {
             Inputs::Bytes { scale, .. } => Some(*scale),
@@ -92,10 +93,10 @@ impl Inputs {
         }
     }
 
-    /// Picks the inputs of `examples`, of `features` inputs each, in this order.
+    /// Gathers the inputs of `examples`, of `features` inputs each, in this order.
     ///
     /// # Errors
-    /// A file that is no longer what it was.
+    /// A mapped file that has been truncated.
     pub fn pick(&self, examples: &[u32], features: usize, picked: &mut Picked) -> Result<()> {
         match self {
             Inputs::Bytes { values, .. } => extend(picked.cleared_bytes(), values, examples, features, |x| x)?,
@@ -106,7 +107,8 @@ impl Inputs {
         Ok(())
     }
 
-    /// Picks the inputs of `examples`, of `features` inputs each, as numbers of 64 bits: bytes as they are.
+    /// Gathers the inputs of `examples`, of `features` inputs each, as 64-bit numbers; bytes are
+    /// not scaled.
     fn numbers(&self, examples: &[u32], features: usize, to: &mut Vec<f64>) -> Result<()> {
         to.clear();
         match self {
@@ -118,7 +120,7 @@ impl Inputs {
         Ok(())
     }
 
-    /// Inputs in memory, of what was picked from these.
+    /// Inputs in memory, from what was gathered from these.
     pub(crate) fn of_picked(&self, picked: Picked) -> Inputs {
         match picked {
             Picked::Bytes(values) => Inputs::Bytes { values, scale: self.byte_scale().unwrap_or(1.0) },
@@ -126,7 +128,8 @@ impl Inputs {
         }
     }
 
-    /// Calls `each` with the inputs of examples in order, some at a time, and the number of the first.
+    /// Calls `each` with the inputs of examples in order, a block at a time, and the index of the
+    /// first.
     ///
     /// # Errors
     /// As [`Inputs::pick`], and errors of `each`.
@@ -143,7 +146,7 @@ impl Inputs {
         })
     }
 
-    /// Calls `each` as [`Inputs::each_block`] does, with numbers of 64 bits: raw ones as they are in the file.
+    /// As [`Inputs::each_block`], with 64-bit numbers; raw numbers are as in the file.
     ///
     /// # Errors
     /// As [`Inputs::each_block`].
@@ -160,7 +163,8 @@ impl Inputs {
         })
     }
 
-    /// The largest byte of `examples`, or the first that is found above `enough`; 0 where inputs are no bytes.
+    /// The largest byte of `examples`, or the first one found above `enough`; 0 if inputs are not
+    /// bytes.
     ///
     /// # Errors
     /// As [`Inputs::pick`].
@@ -184,10 +188,10 @@ impl Inputs {
         self.check(features, |x| x.is_finite(), "")
     }
 
-    /// Checks every input that is no byte; `what` follows the number of one that is wrong.
+    /// Checks every input that is not a byte; `what` follows a wrong number in the message.
     fn check(&self, features: usize, is_right: impl Fn(f64) -> bool, what: &str) -> Result<()> {
         let wrong = |first: usize, at: usize, value: f64| {
-            // Large numbers in few characters.
+            // Large numbers in scientific notation.
             let value = if value.abs() < 1e16 { value.to_string() } else { format!("{value:e}") };
             bail!("input {} of example {} is {value}{what}", at % features + 1, first + at / features + 1)
         };
@@ -210,10 +214,10 @@ impl Inputs {
         }
     }
 
-    /// Activations that are the numbers themselves, in 32 bits.
+    /// Activations that are the numbers themselves, as 32-bit floats.
     ///
     /// # Errors
-    /// A number beyond those of 32 bits.
+    /// A number outside the range of 32-bit floats.
     pub(super) fn unscaled(self, features: usize) -> Result<Self> {
         let is_wide = match &self {
             Inputs::Doubles(_) => true,
@@ -230,7 +234,7 @@ impl Inputs {
         })
     }
 
-    /// Keeps `examples`, ascending, of `features` inputs each.
+    /// Keeps only `examples`, which ascend, of `features` inputs each.
     pub(super) fn keep(&mut self, examples: &[u32], features: usize) {
         fn keep<T: Copy>(values: &mut Vec<T>, examples: &[u32], features: usize) {
             for (to, &from) in examples.iter().enumerate() {
@@ -247,7 +251,7 @@ impl Inputs {
         }
     }
 
-    /// The same bytes with another scale; floats as they are.
+    /// The same bytes with another scale; floats stay as they are.
     pub(super) fn with_byte_scale(mut self, new: f32) -> Self {
         match &mut self {
             Inputs::Bytes { scale, .. } => *scale = new,
@@ -257,7 +261,7 @@ impl Inputs {
         self
     }
 
-    /// Activations (x − offset) · scale, of an offset and a scale for each input of an example.
+    /// Activations (x − offset) · scale, with an offset and a scale for each input of an example.
     pub(super) fn scaled(self, numbers: &[(f64, f64)]) -> Self {
         let activation = |i: usize, x: f64| scaled(numbers[i % numbers.len()], x);
         match self {
@@ -275,7 +279,7 @@ impl Inputs {
         }
     }
 
-    /// The same inputs as parts, to which others can be added that are in files.
+    /// These inputs as parts, to which inputs in files can be appended.
     fn into_mapped(self, features: usize) -> Mapped {
         match self {
             Inputs::Bytes { values, scale } => Mapped::of_bytes(values, scale, features),
@@ -285,7 +289,7 @@ impl Inputs {
         }
     }
 
-    /// Appends the inputs of other examples, of `features` inputs each, too.
+    /// Appends the inputs of other examples, which have `features` inputs each as well.
     ///
     /// # Errors
     /// Bytes with another scale or floats where `self` has bytes.

@@ -1,4 +1,4 @@
-//! The classes of examples, as they are written: numbers, or text.
+//! The classes of examples as they are written: numbers or text.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -33,12 +33,12 @@ impl Labels {
         }
     }
 
-    /// True where there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Makes a data set of these labels, from the file `own`, and the inputs of the file `path`.
+    /// Makes a data set of these labels, from the file `own`, and of inputs from the file `path`.
     ///
     /// # Errors
     /// Another number of labels than of examples, and as [`Dataset::with_targets`]; each names the files.
@@ -60,23 +60,23 @@ impl Labels {
     }
 }
 
-/// Collects classes that are given as text, example by example.
+/// A collector of classes that are given as text, example by example.
 #[derive(Default, Debug)]
 pub(super) struct Classes {
     found: HashMap<String, u32>,
     names: Vec<String>,
     labels: Vec<u32>,
-    /// The words that stand for a missing class, where they are not the usual ones.
+    /// The words that stand for a missing class; `None` for the default ones.
     missing_words: Option<Vec<String>>,
 }
 
 impl Classes {
-    /// No classes so far.
+    /// A collector without classes.
     pub(super) fn new(missing_words: Option<Vec<String>>) -> Self {
         Classes { missing_words, ..Classes::default() }
     }
 
-    /// The class of the next example; `wrong` makes an error of what is said of it.
+    /// Adds the class of the next example; `wrong` makes an error from a message.
     ///
     /// # Errors
     /// A missing class, a number with a fraction, or more than [`MAX_CLASSES`].
@@ -117,7 +117,7 @@ impl Classes {
         Ok(())
     }
 
-    /// True where there are none.
+    /// True if there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }

@@ -1,5 +1,5 @@
-//! Arrays that stay in their files, mapped into memory: only the examples that are picked are decoded, and the
-//! system can take back the memory of the others at any time.
+//! Arrays that stay in memory-mapped files: only gathered examples are decoded, and the system can
+//! reclaim the memory of the others at any time.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -13,10 +13,10 @@ use super::numbers::Element;
 use super::picked::{Picked, scaled};
 use crate::system::host_memory::{self, reserve};
 
-/// Smallest file, in bytes, that is mapped.
+/// Size of the smallest file that is mapped, in bytes.
 const MAPPED_FROM: u64 = 8 << 20;
 
-/// Layout of a file with an array in C order: the last dimension fastest.
+/// Layout of a file with an array in C order: the last dimension varies fastest.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Layout {
     /// Bytes before the first entry.
@@ -25,7 +25,7 @@ pub struct Layout {
     pub shape: Vec<usize>,
     /// Element type.
     pub element: Element,
-    /// Activation of a byte of 1, for entries that stay bytes.
+    /// Factor from bytes to activations, if entries stay bytes.
     pub byte_scale: Option<f32>,
 }
 
@@ -38,11 +38,11 @@ struct MappedArray {
     start: usize,
     element: Element,
     features: usize,
-    /// Most of it does not fit into memory.
+    /// True if most of the file does not fit into memory.
     is_scarce: bool,
 }
 
-/// Inputs of examples, some of which are in files.
+/// Inputs of examples, some of which are in mapped files.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Mapped {
     features: usize,
@@ -50,14 +50,14 @@ pub struct Mapped {
     parts: Vec<Part>,
 }
 
-/// Examples of one origin, after those of the part before.
+/// Examples from one file or from memory, following those of the part before.
 #[derive(Clone, PartialEq, Debug)]
 struct Part {
     values: Values,
-    /// The number of the first example among those of all parts.
+    /// Index of the first example among those of all parts.
     first: usize,
     examples: usize,
-    /// Numbers of these examples in the origin, ascending; `None` for all.
+    /// Indices of these examples in their origin, ascending; `None` for all.
     kept: Option<Vec<u32>>,
     /// Offset and scale of each input; `None` for inputs that are activations.
     scaling: Option<Vec<(f64, f64)>>,
@@ -83,8 +83,9 @@ impl PartialEq for Values {
     }
 }
 
-/// Maps the array of a file that is large, and returns the features, the inputs and the number of examples; `None` for other files, and for those that `layout` does not find an array
-/// in: reading them tells what is wrong.
+/// Maps the array of a large file, and returns the inputs per example, the inputs and the number of
+/// examples. `None` for other files, and for those in which `layout` finds no array: reading them
+/// tells what is wrong.
 ///
 /// # Errors
 /// A file that cannot be opened or mapped; it names the file.
@@ -107,8 +108,8 @@ pub(super) fn open_large(
     Ok(inputs.map(|inputs| (layout.shape[1..].iter().product(), inputs, layout.shape[0])))
 }
 
-/// Maps the array that `layout` finds in a file of `stored` bytes, where about `memory` bytes are free; `None` where the
-/// array is not the rest of the file, or has no examples with inputs.
+/// Maps the array that `layout` finds in a file of `stored` bytes, when about `memory` bytes are
+/// free. `None` if the array is not the whole rest of the file, or has no examples or no inputs.
 ///
 /// # Errors
 /// A file that cannot be mapped; it names the file.
@@ -120,8 +121,9 @@ fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> R
         return Ok(None);
     }
     #[allow(unsafe_code, reason = "the one way to map a file")]
-    // SAFETY: the bytes are only ever copied out and any byte is a valid number, so that a file that is
-    // changed by others gives other numbers; one that is cut short is looked for before bytes are read.
+    // SAFETY: the bytes are only ever copied out, and any byte is a valid number, so a file that
+    // others change yields other numbers. A file that others truncate is noticed before bytes are
+    // read.
     let map = unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {}", path.display()))?;
     let features = shape[1..].iter().product();
     let is_scarce = stored > memory / 2;
@@ -133,7 +135,7 @@ fn open(path: &Path, file: File, stored: u64, layout: &Layout, memory: u64) -> R
 
 impl MappedArray {
     /// # Errors
-    /// A file that has become shorter: what is missing of a mapped file ends a program without a word.
+    /// A file that has been truncated: reading past its end would kill the program.
     fn check_length(&self) -> Result<()> {
         let length = self.file.metadata().with_context(|| self.path.display().to_string())?.len();
         ensure!(
@@ -145,14 +147,14 @@ impl MappedArray {
         Ok(())
     }
 
-    /// Prefetches examples without waiting, and no other part of the file. Page faults would wait for each example in
-    /// turn, and read far ahead of it.
+    /// Prefetches examples without waiting, and no other part of the file. Without it, page faults
+    /// would wait for one example after the other, and read ahead far beyond it.
     fn ask_for(&self, numbers: &[usize]) {
         #[cfg(unix)]
         for run in numbers.chunk_by(|one, next| one + 1 == *next) {
             let size = self.features * self.element.number.size();
             let offset = self.start + run[0] * size;
-            // It is a hint: without it reading is slower, and just as right.
+            // Only a hint: without it reading is slower, but just as correct.
             let _ = self.map.advise_range(memmap2::Advice::WillNeed, offset, run.len() * size);
         }
         #[cfg(not(unix))]
@@ -167,12 +169,12 @@ impl MappedArray {
 }
 
 impl Part {
-    /// All examples of an origin.
+    /// A part with all examples of an origin.
     fn all(values: Values, examples: usize) -> Self {
         Part { values, first: 0, examples, kept: None, scaling: None }
     }
 
-    /// Appends the inputs of an example, by its number in this part, which stay bytes.
+    /// Appends the inputs of an example, which stay bytes; `number` is its index in this part.
     fn extend_bytes(&self, number: usize, features: usize, to: &mut Vec<u8>) {
         let number = self.origin(number);
         match &self.values {
@@ -182,7 +184,8 @@ impl Part {
         }
     }
 
-    /// The numbers of an example in 64 bits, by its number in this part: as they are in the origin, or activations.
+    /// The inputs of an example as 64-bit numbers: raw, or activations if it is scaled. `number` is
+    /// its index in this part.
     fn numbers(&self, number: usize, to: &mut [f64]) {
         fn fill<T: Copy + Into<f64>>(to: &mut [f64], values: &[T], number: usize) {
             let values = &values[number * to.len()..];
@@ -200,7 +203,8 @@ impl Part {
         }
     }
 
-    /// The activations of an example, by its number in this part; `wide` has room for as many numbers of 64 bits.
+    /// The activations of an example; `number` is its index in this part, and `wide` has room for
+    /// as many 64-bit numbers.
     fn decode(&self, number: usize, to: &mut [f32], wide: &mut [f64]) {
         if self.scaling.is_some() {
             self.numbers(number, wide);
@@ -239,7 +243,7 @@ impl Mapped {
         Self::of_one(Part::all(Values::Floats(values), examples), None, features)
     }
 
-    /// Numbers of 64 bits in memory, of `features` inputs for each example.
+    /// 64-bit numbers in memory, of `features` inputs for each example.
     pub(super) fn of_doubles(values: Vec<f64>, features: usize) -> Self {
         let examples = values.len() / features;
         Self::of_one(Part::all(Values::Doubles(values), examples), None, features)
@@ -258,7 +262,7 @@ impl Mapped {
         self.examples() * self.features
     }
 
-    /// Bytes that all examples take where they are.
+    /// Bytes that all examples take in their files or in memory.
     pub(super) fn size(&self) -> u64 {
         let of_input = |part: &Part| match &part.values {
             Values::File(array) => array.element.number.size(),
@@ -269,7 +273,7 @@ impl Mapped {
         self.parts.iter().map(|part| (part.examples * self.features * of_input(part)) as u64).sum()
     }
 
-    /// True where there may be numbers that 32 bits do not hold.
+    /// True if some numbers may not be exact in 32 bits.
     pub(super) fn is_wide(&self) -> bool {
         let is_wide = |part: &Part| match &part.values {
             Values::File(array) => !array.element.number.fits_f32(),
@@ -287,7 +291,7 @@ impl Mapped {
         self.byte_scale = self.byte_scale.map(|_| scale);
     }
 
-    /// Makes floats of what is picked from now on.
+    /// Scales whatever is gathered from now on to floats.
     pub(super) fn scaled(mut self, numbers: &[(f64, f64)]) -> Self {
         self.byte_scale = None;
         for part in &mut self.parts {
@@ -297,7 +301,8 @@ impl Mapped {
         self
     }
 
-    /// Makes sure that the files are as they were, and prefetches those of which most is not in memory.
+    /// Checks that no file was truncated, and prefetches examples from files that mostly do not fit
+    /// into memory.
     fn prepare(&self, examples: &[u32]) -> Result<()> {
         for part in &self.parts {
             let Values::File(array) = &part.values else { continue };
@@ -311,7 +316,7 @@ impl Mapped {
         Ok(())
     }
 
-    /// The part of an example, and its number there.
+    /// The part that holds an example, and the example's index there.
     fn find(&self, example: u32) -> (&Part, usize) {
         let part = self.parts.partition_point(|part| part.first <= example as usize) - 1;
         let part = &self.parts[part];
@@ -355,7 +360,7 @@ impl Mapped {
         Ok(())
     }
 
-    /// Keeps `examples`, ascending.
+    /// Keeps only `examples`, which ascend.
     pub(super) fn keep(&mut self, examples: &[u32]) {
         let mut first = 0;
         for part in &mut self.parts {

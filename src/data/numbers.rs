@@ -1,15 +1,15 @@
 //! Types of numbers in arrays, and their decoding: one table for all formats and for mapped files.
 
-/// Element type of an array: a type of numbers in an order of bytes.
+/// Element type of an array: a number type and a byte order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Element {
     /// Type of the numbers.
     pub number: Number,
-    /// Order of bytes: the highest first, or the lowest.
+    /// True for big-endian, false for little-endian.
     pub big_endian: bool,
 }
 
-/// Declares the types of numbers, and what is the same for each of them.
+/// Declares the number types, with the code that is the same for each of them.
 macro_rules! numbers {
     ($($name:ident: $type:ty),*) => {
         /// Type of a number.
@@ -48,7 +48,7 @@ macro_rules! numbers {
 numbers!(U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32, U64: u64, I64: i64, F32: f32, F64: f64);
 
 impl Number {
-    /// True where 32-bit floats hold all numbers of this type exactly.
+    /// True if 32-bit floats hold all numbers of this type exactly.
     pub fn fits_f32(self) -> bool {
         matches!(self, Number::U8 | Number::I8 | Number::U16 | Number::I16 | Number::F32)
     }

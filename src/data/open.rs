@@ -1,4 +1,4 @@
-//! The opening of a source of data: its flags become a data set and its split.
+//! Opening a source of data: its flags become a data set and its split.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,23 +20,23 @@ use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::random::Stream;
 use crate::system::text::shown;
 
-/// A data set with its parts.
+/// A data set with its splits.
 #[derive(Clone, Debug)]
 pub struct Data {
     /// Name of the data in messages.
     pub name: String,
-    /// All examples of all parts.
+    /// All examples of all splits.
     pub dataset: Dataset,
-    /// The examples of each part.
+    /// The examples of each split.
     pub split: Split,
-    /// Notes on what may not be as it seems, for people.
+    /// Notes for the user on what may not be as it seems.
     pub notes: Vec<String>,
-    /// The way in which each column of a table was read; none of other data.
+    /// A summary of each column of a table; empty for other data.
     pub columns: Vec<ColumnSummary>,
 }
 
 impl Data {
-    /// A data set with its parts, and nothing to note.
+    /// A data set with its splits, without notes.
     pub fn new(name: impl Into<String>, dataset: Dataset, split: Split) -> Self {
         Data { name: name.into(), dataset, split, notes: Vec::new(), columns: Vec::new() }
     }
@@ -48,23 +48,23 @@ impl Data {
     }
 }
 
-/// The fraction of the built-in digits that is kept for testing unless told otherwise.
+/// The fraction of the built-in digits that is the test split by default.
 const DIGITS_TEST_FRACTION: f64 = 0.2;
 
-/// Opens a source: reads its files, splits its examples and makes activations of its inputs, in a way
-/// that the training part alone decides.
+/// Opens a source: reads its files, splits its examples, and converts its inputs to activations by
+/// a preprocessing that is fitted to the training split alone.
 ///
 /// # Errors
-/// Files that are missing, damaged or do not belong together, or parts that leave nothing to train
+/// Files that are missing, damaged or do not belong together, or splits that leave nothing to train
 /// on; each names the file or the flag.
 pub fn open(source: &Source) -> Result<Data> {
     open_as(source, None)
 }
 
-/// As [`open`], for a network that has been trained: inputs and targets are made as those of its training were.
+/// As [`open`], for a trained network: inputs and targets are made as in its training.
 ///
 /// # Errors
-/// As [`open`], and examples that are not what the network takes.
+/// As [`open`], and examples that do not fit the network.
 pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data> {
     let &Source { ref data, ref labels, seed, task, .. } = source;
     let test_seed = source.test_seed.unwrap_or(seed);
@@ -166,7 +166,7 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
     Ok(data)
 }
 
-/// An array with the activations and classes of a network that has been trained.
+/// An array with the activations and classes of a trained network.
 fn as_learned(dataset: Dataset, interface: Interface<'_>) -> Result<Dataset> {
     let Interface { features, preprocessing, outputs } = interface;
     ensure!(
@@ -186,7 +186,7 @@ fn as_learned(dataset: Dataset, interface: Interface<'_>) -> Result<Dataset> {
 enum Raw {
     Array(Dataset),
     Table(Table),
-    /// Data for a network that has been trained: activations already.
+    /// Data for a trained network, whose inputs are activations already.
     Known(Dataset),
 }
 
@@ -199,7 +199,7 @@ impl Raw {
         }
     }
 
-    /// Checks that the targets may be classes at all.
+    /// Checks that the targets can be classes at all.
     fn check_classes(&self) -> Result<()> {
         match self {
             Raw::Array(dataset) => plausible::check(dataset.labels(), |class| dataset.class_name(class), "the labels"),
@@ -232,7 +232,8 @@ impl Raw {
             .then(|| format!("--limit {limit} leaves {} of {before} classes without an example", before - after)))
     }
 
-    /// The data set, how many fields hold a category that the training part does not, and how columns were read.
+    /// The data set, the number of fields with a category that is not in the training split, and a
+    /// summary of each column.
     fn into_dataset(self, training: &[u32], source: &Source) -> Result<(Dataset, u64, Vec<ColumnSummary>)> {
         let (scale, mut unknown, mut summary) = (source.scale, 0, Vec::new());
         let learns_scale = !matches!(self, Raw::Known(_));
@@ -267,7 +268,7 @@ impl Raw {
     }
 }
 
-/// Moves a stratified fraction of `from` out of it.
+/// Moves a stratified fraction of `from` to a list of its own, which is returned.
 fn fraction_of(
     labels: &[u32],
     from: &mut Vec<u32>,
@@ -283,21 +284,22 @@ fn fraction_of(
 }
 
 impl Data {
-    /// Makes training examples of those of the validation split.
+    /// Moves the validation split into the training split.
     pub fn learn_validation(&mut self) {
         let Split { training, validation, .. } = &mut self.split;
         training.append(validation);
         training.sort_unstable();
     }
 
-    /// Adds examples to the data set; returns their numbers.
+    /// Adds examples to the data set; returns their indices.
     fn add(&mut self, examples: Dataset) -> Result<Vec<u32>> {
         let before = self.dataset.len();
         self.dataset.append(examples)?;
         Ok((before..self.dataset.len()).map(|i| i as u32).collect())
     }
 
-    /// Examples whose labels are text, with the classes of the data set, even if those are numbers.
+    /// Examples with the classes of the data set if either has names of classes, even if those are
+    /// numbers.
     fn in_classes(&self, examples: Dataset) -> Result<Dataset> {
         match (self.dataset.outputs(), self.dataset.has_class_names() || examples.has_class_names()) {
             (Outputs::Classes(names), true) => examples.with_classes(&names),
@@ -305,7 +307,7 @@ impl Data {
         }
     }
 
-    /// Adds the examples of a part that has files of its own; returns their numbers.
+    /// Adds the examples of a split that has files of its own; returns their indices.
     fn add_part(&mut self, part: Option<&Part>, flag: &str, source: &Source) -> Result<Vec<u32>> {
         let Some(Part::Files { examples, labels }) = part else { return Ok(Vec::new()) };
         let preprocessing = self.dataset.preprocessing().clone();

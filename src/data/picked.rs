@@ -1,6 +1,6 @@
-//! Inputs that were picked for a device, and their scaling.
+//! Inputs that were gathered for a device, and their scaling.
 
-/// The inputs of some examples, one after the other, as a device holds them.
+/// The inputs of some examples, one after the other, in the form that devices hold.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Picked {
     /// Bytes, which the device scales.
@@ -10,7 +10,7 @@ pub enum Picked {
 }
 
 impl Picked {
-    /// The same as the bytes of a matrix.
+    /// These inputs as the bytes of a matrix.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Picked::Bytes(values) => values,
@@ -18,7 +18,7 @@ impl Picked {
         }
     }
 
-    /// An empty vector of bytes, in the memory there is.
+    /// An empty vector of bytes, which reuses memory if possible.
     pub(super) fn cleared_bytes(&mut self) -> &mut Vec<u8> {
         if !matches!(self, Picked::Bytes(_)) {
             *self = Picked::Bytes(Vec::new());
@@ -28,7 +28,7 @@ impl Picked {
         values
     }
 
-    /// An empty vector of floats, in the memory there is.
+    /// An empty vector of floats, which reuses memory if possible.
     pub(super) fn cleared_floats(&mut self) -> &mut Vec<f32> {
         if !matches!(self, Picked::Floats(_)) {
             *self = Picked::Floats(Vec::new());
@@ -45,7 +45,7 @@ impl Default for Picked {
     }
 }
 
-/// The activation of a number, of an offset and a scale.
+/// The activation of a number: (x − offset) · scale.
 pub(super) fn scaled((offset, scale): (f64, f64), x: f64) -> f32 {
     ((x - offset) * scale) as f32
 }

@@ -1,27 +1,29 @@
-//! Numbers that are taken for classes as no task was asked for: whether they may be classes at all.
+//! A check that numbers which are taken for classes, because no task was given, can be classes at
+//! all.
 
 use anyhow::Result;
 
 use super::table::fields::number;
 use crate::system::error::ensure_usage;
 
-/// This many different numbers are classes, however few examples each has.
+/// Up to this many different numbers are classes, however few examples each has.
 const FEW: usize = 20;
 
-/// More different numbers than this, with gaps between them, are no classes.
+/// More different numbers than this, with gaps between them, are not classes.
 const MANY: usize = 1000;
 
-/// Examples that each number has on average, if they are classes.
+/// The fewest examples per number, on average, if the numbers are classes.
 const ENOUGH: usize = 20;
 
-/// The same of numbers that run from 0 or 1 without a gap, as classes are numbered.
+/// The fewest examples per number if the numbers run from 0 or 1 without a gap, as class numbers
+/// do.
 const ENOUGH_IF_NUMBERED: usize = 2;
 
-/// Checks that classes may be meant by the `labels` of all examples, where class j has the name `name(j)`; `what` names
-/// the labels in the message.
+/// Checks that the `labels` of all examples can be classes; class j has the name `name(j)`, and
+/// `what` names the labels in the message.
 ///
 /// # Errors
-/// Numbers that are probably to be learned as such ([`WrongUsage`](crate::system::error::WrongUsage)).
+/// Numbers that are probably regression targets ([`WrongUsage`](crate::system::error::WrongUsage)).
 pub(super) fn check<N: AsRef<str>>(labels: &[u32], name: impl Fn(usize) -> N, what: &str) -> Result<()> {
     let mut is_there = vec![false; labels.iter().max().map_or(0, |&largest| largest as usize + 1)];
     labels.iter().for_each(|&label| is_there[label as usize] = true);
@@ -38,7 +40,7 @@ pub(super) fn check<N: AsRef<str>>(labels: &[u32], name: impl Fn(usize) -> N, wh
     Ok(())
 }
 
-/// True where these different numbers may be the classes of so many examples.
+/// True if these different numbers can be the classes of `examples` examples.
 fn are_classes(numbers: &[f64], examples: usize) -> bool {
     let count = numbers.len();
     let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);

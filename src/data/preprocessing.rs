@@ -1,5 +1,5 @@
-//! Preprocessing, from raw inputs to activations of layer 1: fitted on the training part, kept in the model, and
-//! applied again to whatever the model is given.
+//! Preprocessing from raw inputs to the activations of layer 1: fitted to the training split, saved
+//! in the model, and applied to whatever the model is given.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::inputs::Inputs;
 use super::table::fields::shown;
 
-/// Largest byte of those that do not use half of their range.
+/// The largest byte for which bytes count as using no more than half of their range.
 const HALF: u8 = 127;
 
-/// Numbers of an array no larger than this, in sign or the other, are taken for scaled ones.
+/// Numbers of an array with magnitudes up to this are taken to be scaled already.
 const SMALL: f64 = 3.0;
 
 /// The most categories a column of text may have.
@@ -21,7 +21,7 @@ pub const MAX_CATEGORIES: usize = 1000;
 /// Scaling of inputs or targets: `--scale`, `--target-scale`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scale {
-    /// Inputs stay as they are.
+    /// Inputs are not scaled.
     None,
     /// Inputs run from 0 to 1.
     Unit,
@@ -35,12 +35,12 @@ pub enum Scale {
 pub enum Preprocessing {
     /// Raw inputs are bytes, such as pixels: a = `input_scale` · byte.
     Bytes {
-        /// Activation of a byte of 1.
+        /// Factor from bytes to activations.
         input_scale: f32,
     },
     /// Raw inputs are numbers, and are the activations.
     Floats {},
-    /// Each column of a table, or each input of an array, in its own way.
+    /// Each column of a table, or each input of an array, has its own scaling or categories.
     Columns(Columns),
 }
 
@@ -48,24 +48,24 @@ pub enum Preprocessing {
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Columns {
-    /// Number of columns of the file, those that are not learned from included.
+    /// Number of columns of the file, including those that are not learned from.
     pub width: usize,
-    /// The columns of the targets; none where they come from a file of their own.
+    /// The target columns; empty if the targets come from another file.
     pub targets: Vec<TargetColumn>,
     /// The columns that are learned from, in the order of the inputs.
     pub columns: Vec<Column>,
-    /// The words that stand for a missing value, where they are not the usual ones.
+    /// The words that stand for a missing value; `None` for the default ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_words: Option<Vec<String>>,
 }
 
-/// A column of the targets: that of the classes, or one of numbers.
+/// A target column: that of the classes, or one of numbers.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct TargetColumn {
-    /// Its name; none in a file without header.
+    /// Its name; `None` in a file without a header.
     pub name: Option<String>,
-    /// Its number in the training file, from 0.
+    /// Its index in the training file, from 0.
     pub position: usize,
 }
 
@@ -73,15 +73,15 @@ pub struct TargetColumn {
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Column {
-    /// Its name; none in a file without header.
+    /// Its name; `None` in a file without a header.
     pub name: Option<String>,
-    /// Its number in the training file, from 0.
+    /// Its index in the training file, from 0.
     pub position: usize,
     /// Type of its fields.
     pub values: Values,
 }
 
-/// Type of the fields of a column, and their way to activations.
+/// Type of the fields of a column, and their conversion to activations.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Values {
@@ -89,22 +89,23 @@ pub enum Values {
     Number {
         /// Subtracted from a number.
         offset: f64,
-        /// Multiplied with the difference; 0 for a column that was the same in all of the training part.
+        /// Factor of the difference; 0 for a column that does not vary in the training split.
         scale: f64,
-        /// Value of a missing number; none where a missing one is an error.
+        /// The value that replaces a missing number; `None` if a missing number is an error.
         missing: Option<f64>,
     },
-    /// Text: one activation for each category, 1 for that of the field and 0 for the others.
+    /// Text: one activation for each category, which is 1 for the category of the field and 0
+    /// otherwise.
     Category {
-        /// The categories of the training part, in order.
+        /// The categories of the training split, in order.
         categories: Vec<String>,
-        /// A missing field is no category, all 0, where this is true; an error otherwise.
+        /// True if a missing field has no category (all activations 0); false if it is an error.
         missing: bool,
     },
 }
 
 impl Column {
-    /// Title in messages: its name, or its number from 1.
+    /// Title in messages: its name, or its number counted from 1.
     pub fn title(&self) -> String {
         title(self.name.as_deref(), self.position)
     }
@@ -118,13 +119,14 @@ impl Column {
     }
 }
 
-/// Title of a column in messages: `` `name` ``, or its number from 1.
+/// Title of a column in messages: `` `name` ``, or its number counted from 1.
 pub(super) fn title(name: Option<&str>, position: usize) -> String {
     name.map_or_else(|| (position + 1).to_string(), |name| format!("`{}`", shown(name)))
 }
 
 impl Columns {
-    /// The columns of `features` numbers of an array, or a table without header, each of `values`.
+    /// The columns of an array of numbers, or of a table without a header; one for each of
+    /// `values`.
     pub fn of_numbers(values: impl IntoIterator<Item = Values>) -> Self {
         let columns: Vec<Column> =
             (0..).zip(values).map(|(position, values)| Column { name: None, position, values }).collect();
@@ -139,7 +141,7 @@ impl Columns {
     /// Checks columns that come from a model file.
     ///
     /// # Errors
-    /// Columns that no training makes.
+    /// Columns that training cannot have produced.
     pub(crate) fn check(&self) -> Result<()> {
         let mut names = BTreeSet::new();
         for column in &self.columns {
@@ -165,7 +167,7 @@ impl Columns {
 }
 
 impl Preprocessing {
-    /// The preprocessing that leaves inputs as they are.
+    /// The preprocessing that leaves inputs unscaled.
     pub fn of_inputs(inputs: &Inputs) -> Self {
         match inputs.byte_scale() {
             Some(input_scale) => Preprocessing::Bytes { input_scale },
@@ -173,11 +175,12 @@ impl Preprocessing {
         }
     }
 
-    /// Decides on the preprocessing of arrays: `examples` are the numbers of the training examples.
+    /// Chooses the preprocessing of an array; `examples` are the indices of the training examples.
     ///
-    /// Bytes run from 0 to 1 unless asked otherwise. Those with a scale of their own, as in formats of images, have it;
-    /// others are divided by 255, or by the largest of them where they do not use half of their range. Other numbers have
-    /// mean 0 and standard deviation 1 unless asked otherwise, or stay as they are if all are small.
+    /// By default bytes are scaled to 0..1: by the scale of their format, if it has one, as image
+    /// formats do; otherwise they are divided by 255, or by the largest of them if it is at most
+    /// 127. Other numbers are by default scaled to mean 0 and standard deviation 1, or not at all
+    /// if all are small.
     ///
     /// # Errors
     /// Inputs too large to be scaled.
@@ -213,7 +216,8 @@ impl Preprocessing {
         Ok(Preprocessing::Columns(Columns::of_numbers(values?)))
     }
 
-    /// The way of inputs to activations, in words that follow "inputs"; `scale` is the scaling of numbers in columns.
+    /// A description of how inputs are scaled, which follows the word "inputs"; `scale` is the
+    /// scaling of numbers in columns.
     pub(super) fn in_words(&self, scale: Scale) -> String {
         match self {
             Preprocessing::Bytes { input_scale } if *input_scale != 1.0 => {
@@ -225,7 +229,7 @@ impl Preprocessing {
                 let is_scaled = |column: &Column| matches!(column.values, Values::Number { offset, scale, .. } if (offset, scale) != (0.0, 1.0));
                 match scale {
                     _ if numbers().next().is_none() => "one-hot",
-                    // That of a model tells no more than its factors.
+                    // The columns of a model tell their factors, but not the scaling.
                     Scale::None if numbers().any(is_scaled) => "scaled as those that the model was trained with",
                     Scale::None => "as they are",
                     Scale::Unit => "scaled to 0..1",
@@ -236,11 +240,11 @@ impl Preprocessing {
         }
     }
 
-    /// The activations of the examples of an array, `features` raw inputs each.
+    /// The activations of the examples of an array with `features` raw inputs each.
     ///
     /// # Errors
-    /// Inputs of another number or type than those that this was fitted on, or an activation that is
-    /// no finite 32-bit float.
+    /// Inputs of another number or type than those of the fit, or an activation that is not a
+    /// finite 32-bit float.
     pub fn apply(&self, inputs: Inputs, features: usize) -> Result<Inputs> {
         match (self, inputs) {
             (Preprocessing::Bytes { input_scale }, inputs) if inputs.byte_scale().is_some() => {
@@ -265,12 +269,13 @@ impl Preprocessing {
                     numbers.ok_or_else(|| anyhow::anyhow!("an array of numbers, where the training data has text"))?;
                 Ok(inputs.scaled(&numbers))
             }
-            // Bytes are scaled and floats are not: the two would not mean the same.
+            // Bytes are scaled and floats are not: they would mean different things.
             _ => anyhow::bail!("its inputs are of another type than those of the training data"),
         }
     }
 
-    /// The same for a table of numbers, whose columns are in the order of the `features` inputs.
+    /// This preprocessing for a table of numbers, whose columns are in the order of the `features`
+    /// inputs.
     pub fn columns(&self, features: usize) -> Columns {
         let number = |scale| Values::Number { offset: 0.0, scale, missing: None };
         match self {
@@ -283,7 +288,7 @@ impl Preprocessing {
     }
 }
 
-/// Statistics of the numbers of a column, one by one (Welford's algorithm).
+/// Running statistics of the numbers of a column (Welford's algorithm).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Statistics {
     count: f64,
@@ -309,21 +314,22 @@ impl Statistics {
         self.largest = self.largest.max(x);
     }
 
-    /// True where the numbers vary by more than rounding explains, as between 0.3 and 0.30000000000000004.
+    /// True if the numbers vary by more than rounding, as between 0.3 and 0.30000000000000004.
     pub(crate) fn varies(&self) -> bool {
         let rounding = 8.0 * f64::EPSILON * self.least.abs().max(self.largest.abs());
         self.largest - self.least > rounding
     }
 
-    /// The sum of squared deviations from the mean; `None` where the numbers do not vary.
+    /// The sum of squared deviations from the mean; `None` if the numbers do not vary.
     pub(crate) fn squares(&self) -> Option<f64> {
         self.varies().then_some(self.squares)
     }
 
-    /// Scaling of the numbers of this column, with the mean for missing ones if asked for.
+    /// The scaling of the numbers of this column, with the mean for missing ones if
+    /// `mean_for_missing`.
     pub(super) fn values(&self, scale: Scale, mean_for_missing: bool) -> Result<Values> {
         ensure!(self.count > 0.0, "all of its values in the training part are missing");
-        // What does not vary in training says nothing, whatever it is later.
+        // A column that does not vary in training carries no information, whatever it holds later.
         let inverse = |width: f64| if self.varies() { 1.0 / width } else { 0.0 };
         let (offset, scale) = match scale {
             Scale::None => (0.0, 1.0),
@@ -353,7 +359,7 @@ mod tests {
         let bytes = Inputs::Bytes { values: vec![2, 4], scale: 0.5 };
         let fitted = Preprocessing::fit(&bytes, 1, &[0, 1], Some(Scale::Zscore)).expect("it fits");
         assert_eq!(fitted.apply(bytes, 1).expect("it applies"), Inputs::Floats(vec![-1.0, 1.0]));
-        // What 32 bits do not tell apart.
+        // Numbers that are equal when rounded to 32 bits.
         let wide = Inputs::Doubles(vec![16_777_216.0, 16_777_217.0]);
         let fitted = Preprocessing::fit(&wide, 1, &[0, 1], Some(Scale::Zscore)).expect("it fits");
         assert_eq!(fitted.apply(wide, 1).expect("it applies"), Inputs::Floats(vec![-1.0, 1.0]));

@@ -1,4 +1,4 @@
-//! Examples for a network that has been trained, a chunk at a time.
+//! Examples for a trained network, read a chunk at a time.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -24,7 +24,7 @@ use super::targets::{Outputs, Targets};
 use super::unpacking::unpacked;
 use crate::system::error::{WrongUsage, bail_usage, ensure_usage};
 
-/// Interface of a network: inputs and outputs as in its training data.
+/// Interface of a network: its inputs and outputs, as in its training data.
 #[derive(Clone, Copy, Debug)]
 pub struct Interface<'a> {
     /// `n[1]`.
@@ -53,7 +53,7 @@ impl ExampleFile {
     }
 }
 
-/// The files at some paths: those in a folder, for a folder.
+/// The files at some paths; a folder stands for the files in it.
 pub(super) fn files_of<'a>(paths: impl IntoIterator<Item = Option<&'a PathBuf>>) -> Vec<PathBuf> {
     let within = |path: &'a PathBuf| match std::fs::read_dir(path) {
         Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
@@ -67,14 +67,13 @@ pub(super) fn files_of<'a>(paths: impl IntoIterator<Item = Option<&'a PathBuf>>)
 pub struct Chunk {
     /// Activations of layer 1, `(examples, n[1])`.
     pub inputs: Inputs,
-    /// The target of each example, where they were asked for.
+    /// The target of each example, if targets were asked for.
     pub targets: Option<Targets>,
     /// Number of examples.
     pub examples: usize,
 }
 
-/// Reads a file of examples from its beginning to its end; a table never takes more memory than a
-/// chunk of it.
+/// A reader of a file of examples. A table never takes more memory than one chunk.
 pub struct ExampleReader<'a> {
     interface: Interface<'a>,
     name: String,
@@ -89,15 +88,15 @@ enum Examples<'a> {
 struct TableReader<'a> {
     rows: Rows<'a>,
     matched: Matched,
-    /// Columns of the targets and their type; `None` where no targets are asked for.
+    /// Target columns and their type; `None` if no targets were asked for.
     wanted: Option<(Vec<usize>, Wanted<'a>)>,
-    /// True where rows without a target are left out.
+    /// True if rows without a target are dropped.
     drops: bool,
-    /// Number of rows that were left out.
+    /// Number of dropped rows.
     dropped: u64,
-    /// Columns to be copied.
+    /// Columns to copy.
     kept_columns: Vec<usize>,
-    /// Their fields in each row of the last chunk.
+    /// The fields of these columns in each row of the last chunk.
     kept: Vec<Vec<Vec<u8>>>,
     /// Column of the weights, if there is one.
     weight: Option<usize>,
@@ -105,9 +104,9 @@ struct TableReader<'a> {
     weights: Vec<f64>,
 }
 
-/// Type of the targets that are asked for.
+/// Type of the targets.
 enum Wanted<'a> {
-    /// Classes: the number of each.
+    /// Classes: the index of each, by name.
     Classes(HashMap<&'a str, u32>),
     Numbers,
 }
@@ -116,8 +115,8 @@ impl<'a> ExampleReader<'a> {
     /// Opens a file, with the targets of its examples if these are asked for.
     ///
     /// # Errors
-    /// A file that cannot be read, whose examples are not what the network takes, or without the targets
-    /// that are asked for; each names the file.
+    /// A file that cannot be read, whose examples do not fit the network, or that lacks the
+    /// targets; each names the file.
     pub fn open(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Self> {
         let name = if file.path == Path::new("-") { "stdin".to_string() } else { file.path.display().to_string() };
         let examples = if formats::is_table(&file.path, file.labels.is_some())? {
@@ -187,7 +186,7 @@ impl<'a> ExampleReader<'a> {
         };
         let examples = inputs.len() / features.max(1);
         let inputs = interface.preprocessing.apply(inputs, features).with_context(|| shown.to_string())?;
-        // Inputs with targets have been checked; scaling calls for another check.
+        // Inputs with targets have been checked; scaled ones need another check.
         if !with_targets || matches!(interface.preprocessing, Preprocessing::Columns(_)) {
             inputs.check_finite(features).with_context(|| shown.to_string())?;
         }
@@ -199,7 +198,7 @@ impl<'a> ExampleReader<'a> {
         &self.name
     }
 
-    /// True where its inputs are bytes.
+    /// True if its inputs are bytes.
     pub fn gives_bytes(&self) -> bool {
         matches!(&self.examples, Examples::Array { inputs, .. } if inputs.byte_scale().is_some())
     }
@@ -212,7 +211,7 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
-    /// The names of the columns to be copied.
+    /// The names of the columns to copy.
     pub fn kept_names(&self) -> Vec<String> {
         let Examples::Table(table) = &self.examples else { return Vec::new() };
         let name = |&at: &usize| match table.rows.header() {
@@ -222,8 +221,8 @@ impl<'a> ExampleReader<'a> {
         table.kept_columns.iter().map(name).collect()
     }
 
-    /// The fields of these columns in each row of the last chunk, as they stand in the file; no rows where there are no
-    /// such columns.
+    /// The fields of the columns to copy in each row of the last chunk, as they are in the file;
+    /// empty without such columns.
     pub fn kept(&self) -> &[Vec<Vec<u8>>] {
         match &self.examples {
             Examples::Table(table) => &table.kept,
@@ -231,7 +230,7 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
-    /// Number of rows so far that were left out, as they have no target.
+    /// Number of rows so far that were dropped because they have no target.
     pub fn dropped(&self) -> u64 {
         match &self.examples {
             Examples::Table(table) => table.dropped,
@@ -239,7 +238,7 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
-    /// The next examples, `most` of them at most, until there is none.
+    /// The next examples, at most `most` of them; `None` at the end of the file.
     ///
     /// # Errors
     /// As [`ExampleReader::open`], naming row and column.
@@ -305,8 +304,8 @@ impl<'a> ExampleReader<'a> {
         }
     }
 
-    /// All examples, with their targets, and notes on fields and rows that could not be used; `place` follows their
-    /// number.
+    /// All examples with their targets, and notes on fields and rows that could not be used.
+    /// `place` follows the number of these in the notes.
     ///
     /// # Errors
     /// As [`ExampleReader::next_chunk`], and no examples or no targets.
@@ -326,19 +325,19 @@ impl<'a> ExampleReader<'a> {
     }
 }
 
-/// A note on fields with a category that was not in the training part, if there are any.
+/// A note on fields with a category that was not in the training split, if there are any.
 pub fn unknown_categories(fields: u64, place: &str) -> Option<String> {
     (fields > 0).then(|| {
         format!("{fields} fields{place} hold text that was not in the training data; they are encoded as no category")
     })
 }
 
-/// A note on rows that were left out, if there are any.
+/// A note on dropped rows, if there are any.
 pub fn dropped_rows(rows: u64, place: &str) -> Option<String> {
     (rows > 0).then(|| format!("{rows} rows{place} have no target: they are left out"))
 }
 
-/// The columns of the targets in a table, and their type.
+/// The target columns of a table, and their type.
 fn wanted<'a>(interface: Interface<'a>, columns: &Columns, matched: &Matched) -> Result<(Vec<usize>, Wanted<'a>)> {
     let (what, count, wanted) = match interface.outputs {
         Outputs::Classes(names) => {
@@ -371,7 +370,7 @@ fn class_of(row: &Row<'_>, at: usize, classes: &HashMap<&str, u32>, names: &[Str
     })
 }
 
-/// The examples of an array, with targets as those that a network learned.
+/// The examples of an array, with targets in the classes or units of a trained network.
 fn as_learned(examples: Dataset, outputs: &Outputs) -> Result<Dataset> {
     match (examples.targets(), outputs) {
         (Targets::Classes(_), outputs) => examples.with_classes(outputs.classes()),

@@ -12,7 +12,7 @@ pub(super) fn described(shape: &[usize]) -> String {
 /// Checks that an array has the shape of labels.
 ///
 /// # Errors
-/// More or fewer dimensions than one, but for a column.
+/// More or fewer dimensions than one, except a matrix of one column.
 pub(super) fn check_labels(shape: &[usize]) -> Result<()> {
     let hint = match shape {
         [_] | [_, 1] => return Ok(()),
@@ -22,7 +22,7 @@ pub(super) fn check_labels(shape: &[usize]) -> Result<()> {
     bail!("{} where labels have 1 dimension ({hint})", described(shape))
 }
 
-/// Number of targets of each example, for targets of this shape.
+/// Number of targets per example, for targets of this shape.
 ///
 /// # Errors
 /// More dimensions than two, or none.

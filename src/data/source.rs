@@ -10,12 +10,12 @@ use super::reader::files_of;
 use super::table::options::TableOptions;
 use super::targets::Task;
 
-/// A part of the data to be kept from training: `--validation`, `--test`.
+/// A split that is held out from training: `--validation`, `--test`.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Part {
-    /// A fraction of the training data, stratified by class; 0 for no such part.
+    /// A fraction of the training data, stratified by class; 0 for no such split.
     Fraction(f64),
-    /// Another file, of the kind of the training data.
+    /// Another file of the same kind as the training data.
     Files {
         /// A table, or an array.
         examples: PathBuf,
@@ -34,11 +34,12 @@ pub struct Source {
     pub labels: Option<PathBuf>,
     /// Classification or regression.
     pub task: Task,
-    /// True where the task was asked for; if not, many different numbers are refused as classes.
+    /// True if the task was given; if not, many different numbers are rejected as classes.
     pub task_given: bool,
-    /// Scaling of numbers that are learned; `None` for mean 0 and standard deviation 1, which suit linear outputs.
+    /// Scaling of regression targets; `None` for mean 0 and standard deviation 1, which suit linear
+    /// outputs.
     pub target_scale: Option<Scale>,
-    /// All classes count alike, however many examples they have.
+    /// True if all classes count alike in training, however many examples they have.
     pub balanced: bool,
     /// Options of a table.
     pub table: TableOptions,
@@ -46,17 +47,19 @@ pub struct Source {
     pub scale: Option<Scale>,
     /// Most examples of `data` to use.
     pub limit: Option<usize>,
-    /// The validation part; `None` for the default.
+    /// The validation split; `None` for the default.
     pub validation: Option<Part>,
-    /// The fraction of so many examples that is the validation part by default; `None` for no such part.
+    /// The default fraction of the validation split, by the number of examples; `None` for no
+    /// validation split.
     pub default_validation: Option<fn(usize) -> f64>,
-    /// The test part; `None` for what the data brings along.
+    /// The test split; `None` for that of the data, if it has one.
     pub test: Option<Part>,
-    /// Decides what a fraction picks for validation; and for the test part, and what a limit picks, where these have no seed of their own.
+    /// Seed for the choice of the validation split, and, without `test_seed`, of the test split and
+    /// of the examples within `limit`.
     pub seed: u64,
-    /// Decides what a fraction picks for the test part, and what a limit picks; `None` for `seed`.
+    /// Seed for the choice of the test split and of the examples within `limit`; `None` for `seed`.
     pub test_seed: Option<u64>,
-    /// The file that flags came from.
+    /// The file that flags were read from.
     pub config: Option<PathBuf>,
 }
 
@@ -72,10 +75,10 @@ impl Source {
     }
 }
 
-/// True where a source is data of the book, or images like it.
+/// True if a source is the book's data, or images like it.
 ///
 /// # Errors
-/// No such file, or one that cannot be read.
+/// A file that does not exist or cannot be read.
 pub fn is_of_the_book(source: &Source) -> Result<bool> {
     source.data.as_deref().map_or(Ok(true), formats::is_of_the_book)
 }

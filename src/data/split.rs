@@ -6,16 +6,16 @@ use rand::seq::SliceRandom;
 
 use crate::system::random::{Stream, rng};
 
-/// A part of a data set that is published in two parts; of one that is not, it is all examples.
+/// A split of a data set that is published in two; all examples, if it is not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OwnPart {
-    /// The training part.
+    /// The training split.
     Training,
-    /// The test part.
+    /// The test split.
     Test,
 }
 
-/// The numbers of the examples in each part of a data set.
+/// The indices of the examples in each split of a data set.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Split {
     /// Examples that the network learns from.
@@ -27,23 +27,24 @@ pub struct Split {
 }
 
 impl Split {
-    /// A split whose training part is `examples`, and whose other parts are empty.
+    /// Splits in which `examples` are for training, and the others are empty.
     pub fn all_training(examples: Range<usize>) -> Self {
         Split { training: examples.map(|i| i as u32).collect(), ..Split::default() }
     }
 }
 
-/// Moves a part of `from` out of it: `fraction` of each class, in random order of choice, as
-/// close to `fraction` of the whole as whole examples allow. Both lists stay in ascending order, and every class keeps an
-/// example in `from`.
+/// Moves a part of `from` out of it: `fraction` of each class, chosen at random, as close to
+/// `fraction` of the whole as whole examples allow. Both lists stay in ascending order, and every
+/// class keeps an example in `from`.
 ///
-/// `labels` are the classes of all examples, `from` numbers of examples; the same `seed` and
-/// `stream` always choose the same.
+/// `labels` are the classes of all examples, `from` holds indices of examples. The same `seed` and
+/// `stream` always choose the same examples.
 pub fn stratified_part(labels: &[u32], from: &mut Vec<u32>, fraction: f64, seed: u64, stream: Stream) -> Vec<u32> {
     let classes = shuffled_classes(labels, from, seed, stream);
     let most = |i: usize| classes[i].len().saturating_sub(1);
     let mut takes = shares(&classes, fraction, most);
-    // What classes of one example could not give comes from the largest.
+    // Examples that classes with a single example could not give are taken from the largest
+    // classes.
     let wanted = (fraction * from.len() as f64).round() as usize;
     for _ in takes.iter().sum::<usize>()..wanted {
         let Some(largest) = (0..takes.len()).filter(|&i| takes[i] < most(i)).max_by_key(|&i| most(i) - takes[i]) else {
@@ -57,8 +58,8 @@ pub fn stratified_part(labels: &[u32], from: &mut Vec<u32>, fraction: f64, seed:
     part
 }
 
-/// Chooses `limit` of the examples `from`, as many of each class as its share of them, but at least one of each where that
-/// is possible; in ascending order.
+/// Chooses `limit` of the examples `from`: of each class in proportion to its size, but at least
+/// one if possible. In ascending order.
 pub fn stratified_limit(labels: &[u32], from: &[u32], limit: usize, seed: u64) -> Vec<u32> {
     let classes = shuffled_classes(labels, from, seed, Stream::Limit);
     let mut takes = shares(&classes, limit as f64 / from.len() as f64, |i| classes[i].len());
@@ -73,8 +74,8 @@ pub fn stratified_limit(labels: &[u32], from: &[u32], limit: usize, seed: u64) -
     part
 }
 
-/// The number of examples of each class that a fraction of all has, at most `most` of each. What rounding one class down
-/// leaves over is carried into the next.
+/// The number of examples to take from each class for a fraction of all, at most `most` of each.
+/// The remainder of rounding one class down is carried over to the next.
 fn shares(classes: &[Vec<u32>], fraction: f64, most: impl Fn(usize) -> usize) -> Vec<usize> {
     let (mut wanted, mut taken) = (0.0, 0);
     let share = |(i, class): (usize, &Vec<u32>)| {

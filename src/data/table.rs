@@ -1,7 +1,7 @@
 //! Tables, one row per example.
 //!
-//! A table is read row by row, several times to learn from it (the types of its columns; their
-//! scaling; the activations), so that no more of it than its activations is ever in memory.
+//! A table is read row by row, several times while learning from it: for the types of its columns,
+//! for their scaling, and for the activations. So only its activations are ever in memory.
 
 pub(super) mod fields;
 mod kind;

@@ -1,4 +1,4 @@
-//! Targets: the class of each example, or numbers.
+//! Targets: the class of each example, or numbers to learn.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// As in `--task`.
+    /// The name in `--task`.
     pub fn name(self) -> &'static str {
         match self {
             Task::Classification => "classification",
@@ -37,7 +37,7 @@ pub enum Targets {
     Numbers {
         /// All numbers.
         values: Vec<f64>,
-        /// Numbers of each example: `n[L]`.
+        /// Numbers per example: `n[L]`.
         width: usize,
     },
 }
@@ -51,12 +51,12 @@ impl Targets {
         }
     }
 
-    /// True where there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The class of each example; none where they have numbers.
+    /// The class of each example; empty for regression.
     pub fn labels(&self) -> &[u32] {
         match self {
             Targets::Classes(labels) => labels,
@@ -64,7 +64,7 @@ impl Targets {
         }
     }
 
-    /// Strata for splits: the classes; one for all numbers.
+    /// Strata for splits: the classes, or a single stratum for regression.
     pub(super) fn strata(&self) -> Vec<u32> {
         match self {
             Targets::Classes(labels) => labels.clone(),
@@ -99,7 +99,7 @@ impl Targets {
     /// Adds the targets of more examples.
     ///
     /// # Errors
-    /// Classes to numbers, or numbers to classes, or another count of them.
+    /// Targets of the other kind, or another number of targets per example.
     pub(super) fn append(&mut self, other: Targets) -> Result<()> {
         match (self, other) {
             (Targets::Classes(labels), Targets::Classes(more)) => labels.extend(more),
@@ -117,9 +117,10 @@ impl Targets {
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outputs {
-    /// Each for a class, of this name; the largest output decides. There may be more outputs than classes.
+    /// Each output is for the class of this name; the largest output decides. There may be more
+    /// outputs than classes.
     Classes(Vec<String>),
-    /// Each for a number.
+    /// Each output is for a number.
     Numbers(Vec<Quantity>),
 }
 
@@ -132,7 +133,7 @@ impl Outputs {
         }
     }
 
-    /// The names of the classes; none where outputs are numbers.
+    /// The names of the classes; empty for regression.
     pub fn classes(&self) -> &[String] {
         match self {
             Outputs::Classes(names) => names,
@@ -141,21 +142,21 @@ impl Outputs {
     }
 }
 
-/// A number that a network learns: `offset` + `scale` · a, where a is the activation of its output.
+/// A regression target: `offset` + `scale` · a, where a is the activation of its output.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Quantity {
     /// The name of its column.
     pub name: String,
-    /// The number where the activation is 0.
+    /// The number for which the activation is 0.
     pub offset: f64,
     /// Difference between the numbers at the activations 1 and 0; not 0.
     pub scale: f64,
 }
 
 impl Quantity {
-    /// A quantity in units in which the outputs of a network suit it: for `Scale::Zscore` such that the
-    /// given values have mean 0 and standard deviation 1, for `Scale::Unit` such that they run from 0 to 1.
+    /// A quantity with the scaling of its targets: with `Scale::Zscore` the activations of `values`
+    /// have mean 0 and standard deviation 1, with `Scale::Unit` they run from 0 to 1.
     ///
     /// # Errors
     /// Values that are all the same, or so far apart that they cannot be scaled.
@@ -179,7 +180,7 @@ impl Quantity {
         ((value - self.offset) / self.scale) as f32
     }
 
-    /// A number as text, with no more digits than the 32 bits of an activation decide.
+    /// The number of an activation as text, with no more digits than its 32 bits determine.
     pub fn shown(&self, a: f32) -> String {
         let digits = 7.0 - self.scale.abs().log10().floor();
         let text = format!("{:.*}", digits.clamp(0.0, 30.0) as usize, self.value(a));
@@ -190,7 +191,7 @@ impl Quantity {
     /// Checks a quantity that comes from a model file.
     ///
     /// # Errors
-    /// An offset or a scale that no training makes.
+    /// An offset or a scale that training cannot have produced.
     pub(crate) fn check(&self) -> Result<()> {
         let right = self.offset.is_finite() && self.scale.is_finite() && self.scale != 0.0;
         ensure!(right, "target {} is scaled by {} and {}", title(Some(&self.name), 0), self.offset, self.scale);
@@ -198,14 +199,14 @@ impl Quantity {
     }
 }
 
-/// Weights of examples with which all classes count alike: the number of examples, divided by the number of classes
-/// and by that of the examples of the class (the `balanced` of scikit-learn).
+/// Weights of examples such that all classes count alike: the number of examples, divided by the
+/// number of classes and by the number of examples of the class (the `balanced` of scikit-learn).
 pub fn balanced_weights(labels: impl Iterator<Item = u32>, classes: usize) -> Vec<f32> {
     let mut counts = vec![0u64; classes];
     labels.for_each(|label| counts[label as usize] += 1);
     let examples: u64 = counts.iter().sum();
     let present = counts.iter().filter(|&&count| count > 0).count();
-    // A class without examples in training has no say in it.
+    // A class without training examples does not count.
     let weight = |count: u64| if count == 0 { 1.0 } else { examples as f64 / (present as f64 * count as f64) };
     counts.into_iter().map(|count| weight(count) as f32).collect()
 }

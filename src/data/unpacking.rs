@@ -1,4 +1,5 @@
-//! Guards against files that claim, or unpack to, more than they are.
+//! Guards against files whose unpacked size, claimed or real, is out of proportion to their own
+//! size.
 
 use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
 
@@ -14,10 +15,10 @@ const ALWAYS_ALLOWED: u64 = 64 << 20;
 /// Bytes that a stream may unpack to, however little of it has been read.
 const ALWAYS_STREAMED: u64 = 16 << 20;
 
-/// Largest ratio of unpacked to stored size of a file that unpacks to more than that.
+/// Largest ratio of unpacked to stored size beyond the sizes that are always allowed.
 const MAX_RATIO: u64 = 100;
 
-/// Refuses a compressed file of `stored` bytes that claims to unpack to far more.
+/// Rejects a compressed file of `stored` bytes that claims to unpack to far more.
 ///
 /// # Errors
 /// A claim of more than [`ALWAYS_ALLOWED`] and [`MAX_RATIO`] times `stored`.
@@ -30,12 +31,12 @@ pub(super) fn check(claimed: u64, stored: u64) -> Result<()> {
     Ok(())
 }
 
-/// True where a claim is so large that the bytes are to be counted before any of them is kept.
+/// True if a claim is so large that the bytes must be counted before any of them is kept in memory.
 pub(super) fn is_to_be_counted(claimed: u64, stored: u64) -> bool {
     claimed > ALWAYS_ALLOWED / 2 + stored
 }
 
-/// Reads to the end, but not further than one byte past `claimed`; the number of bytes.
+/// Counts the bytes up to the end, but reads no further than one byte past `claimed`.
 ///
 /// # Errors
 /// Errors of reading.
@@ -43,8 +44,8 @@ pub(super) fn count(reader: impl Read, claimed: u64) -> io::Result<u64> {
     io::copy(&mut reader.take(claimed + 1), &mut io::sink())
 }
 
-/// The bytes of `source`, unpacked on the way where they are gzip. The memory this takes does not grow
-/// with them, and reading fails as soon as they unpack to far more than they are.
+/// The bytes of `source`, unpacked while reading if they are gzip. Memory use does not grow with
+/// the size, and reading fails as soon as the unpacked size is out of proportion.
 ///
 /// # Errors
 /// Errors of reading.
@@ -60,7 +61,7 @@ pub(super) fn unpacked<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Rea
     Ok(Box::new(Unpacking { member: Some(GzDecoder::new(BufReader::new(counted))), bytes: 0 }))
 }
 
-/// Counts the bytes that are read.
+/// A reader that counts the bytes read.
 struct Counted<R> {
     source: Chain<Cursor<Vec<u8>>, R>,
     bytes: u64,
@@ -74,7 +75,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Unpacks a stream, and refuses one that unpacks to far more than it is.
+/// A reader that unpacks a stream, and fails if the unpacked size is out of proportion.
 struct Unpacking<R> {
     /// `None` after the last member.
     member: Option<GzDecoder<BufReader<Counted<R>>>>,
@@ -82,7 +83,7 @@ struct Unpacking<R> {
 }
 
 impl<R: Read> Unpacking<R> {
-    /// Reads from the members of the file, one after the other.
+    /// Reads from the members of the gzip file, one after the other.
     fn read_members(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while let Some(member) = &mut self.member {
             let read = member.read(buffer)?;
@@ -95,7 +96,8 @@ impl<R: Read> Unpacking<R> {
     }
 }
 
-/// The member that begins here; none at the end, which may be padded with zeros, as on tapes and in blocks.
+/// The gzip member that begins here; `None` at the end, which may be padded with zeros, as on
+/// tapes.
 fn next_member<R: BufRead>(mut reader: R) -> io::Result<Option<GzDecoder<R>>> {
     let mut padded = false;
     loop {
@@ -126,7 +128,7 @@ impl<R: Read> Read for Unpacking<R> {
             _ => error,
         })?;
         self.bytes += read as u64;
-        // After the last member, all of the file was looked at before.
+        // After the last member, everything has been checked before.
         let Some(member) = &self.member else { return Ok(read) };
         let stored = member.get_ref().get_ref().bytes;
         if self.bytes > ALWAYS_STREAMED + stored.saturating_mul(MAX_RATIO) {

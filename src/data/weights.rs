@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 
-/// The weights of examples; empty where all count alike.
+/// The weights of examples; empty if all count alike.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub(super) struct Weights {
-    /// With mean 1 over the training split.
+    /// The weights, with mean 1 over the training split.
     values: Vec<f32>,
     /// The weight in the file that is 1 here.
     unit: f64,
@@ -15,17 +15,18 @@ impl Weights {
     /// Weights in proportion to those of a file, with mean 1 over the examples `training`.
     ///
     /// # Errors
-    /// Weights that are all 0 in `training`, or so far apart that 32 bits do not hold them.
+    /// Weights that are all 0 in `training`, or so far apart that 32-bit floats cannot hold them.
     pub fn fit(in_file: &[f64], training: &[u32]) -> Result<Self> {
         let of_training = || training.iter().map(|&example| in_file[example as usize]);
         let largest = of_training().fold(0.0, f64::max);
         ensure!(largest > 0.0, "all weights in the training split are 0: there is nothing to learn from");
-        // In units of the largest, so that the sum is finite.
+        // In units of the largest, so that the sum stays finite.
         let mean = of_training().map(|weight| weight / largest).sum::<f64>() / training.len() as f64;
         Self::in_units(in_file, largest * mean)
     }
 
-    /// Weights of examples that none is trained on, in the units of their own mean, or as they are if all are 0.
+    /// Weights of examples that are not trained on, in units of their own mean, or unscaled if all
+    /// are 0.
     ///
     /// # Errors
     /// As [`Weights::fit`].
@@ -61,7 +62,8 @@ impl Weights {
         Weights { values, unit: self.unit }
     }
 
-    /// Adds `more` examples after the first `before`, with the weights `other`, or 1 where they have none.
+    /// Appends `more` examples to the first `before`, with the weights `other`, or 1 if these have
+    /// none.
     pub fn append(&mut self, before: usize, other: &Weights, more: usize) {
         if self.values.is_empty() && other.values.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! Labels of arrays: whole numbers, which are classes 0, 1, 2, ... or the names of classes.
+//! Labels of arrays: whole numbers, which are the classes 0, 1, 2, ... or names of classes.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +8,16 @@ use super::dataset::MAX_CLASSES;
 use super::labels::Labels;
 use super::targets::Targets;
 
-/// Up to this, 64 bits hold every whole number.
+/// Largest number up to which a 64-bit float holds every whole number.
 const MOST: f64 = (1u64 << 53) as f64;
 
 impl Labels {
-    /// Labels from whole numbers. If every number from 0 to the largest is among them, or if they are not negative and
-    /// `may_have_gaps`, they are classes as they are; otherwise each number is the name of a class, in their order.
+    /// Labels from whole numbers. The numbers are the classes themselves if all from 0 to the
+    /// largest occur, or if none is negative and `may_have_gaps` is true. Otherwise each number is
+    /// the name of a class, in numerical order.
     ///
     /// # Errors
-    /// A number that is not whole, and more than [`MAX_CLASSES`].
+    /// A number that is not whole, and more than [`MAX_CLASSES`] classes.
     pub(super) fn of_numbers(numbers: impl Iterator<Item = f64> + Clone, may_have_gaps: bool) -> Result<Self> {
         let mut found = BTreeSet::new();
         let mut last = None;

@@ -10,19 +10,21 @@ use crate::cpu::Cpu;
 use crate::gpu::{Adapter, GpuOptions, Tuning};
 use crate::plan::executor::{DeviceDescription, Executor};
 
-/// A measurement of a candidate: training steps per second on the work to be done, in about this time.
+/// A measurement of a candidate: training steps per second on the actual work, within about the
+/// given time.
 pub type Trial<'a> = dyn FnMut(&mut dyn Executor, Duration) -> Result<f64> + 'a;
 
-/// Time budget of `auto`. Opening a device and compiling for it count, but cannot be cut short.
+/// Time budget of `auto`. It includes opening devices and compiling for them, which cannot be cut
+/// short.
 const BUDGET: Duration = Duration::from_millis(500);
 
 /// Longest measurement of a candidate, after its warm-up.
 const LONGEST_TRIAL: Duration = Duration::from_millis(150);
 
-/// Shortest measurement of a candidate that has been opened and compiled for.
+/// Shortest measurement of a candidate once it is open and its kernels are compiled.
 const SHORTEST_TRIAL: Duration = Duration::from_millis(20);
 
-/// Returns the reason why `auto` has no candidate but the CPU, if that is so.
+/// Returns the reason why `auto` has no candidate but the CPU, if it has none.
 pub fn why_only_cpu(adapters: &[Adapter]) -> Option<String> {
     match adapters {
         [] => Some("no GPU adapter found".to_string()),
@@ -36,8 +38,8 @@ fn candidates(adapters: &[Adapter]) -> impl Iterator<Item = &Adapter> {
     adapters.iter().filter(|adapter| !adapter.description().software && adapter.shortcomings().is_empty())
 }
 
-/// Returns the reasons why `auto` does not measure the other adapters: a software one takes seconds to compile
-/// kernels for the CPU, for which this program has its own.
+/// Returns the reasons why `auto` does not measure the other adapters. A software adapter takes
+/// seconds to compile kernels for the CPU, for which this program has its own executor.
 fn passed_over(adapters: &[Adapter]) -> Vec<String> {
     let mut list: Vec<String> = Vec::new();
     for adapter in adapters {
@@ -65,7 +67,7 @@ struct Candidate<'a> {
 /// The purpose of opening a candidate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
-    /// A measurement: tuning is left to the run, since it takes longer than a trial.
+    /// A measurement: without tuning, which takes longer than a trial and is left to the run.
     Trial,
     /// The run itself.
     Run,
@@ -77,10 +79,11 @@ pub fn open_cpu(threads: usize, profile: bool) -> Box<dyn Executor> {
     Box::new(if profile { cpu.with_profile() } else { cpu })
 }
 
-/// Opens the fastest of the CPU and the adapters, and says why; `work_on` names the work as a device does it.
+/// Opens the fastest of the CPU and the adapters, and gives the reason; `work_on` names the work on
+/// a device.
 ///
 /// # Errors
-/// A device that was measured and does not open again.
+/// A device that was measured but cannot be opened again.
 pub fn fastest(
     adapters: &[Adapter],
     threads: usize,
@@ -111,7 +114,8 @@ pub fn fastest(
     Ok(((list[taken].open)(Purpose::Run)?, report.join("; ")))
 }
 
-/// Measures the candidates whose speed is not remembered. Returns the index of the fastest, and a line for each.
+/// Measures the candidates whose speed is not on disk. Returns the index of the fastest, and a line
+/// for each.
 fn measure(
     candidates: &[Candidate<'_>],
     speeds: &mut Speeds,
@@ -132,7 +136,7 @@ fn measure(
                 measure_one(candidate, budget.saturating_sub(start.elapsed()), left, trial)
             }
         };
-        // A device that fails does not prevent training: it is named, and the next one is tried.
+        // A device that fails does not prevent training: it is reported, and the next one is tried.
         report.push(match found {
             Err(why) => format!("{}: {why:#}", candidate.name),
             Ok(speed) => {
@@ -150,7 +154,8 @@ fn measure(
     (best.0, report)
 }
 
-/// Measures a candidate in its share of the time that is left for `left` of them.
+/// Measures a candidate within its share of the time left, for `left` candidates still to be
+/// measured.
 fn measure_one(candidate: &Candidate<'_>, time: Duration, left: u32, trial: &mut Trial<'_>) -> Result<f64> {
     let start = Instant::now();
     let mut executor = (candidate.open)(Purpose::Trial)?;
@@ -180,7 +185,7 @@ mod tests {
         Candidate { name, description, open: Box::new(open) }
     }
 
-    /// Measures candidates of which trials find these speeds, or errors; the second opens slowly.
+    /// Measures candidates whose trials return these speeds or errors; the second opens slowly.
     fn measured(found: &[Result<f64, &'static str>], speeds: &mut Speeds, budget: Duration) -> (usize, Vec<String>) {
         let opening = |number| if number == 1 { SLOW_OPENING } else { Duration::ZERO };
         let candidates: Vec<Candidate<'_>> = (0..found.len()).map(|i| candidate(i, opening(i))).collect();

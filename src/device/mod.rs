@@ -30,9 +30,10 @@ pub enum DeviceChoice {
     Cpu,
     /// The best adapter: hardware before software.
     Gpu,
-    /// The adapter for one of several processes on this machine, which has this number: hardware before software, one after the other.
+    /// The adapter for the rank with this number among the ranks on this machine: hardware before
+    /// software, in rotation.
     OfRank(usize),
-    /// The adapter with this number in the list of `gpu-backprop devices`.
+    /// The adapter with this index in the list of `gpu-backprop devices`.
     Index(usize),
     /// The first adapter whose name contains this, ignoring case.
     Name(String),
@@ -46,8 +47,8 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The choice of one of several ranks. Measurements of each would differ, so that instead of the fastest device they use the CPU;
-    /// of GPUs, each takes one of its machine's.
+    /// The choice for one of several ranks. Ranks would measure different speeds, so instead of the
+    /// fastest device they use the CPU. Of GPUs, each rank takes one of those of its machine.
     pub fn of_rank(self, ranks: &dyn Ranks) -> Self {
         match self {
             DeviceChoice::Auto if ranks.count() > 1 => DeviceChoice::Cpu,
@@ -81,15 +82,15 @@ impl FromStr for DeviceChoice {
 pub struct Chosen {
     /// Runs the plans.
     pub executor: Box<dyn Executor>,
-    /// The reason, for people.
+    /// The reason, as shown to the user.
     pub reason: String,
 }
 
-/// Speed of the CPU, relative to the device that was asked for, from which on it is mentioned.
+/// Speed of the CPU, relative to the requested device, from which on it is mentioned.
 const CLEARLY_FASTER: f64 = 1.5;
 
-/// Opens the device that `choice` names: the CPU with at most `threads` threads, a GPU with
-/// `options`. `work` names the network and the data to be trained, apart from the kernels.
+/// Opens the device that `choice` names: the CPU with at most `threads` threads, or a GPU with
+/// `options`. `work` identifies the network and its training data, regardless of the kernels.
 ///
 /// # Errors
 /// No such adapter, or one that cannot be opened or lacks what the kernels need.
@@ -100,7 +101,7 @@ pub fn open(
     work: &str,
     trial: &mut Trial<'_>,
 ) -> Result<Chosen> {
-    // `auto` measures the CPU too, which has no mixed precision.
+    // `auto` would measure the CPU too, which has no mixed precision.
     let mixed = options.precision == Precision::Mixed;
     if mixed && *choice == DeviceChoice::Auto {
         return open_named("--device", &DeviceChoice::Gpu, threads, options);
@@ -131,7 +132,8 @@ pub fn remember(device: &DeviceDescription, options: GpuOptions, work: &str, ste
     Speeds::open(options.tuning).remember(device, &work_on(device, work, options), steps_per_second);
 }
 
-/// Returns the name of the work on a device, with its kernels and precision: a CPU has its own.
+/// Returns the name of the work on a device, including kernels and precision; a CPU always has its
+/// own.
 fn work_on(device: &DeviceDescription, work: &str, options: GpuOptions) -> String {
     let how = match (options.kernels, options.precision) {
         _ if device.kind != "gpu" => "",
@@ -142,10 +144,10 @@ fn work_on(device: &DeviceDescription, work: &str, options: GpuOptions) -> Strin
     format!("{work}{how}")
 }
 
-/// Opens a device that is named by `flag`.
+/// Opens the device that `flag` names.
 ///
 /// # Errors
-/// As [`open`], and `auto`, which names none.
+/// As [`open`], and `auto`, which names no device.
 pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: GpuOptions) -> Result<Chosen> {
     let asked_for = format!("asked for by {flag}");
     let chosen = |adapter: &Adapter, reason: &str| -> Result<Chosen> {
@@ -222,17 +224,17 @@ fn unknown(flag: &str, name: &str, adapters: &[Adapter]) -> anyhow::Error {
     anyhow!(WrongUsage::new(format!("{flag} {name}: no such device; there are {}", known.join(", "))))
 }
 
-/// Returns the environment variables that restrict the adapters, as they are set.
+/// Returns the environment variables that restrict the adapters, with their values.
 pub fn restriction() -> Option<String> {
     let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty()).map(|value| format!("{name}={value}"));
     let set: Vec<String> = ["WGPU_BACKEND", "WGPU_ADAPTER_NAME"].into_iter().filter_map(set).collect();
     (!set.is_empty()).then(|| set.join(" and "))
 }
 
-/// Returns the number of threads that the machine runs at once, or this process's part of them, if it is one of several ranks on the
-/// machine; 1 if it is unknown.
+/// Returns the number of threads that the machine runs at once, or this process's share of them if
+/// several ranks run on the machine; 1 if it is unknown.
 pub fn all_threads() -> usize {
-    // A launcher may have bound each rank to its part already.
+    // A launcher may have bound each rank to its share already.
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     let (ranks, _) = world().on_this_machine();
     if ranks > 1 { available.min((threads_of_machine() / ranks).max(1)) } else { available }

@@ -1,4 +1,4 @@
-//! The device for the outputs of a trained network.
+//! The choice of device for the outputs of a trained network.
 
 use anyhow::Result;
 
@@ -11,7 +11,7 @@ use crate::training::classifier::Classifier;
 /// Opens the device that is to run a network on the examples of `reader`.
 ///
 /// # Errors
-/// As [`open`](super::open), and a device that cannot hold the network.
+/// As [`open`](super::open), or a device that cannot hold the network.
 pub fn open_for_outputs(
     model: &Model,
     reader: &ExampleReader<'_>,

@@ -1,4 +1,4 @@
-//! Speeds: how fast each device trained each network, remembered on disk.
+//! Training speeds of devices by network, remembered on disk.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use crate::gpu::Tuning;
 use crate::plan::executor::DeviceDescription;
 use crate::system::remembered::Remembered;
 
-/// Steps of gradient descent per second, by what was trained.
+/// Steps of gradient descent per second, by the name of the work.
 pub type SpeedsByWork = BTreeMap<String, f64>;
 
 /// The name of the table in its file.
 const TABLE: &str = "devices";
 
-/// The speeds that are remembered.
+/// The remembered speeds.
 #[derive(Debug)]
 pub struct Speeds(Remembered<f64>);
 
@@ -27,17 +27,18 @@ impl Speeds {
         Speeds(Remembered::at(Some(path), TABLE))
     }
 
-    /// Returns everything that is remembered of a device.
+    /// Returns all remembered speeds of a device.
     pub fn of(&self, device: &DeviceDescription) -> SpeedsByWork {
         self.0.of(&device.cache_key())
     }
 
-    /// Returns the speed of a device at some work, if that is remembered.
+    /// Returns the speed of a device at some work, if it is remembered.
     pub fn get(&self, device: &DeviceDescription, work: &str) -> Option<f64> {
         self.0.get(&device.cache_key(), work).copied().filter(|speed| speed.is_finite() && *speed > 0.0)
     }
 
-    /// Remembers the speed of a device at some work. What cannot be written is measured again another time.
+    /// Remembers the speed of a device at some work. If it cannot be written, it is measured again
+    /// another time.
     pub fn remember(&mut self, device: &DeviceDescription, work: &str, steps_per_second: f64) {
         let _ = self.0.remember(&device.cache_key(), &[(work.to_string(), steps_per_second)].into());
     }

@@ -1,7 +1,7 @@
-//! Checkpoint files: safetensors, with all there is to know of a training under way.
+//! Checkpoint files: safetensors with the whole state of a training.
 //!
-//! The metadata entry `gpu-backprop-checkpoint` holds a header as JSON. Its hash covers the description of the training and
-//! every tensor, so that a file that is not as it was written is noticed.
+//! The metadata entry `gpu-backprop-checkpoint` holds a header as JSON. Its hash covers the
+//! description of the training and every tensor, so that any change to the file is detected.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -33,7 +33,7 @@ pub type Tensors<'a> = BTreeMap<String, Cow<'a, [f32]>>;
 struct Header {
     /// [`FORMAT_VERSION`] of the program that wrote the file.
     format_version: u32,
-    /// SHA-256 of all else.
+    /// SHA-256 of the description and the tensors.
     sha256: String,
     /// The description of the training, as JSON.
     training: String,
@@ -56,7 +56,7 @@ fn hash_of<'a>(training: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])
 /// The bytes of a checkpoint of `tensors` and the description of a training.
 ///
 /// # Errors
-/// Names that a safetensors file has no room for.
+/// Names for which a safetensors file has no room.
 pub fn encode(tensors: &Tensors<'_>, training: String) -> Result<Vec<u8>> {
     let data: Vec<(&str, Cow<'_, [u8]>)> =
         tensors.iter().map(|(name, values)| (&**name, little_endian(values))).collect();
@@ -73,7 +73,7 @@ pub fn encode(tensors: &Tensors<'_>, training: String) -> Result<Vec<u8>> {
 /// The description of a training and the tensors of a checkpoint.
 ///
 /// # Errors
-/// A file that cannot be read, or is not in every bit as it was written.
+/// A file that cannot be read, or that differs in any bit from what was written.
 pub fn read(path: &Path) -> Result<(String, Tensors<'static>)> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
@@ -127,14 +127,14 @@ mod tests {
         assert_eq!(decode(&bytes).expect("it is whole"), (r#"{"epoch":3}"#.to_string(), tensors));
     }
 
-    /// A flipped bit anywhere is noticed, and so is an end that is missing.
+    /// A flipped bit anywhere is detected, and so is a missing end.
     #[test]
     fn what_is_damaged_is_noticed() {
         let (tensors, bytes) = checkpoint();
         for bit in 0..8 * bytes.len() {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            // White space in the header may become another, which changes nothing.
+            // White space in the header may change to other white space, which changes nothing.
             if let Ok(read) = decode(&damaged) {
                 assert_eq!(read, (r#"{"epoch":3}"#.to_string(), tensors.clone()), "bit {bit} was flipped");
             }

@@ -2,7 +2,7 @@
 //!
 //! Tensors `w2`, `b2`, `w3`, `b3`, ... of 32-bit floats, numbered as in the book: w of shape
 //! `(n[l], n[l-1])`, b of shape `(n[l])`. The metadata entry `gpu-backprop` holds a [`Description`]
-//! as JSON: with it a model knows how to read the files it is given, and what its classes are called.
+//! as JSON, which tells how to read data files and what the classes are called.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,7 +26,8 @@ pub const METADATA_KEY: &str = "gpu-backprop";
 /// The version of the format that this program writes.
 pub const FORMAT_VERSION: u32 = 3;
 
-/// The largest header that is read: room for hundreds of thousands of columns, and for 65,536 classes with long names.
+/// The largest header that is accepted: enough for hundreds of thousands of columns, and for 65,536
+/// classes with long names.
 const MAX_HEADER: u64 = 64 << 20;
 
 /// The most layers of a model file.
@@ -46,13 +47,13 @@ pub struct Model {
 }
 
 impl Model {
-    /// Interface of the network.
+    /// Interface of the network: its inputs and outputs.
     pub fn interface(&self) -> Interface<'_> {
         Interface { features: self.topology.n[1], preprocessing: &self.preprocessing, outputs: &self.outputs }
     }
 
-    /// A name for every output: that of its class or number, or which it is where the network has more outputs
-    /// than classes.
+    /// A name for every output: that of its class or target, or its index if the network has more
+    /// outputs than classes.
     pub fn output_names(&self) -> Vec<String> {
         let outputs = self.topology.n[self.topology.last()];
         match &self.outputs {
@@ -86,11 +87,11 @@ pub struct Description {
     pub outputs: Outputs,
 }
 
-/// Checks that a model could be saved at `path`, whose parameters are still to be learned. `inputs` are the files that the
-/// command reads.
+/// Checks that a model, whose parameters are still to be learned, can be saved at `path`. `inputs`
+/// are the files that the command reads.
 ///
 /// # Errors
-/// A network or names that are more than a model file has room for, and a file that cannot be written.
+/// A network or names too large for a model file, and a file that cannot be written.
 pub fn check_savable(
     path: &Path,
     topology: &Topology,
@@ -104,16 +105,17 @@ pub fn check_savable(
     check_writable(path, inputs, bytes as u64)
 }
 
-/// Writes a model, atomically and durably: `path` is the old file or the complete new one. A link
-/// stays a link; the file it leads to is replaced, and keeps its mode.
+/// Writes a model, atomically and durably: `path` holds the old file or the complete new one. A
+/// symbolic link stays a link; the file it leads to is replaced and keeps its mode.
 ///
 /// # Errors
-/// A file that cannot be written, and a model that is larger than [`load`] reads.
+/// A file that cannot be written, or a model larger than [`load`] accepts.
 pub fn save(path: &Path, model: &Model) -> Result<()> {
     let bytes = encode(&model.topology, &model.parameters, &Description::of(model));
     let bytes = bytes.with_context(|| cannot_write(path))?;
     let file = OutputFile::new(path, &[])?;
-    // Not `serialize_to_file`, which renames a file of its own over this one: that one is never synced to disk.
+    // Not `serialize_to_file`: it would replace this file by one of its own, which is never synced
+    // to disk.
     file.write_all(&bytes)?;
     file.finish()
 }
@@ -121,9 +123,9 @@ pub fn save(path: &Path, model: &Model) -> Result<()> {
 /// The bytes of a model file.
 ///
 /// # Errors
-/// A model that is larger than [`load`] reads.
+/// A model larger than [`load`] accepts.
 pub fn encode(topology: &Topology, parameters: &Parameters, description: &Description) -> Result<Vec<u8>> {
-    // A single entry: the order of several would change from run to run.
+    // A single entry, because the order of several would change from run to run.
     let metadata = HashMap::from([(METADATA_KEY.to_string(), description.json()?)]);
     let n = &topology.n;
     let shapes = (2..=topology.last()).flat_map(|l| [vec![n[l], n[l - 1]], vec![n[l]]]);
@@ -137,11 +139,11 @@ pub fn encode(topology: &Topology, parameters: &Parameters, description: &Descri
 /// Reads a model.
 ///
 /// # Errors
-/// A file that is no model of this version of the format, or that is not in every respect as its
-/// description says; each names the file.
+/// A file that is not a model of this version of the format, or that contradicts its description;
+/// each names the file.
 pub fn load(path: &Path) -> Result<Model> {
     let context = || format!("model {}", path.display());
-    // Opening a pipe would wait for somebody to write to it.
+    // Opening a pipe would wait for a writer.
     let metadata = std::fs::metadata(path).with_context(context)?;
     ensure!(metadata.is_file(), "{}: not a regular file", context());
     let file = File::open(path).with_context(context)?;
@@ -164,7 +166,7 @@ pub fn decode(mut reader: impl Read, stored: u64) -> Result<Model> {
     reader.by_ref().take(length).read_to_end(&mut bytes)?;
     let description = described(bytes.get(8..).unwrap_or_default())?;
     let topology = description.topology()?;
-    // Only now is it known how long the file must be: nothing longer is read.
+    // Only now is the length of the file known: nothing beyond it is read.
     let expected = 8 + length + 4 * topology.parameters() as u64;
     ensure!(
         stored == expected,
@@ -232,10 +234,10 @@ impl Description {
         }
     }
 
-    /// The text in a model file.
+    /// The description as JSON.
     ///
     /// # Errors
-    /// More layers or longer names than a model file has room for.
+    /// More layers or longer names than a model file allows.
     fn json(&self) -> Result<String> {
         let layers = self.layers.len();
         ensure!(layers <= MAX_LAYERS, "{layers} layers: a model file has room for {MAX_LAYERS}");
@@ -249,7 +251,7 @@ impl Description {
         Ok(text)
     }
 
-    /// The topology that is described.
+    /// The described topology.
     ///
     /// # Errors
     /// A description that contradicts itself.
@@ -308,7 +310,7 @@ fn tensor(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<
     Ok(values)
 }
 
-/// The bytes of floats, the lowest first.
+/// Floats as little-endian bytes.
 pub(super) fn little_endian(values: &[f32]) -> Cow<'_, [u8]> {
     match cfg!(target_endian = "little") {
         true => Cow::Borrowed(bytemuck::cast_slice(values)),

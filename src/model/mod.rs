@@ -1,4 +1,4 @@
-//! Model files: safetensors, and ONNX for other programs; and checkpoints of trainings.
+//! Model files: safetensors, ONNX for other programs, and checkpoints.
 
 pub mod checkpoint;
 mod file;

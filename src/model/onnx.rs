@@ -1,8 +1,9 @@
-//! A trained network as ONNX, for other programs: from raw inputs to the names of classes or to numbers in the units
-//! of the data.
+//! A trained network as ONNX, for other programs: from raw inputs to the names of classes, or to
+//! numbers in the units of the data.
 //!
-//! The graph computes what `gpu-backprop predict` does. Numbers are scaled in 64 bits, as there. Values are named as in the book: constants `w2`,
-//! `b2`, ..., weighted inputs `z2`, ..., activations `a1`, `a2`, ....
+//! The graph computes what `gpu-backprop predict` does, with numbers scaled in 64 bits as well.
+//! Values are named as in the book: constants `w2`, `b2`, ..., weighted inputs `z2`, ...,
+//! activations `a1`, `a2`, ....
 
 mod graph;
 pub mod messages;
@@ -18,36 +19,36 @@ use crate::network::Topology;
 use graph::{Entries, Graph, ML_DOMAIN, texts, whole};
 use messages::{DataType, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 
-/// The version of ONNX's operators: the first in which all that are needed are as they are today.
+/// The version of ONNX's operator set: the first in which all operators used have their present
+/// form.
 pub const OPSET: i64 = 13;
 
-/// The version of the operators of `ai.onnx.ml`, where there are columns of text.
+/// The version of the operator set `ai.onnx.ml`, which is used for columns of text.
 pub const ML_OPSET: i64 = 1;
 
 /// The version of the file format that came with [`OPSET`].
 pub const IR_VERSION: i64 = 7;
 
-/// The name of the metadata entry with a name for each output of a network that learned classes, a JSON
-/// array.
+/// The name of the metadata entry with the name of each output of a classifier, a JSON array.
 pub const CLASSES_KEY: &str = "classes";
 
-/// The name of the metadata entry with the names of the numbers that a network learned, a JSON array.
+/// The name of the metadata entry with the names of regression targets, a JSON array.
 pub const TARGETS_KEY: &str = "targets";
 
 /// The form of a class in the output `label`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Labels {
-    /// Its name, a text.
+    /// Its name, a string.
     #[default]
     Text,
-    /// Its index from 0, a whole number: programs without tensors of text read it.
+    /// Its index from 0, an integer: for programs without string tensors.
     Index,
 }
 
 /// Longest protobuf message.
 const MAX_BYTES: usize = i32::MAX as usize;
 
-/// A network with its preprocessing and what its outputs stand for.
+/// A network with its preprocessing and the meaning of its outputs.
 ///
 /// Inputs: `inputs`, `(N, n[1])`, for arrays (bytes, or floats; doubles where these are scaled) and tables
 /// of numbers without a header; otherwise one for each column, `(N, 1)`, with its name: doubles (NaN for a
@@ -55,9 +56,9 @@ const MAX_BYTES: usize = i32::MAX as usize;
 /// `prediction`, `(N, n[L])`, doubles.
 ///
 /// # Errors
-/// A network too large for a file of this kind.
+/// A network too large for an ONNX file.
 pub fn model(model: &Model, labels: Labels) -> Result<ModelProto> {
-    // Before there is a second copy of the weights in memory.
+    // Checked before there is a second copy of the weights in memory.
     check_size(&model.topology, size_of::<f32>().saturating_mul(model.topology.parameters()))?;
     let description = Description::of(model);
     let names = model.output_names();
@@ -108,7 +109,7 @@ fn check_size(topology: &Topology, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// A network in words, for people.
+/// A description of a network for people.
 pub fn in_words(topology: &Topology) -> String {
     let Topology { activation, output, cost, .. } = topology;
     format!("network {topology}, {}, {} outputs, {} cost", activation.name, output.name, cost.flag)
@@ -116,18 +117,19 @@ pub fn in_words(topology: &Topology) -> String {
 
 /// The inputs of the graph.
 enum Inputs<'a> {
-    /// Bytes, to be scaled.
+    /// Bytes, which the graph scales.
     Bytes { name: String, scale: f32 },
-    /// Floats, as they are.
+    /// Floats, unscaled.
     Floats { name: String },
-    /// Numbers without names, each scaled in its own way.
+    /// Numbers without names, each with its own scaling.
     Numbers { name: String, columns: &'a [Column] },
-    /// Each column on its own.
+    /// Each column as an input of its own.
     Columns { names: Vec<String>, columns: &'a [Column] },
 }
 
 impl<'a> Inputs<'a> {
-    /// Adds the inputs to a graph; no other value may have been named before: people rely on their names.
+    /// Adds the inputs to a graph. They must be named before any other value, because users rely on
+    /// their names.
     fn of(preprocessing: &'a Preprocessing, features: usize, graph: &mut Graph) -> Self {
         let mut array = |entries, meaning| graph.input("inputs", entries, features, meaning);
         match preprocessing {
@@ -153,7 +155,7 @@ impl<'a> Inputs<'a> {
         .iter()
     }
 
-    /// Adds the preprocessing; the name of the activations of layer 1, `(N, n[1])`.
+    /// Adds the preprocessing; returns the name of the activations of layer 1, `(N, n[1])`.
     fn activations(&self, graph: &mut Graph) -> String {
         match self {
             Inputs::Floats { name } => name.clone(),
@@ -165,7 +167,7 @@ impl<'a> Inputs<'a> {
             Inputs::Numbers { name, columns } => scaled(graph, name, *columns, "a1"),
             Inputs::Columns { names, columns } => {
                 let named: Vec<(&str, &Column)> = names.iter().map(String::as_str).zip(*columns).collect();
-                // Neighbours that are numbers are scaled together.
+                // Adjacent columns of numbers are scaled together.
                 let parts = named.chunk_by(|(_, one), (_, other)| is_number(one) && is_number(other));
                 let parts: Vec<String> = parts.map(|part| part_of_activations(graph, part)).collect();
                 concatenated(graph, &parts.iter().map(String::as_str).collect::<Vec<_>>(), "a1")
@@ -182,7 +184,7 @@ fn is_unnamed_number(column: &Column) -> bool {
     is_number(column) && column.name.is_none()
 }
 
-/// The input of one column, named like it, or by its number from 1.
+/// Adds the input of one column, named after it, or by its number from 1.
 fn input_of(column: &Column, graph: &mut Graph) -> String {
     // No value of a graph has an empty name.
     let name = column.name.clone().filter(|name| !name.is_empty());
@@ -195,10 +197,10 @@ fn input_of(column: &Column, graph: &mut Graph) -> String {
     graph.input(&name, entries, 1, meaning)
 }
 
-/// The activations of a column of text, or of neighbouring columns of numbers.
+/// Adds the activations of a column of text, or of adjacent columns of numbers.
 fn part_of_activations(graph: &mut Graph, part: &[(&str, &Column)]) -> String {
     if let [(name, Column { values: Values::Category { categories, .. }, .. })] = part {
-        // (N, 1, categories): all 0 for text that is none of them.
+        // (N, 1, categories): all 0 for text that is not one of the categories.
         let attributes = vec![texts("cats_strings", categories), whole("zeros", 1)];
         let one_hot = graph.node("OneHotEncoder", &[name], attributes, &format!("{name}_one_hot"));
         return graph.node("Flatten", &[&one_hot], vec![whole("axis", 1)], &format!("{name}_categories"));
@@ -208,7 +210,7 @@ fn part_of_activations(graph: &mut Graph, part: &[(&str, &Column)]) -> String {
     scaled(graph, &numbers, columns, "scaled")
 }
 
-/// Columns side by side.
+/// Concatenates columns.
 fn concatenated(graph: &mut Graph, parts: &[&str], to: &str) -> String {
     match parts {
         [only] => (*only).to_string(),
@@ -216,7 +218,7 @@ fn concatenated(graph: &mut Graph, parts: &[&str], to: &str) -> String {
     }
 }
 
-/// (x − offset) · scale for each of the columns, in 64 bits, where a missing x is what stands for it.
+/// (x − offset) · scale for each of the columns, in 64 bits, with missing x replaced.
 fn scaled<'a>(graph: &mut Graph, numbers: &str, columns: impl IntoIterator<Item = &'a Column>, to: &str) -> String {
     let (mut offsets, mut scales, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     for column in columns {
@@ -239,7 +241,7 @@ fn scaled<'a>(graph: &mut Graph, numbers: &str, columns: impl IntoIterator<Item 
     graph.cast(&scaled, DataType::Float, to)
 }
 
-/// zˡ = wˡ aˡ⁻¹ + bˡ and aˡ = σ(zˡ) for every layer; the last activations are called `to`.
+/// zˡ = wˡ aˡ⁻¹ + bˡ and aˡ = σ(zˡ) for every layer; the last activations are named `to`.
 fn feedforward(graph: &mut Graph, model: &Model, inputs: &Inputs<'_>, to: &str) {
     let Model { topology, parameters, .. } = model;
     let (n, last) = (&topology.n, topology.last());
@@ -256,7 +258,7 @@ fn feedforward(graph: &mut Graph, model: &Model, inputs: &Inputs<'_>, to: &str) 
     }
 }
 
-/// The class with the largest output, of equal ones the first.
+/// The class with the largest output; of equal ones, the first.
 fn name_classes(graph: &mut Graph, names: &[String], labels: Labels, probabilities: &str, label: &str) {
     let attributes = vec![whole("axis", 1), whole("keepdims", 0)];
     match labels {

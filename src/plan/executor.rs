@@ -230,11 +230,12 @@ pub trait Executor {
         bail!("{} trains no networks side by side", self.device())
     }
 
-    /// An executor with the same `plans` loaded, which reads the examples of this one and has every other matrix for itself: another
-    /// thread runs it while this one runs the plan `busy`, with a core less where it uses all of them. `None` where that gains nothing.
+    /// A second executor with the same `plans` loaded, for another thread. It reads the examples of
+    /// this one and has its own copy of every other matrix. While it exists, this executor runs the
+    /// plan `busy` with one thread less if it would use all of them. `None` if that would not pay.
     ///
     /// # Errors
-    /// A lack of memory.
+    /// Memory that cannot be allocated.
     fn second(&mut self, plans: &[Plan], busy: PlanId) -> Result<Option<Box<dyn Executor + Send>>> {
         let _ = (plans, busy);
         Ok(None)

@@ -1,4 +1,4 @@
-//! Ranks: processes that train one network together, each on its part of every mini-batch.
+//! Ranks: processes that train one network together, each on its share of every mini-batch.
 
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -8,35 +8,37 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-/// The ranks of a job, as one of them sees the others. All of them call the same functions in the same order; an error of the
-/// network ends the job.
+/// The ranks of a job, seen from one of them. All ranks must call the same functions in the same
+/// order. A failure of communication ends the job.
 pub trait Ranks: Send + Sync + Debug {
-    /// The number of this one, counted from 0.
+    /// The number of this rank, counted from 0.
     fn rank(&self) -> usize;
 
     /// The number of ranks.
     fn count(&self) -> usize;
 
-    /// The ranks on this machine, and the number of this one among them.
+    /// The number of ranks on this machine, and the index of this rank among them.
     fn on_this_machine(&self) -> (usize, usize);
 
-    /// Sends `numbers[slices[j]]` to each other rank j, and receives a slice like one's own from each other of the first `senders` ranks:
-    /// that of rank i at i times its length. Those after them send nothing; what stands in one's own place is anything.
+    /// Sends `numbers[slices[j]]` to each other rank j, and receives from each other one of the
+    /// first `senders` ranks a slice as long as this rank's own: that of rank i at i times this
+    /// length in `received`. Ranks from `senders` on send nothing. The place of this rank itself is
+    /// not written.
     fn all_to_all(&self, numbers: &[f32], slices: &[Range<usize>], senders: usize, received: &mut [f32]);
 
-    /// Brings the slice of each rank to all: `numbers[slices[j]]` becomes what rank j calls `own`.
+    /// Gathers the slice of each rank on all ranks: `numbers[slices[j]]` becomes `own` of rank j.
     fn all_gather(&self, own: &[f32], slices: &[Range<usize>], numbers: &mut [f32]);
 
-    /// The messages of all ranks, in their order.
+    /// Sends a message to all ranks, and returns the messages of all ranks in their order.
     fn share(&self, bytes: &[u8]) -> Vec<Vec<u8>>;
 
-    /// The message of rank 0.
+    /// Returns the message of rank 0, whose argument it is; that of other ranks is ignored.
     fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8>;
 
     /// Sends a message to another rank.
     fn send(&self, to: usize, bytes: &[u8]);
 
-    /// Waits for a message of a rank, or of any, and tells whose it is.
+    /// Waits for a message from one rank, or from any, and returns the sender and the message.
     fn receive(&self, from: Option<usize>) -> (usize, Vec<u8>);
 
     /// Ends all ranks with an exit code.
@@ -49,7 +51,7 @@ impl dyn Ranks + '_ {
         self.rank() == 0
     }
 
-    /// True where a rank says so.
+    /// True if `flag` is true on any rank.
     pub fn any(&self, flag: bool) -> bool {
         self.largest(flag.into()) > 0
     }
@@ -73,16 +75,16 @@ impl dyn Ranks + '_ {
     }
 }
 
-/// Numbers of a slice of an exchange are a multiple of this: whole lines of the cache.
+/// Lengths of slices are multiples of this: whole cache lines.
 const TOGETHER: usize = 16;
 
-/// `len` numbers cut into a slice for each rank.
+/// The ranges of `len` numbers divided into one slice per rank.
 pub fn slices(len: usize, count: usize) -> Vec<Range<usize>> {
     let each = len.div_ceil(count).next_multiple_of(TOGETHER);
     (0..count).map(|rank| (rank * each).min(len)..((rank + 1) * each).min(len)).collect()
 }
 
-/// A process by itself.
+/// A process that is not part of a job.
 #[derive(Debug)]
 pub struct Alone;
 
@@ -99,7 +101,7 @@ impl Ranks for Alone {
         (1, 0)
     }
 
-    /// There is nobody.
+    /// There are no other ranks.
     fn all_to_all(&self, _: &[f32], _: &[Range<usize>], _: usize, _: &mut [f32]) {}
 
     fn all_gather(&self, own: &[f32], _: &[Range<usize>], numbers: &mut [f32]) {
@@ -114,10 +116,10 @@ impl Ranks for Alone {
         bytes
     }
 
-    /// There is nobody.
+    /// There are no other ranks.
     fn send(&self, _: usize, _: &[u8]) {}
 
-    /// There is nobody.
+    /// There are no other ranks.
     fn receive(&self, _: Option<usize>) -> (usize, Vec<u8>) {
         (0, Vec::new())
     }
@@ -129,26 +131,28 @@ impl Ranks for Alone {
 
 static WORLD: OnceLock<Arc<dyn Ranks>> = OnceLock::new();
 
-/// All ranks of the job that this process belongs to: itself, unless it has [joined](join) others.
+/// The ranks of the job that this process belongs to: this process alone, unless it has
+/// [joined](join) others.
 pub fn world() -> Arc<dyn Ranks> {
     WORLD.get().cloned().unwrap_or_else(|| Arc::new(Alone))
 }
 
-/// The time that a process is a rank; at its end it leaves the others.
+/// A guard while the process is a rank; dropped, it leaves the others.
 #[derive(Debug)]
 pub struct Joined {
     _universe: Box<dyn Any>,
 }
 
-/// Joins the other ranks, if the process was started as one of several by a launcher of MPI; without the feature `mpi` it was not.
+/// Joins the other ranks if an MPI launcher started this process as one of several. Without the
+/// feature `mpi` it never does.
 ///
 /// # Errors
-/// A library of MPI that does not let one thread after the other use it.
+/// An MPI library that does not allow one thread after another to use it.
 pub fn join() -> anyhow::Result<Option<Joined>> {
     #[cfg(feature = "mpi")]
     if mpi::is_launched() {
         let (universe, world) = mpi::join()?;
-        // Nobody else sets it.
+        // It is set nowhere else.
         let _ = WORLD.set(Arc::new(world));
         return Ok(Some(Joined { _universe: Box::new(universe) }));
     }

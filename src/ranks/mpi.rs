@@ -1,4 +1,4 @@
-//! Ranks of MPI.
+//! Ranks as processes of MPI.
 
 use std::env;
 use std::ops::Range;
@@ -17,10 +17,11 @@ use super::Ranks;
 
 pub use mpi::environment::Universe;
 
-/// Variables that launchers set for each of their processes: those of Open MPI, MPICH and Intel MPI, and of Slurm's `srun --mpi`.
+/// Environment variables that launchers set for their processes: Open MPI, MPICH and Intel MPI, and
+/// Slurm's `srun --mpi`.
 const OF_LAUNCHERS: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"];
 
-/// True where a launcher of MPI started this process.
+/// True if an MPI launcher started this process.
 pub fn is_launched() -> bool {
     OF_LAUNCHERS.iter().any(|name| env::var_os(name).is_some())
 }
@@ -36,7 +37,7 @@ pub struct World {
 /// Joins the job. The ranks stay together until the universe is dropped.
 ///
 /// # Errors
-/// A library that does not allow calls of one thread after another.
+/// An MPI library that does not allow calls from one thread after another.
 pub fn join() -> Result<(Universe, World)> {
     let Some((universe, threading)) = mpi::initialize_with_threading(Threading::Serialized) else {
         anyhow::bail!("MPI is in use already")
@@ -58,20 +59,20 @@ pub fn join() -> Result<(Universe, World)> {
     Ok((universe, ranks))
 }
 
-/// The exit code of a panic, as that of Rust.
+/// The exit code after a panic, as in Rust.
 const PANICKED: i32 = 101;
 
 fn world() -> SimpleCommunicator {
     SimpleCommunicator::world()
 }
 
-/// Times that an unfinished exchange is looked at before the thread sleeps: a few microseconds.
+/// Polls of an unfinished exchange before the thread sleeps: a few microseconds.
 const LOOKS: u32 = 50;
 
-/// The shortest and the longest time that it sleeps between two looks: while it waits, others compute.
+/// The shortest and the longest sleep between two polls, in which other threads can compute.
 const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_micros(200)];
 
-/// Waits for an exchange without keeping a core busy, as the waiting functions of MPI would.
+/// Waits for an exchange without occupying a core, as MPI's own waiting functions would.
 fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
     let mut looks = 0;
     while let Err(unfinished) = request.test() {
@@ -80,7 +81,7 @@ fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
     }
 }
 
-/// Lets others compute after an unsuccessful look, longer after more of them.
+/// Lets other threads compute after an unsuccessful poll, longer after many of them.
 fn rest(looks: &mut u32) {
     let [shortest, longest] = PAUSES;
     match looks.checked_sub(LOOKS) {
@@ -90,7 +91,7 @@ fn rest(looks: &mut u32) {
     *looks = looks.saturating_add(1);
 }
 
-/// Lengths and beginnings of slices, as MPI counts.
+/// Lengths and offsets of slices, as MPI counts.
 fn partition(slices: impl Iterator<Item = Range<usize>>) -> (Vec<Count>, Vec<Count>) {
     slices.map(|slice| (slice.len() as Count, slice.start as Count)).unzip()
 }
@@ -110,7 +111,7 @@ impl Ranks for World {
 
     fn all_to_all(&self, numbers: &[f32], slices: &[Range<usize>], senders: usize, received: &mut [f32]) {
         let len = slices[self.rank].len();
-        // Nothing is sent to oneself, and nothing by those that have nothing.
+        // Nothing is sent to this rank itself, nor by ranks without examples.
         let to_send = |(rank, slice): (usize, &Range<usize>)| {
             if self.rank < senders && rank != self.rank { slice.clone() } else { 0..0 }
         };
@@ -131,7 +132,8 @@ impl Ranks for World {
 
     fn share(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let world = world();
-        // A byte that nobody reads: the address of no bytes may be one that means something to MPI.
+        // One extra byte that is never read: an empty slice may have an address that means
+        // something to MPI.
         let bytes = &[bytes, &[0]].concat()[..];
         let mut lengths = vec![0u64; self.count];
         let length = bytes.len() as u64;
@@ -155,7 +157,7 @@ impl Ranks for World {
         let mut len = bytes.len() as u64;
         first.broadcast_into(&mut len);
         bytes.resize(len as usize, 0);
-        // More than a message can hold.
+        // The message may be too long for a single broadcast.
         for part in bytes.chunks_mut(LARGEST_MESSAGE) {
             first.broadcast_into(part);
         }
@@ -165,7 +167,7 @@ impl Ranks for World {
     fn send(&self, to: usize, bytes: &[u8]) {
         let world = world();
         let other = world.process_at_rank(to as Count);
-        // As in `share`.
+        // One extra byte, as in `share`.
         let bytes = [bytes, &[0]].concat();
         scope(|scope| wait(other.immediate_send(scope, &bytes[..])));
     }
@@ -194,5 +196,5 @@ impl Ranks for World {
     }
 }
 
-/// Bytes of a message that every library can send.
+/// Bytes of a message that every MPI library can send.
 const LARGEST_MESSAGE: usize = 1 << 30;

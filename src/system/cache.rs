@@ -1,4 +1,4 @@
-//! The cache folder, and files that are written whole.
+//! The cache folder, and files that are written completely or not at all.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 
 use super::temporary::Temporary;
 
-/// The environment variable that names the cache folder, in the place of the user's.
+/// The environment variable that names the cache folder, instead of the user's default one.
 pub const CACHE_DIR: &str = "GPU_BACKPROP_CACHE_DIR";
 
-/// Returns the cache folder; `None` where the system has none.
+/// Returns the cache folder; `None` if the system has none.
 pub fn cache_folder() -> Option<PathBuf> {
     match std::env::var_os(CACHE_DIR).filter(|folder| !folder.is_empty()) {
         Some(folder) => Some(PathBuf::from(folder)),
@@ -18,7 +18,8 @@ pub fn cache_folder() -> Option<PathBuf> {
     }
 }
 
-/// Writes a file whole or not at all, whatever else runs at the same time, and its folder if need be.
+/// Writes a file completely or not at all, even if other processes write it at the same time, and
+/// creates its folder if need be.
 ///
 /// # Errors
 /// A file that cannot be written.

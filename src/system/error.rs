@@ -1,4 +1,4 @@
-//! Errors that a caller tells apart; all others are plain [`anyhow::Error`]s.
+//! Errors that callers distinguish; all others are plain [`anyhow::Error`]s.
 
 use thiserror::Error;
 
@@ -14,7 +14,7 @@ impl WrongUsage {
     }
 }
 
-/// An error that all ranks of a job have come to know: the first one tells it.
+/// An error that all ranks of a job know; rank 0 reports it.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{text}")]
 pub struct AgreedOn {
@@ -52,7 +52,7 @@ impl OutOfMemory {
     }
 }
 
-/// A GPU that failed: it was lost, or a call that cannot fail did.
+/// A GPU failure: the device was lost, or a call failed that cannot fail otherwise.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("the GPU failed: {0}")]
 pub struct DeviceFailed(String);
@@ -64,7 +64,7 @@ impl DeviceFailed {
     }
 }
 
-/// A call that the GPU refused.
+/// A call that the GPU rejected.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{0}")]
 pub struct Refused(String);
@@ -76,31 +76,31 @@ impl Refused {
     }
 }
 
-/// A signal that ended a training before its time: exit code 128 and the number of the signal.
+/// A signal that ended a training early: exit code 128 plus the number of the signal.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("interrupted after epoch {epoch}{}{}", further(*.steps), resuming(.resume))]
 pub struct Interrupted {
     /// The number of the signal.
     pub signal: i32,
-    /// The last complete epoch, counted from 1; 0 for none.
+    /// The last completed epoch, counted from 1; 0 for none.
     pub epoch: usize,
-    /// Steps of the next epoch that were learned, too.
+    /// Steps of the next epoch that were completed as well.
     pub steps: usize,
-    /// The command that goes on, where there is one.
+    /// The command that continues the training, if there is one.
     pub resume: Option<String>,
 }
 
-/// A signal that ended a sweep before its time: exit code 128 and the number of the signal.
+/// A signal that ended a sweep early: exit code 128 plus the number of the signal.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("interrupted: {done} of {trials} trials are done{}", kept_in(.folder))]
 pub struct SweepInterrupted {
     /// The number of the signal.
     pub signal: i32,
-    /// Trials that are done.
+    /// Number of completed trials.
     pub done: usize,
-    /// All trials.
+    /// Number of all trials.
     pub trials: usize,
-    /// The folder that keeps their results, where there is one.
+    /// The folder with their results, if there is one.
     pub folder: Option<String>,
 }
 
@@ -120,18 +120,18 @@ fn resuming(command: &Option<String>) -> String {
 #[derive(Clone, Copy, PartialEq, Debug, Error)]
 #[error("{}", self.message())]
 pub struct Diverged {
-    /// The epoch after which it was seen, counted from 1; 0 before training.
+    /// The epoch after which it was detected, counted from 1; 0 before training.
     pub epoch: usize,
     /// The learning rate η.
     pub eta: f32,
-    /// The first weights or biases that are not finite, where they were found.
+    /// The first weights or biases that are not finite, if they were found.
     pub at: Option<FirstNotFinite>,
 }
 
 /// The first weights or biases of a training that are NaN or infinite.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FirstNotFinite {
-    /// The mini-batch of the epoch after which they are, counted from 1.
+    /// The mini-batch of the epoch after which they occur, counted from 1.
     pub mini_batch: usize,
     /// `weights` or `biases`.
     pub parameters: &'static str,
@@ -143,7 +143,7 @@ impl Diverged {
     fn message(self) -> String {
         let Diverged { epoch, eta, at } = self;
         if epoch == 0 || eta == 0.0 {
-            // No step has been taken that could be smaller.
+            // No step has been taken, so a smaller η would not help.
             return "the cost of the initial network is NaN or infinite: scale the inputs to about 1".to_string();
         }
         if let Some(FirstNotFinite { mini_batch, parameters, layer }) = at {

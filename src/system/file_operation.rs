@@ -1,8 +1,8 @@
-//! Operations on files, which tests let fail.
+//! File operations, which tests can make fail.
 
 use std::io;
 
-/// Called before each operation that makes, writes, syncs or moves an output file.
+/// Called before each operation that creates, writes, syncs or moves an output file.
 ///
 /// # Errors
 /// Only in tests: see [`failing`](tests::failing).
@@ -22,9 +22,9 @@ pub mod tests {
     use super::io;
 
     thread_local! {
-        /// Operations of this thread until one fails; `None` where none does.
+        /// Number of operations of this thread until one fails; `None` if none is to fail.
         static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
-        /// True where one has failed.
+        /// True if one has failed.
         static FAILED: Cell<bool> = const { Cell::new(false) };
     }
 
@@ -41,7 +41,8 @@ pub mod tests {
         }
     }
 
-    /// Calls `work` with the operation after `count` others failing, and all that follow. Whether it came to that.
+    /// Calls `work`, letting the operation after `count` others fail, and all later ones. Returns
+    /// the result, and whether an operation failed.
     pub fn failing<T>(count: usize, work: impl FnOnce() -> T) -> (T, bool) {
         LEFT.set(Some(count));
         FAILED.set(false);

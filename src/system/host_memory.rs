@@ -5,20 +5,20 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::system::error::OutOfMemory;
 
-/// Bytes of memory that are available, within the limit of a container; `None` where the system does not tell.
+/// Bytes of available memory, within the limit of a container; `None` if the system does not tell.
 pub fn free() -> Option<u64> {
     let system =
         System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
-    // What is mapped or cached of files is given back when others need it.
+    // Memory of mapped or cached files does not count: the system takes it back when it is needed.
     let of_container = system.cgroup_limits().map(|limits| limits.total_memory.saturating_sub(limits.rss));
     let of_machine = system.available_memory();
     (of_machine > 0).then(|| of_container.map_or(of_machine, |free| free.min(of_machine)))
 }
 
-/// Makes room for `additional` more values.
+/// Reserves memory for `additional` more values.
 ///
 /// # Errors
-/// The bytes that there is no room for ([`OutOfMemory`]).
+/// The bytes that cannot be allocated ([`OutOfMemory`]).
 pub(crate) fn reserve<T>(values: &mut Vec<T>, additional: usize) -> Result<()> {
     values.try_reserve_exact(additional).map_err(|_| {
         let megabytes = (additional * size_of::<T>()) as f64 / 1e6;

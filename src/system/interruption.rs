@@ -1,4 +1,5 @@
-//! Interruptions: a signal that asks the program to end, which a long work may heed by itself to save what it has.
+//! Interruptions: signals that ask the program to end. A long computation may handle them itself,
+//! to save its results.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -6,33 +7,34 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 /// The number of the signal of Ctrl-C, as on Unix.
 pub const CTRL_C: i32 = 2;
 
-/// Somebody heeds signals.
+/// True while a computation handles signals.
 static AWAITED: AtomicBool = AtomicBool::new(false);
 
-/// The signal that came; 0 for none.
+/// The signal received; 0 for none.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// Somebody writes checkpoints.
+/// True while that computation writes checkpoints.
 static WRITES_CHECKPOINTS: AtomicBool = AtomicBool::new(false);
 
-/// A signal asked for a checkpoint.
+/// True after a signal asked for a checkpoint.
 static CHECKPOINT: AtomicBool = AtomicBool::new(false);
 
-/// The time in which the first signal that asks the program to end is left to the work at hand; the second one ends it at once.
+/// A guard while the first signal that asks the program to end is left to the current computation;
+/// a second one ends the program at once.
 #[derive(Debug)]
 pub struct Heeded(());
 
-/// True where a signal asked for a checkpoint that has not been begun.
+/// True if a signal asked for a checkpoint that has not been started.
 pub fn is_checkpoint_wanted() -> bool {
     CHECKPOINT.load(Ordering::SeqCst)
 }
 
-/// Takes note that a checkpoint is begun.
+/// Records that the checkpoint is started.
 pub fn checkpoint_follows() {
     CHECKPOINT.store(false, Ordering::SeqCst);
 }
 
-/// Takes note of a signal that asks for a checkpoint.
+/// Records a signal that asks for a checkpoint.
 #[cfg(unix)]
 pub(super) fn note_checkpoint() {
     let writes = WRITES_CHECKPOINTS.load(Ordering::SeqCst);
@@ -41,7 +43,8 @@ pub(super) fn note_checkpoint() {
     let _ = writeln!(io::stderr(), "SIGUSR1: {text}");
 }
 
-/// Heeds signals until the result is dropped, those that ask for checkpoints too if somebody `writes_checkpoints`.
+/// Handles signals until the result is dropped, including those for checkpoints if
+/// `writes_checkpoints`.
 pub fn heed(writes_checkpoints: bool) -> Heeded {
     WRITES_CHECKPOINTS.store(writes_checkpoints, Ordering::SeqCst);
     AWAITED.store(true, Ordering::SeqCst);
@@ -60,11 +63,11 @@ pub fn signal() -> Option<i32> {
     Some(SIGNAL.load(Ordering::SeqCst)).filter(|&signal| signal != 0)
 }
 
-/// Takes note of a signal; whether somebody heeds it.
+/// Records a signal; returns true if a computation handles it.
 pub(super) fn note(signal: i32) -> bool {
     let heeded = AWAITED.load(Ordering::SeqCst) && SIGNAL.swap(signal, Ordering::SeqCst) == 0;
     if heeded {
-        // A closed stderr is no reason to fail.
+        // A closed stderr is not a failure.
         let _ =
             writeln!(io::stderr(), "interrupted: this ends soon and what is done is saved; once more ends it at once");
     }

@@ -1,4 +1,4 @@
-//! The files of the folders that this program keeps: of runs (`train --run`) and of sweeps (`sweep -o`).
+//! The files in the folders of runs (`train --run`) and sweeps (`sweep -o`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::error::WrongUsage;
 
 /// The flags of a run.
 pub const CONFIG: &str = "config.toml";
-/// The report of each epoch of a run, a line each.
+/// The reports of the epochs of a run, one per line.
 pub const METRICS: &str = "metrics.jsonl";
 /// The state of a run.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -17,7 +17,7 @@ pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 pub const BEST_MODEL: &str = "best.safetensors";
 /// The last network of a run.
 pub const LAST_MODEL: &str = "last.safetensors";
-/// The message of the divergence of a run.
+/// The message about the divergence of a run.
 pub const DIVERGED: &str = "diverged.txt";
 /// The time of each kernel of a run.
 pub const PROFILE: &str = "profile.json";
@@ -32,18 +32,18 @@ const SWEEP: &str = "sweep";
 /// The files of a run.
 const OF_RUN: [&str; 9] = [CONFIG, METRICS, CHECKPOINT, PREVIOUS, BEST_MODEL, LAST_MODEL, DIVERGED, PROFILE, LOCK];
 
-/// The files by which the folder of a run is known.
+/// The files that identify the folder of a run.
 const MARKS_OF_RUN: [&str; 3] = [METRICS, CHECKPOINT, LOCK];
 
 /// The files of a sweep, apart from those of results.
 const OF_SWEEP: [&str; 2] = [BEST_MODEL, BEST];
 
-/// True for the name of a file of results of a sweep, or of its part.
+/// True for the name of a results file of a sweep, or of one of its parts.
 pub fn is_of_results(name: &str) -> bool {
     name == "trials.jsonl" || name.starts_with("trials.") && name.ends_with(".jsonl")
 }
 
-/// Checks that no output takes the place of a file that a run or a sweep keeps; returns the path.
+/// Checks that an output does not replace a file of a run or a sweep; returns the path.
 ///
 /// # Errors
 /// A file of a run or of a sweep ([`WrongUsage`]).
@@ -58,7 +58,8 @@ pub fn check_output(path: PathBuf) -> Result<PathBuf, WrongUsage> {
     }
 }
 
-/// As [`check_output`], for a model: that of a sweep may be trained again by the command that the sweep tells.
+/// As [`check_output`], for a model. The best model of a sweep may be replaced, because the command
+/// that the sweep suggests trains it again.
 ///
 /// # Errors
 /// Another file of a run or of a sweep ([`WrongUsage`]).
@@ -70,7 +71,7 @@ pub fn check_model(path: PathBuf) -> Result<PathBuf, WrongUsage> {
     }
 }
 
-/// What keeps a file, and its folder.
+/// The kind of folder (run or sweep) that a file belongs to, and the folder.
 fn keeper_of(path: &Path) -> Option<(&'static str, PathBuf)> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let name = target.file_name()?.to_str()?;

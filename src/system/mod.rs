@@ -1,4 +1,4 @@
-//! Services of the machine: errors, random numbers, files and memory of the host.
+//! Services of the operating system: errors, random numbers, files and memory of the host.
 
 pub(crate) mod cache;
 pub mod error;

@@ -1,4 +1,4 @@
-//! Output files, written atomically and durably: at a path is the old file or the complete new one.
+//! Output files, written atomically and durably: a path holds the old file or the complete new one.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -11,13 +11,14 @@ use super::error::WrongUsage;
 use super::file_operation;
 use super::temporary::Temporary;
 
-/// Checks that a file of `bytes` bytes can be written at `path`, before hours of training, and leaves the path as it is.
+/// Checks, before hours of training, that a file of `bytes` bytes can be written at `path`. Leaves
+/// the path as it is.
 ///
 /// # Errors
 /// As [`OutputFile::new`], or too little space.
 pub fn check_writable(path: &Path, inputs: &[PathBuf], bytes: u64) -> Result<()> {
     let file = OutputFile::new(path, inputs)?;
-    // Where it cannot be told, writing will tell.
+    // If the free space is unknown, writing will show.
     let free = fs4::available_space(folder_of(&file.target)).unwrap_or(u64::MAX);
     ensure!(
         bytes <= free,
@@ -29,7 +30,8 @@ pub fn check_writable(path: &Path, inputs: &[PathBuf], bytes: u64) -> Result<()>
     Ok(())
 }
 
-/// An output file, which is not at its path before it is complete; dropped before that, it leaves nothing.
+/// An output file, which appears at its path only when it is complete. Dropped before that, it
+/// leaves nothing behind.
 #[derive(Debug)]
 pub struct OutputFile {
     /// The name in messages.
@@ -47,12 +49,13 @@ impl OutputFile {
         Self::of_flag("-o", path, inputs)
     }
 
-    /// Creates a temporary file for `path`, the value of a flag. A link stays a link; the file it leads to is to be replaced, and keeps its
-    /// mode.
+    /// Creates a temporary file for `path`, the value of a flag. A symbolic link stays a link; the
+    /// file it leads to is replaced and keeps its mode.
     ///
     /// # Errors
-    /// A folder that does not exist or cannot be written to, a path that names no regular file, the file that stdout or
-    /// stderr goes to, or one of `inputs`, the files that the command reads.
+    /// A folder that does not exist or cannot be written to, a path that is not a regular file, the
+    /// file that stdout or stderr is redirected to, or one of `inputs`, the files that the command
+    /// reads.
     pub fn of_flag(flag: &str, path: &Path, inputs: &[PathBuf]) -> Result<Self> {
         let target = target_of(flag, path)?;
         let shown = path.display();
@@ -76,13 +79,13 @@ impl OutputFile {
         let temporary = Temporary::in_folder(&folder);
         let temporary = temporary.with_context(|| format!("cannot write {flag} {shown} in {}", folder.display()))?;
         if let Ok(replaced) = fs::metadata(&target) {
-            // Where the system does not allow it, the file gets the mode of a new one.
+            // If the system does not allow it, the file keeps the mode of a new one.
             let _ = temporary.file().set_permissions(replaced.permissions());
         }
         Ok(OutputFile { named: format!("{flag} {shown}"), target, temporary })
     }
 
-    /// Creates a temporary file for a file of a folder that this program keeps.
+    /// Creates a temporary file for the file `name` in the folder of a run or a sweep.
     ///
     /// # Errors
     /// A folder that does not exist or cannot be written to.
@@ -118,10 +121,11 @@ impl OutputFile {
         self.finish_after(|| Ok(()))
     }
 
-    /// As [`OutputFile::finish`]; what was at its path before is at `previous` then.
+    /// As [`OutputFile::finish`], but moves the file that was at the path before to `previous`.
     ///
     /// # Errors
-    /// A file that cannot be written: then a complete one is at one of the two paths, if there was one before.
+    /// A file that cannot be written. If there was a file before, a complete one is then at one of
+    /// the two paths.
     pub fn finish_keeping(self, previous: &Path) -> Result<()> {
         let current = self.target.clone();
         self.finish_after(|| {
@@ -140,7 +144,7 @@ impl OutputFile {
             temporary.file().sync_all()?;
             make_way()?;
             temporary.become_file(&target)?;
-            // The new name lasts only once the folder is on disk; only Unix can ask for that.
+            // The new name is durable only once the folder is synced, which only Unix supports.
             file_operation::begin()?;
             #[cfg(unix)]
             File::open(folder_of(&target))?.sync_all()?;
@@ -154,7 +158,7 @@ pub(crate) fn cannot_write(path: &Path) -> String {
     format!("cannot write -o {}", path.display())
 }
 
-/// The regular file that `path` is or leads to, or the one it is to become.
+/// The regular file that `path` is or leads to, or that it would become.
 fn target_of(flag: &str, path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     let named = path.file_name().is_some() && !path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
@@ -163,7 +167,7 @@ fn target_of(flag: &str, path: &Path) -> Result<PathBuf> {
     }
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_path_buf()),
-        // Such as a name that no file can have.
+        // For example, a name that no file can have.
         Err(error) => Err(anyhow!(error).context(format!("cannot write {flag} {shown}"))),
         Ok(found) if found.is_symlink() => {
             let target =

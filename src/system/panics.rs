@@ -1,15 +1,15 @@
-//! Panics of libraries, turned into errors.
+//! Panics of libraries, converted to errors.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// True while panics of this thread are caught and become errors.
+    /// True while panics of this thread are caught and converted to errors.
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls a function of a library that may panic where it should fail.
+/// Calls a library function that may panic where it should return an error.
 ///
 /// # Errors
 /// The message of the panic, which is not printed, on one line.

@@ -1,5 +1,5 @@
-//! Random numbers: one seed for a run and an independent stream for each use, so that a change of one (another split,
-//! say) leaves the others as they are.
+//! Random numbers: one seed for a run and an independent stream for each use, so that a change of
+//! one, such as another split, leaves the others as they are.
 
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -7,7 +7,7 @@ use rand::rngs::ChaCha8Rng;
 /// A stream of random numbers, one for each use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stream {
-    /// The first weights and biases.
+    /// The initial weights and biases.
     Initialization,
     /// Choice of the test examples.
     TestSplit,
@@ -36,7 +36,7 @@ pub fn rng(seed: u64, stream: Stream) -> ChaCha8Rng {
         Stream::Limit => 3,
         Stream::Watched => 4,
         Stream::Sweep => 5,
-        // The first numbers are kept for uses to come.
+        // Lower stream numbers are reserved for future uses.
         Stream::Shuffle { epoch } => (1 << 32) + epoch as u64,
     });
     rng

@@ -1,5 +1,5 @@
-//! Tables on disk of measurements by earlier runs, by device and name. Their files may be deleted at any time,
-//! and are ignored where they make no sense.
+//! Tables of measurements on disk, by device and name, which later runs reuse. Their files may be
+//! deleted at any time, and are ignored if they are damaged.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,23 +14,23 @@ use serde_json::{Map, Value};
 
 use crate::system::cache::{cache_folder, write_whole};
 
-/// Measurement, and the use of what is remembered.
+/// The policy for measuring and for reusing measurements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tuning {
-    /// No measurement: nothing is read or remembered, choices are made by rule.
+    /// No measurement: nothing is read or saved, choices are made by rule.
     Off,
-    /// Measurement of everything that is not remembered yet.
+    /// Measurement of everything that is not on disk yet.
     Remembered,
-    /// Measurement of everything, whatever is remembered.
+    /// Measurement of everything, whatever is on disk.
     Again,
 }
 
 type Table<V> = BTreeMap<String, BTreeMap<String, V>>;
 
-/// Values that are remembered on disk, by device and name.
+/// Values saved on disk, by device and name.
 #[derive(Debug)]
 pub struct Remembered<V> {
-    /// `None` where nothing is to be remembered.
+    /// `None` if nothing is to be saved.
     path: Option<PathBuf>,
     /// The name of the table in its file.
     name: &'static str,
@@ -38,9 +38,9 @@ pub struct Remembered<V> {
 }
 
 impl<V: Clone + Serialize + DeserializeOwned> Remembered<V> {
-    /// Opens the table `name` of a file in the cache folder. It is empty with [`Tuning::Again`], and where the
-    /// file is missing or damaged; with [`Tuning::Off`], and where there is no cache folder, it is never
-    /// written either.
+    /// Opens the table `name` of a file in the cache folder. It is empty with [`Tuning::Again`],
+    /// and if the file is missing or damaged. With [`Tuning::Off`], or without a cache folder, it
+    /// is empty and never written.
     pub fn open(tuning: Tuning, file: &str, name: &'static str) -> Self {
         let path = (tuning != Tuning::Off).then(cache_folder).flatten().map(|folder| folder.join(file));
         match tuning {
@@ -55,31 +55,31 @@ impl<V: Clone + Serialize + DeserializeOwned> Remembered<V> {
         Remembered { path, name, known }
     }
 
-    /// True where the table is written to disk.
+    /// True if the table is written to disk.
     pub fn is_on_disk(&self) -> bool {
         self.path.is_some()
     }
 
-    /// Stops writing the table to disk; what is known stays known.
+    /// Stops writing the table to disk; the values in memory stay.
     pub fn leave_disk(&mut self) {
         self.path = None;
     }
 
-    /// Returns everything that is remembered of a device.
+    /// Returns all values of a device.
     pub fn of(&self, device: &str) -> BTreeMap<String, V> {
         self.known.get(device).cloned().unwrap_or_default()
     }
 
-    /// Returns a value that is remembered.
+    /// Returns a value, if it is known.
     pub fn get(&self, device: &str, name: &str) -> Option<&V> {
         self.known.get(device)?.get(name)
     }
 
-    /// Remembers values, and writes them to disk beside those that other runs have remembered since; does
-    /// nothing where the table is not on disk.
+    /// Adds values, and writes them to disk together with those that other runs have saved in the
+    /// meantime; does nothing if the table is not on disk.
     ///
     /// # Errors
-    /// A file that cannot be written; the values are known to this run nevertheless.
+    /// A file that cannot be written; this run knows the values nevertheless.
     pub fn remember(&mut self, device: &str, values: &BTreeMap<String, V>) -> Result<()> {
         let extend = |table: &mut Table<V>| table.entry(device.to_string()).or_default().extend(values.clone());
         let Some(path) = &self.path else { return Ok(()) };
@@ -93,18 +93,18 @@ impl<V: Clone + Serialize + DeserializeOwned> Remembered<V> {
     }
 }
 
-/// Takes a table out of a file's contents: an empty one where it is missing or damaged.
+/// Takes a table out of a file's contents: an empty one if it is missing or damaged.
 fn table<V: DeserializeOwned>(contents: &mut Map<String, Value>, name: &str) -> Table<V> {
     contents.remove(name).and_then(|table| serde_json::from_value(table).ok()).unwrap_or_default()
 }
 
-/// Returns the contents of a file: none where it is missing or damaged.
+/// Returns the contents of a file: empty if it is missing or damaged.
 fn read(path: &Path) -> Map<String, Value> {
     serde_json::from_slice(&std::fs::read(path).unwrap_or_default()).unwrap_or_default()
 }
 
-/// Changes the contents of a file. Other runs that change it at the same time wait for their turn, where the
-/// system has locks on files; so `change` itself must change no file.
+/// Changes the contents of a file. Other runs that change it at the same time wait for their turn,
+/// if the system supports file locks; so `change` itself must change no file.
 ///
 /// # Errors
 /// A file that cannot be written.
@@ -113,18 +113,18 @@ fn change(path: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<()
     let locked = || {
         std::fs::create_dir_all(path.parent().context("no folder")?)?;
         let file = File::options().create(true).truncate(false).write(true).open(&lock)?;
-        // Without locks, the last one of two at the same time is remembered.
+        // Without locks, of two simultaneous changes the last one is kept.
         wait_for(&file);
         anyhow::Ok(file)
     };
-    // Held until it is written.
+    // The lock is held until the file is written.
     let _file = locked().with_context(|| format!("cannot write {}", lock.display()))?;
     let mut contents = read(path);
     change(&mut contents)?;
     write_whole(path, &serde_json::to_vec_pretty(&contents)?)
 }
 
-/// Locks a file, waiting for another run that holds the lock, but not for one that has stopped.
+/// Locks a file. Waits for another run that holds the lock, but not forever, in case it is stopped.
 fn wait_for(file: &File) {
     const PATIENCE: Duration = Duration::from_secs(2);
     let start = Instant::now();
@@ -158,7 +158,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("deep").join("measured.json");
         let mut table = at(&path);
-        // Another run, which begins when there is nothing yet.
+        // Another run, which starts while nothing is saved yet.
         let mut other = at(&path);
         assert_eq!(table.get("one", "64-10"), None);
         table.remember("one", &values("fast")).expect("it is written");
@@ -203,7 +203,7 @@ mod tests {
             table.remember("one", &values("fast")).expect("it is written anew");
             assert_eq!(at(&path).of("one"), values("fast"));
         }
-        // A folder that cannot be made: a file is in the way.
+        // A folder that cannot be created, because a file is in the way.
         let mut table = at(&path.join("below a file").join("measured.json"));
         table.remember("one", &values("fast")).expect_err("it cannot be written");
         assert_eq!(table.of("one"), values("fast"));
@@ -220,7 +220,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Any file can be read, and holds what is remembered after it.
+        /// Any file can be read, and holds the saved values afterwards.
         #[test]
         fn any_file_can_be_read_and_replaced(
             bytes in prop::collection::vec(any::<u8>(), 0..60),

@@ -1,4 +1,4 @@
-//! Temporary files that become others, and that do not stay where the program is ended by a signal.
+//! Temporary files that become others, and that are deleted if a signal ends the program.
 
 use std::fs::File;
 use std::io;
@@ -7,17 +7,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{file_operation, interruption};
 
-/// Paths of the temporary files that exist. A file is made, moved or deleted only while this is locked.
+/// Paths of the existing temporary files. A file is created, moved or deleted only while this is
+/// locked.
 static EXISTING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn existing() -> MutexGuard<'static, Vec<PathBuf>> {
     EXISTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The beginning of the names of temporary files.
+/// Prefix of the names of temporary files.
 const PREFIX: &str = ".gpu-backprop-";
 
-/// Deletes the temporary files that processes which were killed have left in a folder.
+/// Deletes the temporary files that killed processes have left in a folder.
 ///
 /// # Errors
 /// A folder that cannot be read.
@@ -31,7 +32,8 @@ pub fn delete_left(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A temporary file in the folder of the file that it is to become. Dropped before that, it is deleted.
+/// A temporary file in the folder of the file that it will become. Dropped before that, it is
+/// deleted.
 #[derive(Debug)]
 pub struct Temporary(Option<tempfile::NamedTempFile>);
 
@@ -45,7 +47,7 @@ impl Temporary {
         builder.prefix(PREFIX);
         #[cfg(unix)]
         {
-            // What the umask allows, not the private mode of temporary files.
+            // The mode that the umask allows, not the private mode of temporary files.
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
@@ -65,7 +67,7 @@ impl Temporary {
         self.0.as_ref().expect("only `become_file` and `drop` take it")
     }
 
-    /// Moves the file to `path`, in the place of what is there.
+    /// Moves the file to `path`, replacing a file there.
     ///
     /// # Errors
     /// A path that cannot be written.
@@ -87,7 +89,8 @@ impl Drop for Temporary {
     }
 }
 
-/// Deletes all temporary files when the program is told to end, before it ends as it would have.
+/// Deletes all temporary files when a signal asks the program to end, before the signal takes its
+/// default effect.
 pub fn delete_when_interrupted() {
     #[cfg(unix)]
     {
@@ -101,13 +104,13 @@ pub fn delete_when_interrupted() {
                     interruption::note_checkpoint();
                     continue;
                 }
-                // A terminal that is gone takes no messages: there only the file matters.
+                // After SIGHUP nobody may see the message that this prints; saving is what matters.
                 if interruption::note(signal) {
                     continue;
                 }
-                // Kept until the end: no other file is made.
+                // The lock is kept until the end, so that no other file is created.
                 let _existing = delete_all();
-                // It does not return for these signals.
+                // For these signals this does not return.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         });
@@ -125,21 +128,23 @@ pub fn delete_when_interrupted() {
     }
 }
 
-/// Deletes the temporary files that exist, and returns the lock that keeps others from being made.
+/// Deletes all existing temporary files. Returns the lock, which prevents others from being
+/// created.
 fn delete_all() -> MutexGuard<'static, Vec<PathBuf>> {
     let mut existing = existing();
     for path in existing.drain(..) {
-        // It is all that can be done.
+        // Nothing more can be done.
         let _ = std::fs::remove_file(path);
     }
     existing
 }
 
-/// True where a signal was ignored by whoever started the program, as by `nohup`: it stays so.
+/// True if the parent process, such as `nohup`, has set a signal to be ignored; it stays ignored.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     #[allow(unsafe_code, reason = "no safe interface reads how a signal is handled")]
-    // SAFETY: `sigaction` with a null pointer changes nothing, and writes to `found`, which is all zeros before.
+    // SAFETY: `sigaction` with a null pointer changes nothing, and writes to `found`, which is all
+    // zeros before.
     unsafe {
         let mut found: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut found) == 0 && found.sa_sigaction == libc::SIG_IGN

@@ -1,6 +1,6 @@
-//! Text from outside in messages and results.
+//! Text from files and arguments, for messages and results.
 
-/// A text as it is shown in a message, shortened.
+/// A text as shown in a message, shortened.
 pub fn shown(text: &str) -> String {
     const MOST: usize = 40;
     match text.char_indices().nth(MOST) {
@@ -9,7 +9,7 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// Names for a message, as many as are readable.
+/// Names for a message; only as many as are readable.
 pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const MOST: usize = 12;
     let mut names = names.into_iter();
@@ -34,8 +34,9 @@ pub fn either(names: &[&str]) -> String {
     }
 }
 
-/// Text for a terminal: names that come from files may hold control characters, which would steer it, and marks that turn
-/// the direction of text, which would hide what it says. Ends of lines and tabs stay.
+/// Text made safe for a terminal. Names from files may contain control characters, which would
+/// control the terminal, and marks of text direction, which would disguise the text. These are
+/// escaped, except line ends and tabs.
 pub fn printable(text: &str) -> String {
     let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
@@ -46,7 +47,7 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// The standard error of a fraction of `count` independent examples; `None` of none.
+/// The standard error of a fraction of `count` independent examples; `None` if there are none.
 pub fn standard_error(fraction: f64, count: usize) -> Option<f64> {
     (count > 0).then(|| (fraction * (1.0 - fraction) / count as f64).sqrt())
 }

@@ -1,4 +1,4 @@
-//! Checks of a training, before anything large is made.
+//! Checks of a training, before anything large is allocated.
 
 use anyhow::Result;
 
@@ -24,7 +24,7 @@ pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters)
 
 fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> Result<()> {
     let Hyperparameters { batch, eta, settings, lambda, l1, dropout, schedule, .. } = hyperparameters;
-    // First those that η may have been computed from.
+    // First the settings that η may have been computed from.
     check_settings(&settings)?;
     ensure_usage!(batch > 0, "--batch 0: a mini-batch needs at least 1 example");
     ensure_usage!(
@@ -110,7 +110,8 @@ fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a cost that the output layer or the task does not fit.
+/// Rejects a cost that does not suit the output layer or the task, and an activation that is only
+/// for output layers.
 fn check_cost(topology: &Topology, task: Task) -> Result<()> {
     let (cost, output) = (topology.cost, topology.output);
     let suitable = |cost: &&Cost| !cost.needs_classes || task == Task::Classification;

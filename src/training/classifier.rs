@@ -92,12 +92,13 @@ impl<'e> Classifier<'e> {
         Ok(outputs)
     }
 
-    /// The entries that the cost is a function of, for the examples of the last outputs.
+    /// The entries that the cost is computed from, for the examples last passed to
+    /// [`Classifier::outputs`].
     pub fn measured(&mut self) -> Result<Vec<f32>> {
         self.executor.read(&self.measured)
     }
 
-    /// `n[L]`, outputs of each example.
+    /// `n[L]`, the number of outputs of each example.
     pub fn width(&self) -> usize {
         self.outputs.cols
     }

@@ -1,4 +1,4 @@
-//! A note on a network that has learned nothing, with what may be the reason.
+//! A note on a network that has learned nothing, with a likely reason.
 
 use anyhow::Result;
 
@@ -8,10 +8,10 @@ use crate::network::cost::CROSS_ENTROPY;
 use crate::network::{Initialization, Parameters, Topology};
 use crate::system::text::shown;
 
-/// Training examples that neurons are looked at on.
+/// Training examples on which neurons are checked for saturation.
 const EXAMPLES: usize = 64;
 
-/// The fraction of neurons from which on a layer counts as saturated.
+/// The fraction of saturated neurons from which on a layer counts as saturated.
 const NEARLY_ALL: f64 = 0.9;
 
 /// The fraction of the largest σ′ below which a neuron is saturated: it learns a hundred times more slowly.
@@ -29,7 +29,7 @@ pub struct Learned {
 /// Returns a line about a network that is no better than guessing; `None` for one that has learned something.
 ///
 /// # Errors
-/// A mapped file that is no longer what it was.
+/// A mapped file that has been truncated.
 pub fn note(
     data: &Data,
     topology: &Topology,
@@ -53,7 +53,7 @@ pub fn note(
     Ok(Some(format!("the network has not learned: {beaten}; {reason}")))
 }
 
-/// The guess that the network does not do better than.
+/// A sentence about the guess that the network does not beat; `None` if it beats guessing.
 fn not_better_than_guessing(data: &Data, learned: Learned) -> Option<String> {
     match data.dataset.task() {
         Task::Classification => {
@@ -81,7 +81,7 @@ fn not_better_than_guessing(data: &Data, learned: Learned) -> Option<String> {
     }
 }
 
-/// The layers of which nearly all neurons are saturated, in words.
+/// Descriptions of the layers in which nearly all neurons are saturated.
 fn saturated_layers(data: &Data, topology: &Topology, parameters: &Parameters) -> Result<Vec<String>> {
     let training = &data.split.training;
     let picked = data.dataset.picked(&training[..training.len().min(EXAMPLES)])?;
@@ -93,7 +93,7 @@ fn saturated_layers(data: &Data, topology: &Topology, parameters: &Parameters) -
     let mut found = Vec::new();
     for l in 2..=topology.last() {
         let (inner, sigma) = (topology.n[l - 1], topology.sigma(l));
-        // Softmax outputs that are sure learn as fast as they are wrong.
+        // Saturated softmax outputs still learn: their error is a − y.
         if sigma.normalizes {
             break;
         }
@@ -115,7 +115,7 @@ fn feedforward(a: &[f32], inner: usize, w: &[f32], b: &[f32], sigma: &Activation
     a.chunks_exact(inner).flat_map(|a| w.chunks_exact(inner).zip(b).map(move |(w, b)| neuron(a, w, b))).collect()
 }
 
-/// The largest σ′, which all rows have near z = 0.
+/// The largest σ′; every activation has it near z = 0.
 fn largest_slope(sigma: &Activation) -> f32 {
     [-0.5_f32, 0.0, 0.5].into_iter().map(|z| (sigma.prime)((sigma.sigma)(z)).abs()).fold(0.0, f32::max)
 }

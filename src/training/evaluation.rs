@@ -7,21 +7,21 @@ use super::regression::Score;
 pub struct Evaluation {
     /// C, the average over the examples.
     pub cost: f64,
-    /// Number of examples classified correctly; `None` where numbers are learned.
+    /// Number of examples classified correctly; `None` for regression.
     pub correct: Option<usize>,
-    /// The fit of numbers; `None` where classes are learned.
+    /// The metrics of regression; `None` for classification.
     pub score: Option<Score>,
     /// Number of examples.
     pub examples: usize,
 }
 
 impl Evaluation {
-    /// The fraction of examples classified correctly; `None` where numbers are learned.
+    /// The fraction of examples classified correctly; `None` for regression.
     pub fn accuracy(&self) -> Option<f64> {
         self.correct.map(|correct| correct as f64 / self.examples as f64)
     }
 
-    /// R², averaged over the numbers that are learned.
+    /// R², averaged over the targets.
     pub fn r2(&self) -> Option<f64> {
         self.score.and_then(|score| score.r2)
     }

@@ -10,9 +10,10 @@ use crate::network::optimizer::{Optimizer, SGD, Settings};
 pub struct Hyperparameters {
     /// m, examples in a mini-batch.
     pub batch: usize,
-    /// The parts of a mini-batch whose gradients are summed over a tree, and which ranks may share; 1 for none.
+    /// Shards of a mini-batch, whose gradients are summed over a tree and which ranks may share; 1
+    /// for a mini-batch in one piece.
     pub shards: usize,
-    /// η, the learning rate to begin with.
+    /// η, the initial learning rate.
     pub eta: f32,
     /// Seed of the order of the examples in each epoch, and of dropout.
     pub seed: u64,
@@ -20,28 +21,28 @@ pub struct Hyperparameters {
     pub optimizer: &'static Optimizer,
     /// Its own hyperparameters.
     pub settings: Settings,
-    /// λ of L2 regularization, for costs of all training examples together: w ← (1 − ηλ/n) w − ...
+    /// λ of L2 regularization, n being the number of training examples: w ← (1 − ηλ/n) w − ...
     pub lambda: f32,
     /// λ of L1 regularization: w ← w − (ηλ/n) sgn(w) − ...
     pub l1: f32,
-    /// The probability with which dropout leaves out a neuron of a hidden layer.
+    /// The probability that dropout leaves out a neuron of a hidden layer.
     pub dropout: f32,
     /// The schedule of η.
     pub schedule: Schedule,
-    /// True where the layers are watched, which changes no bit of the training.
+    /// True if statistics of the layers are recorded, which changes no bit of the training.
     pub watched: bool,
 }
 
-/// The place of a step in a training: what its learning rate and its random numbers depend on.
+/// The position of a step in a training, on which its learning rate and random numbers depend.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct StepNumber {
-    /// The number of the step, counted from 0.
+    /// Index of the step in the whole training, counted from 0.
     pub step: u64,
     /// Steps in an epoch.
     pub per_epoch: usize,
-    /// n, the training examples.
+    /// n, the number of training examples.
     pub examples: usize,
-    /// The part of η that plateaus have left.
+    /// The factor by which plateaus have multiplied η.
     pub plateau: f64,
 }
 
@@ -83,7 +84,7 @@ impl Hyperparameters {
             coefficients: (self.optimizer.coefficients)(&self.settings, eta, step + 1),
             keep: (1.0 - decay(self.lambda)) as f32,
             l1: decay(self.l1) as f32,
-            // Random numbers begin again after 2³² steps.
+            // Random numbers repeat after 2³² steps.
             step: step as u32,
             seed: (self.seed ^ (self.seed >> 32)) as u32,
         }

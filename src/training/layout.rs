@@ -1,4 +1,4 @@
-//! The plans of a training, and the matrices in which they find their examples.
+//! The plans of a training, and the matrices that hold its examples.
 
 use std::ops::Range;
 
@@ -16,8 +16,8 @@ use crate::network::Topology;
 use crate::plan::executor::{Executor, PlanId, Progress};
 use crate::plan::{Element, Matrix, Plan};
 
-/// The loaded plans that go through a part of the data: one for whole mini-batches and, where the
-/// examples do not divide evenly, one for the ragged last.
+/// The loaded plans for a split of the data: one for whole mini-batches and, if the examples do not
+/// divide evenly, one for the smaller last mini-batch.
 #[derive(Clone, Copy, Debug)]
 pub struct PlansOfPart {
     /// Number of examples.
@@ -42,12 +42,12 @@ impl PlansOfPart {
         Ok(PlansOfPart { examples, batch, whole, ragged })
     }
 
-    /// Number of mini-batches in the whole part.
+    /// Number of mini-batches in the split.
     pub fn mini_batches(&self) -> usize {
         self.examples.div_ceil(self.batch)
     }
 
-    /// Lets the executor get ready for runs over the whole part, at most `chunk` examples at a time.
+    /// Prepares the executor for runs over the whole split, at most `chunk` examples at a time.
     pub fn prepare(&self, executor: &mut dyn Executor, chunk: usize) -> Result<()> {
         if let Some(plan) = self.whole {
             executor.prepare(plan, self.examples.min(chunk) / self.batch)?;
@@ -58,8 +58,10 @@ impl PlansOfPart {
         Ok(())
     }
 
-    /// Starts the plans on a span of the part, in order: whole mini-batches, or what is left to the end of the part. The order
-    /// on the device begins with the example `origin`. `mini_batch(first, i)` is the i-th of the part.
+    /// Starts the plans on a span of the split: whole mini-batches, the last of which may be the
+    /// smaller one at the end of the split. The device holds the examples from index `origin` on.
+    /// `mini_batch(first, i)` is the i-th mini-batch of the split, which begins at `first` on the
+    /// device.
     pub fn start(
         &self,
         executor: &mut dyn Executor,
@@ -81,10 +83,10 @@ impl PlansOfPart {
     }
 }
 
-/// A part of the data that is measured.
+/// A split on which the network is evaluated.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Which part.
+    /// The split.
     pub part: PartOfData,
     /// Matrix that holds the indices of its examples.
     pub order: Matrix,
@@ -92,24 +94,25 @@ pub struct Measured {
     pub plans: PlansOfPart,
 }
 
-/// The most examples measured at a time: enough to fill a GPU.
+/// The most examples evaluated at a time: enough to fill a GPU.
 const MAX_EVALUATION_BATCH: usize = 1000;
 
-/// The most entries of the widest activations measured at a time: 16 MB, so that measuring a
+/// The most entries of the widest activations evaluated at a time: 16 MB, so that evaluating a
 /// network takes no more memory than training it.
 const EVALUATION_ENTRIES: usize = 4 << 20;
 
-/// The most multiplications of one layer measured at a time on a GPU: some milliseconds of a fast one, and less than half a second of
-/// a slow one, which drivers may end after two.
+/// The most multiplications of one layer evaluated at a time on a GPU: some milliseconds on a fast
+/// one, and less than half a second on a slow one. Drivers may abort work after two seconds.
 const EVALUATION_MULTIPLICATIONS: usize = 1 << 31;
 
-/// The same where the activations lie in the memory of the host: what the second cache holds of them.
+/// The most entries of the widest activations evaluated at a time on the host: they fit into the L2
+/// cache.
 const EVALUATION_ENTRIES_OF_HOST: usize = 96 << 10;
 
-/// The fewest examples measured at a time on the host: enough to read weights seldom.
+/// The fewest examples evaluated at a time on the host: enough to amortise reading the weights.
 const LEAST_EVALUATION_BATCH_OF_HOST: usize = 120;
 
-/// Examples measured at a time.
+/// Number of examples evaluated at a time.
 pub fn evaluation_batch(topology: &Topology, is_host: bool) -> usize {
     let most = (EVALUATION_ENTRIES / topology.widest()).clamp(1, MAX_EVALUATION_BATCH);
     match is_host {
@@ -122,12 +125,12 @@ pub fn evaluation_batch(topology: &Topology, is_host: bool) -> usize {
     }
 }
 
-/// Sizes of the chunks of data that a device does not hold whole.
+/// Sizes for streamed data, of which the device holds one chunk at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chunks {
-    /// The largest number of examples of a chunk: a whole mini-batch at least.
+    /// The most examples in a chunk: at least a whole mini-batch.
     pub chunk: usize,
-    /// Examples that are measured at a time.
+    /// Number of examples evaluated at a time.
     pub evaluation_batch: usize,
 }
 
@@ -136,42 +139,42 @@ pub struct Chunks {
 pub enum Held {
     /// All of them.
     All {
-        /// Examples that are measured at a time.
+        /// Number of examples evaluated at a time.
         evaluation_batch: usize,
     },
     /// A chunk.
     Chunks(Chunks),
 }
 
-/// Examples whose gradients are watched, all at once.
+/// Examples for the statistics of layers, all in one batch.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// Their numbers.
+    /// Their indices in the data set.
     pub numbers: Vec<u32>,
-    /// Matrix that holds them.
+    /// Matrix that holds these indices.
     pub order: Matrix,
     /// The plan.
     pub plans: PlansOfPart,
-    /// Its matrices.
+    /// The matrices of the plan.
     pub matrices: Matrices,
 }
 
 /// Everything that is loaded for a training.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// All plans, by their numbers.
+    /// All plans, indexed by [`PlanId`].
     pub plans: Vec<Plan>,
-    /// Those that train; none of its own, where mini-batches are cut into shards.
+    /// The plans that train; none if mini-batches are split into shards.
     pub training: PlansOfPart,
-    /// Those that train on shards.
+    /// The plans that train on shards.
     pub sharded: Option<ShardedPlans>,
-    /// Those that measure the parts that are not empty.
+    /// The plans that evaluate each nonempty split.
     pub measured: Vec<Measured>,
-    /// The one that watches, if any does.
+    /// The plan for the statistics of layers, if these are recorded.
     pub watched: Option<Watched>,
     /// Source of the training examples.
     pub examples: Examples,
-    /// The measured splits.
+    /// The matrices that receive the results of evaluation.
     pub measures: Measures,
 }
 
@@ -185,7 +188,7 @@ impl Layout {
         let (batch, rule) = (hyperparameters.batch, hyperparameters.rule());
         let Data { dataset, split, .. } = data;
         let examples_in = |name: &str, len: usize| match chunks {
-            // All parts come the same way, one after the other.
+            // All splits are streamed into the same matrices, one after the other.
             Some(Chunks { chunk, .. }) => {
                 let order = Matrix::of(Element::U32, "chunk_order", chunk, 1);
                 examples_of(dataset, &order).with_rows(chunk)
@@ -202,7 +205,8 @@ impl Layout {
             (PlansOfPart::new(count, batch, &mut plans, |m| training_plan(topology, &examples, m, rule))?, None)
         };
 
-        // Training shuffles; what is measured stays in order, so that the same weights have the same cost.
+        // Training shuffles; evaluation keeps the order, so that the same weights have the same
+        // cost.
         let parts = [
             (PartOfData::Training, "training_examples", split.training.len()),
             (PartOfData::Validation, "validation_examples", split.validation.len()),
@@ -230,7 +234,7 @@ impl Layout {
         Ok(Layout { plans, training, sharded, measured, watched: watched.transpose()?, examples, measures })
     }
 
-    /// Bytes that the examples of training take.
+    /// Bytes that the training examples and their order take on the device.
     pub fn examples_size(&self) -> u64 {
         let all = self.examples.of_examples().chain([&self.examples.order]);
         all.map(|matrix| matrix.size() as u64).sum()

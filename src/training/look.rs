@@ -1,4 +1,4 @@
-//! A look into a network: what one forward and one backward pass over some examples leave in it.
+//! A look into a network: its matrices after one forward and one backward pass over some examples.
 
 use anyhow::Result;
 
@@ -24,25 +24,26 @@ pub struct Look {
     pub z: Layers<Vec<f32>>,
     /// y, `(m, n[L])`.
     pub y: Vec<f32>,
-    /// C, averaged over the examples, which all count alike.
+    /// C, averaged over the examples without their weights.
     pub cost: f64,
-    /// The figures of each layer, without a step.
+    /// Statistics of each layer; there is no update, so update ratios are 0.
     pub layers: Vec<LayerReport>,
 }
 
-/// Multiplications of a look: a second or so.
+/// Target number of multiplications of a look: about a second.
 const WORK: usize = 500_000_000;
 
 /// The most examples of a look.
 const EXAMPLES: usize = 1000;
 
-/// The most examples that a look should have at a network.
+/// The most examples for a look into a network.
 pub fn most_examples(topology: &Topology) -> usize {
     (WORK / topology.parameters().max(1)).clamp(100, EXAMPLES)
 }
 
 impl Look {
-    /// A look at a network with all examples of a data set, on the host, kernel by kernel.
+    /// A look into a network with all examples of a data set, computed on the host by the kernels'
+    /// twins.
     ///
     /// # Errors
     /// Data that does not fit the network, or no memory.
@@ -51,7 +52,7 @@ impl Look {
         let order = Matrix::of(Element::U32, "look_order", m, 1);
         let (examples, net) = (examples_of(dataset, &order), Matrices::new(topology, m));
         let plan = gradients_plan(topology, &examples, m)?;
-        // Fused kernels forget z.
+        // Fused kernels do not store z.
         let mut twins = Cpu::of_twins();
         let executor: &mut dyn Executor = &mut twins;
         executor.load(&[plan])?;
@@ -91,8 +92,9 @@ impl Look {
         last.chunks_exact(outputs).map(crate::kernels::first_largest).collect()
     }
 
-    /// The part of the wrong outputs, off by more than half, that are saturated, and the part of all outputs that are wrong; `None`
-    /// where σ of the outputs is never flat.
+    /// Two fractions: of the wrong outputs, which are off by more than 0.5, those that are
+    /// saturated; and of all outputs, those that are wrong. `None` if σ of the output layer never
+    /// saturates.
     pub fn wrong_and_saturated(&self, topology: &Topology) -> Option<(f64, f64)> {
         let last = topology.last();
         let flat = topology.sigma(last).flat?;
@@ -127,13 +129,14 @@ pub fn neighbours(look: &Look, labels: &[u32], classes: usize) -> Vec<Neighbours
 /// The correlation of the targets of examples with those of their nearest neighbours.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Correlation {
-    /// It, from -1 to 1; of several targets, the largest.
+    /// The correlation, from -1 to 1; the largest, if there are several targets.
     pub r: f64,
-    /// Its standard error where targets are random.
+    /// Its standard error if targets were random.
     pub standard_error: f64,
 }
 
-/// The correlation of targets with those of neighbours, among the first examples of a look; `None` where no target varies.
+/// The correlation of targets with those of nearest neighbours, among the first examples of a look;
+/// `None` if no target varies.
 pub fn correlation(look: &Look) -> Option<Correlation> {
     let nearest = look.nearest();
     let m = nearest.len();
@@ -147,14 +150,15 @@ pub fn correlation(look: &Look) -> Option<Correlation> {
         (squares > 0.0).then(|| products / squares)
     };
     let r = (0..targets).filter_map(of_target).max_by(f64::total_cmp)?;
-    // The product of a pair of mutual neighbours is in the sum twice.
+    // The product of a pair of mutual neighbours occurs in the sum twice.
     let mutual = nearest.iter().enumerate().filter(|(i, j)| nearest[**j] == *i).count();
     Some(Correlation { r, standard_error: ((m + mutual) as f64).sqrt() / m as f64 })
 }
 
 impl Look {
-    /// The nearest other example of each of the first examples, by the squared distance of inputs, each relative to its variance where
-    /// they are not all from 0 to 1; empty for a single one.
+    /// The nearest neighbour of each of the first examples, by the squared distance of inputs.
+    /// Inputs are divided by their standard deviations unless all of them are from 0 to 1. Empty if
+    /// there is only one example.
     fn nearest(&self) -> Vec<usize> {
         let features = (self.a[1].len() / self.examples.max(1)).max(1);
         let rows: Vec<&[f32]> = self.a[1].chunks_exact(features).take(MOST_NEIGHBOURS).collect();

@@ -1,4 +1,4 @@
-//! Recipes: the defaults of whatever a person leaves open.
+//! Recipes: sets of defaults for the options that the user does not give.
 
 use super::schedule::Decline;
 use crate::data::Task;
@@ -12,12 +12,13 @@ use crate::network::optimizer::{ADAM, Optimizer, SGD};
 pub enum Recipe {
     /// Chapters 1 and 2 of the book: sigmoid neurons, quadratic cost, stochastic gradient descent.
     Book,
-    /// The choices of practitioners: rectified linear units, softmax with cross-entropy or linear outputs with squared error, Adam with a
-    /// schedule that ends low, He initialisation, early stopping on a validation part with the best weights kept.
+    /// The choices of practitioners: rectified linear units, softmax with cross-entropy or linear
+    /// outputs with squared error, Adam with a declining learning rate, He initialisation, early
+    /// stopping on a validation split that keeps the best weights.
     Modern,
 }
 
-/// The defaults that the data does not decide.
+/// The defaults that do not depend on the number of examples.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows {
     /// σ of the hidden layers.
@@ -34,12 +35,12 @@ pub struct Rows {
     pub decline: Decline,
 }
 
-/// The defaults for a training part of some size.
+/// The defaults that depend on the number of training examples.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sizes {
     /// Neurons of the hidden layers.
     pub hidden: Vec<usize>,
-    /// m.
+    /// m, examples in a mini-batch.
     pub batch: usize,
     /// Epochs.
     pub epochs: usize,
@@ -47,20 +48,23 @@ pub struct Sizes {
     pub lambda: f32,
     /// The probability of dropout.
     pub dropout: f32,
-    /// After early stopping, the validation split is learned too.
+    /// True if early stopping is followed by a training that includes the validation split.
     pub refit: bool,
 }
 
 /// Steps of gradient descent that the modern recipe takes, where the data is neither very small nor very large.
 const STEPS: usize = 3000;
 
-/// Training examples below which a tenth of them is missed, and a validation split of a tenth says little.
+/// Training examples below which the tenth held out for validation is missed in training and says
+/// little as a validation split.
 const FEW_EXAMPLES: usize = 1000;
 
-/// Training examples below which a tenth of them, fewer than five, says nothing about an epoch.
+/// Training examples below which nothing is held out for validation: a tenth would be fewer than
+/// five.
 const FEWEST_FOR_VALIDATION: usize = 50;
 
-/// Examples up to which λ grows with their number: weights decay by the same factor in each step.
+/// Examples up to which λ is proportional to their number, so that weights decay by the same factor
+/// in each step.
 const STRONG_DECAY: f64 = 1000.0;
 
 /// Learning rate of the book's network with linear outputs, which do not damp their errors: with 30 hidden neurons, much larger
@@ -68,7 +72,7 @@ const STRONG_DECAY: f64 = 1000.0;
 const REGRESSION_ETA: f64 = 0.1;
 
 impl Recipe {
-    /// Both recipes, with their names on the command line and what they are.
+    /// Both recipes: name on the command line, description, recipe.
     pub const ALL: [(&'static str, &'static str, Recipe); 2] = [
         ("book", "Sigmoid, quadratic cost, sgd: chapters 1 and 2", Recipe::Book),
         ("modern", "ReLU, softmax or linear outputs, Adam, early stopping", Recipe::Modern),
@@ -79,7 +83,7 @@ impl Recipe {
         if self == Recipe::Book { "book" } else { "modern" }
     }
 
-    /// The defaults that the data does not decide.
+    /// The defaults that do not depend on the number of examples.
     pub fn rows(self, task: Task) -> Rows {
         match (self, task) {
             (Recipe::Book, _) => Rows {
@@ -121,7 +125,8 @@ impl Recipe {
                 dropout: 0.1,
                 refit: examples < FEW_EXAMPLES,
             },
-            // Numbers have more noise than classes: one layer, and stronger regularization.
+            // Regression targets have more noise than classes: one layer, and stronger
+            // regularization.
             Task::Regression => Sizes {
                 hidden: vec![128],
                 batch,
@@ -133,7 +138,7 @@ impl Recipe {
         }
     }
 
-    /// The part of the training data that is kept for validation.
+    /// The fraction of the training examples that is held out for validation.
     pub fn validation(self, examples: usize) -> f64 {
         if self == Recipe::Book || examples < FEWEST_FOR_VALIDATION { 0.0 } else { 0.1 }
     }
@@ -144,13 +149,15 @@ impl Recipe {
         (optimizer.eta)(of_sgd, settings)
     }
 
-    /// λ of L2 regularization for `examples` training examples and a learning rate. The sizes' λ suits that of the recipe; for a
-    /// much larger one it is smaller, and no step takes more than half of a weight.
+    /// λ of L2 regularization for `examples` training examples and a learning rate.
+    /// [`Sizes::lambda`] suits the learning rate of the recipe. For a much larger one λ is reduced,
+    /// so that no step decays a weight by more than half.
     pub fn lambda(sizes: &Sizes, examples: usize, eta: f32) -> f32 {
         f64::from(sizes.lambda).min(0.5 * examples as f64 / f64::from(eta)) as f32
     }
 
-    /// The learning rate of an optimizer with a scale of its own, such as Adam, that falls to 0 in the end.
+    /// The recipe's initial learning rate for an optimizer with a scale of its own, such as Adam,
+    /// and a schedule that declines to 0; `None` if the recipe has none.
     pub fn eta_of_declining(self) -> Option<f64> {
         (self == Recipe::Modern).then_some(0.003)
     }

@@ -14,7 +14,8 @@ pub struct Score {
     pub r2: Option<f64>,
 }
 
-/// R² from the sum of squared errors and the statistics of the desired values; `None` where these do not vary.
+/// R² from the sum of squared errors and the statistics of the desired values; `None` if these do
+/// not vary.
 fn r2(squared_errors: f64, desired: &Statistics) -> Option<f64> {
     Some(1.0 - squared_errors / desired.squares()?)
 }

@@ -1,17 +1,18 @@
-//! Schedules: the learning rate η of each step, as a part of the one to begin with.
+//! Schedules: the learning rate η of each step, as a fraction of the initial one.
 
-/// The way in which η changes while a network learns.
+/// The shape of a schedule of η.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decline {
-    /// η stays.
+    /// η stays constant.
     Constant,
-    /// η is multiplied by the factor after every so many epochs.
+    /// η is multiplied by the factor after every [`Schedule::every`] epochs.
     Step,
     /// η is multiplied by the factor in each epoch, a little in each step.
     Exponential,
     /// η goes down to 0 along half a cosine (Loshchilov and Hutter, 2017).
     Cosine,
-    /// η is multiplied by the factor where so many epochs have brought no improvement: the book's "halve η".
+    /// η is multiplied by the factor when [`Schedule::every`] epochs in succession have brought no
+    /// improvement: the book's "halve η".
     Plateau,
 }
 
@@ -34,18 +35,18 @@ impl Decline {
         Self::ALL.into_iter().find(|(.., decline)| *decline == self).map_or("constant", |(name, ..)| name)
     }
 
-    /// True where a factor decides.
+    /// True if the schedule uses [`Schedule::factor`].
     pub fn has_factor(self) -> bool {
         matches!(self, Decline::Step | Decline::Exponential | Decline::Plateau)
     }
 
-    /// True where a number of epochs decides.
+    /// True if the schedule uses [`Schedule::every`].
     pub fn has_every(self) -> bool {
         matches!(self, Decline::Step | Decline::Plateau)
     }
 
-    /// The usual factor for a training of so many epochs: a tenth in each of three steps, a hundredth in the end, and the book's
-    /// half.
+    /// The default factor for a training of `epochs` epochs: a tenth at each step, a hundredth over
+    /// the whole training for `Exponential`, and the book's half at a plateau.
     pub fn usual_factor(self, epochs: usize) -> f32 {
         match self {
             Decline::Step => 0.1,
@@ -54,7 +55,7 @@ impl Decline {
         }
     }
 
-    /// The usual number of epochs between two changes.
+    /// The default number of epochs between two changes of η.
     pub fn usual_every(self, epochs: usize) -> usize {
         match self {
             Decline::Plateau => 5,
@@ -66,24 +67,24 @@ impl Decline {
 /// A schedule of η.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Schedule {
-    /// The course of η.
+    /// The shape of the schedule.
     pub decline: Decline,
     /// The factor of `Step`, `Exponential` and `Plateau`.
     pub factor: f32,
     /// The epochs of `Step` and `Plateau`.
     pub every: usize,
-    /// Epochs in which η grows from 0, in equal steps, before all else.
+    /// Warm-up epochs, in which η grows linearly from 0 before the schedule begins.
     pub warmup: usize,
     /// Epochs of the whole training.
     pub epochs: usize,
 }
 
 impl Schedule {
-    /// η stays.
+    /// η stays constant.
     pub const CONSTANT: Self = Schedule { decline: Decline::Constant, factor: 1.0, every: 1, warmup: 0, epochs: 1 };
 
-    /// η in a step, counted from 0, relative to the η to begin with; `per_epoch` steps are an epoch. What a plateau does is
-    /// known to the training alone.
+    /// η in step `step`, counted from 0, as a fraction of the initial η; an epoch has `per_epoch`
+    /// steps. Without the effect of plateaus, which only the trainer knows.
     pub fn of_step(&self, step: u64, per_epoch: usize) -> f64 {
         let epoch = step as f64 / per_epoch as f64;
         let warmup = self.warmup as f64;

@@ -1,5 +1,6 @@
-//! Shards: the parts of a mini-batch whose gradients are summed over a tree that depends on nothing but their number. However many
-//! ranks share the parts, the sum has the same bits.
+//! Shards: the parts of a mini-batch whose gradients are summed over a binary tree. The tree
+//! depends only on the number of shards, so the sum has the same bits however many ranks share the
+//! work.
 
 use std::ops::Range;
 
@@ -11,18 +12,18 @@ use crate::network::learning::LearningRule;
 use crate::plan::Plan;
 use crate::plan::executor::PlanId;
 
-/// The part of `m` examples that is shard `number` of `shards`. The first ones have an example more where m cannot be divided, and
-/// the last ones none where there are too few.
+/// The examples of shard `number` of `shards` in a mini-batch of `m`. If m is not divisible, the
+/// first shards have one example more; if m is too small, the last shards are empty.
 pub fn shard_of(m: usize, number: usize, shards: usize) -> Range<usize> {
     let start = |number: usize| number * (m / shards) + number.min(m % shards);
     start(number)..start(number + 1)
 }
 
-/// Sums of numbers that come one after the other, each over a binary tree: ((1 + 2) + (3 + 4)) + ((5 + 6) + 7), say. Sums of aligned
-/// parts are parts of the whole sum.
+/// A sum of terms that arrive one after the other, added as a binary tree: ((1 + 2) + (3 + 4)) +
+/// ((5 + 6) + 7), for example. Sums of aligned parts are subtrees of the whole sum.
 #[derive(Debug)]
 pub struct TreeSum<T> {
-    /// Sums of 2ᵏ numbers with their k, which falls.
+    /// Sums of 2ᵏ terms with their k, in descending order.
     sums: Vec<(u32, T)>,
 }
 
@@ -33,7 +34,7 @@ impl<T> Default for TreeSum<T> {
 }
 
 impl<T> TreeSum<T> {
-    /// The next number; `add` adds its second argument to its first.
+    /// Adds the next term; `add` adds its second argument to its first.
     pub fn push(&mut self, number: T, add: &mut impl FnMut(T, T) -> T) {
         let (mut k, mut sum) = (0, number);
         while let Some((_, before)) = self.sums.pop_if(|(of, _)| *of == k) {
@@ -42,7 +43,7 @@ impl<T> TreeSum<T> {
         self.sums.push((k, sum));
     }
 
-    /// The sum; none of nothing.
+    /// The sum; `None` if there are no terms.
     pub fn finish(&mut self, add: &mut impl FnMut(T, T) -> T) -> Option<T> {
         let (_, mut sum) = self.sums.pop()?;
         while let Some((_, before)) = self.sums.pop() {
@@ -59,7 +60,7 @@ pub struct ShardedPlans {
     pub shards: usize,
     /// Examples of a shard, and the plans of its gradient, from layer L down to 2.
     gradients: Vec<(usize, Vec<PlanId>)>,
-    /// Examples of a mini-batch, and the plan of the descent after it.
+    /// Examples of a mini-batch, and the plan of the optimizer step after it.
     descents: Vec<(usize, PlanId)>,
 }
 
@@ -93,12 +94,12 @@ impl ShardedPlans {
         Ok(sharded)
     }
 
-    /// The plans of the gradient of so many examples, from layer L down to 2.
+    /// The plans of the gradient of a shard with this many examples, from layer L down to 2.
     pub fn gradient(&self, examples: usize) -> &[PlanId] {
         self.gradients.iter().find(|(of, _)| *of == examples).map_or(&[], |(_, plans)| plans)
     }
 
-    /// The plan of the descent after a mini-batch of `m` examples.
+    /// The plan of the optimizer step after a mini-batch of `m` examples.
     pub fn descent(&self, m: usize) -> Option<PlanId> {
         self.descents.iter().find(|(of, _)| *of == m).map(|&(_, plan)| plan)
     }

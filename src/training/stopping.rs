@@ -1,6 +1,6 @@
-//! Early stopping: which epoch was the best, and when another brings nothing.
+//! Early stopping: the best epoch, and when epochs bring no more improvement.
 
-/// The steps that are taken where epochs bring no improvement.
+/// The patience with epochs that bring no improvement.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Patience {
     /// Epochs without improvement after which training ends; `None` for never.
@@ -9,7 +9,8 @@ pub struct Patience {
     pub plateau: Option<(usize, f64)>,
 }
 
-/// The course of the cost that is watched: of the validation split, or of the training split where there is none.
+/// The course of the monitored cost: that of the validation split, or of the training split if
+/// there is none.
 #[derive(Clone, Copy, Debug)]
 pub struct Course {
     patience: Patience,
@@ -22,11 +23,11 @@ pub struct Course {
 /// The consequences of the cost of an epoch.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Verdict {
-    /// It is the lowest so far.
+    /// True if the cost is the lowest so far.
     pub improved: bool,
-    /// η is to be multiplied by this.
+    /// Factor by which η is to be multiplied.
     pub lower: Option<f64>,
-    /// Training is to end.
+    /// True if training is to end.
     pub stop: bool,
 }
 
@@ -36,7 +37,8 @@ impl Course {
         Course { patience, best: f64::INFINITY, best_epoch: 0, since_lowered: 0 }
     }
 
-    /// The course after epochs of these costs, from the first on; the part of η that is left; and what followed from the last.
+    /// The course after epochs with these costs, from the first one on; the product of all factors
+    /// of η; and the verdict on the last epoch.
     pub fn after(patience: Patience, costs: impl Iterator<Item = Option<f64>>) -> (Self, f64, Option<Verdict>) {
         let (mut course, mut plateau, mut last) = (Course::new(patience), 1.0, None);
         for (epoch, cost) in (1..).zip(costs) {
@@ -47,7 +49,8 @@ impl Course {
         (course, plateau, last)
     }
 
-    /// Takes note of the cost of an epoch, counted from 1; nothing follows where it was not measured.
+    /// Records the cost of an epoch, counted from 1. A cost that was not measured has no
+    /// consequences.
     pub fn note(&mut self, epoch: usize, cost: Option<f64>) -> Verdict {
         let Some(cost) = cost else { return Verdict { improved: false, lower: None, stop: false } };
         let improved = cost < self.best;

@@ -1,5 +1,5 @@
-//! Data that a device does not hold whole: it is brought in chunks of whole mini-batches, and while one
-//! chunk is trained on, the next is picked.
+//! Data that does not fit on the device: it is uploaded in chunks of whole mini-batches. While one
+//! chunk is trained on, the next is gathered.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,21 +17,21 @@ use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix};
 use crate::system::error::ensure_usage;
 
-/// A chunk of this many mini-batches amortises the upload, where they are large.
+/// A chunk of this many mini-batches, if they are large, amortises the upload.
 const MINI_BATCHES: u64 = 256;
 
 /// Memory that mapped data may take beyond its files before it is streamed, on a device that shares the memory
 /// of the host.
 const OVERHEAD: u64 = 32 << 20;
 
-/// Streaming of data that a device does not hold whole.
+/// The streaming of data of which the device holds one chunk at a time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Streaming {
     /// The sizes of its chunks.
     pub chunks: Chunks,
     /// Bytes that the inputs of a chunk take.
     bytes: u64,
-    /// The reason, for people.
+    /// The reason, as shown to the user.
     why: String,
 }
 
@@ -47,10 +47,10 @@ fn megabytes(bytes: u64) -> String {
 }
 
 impl Streaming {
-    /// The streaming that a training needs; `None` where the device holds all of its data.
+    /// The streaming that a training needs; `None` if the device holds all of its data.
     ///
     /// # Errors
-    /// Memory that does not even hold the network and a mini-batch.
+    /// A device that cannot hold even the network and one mini-batch.
     pub fn needed(executor: &dyn Executor, training: &Training<'_>) -> Result<Option<Self>> {
         let Training { data, topology, hyperparameters, .. } = *training;
         let (memory, dataset) = (executor.memory(), &data.dataset);
@@ -71,7 +71,7 @@ impl Streaming {
             let evaluation_batch = evaluation_batch(topology, executor.device().backend.is_none());
             let layout = Layout::new(topology, data, hyperparameters, Held::All { evaluation_batch })?;
             let whole = executor.size_of(&layout.plans);
-            // Little data is not worth guessing how much memory there is.
+            // An estimate of the free memory is no reason to stream little data.
             if whole <= memory.of_all || (!memory.is_limit && size <= memory.chunk) {
                 return Ok(None);
             }
@@ -80,7 +80,7 @@ impl Streaming {
         Self::because(why, executor, training).map(Some)
     }
 
-    /// The streaming of a training, for a reason.
+    /// The streaming of a training, with `why` as the reason.
     ///
     /// # Errors
     /// As [`Streaming::needed`].
@@ -91,7 +91,7 @@ impl Streaming {
         let examples = examples_of(dataset, &Matrix::of(Element::U32, "order", 1, 1));
         let size_of_row = |matrix: &Matrix| (matrix.cols * matrix.element.size()) as u64;
         let row = size_of_row(&examples.inputs);
-        // What a chunk takes, and what the next one takes on its way.
+        // Memory for a chunk, and for the next one during its upload.
         let of_example = 2 * examples.of_examples().map(size_of_row).sum::<u64>() + size_of_row(&examples.order);
         let mut evaluation_batch = evaluation_batch(topology, executor.device().backend.is_none());
         let split = &data.split;
@@ -137,10 +137,10 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Picks examples by their indices, in this order.
+    /// Gathers examples by their indices, in the given order.
     ///
     /// # Errors
-    /// A file that is no longer what it was.
+    /// A mapped file that has been truncated.
     pub fn pick(&mut self, dataset: &Dataset, examples: &[u32]) -> Result<()> {
         dataset.inputs().pick(examples, dataset.features(), &mut self.inputs)?;
         dataset.pick_desired(examples, &mut self.desired);
@@ -168,8 +168,9 @@ impl Chunk {
     }
 }
 
-/// Calls `each` with chunks of `most` examples, in the order of `order`, and with where they are in it, for as long as it
-/// returns true. While it works on one, a thread picks the next: there are never more than two.
+/// Calls `each` with one chunk of at most `most` examples after the other, in the order of `order`,
+/// and with its range in `order`, as long as `each` returns true. While `each` works on a chunk, a
+/// thread gathers the next one: there are never more than two.
 ///
 /// # Errors
 /// As [`Chunk::pick`], and errors of `each`.
@@ -180,7 +181,7 @@ pub fn each_chunk(
     mut each: impl FnMut(Range<usize>, &Chunk) -> Result<bool>,
 ) -> Result<()> {
     thread::scope(|scope| {
-        // Without room for any: a chunk is handed over when the one before is done with.
+        // A channel without a buffer: a chunk is handed over once the one before is done.
         let (full, chunks) = mpsc::sync_channel(0);
         let (empty, used) = mpsc::channel::<Chunk>();
         let picking = move || {
@@ -202,7 +203,7 @@ pub fn each_chunk(
                 break;
             }
             first = end;
-            // Nobody waits for it after the last.
+            // After the last chunk nobody receives it.
             empty.send(chunk).unwrap_or(());
         }
         Ok(())

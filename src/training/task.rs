@@ -1,4 +1,4 @@
-//! A training, on whatever device.
+//! A training, independent of the device.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::hyperparameters::Hyperparameters;
 use crate::data::{Data, Task};
 use crate::network::{Parameters, Topology};
 
-/// A training: the same on every device.
+/// A training: data, network and hyperparameters, the same on every device.
 #[derive(Clone, Copy, Debug)]
 pub struct Training<'a> {
     /// The data.

@@ -1,4 +1,4 @@
-//! The trainer: epochs of shuffled mini-batches, and their evaluation. Knows no executor by name.
+//! The trainer: epochs of shuffled mini-batches, and their evaluation, on any executor.
 
 mod beside;
 mod evaluating;
@@ -40,7 +40,7 @@ pub use evaluating::Evaluating;
 pub use position::Position;
 pub use snapshot::{Snapshot, state_names};
 
-/// The training of a network on an executor. Every error may also be that of a failing device.
+/// A network in training on an executor. Every error may also be that of a failing device.
 #[derive(Debug)]
 pub struct Trainer<'e, 'd> {
     executor: &'e mut (dyn Executor + 'e),
@@ -48,27 +48,27 @@ pub struct Trainer<'e, 'd> {
     hyperparameters: Hyperparameters,
     data: &'d Data,
     layout: Layout,
-    /// The streaming of data of which the device holds a chunk.
+    /// Streaming, if the device holds only a chunk of the data at a time.
     streaming: Option<Streaming>,
     /// True while the device holds the first examples of the training split.
     holds_first: bool,
-    /// The moments of the targets of each split that is measured.
+    /// Statistics of the targets of each split that is evaluated.
     moments: Vec<Moments>,
     matrices: Matrices,
     position: Position,
     portion: Portion,
-    /// The part of η that plateaus have left.
+    /// The factor by which plateaus have multiplied η.
     plateau: f64,
-    /// ‖Δw‖ / ‖w‖ of each layer by the last whole mini-batch of the last epoch that was watched.
+    /// ‖Δw‖ / ‖w‖ of each layer in the last whole mini-batch of the last watched epoch.
     update_ratios: Vec<f64>,
-    /// Those that share the work.
+    /// The ranks that share the work.
     ranks: Arc<dyn Ranks>,
-    /// True where rank 0 evaluates for all of them.
+    /// True if rank 0 evaluates for all ranks.
     first_measures: bool,
     evaluation_time: EvaluationTime,
     /// The gradients of shards.
     gradients: Gradients,
-    /// The time in which steps only waited for sums over ranks.
+    /// Time that steps spent waiting for sums over ranks.
     waited: Duration,
 }
 
@@ -146,14 +146,16 @@ impl<'e, 'd> Trainer<'e, 'd> {
         })
     }
 
-    /// Shares the work with other ranks, which train the same network on the same data, in as many shards or more.
+    /// Shares the work with other ranks, which train the same network on the same data. The number
+    /// of shards must be a multiple of the number of ranks.
     ///
     /// # Errors
-    /// Shards that cannot be shared among so many.
+    /// Shards that cannot be divided evenly among the ranks.
     pub fn share_with(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
         let (shards, count) = (self.hyperparameters.shards, ranks.count());
         ensure!(shards.is_multiple_of(count), "{shards} shards cannot be shared among {count} ranks");
-        // Ranks with little memory measure fewer examples at a time.
+        // A rank with little memory evaluates fewer examples at a time; if ranks differ, rank 0
+        // evaluates for all.
         let at_once = self.layout.measured.first().map_or(0, |measured| measured.plans.batch as u64);
         self.first_measures = ranks.any(ranks.of_first(at_once) != at_once);
         self.ranks = ranks;
@@ -165,7 +167,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.ranks.count()
     }
 
-    /// The time in which steps only waited for sums over ranks.
+    /// Time that steps spent waiting for sums over ranks.
     pub fn waited(&self) -> Duration {
         self.waited
     }
@@ -192,18 +194,20 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.train(progress, None)
     }
 
-    /// Trains to the end of the epoch, or until `pause`, which is asked several times a second, returns true:
-    /// [`Trainer::position`] tells. Returns the time the steps took; no bit depends on the pauses.
+    /// Trains to the end of the epoch, or until `pause`, which is called several times a second,
+    /// returns true; see [`Trainer::position`]. Returns the time the steps took. Pauses change no
+    /// bit.
     pub fn train_until(&mut self, progress: &mut Progress<'_>, pause: &mut dyn FnMut() -> bool) -> Result<Duration> {
         self.train(progress, Some(pause))
     }
 
-    /// Lets training pause after each `steps` steps, instead of after those of a quarter of a second.
+    /// Allows a pause after every `steps` steps, instead of about every quarter of a second.
     pub fn pause_after(&mut self, steps: usize) {
         self.portion = Portion::fixed(steps);
     }
 
-    /// Trains for so many steps, over the ends of epochs; false where streamed data does not allow to stop after them.
+    /// Trains for `steps` steps, across epochs. Returns false, without training, if the data is
+    /// streamed: streaming cannot stop after a given step.
     ///
     /// # Errors
     /// A failing device.
@@ -246,7 +250,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
             }
             paused = end < until;
             if !paused {
-                // From here to the end of the epoch there is no pause: less than two mini-batches.
+                // No pause from here to the end of the epoch: less than two mini-batches are left.
                 end = self.watch_step(&order[..until + plans.batch], until, &mini_batch, progress)?;
                 pause = None;
             }
@@ -261,7 +265,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(start.elapsed())
     }
 
-    /// The place that training has reached.
+    /// The epoch and step that training has reached.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -271,7 +275,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         StepNumber { step, per_epoch, examples, plateau: self.plateau }
     }
 
-    /// The part of η that plateaus have left.
+    /// The factor by which plateaus have multiplied η.
     pub fn plateau(&self) -> f64 {
         self.plateau
     }
@@ -281,14 +285,15 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.plateau *= factor;
     }
 
-    /// η of the next step.
+    /// η of the first step of the current epoch.
     pub fn eta(&self) -> f32 {
         let step = self.position.epoch as u64 * self.steps_per_epoch() as u64;
         self.hyperparameters.mini_batch(0, 0, self.step_number(step)).eta
     }
 
-    /// Runs plans on the examples of a permutation, from its example `first` on, until `pause` returns true; returns the example
-    /// that it ended before. Streamed examples are uploaded; the permutation of others is on the device.
+    /// Runs plans on the examples of the permutation `order`, from index `first` on, until `pause`
+    /// returns true. Returns the index of the next example. Streamed examples are uploaded;
+    /// otherwise the permutation is already on the device.
     fn go_through(
         &mut self,
         plans: PlansOfPart,
@@ -333,7 +338,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(at)
     }
 
-    /// Runs the first mini-batch of the first epoch.
+    /// Trains on the first mini-batch of the first epoch.
     pub fn first_mini_batch(&mut self) -> Result<()> {
         let plans = self.layout.training;
         let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, 0);
@@ -384,7 +389,7 @@ fn load(executor: &mut dyn Executor, layout: &Layout, data: &Data, streaming: Op
         plans.prepare(executor, chunk)?;
     }
     if streaming.is_some() {
-        // Chunks are uploaded in the order of use.
+        // A chunk is uploaded in the order of its use.
         return executor.write(&layout.examples.order, &(0..chunk as u32).collect::<Vec<_>>());
     }
     write_examples(executor, &layout.examples, &data.dataset)?;

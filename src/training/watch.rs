@@ -1,7 +1,9 @@
-//! Watching a training: how fast each layer learns, and which of its neurons are saturated.
+//! Statistics of layers during training: how fast each layer learns, and which of its neurons are
+//! saturated.
 //!
-//! After an epoch, one forward and backward pass over some of the training examples leaves ∂C/∂w, ∂C/∂b and a of every layer on the
-//! device, without a step. So few examples are watched, and small data so seldom, that it costs little beside training.
+//! After an epoch, one forward and one backward pass over some training examples computes ∂C/∂w,
+//! ∂C/∂b and a of every layer, without an update. The examples are few, and so are the epochs if
+//! the data is small, so that watching costs little compared with training.
 
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
@@ -10,23 +12,23 @@ use crate::network::Parameters;
 use crate::network::activation::Activation;
 use crate::system::random::{Stream, rng};
 
-/// Training examples for each one that is watched.
+/// Training examples per watched example.
 const SHARE: usize = 64;
 
 /// The fewest and the most examples that are watched.
 const EXAMPLES: [usize; 2] = [32, 512];
 
-/// Examples that could be watched in the time that all else takes: reading matrices, and few examples at a time.
+/// Fixed cost of watching, in examples: reading matrices, and running few examples at a time.
 const OVERHEAD: usize = 160;
 
 /// The first epochs, which tell most, are all watched.
 const FIRST: usize = 4;
 
-/// Figures of a layer after an epoch, as in `--json`.
+/// Statistics of a layer after an epoch, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct LayerReport {
-    /// l, counted from 1, the inputs.
+    /// l; the inputs are layer 1.
     pub layer: usize,
     /// ‖δ‖, the speed of learning of chapter 5: the norm of ∂C/∂b, averaged over the examples that are watched.
     pub delta: f64,
@@ -34,13 +36,14 @@ pub struct LayerReport {
     pub nabla_w: f64,
     /// The change of w by the last whole mini-batch, relative to w: ‖Δw‖ / ‖w‖.
     pub update_ratio: f64,
-    /// The share of saturated neurons, averaged over the examples; `None` where σ is never flat.
+    /// The fraction of saturated neurons, averaged over the examples; `None` if σ never saturates.
     pub saturated: Option<f64>,
-    /// Neurons that are saturated for each of the examples: of rectified linear units, those that are dead.
+    /// Number of neurons that are saturated on every example; for rectified linear units, dead
+    /// ones.
     pub dead: Option<usize>,
 }
 
-/// Numbers of the examples that are watched, ascending.
+/// Indices of the watched examples, ascending.
 pub fn watched_examples(training: &[u32], most: usize, seed: u64) -> Vec<u32> {
     let count = (training.len() / SHARE).clamp(EXAMPLES[0], EXAMPLES[1]).min(most).min(training.len());
     let mut picked: Vec<u32> = training.sample(&mut rng(seed, Stream::Watched), count).copied().collect();
@@ -48,8 +51,8 @@ pub fn watched_examples(training: &[u32], most: usize, seed: u64) -> Vec<u32> {
     picked
 }
 
-/// True for the epochs, counted from 0, that are watched: the first ones, and then each after which enough examples have been learned
-/// for watching to cost little.
+/// True for watched epochs, counted from 0: the first few, and then each time that enough examples
+/// have been trained on to make watching cheap in comparison.
 pub fn is_watched(epoch: usize, examples: usize, watched: usize) -> bool {
     let times = |epochs: usize| (epochs as u64).saturating_mul(examples as u64) / (SHARE * (watched + OVERHEAD)) as u64;
     epoch < FIRST || times(epoch + 1) > times(epoch)
@@ -77,7 +80,8 @@ fn quotient(part: f64, whole: f64) -> f64 {
     if part == 0.0 { 0.0 } else { (part / whole).min(f64::MAX) }
 }
 
-/// The share of saturated neurons and the number of those that always are, from the activations of examples, row by row.
+/// The fraction of saturated neurons and the number of neurons that are saturated on all examples,
+/// from the activations of examples, row by row.
 pub fn saturation(sigma: &Activation, a: &[f32], neurons: usize) -> Option<(f64, usize)> {
     let flat = sigma.flat?;
     let mut counts = vec![0usize; neurons];

@@ -1,5 +1,5 @@
-//! The distance between two results that should be the same, on a scale that is said. It is never NaN:
-//! numbers whose difference is NaN are infinitely far apart.
+//! The distance between two results that should be equal, on a stated scale. It is never NaN: if
+//! the difference of two numbers is NaN, they are infinitely far apart.
 
 use crate::network::Parameters;
 
@@ -10,7 +10,7 @@ pub enum Scale {
     LargestOfMatrix,
     /// The largest magnitude of the expected weights and biases of the layer.
     LargestOfLayer,
-    /// The norm of the expected matrix; what is measured is the norm of the difference.
+    /// The norm of the expected matrix; the distance is then the norm of the difference.
     Norm,
 }
 
@@ -19,14 +19,14 @@ pub enum Scale {
 pub struct Distance {
     /// In units of the scale.
     pub value: f64,
-    /// The weights or biases where it is found: `w2`, `b2`, ...
+    /// The matrix in which it is found: `w2`, `b2`, ...
     pub matrix: String,
-    /// The entry there, row-major; `None` for [`Scale::Norm`], which takes all of them.
+    /// The index of the entry, row-major; `None` for [`Scale::Norm`], which concerns all entries.
     pub entry: Option<usize>,
 }
 
-/// Returns the largest distance between the parameters of two networks, or between their gradients; the
-/// first of several.
+/// Returns the largest distance between the parameters of two networks, or between their gradients.
+/// Of several equal ones it is the first.
 pub fn between(found: &Parameters, expected: &Parameters, scale: Scale) -> Distance {
     let mut largest = Distance { value: 0.0, matrix: String::new(), entry: None };
     for (l, w) in expected.w.iter() {
@@ -50,7 +50,7 @@ pub fn between(found: &Parameters, expected: &Parameters, scale: Scale) -> Dista
     largest
 }
 
-/// Returns how many entries are farther apart than an absolute tolerance.
+/// Returns the number of entries that are farther apart than an absolute tolerance.
 pub fn count_beyond(found: &[f32], expected: &[f32], tolerance: f64) -> usize {
     found.iter().zip(expected).filter(|&(&found, &expected)| difference(found, expected) > tolerance).count()
 }
@@ -74,7 +74,7 @@ fn difference(found: f32, expected: f32) -> f64 {
     nan_is_infinite((f64::from(found) - f64::from(expected)).abs())
 }
 
-/// Divides a difference by a unit, which may be 0 where there is no difference.
+/// Divides a difference by a unit, which may be 0 if the difference is 0.
 fn relative(difference: f64, unit: f64) -> f64 {
     if difference == 0.0 { 0.0 } else { nan_is_infinite(difference / unit) }
 }

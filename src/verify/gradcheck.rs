@@ -1,8 +1,10 @@
-//! The gradient check: BP1 to BP4 as a device computes them, against slopes of the cost by central differences in 64 bits.
+//! The gradient check: the results of BP1 to BP4 on a device, against slopes of the cost by central
+//! differences in 64 bits.
 //!
-//! An entry passes that is as near to the slope as the roundings of its own computation allow: the running error analysis of every
-//! kernel ([`rounding`](crate::kernel::rounding)), and the error of the slope itself. A matrix with too many entries is checked in
-//! those that are largest, in others at random, and along random directions.
+//! An entry passes if it is as near to the slope as rounding allows: within the running error bound
+//! of its own computation ([`rounding`](crate::kernel::rounding)) plus that of the slope. In a
+//! matrix with too many entries the largest are checked, others at random, and sums along random
+//! directions.
 
 pub mod mistakes;
 pub mod own;
@@ -30,19 +32,20 @@ use reference::Reference;
 use step::{Found, Gradients, Step};
 use verdict::{Pairs, Suspect, verdict};
 
-/// Multiplications spent on the slopes of one matrix at most: some tenths of a second.
+/// The most multiplications spent on the slopes of one matrix: some tenths of a second.
 const MOST_WORK: usize = 1 << 27;
 
-/// Random directions along which the slope of a matrix is taken that is not checked in every entry.
+/// Number of random directions along which a matrix is checked if not all of its entries are.
 const DIRECTIONS: usize = 4;
 
-/// The beginning of the verdict about an equation that is right but for what it is given.
+/// The beginning of the verdict about an equation that is right but has wrong inputs.
 const FOLLOWS: &str = "follows from";
 
-/// Standard deviations within which errors of random signs must add up along a random direction.
+/// Standard deviations within which rounding errors of random sign must stay when they add up along
+/// a random direction.
 const DEVIATIONS: f64 = 6.0;
 
-/// One matrix of an equation, as in `--json`.
+/// The check of one matrix of an equation, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Check {
     /// BP1, BP2, BP3, BP4 or descent.
@@ -53,38 +56,38 @@ pub struct Check {
     pub layer: usize,
     /// The equation in the notation of the book, for this layer.
     pub formula: String,
-    /// The largest error relative to its tolerance, as an error relative to the largest entry of the matrix. `None` for an entry that is
-    /// NaN or infinite.
+    /// The error of the entry that is worst in relation to its tolerance, divided by the largest
+    /// entry of the matrix; `None` if it is NaN or infinite.
     pub max_relative_error: Option<f64>,
-    /// The tolerance there, relative to the largest entry of the matrix.
+    /// The tolerance of that entry, divided by the largest entry of the matrix.
     pub tolerance: f64,
-    /// True where no entry is farther off than its tolerance.
+    /// True if every entry is within its tolerance.
     pub passed: bool,
-    /// The row of that entry, counted from 0; `None` along a direction.
+    /// The row of the worst entry, counted from 0; `None` for a direction.
     pub row: Option<usize>,
     /// Its column, counted from 0.
     pub column: Option<usize>,
     /// The entry on the device.
     pub found: Option<f64>,
-    /// The entry by differences.
+    /// The entry by central differences.
     pub expected: f64,
-    /// Entries that were checked.
+    /// Number of entries that were checked.
     pub checked: usize,
-    /// All entries.
+    /// Number of all entries.
     pub entries: usize,
-    /// Entries that were left out because σ has a kink there.
+    /// Number of entries that were skipped because σ has a kink there.
     pub at_kinks: usize,
-    /// Random directions that were checked besides.
+    /// Number of random directions that were checked as well.
     pub directions: usize,
-    /// True where nothing is wrong with this equation, but with what it is given.
+    /// True if the equation itself is right and only its inputs are wrong.
     pub follows: bool,
-    /// The mistake, where there is one: a sentence without its subject.
+    /// The mistake, if there is one: a sentence without its subject.
     pub verdict: Option<String>,
 }
 
 /// One entry, or one direction.
 struct Entry {
-    /// Its place; `None` for a direction.
+    /// Its index in the matrix; `None` for a direction.
     at: Option<usize>,
     found: f64,
     expected: f64,
@@ -98,10 +101,12 @@ impl Entry {
     }
 }
 
-/// Checks the gradients of the first mini-batch of a training on a device, with a mistake planted in the plan if one is given.
+/// Checks the gradients of the first mini-batch of a training on a device; `mistake` is planted in
+/// the plan.
 ///
 /// # Errors
-/// A network that has no place for the mistake ([`WrongUsage`](crate::system::error::WrongUsage)), or a failing device.
+/// A network in which the mistake cannot be made
+/// ([`WrongUsage`](crate::system::error::WrongUsage)), or a failing device.
 pub fn check(
     executor: &mut dyn Executor,
     training: &Training<'_>,
@@ -136,7 +141,7 @@ pub fn check(
     Ok(checks)
 }
 
-/// The places that are checked of a matrix: all, or the largest and others at random.
+/// Indices of the entries of a matrix to check: all, or the largest and others at random.
 fn places(values: &[f64], work: usize) -> Vec<usize> {
     let most = (MOST_WORK / work.max(1)).max(16);
     if values.len() <= most {
@@ -152,7 +157,7 @@ fn places(values: &[f64], work: usize) -> Vec<usize> {
     places
 }
 
-/// Compares a matrix with slopes at some places.
+/// Compares the entries of a matrix with slopes, at the indices of these.
 fn compared(
     (equation, layer): (&str, usize),
     formula: String,
@@ -208,13 +213,13 @@ fn compared(
     }
 }
 
-/// Slopes of the cost at some places of a matrix.
+/// Slopes of the cost for the entries of a matrix at some indices.
 struct Slopes {
     at: Vec<usize>,
     slopes: Vec<Option<Difference>>,
 }
 
-/// BP1 to BP4, from the output layer back, and the slopes of w and b of each layer.
+/// Checks of BP1 to BP4, from the output layer back, and the slopes for w and b of each layer.
 fn backpropagated(reference: &Reference, gradients: &Gradients) -> (Vec<Check>, Vec<[Slopes; 2]>) {
     let (last, m) = (reference.topology().last(), reference.m());
     let (mut checks, mut of_w, mut of_b) = (Vec::new(), Vec::new(), Vec::new());
@@ -251,7 +256,7 @@ fn backpropagated(reference: &Reference, gradients: &Gradients) -> (Vec<Check>, 
     (checks, of_w.into_iter().zip(of_b).map(|(w, b)| [w, b]).collect())
 }
 
-/// Random directions of all entries of a gradient.
+/// Checks of a gradient along random directions that involve all of its entries.
 fn along(reference: &Reference, l: usize, found: &Found) -> Vec<Entry> {
     let mut rng = rand::rngs::ChaCha8Rng::seed_from_u64(l as u64);
     let mut entries = Vec::new();
@@ -267,7 +272,7 @@ fn along(reference: &Reference, l: usize, found: &Found) -> Vec<Entry> {
     entries
 }
 
-/// The step of gradient descent that follows.
+/// Checks of the step of gradient descent that follows.
 fn descended(
     reference: &Reference,
     gradients: &Gradients,
@@ -278,7 +283,7 @@ fn descended(
 ) -> Vec<Check> {
     let (m, eta) = (reference.m(), f64::from(mini_batch.eta));
     let mut checks = Vec::new();
-    // From the output layer back, as the slopes are.
+    // From the output layer back, in the order of `slopes`.
     for ((found, slopes), l) in after.into_iter().rev().zip(slopes).zip((2..=reference.topology().last()).rev()) {
         for ((found, decays), Slopes { at, slopes }) in found.into_iter().zip([true, false]).zip(slopes) {
             let before = if decays { &initial.w[l] } else { &initial.b[l] };

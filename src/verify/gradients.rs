@@ -1,11 +1,12 @@
-//! The gradient check that mixed precision must pass before it trains: are the gradients still right when
-//! products read factors rounded to 16 bits?
+//! The gradient check before training in mixed precision: are gradients still right when products
+//! read factors rounded to 16 bits?
 //!
-//! A rounding changes a factor by at most r = 2⁻¹⁰ of it, and so a term of a sum by at most 2 r. Terms of
-//! either sign cancel: a sum of `inner` of them is smaller than that of their magnitudes, by a factor of
-//! √inner where the signs are random. So a product is off by at most 2 r √inner of its norm, and a gradient
-//! by the sum of that over all products that lead to it: forward to the output (`n[l-1]` terms), back (`n[l]`
-//! terms) and over the mini-batch. A larger difference means overflow or underflow in 16 bits.
+//! Rounding changes a factor by at most r = 2⁻¹⁰ of its magnitude, and so a term of a sum by at
+//! most 2 r. Terms of either sign cancel: a sum of `inner` terms is smaller than the sum of their
+//! magnitudes, by a factor of √inner if the signs are random. So a product is off by at most 2 r
+//! √inner of its norm, and a gradient by the sum of that over all products that lead to it: forward
+//! to the output (`n[l-1]` terms), back (`n[l]` terms) and over the mini-batch. A larger difference
+//! means overflow or underflow in 16 bits.
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -20,15 +21,17 @@ use crate::training::trainer::epoch_order;
 use crate::training::{Hyperparameters, Training};
 use crate::verify::distance::{self, Distance, Scale};
 
-/// Upper bound of the tolerance, whatever rounding explains: gradients that are half wrong are useless.
+/// Upper bound of the tolerance, whatever rounding would explain: gradients with an error of half
+/// their norm are useless.
 const MOST: f64 = 0.5;
 
 /// The result of a check, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct GradientCheck {
-    /// The largest difference from the gradients in full precision: its norm relative to that of the gradient.
+    /// The largest difference from the gradients in full precision: the norm of the difference
+    /// divided by that of the gradient.
     pub max_relative_difference: f64,
-    /// The parameters with that gradient.
+    /// The parameters whose gradient has this difference.
     pub matrix: String,
     /// The largest difference that passes.
     pub tolerance: f64,
@@ -91,7 +94,8 @@ impl std::fmt::Display for GradientCheck {
     }
 }
 
-/// Returns the tolerance for the layer that most products lead to, the first one; see the head of this file.
+/// Returns the tolerance for the first layer, to which most products lead; see the module
+/// documentation.
 fn tolerance(topology: &Topology, m: usize) -> f64 {
     let root = |inner: usize| (inner as f64).sqrt();
     let widths = topology.widths();

@@ -1,9 +1,10 @@
-//! Two devices step by step: each step of a plan runs on both from the same numbers, so that nothing
-//! adds up and the first step that differs is the one that is wrong.
+//! Two devices in lockstep: each step of a plan runs on both from the same inputs, so that
+//! differences do not add up, and the first step that differs is the wrong one.
 //!
-//! The results of a step are poisoned beforehand, so that an entry it leaves out, or one it reads too
-//! late, shows as NaN. After its steps a mini-batch runs as a whole, as in training: steps that are
-//! right one by one may still be wrong together, where one does not wait for another.
+//! The outputs of a step are poisoned with NaN beforehand, so that an entry that is not written, or
+//! is read too late, shows. After its single steps a mini-batch also runs as a whole, as in
+//! training: steps that are right one by one may still be wrong together, if one does not wait for
+//! another.
 
 mod entries;
 mod units;
@@ -35,7 +36,7 @@ use crate::training::{StepNumber, Streaming, Training, examples_of, states, writ
 pub struct Side<'e> {
     /// The executor of the plans.
     pub executor: &'e mut dyn Executor,
-    /// The kernels that it runs them with.
+    /// The kernels with which it runs them.
     pub kernels: KernelSet,
     /// The precision of their products.
     pub precision: Precision,
@@ -44,31 +45,33 @@ pub struct Side<'e> {
 /// The result of a lockstep run, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Lockstep {
-    /// Mini-batches that were run.
+    /// Mini-batches that were asked for; if a difference is found, the run ends before the last
+    /// one.
     pub mini_batches: usize,
     /// Steps that were compared.
     pub steps: usize,
     /// The largest difference, as a fraction of the tolerance of its entry.
     pub largest_fraction_of_tolerance: f64,
-    /// The first difference beyond its tolerance.
+    /// The first difference that exceeds its tolerance.
     #[serde(skip)]
     pub first_difference: Option<Difference>,
 }
 
-/// The first entry that two devices disagree about.
+/// The first entry in which two devices differ.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Difference {
     /// The mini-batch, counted from 1; `None` in the evaluation after the last one.
     pub mini_batch: Option<usize>,
-    /// The step of the plan, counted from 1; `None` where each agrees by itself, but not the whole.
+    /// The step of the plan, counted from 1; `None` if each step agrees but the plan as a whole
+    /// does not.
     pub step: Option<usize>,
     /// The part of chapter 2 that the step belongs to.
     pub equation: String,
-    /// The result that was compared.
+    /// The kernel of the step.
     pub kernel: String,
-    /// The same in the notation of the book.
+    /// The step in the notation of the book.
     pub formula: String,
-    /// The primitive kernels that a fused one replaces.
+    /// The primitive kernels that the step's fused kernel replaces.
     pub replaces: Vec<&'static str>,
     /// The matrix that the step writes.
     pub matrix: String,
@@ -79,13 +82,13 @@ pub struct Difference {
     /// The entry on each device; NaN and infinity as text.
     #[serde(serialize_with = "numbers_or_text")]
     pub values: [f64; 2],
-    /// The entry computed in 64 bits; `None` for whole numbers.
+    /// The entry as computed in 64 bits; `None` for integers.
     pub expected: Option<f64>,
     /// Largest distance allowed between the two values.
     pub tolerance: f64,
-    /// Number of entries of the matrix that are farther apart than that.
+    /// Number of entries of the matrix whose distance exceeds the tolerance.
     pub entries: usize,
-    /// Which of the two devices is farther from what is expected; counted from 0.
+    /// Index of the device that is farther from the expected value, from 0.
     pub wrong_device: Option<usize>,
 }
 
@@ -100,20 +103,20 @@ fn numbers_or_text<S: Serializer>(values: &[f64; 2], serializer: S) -> Result<S:
     values.map(entry).serialize(serializer)
 }
 
-/// Both devices, and what has been seen of them.
+/// Both devices, and the results so far.
 struct Pair<'s, 'e> {
     sides: &'s mut [Side<'e>; 2],
-    /// The matrices that no step writes.
+    /// Names of the matrices that no step writes.
     fixed: HashSet<Arc<str>>,
     steps: usize,
     largest: f64,
 }
 
-/// Runs so many mini-batches on both devices, from the beginning of the training, and one evaluation.
-/// The second device's numbers go into the next step of both.
+/// Runs `mini_batches` mini-batches on both devices, from the beginning of the training, and one
+/// evaluation. After each step both devices continue from the second device's results.
 ///
 /// # Errors
-/// A failing device, or a training that cannot be.
+/// A failing device, or a training that is not possible.
 pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usize) -> Result<Lockstep> {
     let Training { data, topology, initial, hyperparameters } = *training;
     let batch = hyperparameters.batch;
@@ -146,7 +149,7 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
         let executor = &mut *side.executor;
         executor.load(plans)?;
         for phase in &phases {
-            // As in training: there is one ragged mini-batch in an epoch.
+            // As in training, where an epoch has at most one smaller mini-batch.
             let count = if phase.m == batch { numbers.len() / batch } else { 1 };
             phase.whole.iter().try_for_each(|whole| executor.prepare(whole.plan, count))?;
         }
@@ -173,7 +176,7 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
         let (epoch, slot) = (i / per_epoch, i % per_epoch);
         if slot == 0 {
             let shuffled = match &part {
-                // In the order of the training.
+                // Already in the order of the first epoch.
                 Some(part) => part.split.training.clone(),
                 None => epoch_order(numbers, hyperparameters.seed, epoch),
             };
@@ -200,8 +203,8 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
     Ok(Lockstep { mini_batches, steps, largest_fraction_of_tolerance: largest, first_difference })
 }
 
-/// The examples of the first mini-batches, in the order of the training, where a device does not hold
-/// all of the data.
+/// The examples of the first mini-batches, in training order, if a device cannot hold all of the
+/// data; otherwise `None`.
 fn streamed(sides: &[Side<'_>; 2], training: &Training<'_>, mini_batches: usize) -> Result<Option<Data>> {
     let Training { data, hyperparameters, .. } = *training;
     let batch = hyperparameters.batch;
@@ -221,7 +224,7 @@ fn streamed(sides: &[Side<'_>; 2], training: &Training<'_>, mini_batches: usize)
 }
 
 impl Pair<'_, '_> {
-    /// Runs a mini-batch step by step and then as a whole; the first difference.
+    /// Runs a mini-batch step by step and then as a whole; returns the first difference.
     fn run(&mut self, phase: &Phase, knowledge: &mut Knowledge, mini_batch: MiniBatch) -> Result<Option<Difference>> {
         let mut before = knowledge.clone();
         for unit in &phase.units {
@@ -236,7 +239,7 @@ impl Pair<'_, '_> {
         }
     }
 
-    /// Runs a unit on both devices from the same numbers, and compares what it writes.
+    /// Runs a unit on both devices from the same inputs, and compares its outputs.
     fn check(&mut self, unit: &Unit, knowledge: &mut Knowledge, mini_batch: MiniBatch) -> Result<Option<Difference>> {
         let before = knowledge.clone();
         for (side, steps) in self.sides.iter_mut().zip(&unit.runs) {
@@ -260,7 +263,7 @@ impl Pair<'_, '_> {
         Ok(None)
     }
 
-    /// Which of the primitive steps of a unit differs by itself.
+    /// The difference in the first primitive step of a unit that differs by itself, if any.
     fn first_part(
         &mut self,
         unit: &Unit,
@@ -268,7 +271,7 @@ impl Pair<'_, '_> {
         mini_batch: MiniBatch,
     ) -> Result<Option<Difference>> {
         for part in &unit.parts {
-            // What only one of the devices has, both get.
+            // Both devices get the intermediate results, which only one of them has.
             for matrix in part.primitives.iter().flat_map(|step| &step.operands) {
                 if let Some(Numbers { values, .. }) = knowledge.computed(matrix) {
                     let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
@@ -283,7 +286,7 @@ impl Pair<'_, '_> {
     }
 }
 
-/// Gives a device what steps read, and poisons what they are to overwrite.
+/// Writes the inputs of steps to a device, and poisons the matrices that the steps overwrite.
 fn ready(
     side: &mut Side<'_>,
     steps: &[Step],
@@ -298,7 +301,7 @@ fn ready(
             continue;
         }
         if written.contains(&matrix.name) && !changed.contains(&matrix.name) {
-            // As an integer this is no count that any step arrives at.
+            // Read as an integer, NaN is larger than any count.
             side.executor.write(matrix, &vec![f32::NAN; matrix.len()])?;
         } else if let Some(bytes) = knowledge.given(matrix) {
             side.executor.write_bytes(matrix, bytes)?;
@@ -307,7 +310,7 @@ fn ready(
     Ok(())
 }
 
-/// The difference that an entry of a unit is.
+/// The description of a difference in an entry of a unit.
 fn difference(unit: &Unit, matrix: &Matrix, entry: &Entry, entries: usize) -> Difference {
     let &Entry { at, values, expected } = entry;
     let wrong_device = expected.map(|(expected, _)| {

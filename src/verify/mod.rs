@@ -1,5 +1,5 @@
-//! Checks of a device: gradients, steps in lockstep, strategies; and the distance between results, with the rounding
-//! that explains it.
+//! Checks of a device: gradients, steps in lockstep, strategies; the distance between results, and
+//! the rounding errors that explain it.
 
 pub mod distance;
 pub mod gradcheck;

@@ -1,5 +1,5 @@
-//! The matrices of a plan in 64 bits, with bounds of how far rounding may take them: step by step, by the
-//! analysis that each kernel has of itself. A fused step is analysed as the primitives it replaces.
+//! The matrices of a plan in 64 bits, with bounds of their rounding errors, computed step by step
+//! by the analysis of each kernel. A fused step is analysed as the primitives it replaces.
 
 use anyhow::{Result, bail};
 
@@ -13,7 +13,7 @@ impl Knowledge {
     /// Computes a primitive step.
     ///
     /// # Errors
-    /// A matrix of which nothing is known, or a fused step.
+    /// An unknown matrix, or a fused step.
     pub fn apply(&mut self, step: &Step, mini_batch: MiniBatch) -> Result<()> {
         let Specification::Twin { rounding, .. } = step.kernel.specification else {
             bail!("{} is fused: its parts are analysed", step.kernel.name)

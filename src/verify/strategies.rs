@@ -1,4 +1,4 @@
-//! Checks of an adapter: every strategy against the twins on the CPU.
+//! Checks of an adapter: every strategy of a matrix product against the CPU twins.
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
@@ -21,22 +21,23 @@ use crate::verify::distance::{self, Scale};
 pub struct Finding {
     /// Subject of the check.
     pub what: String,
-    /// Set if the result is right, or wrong in a way that this program knows and avoids.
+    /// True if the result is right, or wrong in a way that this program knows and avoids.
     pub passed: bool,
-    /// Details, for people.
+    /// Details for the user.
     pub detail: String,
 }
 
-/// Two networks, both wider than the largest tile of a product: on floats, with widths that are multiples of
-/// no block size; on bytes, with widths that are multiples of every vector length.
+/// Two networks, both wider than the largest tile of a product: one on floats, with widths that are
+/// not multiples of any block size; one on bytes, with widths that are multiples of every vector
+/// length.
 const NETWORKS: [([usize; 3], Element); 2] = [([37, 131, 5], Element::F32), ([64, 132, 12], Element::Byte)];
 const M: usize = 6;
 const STEPS: usize = 8;
 const ETA: f32 = 0.5;
 
-/// Trains small networks on an adapter with each set of kernels, each strategy of products and each width
-/// of the loop in one work group, and compares with the plain Rust twins of the kernels; `watch` is told
-/// what is checked next.
+/// Trains small networks on an adapter with each set of kernels, each product strategy and each
+/// width of the training loop in one work group, and compares the results with the CPU twins of the
+/// kernels. `watch` is called with a description of each check before it runs.
 pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
     let mut findings = Vec::new();
     watch("long loops");
@@ -58,7 +59,7 @@ pub fn check(adapter: &Adapter, watch: &mut dyn FnMut(&str)) -> Vec<Finding> {
     let expected = train_all(&mut Cpu::of_twins());
     for (what, options) in ways {
         watch(&what);
-        // As in a run: shader checks could hide a bug, or cause one.
+        // As in a training run: shader checks could hide a bug, or cause one.
         let options = GpuOptions { shader_checks: false, ..options };
         let compared = (|| {
             let mut executor = adapter.open(options)?;
@@ -124,11 +125,12 @@ fn train(executor: &mut dyn Executor, widths: [usize; 3], element: Element) -> R
     trainer.parameters()
 }
 
-/// Returns the tolerance. Each step rounds sums as long as the widest layer: a random walk over all steps, of
-/// weights of the order of 1; four standard deviations for each of the two devices.
+/// Returns the tolerance. Each step rounds sums as long as the widest layer: a random walk over all
+/// steps, for weights of order 1; four standard deviations for each of the two devices.
 ///
-/// Factors rounded to 16 bits make each gradient wrong by as much as four standard deviations of a term's
-/// two roundings, either way; of errors δ, at most 1/4, and activations, at most 1, η times in each step.
+/// In mixed precision, factors rounded to 16 bits add an error to each gradient: four standard
+/// deviations of the two roundings in a term, for errors δ of at most 1/4 and activations of at
+/// most 1, times η in each step.
 fn tolerance(precision: Precision) -> f64 {
     let widest = NETWORKS.into_iter().flat_map(|(widths, _)| widths).max().unwrap_or(1);
     let of_sums = 8.0 * f64::from(f32::EPSILON) / 2.0 * ((STEPS * widest) as f64).sqrt();

@@ -1,5 +1,5 @@
-//! Examples worked in 64 bits on the host: the forward pass, backpropagation, and the cost where one weighted input is moved. Written
-//! from chapter 2, apart from the plan that devices run.
+//! Examples worked in 64 bits on the host: the forward pass, backpropagation, and the cost after a
+//! change of weighted inputs. Written from chapter 2, independently of the plan that devices run.
 
 use crate::network::cost::MeasuredFrom;
 use crate::network::{Layers, Parameters, Topology};
@@ -7,7 +7,7 @@ use crate::network::{Layers, Parameters, Topology};
 /// A network in 64 bits.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// The layers and their rows.
+    /// The layers with their activations and cost.
     pub topology: Topology,
     /// `w[l]`, shape `(n[l], n[l-1])`.
     pub w: Layers<Vec<f64>>,
@@ -15,7 +15,7 @@ pub struct Network {
     pub b: Layers<Vec<f64>>,
 }
 
-/// The factors of dropout: `kept(l, k)` for neuron k of hidden layer l, from 0; 1 without dropout.
+/// Dropout factors: `kept(l, k)` for neuron k of hidden layer l, counted from 0; 1 without dropout.
 pub type Kept<'a> = &'a dyn Fn(usize, usize) -> f64;
 
 /// Every neuron is kept.
@@ -30,7 +30,7 @@ pub struct Forward {
     pub z: Layers<Vec<f64>>,
     /// `a[l]`, from layer 1.
     pub a: Layers<Vec<f64>>,
-    /// `a[l]` as the next layer reads it: with dropout, only of the neurons that are kept.
+    /// `a[l]` as the next layer reads it: multiplied by the dropout factors.
     pub handed_on: Layers<Vec<f64>>,
     /// Cₓ.
     pub cost: f64,
@@ -46,7 +46,7 @@ pub struct Backward {
 }
 
 impl Network {
-    /// The network of these weights and biases.
+    /// A network with these weights and biases.
     pub fn new(topology: &Topology, parameters: &Parameters) -> Self {
         let wide = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
         let last = topology.last();
@@ -100,7 +100,7 @@ impl Network {
         Forward { z, a, handed_on, cost }
     }
 
-    /// BP1 and BP2 of an example.
+    /// BP1 and BP2 for an example.
     pub fn backpropagate(&self, forward: &Forward, y: &[f64], kept: Kept<'_>) -> Backward {
         let last = self.topology.last();
         let prime = |l: usize| {
@@ -119,7 +119,7 @@ impl Network {
         Backward { sigma_prime, delta }
     }
 
-    /// (wˡ⁺¹)ᵀ δˡ⁺¹.
+    /// (wˡ⁺¹)ᵀ δˡ⁺¹, the error propagated back without σ′.
     pub fn carried_back(&self, l: usize, delta: &[f64]) -> Vec<f64> {
         let mut back = vec![0.0; self.topology.n[l]];
         for (row, delta) in self.w[l + 1].chunks_exact(back.len()).zip(delta) {
@@ -128,8 +128,8 @@ impl Network {
         back
     }
 
-    /// Cₓ of an example whose `z[l]` is moved: neuron j, from 0, by an amount. `None` where a weighted input crosses a kink of σ: there
-    /// the cost has no derivative in between.
+    /// Cₓ of an example after changes of `z[l]`, each of a neuron (from 0) by an amount. `None` if
+    /// a weighted input crosses a kink of σ: the cost has no derivative there.
     pub fn cost_moved(
         &self,
         forward: &Forward,
@@ -165,12 +165,12 @@ impl Network {
 pub struct Difference {
     /// The derivative.
     pub value: f64,
-    /// A bound of its error: by the terms that the differences leave out, and by rounding.
+    /// A bound of its error, by truncation and by rounding.
     pub error: f64,
 }
 
-/// The derivative of `cost` at 0, by central differences of `step`, of half and of a quarter of it (Richardson's extrapolation). `None`
-/// where `cost` has no value.
+/// The derivative of `cost` at 0, by central differences with `step`, half and a quarter of it
+/// (Richardson extrapolation). `None` if `cost` has no value.
 pub fn central_difference(step: f64, cost: impl Fn(f64) -> Option<f64>) -> Option<Difference> {
     let mut largest = 0f64;
     let mut slopes = [0.0; 3];
@@ -179,7 +179,8 @@ pub fn central_difference(step: f64, cost: impl Fn(f64) -> Option<f64>) -> Optio
         *slope = (after - before) / (2.0 * h);
         largest = largest.max(after.abs()).max(before.abs());
     }
-    // The errors of slopes go with the square of the step, and cancel; then those with its fourth power.
+    // Extrapolation cancels the error terms with the square of the step, then those with its fourth
+    // power.
     let [wide, narrow] = [0, 1].map(|i| (4.0 * slopes[i + 1] - slopes[i]) / 3.0);
     let value = (16.0 * narrow - wide) / 15.0;
     let of_rounding = 16.0 * f64::EPSILON * largest / step;

@@ -1,9 +1,10 @@
 //! Images in a terminal.
 
-/// From empty to full.
+/// Characters from dark to bright.
 const SHADES: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
 
-/// Draws a square image whose pixels are 0 to its largest value, two characters for each; `None` for what is no square.
+/// Draws a square image with pixels from 0 to the largest value, two characters per pixel; `None`
+/// if the number of pixels is not a square.
 pub fn drawn(pixels: &[f64]) -> Option<String> {
     let side = (pixels.len() as f64).sqrt().round() as usize;
     let largest = pixels.iter().copied().fold(0.0, f64::max);

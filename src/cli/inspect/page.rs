@@ -18,7 +18,7 @@ const MOST_ROWS: usize = 12;
 /// The parts of an example that are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parts {
-    /// Every layer; of large ones a summary.
+    /// Every layer; large ones are summarised.
     All,
     /// One layer in full.
     Layer(usize),
@@ -28,14 +28,14 @@ pub enum Parts {
     Weight(usize, usize, usize),
 }
 
-/// A number with nine digits after the point, or in scientific notation where it is small or large.
+/// A number with nine decimals, or in scientific notation if it is small or large.
 fn number(x: f64) -> String {
-    // −0 is written as 0.
+    // Turns −0 into 0.
     let x = x + 0.0;
     if x == 0.0 || (1e-4..1e6).contains(&x.abs()) { format!("{x:.9}") } else { format!("{x:.6e}") }
 }
 
-/// A number with six digits, for what is worked by hand.
+/// A number with six decimals, for worked equations.
 fn short(x: f64) -> String {
     let x = x + 0.0;
     if x == 0.0 || (1e-3..1e6).contains(&x.abs()) {
@@ -47,12 +47,12 @@ fn short(x: f64) -> String {
     }
 }
 
-/// A factor within a product: in brackets where it is negative.
+/// A factor of a product, in brackets if it is negative.
 fn factor(x: f64) -> String {
     if x < 0.0 { format!("({})", short(x)) } else { short(x) }
 }
 
-/// Digits as superscripts.
+/// A number in superscript digits.
 fn above(number: usize) -> String {
     number
         .to_string()
@@ -61,7 +61,7 @@ fn above(number: usize) -> String {
         .collect()
 }
 
-/// Digits as subscripts; two numbers of several digits are told apart.
+/// Numbers in subscript digits, with a separator if one of two has several digits.
 fn below(numbers: &[usize]) -> String {
     let one = |number: &usize| -> String {
         number
@@ -93,7 +93,7 @@ fn vector(values: &[f64], in_full: bool) -> String {
     )
 }
 
-/// Writes a matrix, row by row.
+/// Appends a matrix to the text, row by row.
 fn matrix(text: &mut String, name: &str, rows: &[Vec<f64>], in_full: bool) -> Result<()> {
     let cols = rows.first().map_or(0, Vec::len);
     let shape = format!("({}, {cols})", rows.len());
@@ -189,19 +189,19 @@ fn of(worked: &Worked, l: usize) -> &Layer {
     &worked.of_layers[l - 2]
 }
 
-/// a of layer l, the inputs for layer 1.
+/// a of layer l; for layer 1 the inputs.
 fn activations(worked: &Worked, l: usize) -> &[f64] {
     if l == 1 { &worked.x } else { &of(worked, l).a }
 }
 
-/// A sum in numbers; of a long one the beginning.
+/// A sum with its terms as numbers; only the first terms of a long one.
 fn sum(terms: impl Iterator<Item = String>, count: usize) -> String {
     const MOST: usize = 4;
     let shown = terms.take(if count > MOST { 2 } else { MOST }).collect::<Vec<_>>().join(" + ");
     if count > MOST { format!("{shown} + … ({count} terms)") } else { shown }
 }
 
-/// zˡⱼ in numbers.
+/// zˡⱼ worked out in numbers.
 fn weighted_input(text: &mut String, worked: &Worked, l: usize, j: usize) -> Result<()> {
     let (layer, a) = (of(worked, l), activations(worked, l - 1));
     let row = &layer.w[j - 1];
@@ -221,7 +221,7 @@ fn weighted_input(text: &mut String, worked: &Worked, l: usize, j: usize) -> Res
     Ok(())
 }
 
-/// δᴸⱼ in numbers, and why σ′ is not in it where it is not.
+/// δᴸⱼ worked out in numbers, with the reason if it lacks σ′.
 fn output_error(text: &mut String, subject: &Subject, worked: &Worked, j: usize) -> Result<()> {
     let last = worked.layers.len();
     let (layer, y) = (of(worked, last), worked.y[j - 1]);
@@ -260,7 +260,7 @@ fn output_error(text: &mut String, subject: &Subject, worked: &Worked, j: usize)
     Ok(())
 }
 
-/// δˡⱼ of a hidden layer in numbers.
+/// δˡⱼ of a hidden layer worked out in numbers.
 fn hidden_error(text: &mut String, worked: &Worked, l: usize, j: usize) -> Result<()> {
     let (layer, next) = (of(worked, l), of(worked, l + 1));
     let count = next.delta.len();
@@ -280,7 +280,7 @@ fn hidden_error(text: &mut String, worked: &Worked, l: usize, j: usize) -> Resul
     Ok(())
 }
 
-/// ∂C/∂wˡⱼₖ in numbers.
+/// ∂C/∂wˡⱼₖ worked out in numbers.
 fn gradient(text: &mut String, worked: &Worked, l: usize, j: usize, k: usize) -> Result<()> {
     let (layer, a) = (of(worked, l), activations(worked, l - 1)[k - 1]);
     writeln!(

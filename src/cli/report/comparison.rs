@@ -14,7 +14,7 @@ use crate::system::text::percentage;
 /// The page of a comparison.
 ///
 /// # Errors
-/// A comparison of other than two devices.
+/// A comparison of more or fewer than two devices.
 pub fn html(comparison: &Comparison) -> Result<String> {
     let [a, b] = &comparison.devices[..] else { anyhow::bail!("two devices are compared") };
     let layers = a.layers.iter().map(ToString::to_string).collect::<Vec<_>>().join("-");

@@ -1,4 +1,4 @@
-//! The inside of a network, on a page: weights, layers, and the time of its kernels.
+//! The inside of a network on a page: weights, layers, and the time of its kernels.
 
 use anyhow::Result;
 use maud::{Markup, html};
@@ -9,7 +9,7 @@ use crate::cli::chart;
 use crate::commands::report::{FirstWeights, Histogram, LayerLook};
 use crate::plan::profile::{Clock, Profile};
 
-/// A histogram with its numbers.
+/// A histogram with its numbers as a table.
 pub fn histogram(title: &str, axis: &str, histogram: &Histogram) -> Markup {
     let Histogram { ends, counts } = histogram;
     let heights: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
@@ -22,7 +22,7 @@ pub fn histogram(title: &str, axis: &str, histogram: &Histogram) -> Markup {
     figure(chart::bars(title, [axis, "count"], *ends, &heights), &[axis, "count"], &rows)
 }
 
-/// Inputs whose weights are shown of a neuron.
+/// The most inputs of a neuron whose weights are shown.
 const INPUTS: usize = 12;
 
 pub fn first_weights(weights: &FirstWeights) -> Result<Markup> {
@@ -65,7 +65,7 @@ pub fn first_weights(weights: &FirstWeights) -> Result<Markup> {
     })
 }
 
-/// A bar to the left or to the right of the middle.
+/// A bar from the middle: to the left for negative numbers, to the right for positive ones.
 fn bar(part: f32) -> Markup {
     let (from, colour) = if part < 0.0 { (60.0 + 60.0 * part, "#0072b2") } else { (60.0, "#d55e00") };
     html! {

@@ -14,7 +14,7 @@ use crate::training::LayerReport;
 /// The page of a report.
 ///
 /// # Errors
-/// None but of memory.
+/// None, unless memory runs out.
 pub fn html(report: &Report) -> Result<String> {
     let body = html! {
         (summary(report))
@@ -52,7 +52,7 @@ fn summary(report: &Report) -> Markup {
     }
 }
 
-/// A place in the book, its address in parentheses as a link.
+/// A place in the book; the address in its parentheses becomes a link.
 fn linked(place: &str) -> Markup {
     let (before, address) = place.rsplit_once('(').unwrap_or((place, ""));
     let address = address.trim_end_matches(')');

@@ -1,4 +1,4 @@
-//! The parts of a page: HTML that needs nothing else, neither a network nor scripts.
+//! The parts of a page: self-contained HTML, without scripts or access to a network.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -49,7 +49,7 @@ pub fn figure(svg: String, head: &[&str], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// A table with a head, scrolled where it is too wide.
+/// A table with a head, which scrolls if it is too wide.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> Markup {
     html! {
         div.wide { table {
@@ -59,7 +59,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// The curve of what each epoch has, with a name; `None` where no epoch has it.
+/// A named curve of the value `y` of each epoch; `None` if no epoch has one.
 pub fn curve(name: &str, epochs: &[EpochReport], y: impl Fn(&EpochReport) -> Option<f64>) -> Option<Curve> {
     let points: Vec<_> = epochs.iter().filter_map(|epoch| Some([epoch.epoch as f64, y(epoch)?])).collect();
     (!points.is_empty()).then(|| Curve { name: name.to_string(), points })
@@ -70,7 +70,7 @@ pub fn chart_of(title: &str, y: &str, curves: Vec<Option<Curve>>) -> Option<Mark
     chart_on(Scale::Automatic, title, y, curves)
 }
 
-/// A chart of curves over epochs, on a scale.
+/// A chart of curves over epochs, on the given scale.
 pub fn chart_on(scale: Scale, title: &str, y: &str, curves: Vec<Option<Curve>>) -> Option<Markup> {
     let curves: Vec<Curve> = curves.into_iter().flatten().collect();
     let first = curves.first()?;
@@ -86,7 +86,7 @@ pub fn chart_on(scale: Scale, title: &str, y: &str, curves: Vec<Option<Curve>>) 
     Some(figure(chart::svg(title, ["epoch", y], &curves, scale), &head, &rows))
 }
 
-/// A number with four decimals, or with an exponent where these would not show it.
+/// A number with four decimals, or with an exponent if these would not show it.
 pub fn number(value: f64) -> String {
     match value.abs() {
         size if size != 0.0 && !(1e-3..1e5).contains(&size) => format!("{value:.2e}"),

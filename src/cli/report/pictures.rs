@@ -1,4 +1,4 @@
-//! Pictures as PNG inside a page.
+//! Images as PNG inside a page.
 
 use anyhow::Result;
 use base64::Engine;
@@ -7,16 +7,17 @@ use png::{BitDepth, ColorType, Encoder};
 
 use crate::commands::report::Picture;
 
-/// An image as the address of a picture: light on dark, as the digits are.
+/// The data URL of an image: light on dark, as the digits are.
 ///
 /// # Errors
-/// None: memory takes all that is written.
+/// None: writing to memory does not fail.
 pub fn of_image(picture: &Picture) -> Result<String> {
     let bytes: Vec<u8> = picture.pixels.iter().map(|pixel| (255.0 * pixel.clamp(0.0, 1.0)).round() as u8).collect();
     address(picture.side, ColorType::Grayscale, &bytes)
 }
 
-/// Weights as the address of a picture: blue below 0, white at 0, red above it, the largest magnitude in full colour.
+/// The data URL of an image of weights: blue below 0, white at 0, red above; the largest magnitude
+/// has full colour.
 ///
 /// # Errors
 /// As [`of_image`].

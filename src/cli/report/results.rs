@@ -10,7 +10,7 @@ use crate::cli::chart::{self, Scale};
 use crate::commands::book::Curve;
 use crate::commands::report::{Classes, Numbers, Worst};
 
-/// The most classes whose confusion is a table.
+/// The most classes whose confusion matrix is shown as a table.
 const TABLE: usize = 26;
 
 pub fn of_classes(classes: &Classes) -> Result<Markup> {

@@ -1,4 +1,4 @@
-//! A measurement, as it is written to files and read back.
+//! A measurement, in the form in which it is written to files and read back.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub struct Measurement {
     pub driver: Option<String>,
     /// Training steps or one kernel.
     pub what: What,
-    /// The kernel, or the set of kernels that trains.
+    /// The kernel, or the set of kernels used for training.
     pub name: String,
     /// `full`, or `mixed`: products with f16 inputs and f32 accumulation.
     #[serde(default = "full")]
@@ -32,9 +32,9 @@ pub struct Measurement {
     /// Optimizer.
     #[serde(default = "sgd")]
     pub optimizer: String,
-    /// `n[1], n[2], ..., n[L]`; `None` for the products that the peak is found with.
+    /// `n[1], n[2], ..., n[L]`; `None` for the products that measure the peak.
     pub layers: Option<Vec<usize>>,
-    /// m; `None` for the products that the peak is found with.
+    /// m; `None` for the products that measure the peak.
     pub batch: Option<usize>,
     /// Rows of the result of a kernel.
     pub rows: Option<usize>,
@@ -42,7 +42,7 @@ pub struct Measurement {
     pub cols: Option<usize>,
     /// Terms in each sum of a matrix product.
     pub inner: Option<usize>,
-    /// Time of one step or one call.
+    /// Median time of one step or one call.
     pub median_seconds: f64,
     /// The shortest repetition.
     pub min_seconds: f64,
@@ -54,7 +54,7 @@ pub struct Measurement {
     pub steps_per_second: Option<f64>,
     /// Floating-point operations per second, in 10⁹, including skipped operations with a factor of 0.
     pub gflops: f64,
-    /// Bytes of memory read and written per second, of a copy.
+    /// Bytes of memory read and written per second by a copy.
     #[serde(default)]
     pub bytes_per_second: Option<f64>,
     /// Fraction of the best matrix product measured on this device in this run.
@@ -69,27 +69,27 @@ pub enum What {
     Train,
     /// One kernel.
     Kernel,
-    /// The cost of something that no kernel can do without, such as a dispatch.
+    /// A limit of the device, such as the cost of a dispatch, which no kernel can avoid.
     Ceiling,
 }
 
-/// Returns the precision of measurements from before there was a choice.
+/// Returns the precision of measurements in files without one.
 pub(super) fn full() -> String {
     Precision::Full.name().to_string()
 }
 
-/// The activation function of results without one.
+/// The activation function of measurements in files without one.
 pub(super) fn sigmoid() -> String {
     SIGMOID.name.to_string()
 }
 
-/// The optimizer of results without one.
+/// The optimizer of measurements in files without one.
 pub(super) fn sgd() -> String {
     SGD.name.to_string()
 }
 
 impl Measurement {
-    /// Returns the identity of a measurement, whenever it was made.
+    /// Returns the identity of a measurement, regardless of when it was made.
     pub(super) fn subject(&self) -> String {
         let Measurement { device, adapter, threads, backend, what, name, precision, activation, optimizer, .. } = self;
         let Measurement { layers, batch, rows, cols, inner, .. } = self;

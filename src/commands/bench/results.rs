@@ -1,4 +1,4 @@
-//! Comparisons of measurements: CPU and GPU, and now and an earlier run.
+//! Comparisons of measurements: CPU with GPU, and this run with an earlier one.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ pub struct Crossover {
     pub adapter: Option<String>,
     /// Its API.
     pub backend: Option<String>,
-    /// The smallest mini-batch measured from which on the GPU is the faster; `None` if there is none.
+    /// The smallest measured mini-batch from which on the GPU is faster; `None` if there is none.
     pub batch: Option<usize>,
 }
 
@@ -58,7 +58,7 @@ pub fn crossovers(found: &[Measurement]) -> Vec<Crossover> {
 pub struct Comparison {
     /// The earlier median over this one: above 1 is faster now.
     pub speedup: f64,
-    /// Set if the ranges of the two do not overlap.
+    /// True if the ranges of the two do not overlap.
     pub beyond_spread: bool,
 }
 
@@ -74,7 +74,7 @@ pub fn compare(now: &Measurement, earlier: &[Measurement]) -> Option<Comparison>
 /// Reads the measurements of an earlier run, one JSON object a line.
 ///
 /// # Errors
-/// A line that is no measurement: the message names it.
+/// A line that is not a measurement; the message names it.
 pub fn parse(text: &str) -> Result<Vec<Measurement>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines

@@ -1,9 +1,11 @@
-//! The figures of the book, and bands around them.
+//! The book's figures, and bands around our results.
 //!
-//! A band holds the results of repeated seeds (0 to 9), and as much again on either side of them as lies between their mean and the
-//! farther end: what falls outside is no chance. Bands on MNIST and of the short form on the digits.
+//! A band holds the results of repeated seeds (0 to 9), widened on either side by the distance from
+//! their mean to the farther end: a result outside is not due to chance. There are bands for MNIST
+//! and for the short form on the digits.
 
-/// A number of an experiment: its name, the book's figure, and the bands on MNIST and on the digits.
+/// A result of an experiment: experiment, name, the book's figure, and the bands on MNIST and on
+/// the digits.
 type Row = (&'static str, &'static str, Option<f64>, [f64; 2], [f64; 2]);
 
 const ANY: [f64; 2] = [0.0, 100.0];
@@ -33,7 +35,7 @@ const ROWS: [Row; 22] = [
     ("layer-speeds", "hidden layer 4", Some(0.285), [0.18, 0.55], [0.1, 0.52]),
 ];
 
-/// The figure of the book on MNIST, or none on the digits, and the band.
+/// The book's figure on MNIST (none on the digits), and the band.
 pub fn of(experiment: &str, name: &str, is_mnist: bool) -> (Option<f64>, [f64; 2]) {
     let row = ROWS.iter().find(|row| (row.0, row.1) == (experiment, name));
     let of_no_data = experiment == "saturated-neuron";

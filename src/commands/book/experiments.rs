@@ -28,7 +28,7 @@ pub struct Experiment {
     pub place: &'static str,
     /// Names of the axes of its curves.
     pub axes: [&'static str; 2],
-    /// It trains with examples.
+    /// True if it needs training data.
     pub needs_data: bool,
     /// Runs it.
     pub run: fn(&Options, &mut dyn Observer) -> Result<Measured>,
@@ -134,7 +134,7 @@ struct Run {
     cost: &'static Cost,
     init: Initialization,
     eta: f32,
-    /// λ on MNIST: for other numbers of training examples it is in proportion.
+    /// λ on MNIST, to be scaled in proportion to the number of training examples.
     lambda: f32,
     /// Epochs on MNIST and on the digits.
     epochs: [usize; 2],
@@ -159,7 +159,7 @@ const CROSS: Run = Run { cost: &CROSS_ENTROPY, eta: 0.5, ..CHAPTER_1 };
 
 const FEW: Run = Run { epochs: [400, 400], examples: Some([1000, 150]), ..CROSS };
 
-/// The part of the examples that is the validation split: as in the book, 10,000 of 60,000.
+/// The fraction of the examples that is the validation split: as in the book, 10,000 of 60,000.
 const VALIDATION: f64 = 1.0 / 6.0;
 
 impl Run {
@@ -210,7 +210,7 @@ fn curve(name: impl Into<String>, epochs: &[EpochReport], y: impl Fn(&EpochRepor
     Curve { name: name.into(), points: epochs.iter().map(|epoch| [epoch.epoch as f64, percent(y(epoch))]).collect() }
 }
 
-/// Trains; returns the report of a training that was not interrupted.
+/// Trains, and returns the report of a training that was not interrupted.
 fn trained(run: Run, options: &Options, observer: &mut dyn Observer) -> Result<train::Report> {
     let Trained { report, .. } = train::run(&run.options(options), observer)?;
     ensure!(report.interrupted.is_none(), "interrupted after epoch {}", report.epochs.len());
@@ -245,7 +245,7 @@ fn memorizing(options: &Options, observer: &mut dyn Observer, run: Run) -> Resul
 
 fn initialization(options: &Options, observer: &mut dyn Observer) -> Result<Measured> {
     let large = Run { eta: 0.1, lambda: 5.0, ..CROSS };
-    // λ belongs to costs of 50,000 examples.
+    // λ is meant for a cost of 50,000 examples.
     let large = if options.data.is_none() { Run { lambda: 0.1, ..large } } else { large };
     let scaled = Run { init: Initialization::Scaled, ..large };
     let mut measured = Measured::default();
@@ -286,7 +286,7 @@ fn saturated_neuron(_: &Options, _: &mut dyn Observer) -> Result<Measured> {
         });
         measured.curves.push(Curve { name: name.to_string(), points });
     }
-    // Both begin alike.
+    // The output before training is the same for both costs.
     measured.numbers.remove(3);
     Ok(measured)
 }

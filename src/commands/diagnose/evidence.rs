@@ -1,4 +1,5 @@
-//! The evidence of a diagnosis: the epochs of a training, and looks into its network before the first and after the last.
+//! The evidence of a diagnosis: the epochs of a training, and looks into its network before the
+//! first epoch and after the last.
 
 use anyhow::Result;
 use rand::seq::IndexedRandom;
@@ -10,7 +11,7 @@ use crate::system::random::{Stream, rng};
 use crate::training::diagnosis::{self, Learned};
 use crate::training::look::{Correlation, Look, Neighbours, correlation, deviations, most_examples, neighbours};
 
-/// Examples of a class from which on the share of those found is taken for a fact.
+/// The fewest examples of a class for which the fraction classified correctly is reliable.
 const OF_CLASS: usize = 20;
 
 /// A class of the data.
@@ -20,15 +21,15 @@ pub struct Class {
     pub name: String,
     /// Its training examples.
     pub examples: usize,
-    /// The share of them that the network finds, and the number that was looked at.
+    /// The recall of the class: the fraction classified correctly of the examples looked at.
     pub found: f64,
     /// The number of examples looked at.
     pub looked_at: usize,
-    /// It is the answer for some example.
+    /// True if it is predicted for some example.
     pub is_predicted: bool,
 }
 
-/// All that verdicts are found from.
+/// Everything from which verdicts are found.
 #[derive(Debug)]
 pub struct Evidence {
     /// The name of the data.
@@ -37,15 +38,15 @@ pub struct Evidence {
     pub topology: Topology,
     /// Everything else that it was trained with.
     pub setup: Setup,
-    /// The training examples.
+    /// Number of training examples.
     pub training: usize,
-    /// The validation examples.
+    /// Number of validation examples.
     pub validation: usize,
-    /// Some class or example counts more than another.
+    /// True if some classes or examples count more than others.
     pub has_weights: bool,
     /// Each epoch.
     pub epochs: Vec<EpochReport>,
-    /// Training ended in NaN or infinity.
+    /// The message about a training that ended in NaN or infinity.
     pub diverged: Option<String>,
     /// The network before training, with some of the training examples.
     pub before: Look,
@@ -55,22 +56,23 @@ pub struct Evidence {
     pub classes: Vec<Class>,
     /// Nearest neighbours of the examples of each class; empty for regression.
     pub neighbours: Vec<Neighbours>,
-    /// The correlation of numbers with those of nearest neighbours; `None` for classification.
+    /// The correlation of targets with those of nearest neighbours; `None` for classification.
     pub correlation: Option<Correlation>,
-    /// The share of the largest class, which guessing would get right; 0 for regression.
+    /// The fraction of examples in the largest class, which guessing would get right; 0 for
+    /// regression.
     pub guessed: f64,
     /// The standard deviation of each input over the examples.
     pub deviations: Vec<f64>,
     /// The root mean square of all inputs.
     pub input_size: f64,
-    /// A line about a network that is no better than guessing; `None` for one that is.
+    /// A line about a network that is no better than guessing; `None` if it is better.
     pub not_learned: Option<String>,
-    /// ‖w‖ after training relative to before, of the layer that has shrunk most.
+    /// ‖w‖ after training divided by ‖w‖ before, for the layer that has shrunk most.
     pub shrinkage: f64,
 }
 
 impl Evidence {
-    /// Collects the evidence of a training that has ended with these parameters.
+    /// Collects the evidence of a finished training, with the parameters before and after it.
     ///
     /// # Errors
     /// Data that cannot be read.
@@ -130,7 +132,7 @@ impl Evidence {
         self.neighbours = neighbours(&self.before, labels, classes);
         let mut looked_at = vec![0; classes];
         labels.iter().for_each(|&label| looked_at[label as usize] += 1);
-        // Of rare classes, some more.
+        // More examples of rare classes.
         let mut rare = Vec::new();
         for &example in &data.split.training {
             let class = all[example as usize] as usize;
@@ -168,11 +170,12 @@ impl Evidence {
         data.split.training.iter().for_each(|&example| counts[labels[example as usize] as usize] += 1);
     }
 
-    /// The part of what can be learned that has been, on the training split: 0 for guessing, 1 for all.
+    /// The fraction of what can be learned that the network has learned of the training split: 0
+    /// for guessing, 1 for all.
     pub fn learned(&self) -> f64 {
         let Some(last) = self.epochs.last() else { return 0.0 };
         if let (true, Some(found)) = (self.has_weights, self.mean_found()) {
-            // The most frequent class is no good guess where all count alike.
+            // The most frequent class is no good guess if all classes count alike.
             let guessed = 1.0 / self.classes.len() as f64;
             return ((found - guessed) / (1.0 - guessed).max(1e-9)).max(0.0);
         }
@@ -183,18 +186,19 @@ impl Evidence {
         }
     }
 
-    /// The mean over the classes of the share that is found; `None` for regression.
+    /// The mean recall over all classes; `None` for regression.
     pub fn mean_found(&self) -> Option<f64> {
         let seen: Vec<f64> = self.classes.iter().filter(|class| class.looked_at > 0).map(|class| class.found).collect();
         (!seen.is_empty()).then(|| seen.iter().sum::<f64>() / seen.len() as f64)
     }
 
-    /// The cost on the training split before training, as far as a look tells, and after each epoch.
+    /// The training cost before training, estimated from the examples of the look, and after each
+    /// epoch.
     pub fn costs(&self) -> Vec<f64> {
         std::iter::once(self.before.cost).chain(self.epochs.iter().filter_map(|epoch| epoch.train_cost)).collect()
     }
 
-    /// Sums of the rises and of the falls of the training cost.
+    /// The sum of all rises and the sum of all falls of the training cost.
     pub fn rises_and_falls(&self) -> (f64, f64) {
         let costs = self.costs();
         let steps = costs.windows(2).map(|pair| pair[1] - pair[0]);

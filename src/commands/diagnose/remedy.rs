@@ -1,4 +1,4 @@
-//! Remedies: other flags for the same training.
+//! Remedies: changes of flags for the same training.
 
 use crate::commands::train::{Keep, Options, Wishes};
 use crate::data::{Part, Scale};
@@ -7,10 +7,11 @@ use crate::network::activation::{Activation, LEAKY_RELU, RELU};
 use crate::network::cost::{self, Cost};
 use crate::network::optimizer::ADAM;
 
-/// The part of the training examples that tells whether others are known by heart.
+/// The validation split, as a fraction of the training examples, that a remedy adds to show whether
+/// a network only memorises.
 const VALIDATION: f64 = 0.2;
 
-/// Other flags for the same training.
+/// A change of flags for the same training.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Remedy {
     /// Another η.
@@ -19,7 +20,7 @@ pub enum Remedy {
     CrossEntropy,
     /// Another initialisation.
     Init(Initialization),
-    /// Other hidden neurons, with the initialisation and the η that suit them.
+    /// Rectified linear units, with the initialisation and the η that suit them.
     Rectified {
         /// η.
         eta: f32,
@@ -28,11 +29,11 @@ pub enum Remedy {
     Leaky,
     /// Inputs of mean 0 and standard deviation 1.
     Standardized,
-    /// λ, and the weights of the best epoch.
+    /// Another λ, and the weights of the best epoch.
     Regularized {
         /// λ of L2 regularization.
         lambda: f32,
-        /// They are kept already.
+        /// True if these weights are kept already.
         keeps_best: bool,
     },
     /// Another λ of L2 regularization.
@@ -41,11 +42,11 @@ pub enum Remedy {
     Dropout(f32),
     /// A validation split.
     Validated,
-    /// Each class counts alike.
+    /// Weights with which all classes count alike.
     Balanced,
 }
 
-/// A number times a power of 10, without the digits that 32 bits would add.
+/// A number times a power of 10, without the extra digits of 32-bit rounding.
 pub fn times(number: f32, factor: f64) -> f32 {
     let digits: f64 = number.to_string().parse().unwrap_or(f64::from(number));
     format!("{:.3e}", digits * factor).parse().unwrap_or(number)
@@ -71,7 +72,7 @@ impl Remedy {
         }
     }
 
-    /// The same training with these flags.
+    /// This training with the flags changed.
     pub fn applied(self, options: &Options) -> Options {
         let mut options = options.clone();
         let Wishes { eta, cost, initialization, activation, optimizer, lambda, dropout, keep, .. } =

@@ -1,4 +1,4 @@
-//! The rules of a diagnosis: each looks for one fault, and says with figures why it finds it.
+//! The rules of a diagnosis: each looks for one fault, and gives the figures on which it decides.
 
 mod of_data;
 mod of_training;
@@ -13,18 +13,18 @@ use of_training::{
     strong_dropout, vanishing_gradient,
 };
 
-/// A fault that was found.
+/// A fault that a rule has found.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Verdict {
     /// Its name.
     pub verdict: &'static str,
-    /// A sentence on what was seen, with figures and thresholds.
+    /// A sentence about what was seen, with figures and thresholds.
     pub text: String,
-    /// The figure that decided, and its threshold.
+    /// The figure that decided.
     pub figure: f64,
     /// The threshold that it passed.
     pub threshold: f64,
-    /// The flags to try; `None` where no flag helps.
+    /// The flags to try; `None` if no flag helps.
     pub suggestion: Option<String>,
     /// Advice in words.
     pub advice: &'static str,
@@ -35,10 +35,10 @@ pub struct Verdict {
     pub(in crate::commands::diagnose) remedy: Option<Remedy>,
 }
 
-/// A rule: what it finds in the evidence.
+/// A rule: the fault that it finds in the evidence, if any.
 pub type Rule = fn(&Evidence) -> Option<Verdict>;
 
-/// Every rule, causes before what follows from them.
+/// Every rule, causes before their consequences.
 const RULES: [Rule; 15] = [
     constant_inputs,
     shuffled_labels,
@@ -57,14 +57,14 @@ const RULES: [Rule; 15] = [
     overfitting,
 ];
 
-/// Those that need no more than a few examples.
+/// The rules that need only a few examples.
 const RULES_OF_FEW: [Rule; 3] = [constant_inputs, unscaled_inputs, overfitting];
 
-/// Training examples with which all rules can tell something.
+/// The fewest training examples for which all rules apply.
 const FEW: usize = 50;
 
 impl Evidence {
-    /// The rules that can tell something of so many examples.
+    /// The rules that apply to this number of examples.
     pub fn rules(&self) -> impl Iterator<Item = Rule> + use<> {
         let rules: &[Rule] = if self.training < FEW && self.diverged.is_none() { &RULES_OF_FEW } else { &RULES };
         rules.iter().copied()

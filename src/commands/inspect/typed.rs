@@ -1,4 +1,4 @@
-//! Networks that were not trained here: those that the book's network2.py saves, and examples typed from a page.
+//! Networks of other origin: those that the book's network2.py saves, and examples typed by hand.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::network::activation::{self, Activation, SIGMOID};
 use crate::network::cost::{self, CROSS_ENTROPY, Cost, QUADRATIC};
 use crate::verify::worked::Network;
 
-/// The longest file of either kind.
+/// The largest accepted file of either kind, in bytes.
 const MAX_FILE: u64 = 1 << 30;
 
-/// A network, and an example if there is one.
+/// A network, possibly with an example.
 #[derive(Clone, Debug)]
 pub struct Typed {
     /// The network.
@@ -55,7 +55,7 @@ fn read(path: &Path) -> Result<String> {
 /// Reads a network that network2.py has saved: `{"sizes", "weights", "biases", "cost"}`.
 ///
 /// # Errors
-/// A file that is none, or whose shapes do not fit its sizes.
+/// A file of another format, or whose shapes contradict its sizes.
 pub fn network2(path: &Path) -> Result<Typed> {
     let text = read(path)?;
     let decoded = of_json(&text);
@@ -79,7 +79,7 @@ fn of_json(text: &str) -> Result<Typed> {
     Ok(Typed { network, x: None, y: None, eta: None })
 }
 
-/// The lengths of rows, and all of them together.
+/// The lengths of the rows, and all rows concatenated.
 type Rows = (Vec<usize>, Vec<f64>);
 
 fn network(
@@ -118,11 +118,12 @@ fn network(
     })
 }
 
-/// Reads an example typed from a page: a line for each of `sizes`, `w2`, `b2`, `w3`, `b3`, ..., `x` and `y`, and if need be `activation`,
-/// `output`, `cost` and `eta`, followed by its numbers or its name. Weights are row by row; one bias stands for all of its layer.
+/// Reads an example typed by hand: a line for each of `sizes`, `w2`, `b2`, `w3`, `b3`, ..., `x` and
+/// `y`, and optionally `activation`, `output`, `cost` and `eta`, each followed by its numbers or
+/// its name. Weights are row by row; a single bias stands for all of its layer.
 ///
 /// # Errors
-/// A line that cannot be read, named by its number, and what is missing.
+/// A line that cannot be parsed, named by its number, or a line that is missing.
 pub fn text(path: &Path) -> Result<Typed> {
     let text = read(path)?;
     of_text(&text).with_context(|| path.display().to_string())

@@ -1,21 +1,21 @@
-//! Results of a network on classes.
+//! Results of a classifier.
 
 use super::seen::{Picture, Seen};
 use crate::kernels::first_largest;
 use crate::system::text::standard_error;
 
-/// Pairs of classes that are shown.
+/// Number of pairs of classes that are shown.
 const PAIRS: usize = 6;
 
-/// Images of each.
+/// Number of images for each pair.
 const IMAGES: usize = 6;
 
-/// Two classes that are confused.
+/// Two classes that the network confuses.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Confused {
     /// The true class.
     pub truth: usize,
-    /// The answer.
+    /// The predicted class.
     pub said: usize,
     /// The number of examples.
     pub count: u64,
@@ -23,7 +23,7 @@ pub struct Confused {
     pub pictures: Vec<Picture>,
 }
 
-/// Examples whose answers the network is about as sure of.
+/// Examples with about the same confidence.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct Bin {
     /// The number of examples.
@@ -34,24 +34,24 @@ pub struct Bin {
     pub accuracy: f64,
 }
 
-/// Results of a network on classes.
+/// Results of a classifier.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Classes {
     /// The names of the classes.
     pub names: Vec<String>,
-    /// The share of examples that are right.
+    /// The accuracy.
     pub accuracy: f64,
     /// Its standard error.
     pub standard_error: Option<f64>,
-    /// Rows are true classes, columns answers.
+    /// The confusion matrix: rows are true classes, columns predictions.
     pub confusion: Vec<Vec<u64>>,
-    /// The classes that are confused most.
+    /// The pairs of classes that are confused most.
     pub confused: Vec<Confused>,
-    /// By confidence, from 0 to 1, in tenths.
+    /// Bins by confidence, in tenths from 0 to 1.
     pub reliability: Vec<Bin>,
-    /// The mean distance of accuracy from confidence.
+    /// The expected calibration error: the mean distance of accuracy from confidence.
     pub calibration_error: f64,
-    /// The accuracy on the surest part of the examples: both from 0 to 1.
+    /// Pairs of a fraction of the examples, the most confident ones, and the accuracy on these.
     pub coverage: Vec<[f64; 2]>,
 }
 
@@ -65,7 +65,7 @@ impl Classes {
             let outputs = seen.of(example);
             let said = first_largest(outputs);
             confusion[label as usize][said] += 1;
-            // Outputs that are no probabilities: their share of the sum.
+            // Outputs need not be probabilities: their fraction of the sum is used.
             let sum: f64 = outputs.iter().map(|&a| f64::from(a).max(0.0)).sum();
             let confidence = (f64::from(outputs[said]) / sum.max(1e-30)).clamp(0.0, 1.0);
             answers.push((confidence, said == label as usize));
@@ -123,7 +123,7 @@ fn reliability(answers: &[(f64, bool)]) -> Vec<Bin> {
     bins.into_iter().map(mean).collect()
 }
 
-/// The accuracy on the surest 2%, 4%, ... of the examples.
+/// The accuracy on the most confident 2%, 4%, ... of the examples.
 fn coverage(mut answers: Vec<(f64, bool)>) -> Vec<[f64; 2]> {
     answers.sort_by(|one, other| other.0.total_cmp(&one.0));
     let (mut right, mut points) = (0, Vec::new());

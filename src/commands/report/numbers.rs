@@ -1,29 +1,29 @@
-//! Results of a network on numbers.
+//! Results of a regression.
 
 use super::Histogram;
 use super::seen::Seen;
 use crate::data::Outputs;
 use crate::model::Model;
 
-/// Points that are drawn.
+/// The most points that are drawn.
 const POINTS: usize = 400;
 
-/// Results of a network on one of the numbers to learn.
+/// Results for one regression target.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Numbers {
     /// Its name.
     pub name: String,
-    /// The number and what the network says, of some examples.
+    /// True and predicted value, for some examples.
     pub points: Vec<[f64; 2]>,
-    /// The answer of the network less the number.
+    /// Predicted minus true values.
     pub residuals: Histogram,
-    /// R²; `None` where the number is always the same.
+    /// R²; `None` if the target is constant.
     pub r2: Option<f64>,
     /// The mean absolute error.
     pub mae: f64,
 }
 
-/// Each number that a model learns; none for classes.
+/// Results for each regression target of a model; empty for classes.
 pub fn all(seen: &Seen, model: &Model) -> Vec<Numbers> {
     let (Some(values), Outputs::Numbers(quantities)) = (seen.values(), &model.outputs) else { return Vec::new() };
     let of = |j: usize| {

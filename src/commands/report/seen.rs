@@ -1,4 +1,4 @@
-//! The examples of a report, with what the network makes of them.
+//! The examples of a report, with the outputs of the network for them.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -12,10 +12,10 @@ use crate::training::classifier::Classifier;
 /// The most examples of a report.
 const MOST: usize = 20_000;
 
-/// The worst examples that are shown.
+/// Number of examples with the highest costs that are shown.
 const WORST: usize = 24;
 
-/// A square image of inputs: 0 is dark.
+/// A square image made of the inputs: 0 is dark.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Picture {
     /// Its side in pixels.
@@ -28,19 +28,19 @@ pub struct Picture {
 pub struct Seen {
     /// The name of their source.
     pub name: String,
-    /// Which of them they are.
+    /// The part of their source that they are, such as the test split.
     part: String,
     /// Activations of layer 1.
     inputs: Vec<f32>,
     features: usize,
-    /// The side of the images that inputs are.
+    /// The side length, if the inputs are square images.
     pub side: Option<usize>,
     targets: Targets,
-    /// Activations of the last layer, or zᴸ, as the cost is measured.
+    /// Activations of the output layer, or zᴸ, whichever the cost is computed from.
     measured: Vec<f32>,
-    /// Activations of the last layer.
+    /// Activations of the output layer.
     pub outputs: Vec<f32>,
-    /// n[L].
+    /// `n[L]`.
     pub width: usize,
     /// The number of examples.
     pub examples: usize,
@@ -62,7 +62,7 @@ impl Seen {
         Ok(seen)
     }
 
-    /// The test split of data, or another where there is none.
+    /// The test split of data, or another split if there is none.
     pub fn of_data(model: &Model, data: &Data, threads: usize) -> Result<Self> {
         let splits =
             [("test", &data.split.test), ("validation", &data.split.validation), ("training", &data.split.training)];
@@ -115,7 +115,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Their description, for people.
+    /// A description of the examples for the user.
     pub fn described(&self) -> String {
         format!("{} {}: {}", self.examples, self.part, self.name)
     }
@@ -128,7 +128,7 @@ impl Seen {
         }
     }
 
-    /// Their numbers, row by row; `None` for classification.
+    /// Their target numbers, row by row; `None` for classification.
     pub fn values(&self) -> Option<&[f64]> {
         match &self.targets {
             Targets::Classes(_) => None,
@@ -136,7 +136,7 @@ impl Seen {
         }
     }
 
-    /// The first of them as a data set.
+    /// The first examples as a data set, at most `most` of them.
     pub fn sample(&self, model: &Model, most: usize) -> Result<Dataset> {
         let m = self.examples.min(most);
         let inputs = Inputs::Floats(self.inputs[..m * self.features].to_vec());
@@ -179,7 +179,7 @@ impl Seen {
         rows.map(of).collect()
     }
 
-    /// The examples of the highest costs.
+    /// The examples with the highest costs.
     pub fn worst(&self, costs: &[f64], names: &[String]) -> Vec<Worst> {
         let mut order: Vec<usize> = (0..costs.len()).collect();
         order.sort_by(|&one, &other| costs[other].total_cmp(&costs[one]).then(one.cmp(&other)));

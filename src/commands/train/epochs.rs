@@ -111,8 +111,8 @@ impl<'a> Company<'a> {
         Company { observer, keeper, opening, seconds_to_first_step: None, ranks, taken, cost }
     }
 
-    /// Trains to the end of an epoch, or until there is something else to do: until the epoch before is `evaluated`, too. Returns
-    /// the seconds of the steps.
+    /// Trains to the end of an epoch, or until there is something else to do: a snapshot is due, a
+    /// signal came, or the epoch before is `evaluated`. Returns the seconds of the steps.
     pub fn train(&mut self, trainer: &mut Trainer<'_, '_>, evaluated: &dyn Fn() -> bool) -> Result<f64> {
         let Company { observer, keeper, opening, seconds_to_first_step, ranks, taken, cost } = self;
         let ends = Cell::new(false);
@@ -178,15 +178,16 @@ pub enum End {
     Signal(i32),
 }
 
-/// An epoch of which all is known but the figures of the training split: they are measured during the next one.
+/// An epoch whose training split is still being evaluated, while the next epoch trains.
 struct Pending {
     report: EpochReport,
-    /// The parameters, and whether they are the best so far, unless the figures are to tell.
+    /// Whether the epoch is the best so far; or its parameters, if that depends on the figures that
+    /// are missing.
     judged: Result<bool, Parameters>,
     learned: Evaluating,
 }
 
-/// The epochs so far.
+/// The epochs so far, and what follows from them.
 struct SoFar {
     course: Course,
     reports: Vec<EpochReport>,
@@ -197,7 +198,8 @@ struct SoFar {
 }
 
 impl SoFar {
-    /// Judges an epoch by the cost that is watched, with what follows for the next ones; true where it is the best so far.
+    /// Applies the watched cost of an epoch: best parameters, η and patience. True if the epoch is the
+    /// best so far.
     fn judge(&mut self, report: &EpochReport, parameters: Parameters, trainer: &mut Trainer<'_, '_>) -> bool {
         let verdict = self.course.note(report.epoch, report.watched_cost());
         if verdict.improved && self.wants_best {
@@ -219,12 +221,12 @@ impl SoFar {
         self.reports.push(report);
     }
 
-    /// True where the figures are there that an epoch waits for.
+    /// True if the figures of the pending epoch are ready.
     fn is_measured(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.learned.is_finished())
     }
 
-    /// Waits for the figures of the epoch that waits for them, if one does, and reports it.
+    /// Waits for the figures of the pending epoch, if there is one, and reports it.
     ///
     /// # Errors
     /// A failing device, or divergence.
@@ -264,7 +266,7 @@ pub fn train_epochs(
     let wants_best = setup.keep == Keep::Best || company.keeper.is_some();
     let mut so_far = SoFar { course, reports, best, wants_best, out_of_patience, pending: None };
     let watches_validation = setup.monitor != Monitor::None && !training.data.split.validation.is_empty();
-    // The figures of the training split may come late, unless the next epoch depends on them.
+    // The training split may be evaluated during the next epoch, unless that depends on the result.
     let may_wait = setup.monitor == Monitor::All && (watches_validation || setup.patience == Patience::default());
     trainer.resume(&state.snapshot, state.position, plateau)?;
     loop {
@@ -323,8 +325,8 @@ pub fn train_epoch(
     Ok(evaluated(trainer, epoch, eta, seconds, training, Monitor::All, false)?.0)
 }
 
-/// Evaluates the network after an epoch, counted from 1, on the splits that are monitored, and returns its parameters too. Where the
-/// figures of the training split may `wait`, they are left to another thread that has nothing to do, if there is one.
+/// Evaluates the network after an epoch, counted from 1, on the monitored splits, and returns its
+/// parameters too. If the figures of the training split may `wait`, another thread may measure them.
 fn evaluated(
     trainer: &mut Trainer<'_, '_>,
     epoch: usize,

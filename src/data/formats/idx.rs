@@ -38,10 +38,10 @@ const CODES: [(u8, Number); 6] = [
     (0x0e, Number::F64),
 ];
 
-/// Entries that are decoded at once where they are looked at one by one.
+/// Entries that are decoded at a time where they are inspected one by one.
 const BLOCK: usize = 1024;
 
-/// Recognises IDX, plain or compressed; what cannot be unpacked is told of where it is read.
+/// Recognises IDX, plain or compressed; a file that cannot be unpacked is reported when it is read.
 pub(super) fn recognises(beginning: &Beginning<'_>) -> bool {
     let named_table = beginning.has_ending(&[".csv.gz", ".tsv.gz", ".txt.gz"]);
     match beginning.starts_with(&GZIP) && !named_table {
@@ -50,7 +50,7 @@ pub(super) fn recognises(beginning: &Beginning<'_>) -> bool {
     }
 }
 
-/// Reads inputs, or maps them where the file is large and plain.
+/// Reads inputs, or maps them if the file is large and uncompressed.
 ///
 /// # Errors
 /// As [`read`], and fewer than two dimensions.
@@ -64,7 +64,7 @@ pub(super) fn inputs(path: &Path) -> Result<Images> {
 /// Reads labels.
 ///
 /// # Errors
-/// As [`read`], and what is no targets of this task.
+/// As [`read`], and labels that cannot be targets of this task.
 pub(super) fn labels(path: &Path, task: Task) -> Result<Labels> {
     let array = read(path)?;
     let labels = match task {
@@ -92,22 +92,22 @@ pub fn read(path: &Path) -> Result<Idx> {
     decode(BufReader::new(file), stored).with_context(context)
 }
 
-/// Finds the array in a plain IDX file.
+/// Finds the array in an uncompressed IDX file.
 ///
 /// # Errors
-/// As [`read`], of its header.
+/// As [`read`], for the header.
 pub(crate) fn layout(reader: &mut impl Read) -> Result<Layout> {
     let Header { dimensions, element, length, .. } = Header::read(reader)?;
     Ok(Layout { start: length as usize, shape: dimensions, element, byte_scale: byte_scale(element) })
 }
 
-/// Activation of a byte of 1, for entries that stay bytes.
+/// Factor from bytes to activations, if entries stay bytes.
 fn byte_scale(element: Element) -> Option<f32> {
     (element.number == Number::U8).then_some(1.0 / 255.0)
 }
 
-/// Refuses a compressed file before any of it is kept: one that unpacks to far more than it is, or that
-/// ends before what its header claims.
+/// Rejects a compressed file before any of it is kept in memory: one whose unpacked size is out of
+/// proportion to its own, or that ends before what its header claims.
 fn check_unpacked(file: &File, stored: u64) -> Result<()> {
     let mut reader = BufReader::new(file);
     if !reader.fill_buf()?.starts_with(&GZIP) {
@@ -124,8 +124,8 @@ fn check_unpacked(file: &File, stored: u64) -> Result<()> {
     Ok(())
 }
 
-/// Decodes IDX, plain or gzip-compressed. `stored` is the number of bytes in `reader`, where it is
-/// known: a plain file that is too short is then refused before anything is allocated.
+/// Decodes IDX, plain or gzip-compressed. `stored` is the number of bytes in `reader`, if it is
+/// known: a plain file that is too short is then rejected before anything is allocated.
 ///
 /// # Errors
 /// As [`read`], without the name of the file.
@@ -148,13 +148,13 @@ fn decode_plain(mut reader: impl Read, stored: Option<u64>) -> Result<Idx> {
     if stored.is_some() && bytes.try_reserve_exact(header.size + 1).is_err() {
         bail!("its {} bytes are more than memory holds", header.size);
     }
-    // One byte more than there should be shows a file that goes on.
+    // One byte more than expected reveals trailing bytes.
     reader.take(header.size as u64 + 1).read_to_end(&mut bytes).map_err(|error| damaged(&error, "the entries"))?;
     header.check_entries(bytes.len() as u64)?;
     Ok(Idx { dimensions: header.dimensions, element: header.element, bytes })
 }
 
-/// Header: all that comes before the entries.
+/// The header: everything before the entries.
 struct Header {
     dimensions: Vec<usize>,
     element: Element,
@@ -218,7 +218,7 @@ impl Idx {
         self.dimensions.first().copied().unwrap_or(0)
     }
 
-    /// Entries as another type.
+    /// The entries converted to another type.
     fn values<T: Clone + Default>(&self, bytes: &[u8], convert: impl Fn(f64) -> T) -> Vec<T> {
         let mut values = vec![T::default(); bytes.len() / self.element.number.size()];
         self.element.decode(bytes, &mut values, convert);
@@ -230,7 +230,7 @@ impl Idx {
         self.bytes.chunks(BLOCK * self.element.number.size()).map(|block| self.values(block, |x| x))
     }
 
-    /// Inputs: bytes are scaled to 0..1, other types stay as they are.
+    /// Inputs: bytes are scaled to 0..1, other types stay unscaled.
     ///
     /// # Errors
     /// Fewer than two dimensions, or more than memory holds.
@@ -256,7 +256,7 @@ impl Idx {
         Ok((features, inputs, examples))
     }
 
-    /// The numbers of each example.
+    /// The target numbers of each example.
     ///
     /// # Errors
     /// More dimensions than two, or none.
@@ -271,7 +271,7 @@ impl Idx {
     /// More or fewer dimensions than one, a label that is no whole number, or too many classes.
     pub fn into_labels(self) -> Result<Labels> {
         check_labels(&self.dimensions)?;
-        // Bytes as in MNIST, of which a part may lack a class.
+        // Bytes are class numbers, as in MNIST, where a split may lack a class.
         Labels::of_numbers(self.blocks().flatten(), self.element.number == Number::U8)
     }
 }

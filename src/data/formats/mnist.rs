@@ -1,4 +1,4 @@
-//! Folders with the four files of MNIST.
+//! Folders with the four files of the MNIST data set.
 
 use std::path::{Path, PathBuf};
 

@@ -40,16 +40,17 @@ pub fn read(path: &Path) -> Result<Array> {
     decode(BufReader::new(file), stored).with_context(context)
 }
 
-/// Finds the array in an NPY file; `None` for one in Fortran order, which is put in order in memory.
+/// Finds the array in an NPY file; `None` for an array in Fortran order, which has to be reordered
+/// in memory.
 ///
 /// # Errors
-/// As [`read`], of its header.
+/// As [`read`], for the header.
 pub(crate) fn layout(reader: &mut impl Read) -> Result<Option<Layout>> {
     let Header { layout, fortran_order, .. } = Header::of(Start::read(reader)?)?;
     Ok((!fortran_order).then_some(layout))
 }
 
-/// Reads inputs, or maps them where the file is large.
+/// Reads inputs, or maps them if the file is large.
 ///
 /// # Errors
 /// As [`read`], and fewer than two dimensions.
@@ -63,7 +64,7 @@ pub(super) fn inputs(path: &Path) -> Result<Images> {
 /// Reads an NPY file of labels: classes, as whole numbers or as text, or the numbers of a regression.
 ///
 /// # Errors
-/// As [`read`], and what is neither.
+/// As [`read`], and an array that holds neither.
 pub(super) fn labels(path: &Path, task: Task) -> Result<Labels> {
     let context = || path.display().to_string();
     let file = File::open(path).with_context(context)?;
@@ -80,7 +81,7 @@ pub fn decode(mut reader: impl Read, stored: u64) -> Result<Array> {
     array(start, reader, stored)
 }
 
-/// The bytes of an NPY file of these numbers, of 64 bits in C order.
+/// The bytes of an NPY file of 64-bit numbers in C order.
 pub fn encode(shape: &[usize], values: &[f64]) -> Vec<u8> {
     let extents = shape.iter().map(|extent| format!("{extent}, ")).collect::<String>();
     let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}), }}", extents.trim_end());
@@ -105,7 +106,7 @@ pub fn decode_labels(mut reader: impl Read, stored: u64, task: Task) -> Result<L
         (Some(text), Task::Classification) => text.labels(&start, reader, stored),
         (Some(_), Task::Regression) => bail!("it holds text, where --task regression learns numbers"),
         (None, Task::Classification) => {
-            // Before memory is taken for what are no labels.
+            // Checked before memory is allocated for an array that cannot be labels.
             check_labels(&start.shape)?;
             array(start, reader, stored)?.into_labels()
         }
@@ -113,7 +114,7 @@ pub fn decode_labels(mut reader: impl Read, stored: u64, task: Task) -> Result<L
     }
 }
 
-/// Decodes the numbers that come after `start`.
+/// Decodes the numbers that follow `start`.
 fn array(start: Start, mut reader: impl Read, stored: u64) -> Result<Array> {
     let Header { layout, fortran_order, size } = Header::of(start)?;
     let Layout { start, shape, element, byte_scale } = layout;
@@ -142,7 +143,7 @@ fn array(start: Start, mut reader: impl Read, stored: u64) -> Result<Array> {
     Ok(Array { shape, values })
 }
 
-/// Entries that are decoded at once.
+/// Entries that are decoded at a time.
 const BLOCK: usize = 8192;
 
 /// The entries of a file.
@@ -168,7 +169,8 @@ impl Entries {
         Ok(values)
     }
 
-    /// Calls `each` with all entries, block by block, and the number of the first of each.
+    /// Calls `each` with all entries, block by block, and the index of the first entry of each
+    /// block.
     fn each_block<T: Copy + Default>(
         &self,
         reader: &mut impl Read,
@@ -215,7 +217,7 @@ impl Array {
         &self.shape
     }
 
-    /// All entries in C order, bytes as they are.
+    /// All entries in C order; bytes are not scaled.
     pub fn numbers(&self) -> Vec<f64> {
         match &self.values {
             Inputs::Bytes { values, .. } => values.iter().copied().map(f64::from).collect(),
@@ -238,7 +240,7 @@ impl Array {
         Ok((self.shape[1..].iter().product(), self.values, self.shape[0]))
     }
 
-    /// The numbers of each example.
+    /// The target numbers of each example.
     ///
     /// # Errors
     /// More dimensions than two, or none.

@@ -19,19 +19,19 @@ use crate::data::unpacking;
 /// The first bytes of a ZIP archive.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
-/// The names of inputs and labels in an archive that is not divided.
+/// The names of inputs and labels in an archive that is not divided into splits.
 const WHOLE: [&[&str]; 2] = [&["x", "X", "inputs", "data"], &["y", "Y", "labels", "target"]];
 
-/// The names of inputs and labels in the training part of an archive that is divided.
+/// The names of inputs and labels in the training split of a divided archive.
 const TRAINING: [&[&str]; 2] = [&["x_train", "X_train", "train_images"], &["y_train", "Y_train", "train_labels"]];
 
-/// The names of inputs and labels in the test part of an archive that is divided.
+/// The names of inputs and labels in the test split of a divided archive.
 const TEST: [&[&str]; 2] = [&["x_test", "X_test", "test_images"], &["y_test", "Y_test", "test_labels"]];
 
 /// An NPZ archive that has been opened.
 pub struct Archive<R> {
     zip: ZipArchive<R>,
-    /// Divided into a training and a test part.
+    /// True if the archive is divided into a training and a test split.
     divided: bool,
 }
 
@@ -39,7 +39,7 @@ fn open(path: &Path) -> Result<Archive<BufReader<File>>> {
     Archive::new(BufReader::new(File::open(path)?))
 }
 
-/// Reads the inputs of the test part, or of an undivided archive, or the only array.
+/// Reads the inputs of the test split, of an undivided archive, or the only array.
 ///
 /// # Errors
 /// As [`Archive::new`] and [`Archive::inputs`]; each names the file.
@@ -48,7 +48,7 @@ pub(super) fn inputs(path: &Path) -> Result<Images> {
     read().with_context(|| path.display().to_string())
 }
 
-/// Reads a part with its labels.
+/// Reads a split with its labels.
 ///
 /// # Errors
 /// As [`inputs`] and [`Archive::labels`].
@@ -62,7 +62,7 @@ pub(super) fn labelled(path: &Path, part: OwnPart, task: Task) -> Result<Dataset
     labels.paired(path, inputs, path)
 }
 
-/// Reads labels for the inputs of another file: those of an undivided archive, or the only array.
+/// Reads labels for inputs in another file: those of an undivided archive, or the only array.
 ///
 /// # Errors
 /// As [`Archive::labels`].
@@ -70,8 +70,8 @@ pub(super) fn labels(path: &Path, task: Task) -> Result<Labels> {
     open(path).and_then(|mut archive| archive.labels_alone(task)).with_context(|| path.display().to_string())
 }
 
-/// True where labels of another file cannot take the place of those in an archive, which is divided into a
-/// training and a test part.
+/// True if labels from another file may not replace those of an archive, which is divided into a
+/// training and a test split.
 ///
 /// # Errors
 /// As [`Archive::new`].
@@ -80,7 +80,7 @@ pub(super) fn are_labels_fixed(path: &Path) -> Result<bool> {
     Ok(archive.is_divided() && archive.sole().is_none())
 }
 
-/// True where an archive has a test part.
+/// True if an archive has a test split.
 ///
 /// # Errors
 /// As [`Archive::new`].
@@ -109,31 +109,31 @@ impl<R: Read + Seek> Archive<R> {
         Ok(archive)
     }
 
-    /// True where a test part is in it, beside the training part.
+    /// True if it contains a test split beside the training split.
     ///
     /// # Errors
-    /// Arrays of the same meaning.
+    /// Several arrays with the same meaning.
     pub fn has_test_part(&self) -> Result<bool> {
         Ok(self.sole().is_none() && (self.find(TEST[0])?.is_some() || self.find(TEST[1])?.is_some()))
     }
 
-    /// True where it is divided into a training and a test part.
+    /// True if it is divided into a training and a test split.
     pub fn is_divided(&self) -> bool {
         self.divided
     }
 
-    /// The inputs of a part.
+    /// The inputs of a split.
     ///
     /// # Errors
-    /// No such array, one that is no array of numbers or damaged, or that unpacks to far more than it is;
-    /// each names the array.
+    /// A missing or damaged array, one that does not hold numbers, or one whose unpacked size is
+    /// out of proportion; each names the array.
     pub fn inputs(&mut self, part: OwnPart) -> Result<Array> {
         let [names, names_of_labels] = self.names(part);
         let sole = self.sole().filter(|(name, _)| !names_of_labels.contains(&&name[..]));
         self.entry(self.find(names)?.or(sole), names, |reader, size| npy::decode(reader, size))
     }
 
-    /// The labels of a part.
+    /// The labels of a split.
     ///
     /// # Errors
     /// As [`Archive::inputs`], and labels that are no targets of this task.
@@ -160,19 +160,19 @@ impl<R: Read + Seek> Archive<R> {
         }
     }
 
-    /// The names of all files in it, in their order.
+    /// The names of all files in the archive, in order.
     fn file_names(&self) -> impl Iterator<Item = String> {
         self.zip.file_names().map(|name| name.map_or_else(|_| String::new(), |name| name.into_owned()))
     }
 
-    /// The name of the only array, and its number; `None` where there are several.
+    /// The name of the only array, and its index; `None` if there are several.
     fn sole(&self) -> Option<(String, usize)> {
         let name_of = |name: String| Some(name.strip_suffix(".npy")?.to_string());
         let mut arrays = self.file_names().enumerate().filter_map(|(number, name)| Some((name_of(name)?, number)));
         arrays.next().filter(|_| arrays.next().is_none())
     }
 
-    /// The array that has one of these names, and its number.
+    /// The array that has one of these names, and its index.
     fn find(&self, names: &[&'static str]) -> Result<Option<(String, usize)>> {
         let number = |name: &str| self.zip.index_for_name(&format!("{name}.npy"));
         let mut found = names.iter().filter_map(|&name| Some((name, number(name)?)));
@@ -183,7 +183,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(first.map(|(name, number)| (name.to_string(), number)))
     }
 
-    /// Decodes the array `found`, one of these names.
+    /// Decodes the array `found`, which has one of these names.
     fn entry<T>(
         &mut self,
         found: Option<(String, usize)>,

@@ -13,7 +13,7 @@ mod records;
 /// The first bytes of a Parquet file.
 pub(super) const MAGIC: &[u8] = b"PAR1";
 
-/// Message for Parquet that comes where only text is read.
+/// The message for Parquet where only text is read.
 pub(super) const NOT_HERE: &str = if cfg!(feature = "parquet") {
     "it is Parquet, which is read from a file that is neither compressed nor a pipe"
 } else {
@@ -23,7 +23,7 @@ pub(super) const NOT_HERE: &str = if cfg!(feature = "parquet") {
 /// Begins to read a Parquet file.
 ///
 /// # Errors
-/// A flag that goes with text, and a file that is damaged or cannot be a table.
+/// A flag for text tables only, and a file that is damaged or cannot be a table.
 #[cfg(feature = "parquet")]
 pub(super) fn rows(file: File, dialect: &Dialect) -> Result<Rows<'static>> {
     let flag = (dialect.header == Some(false)).then_some("--no-header").or(dialect.delimiter.map(|_| "--delimiter"));
@@ -34,7 +34,7 @@ pub(super) fn rows(file: File, dialect: &Dialect) -> Result<Rows<'static>> {
     Rows::with_names(records, names)
 }
 
-/// Refuses Parquet: the program was built without its reader.
+/// Rejects Parquet: the program was built without its reader.
 #[cfg(not(feature = "parquet"))]
 pub(super) fn rows(_: File, _: &Dialect) -> Result<Rows<'static>> {
     bail!(NOT_HERE)

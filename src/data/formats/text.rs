@@ -18,13 +18,15 @@ use super::parquet;
 use crate::data::table::rows::{Dialect, Records, Rows};
 use crate::data::unpacking::{GZIP, unpacked};
 
-/// The most bytes of one row: more is a quote that was never closed, or no table.
+/// The most bytes of one row: a longer one has a quote that was never closed, or the file is no
+/// table.
 const MAX_ROW: usize = 16 << 20;
 
-/// Bytes of the file that decide on its delimiter.
+/// Bytes of the file in which its delimiter is detected.
 pub(crate) const HEAD: usize = 64 << 10;
 
-/// First bytes of compressed files that are not read, with their names and the commands that unpack them.
+/// First bytes of compressed formats that are not supported, with their names and the commands that
+/// unpack them.
 const PACKED: [(&[u8], &str, &str); 5] = [
     (b"PK\x03\x04", "ZIP", "unzip"),
     (b"\xfd7zXZ\0", "xz", "xz -d"),
@@ -33,7 +35,7 @@ const PACKED: [(&[u8], &str, &str); 5] = [
     (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"),
 ];
 
-/// Begins to read a table of text in a file, and decompresses it on the way.
+/// Begins to read a table from a text file, which is decompressed if need be.
 ///
 /// # Errors
 /// As [`rows`].
@@ -44,7 +46,7 @@ pub(super) fn rows_of_file(file: File, dialect: &Dialect) -> Result<Rows<'static
 /// Begins to read a table of text.
 ///
 /// # Errors
-/// A source that is empty or no text, a header with a name that is there twice, and errors of reading.
+/// A source that is empty or not text, a header with a duplicate name, and errors of reading.
 pub fn rows<'a>(mut source: impl Read + 'a, dialect: &Dialect) -> Result<Rows<'a>> {
     let mut head = Vec::new();
     source.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
@@ -57,7 +59,7 @@ pub fn rows<'a>(mut source: impl Read + 'a, dialect: &Dialect) -> Result<Rows<'a
     let lines_before = head.drain(..skipped).filter(|&byte| byte == b'\n').count() as u64;
     let first_line = head.split_inclusive(|&byte| byte == b'\n').find(|line| !matches!(*line, b"\n" | b"\r\n"));
     let carriage_returns = first_line.is_some_and(|line| line.ends_with(b"\r\n"));
-    // Lines as the Macs of the last century ended them.
+    // Line ends of the classic Mac OS.
     let only_returns = head.contains(&b'\r') && !head.contains(&b'\n');
     let mut source: Box<dyn Read + 'a> = Box::new(Cursor::new(head).chain(source));
     if only_returns {
@@ -80,7 +82,7 @@ pub fn rows<'a>(mut source: impl Read + 'a, dialect: &Dialect) -> Result<Rows<'a
 /// Checks the first bytes of a table.
 ///
 /// # Errors
-/// Nothing, or no text.
+/// An empty file, or one that is not text.
 fn check(head: &[u8]) -> Result<()> {
     ensure!(!head.is_empty(), "it is empty");
     ensure!(
@@ -96,7 +98,7 @@ fn check(head: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Checks the first bytes of a stream in any format of tables, before all of it is stored.
+/// Checks the first bytes of a stream, in any format of tables, before it is copied to disk.
 ///
 /// # Errors
 /// As [`check`].
@@ -108,9 +110,9 @@ pub(crate) fn check_stream(head: &[u8]) -> Result<()> {
 struct TextRecords<'a> {
     reader: csv::Reader<Guarded<'a>>,
     read: Rc<ReadSoFar>,
-    /// Rows end with `\r\n`.
+    /// True if rows end with `\r\n`.
     carriage_returns: bool,
-    /// Lines before those that the reader gets.
+    /// Lines before those that are passed to the reader.
     lines_before: u64,
 }
 
@@ -130,8 +132,9 @@ impl Records for TextRecords<'_> {
 
     fn last_line(&self, record: &ByteRecord) -> Option<u64> {
         let after = self.reader.position();
-        // The reader has counted the end of that line too, unless it ends with `\r\n`, whose second half belongs to the
-        // next row for it, or with the file. Of a quote that is never closed, the last byte is in a field.
+        // The reader has counted the end of that line as well, except at the end of the file, and
+        // after `\r\n`, whose `\n` it counts with the next row. If a quote is never closed, the
+        // last byte belongs to a field.
         let within_quotes = record.iter().next_back().is_some_and(|field| field.ends_with(b"\n"));
         let newline = self.read.last.get() == b'\n' && !within_quotes;
         let ended_by_file = after.byte() == self.read.bytes.get() && !newline;
@@ -140,7 +143,7 @@ impl Records for TextRecords<'_> {
     }
 }
 
-/// Text whose lines end with `\r`, as text whose lines end with `\n`.
+/// A reader that converts line ends from `\r` to `\n`.
 struct Newlines<R>(R);
 
 impl<R: Read> Read for Newlines<R> {
@@ -154,14 +157,14 @@ impl<R: Read> Read for Newlines<R> {
 /// Position in a file.
 #[derive(Default)]
 struct ReadSoFar {
-    /// Since the row before.
+    /// Bytes since the previous row.
     since_row: Cell<usize>,
     bytes: Cell<u64>,
     /// The last byte.
     last: Cell<u8>,
 }
 
-/// Stops a row that never ends.
+/// A reader that fails if a row never ends.
 struct Guarded<'a> {
     source: Box<dyn Read + 'a>,
     read: Rc<ReadSoFar>,

@@ -65,7 +65,7 @@ fn every_type_is_decoded_as_in_memory() {
             let file = npy_file(&descr, size);
             let inputs = both(&file);
             if inputs[1].check_finite(FEATURES).is_err() {
-                // Reversed bytes of a float may be none.
+                // Swapped bytes of a float may not be a finite number.
                 assert!(inputs[0].check_finite(FEATURES).is_err(), "{descr}");
                 continue;
             }
@@ -79,7 +79,7 @@ fn every_type_is_decoded_as_in_memory() {
                     let applied = inputs.clone().map(|inputs| preprocessing.apply(inputs, FEATURES));
                     match applied {
                         [Ok(one), Ok(other)] => assert_same(&format!("{descr}, {scale:?}"), &[one, other], &[2, 4, 0]),
-                        // Numbers of 64 bits may be too large as they are.
+                        // 64-bit numbers may be too large without scaling.
                         [Err(one), Err(other)] => assert_eq!(one.to_string(), other.to_string(), "{descr}, {scale:?}"),
                         [one, other] => panic!("{descr}, {scale:?}: {one:?}, but {other:?}"),
                     }
@@ -99,7 +99,7 @@ fn numbers_of_64_bits_are_scaled_as_they_are() {
         let scaled = preprocessing.apply(inputs, FEATURES).expect("it fits");
         assert_eq!(picked(&scaled, &[1, 0]), Picked::Floats(vec![1.0, 1.0, 0.0, 0.0, 0.0, 0.0]));
     }
-    // Added to others in memory, before they are scaled.
+    // Appended to others in memory, before they are scaled.
     let [mut mapped, in_memory] = both(&file);
     mapped.append(in_memory, FEATURES).expect("the same type");
     let preprocessing = Preprocessing::fit(&mapped, FEATURES, &[2, 3], Some(Scale::Unit)).expect("it fits");

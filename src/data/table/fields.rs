@@ -1,12 +1,12 @@
-//! Fields of tables, and their texts in messages.
+//! Fields of tables, and how messages show them.
 
 pub(crate) use crate::system::text::{listed, shown};
 
-/// The words that stand for a missing value unless others are given, in any case. An empty field is always one.
+/// The default words for a missing value, in any case. An empty field is always missing.
 pub const MISSING_WORDS: [&str; 10] = ["?", "na", "n/a", "#na", "#n/a", "<na>", "nan", "nat", "null", "none"];
 
-/// True where the value of a field is missing: it is empty, or one of `words` (exactly), or of [`MISSING_WORDS`] where
-/// there are none.
+/// True if the value of a field is missing: it is empty, or exactly one of `words`; without
+/// `words`, one of [`MISSING_WORDS`].
 pub(crate) fn is_missing(field: &str, words: Option<&[String]>) -> bool {
     field.is_empty()
         || match words {
@@ -15,18 +15,19 @@ pub(crate) fn is_missing(field: &str, words: Option<&[String]>) -> bool {
         }
 }
 
-/// The number that a field is, if it is one; infinity is none.
+/// The number in a field; `None` if it is not a finite number.
 pub(crate) fn number(field: &str) -> Option<f64> {
     field.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// True where a field would be a number with a decimal point for its comma, or without its commas.
+/// True if a field would be a number with a decimal point instead of its comma, or without its
+/// commas.
 pub(crate) fn is_number_with_comma(field: &str) -> bool {
     field.contains(',') && [".", ""].iter().any(|point| number(&field.replace(',', point)).is_some())
 }
 
-/// A whole number as it is written for short, so that 1 and 1.0 are one class; `None` for other text, such as 007 or 1e1,
-/// which may be a name.
+/// A whole number in its shortest form, so that 1 and 1.0 are one class; `None` for other text,
+/// such as 007 or 1e1, which may be a name.
 pub(crate) fn whole_number(field: &str) -> Option<&str> {
     let (whole, fraction) = field.split_once('.').unwrap_or((field, ""));
     let digits = whole.strip_prefix('-').unwrap_or(whole);
@@ -36,7 +37,8 @@ pub(crate) fn whole_number(field: &str) -> Option<&str> {
     is_whole.then_some(whole)
 }
 
-/// A number that is written with something else, such as `$5`, `12%`, `1,234`, `5 kg` or `2024-01-01`.
+/// True for a number with something around it, such as `$5`, `12%`, `1,234`, `5 kg` or
+/// `2024-01-01`.
 pub(crate) fn is_decorated_number(field: &str) -> bool {
     let symbol =
         |c: char| c.is_whitespace() || matches!(c, '$' | '€' | '£' | '¥' | '%' | '+' | '-' | '~' | '<' | '>' | '=');

@@ -1,4 +1,4 @@
-//! The kind of values that a column has, found row by row.
+//! The kind of values in a column, detected row by row.
 
 use std::collections::HashSet;
 
@@ -9,27 +9,27 @@ use super::matched::{no_number, no_value};
 use super::rows::Row;
 use crate::data::preprocessing::{MAX_CATEGORIES, title};
 
-/// The kind of values of a column, as far as they have been seen.
+/// The kind of values of a column in the rows seen so far.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    /// Missing values so far.
+    /// Only missing values so far.
     Missing,
-    /// Numbers, the first of them in this row.
+    /// Numbers, the first of them in row `row`.
     Number {
         row: u64,
-        /// The last number, as long as each was one more than that before.
+        /// The last number, as long as each was one more than the one before.
         counting: Option<f64>,
     },
-    /// Text, the first of it in this row.
+    /// Text: its first row and field, and all its categories.
     Text { first: (u64, String), categories: HashSet<String> },
 }
 
 /// The treatment of missing values.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Missing<'a> {
-    /// The words that stand for one, where they are not the usual ones.
+    /// The words for a missing value; `None` for the default ones.
     pub words: Option<&'a [String]>,
-    /// True where a column may have one.
+    /// True if a column may have missing values.
     pub is_allowed: bool,
 }
 
@@ -93,7 +93,7 @@ impl Kind {
 
     /// A note on a column of `rows` rows that may not be what it seems, with an example.
     fn note(&self, header: Option<&[String]>, at: usize, rows: u64) -> Option<String> {
-        /// Rows from which on a column says enough about itself.
+        /// Rows from which on the values of a column are telling.
         const ENOUGH: u64 = 5;
         let title = title_of(header, at);
         match self {
@@ -127,7 +127,8 @@ pub(super) fn title_of(header: Option<&[String]>, at: usize) -> String {
     title(header.map(|header| header[at].as_str()), at)
 }
 
-/// The notes on columns of `rows` rows, each given by its number; the first few, where there are many.
+/// The notes on columns of `rows` rows, each given by its index; only the first few, if there are
+/// many.
 pub(super) fn notes<'a>(
     columns: impl Iterator<Item = (usize, &'a Kind)>,
     header: Option<&[String]>,
@@ -143,7 +144,7 @@ pub(super) fn notes<'a>(
     notes
 }
 
-/// True where a column has no name, or that which pandas gives to one.
+/// True if a column has no name, or only the one that pandas gives it.
 fn is_unnamed(header: Option<&[String]>, at: usize) -> bool {
     header.is_none_or(|header| header[at] == format!("column {}", at + 1) || header[at].starts_with("Unnamed:"))
 }
@@ -152,7 +153,7 @@ fn is_infinite(field: &str) -> bool {
     field.parse::<f64>().is_ok()
 }
 
-/// The meaning of a comma in a field that would be a number otherwise.
+/// The meaning of a comma in a field that is a number apart from it.
 fn comma_in_number(field: &str) -> Option<&'static str> {
     let is_number = |without: &str| number(without).is_some();
     let mut groups = field.split(',').skip(1);

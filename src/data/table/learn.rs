@@ -1,4 +1,4 @@
-//! Tables to learn from.
+//! Tables as training data.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -20,10 +20,10 @@ use crate::data::targets::{Outputs, Targets, Task};
 use crate::system::error::bail_usage;
 use crate::system::host_memory;
 
-/// The function that begins to read the rows of a file, whatever its format is.
+/// The function that opens the rows of a file in any table format.
 pub type ReadRows = fn(File, &Dialect) -> Result<Rows<'static>>;
 
-/// A table to learn from: its columns and targets are known, its inputs are not in memory.
+/// A table of training data: its columns and targets are known, its inputs are not in memory.
 #[derive(Debug)]
 pub struct Table {
     file: File,
@@ -36,11 +36,11 @@ pub struct Table {
     weight_column: Option<usize>,
     /// The content of each column of the file.
     seen: Vec<Seen>,
-    /// The weight of each row in use; empty where all count alike.
+    /// The weight of each row in use; empty if all count alike.
     weights: Vec<f64>,
-    /// The columns to learn from, and whether each is text.
+    /// The columns to learn from, each with true if it is text.
     inputs: Vec<(usize, bool)>,
-    /// The numbers of the rows in use, from 0.
+    /// The indices of the rows in use, from 0.
     rows: Vec<u32>,
     targets: Targets,
     outputs: Outputs,
@@ -48,12 +48,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads a table for the first time: finds its targets, and what its columns hold.
+    /// Reads a table for the first time: finds its targets and the kind of each column.
     ///
     /// # Errors
-    /// A table without rows, rows of different length, fields that are missing or fit no column,
-    /// columns that are there twice or not at all, a single class, or more classes or categories than are
-    /// allowed; each names the row and the column.
+    /// A table without rows, rows of different lengths, fields that are missing or do not fit their
+    /// column, columns that are named twice or missing, a single class, or more classes or
+    /// categories than are allowed; each names the row and the column.
     pub fn open(path: &Path, read: ReadRows, options: &TableOptions, task: Task) -> Result<Self> {
         let file = stored::open(path)?;
         let dialect = options.dialect();
@@ -137,18 +137,18 @@ impl Table {
         &self.targets
     }
 
-    /// The titles of the columns of the targets, for messages.
+    /// The titles of the target columns, for messages.
     pub fn titles_of_targets(&self) -> String {
         let titles = self.target_columns.iter().map(|&at| title_of(self.header.as_deref(), at));
         format!("column {}", titles.collect::<Vec<_>>().join(", "))
     }
 
-    /// The names of the classes, in their order, or the quantities that are learned, not yet scaled.
+    /// The names of the classes, in order, or the regression targets, not yet scaled.
     pub fn outputs(&self) -> &Outputs {
         &self.outputs
     }
 
-    /// The weight of each row as it is in the table; `None` where all count alike.
+    /// The weight of each row as in the file; `None` if all count alike.
     pub fn weights(&self) -> Option<&[f64]> {
         (!self.weights.is_empty()).then_some(&self.weights)
     }
@@ -158,7 +158,7 @@ impl Table {
         &self.notes
     }
 
-    /// Keeps `rows`, ascending, and drops the others.
+    /// Keeps only `rows`, which ascend.
     pub fn keep(&mut self, rows: &[u32]) {
         self.targets = self.targets.of(rows);
         self.rows = rows.iter().map(|&row| self.rows[row as usize]).collect();
@@ -211,7 +211,8 @@ impl Table {
         Ok(Columns { width: self.width, targets, columns: columns?, missing_words })
     }
 
-    /// The activations of all rows, and how many fields hold a category that the training rows do not.
+    /// The activations of all rows, and the number of fields with a category that is not in the
+    /// training rows.
     ///
     /// # Errors
     /// As [`Table::fit`].
@@ -219,7 +220,7 @@ impl Table {
         let mut matched = Matched::new(columns, self.header.as_deref(), columns.width, &[], true)?;
         let mut inputs = Vec::new();
         let entries = columns.features().checked_mul(self.rows.len());
-        // Where nothing tells what is free, the allocation does, or nothing.
+        // If free memory is unknown, the allocation itself may fail.
         let free = host_memory::free().unwrap_or(u64::MAX);
         let fits = |&entries: &usize| (entries as u64).saturating_mul(size_of::<f32>() as u64) < free;
         let room = entries.filter(fits).is_some_and(|entries| inputs.try_reserve_exact(entries).is_ok());
@@ -228,7 +229,7 @@ impl Table {
         Ok((inputs, matched.unknown_categories()))
     }
 
-    /// The way in which each column of the file was read, of which `columns` are learned from.
+    /// A summary of each column of the file, of which `columns` are learned from.
     pub fn summary(&self, columns: &Columns) -> Vec<ColumnSummary> {
         let inputs: HashMap<usize, (usize, bool)> = columns
             .columns
@@ -252,7 +253,7 @@ impl Table {
         self.seen.iter().enumerate().map(of).collect()
     }
 
-    /// Reads the table once more, and shows the wanted rows.
+    /// Reads the table once more, and calls `show` with the wanted rows.
     fn each(&self, wanted: &[u32], mut show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
         let mut rows = (self.read)(self.file.try_clone()?, &self.dialect)?;
         let mut wanted = wanted.iter().peekable();
@@ -269,7 +270,7 @@ impl Table {
     }
 }
 
-/// The message about inputs that memory does not hold, with the columns that have most of them.
+/// The message for inputs that do not fit into memory, which names the columns with most of them.
 fn too_many_inputs(columns: &Columns, rows: usize, free: u64) -> String {
     let (features, free) = (columns.features(), free / 1_000_000);
     let needed = (features as u128 * rows as u128 * size_of::<f32>() as u128) / 1_000_000;

@@ -10,7 +10,7 @@ use crate::data::labels::Classes;
 use crate::data::targets::{Outputs, Quantity, Targets, Task};
 use crate::system::error::{bail_usage, ensure_usage};
 
-/// The columns of the targets.
+/// Finds the target columns.
 pub(super) fn find_targets(
     options: &TableOptions,
     task: Task,
@@ -36,7 +36,7 @@ pub(super) fn find_targets(
     Ok(found)
 }
 
-/// The column of the weights of examples, if there is one.
+/// Finds the column of example weights, if there is one.
 pub(super) fn find_weight(
     options: &TableOptions,
     targets: &[usize],
@@ -55,7 +55,7 @@ pub(super) fn find_weight(
     Ok(Some(at))
 }
 
-/// The weight of a row.
+/// The weight in a row.
 ///
 /// # Errors
 /// A field that is missing, no number, or negative.
@@ -71,10 +71,10 @@ pub(crate) fn weight(row: &Row<'_>, at: usize, missing_words: Option<&[String]>)
     })
 }
 
-/// The way out for rows without a target.
+/// The advice for rows without a target.
 const DROP: &str = "--drop-missing-target leaves such rows out";
 
-/// The column of the target that a row lacks, if it lacks one.
+/// The first target column in which a row lacks its value, if any.
 fn missing_target(row: &Row<'_>, columns: &[usize], missing_words: Option<&[String]>) -> Result<Option<usize>> {
     for &at in columns {
         if is_missing(row.field(at)?, missing_words) {
@@ -84,10 +84,10 @@ fn missing_target(row: &Row<'_>, columns: &[usize], missing_words: Option<&[Stri
     Ok(None)
 }
 
-/// True where a row lacks a target, where `dropped` allows it.
+/// True if a row lacks a target and `is_allowed` says that it may.
 ///
 /// # Errors
-/// A row that lacks a target, where it is not allowed.
+/// A row that lacks a target although it must not.
 pub(crate) fn lacks_target(
     row: &Row<'_>,
     columns: &[usize],
@@ -105,7 +105,7 @@ pub(crate) fn lacks_target(
 #[derive(Default, Debug)]
 pub(super) struct MissingTargets {
     rows: u64,
-    /// Place of the first, and what stands there.
+    /// Position of the first such field, and its content.
     first: Option<(String, String)>,
 }
 
@@ -113,7 +113,7 @@ impl MissingTargets {
     /// Looks at one more row; returns whether it lacks a target.
     ///
     /// # Errors
-    /// Bytes that are no UTF-8.
+    /// Bytes that are not UTF-8.
     pub fn look(&mut self, row: &Row<'_>, columns: &[usize], missing_words: Option<&[String]>) -> Result<bool> {
         let Some(at) = missing_target(row, columns, missing_words)? else { return Ok(false) };
         self.rows += 1;
@@ -126,7 +126,7 @@ impl MissingTargets {
     /// A note on the rows that lack a target, if any of `rows` does.
     ///
     /// # Errors
-    /// Such rows, unless they are to be dropped and others are left.
+    /// Such rows, unless they are to be dropped and some rows are left.
     pub fn note(self, rows: u64, task: Task, drop: bool) -> Result<Option<String>> {
         let Some((place, field)) = self.first else { return Ok(None) };
         let count = match self.rows {
@@ -176,8 +176,8 @@ impl Learned {
         Ok(())
     }
 
-    /// The targets, and what the outputs of a network that learns them stand for; `titles` and `names` are
-    /// those of the columns.
+    /// The targets, and the meaning of the outputs of a network that learns them; `titles` and
+    /// `names` are those of the target columns.
     pub fn finish(self, titles: &[String], names: impl Iterator<Item = String>) -> Result<(Targets, Outputs)> {
         match self {
             Learned::Classes(classes) => {
@@ -201,7 +201,7 @@ impl Learned {
     }
 }
 
-/// The number in a column of targets.
+/// The number in a target column.
 ///
 /// # Errors
 /// A field that is missing or no number.

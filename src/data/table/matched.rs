@@ -17,17 +17,18 @@ pub struct Matched {
     fields: Vec<usize>,
     /// Position of each target in the file, if it is there.
     targets: Vec<Option<usize>>,
-    /// Number of fields with a category that the training part did not have.
+    /// Number of fields with a category that is not in the training split.
     unknown: u64,
 }
 
 impl Matched {
-    /// Finds `columns` in a file with this header (names decide, in any order) or, where one side has no
-    /// names, of this many columns; where that is the file, only if `by_position` says that this is meant.
-    /// The targets are in the columns `targets`, or else where they were in training.
+    /// Finds `columns` in a file with the columns `header`, in any order, by name. If either side
+    /// has no names, columns are matched by position, and their number must fit; if it is the file
+    /// that has none, only if `by_position` says that this is meant. The targets are in the columns
+    /// `targets`, or else where they were in training.
     ///
     /// # Errors
-    /// A column that the file lacks, by its name, or another number of columns.
+    /// A column that is not in the file, or another number of columns.
     pub fn new(
         columns: &Columns,
         header: Option<&[String]>,
@@ -94,18 +95,18 @@ impl Matched {
         Ok(Matched { columns: columns.clone(), fields, targets: at, unknown: 0 })
     }
 
-    /// Position of each target, from 0; `None` where it is not there.
+    /// Index of each target column, from 0; `None` if it is not in the file.
     pub fn targets(&self) -> &[Option<usize>] {
         &self.targets
     }
 
-    /// The words that stand for a missing value, where they are not the usual ones.
+    /// The words for a missing value; `None` for the default ones.
     pub fn missing_words(&self) -> Option<&[String]> {
         self.columns.missing_words.as_deref()
     }
 
-    /// Number of fields so far with a category that the training part did not have: none of its
-    /// activations is 1.
+    /// Number of fields so far with a category that is not in the training split: all their
+    /// activations are 0.
     pub fn unknown_categories(&self) -> u64 {
         self.unknown
     }
@@ -113,7 +114,7 @@ impl Matched {
     /// Appends the activations of a row.
     ///
     /// # Errors
-    /// A field that is missing, no number where there should be one, or too large.
+    /// A field that is missing, is not a number although its column is numeric, or is too large.
     pub fn push_inputs(&mut self, row: &Row<'_>, inputs: &mut Vec<f32>) -> Result<()> {
         let words = self.columns.missing_words.as_deref();
         for (column, &at) in self.columns.columns.iter().zip(&self.fields) {
@@ -137,7 +138,7 @@ impl Matched {
                         return Err(row.error_at(at, &no_value(field, MISSING)));
                     }
                     let find = |field: &str| categories.binary_search_by(|category| category.as_str().cmp(field)).ok();
-                    // 1.0 and 1 are the same.
+                    // 1.0 and 1 are the same category.
                     let category = find(field).or_else(|| find(whole_number(field)?));
                     self.unknown += u64::from(category.is_none() && !missing_here);
                     inputs.extend((0..categories.len()).map(|i| f32::from(u8::from(Some(i) == category))));
@@ -150,7 +151,7 @@ impl Matched {
 
 const MISSING: &str = "--missing mean at training takes the mean of the column for it";
 
-/// The message about a missing value, with the way out.
+/// The message about a missing value, with advice.
 pub(super) fn no_value(field: &str, way_out: &str) -> String {
     match field {
         "" => format!("the value is missing; {way_out}"),
@@ -162,7 +163,7 @@ pub(super) fn no_number(field: &str) -> String {
     format!("`{}` is not a number", shown(field))
 }
 
-/// The columns that a flag names; one name may be several, with commas between.
+/// The columns that a flag names; one name may hold several, separated by commas.
 pub(crate) fn find_all(names: &[String], header: Option<&[String]>, width: usize, flag: &str) -> Result<Vec<usize>> {
     let positions: Option<HashMap<&str, usize>> =
         header.map(|header| (0..).zip(header).map(|(at, name)| (name.as_str(), at)).collect());
@@ -188,13 +189,13 @@ pub(crate) fn find_all(names: &[String], header: Option<&[String]>, width: usize
 
 fn no_column(name: &str, header: &[String], flag: &str) -> WrongUsage {
     let names = listed(header.iter().map(String::as_str));
-    // A single column, or one with a separator in its name, may be several.
+    // A single column, or a separator in a name, suggests that several columns were read as one.
     let few = header.len() == 1 || header.iter().any(|name| name.contains([',', ';', '\t', '|']));
     let hint = if few { "; are the columns cut in the right places? --delimiter tells where" } else { "" };
     WrongUsage::new(format!("{flag} {name}: no such column; there are {names}{hint}"))
 }
 
-/// The column of a number from 1, in a table without header.
+/// The column with a number counted from 1, in a table without a header.
 fn numbered(name: &str, width: usize, flag: &str) -> Result<usize> {
     match name.parse() {
         Ok(at) if (1..=width).contains(&at) => Ok(at - 1),

@@ -1,4 +1,4 @@
-//! Options of a table: what the flags say of its layout and its columns.
+//! Options of a table: its layout and its columns, as the flags give them.
 
 use super::rows::Dialect;
 use crate::data::preprocessing::Columns;
@@ -6,31 +6,32 @@ use crate::data::preprocessing::Columns;
 /// Options of a table.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct TableOptions {
-    /// The columns of the targets: their names, or their numbers from 1 where there is no header. One name
-    /// may be several, with commas between.
+    /// The target columns: their names, or their numbers from 1 if there is no header. One name may
+    /// hold several, separated by commas.
     pub targets: Vec<String>,
-    /// The first row is a header, or it is an example; `None` to find it out.
+    /// True if the first row is a header, false if it is an example; `None` to detect it.
     pub header: Option<bool>,
-    /// Separator of fields; `None` to find it out.
+    /// Separator of fields; `None` to detect it.
     pub delimiter: Option<u8>,
-    /// Columns whose numbers are names of categories; as with targets.
+    /// Columns whose numbers are categories; named like targets.
     pub categorical: Vec<String>,
-    /// Columns not to learn from; as with targets.
+    /// Columns not to learn from; named like targets.
     pub ignored: Vec<String>,
-    /// The column of the weights of examples, which is no input; as with targets.
+    /// The column of example weights, which is not an input; named like targets.
     pub weight: Option<String>,
-    /// Columns to be copied into predictions; as with targets.
+    /// Columns to copy into predictions; named like targets.
     pub kept: Vec<String>,
-    /// Missing numbers are the mean of their column, missing text is no category; else an error.
+    /// True if a missing number becomes the mean of its column and missing text has no category;
+    /// false if missing values are errors.
     pub mean_for_missing: bool,
-    /// Rows without a target are left out; else they are an error.
+    /// True if rows without a target are dropped; false if they are errors.
     pub drop_missing_target: bool,
-    /// The words that stand for a missing value; `None` for the usual ones.
+    /// The words for a missing value; `None` for the default ones.
     pub missing_words: Option<Vec<String>>,
 }
 
 impl TableOptions {
-    /// A flag for tables, if one was given.
+    /// The first flag for tables that was given, if any.
     pub(crate) fn flag_in_use(&self) -> Option<&'static str> {
         [
             (!self.targets.is_empty(), "--target"),
@@ -53,7 +54,7 @@ impl TableOptions {
     pub fn dialect(&self) -> Dialect {
         let lists = [&self.targets, &self.categorical, &self.ignored, &self.kept];
         let given = lists.into_iter().flatten().chain(&self.weight);
-        // One may be several, with commas between.
+        // One name may hold several, separated by commas.
         let known_names = given.flat_map(|name| [name.as_str()].into_iter().chain(name.split(',').map(str::trim)));
         let known_names = known_names.map(str::to_string);
         Dialect {
@@ -64,8 +65,8 @@ impl TableOptions {
         }
     }
 
-    /// Dialect of a table for a model: it has a header with the names of the columns that the model learned from, or none
-    /// where the model learned from a table without.
+    /// Dialect of a table for a model. It has a header with the names of the model's columns, or no
+    /// header if the model learned from a table without one.
     pub fn dialect_for(&self, columns: &Columns) -> Dialect {
         let names = || columns.columns.iter().filter_map(|column| column.name.clone());
         let from_table_without_names = !columns.targets.is_empty() && names().next().is_none();

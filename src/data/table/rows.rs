@@ -11,13 +11,15 @@ use crate::data::preprocessing::title;
 /// Dialect of a table of text.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Dialect {
-    /// Separator of fields; `None` to find it out.
+    /// Separator of fields; `None` to detect it.
     pub delimiter: Option<u8>,
-    /// The first row is a header, or it is an example; `None` to find it out.
+    /// True if the first row is a header, false if it is an example; `None` to detect it.
     pub header: Option<bool>,
-    /// Names that only a header can hold: where one that is no number is in the first row, that is the header.
+    /// Names that only a header can hold: if one of them that is not a number is in the first row,
+    /// that row is the header.
     pub known_names: Vec<String>,
-    /// The names of all inputs of a model: where all are in the first row, that is the header.
+    /// The names of all inputs of a model: if all of them are in the first row, that row is the
+    /// header.
     pub input_names: Vec<String>,
 }
 
@@ -29,7 +31,7 @@ pub(crate) trait Records {
     /// A file that cannot be read or is damaged.
     fn read(&mut self, record: &mut ByteRecord) -> Result<bool>;
 
-    /// The line that `record`, which was just read, ends on; `None` in a format without lines.
+    /// The line on which `record`, which was just read, ends; `None` in a format without lines.
     fn last_line(&self, _record: &ByteRecord) -> Option<u64> {
         None
     }
@@ -40,7 +42,7 @@ pub struct Rows<'a> {
     records: Box<dyn Records + 'a>,
     record: ByteRecord,
     last_line: Option<u64>,
-    /// Records that were read to find out whether there is a header, each with its last line.
+    /// Records that were read in advance to detect a header, each with its last line.
     ahead: VecDeque<(ByteRecord, Option<u64>)>,
     header: Option<Vec<String>>,
     width: usize,
@@ -54,15 +56,15 @@ pub struct Row<'a> {
     header: Option<&'a [String]>,
     /// Counted from 1; the header is not counted.
     pub number: u64,
-    /// The line it ends on, counted from 1; none where there are no lines.
+    /// The line on which it ends, counted from 1; `None` in a format without lines.
     last_line: Option<u64>,
 }
 
 impl<'a> Rows<'a> {
-    /// Rows of records whose columns have these names.
+    /// Rows of records whose columns have the names `names`.
     ///
     /// # Errors
-    /// A name that is there twice.
+    /// A duplicate name.
     #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "text has its names in its first row"))]
     pub(crate) fn with_names(records: impl Records + 'a, names: Vec<String>) -> Result<Self> {
         let header = header(&ByteRecord::from(names))?;
@@ -79,7 +81,7 @@ impl<'a> Rows<'a> {
     /// Rows of records, the first of which may be a header.
     ///
     /// # Errors
-    /// No records, a header with a name that is there twice, and errors of reading.
+    /// No records, a header with a duplicate name, and errors of reading.
     pub(crate) fn new(records: impl Records + 'a, dialect: &Dialect) -> Result<Self> {
         let mut rows = Rows::of(records);
         ensure!(rows.read()?, "it is empty");
@@ -121,8 +123,8 @@ impl<'a> Rows<'a> {
     /// The next row, until there is none.
     ///
     /// # Errors
-    /// A row of another number of fields than the first, one that is longer than any row should be, and
-    /// errors of reading.
+    /// A row with another number of fields than the first, a row that is too long, and errors of
+    /// reading.
     pub fn next_row(&mut self) -> Result<Option<Row<'_>>> {
         if !self.read()? {
             return Ok(None);
@@ -141,8 +143,8 @@ impl<'a> Rows<'a> {
         Ok(Some(row))
     }
 
-    /// True where the first row, which was just read, is a header: it has the names that are looked for, or no number,
-    /// or numbers the columns.
+    /// True if the first row, which was just read, is a header: it has a known name, or contains no
+    /// number, or numbers the columns.
     fn begins_with_header(&mut self, dialect: &Dialect) -> Result<bool> {
         let first = Row { record: &self.record, header: None, number: 1, last_line: self.last_line };
         let fields: Vec<String> = (0..self.width).map(|i| first.field(i).map(str::to_string)).collect::<Result<_>>()?;
@@ -161,10 +163,10 @@ impl<'a> Rows<'a> {
         if text.is_empty() || text.contains("") { self.is_numbering(&fields) } else { Ok(false) }
     }
 
-    /// True where the fields of the first row are 0, 1, 2, ... or 1, 2, 3, ..., and the next row looks different.
-    /// The column of row numbers, the first, may have no name.
+    /// True if the fields of the first row are 0, 1, 2, ... or 1, 2, 3, ..., and the next row looks
+    /// different. The column of row numbers, the first, may have no name.
     fn is_numbering(&mut self, fields: &[String]) -> Result<bool> {
-        /// Columns from which on such a row is no example, whatever the next one looks like.
+        /// Columns from which on such a row is a header whatever the next row looks like.
         const ENOUGH: usize = 5;
         let numbers = &fields[usize::from(fields[0].is_empty())..];
         let counts_from = |first: usize| (first..).zip(numbers).all(|(i, field)| *field == i.to_string());
@@ -186,10 +188,10 @@ impl<'a> Rows<'a> {
 }
 
 impl Row<'_> {
-    /// A field, by its number from 0.
+    /// A field, by its index from 0.
     ///
     /// # Errors
-    /// Bytes that are no UTF-8.
+    /// Bytes that are not UTF-8.
     pub fn field(&self, i: usize) -> Result<&str> {
         let bytes = &self.record[i];
         std::str::from_utf8(bytes).map(str::trim).map_err(|_| {
@@ -200,7 +202,7 @@ impl Row<'_> {
         })
     }
 
-    /// A field as it stands in the file, white space included.
+    /// A field as in the file, including white space.
     pub fn bytes(&self, i: usize) -> &[u8] {
         &self.record[i]
     }
@@ -241,7 +243,7 @@ fn header(record: &ByteRecord) -> Result<Vec<String>> {
         }
         names.push(name);
     }
-    // The column of row numbers that other programs write has no name.
+    // Other programs write a column of row numbers without a name.
     Ok((1..)
         .zip(names)
         .map(|(i, name)| if name.is_empty() { format!("column {i}") } else { name.to_string() })

@@ -1,4 +1,5 @@
-//! Tables that are read more than once: what is no regular file, such as a pipe, is copied to disk first.
+//! Tables that can be read more than once: anything but a regular file, such as a pipe, is copied
+//! to disk first.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -11,7 +12,7 @@ use crate::data::formats::text;
 /// The table on stdin.
 pub const STDIN: &str = "-";
 
-/// Opens a file so that it can be read again and again; `-` is stdin.
+/// Opens a file so that it can be read several times; `-` is stdin.
 ///
 /// # Errors
 /// A file that cannot be read, or a pipe that cannot be copied.
@@ -25,7 +26,8 @@ pub(super) fn open(path: &Path) -> Result<File> {
     if metadata.is_file() { Ok(file) } else { copied(file) }
 }
 
-/// A copy in the folder for temporary files, which has no name there and goes with the program.
+/// A copy in the folder for temporary files. It has no name there and is deleted when the program
+/// ends.
 fn copied(mut source: impl Read) -> Result<File> {
     let mut head = Vec::new();
     source.by_ref().take(text::HEAD as u64).read_to_end(&mut head)?;
@@ -33,7 +35,7 @@ fn copied(mut source: impl Read) -> Result<File> {
     let folder = std::env::temp_dir();
     let context = || format!("cannot copy it to {}, the folder for temporary files", folder.display());
     let mut copy = tempfile::tempfile_in(&folder).with_context(context)?;
-    // Half of what is free, so that a stream without an end does not fill the disk.
+    // At most half of the free space, so that an endless stream does not fill the disk.
     let most = fs4::available_space(&folder).unwrap_or(u64::MAX - 1) / 2;
     let bytes = io::copy(&mut head.chain(source).take(most + 1), &mut copy).with_context(context)?;
     ensure!(

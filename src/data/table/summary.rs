@@ -1,20 +1,20 @@
-//! Summaries of the columns of a table: how each was read, and what is in it.
+//! Summaries of the columns of a table: the role of each, and its values.
 
 use super::fields::{is_missing, whole_number};
 use super::rows::Row;
 
-/// The way in which a column was read.
+/// The role of a column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ColumnRole {
-    /// Numbers to learn from.
+    /// An input of numbers.
     Numbers,
-    /// Categories to learn from, each an input.
+    /// An input of categories, each an activation.
     Categories,
     /// Targets.
     Target,
     /// Weights of examples.
     Weight,
-    /// Nothing: it is left out.
+    /// None: the column is ignored.
     LeftOut,
 }
 
@@ -36,36 +36,36 @@ impl ColumnRole {
 pub struct ColumnSummary {
     /// Its name, or its number from 1.
     pub title: String,
-    /// The way in which it was read.
+    /// Its role.
     pub role: ColumnRole,
-    /// Number of inputs that it makes.
+    /// Number of activations that it becomes.
     pub inputs: usize,
     /// Number of rows in which its value is missing.
     pub missing: u64,
-    /// Number of its different values; `None` if there are more than [`MOST_DISTINCT`].
+    /// Number of distinct values; `None` if there are more than [`MOST_DISTINCT`].
     pub distinct: Option<usize>,
 }
 
-/// The most different values of a column that are counted: more cost memory, and say no more.
+/// The most distinct values of a column that are counted: more would take memory and tell no more.
 pub const MOST_DISTINCT: usize = 100;
 
-/// The fields of a column, as far as they have been seen.
+/// Counts of the fields of a column seen so far.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Seen {
     pub missing: u64,
-    /// Hashes of the different values, in order.
+    /// Hashes of the distinct values, sorted.
     values: Vec<u64>,
-    /// True where there are too many to be counted.
+    /// True if there are too many to count.
     many: bool,
 }
 
 impl Seen {
-    /// Looks at one more field.
+    /// Counts one more field.
     pub fn look(&mut self, row: &Row<'_>, at: usize, missing_words: Option<&[String]>) {
         let bytes = row.bytes(at).trim_ascii();
-        // What is no text may stand in a column that is left out.
+        // A column that is ignored may hold bytes that are not text.
         let text = || std::str::from_utf8(bytes).ok();
-        // None of the usual words begins with a digit, as most fields do.
+        // None of the default words begins with a digit, as most fields do.
         let may_be_missing = missing_words.is_some() || !bytes.first().is_some_and(u8::is_ascii_digit);
         if may_be_missing && text().is_some_and(|text| is_missing(text, missing_words)) {
             self.missing += 1;
@@ -84,13 +84,13 @@ impl Seen {
         }
     }
 
-    /// Number of different values, if it is not too large.
+    /// Number of distinct values, if it is not too large.
     pub fn distinct(&self) -> Option<usize> {
         (!self.many).then_some(self.values.len())
     }
 }
 
-/// FNV-1a: short fields in few steps.
+/// FNV-1a, which takes few steps for short fields.
 fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

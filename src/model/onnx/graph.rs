@@ -1,4 +1,4 @@
-//! A graph, node by node.
+//! Construction of a graph, node by node.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ pub(super) const ML_DOMAIN: &str = "ai.onnx.ml";
 /// The name of the number of examples, the first dimension of every input and output.
 const EXAMPLES: &str = "N";
 
-/// A graph to be. Values are known by their names, of which no two are the same.
+/// A graph under construction. Values are identified by name, and no two have the same name.
 #[derive(Default, Debug)]
 pub(super) struct Graph {
     names: HashSet<String>,
@@ -21,7 +21,7 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    /// A name that no other value has: `name`, or with a number.
+    /// A name that no other value has: `name`, possibly with a number appended.
     pub(super) fn name(&mut self, name: &str) -> String {
         let numbered = (2..).map(|i| format!("{name}_{i}"));
         let free = std::iter::once(name.to_string()).chain(numbered).find(|name| !self.names.contains(name));
@@ -37,12 +37,12 @@ impl Graph {
         name
     }
 
-    /// Makes a value an output: `(N, width)`, or `(N)`.
+    /// Declares a value as an output: `(N, width)`, or `(N)`.
     pub(super) fn output(&mut self, name: &str, entries: DataType, width: Option<usize>, meaning: &str) {
         self.graph.output.push(value(name, entries, width, meaning));
     }
 
-    /// Adds a constant; its name.
+    /// Adds a constant; returns its name.
     pub(super) fn constant(&mut self, name: &str, shape: &[usize], entries: Entries<'_>) -> String {
         let name = self.name(name);
         let dims = shape.iter().map(|&extent| extent as i64).collect();
@@ -57,12 +57,12 @@ impl Graph {
         name
     }
 
-    /// Adds a row of constants; its name.
+    /// Adds a vector of constants; returns its name.
     pub(super) fn vector(&mut self, name: &str, values: &[f64]) -> String {
         self.constant(name, &[values.len()], Entries::Doubles(values))
     }
 
-    /// Applies an operator; the name of its value, which is `to` unless that is taken.
+    /// Applies an operator; returns the name of its value, which is `to` unless that is taken.
     pub(super) fn node(
         &mut self,
         operator: &str,
@@ -116,14 +116,14 @@ impl Entries<'_> {
     }
 }
 
-/// An attribute that is a whole number.
+/// An integer attribute.
 pub(super) fn whole(name: &str, i: i64) -> AttributeProto {
     let mut attribute = AttributeProto { name: name.to_string(), i: Some(i), ..AttributeProto::default() };
     attribute.set_type(AttributeType::Int);
     attribute
 }
 
-/// An attribute that is a list of texts.
+/// An attribute that is a list of strings.
 pub(super) fn texts(name: &str, texts: &[String]) -> AttributeProto {
     let strings = texts.iter().map(|text| text.clone().into()).collect();
     let mut attribute = AttributeProto { name: name.to_string(), strings, ..AttributeProto::default() };

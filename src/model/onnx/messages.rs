@@ -15,7 +15,7 @@ pub struct ModelProto {
     /// Its version.
     #[prost(string, tag = "3")]
     pub producer_version: String,
-    /// Description, for people.
+    /// Description for people.
     #[prost(string, tag = "6")]
     pub doc_string: String,
     /// The graph.
@@ -29,7 +29,7 @@ pub struct ModelProto {
     pub metadata_props: Vec<StringStringEntryProto>,
 }
 
-/// A set of operators.
+/// An operator set.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSetIdProto {
     /// Empty for the operators of ONNX itself.
@@ -40,7 +40,7 @@ pub struct OperatorSetIdProto {
     pub version: i64,
 }
 
-/// A named text.
+/// A named string.
 #[derive(Clone, PartialEq, Message)]
 pub struct StringStringEntryProto {
     /// The name.
@@ -51,7 +51,7 @@ pub struct StringStringEntryProto {
     pub value: String,
 }
 
-/// Nodes, each after those whose values it takes.
+/// A graph: nodes, each after those whose values it uses.
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
     /// Operators, in the order of computation.
@@ -71,13 +71,13 @@ pub struct GraphProto {
     pub output: Vec<ValueInfoProto>,
 }
 
-/// An operator, applied.
+/// A node: the application of an operator.
 #[derive(Clone, PartialEq, Message)]
 pub struct NodeProto {
-    /// Names of the values it takes.
+    /// Names of its inputs.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the values it makes.
+    /// Names of its outputs.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
     /// Its own name.
@@ -89,7 +89,7 @@ pub struct NodeProto {
     /// Parameters of the operator.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
-    /// The set that the operator is of.
+    /// The operator set that the operator belongs to.
     #[prost(string, tag = "7")]
     pub domain: String,
 }
@@ -100,10 +100,10 @@ pub struct AttributeProto {
     /// Its name.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// A whole number.
+    /// An integer.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
-    /// Texts.
+    /// Strings.
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub strings: Vec<Vec<u8>>,
     /// Type: the field in use.
@@ -132,13 +132,13 @@ pub struct TensorProto {
     /// The type of its entries.
     #[prost(enumeration = "DataType", tag = "2")]
     pub data_type: i32,
-    /// Entries that are texts.
+    /// Entries that are strings.
     #[prost(bytes = "vec", repeated, tag = "6")]
     pub string_data: Vec<Vec<u8>>,
     /// Its name.
     #[prost(string, tag = "8")]
     pub name: String,
-    /// Entries that are numbers, row by row, each with its lowest byte first.
+    /// Entries that are numbers, row by row, little-endian.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
 }
@@ -153,7 +153,7 @@ pub enum DataType {
     Float = 1,
     /// A byte.
     Uint8 = 2,
-    /// A whole number.
+    /// An integer.
     Int64 = 7,
     /// Text.
     String = 8,
@@ -170,7 +170,7 @@ pub struct ValueInfoProto {
     /// Its type and shape.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<TypeProto>,
-    /// Description, for people.
+    /// Description for people.
     #[prost(string, tag = "3")]
     pub doc_string: String,
 }
@@ -178,7 +178,7 @@ pub struct ValueInfoProto {
 /// A type.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
-    /// That of a tensor; there are others.
+    /// The type of a tensor; other kinds are not used.
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorType>,
 }
@@ -213,10 +213,10 @@ pub struct Dimension {
 /// The extent of a dimension.
 #[derive(Clone, PartialEq, Eq, Oneof)]
 pub enum Extent {
-    /// Always the same.
+    /// A fixed extent.
     #[prost(int64, tag = "1")]
     DimValue(i64),
-    /// Decided by what is given, the same for every dimension of this name.
+    /// An extent that the data decides, the same for every dimension of this name.
     #[prost(string, tag = "2")]
     DimParam(String),
 }

@@ -1,4 +1,4 @@
-//! Several trainings of one shape on one device, side by side.
+//! Training of several networks of the same shape side by side on one device.
 
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,13 @@ pub struct Started<'s> {
     pub snapshot: &'s Snapshot,
     /// The epoch, counted from 0.
     pub epoch: usize,
-    /// The part of η that plateaus have left.
+    /// The factor by which plateaus have multiplied η.
     pub plateau: f64,
 }
 
 impl<'d> Training<'d> {
-    /// True where another training differs in nothing but the numbers in its matrices: one trainer serves both, one
-    /// after the other or side by side.
+    /// True if another training differs only in numbers, not in its plans or the sizes of its
+    /// matrices: one trainer can run both, one after the other or side by side.
     pub fn is_like(&self, other: &Training<'_>) -> bool {
         let (one, two) = (&self.data.split, &other.data.split);
         let sizes = |split: &crate::data::Split| [split.training.len(), split.validation.len(), split.test.len()];
@@ -43,8 +43,8 @@ impl<'d> Training<'d> {
 }
 
 impl<'d> Trainer<'_, 'd> {
-    /// Turns to another training, which is like the one before: to its data and hyperparameters. Parameters
-    /// and state stay.
+    /// Switches to the data and hyperparameters of another training ([`Training::is_like`]), at the
+    /// beginning of its first epoch. Parameters and optimizer state stay.
     ///
     /// # Errors
     /// A failing device.
@@ -61,10 +61,11 @@ impl<'d> Trainer<'_, 'd> {
         Ok(())
     }
 
-    /// The most trainings that [`Trainer::train_side_by_side`] takes; 1 where the device trains one after the other.
+    /// The most trainings that [`Trainer::train_side_by_side`] accepts; 1 if the device cannot
+    /// train several at once.
     pub fn most_side_by_side(&self) -> usize {
         let plans = self.layout.training;
-        // The last mini-batch of an epoch is left to each by itself: it may be a smaller one.
+        // The last mini-batch of an epoch may be smaller: each training runs it on its own.
         let mini_batches = plans.mini_batches() - 1;
         match plans.whole {
             Some(plan) if self.streaming.is_none() && mini_batches > 0 => {
@@ -74,8 +75,9 @@ impl<'d> Trainer<'_, 'd> {
         }
     }
 
-    /// Trains each of some trainings, which are like this one, on all mini-batches of an epoch but the last. Returns what each
-    /// comes to, and the time of all; each has the bits that it would have alone.
+    /// Runs several trainings like this one ([`Training::is_like`]), each on all mini-batches of
+    /// its epoch but the last. Returns the snapshot that each reaches, with the same bits as if it
+    /// ran alone, and the time of all together.
     ///
     /// # Errors
     /// A failing device, or more trainings than [`Trainer::most_side_by_side`].
@@ -105,7 +107,8 @@ impl<'d> Trainer<'_, 'd> {
         Ok((snapshots.collect(), start.elapsed()))
     }
 
-    /// A training as the executor takes it: w, b of each layer, and then their state.
+    /// A training in the form that the executor takes: w and b of each layer, and then their
+    /// states.
     fn beside(&self, started: &Started<'_>, steps: usize) -> Beside {
         let Started { training: Training { data, hyperparameters, .. }, snapshot, epoch, plateau } = started;
         let plans = self.layout.training;

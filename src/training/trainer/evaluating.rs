@@ -16,28 +16,28 @@ use crate::plan::executor::Executor;
 use crate::training::evaluation::{Evaluation, PartOfData};
 use crate::training::regression::Moments;
 
-/// The time that evaluations on the training split take.
+/// The duration of evaluations on the training split.
 #[derive(Debug)]
 pub struct EvaluationTime {
-    /// That of the last one in which training waited.
+    /// The duration of the last one that training waited for.
     last: Duration,
-    /// That from which on another thread takes them over.
+    /// The duration from which on another thread takes over.
     worth_a_thread: Duration,
 }
 
 impl Default for EvaluationTime {
-    /// A thread with an executor of its own takes less than a tenth of 4 ms.
+    /// Starting a thread with its own executor takes less than a tenth of 4 ms.
     fn default() -> Self {
         EvaluationTime { last: Duration::ZERO, worth_a_thread: Duration::from_millis(4) }
     }
 }
 
-/// An evaluation on a thread of its own.
+/// An evaluation running on another thread.
 #[derive(Debug)]
 pub struct Evaluating(JoinHandle<Result<Evaluation>>);
 
 impl Evaluating {
-    /// True where there is nothing to wait for.
+    /// True if [`wait`](Self::wait) would return at once.
     pub fn is_finished(&self) -> bool {
         self.0.is_finished()
     }
@@ -74,8 +74,8 @@ impl Trainer<'_, '_> {
         Ok(Some(evaluation))
     }
 
-    /// Begins to evaluate a network with these parameters on a split of the data, with the figures of [`Trainer::evaluate`], on a core
-    /// that training leaves idle. `None` where there is no such core, or where that would gain nothing.
+    /// Starts the evaluation of a network with these parameters on a split of the data, on another
+    /// thread, with the figures of [`Trainer::evaluate`]. `None` if that would not pay.
     ///
     /// # Errors
     /// A failing device.
@@ -101,17 +101,17 @@ impl Trainer<'_, '_> {
             };
             evaluation(&measures, &moments, plans.examples, rows)
         };
-        // Without another thread this one evaluates.
+        // If the system starts no thread, the caller evaluates.
         Ok(thread::Builder::new().name("evaluation".to_string()).spawn(evaluate).ok().map(Evaluating))
     }
 
-    /// Leaves all evaluations on the training split to another thread that may take them, however little time they take.
+    /// Lets another thread take over evaluations on the training split, however short they are.
     #[cfg(test)]
     pub fn evaluate_all_beside(&mut self) {
         self.evaluation_time.worth_a_thread = Duration::ZERO;
     }
 
-    /// The mini-batches of a split that this rank measures.
+    /// The mini-batches of a split that this rank evaluates.
     fn own_slots(&self, used: usize) -> Range<usize> {
         let (rank, count) = (self.ranks.rank(), self.ranks.count());
         match self.first_measures {
@@ -121,7 +121,7 @@ impl Trainer<'_, '_> {
         }
     }
 
-    /// The bytes of the rows of a matrix that were measured, this rank's `own` and all others'.
+    /// The measured rows of a matrix as bytes: this rank's `own` and those of all other ranks.
     fn of_slots(&mut self, matrix: &Matrix, own: Range<usize>) -> Result<Vec<u8>> {
         let all = self.executor.read_bytes(matrix)?;
         let of_row = matrix.cols * matrix.element.size();
@@ -129,7 +129,8 @@ impl Trainer<'_, '_> {
     }
 }
 
-/// The evaluation of a split of so many examples; `rows` reads the rows of a matrix that its mini-batches have written.
+/// The evaluation of a split of `examples` examples; `rows` reads the rows of a matrix that its
+/// mini-batches have written.
 fn evaluation(
     measures: &Measures,
     moments: &Moments,

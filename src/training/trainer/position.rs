@@ -1,27 +1,27 @@
-//! Places in a training, and portions of an epoch between which it may pause.
+//! Positions in a training, and portions of an epoch after which it may pause.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A place in a training.
+/// A position in a training.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
-    /// Complete epochs.
+    /// Completed epochs.
     pub epoch: usize,
-    /// Complete steps of the epoch that is under way.
+    /// Completed steps of the current epoch.
     pub step: usize,
 }
 
-/// The steps that are started at a time where training may pause between them.
+/// The number of steps to run before training may pause.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Portion {
     pub steps: usize,
     is_fixed: bool,
 }
 
-/// Time of a portion: a fraction of what a person waits for, and many submissions of a GPU.
+/// Target time of a portion: short for a person who waits, long beside a submission to a GPU.
 const TIME_OF_PORTION: Duration = Duration::from_millis(250);
 
 impl Default for Portion {
@@ -31,12 +31,12 @@ impl Default for Portion {
 }
 
 impl Portion {
-    /// Portions of so many steps each.
+    /// Portions of `steps` steps each.
     pub fn fixed(steps: usize) -> Self {
         Portion { steps: steps.max(1), is_fixed: true }
     }
 
-    /// Adapts the size to steps that took `time`.
+    /// Adapts the size after `steps` steps that took `time`.
     pub fn learn(&mut self, steps: usize, time: Duration) {
         if self.is_fixed {
             return;

@@ -1,4 +1,5 @@
-//! Steps whose mini-batch is cut into shards: each rank computes the gradients of some, all sum them, and each descends.
+//! Steps whose mini-batch is split into shards: each rank computes the gradients of some shards,
+//! all ranks sum them, and each rank takes the optimizer step.
 
 use std::mem;
 use std::ops::Range;
@@ -21,10 +22,10 @@ use crate::training::streaming::each_chunk;
 /// ∂C/∂w and ∂C/∂b of a layer.
 const OF_LAYER: usize = 2;
 
-/// Numbers that are exchanged at a time: the caches hold what is received of them.
+/// Numbers exchanged at a time: what a rank receives of them fits into its caches.
 const EXCHANGED_TOGETHER: usize = 1 << 20;
 
-/// The gradients of all layers, from layer L down to 2: their matrices, and numbers of each that nobody uses.
+/// The gradients of all layers, from layer L down to 2: their matrices, and spare buffers of each.
 #[derive(Default)]
 pub(super) struct Gradients {
     matrices: Vec<[Matrix; OF_LAYER]>,
@@ -51,7 +52,7 @@ impl Gradients {
 struct Share {
     /// Shards of a mini-batch.
     shards: usize,
-    /// Those of a rank.
+    /// Shards of each rank.
     each: usize,
     rank: usize,
 }
@@ -61,30 +62,32 @@ impl Share {
         self.rank * self.each..(self.rank + 1) * self.each
     }
 
-    /// Each shard of a mini-batch of `m` examples that has any, and its examples.
+    /// The number and the examples of each nonempty shard of this rank, in a mini-batch of `m`.
     fn parts(self, m: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
         self.numbers()
             .map(move |number| (number, shard_of(m, number, self.shards)))
             .filter(|(_, part)| !part.is_empty())
     }
 
-    /// All examples of the rank in a mini-batch of `m`.
+    /// All examples of this rank in a mini-batch of `m`.
     fn examples(self, m: usize) -> Range<usize> {
         let first = |number: usize| shard_of(m, number, self.shards).start;
         first(self.rank * self.each)..first((self.rank + 1) * self.each)
     }
 
-    /// The ranks that have any example of a mini-batch of `m`: the first ones.
+    /// Number of ranks that have any example of a mini-batch of `m`; these are the first ones.
     fn senders(self, m: usize) -> usize {
         m.min(self.shards).div_ceil(self.each)
     }
 }
 
-/// Gradients of a layer on their way: its number from the last, the ranks that have any, and the sums.
+/// A message with the gradients of a layer: the layer's index, counted from the last one; the
+/// number of ranks that have examples; the sums.
 type Letter = (usize, usize, [Lent; OF_LAYER]);
 
-/// One step: the mini-batch, its examples m, and the place of its first one in the permutation on the device; or that of the first of
-/// the rank's own, where the device holds no others.
+/// One step: the mini-batch, its number of examples m, and the index of its first example in the
+/// permutation on the device. If the device holds only this rank's examples, the index is what it
+/// would be with those of the other ranks before them; it may wrap below 0.
 #[derive(Clone, Copy)]
 struct Step {
     mini_batch: MiniBatch,
@@ -92,21 +95,23 @@ struct Step {
     first: usize,
 }
 
-/// A rank at work.
+/// One rank in training.
 struct Worker<'w> {
     executor: &'w mut dyn Executor,
     plans: &'w ShardedPlans,
     gradients: &'w mut Gradients,
     share: Share,
-    /// The way of gradients to the exchange, and back as sums over all ranks; `None` for a rank by itself.
+    /// The channel of gradients to the exchange thread, and of their sums over all ranks back;
+    /// `None` for a single rank.
     exchange: Option<(Sender<Letter>, Receiver<Letter>)>,
-    /// The time in which there was nothing to do but wait for sums.
+    /// Time spent waiting for sums with nothing else to do.
     waited: &'w mut Duration,
 }
 
 impl Worker<'_> {
-    /// The gradient of this rank's shards layer by layer, their sums over all ranks, and the descent. While the gradient of a layer
-    /// is exchanged, that of the layer before is computed.
+    /// Computes the gradients of this rank's shards layer by layer, sums them over all ranks, and
+    /// takes the optimizer step. While the gradient of a layer is exchanged, that of the layer
+    /// before is computed.
     fn step(&mut self, Step { mini_batch, m, first }: Step) -> Result<()> {
         let layers = self.gradients.matrices.len();
         let mut sums: Vec<[TreeSum<Lent>; OF_LAYER]> = (0..layers).map(|_| Default::default()).collect();
@@ -115,7 +120,7 @@ impl Worker<'_> {
             left -= 1;
             let of_shard = MiniBatch {
                 first: first.wrapping_add(part.start) as u32,
-                // Random numbers of its own: each shard counts its examples from 0.
+                // Each shard counts its examples from 0, so it needs random numbers of its own.
                 seed: mini_batch.seed ^ (number as u32).wrapping_mul(0x9E37_79B9),
                 ..mini_batch
             };
@@ -156,7 +161,8 @@ impl Worker<'_> {
         self.executor.run(plan, &[mini_batch], &mut |_| ())
     }
 
-    /// Sends the gradients of a layer to the others, if there are any.
+    /// Sends the gradients of a layer to the exchange thread; a single rank takes them back at
+    /// once.
     fn send(&mut self, layer: usize, m: usize, gradients: [Lent; OF_LAYER]) -> Result<()> {
         match &self.exchange {
             Some((letters, _)) => {
@@ -181,7 +187,7 @@ impl Worker<'_> {
     }
 }
 
-/// An addition of numbers to others, the first ones, which keeps the second as a spare.
+/// A function that adds its second argument to its first and keeps the second as a spare buffer.
 fn adding(spares: &mut Vec<Lent>) -> impl FnMut(Lent, Lent) -> Lent {
     |mut sum, mut other| {
         add(sum.f32s(), other.f32s());
@@ -190,12 +196,12 @@ fn adding(spares: &mut Vec<Lent>) -> impl FnMut(Lent, Lent) -> Lent {
     }
 }
 
-/// A plain loop: the compiler makes vectors of it.
+/// A plain loop, which the compiler vectorizes.
 fn add(sums: &mut [f32], others: &[f32]) {
     sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
 }
 
-/// Sums the gradients of layers over all ranks, until no more come.
+/// The exchange thread: sums the gradients of layers over all ranks until the channel closes.
 fn exchange(ranks: &dyn Ranks, letters: &Receiver<Letter>, sums: &Sender<Letter>) {
     let mut received = Vec::new();
     while let Ok((layer, senders, mut gradients)) = letters.recv() {
@@ -208,7 +214,8 @@ fn exchange(ranks: &dyn Ranks, letters: &Receiver<Letter>, sums: &Sender<Letter>
     }
 }
 
-/// Sums the numbers of the first `senders` ranks over a tree: each sums a slice, and brings it to all. `received` is memory for it.
+/// Sums the numbers of the first `senders` ranks: each rank sums one slice over a binary tree, then
+/// all ranks gather the slices. `received` is scratch memory.
 fn sum_over(ranks: &dyn Ranks, senders: usize, numbers: &mut [f32], received: &mut Vec<f32>) {
     for piece in numbers.chunks_mut(EXCHANGED_TOGETHER) {
         let slices = slices(piece.len(), ranks.count());
@@ -220,12 +227,13 @@ fn sum_over(ranks: &dyn Ranks, senders: usize, numbers: &mut [f32], received: &m
     }
 }
 
-/// Sums slices of ranks, one after the other, into the first, over a tree as [`TreeSum`], level by level. That of this rank is `own`;
-/// its place holds anything.
+/// Sums the slices of the first `senders` ranks, which follow each other in `slices`, into the
+/// first one, over the same tree as [`TreeSum`], level by level. The slice of this rank is `own`;
+/// its place in `slices` holds arbitrary numbers.
 fn sum_slices(slices: &mut [f32], own: &[f32], rank: usize, senders: usize) {
     let len = own.len();
     if rank + 1 == senders && rank.is_multiple_of(2) {
-        // It has no neighbour.
+        // The slice has no neighbour to be added to or from at the first level, which reads `own`.
         slices[rank * len..][..len].copy_from_slice(own);
     }
     let mut between = 1;
@@ -246,8 +254,8 @@ fn sum_slices(slices: &mut [f32], own: &[f32], rank: usize, senders: usize) {
 }
 
 impl Trainer<'_, '_> {
-    /// Trains on the mini-batches of a permutation, from its example `first` on, until `pause` returns true; returns the example that
-    /// it ended before.
+    /// Trains on the mini-batches of the permutation `order`, from index `first` on, until `pause`
+    /// returns true. Returns the index of the next example.
     pub(super) fn learn(
         &mut self,
         order: &[u32],
@@ -276,7 +284,7 @@ impl Trainer<'_, '_> {
         }
     }
 
-    /// Trains on the mini-batches of a span of a permutation, each in shards.
+    /// Trains on the mini-batches in a span of the permutation `order`, each split into shards.
     pub(super) fn learn_shards(
         &mut self,
         order: &[u32],
@@ -328,7 +336,7 @@ impl Trainer<'_, '_> {
                     while begin < span.end && at < rows.len() {
                         let next = step(begin, 0);
                         let examples = share.examples(next.m);
-                        // The rank's own examples are counted as those before them were there.
+                        // Indices count as if the examples of the ranks before were on the device.
                         let first = at.wrapping_sub(examples.start);
                         worker.step(Step { first, ..next })?;
                         at += examples.len();
@@ -338,7 +346,7 @@ impl Trainer<'_, '_> {
                     Ok(true)
                 })?;
             }
-            // All of them, or the last, of which this rank has no example.
+            // All mini-batches; when streaming, the last one, if this rank has no example of it.
             while begin < span.end {
                 worker.step(step(begin, begin))?;
                 begin += batch;

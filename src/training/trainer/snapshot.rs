@@ -1,4 +1,4 @@
-//! Snapshots of a training: what it goes on from.
+//! Snapshots of a training, from which it can continue.
 
 use anyhow::{Result, bail, ensure};
 
@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub states: Vec<Vec<f32>>,
 }
 
-/// The names of the numbers that an optimizer keeps beside parameters, such as `w2.momentum`.
+/// The names of an optimizer's states, such as `w2.momentum`.
 pub fn state_names(parameters: &Parameters, optimizer: &Optimizer) -> Vec<String> {
     let beside = |name: String| optimizer.states.iter().map(move |state| format!("{name}.{state}"));
     parameters.iter().flat_map(|(name, _)| beside(name)).collect()
@@ -32,7 +32,7 @@ impl From<Parameters> for Snapshot {
 }
 
 impl Trainer<'_, '_> {
-    /// One of the numbers that the optimizer keeps beside each parameter, by its name.
+    /// One state of the optimizer, such as `momentum`, for all weights and biases.
     ///
     /// # Errors
     /// A state that the optimizer does not have, or a failing device.
@@ -67,7 +67,8 @@ impl Trainer<'_, '_> {
         Ok(())
     }
 
-    /// The last epoch once more, from another snapshot; the training itself stays where it is.
+    /// Trains the last epoch once more from another snapshot, and returns the result; this training
+    /// is left as it was.
     ///
     /// # Errors
     /// A failing device, or no epoch yet.
@@ -84,10 +85,11 @@ impl Trainer<'_, '_> {
         Ok(other)
     }
 
-    /// Goes on from a place with what was there, η having been multiplied by `plateau`.
+    /// Continues from a snapshot and its position; `plateau` is the factor by which plateaus have
+    /// multiplied η.
     ///
     /// # Errors
-    /// A place that no training with this data reaches, or a failing device.
+    /// A position past the end of an epoch, or a failing device.
     pub fn resume(&mut self, snapshot: &Snapshot, position: Position, plateau: f64) -> Result<()> {
         let steps = self.steps_per_epoch();
         ensure!(position.step < steps, "step {} of an epoch of {steps}", position.step);

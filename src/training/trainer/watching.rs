@@ -1,4 +1,4 @@
-//! Figures of the layers of a trainer.
+//! Statistics of the layers of a network in training.
 
 use anyhow::Result;
 
@@ -9,13 +9,14 @@ use crate::training::layout::Watched;
 use crate::training::watch::{LayerReport, is_watched, mean_norm, saturation, update_ratios};
 
 impl Trainer<'_, '_> {
-    /// The last whole mini-batch of an epoch, counted from 0, if that one is watched.
+    /// Index of the last whole mini-batch of an epoch, counted from 0, if the epoch is watched.
     pub(super) fn watched_step(&self, epoch: usize) -> Option<usize> {
         let (watched, training) = (self.layout.watched.as_ref()?, self.layout.training);
         is_watched(epoch, training.examples, watched.numbers.len()).then(|| training.examples / training.batch - 1)
     }
 
-    /// Runs the last mini-batch of a part of an epoch, which begins with example `first`, and keeps how far it moves each layer.
+    /// Trains on the mini-batch that begins at index `first` of `order` and ends it, and records
+    /// how far it moves each layer. Returns the index of the next example.
     pub(super) fn watch_step(
         &mut self,
         order: &[u32],
@@ -29,7 +30,7 @@ impl Trainer<'_, '_> {
         Ok(end)
     }
 
-    /// Figures of each layer after the epoch that has just ended; `None` where it was not watched.
+    /// Statistics of each layer after the epoch that has just ended; `None` if it was not watched.
     pub fn layer_reports(&mut self) -> Result<Option<Vec<LayerReport>>> {
         let Some(Watched { numbers, plans, matrices, .. }) = self.layout.watched.clone() else { return Ok(None) };
         let is_watched = self.position.epoch.checked_sub(1).is_some_and(|epoch| self.watched_step(epoch).is_some());

@@ -1,4 +1,4 @@
-//! Known mistakes, planted in the plan of a step: what they look like to the check, for classrooms.
+//! Known mistakes, planted in the plan of a step to show, in a classroom, how the check finds them.
 
 use anyhow::Result;
 
@@ -15,26 +15,26 @@ use crate::plan::examples::Examples;
 use crate::plan::{Equation, Matrix, Plan, Recorder};
 use crate::system::error::ensure_usage;
 
-/// Matrices that a plan needs besides its own, with their entries.
+/// Matrices that a plan needs besides its own, and their entries.
 pub type Given = Vec<(Matrix, Vec<f32>)>;
 
 /// A mistake in one of the equations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mistake {
-    /// BP1 without σ′(zᴸ); with it, where it cancels.
+    /// BP1 without σ′(zᴸ), or with it if it should cancel.
     Bp1,
     /// BP2 without σ′(zˡ).
     Bp2,
     /// BP2 with wˡ⁺¹ in the place of its transpose.
     Bp2Transposed,
-    /// BP3 of the opposite sign.
+    /// BP3 with the opposite sign.
     Bp3,
     /// BP4 not divided by m.
     Bp4,
 }
 
 impl Mistake {
-    /// Each with its name and what it is.
+    /// Each mistake with its name and description.
     pub const ALL: [(&'static str, &'static str, Mistake); 5] = [
         ("bp1", "BP1 without σ′(z) of the output layer; with it, where it cancels", Mistake::Bp1),
         ("bp2", "BP2 without σ′(z) of the hidden layers", Mistake::Bp2),
@@ -47,7 +47,7 @@ impl Mistake {
         ("bp4", "BP4 not divided by the size of the mini-batch", Mistake::Bp4),
     ];
 
-    /// The equation that it is made in.
+    /// The equation in which it is made.
     pub fn equation(self) -> Equation {
         match self {
             Mistake::Bp1 => Equation::Bp1,
@@ -57,11 +57,12 @@ impl Mistake {
         }
     }
 
-    /// Checks that a network has a place for it.
+    /// Checks that the mistake can be made in a network.
     ///
     /// # Errors
-    /// A network without hidden layers, without two layers of one width, or a mini-batch of one example
-    /// ([`WrongUsage`](crate::system::error::WrongUsage)).
+    /// A network without hidden layers, without two adjacent layers of one width, or a mini-batch
+    /// of one example ([`WrongUsage`](crate::system::error::WrongUsage)), where the mistake needs
+    /// them.
     pub fn check(self, topology: &Topology, m: usize) -> Result<()> {
         let last = topology.last();
         ensure_usage!(
@@ -79,7 +80,8 @@ impl Mistake {
         Ok(())
     }
 
-    /// The plan of a step with the mistake, and the matrices that it needs besides, with their entries.
+    /// The plan of a step with the mistake, and the matrices that it needs besides, with their
+    /// entries.
     ///
     /// # Errors
     /// As [`training_plan`](crate::backprop::training_plan).
@@ -121,7 +123,7 @@ impl Mistake {
         }
     }
 
-    /// Multiplies gradients by what they should not be multiplied by: −1, or m.
+    /// Multiplies gradients by a wrong factor: −1, or m.
     fn scaled(self, plan: &mut Recorder, topology: &Topology, net: Matrices) -> (Matrices, Given) {
         let factor = match self {
             Mistake::Bp3 => -1.0,
@@ -153,7 +155,7 @@ impl Mistake {
     }
 }
 
-/// BP1 with σ′ where it cancels, and without it elsewhere.
+/// BP1 with σ′ if it should cancel, otherwise without it.
 fn without_prime(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
     plan.equation(Equation::Bp1);
     let l = topology.last();

@@ -1,4 +1,4 @@
-//! Gradients that somebody else has computed, as NPY files, against those of one example.
+//! A user's own gradients of one example, in NPY files, compared with the reference.
 
 use std::path::{Path, PathBuf};
 
@@ -12,30 +12,31 @@ use crate::network::EPSILON;
 use crate::plan::Matrix;
 use crate::verify::worked::Difference;
 
-/// The gradients of one example in a folder, compared, and notes about how they were read.
+/// The results of comparing the gradients in a folder.
 #[derive(Debug)]
 pub struct Own {
     /// A check of each matrix.
     pub checks: Vec<Check>,
-    /// The matrices that were read as transposed.
+    /// Notes about matrices that were read as transposed.
     pub notes: Vec<String>,
 }
 
-/// A gradient as it was read.
+/// A gradient as read from its file.
 struct Read {
     values: Vec<f64>,
     shape: Vec<usize>,
 }
 
-/// Compares the files `w2.npy`, `b2.npy`, `w3.npy`, ... of a folder (or, before these, `nabla_w2.npy`, ...) with the gradients of the one example of
-/// a reference. Weights may be of shape (n\[l\], n\[l-1\]) or of its transpose.
+/// Compares the files `nabla_w2.npy`, `nabla_b2.npy`, `nabla_w3.npy`, ... of a folder, or else
+/// `w2.npy`, `b2.npy`, `w3.npy`, ..., with the gradients of the only example of a reference.
+/// Weights may have the shape (n\[l\], n\[l-1\]) or its transpose.
 ///
 /// # Errors
 /// Files that are missing, cannot be read, or have another shape.
 pub fn check(folder: &Path, reference: &Reference) -> Result<Own> {
     let topology = reference.topology();
     let (last, n) = (topology.last(), &topology.n);
-    // Sums of 32 bits, forward and back; a student may do without 64.
+    // The error of 32-bit sums, forward and back: the gradients need not be computed in 64 bits.
     let tolerance = 8.0 * EPSILON * last as f64 * (topology.widest() as f64).sqrt();
     let mut own = Own { checks: Vec::new(), notes: Vec::new() };
     let mut found_b = Vec::new();
@@ -110,7 +111,8 @@ fn given(name: String, rows: usize, cols: usize, values: &[f64], exact: &[f64], 
     }
 }
 
-/// The size of the inner product of two matrices: the orientation with the larger one is meant, whatever its sign.
+/// The magnitude of the inner product of two matrices. The orientation for which it is larger is
+/// taken as the intended one, whatever the sign.
 fn alike(one: &[f64], other: &[f64]) -> f64 {
     one.iter().zip(other).map(|(one, other)| one * other).sum::<f64>().abs()
 }

@@ -1,5 +1,5 @@
-//! Reference gradients: slopes of the cost by central differences in 64 bits, and the gradients of chapter 2, exact and with
-//! known mistakes.
+//! Reference gradients: slopes of the cost by central differences in 64 bits; the gradients of
+//! chapter 2, both right and with known mistakes.
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -12,10 +12,11 @@ use crate::network::learning::Dropout;
 use crate::network::{Layers, Parameters, Topology};
 use crate::verify::worked::{Backward, Difference, Forward, Network, central_difference};
 
-/// Change of a weighted input: its fourth power is small, and rounding of the cost far smaller.
+/// Step for a weighted input: its fourth power is small, and the rounding error of the cost far
+/// smaller.
 const STEP: f64 = 1e-3;
 
-/// One example and its passes.
+/// One example with its forward and backward pass.
 #[derive(Debug)]
 struct Example {
     y: Vec<f64>,
@@ -24,7 +25,7 @@ struct Example {
     backward: Backward,
 }
 
-/// A mini-batch, worked in 64 bits.
+/// A mini-batch, computed in 64 bits.
 #[derive(Debug)]
 pub struct Reference {
     network: Network,
@@ -37,7 +38,7 @@ impl Reference {
     /// All examples of a data set as one mini-batch.
     ///
     /// # Errors
-    /// A file that is no longer what it was.
+    /// A mapped file that has been truncated.
     pub fn new(
         topology: &Topology,
         parameters: &Parameters,
@@ -51,7 +52,7 @@ impl Reference {
         dataset.inputs().pick(&all, dataset.features(), &mut picked)?;
         let scale = f64::from(dataset.inputs().byte_scale().unwrap_or(1.0));
         let inputs: Vec<f64> = match &picked {
-            // As devices read them: a product in 32 bits.
+            // As on a device: a product in 32 bits.
             Picked::Bytes(values) => values.iter().map(|&byte| f64::from(f32::from(byte) * scale as f32)).collect(),
             Picked::Floats(values) => values.iter().copied().map(f64::from).collect(),
         };
@@ -75,7 +76,7 @@ impl Reference {
         Ok(reference)
     }
 
-    /// The factor of dropout for neuron k of hidden layer l, of example x.
+    /// The dropout factor of neuron k of hidden layer l, for example x.
     fn kept(&self, x: usize, l: usize, k: usize) -> f64 {
         if self.dropout == 0.0 {
             return 1.0;
@@ -94,7 +95,7 @@ impl Reference {
         self.examples.len()
     }
 
-    /// Multiplications of one slope of the cost of one example, where layer l is moved.
+    /// Multiplications for one slope of the cost of one example, by a change in layer l.
     fn work(&self, l: usize) -> usize {
         let (n, last) = (&self.network.topology.n, self.network.topology.last());
         let dense = |l: usize| if l < last { n[l] * n[l + 1] } else { n[last] };
@@ -102,17 +103,18 @@ impl Reference {
         6 * (moved + (l + 1..=last).map(dense).sum::<usize>())
     }
 
-    /// Multiplications of one entry of ∂C/∂z of layer l.
+    /// Multiplications for one entry of ∂C/∂z of layer l.
     pub fn work_of_delta(&self, l: usize) -> usize {
         self.work(l)
     }
 
-    /// Multiplications of one entry of ∂C/∂w or ∂C/∂b of layer l.
+    /// Multiplications for one entry of ∂C/∂w or ∂C/∂b of layer l.
     pub fn work_of_gradient(&self, l: usize) -> usize {
         self.m() * self.work(l)
     }
 
-    /// ∂C/∂z of the entries `at` of layer l, one row for each example. `None` where σ has a kink.
+    /// ∂C/∂z of the entries `at` of layer l, as in a matrix with one row for each example. `None`
+    /// if σ has a kink there.
     pub fn slopes_of_z(&self, l: usize, at: &[usize]) -> Vec<Option<Difference>> {
         let n = self.network.topology.n[l];
         at.par_iter().map(|&at| self.slope(at / n, l, &[(at % n, 1.0)], STEP)).collect()
@@ -133,7 +135,7 @@ impl Reference {
         at.par_iter().map(of).collect()
     }
 
-    /// The slope of C where all weights of layer l move in a direction.
+    /// The slope of C when all weights of layer l move in a direction.
     pub fn slope_along(&self, l: usize, direction: &[f64]) -> Option<Difference> {
         let width = self.network.topology.n[l - 1];
         let step = STEP / (width as f64).sqrt();
@@ -145,7 +147,7 @@ impl Reference {
         })
     }
 
-    /// The slope of the cost of example x, where neurons of layer l move at these rates.
+    /// The slope of the cost of example x when neurons of layer l move at these rates.
     fn slope(&self, x: usize, l: usize, rates: &[(usize, f64)], step: f64) -> Option<Difference> {
         let Example { y, weight, forward, .. } = &self.examples[x];
         let kept = |l: usize, k: usize| self.kept(x, l, k);
@@ -168,7 +170,8 @@ impl Reference {
         Some(mean)
     }
 
-    /// The δ of layer l of all examples, made by `make` from those of each.
+    /// δ of layer l for all examples, computed by `make` from each, times the weights of the
+    /// examples.
     fn deltas(&self, make: impl Fn(usize, &Example) -> Vec<f64>) -> Vec<f64> {
         let weighted = |(x, example): (usize, &Example)| {
             make(x, example).into_iter().map(|delta| example.weight * delta).collect::<Vec<_>>()
@@ -176,7 +179,7 @@ impl Reference {
         self.examples.iter().enumerate().flat_map(weighted).collect()
     }
 
-    /// The δᴸ that mistakes in BP1 lead to.
+    /// δᴸ with each known mistake in BP1.
     pub fn suspects_of_bp1(&self) -> Vec<Suspect> {
         let (last, cost) = (self.network.topology.last(), self.network.topology.cost);
         let errors = |prime: fn(f64) -> f64, error: fn(f64, f64, f64) -> f64| {
@@ -197,7 +200,8 @@ impl Reference {
         ]
     }
 
-    /// The δˡ that mistakes in BP2 lead to: from the right δ of the next layer, and from `next`, that it is given.
+    /// δˡ with each known mistake in BP2: from the right δ of the next layer, and from `next`, the
+    /// δ that the equation was actually given.
     pub fn suspects_of_bp2(&self, l: usize, next: &[f64]) -> Vec<Suspect> {
         let right = self.by_wrong_bp2(l, &self.delta(l + 1));
         let mut given = self.by_wrong_bp2(l, next);
@@ -208,10 +212,10 @@ impl Reference {
         [follows].into_iter().chain(right).chain(given.into_iter().map(also)).collect()
     }
 
-    /// δ of layer l from those of the next: right, and with each mistake.
+    /// δ of layer l from that of the next layer: first the right one, then with each mistake.
     fn by_wrong_bp2(&self, l: usize, next: &[f64]) -> Vec<(String, Vec<f64>)> {
         let n = &self.network.topology.n;
-        // All but σ′, to the power of `primes`.
+        // `back` times σ′ to the power of `primes`.
         let of = |back: &dyn Fn(&[f64]) -> Vec<f64>, primes: i32| {
             let mut all = Vec::new();
             for ((x, example), delta) in self.examples.iter().enumerate().zip(next.chunks_exact(n[l + 1])) {
@@ -236,7 +240,7 @@ impl Reference {
         all
     }
 
-    /// The ∂C/∂b that mistakes in BP3 lead to, and the right one for the δ `delta`.
+    /// ∂C/∂b with each known mistake in BP3, preceded by the right one for the given `delta`.
     pub fn suspects_of_bp3(&self, l: usize, delta: &[f64]) -> Vec<Suspect> {
         let n = self.network.topology.n[l];
         let mut mean = vec![0.0; n];
@@ -261,12 +265,12 @@ impl Reference {
         suspects.into_iter().find(|suspect| suspect.sentence.starts_with("lacks")).map(|suspect| suspect.values)
     }
 
-    /// δ of layer l of all examples.
+    /// δ of layer l for all examples.
     pub fn delta(&self, l: usize) -> Vec<f64> {
         self.deltas(|_, example| example.backward.delta[l].clone())
     }
 
-    /// The ∂C/∂w that mistakes in BP4 lead to, and the right one for the δ `delta`.
+    /// ∂C/∂w with each known mistake in BP4, preceded by the right one for the given `delta`.
     pub fn suspects_of_bp4(&self, l: usize, delta: &[f64]) -> Vec<Suspect> {
         let (of, from) = (self.network.topology.n[l], self.network.topology.n[l - 1]);
         let product = |delta: &[f64], a: &dyn Fn(&Example) -> Vec<f64>| {

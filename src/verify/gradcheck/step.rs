@@ -1,4 +1,5 @@
-//! One step on a device: its gradients, and what it makes of the weights, with bounds of what rounding explains.
+//! One step on a device: its gradients and the updated weights, with bounds of their rounding
+//! errors.
 
 use anyhow::{Context, Result};
 
@@ -15,7 +16,7 @@ use crate::plan::{Element, Matrix};
 use crate::training::{examples_of, states, write_examples, write_parameters};
 use crate::verify::rounding::Knowledge;
 
-/// The gradients of a mini-batch on a device, with bounds of what rounding explains.
+/// The gradients of a mini-batch on a device, with bounds of their rounding errors.
 pub struct Gradients {
     /// `δ[l]`, from layer 2.
     pub delta: Vec<Found>,
@@ -25,21 +26,21 @@ pub struct Gradients {
     pub nabla_b: Vec<Found>,
 }
 
-/// A matrix of a device.
+/// A matrix computed on a device.
 pub struct Found {
     /// Its name and shape.
     pub matrix: Matrix,
-    /// Row by row.
+    /// Its entries, row by row.
     pub values: Vec<f64>,
-    /// The largest rounding error of each entry.
+    /// An upper bound of the rounding error of each entry.
     pub errors: Vec<f64>,
 }
 
 impl Found {
-    /// The same divided by m.
+    /// This matrix divided by m.
     fn averaged(self, m: usize) -> Self {
         let part = |values: Vec<f64>| values.into_iter().map(|value| value / m as f64).collect();
-        // In 64 bits: the entry that is shown is the device's own, divided once.
+        // In 64 bits, so that only the device's own rounding is in the entry shown.
         Found { values: part(self.values), errors: part(self.errors), ..self }
     }
 }
@@ -54,12 +55,12 @@ pub struct Step<'a> {
     pub initial: &'a Parameters,
     /// The precision of products.
     pub precision: Precision,
-    /// The mistake in the plan.
+    /// The mistake to plant in the plan, if any.
     pub mistake: Option<Mistake>,
 }
 
 impl Step<'_> {
-    /// Runs a step on a device; returns what is known of its matrices.
+    /// Runs a step on a device. Returns the right values of its matrices, with error bounds.
     fn run(
         &self,
         executor: &mut dyn Executor,
@@ -106,7 +107,7 @@ impl Step<'_> {
         Ok(Found { matrix: matrix.clone(), values, errors: errors.clone() })
     }
 
-    /// The gradients of a step by an optimizer that keeps them.
+    /// The gradients of a step, computed with an optimizer that only stores them.
     pub fn gradients(
         &self,
         executor: &mut dyn Executor,

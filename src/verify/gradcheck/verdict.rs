@@ -1,6 +1,6 @@
-//! The kind of a mistake in a gradient, where it is a known one.
+//! The identification of a known mistake in a gradient.
 
-/// Entries of a gradient, and what they should be.
+/// Entries of a gradient, and their right values.
 #[derive(Clone, Copy, Debug)]
 pub struct Pairs<'a> {
     /// The entries that were found.
@@ -9,30 +9,32 @@ pub struct Pairs<'a> {
     pub expected: &'a [f64],
 }
 
-/// A gradient with a mistake, for the same entries.
+/// The same entries as a known mistake would make them.
 #[derive(Clone, Debug)]
 pub struct Suspect {
-    /// The mistake, as a sentence.
+    /// The mistake, as a sentence without its subject.
     pub sentence: String,
     /// The entries with this mistake.
     pub values: Vec<f64>,
 }
 
 impl Suspect {
-    /// A mistake and what it leads to.
+    /// A mistake and the entries that it leads to.
     pub fn new(sentence: impl Into<String>, values: Vec<f64>) -> Self {
         Suspect { sentence: sentence.into(), values }
     }
 }
 
-/// The largest relative distance at which two gradients are the same but for rounding, in 32 bits as a student may compute them.
+/// The largest relative distance of gradients that count as equal but for rounding, in the 32 bits
+/// that a user may compute in.
 const SAME: f64 = 2e-3;
 
 fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
 }
 
-/// True where two lists are the same but for rounding; never where all is 0, which says nothing.
+/// True if two lists are equal but for rounding; false if all of `other` is 0, which would tell
+/// nothing.
 fn same(found: &[f64], other: impl Iterator<Item = f64> + Clone) -> bool {
     let scale = other.clone().fold(0f64, |largest, value| largest.max(value.abs()));
     let off = found.iter().zip(other).fold(0f64, |off, (found, other)| {
@@ -43,7 +45,8 @@ fn same(found: &[f64], other: impl Iterator<Item = f64> + Clone) -> bool {
     scale > 0.0 && off <= SAME * scale
 }
 
-/// Names the mistake of a gradient that is wrong: as a sentence without a subject. `m` is the size of the mini-batch.
+/// Describes the mistake in a wrong gradient, as a sentence without its subject. `m` is the size of
+/// the mini-batch.
 pub fn verdict(Pairs { found, expected }: Pairs<'_>, m: usize, suspects: &[Suspect]) -> String {
     if found.iter().any(|value| !value.is_finite()) {
         return "has entries that are NaN or infinite".to_string();

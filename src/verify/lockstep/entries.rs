@@ -1,9 +1,9 @@
-//! The entries of a matrix on two devices.
+//! Comparison of the entries of a matrix on two devices.
 
 use crate::kernel::rounding::Numbers;
 use crate::kernel::{Element, Matrix};
 
-/// An entry that two devices disagree about.
+/// An entry in which two devices differ.
 pub struct Entry {
     pub at: usize,
     pub values: [f64; 2],
@@ -13,14 +13,14 @@ pub struct Entry {
 /// Result of the comparison of a matrix.
 pub struct Compared {
     pub first: Option<Entry>,
-    /// Number of entries beyond their tolerance.
+    /// Number of entries that exceed their tolerance.
     pub entries: usize,
-    /// The largest difference of the others, as a fraction of the tolerance.
+    /// The largest difference of the other entries, as a fraction of the tolerance.
     pub largest: f64,
 }
 
-/// Compares a matrix on two devices, entry by entry: each may be as far from what was computed in 64
-/// bits as rounding takes it. Whole numbers must be equal.
+/// Compares a matrix on two devices, entry by entry: each entry may be as far from the value
+/// computed in 64 bits as rounding explains. Integers must be equal.
 pub fn compared(matrix: &Matrix, found: &[Vec<u8>; 2], computed: Option<&Numbers>) -> Compared {
     let mut compared = Compared { first: None, entries: 0, largest: 0.0 };
     let entries = |bytes: &[u8]| -> Vec<f64> {
@@ -35,7 +35,7 @@ pub fn compared(matrix: &Matrix, found: &[Vec<u8>; 2], computed: Option<&Numbers
         let expected = computed.map(|numbers| (numbers.values[at], numbers.errors[at]));
         let tolerance = expected.map_or(0.0, |(_, error)| 2.0 * error);
         let difference = (a - b).abs();
-        // Written so that NaN on one side is a difference.
+        // NaN on one side only is a difference.
         if a == b || (a.is_nan() && b.is_nan()) {
             continue;
         } else if difference <= tolerance {

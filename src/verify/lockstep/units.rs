@@ -8,29 +8,29 @@ use crate::plan::executor::PlanId;
 use crate::plan::{Plan, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 
-/// Unit that both devices run before a comparison: a step, or the whole plan.
+/// A unit that both devices run before a comparison: a step, or the whole plan.
 #[derive(Debug)]
 pub struct Unit {
-    /// The step of the plan, counted from 1; `None` for all of them together.
+    /// The step of the plan, counted from 1; `None` for the whole plan.
     pub number: Option<usize>,
     pub equation: String,
     pub kernel: String,
     pub formula: String,
     pub replaces: Vec<&'static str>,
-    /// Its number among the plans of both devices.
+    /// Its index among the plans of both devices.
     pub plan: PlanId,
     /// The steps that each device runs.
     pub runs: [Vec<Step>; 2],
-    /// The same as primitive steps.
+    /// These steps as primitive steps.
     pub primitives: Vec<Step>,
     /// The matrices that are compared.
     pub outputs: Vec<Matrix>,
-    /// The primitive steps one by one, where one device runs them and the other a fused one.
+    /// The primitive steps one by one, if one device runs these and the other a fused step.
     pub parts: Vec<Unit>,
 }
 
 impl Unit {
-    /// A step as each device runs it; its plans go to `plans`.
+    /// A step in the form that each device runs; appends its plans to `plans`.
     fn step(number: usize, step: &Step, kernels: [KernelSet; 2], plans: &mut [Vec<Plan>; 2]) -> Self {
         let parts = if step.replaces.is_empty() || kernels[0] == kernels[1] { &[] } else { &step.replaces[..] };
         let parts = parts.iter().map(|part| Unit::step(number, part, kernels, plans)).collect();
@@ -52,12 +52,12 @@ impl Unit {
         }
     }
 
-    /// A whole plan, of which the parameters are compared.
+    /// A whole plan, for which the parameters are compared.
     fn whole(plan: &Plan, kernels: [KernelSet; 2], plans: &mut [Vec<Plan>; 2]) -> Self {
         let changed = changed_in_place(&plan.steps);
         let mut outputs: Vec<Matrix> = Vec::new();
         for matrix in plan.steps.iter().flat_map(Step::outputs).filter(|matrix| changed.contains(&matrix.name)) {
-            // One may be changed twice: weights that decay.
+            // A matrix may be changed twice: by weight decay and by the update.
             if !outputs.contains(matrix) {
                 outputs.push(matrix.clone());
             }
@@ -80,14 +80,15 @@ impl Unit {
     }
 }
 
-/// Adds a plan for each device; its number.
+/// Adds a plan for each device; returns their common index.
 fn add(plans: &mut [Vec<Plan>; 2], [one, other]: [Plan; 2]) -> PlanId {
     plans[0].push(one);
     plans[1].push(other);
     PlanId(plans[0].len() - 1)
 }
 
-/// The matrices that primitive steps change, and so read before any of them writes them whole.
+/// The matrices that primitive steps update in place, and so read before any of them has
+/// overwritten them.
 pub fn changed_in_place(primitives: &[Step]) -> HashSet<Arc<str>> {
     let (mut written, mut changed) = (HashSet::new(), HashSet::new());
     for step in primitives {

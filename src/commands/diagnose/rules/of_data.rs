@@ -1,4 +1,4 @@
-//! Faults of the data, and what a network makes of them.
+//! Faults of the data, and of what a network learns from it.
 
 use super::{CHOICE, INITIALIZATION, Verdict};
 use crate::commands::diagnose::evidence::{Class, Evidence};
@@ -11,14 +11,15 @@ const OVERFITTING: &str = "chapter 3, Overfitting and regularization (neuralnetw
 const DATA: &str = "chapter 3, Overfitting and regularization, on what a network learns of its data \
                     (neuralnetworksanddeeplearning.com/chap3.html#overfitting_and_regularization)";
 
-/// Nearest neighbours of the same class beyond chance, relative to what is possible.
+/// Agreement of nearest neighbours beyond chance, as a fraction of what is possible, from which on
+/// labels are related to inputs.
 const RELATED: f64 = 0.05;
 
-/// Three standard errors of what neighbours tell, above which they tell nothing.
+/// Three standard errors of the agreement of neighbours above which it tells nothing.
 const UNTOLD: f64 = 0.25;
 
-/// The agreement of nearest neighbours in their class beyond chance, from 0 to 1, and its standard error where labels are random. Classes
-/// count as much as they tell.
+/// The agreement of nearest neighbours in their class beyond chance, from 0 to 1, and its standard
+/// error if labels were random. Classes are weighted by how much they tell.
 fn related_classes(evidence: &Evidence) -> Option<(f64, f64)> {
     let total = evidence.training as f64;
     let of_class = |(class, neighbours): (&Class, &Neighbours)| {
@@ -33,27 +34,27 @@ fn related_classes(evidence: &Evidence) -> Option<(f64, f64)> {
     (certain > 0.0).then(|| (sum / certain, certain.sqrt().recip()))
 }
 
-/// What neighbours tell of the targets, up to 1 for all, and its standard error where targets are random: the agreement of classes, or the
-/// correlation of numbers.
+/// The relation of targets to those of nearest neighbours, up to 1, and its standard error if
+/// targets were random: the agreement of classes, or the correlation of numbers.
 fn related(evidence: &Evidence) -> Option<(f64, f64)> {
     evidence.correlation.map(|found| (found.r, found.standard_error)).or_else(|| related_classes(evidence))
 }
 
-/// The part of what neighbours tell that a network has learned at least.
+/// The fraction of the relation between neighbours that a network should have learned at least.
 const OF_RELATED: f64 = 0.5;
 
-/// True for a network that has learned much less than neighbours tell, which is how much there is to learn.
+/// True if a network has learned much less than nearest neighbours show that there is to learn.
 pub fn misses_what_neighbours_tell(evidence: &Evidence) -> bool {
     related(evidence).is_some_and(|(related, _)| evidence.learned() < OF_RELATED * related)
 }
 
-/// Labels or numbers that have nothing to do with the inputs: neither neighbours nor the network find them; or the network does, on
-/// examples that it may know by heart.
+/// Labels or numbers that have nothing to do with the inputs: neither neighbours nor the network
+/// predict them, or the network only does so for examples that it may have memorised.
 pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     let of_numbers = evidence.correlation.is_some();
-    // A rare class that is not learned says the same of no more than itself.
+    // A rare class that is not learned explains the same evidence.
     let (related, error) = related(evidence).filter(|_| class_imbalance(evidence).is_none())?;
-    // Few neighbours tell nothing.
+    // With few examples neighbours tell nothing.
     if 3.0 * error > UNTOLD || constant_inputs(evidence).is_some() {
         return None;
     }
@@ -64,14 +65,14 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     let validated =
         last.validation_accuracy.map(beyond_guessing).or(last.validation_r2).filter(|_| !evidence.has_weights);
     let learned = validated.unwrap_or(evidence.learned());
-    // Numbers are often noisy, and a little of them is something; of classes, what is beyond chance.
+    // Regression targets are often noisy, so a small R² counts; accuracy must exceed chance.
     let three_errors = 3.0 * (guessed / (1.0 - guessed).max(1e-9) / (evidence.validation as f64).max(1.0)).sqrt();
     let nothing = match (of_numbers, validated) {
         (true, _) => NOTHING_OF_NUMBERS,
         (false, Some(_)) => NOTHING_OF_CLASSES.min(three_errors),
         (false, None) => NOTHING_OF_CLASSES,
     };
-    // What only the examples themselves tell may be known by heart.
+    // Accuracy on the training examples alone may be memorisation.
     let by_heart = learned >= BY_HEART && validated.is_none() && !evidence.has_weights;
     let remedy = by_heart.then_some(Remedy::Validated);
     let (found, by_chance) = match of_numbers {
@@ -122,11 +123,11 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
-/// The part of what can be learned below which a network has found nothing, of classes and of numbers.
+/// The fraction learned below which a network has learned nothing, for classes and for numbers.
 const NOTHING_OF_CLASSES: f64 = 0.2;
 const NOTHING_OF_NUMBERS: f64 = 0.02;
 
-/// The same from which on it may know by heart what it was trained with.
+/// The fraction learned from which on it may have memorised its training examples.
 const BY_HEART: f64 = 0.2;
 
 /// Inputs that are the same for every example.
@@ -173,10 +174,11 @@ pub fn unscaled_inputs(evidence: &Evidence) -> Option<Verdict> {
         );
         return Some(verdict(text, evidence.input_size, INPUT_SIZE));
     }
-    // Inputs that are always the same, as corners of images, need no scale.
+    // Inputs that never vary, as in the corners of images, need no scale.
     let deviations = evidence.deviations.iter().copied().filter(|&deviation| deviation > 0.0);
     let (least, most) = deviations.fold((f64::INFINITY, 0f64), |(least, most), x| (least.min(x), most.max(x)));
-    // Pixels that are seldom set differ by nature; what matters are inputs that dwarf others.
+    // Pixels that are rarely set differ in scale by nature; what matters are inputs that dwarf
+    // others.
     let range = most / least;
     let is_of_bytes = evidence.before.a[1].iter().all(|&a| (0.0..=1.0).contains(&a));
     (range.is_finite() && range > INPUT_RANGE && !is_of_bytes && evidence.learned() < 0.95).then(|| {
@@ -188,7 +190,7 @@ pub fn unscaled_inputs(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
-/// Examples of the largest class for each of the smallest one.
+/// Largest ratio of examples in the largest class to those in the smallest one.
 const IMBALANCE: f64 = 5.0;
 
 /// A rare class that is sacrificed to a frequent one.
@@ -219,7 +221,7 @@ pub fn class_imbalance(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
-/// Classes that are the answer for no example.
+/// Classes that are predicted for no example.
 pub fn class_never_predicted(evidence: &Evidence) -> Option<Verdict> {
     let missing: Vec<_> = evidence.classes.iter().filter(|class| class.looked_at >= 5 && !class.is_predicted).collect();
     let first = missing.first()?;
@@ -247,13 +249,13 @@ pub fn class_never_predicted(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
-/// The largest rise of the validation cost after its lowest, relative to that.
+/// The largest acceptable rise of the validation cost after its minimum, relative to that.
 const RISE: f64 = 0.1;
 
-/// The largest difference of accuracy on the training and the validation split.
+/// The largest acceptable difference of accuracy between the training and the validation split.
 const GAP: f64 = 0.1;
 
-/// Learning of what is true of the training examples only.
+/// Overfitting: the network learns what holds for the training examples only.
 pub fn overfitting(evidence: &Evidence) -> Option<Verdict> {
     let costs: Vec<f64> = evidence.epochs.iter().filter_map(|epoch| epoch.validation_cost).collect();
     let (last, epochs) = (evidence.epochs.last()?, costs.len());
@@ -274,7 +276,7 @@ pub fn overfitting(evidence: &Evidence) -> Option<Verdict> {
         );
         (rise, RISE, text)
     } else {
-        // The weights that are kept.
+        // The epoch whose weights are kept.
         let judged = if evidence.setup.keep == Keep::Best { &evidence.epochs[best - 1] } else { last };
         let gap = judged.train_accuracy? - judged.validation_accuracy?;
         // Three standard errors of the difference.

@@ -14,7 +14,7 @@ const COST: &str = "chapter 3, The cross-entropy cost function (neuralnetworksan
 const NEURONS: &str = "chapter 3, Other models of artificial neuron \
                        (neuralnetworksanddeeplearning.com/chap3.html#other_models_of_artificial_neuron)";
 const UNSTABLE: &str = "chapter 5, The vanishing gradient problem (neuralnetworksanddeeplearning.com/chap5.html)";
-/// A network that has learned less than this of what can be learned has not succeeded.
+/// The fraction learned below which training has not succeeded.
 const LEARNED: f64 = 0.5;
 
 /// The largest share of hidden neurons that may be saturated before training.
@@ -26,7 +26,7 @@ pub fn poor_initialization(evidence: &Evidence) -> Option<Verdict> {
         return None;
     }
     let saturated = |layer: &LayerReport| layer.saturated.map(|saturated| (saturated, layer.layer));
-    // Rectified linear units are silent for half of all z by nature; their outputs tell.
+    // Rectified linear units are 0 for half of all z by nature, so their output layer decides.
     let layers = evidence.before.layers.len();
     let judged = if evidence.topology.activation.rectifies { layers - 1..layers } else { 0..layers - 1 };
     let (share, layer) =
@@ -47,17 +47,17 @@ pub fn poor_initialization(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
-/// The least ‖w‖ after training, relative to before, of a network that has not learned.
+/// The smallest acceptable ‖w‖ after training relative to before, if the network has not learned.
 const SHRUNK: f64 = 0.3;
 
-/// Weight decay that leaves no weights to learn with.
+/// Weight decay so strong that the weights cannot learn.
 pub fn strong_decay(evidence: &Evidence) -> Option<Verdict> {
     let lambda = evidence.setup.hyperparameters.lambda;
     let shrinks = lambda > 0.0 && evidence.shrinkage < SHRUNK;
-    // Of a weak signal small weights are right.
+    // For a weak signal small weights are right.
     let not_learned =
         evidence.learned() < LEARNED && (misses_what_neighbours_tell(evidence) || evidence.not_learned.is_some());
-    // Weights that are left out of nearly all steps decay all the same, and so do those that find nothing to learn, or nothing that fits them.
+    // Other reasons for decay: skipped steps, nothing to learn, or unsuitable inputs.
     let other = [strong_dropout, shuffled_labels, unscaled_inputs];
     (shrinks && not_learned && other.iter().all(|rule| rule(evidence).is_none())).then(|| {
         let remedy = Remedy::Lambda(times(lambda, 0.01));
@@ -79,13 +79,13 @@ pub fn strong_decay(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
-/// The largest sum of all rises of the training cost relative to all falls.
+/// The largest acceptable sum of all rises of the training cost relative to all falls.
 const UNSTEADY: f64 = 0.4;
 
-/// The largest ‖Δw‖ / ‖w‖ of one step, as the median over epochs.
+/// The largest acceptable ‖Δw‖ / ‖w‖ of any layer in the first watched step.
 const LARGE_UPDATE: f64 = 0.3;
 
-/// Steps that are too large: the cost oscillates, or leaps to where all neurons are saturated.
+/// Steps that are too large: the cost oscillates, or all neurons become saturated.
 pub fn eta_too_large(evidence: &Evidence) -> Option<Verdict> {
     let eta = evidence.setup.hyperparameters.eta;
     let verdict = |text: String, figure, threshold| {
@@ -133,9 +133,9 @@ pub fn eta_too_large(evidence: &Evidence) -> Option<Verdict> {
     let costs = evidence.costs();
     let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
     let unsteady = rises / falls.max(1e-300);
-    // The unrest of costs near 0 does no harm.
+    // Oscillation of costs near 0 does no harm.
     let matters = rises > 0.15 * costs[0] && (least > 0.02 * costs[0] || unsteady > 1.0);
-    // What is measured counts all examples alike.
+    // The measured cost ignores the weights of examples.
     if !evidence.has_weights && evidence.epochs.len() >= 4 && unsteady > UNSTEADY && matters {
         let text = format!(
             "η = {eta} is too large: the training cost oscillates; the sum of its rises is {:.0}% of that of its falls (above {:.0}% \
@@ -148,10 +148,10 @@ pub fn eta_too_large(evidence: &Evidence) -> Option<Verdict> {
     None
 }
 
-/// Outputs that are saturated after the first epoch of a training that does not succeed.
+/// The fraction of saturated outputs after the first epoch above which steps were too large.
 const SATURATED_AFTER: f64 = 0.9;
 
-/// The shares of saturated outputs before and after the first epoch, where steps have thrown them there for nothing.
+/// The fractions of saturated outputs before and after the first epoch, if steps saturated them.
 fn thrown(evidence: &Evidence) -> Option<(f64, f64)> {
     let before = evidence.before.layers.last()?.saturated?;
     let after = evidence.epochs.first()?.layers.as_ref()?.last()?.saturated?;
@@ -164,7 +164,7 @@ fn largest_updates(evidence: &Evidence) -> Vec<f64> {
     layers.map(|layers| layers.iter().map(|layer| layer.update_ratio).fold(0.0, f64::max)).collect()
 }
 
-/// Saturated outputs among those that are wrong.
+/// The largest acceptable fraction of wrong outputs that are saturated.
 const SATURATED_AND_WRONG: f64 = 0.5;
 
 /// Outputs that are wrong and saturated, with a cost whose δ has the factor σ′.
@@ -201,7 +201,7 @@ pub fn learning_slowdown(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
-/// The outputs of a class that is never the answer: the shares of those that are saturated, and of all outputs that they are.
+/// For a class never predicted: its saturated fraction of outputs, and its fraction of all outputs.
 fn stuck_class(evidence: &Evidence) -> Option<((f64, f64), &'static str)> {
     let last = evidence.topology.last();
     let flat = evidence.topology.sigma(last).flat?;
@@ -219,13 +219,13 @@ fn stuck_class(evidence: &Evidence) -> Option<((f64, f64), &'static str)> {
     missing.filter_map(of_class).next().map(|found| (found, "after training"))
 }
 
-/// The least quotient of ‖δ‖ of the first and the last hidden layer.
+/// The smallest acceptable ratio of ‖δ‖ in the first hidden layer to the last one.
 const VANISHING: f64 = 0.05;
 
-/// The largest one.
+/// The largest acceptable ratio.
 const EXPLODING: f64 = 20.0;
 
-/// ‖δ‖ of the first hidden layer relative to the last one, as the median over the epochs that were watched, and before training.
+/// ‖δ‖ of the first hidden layer over the last: the median of watched epochs and the start.
 fn spread(evidence: &Evidence) -> Option<f64> {
     let quotient = |layers: &[LayerReport]| {
         let hidden = &layers[..layers.len().checked_sub(1)?];
@@ -288,10 +288,10 @@ pub fn exploding_gradient(evidence: &Evidence) -> Option<Verdict> {
 /// The largest probability of dropout with which networks learn well.
 const DROPPED: f64 = 0.8;
 
-/// The part of what can be learned from which on a network has learned well.
+/// The fraction learned from which on a network has learned well.
 const LEARNED_WELL: f64 = 0.95;
 
-/// Dropout that leaves a network too few hidden neurons to learn with.
+/// Dropout that leaves too few hidden neurons to learn with.
 pub fn strong_dropout(evidence: &Evidence) -> Option<Verdict> {
     let dropout = evidence.setup.hyperparameters.dropout;
     let hidden = &evidence.topology.widths()[1..evidence.topology.last() - 1];
@@ -316,7 +316,7 @@ pub fn strong_dropout(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
-/// The largest share of dead units of a hidden layer.
+/// The largest acceptable fraction of dead units in a hidden layer.
 const DEAD: f64 = 0.25;
 
 /// Rectified linear units that are 0 for every example.
@@ -329,7 +329,7 @@ pub fn dead_units(evidence: &Evidence) -> Option<Verdict> {
         layer.dead.map(|dead| (dead as f64 / evidence.topology.n[layer.layer] as f64, dead, layer.layer))
     };
     let (share, dead, layer) = hidden.iter().filter_map(share).max_by(|one, other| one.0.total_cmp(&other.0))?;
-    // A network that has learned can do without some.
+    // A network that has learned can do without some units.
     let too_many = if evidence.learned() < 0.9 { share > DEAD } else { share > 2.0 * DEAD };
     too_many.then(|| Verdict {
         verdict: "dead-units",
@@ -349,7 +349,7 @@ pub fn dead_units(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
-/// The least sum of ‖Δw‖ / ‖w‖ over all steps, of the layer that moves least.
+/// The smallest acceptable sum of ‖Δw‖ / ‖w‖ over all steps, for the layer that moves least.
 const TRAVEL: f64 = 1.0;
 
 /// ‖Δw‖ / ‖w‖ of the layer that moves least, as the mean over the epochs that were watched.
@@ -359,7 +359,7 @@ fn least_update(evidence: &Evidence) -> Option<f64> {
     (0..evidence.before.layers.len()).map(of_layer).min_by(f64::total_cmp).filter(|_| !watched.is_empty())
 }
 
-/// Steps that are too small, or too few: the weights have hardly moved when training ends, and the cost still falls.
+/// Steps too small or too few: the weights have hardly moved, and the cost still falls.
 pub fn eta_too_small(evidence: &Evidence) -> Option<Verdict> {
     let other = [strong_decay, strong_dropout, vanishing_gradient, exploding_gradient, eta_too_large, unscaled_inputs];
     let costs = evidence.costs();
@@ -369,7 +369,7 @@ pub fn eta_too_small(evidence: &Evidence) -> Option<Verdict> {
     let steps = evidence.training.div_ceil(evidence.setup.hyperparameters.batch) * evidence.epochs.len();
     let mean = least_update(evidence)?;
     let travel = mean * steps as f64;
-    // After a single epoch the cost before it is known of some examples alone.
+    // After one epoch, the cost before it is only known for the examples of the look.
     let falls = match costs.len() {
         2 => evidence.not_learned.is_some(),
         epochs => costs[epochs - 1] < costs[epochs * 2 / 3],

@@ -15,7 +15,7 @@ pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 /// The longest header that is read; that of an array of numbers has about 100 bytes.
 const MAX_HEADER: usize = 1 << 16;
 
-/// The header of a file, as it is written.
+/// The header of a file, parsed but not interpreted.
 pub(super) struct Start {
     pub descr: String,
     pub fortran_order: bool,
@@ -68,24 +68,25 @@ impl Header {
     }
 }
 
-/// Checks that a file has the bytes that its header claims, before memory is taken for them.
+/// Checks that a file has the bytes that its header claims, before memory is allocated for them.
 pub(super) fn check_stored(expected: u64, stored: u64, shape: &[usize]) -> Result<()> {
     ensure!(stored >= expected, "truncated: its header claims {expected} bytes, but it has {stored}");
     ensure!(stored == expected, "it goes on after the {shape:?} entries that its header claims");
     Ok(())
 }
 
-/// Checks that this is the end, where an archive checks its CRC.
+/// Checks that the end is reached; at the end an archive checks its CRC.
 pub(super) fn check_end(mut reader: impl Read) -> Result<()> {
     let more = reader.read(&mut [0]).map_err(|error| anyhow!("damaged: {error}"))?;
     ensure!(more == 0, "it goes on after its entries");
     Ok(())
 }
 
-/// Element types, by their names in a `descr` such as `<f4`, and what a byte is multiplied with to be an activation.
+/// Element types, by their names in a `descr` such as `<f4`, with the factor from bytes to
+/// activations.
 const TYPES: [(&str, Number, Option<f32>); 11] = [
     ("b1", Number::U8, Some(1.0)),
-    // Scaled by what is there: arrays are no images.
+    // Scaled by the data itself: arrays need not be images.
     ("u1", Number::U8, Some(1.0)),
     ("i1", Number::I8, None),
     ("u2", Number::U16, None),
@@ -103,7 +104,8 @@ fn element(descr: &str) -> Result<(Element, Option<f32>)> {
     let known = "bool, signed and unsigned integers, float32 and float64 are";
     ensure!(!descr.contains('O'), "it holds Python objects (pickles), which are never read; {known} read");
     let of = |name: &str| TYPES.into_iter().find(|(known, ..)| *known == name);
-    // Without an order of bytes it is that of this machine, and hardly any has another than this.
+    // Without a byte order, the array has that of the machine that wrote it, nearly always
+    // little-endian.
     let (order, name) = match of(descr) {
         Some(_) => ("<", descr),
         None => descr.split_at_checked(1).with_context(|| format!("its type is empty; {known} read"))?,
@@ -166,7 +168,7 @@ fn parse(text: &str) -> Result<(String, bool, Vec<usize>)> {
     Ok((descr.context("no descr")?, fortran_order.context("no fortran_order")?, shape.context("no shape")?))
 }
 
-/// A text in quotes, after a `u` or `b` if it is written so, and what follows it.
+/// A quoted string, possibly with the prefix `u` or `b`, and the text after it.
 fn quoted(text: &str) -> Result<(&str, &str)> {
     let text = text.strip_prefix(['u', 'b']).unwrap_or(text);
     let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"')).context("no text in quotes")?;

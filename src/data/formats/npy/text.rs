@@ -20,11 +20,11 @@ pub(super) enum Text {
 }
 
 impl Text {
-    /// The encoding that a `descr` such as `<U7` names; `None` for other types than text.
+    /// The encoding that a `descr` such as `<U7` names; `None` for types other than text.
     pub fn of(descr: &str) -> Result<Option<Self>> {
         let shown = shown(descr);
         let (order, kind) = match descr.split_at_checked(1) {
-            // Without an order of bytes, that of this machine.
+            // Without a byte order: that of this machine.
             Some(("U" | "S", _)) => ("<", descr),
             Some(both) => both,
             None => return Ok(None),

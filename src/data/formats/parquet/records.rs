@@ -23,15 +23,16 @@ const MAX_FIELDS_AT_ONCE: usize = 1 << 20;
 /// The rows of a Parquet file.
 pub(super) struct ParquetRecords {
     rows: RowIter<'static>,
-    /// Number of rows to come.
+    /// Number of rows still to be read.
     left: i64,
 }
 
 impl ParquetRecords {
-    /// Opens a file; returns the names of its columns, too.
+    /// Opens a file; also returns the names of its columns.
     ///
     /// # Errors
-    /// A file that is damaged, is compressed in a way that is not read, or has a column that holds no single values.
+    /// A file that is damaged, has an unsupported compression, or has a column of nested or
+    /// repeated values.
     pub(super) fn open(file: File) -> Result<(Self, Vec<String>)> {
         let stored = file.metadata()?.len();
         caught(|| {
@@ -60,7 +61,8 @@ impl Records for ParquetRecords {
                     Field::Null => record.push_field(b""),
                     Field::Str(text) => record.push_field(text.as_bytes()),
                     Field::Bytes(bytes) => record.push_field(bytes.data()),
-                    // The shortest text of a number: the crate's own has fewer digits than some numbers need.
+                    // The shortest exact text of a number: the crate's own has too few digits for
+                    // some numbers.
                     Field::Float16(x) => record.push_field(x.to_string().as_bytes()),
                     Field::Float(x) => record.push_field(x.to_string().as_bytes()),
                     Field::Double(x) => record.push_field(x.to_string().as_bytes()),
@@ -87,7 +89,8 @@ fn names(metadata: &ParquetMetaData) -> Result<Vec<String>> {
     columns.iter().map(name).collect()
 }
 
-/// Checks that every column can be decompressed, and does not claim to unpack to far more than it is.
+/// Checks that every column can be decompressed, and that its claimed size is in proportion to the
+/// file.
 fn check_chunks(metadata: &ParquetMetaData, stored: u64) -> Result<()> {
     use Compression::{GZIP, LZ4_RAW, SNAPPY, UNCOMPRESSED, ZSTD};
     let (mut unpacked, mut fields) = (0u64, 0u64);
@@ -113,7 +116,8 @@ fn damaged(error: &ParquetError) -> anyhow::Error {
     anyhow!("it cannot be read as Parquet: {text}")
 }
 
-/// Calls the reader, where a panic is an error like any other: some damaged files break its assumptions.
+/// Calls the reader, and turns a panic into an error: some damaged files break the reader's
+/// assumptions.
 fn caught<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
     panics::caught(read).unwrap_or_else(|_| bail!("it cannot be read as Parquet: it is damaged"))
 }

@@ -1,4 +1,4 @@
-//! The layout of a table of text, found in its first rows.
+//! The layout of a text table, detected in its first rows.
 
 use csv::{ByteRecord, ReaderBuilder};
 
@@ -17,17 +17,18 @@ pub(super) enum Separator {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Layout {
     pub separator: Separator,
-    /// Bytes before the first row: a line `sep=;`, and lines of comments.
+    /// Bytes before the first row: a line `sep=;`, and comment lines.
     pub skipped: usize,
 }
 
-/// The separators that are looked for, the most usual first.
+/// The separators that are tried, the most common first.
 const SEPARATORS: [u8; 4] = *b",;\t|";
 
-/// Rows that are looked at.
+/// Rows that are examined.
 const ROWS: usize = 200;
 
-/// Finds the layout of a table that begins with `head`, or is `head` where that is `complete`; `separator` where it is given.
+/// Detects the layout of a table that begins with `head`, or that is `head` if `complete`.
+/// `separator` is the separator, if it is given.
 pub(super) fn find(head: &[u8], complete: bool, separator: Option<u8>) -> Layout {
     let (told, after) = told_separator(head);
     let separator = separator.or(told).map(Separator::Byte);
@@ -35,7 +36,7 @@ pub(super) fn find(head: &[u8], complete: bool, separator: Option<u8>) -> Layout
     let commented = comments.iter().map(|line| line.len()).sum::<usize>();
     let body = &head[after + commented..];
     let separator = separator.unwrap_or_else(|| find_separator(body, complete));
-    // The names of columns as NumPy writes them: a comment with as many fields as the rows have.
+    // Column names as NumPy writes them: a comment with as many fields as the rows.
     let skipped = match comments.last() {
         Some(last) if !body.is_empty() => {
             let width = |text: &[u8]| records(text, true, separator).first().map_or(0, ByteRecord::len);
@@ -51,7 +52,8 @@ pub(super) fn find(head: &[u8], complete: bool, separator: Option<u8>) -> Layout
     Layout { separator, skipped }
 }
 
-/// The separator that a first line such as `sep=;` tells, as Excel writes it, and where the next line begins.
+/// The separator in a first line such as `sep=;`, as Excel writes it, and the start of the next
+/// line.
 fn told_separator(head: &[u8]) -> (Option<u8>, usize) {
     let line = lines(head).next().unwrap_or_default();
     match line.trim_ascii_end() {
@@ -66,7 +68,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split_inclusive(|&byte| byte == b'\n')
 }
 
-/// The first rows with a separator; without the last one where the text was cut off in it.
+/// The first rows, split by a separator; without the last row if the text was cut off in it.
 fn records(text: &[u8], complete: bool, separator: Separator) -> Vec<ByteRecord> {
     let (delimiter, text) = match separator {
         Separator::Byte(delimiter) => (delimiter, text.into()),
@@ -81,14 +83,14 @@ fn records(text: &[u8], complete: bool, separator: Separator) -> Vec<ByteRecord>
     records
 }
 
-/// The number of fields of every row, and the rows that have it: of the most frequent number above 1.
+/// The most frequent number of fields above 1, and the number of rows that have it.
 fn width(records: &[ByteRecord]) -> Option<(usize, usize)> {
     let widths = records.iter().map(ByteRecord::len).filter(|&len| len > 1);
     let count = |width: usize| records.iter().filter(|record| record.len() == width).count();
     widths.map(|width| (width, count(width))).max_by_key(|&(width, count)| (count, width))
 }
 
-/// The separator that gives all rows the same number of fields.
+/// The separator that splits all rows into the same number of fields.
 fn find_separator(body: &[u8], complete: bool) -> Separator {
     let found = SEPARATORS.map(|byte| {
         let records = records(body, complete, Separator::Byte(byte));
@@ -97,7 +99,7 @@ fn find_separator(body: &[u8], complete: bool) -> Separator {
     let even = |(_, width, records): &&(u8, Option<(usize, usize)>, Vec<ByteRecord>)| {
         width.is_some_and(|(_, count)| count == records.len())
     };
-    // A comma may be in text, or in a number: another separator that fits is preferred to it.
+    // A comma may occur in text or in a number, so another separator that fits is preferred.
     let comma = found.iter().find(|found| found.0 == b',').filter(even);
     let other = found.iter().filter(|found| found.0 != b',').filter(even).max_by_key(|(_, width, _)| *width);
     match (comma, other) {
@@ -113,17 +115,18 @@ fn find_separator(body: &[u8], complete: bool) -> Separator {
     if width(&by_spaces).is_some_and(|(_, count)| count == by_spaces.len()) && has_numbers(&by_spaces) {
         return Separator::Spaces;
     }
-    // Rows of different length: what most rows agree on. The last of equals is taken.
+    // Rows of different length: the separator on which most rows agree; of equals, the most common
+    // one.
     let most = found.iter().rev().max_by_key(|(_, width, _)| width.map_or(0, |(_, count)| count));
     Separator::Byte(most.filter(|(_, width, _)| width.is_some()).map_or(b',', |(byte, ..)| *byte))
 }
 
-/// True where a field is a number with a decimal comma.
+/// True if a field is a number with a decimal comma.
 fn is_decimal(field: &[u8]) -> bool {
     std::str::from_utf8(field).is_ok_and(|field| number(&field.trim().replacen(',', ".", 1)).is_some())
 }
 
-/// True where a column has numbers below its first row: text of several words has none.
+/// True if some column has numbers below its first row: text of several words has none.
 fn has_numbers(records: &[ByteRecord]) -> bool {
     let rows = records.get(1..).filter(|rows| !rows.is_empty()).unwrap_or(records);
     let columns = 0..records.first().map_or(0, ByteRecord::len);

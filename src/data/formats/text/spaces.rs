@@ -1,20 +1,21 @@
-//! Rows whose fields are separated by runs of spaces, as rows with one space between their fields.
+//! Rows whose fields are separated by runs of spaces, converted to rows with single spaces.
 
 use std::io::{self, Read};
 
-/// Reads text with every run of spaces and tabs, outside quotes, as one space, and with none at the ends of a line.
+/// A reader that replaces every run of spaces and tabs outside quotes by one space, and removes
+/// those at the ends of a line.
 pub(super) struct Joined<R> {
     source: R,
     state: State,
 }
 
-/// The state of reading, after the characters before.
+/// The state after the characters read so far.
 #[derive(Clone, Copy, Debug)]
 struct State {
     quoted: bool,
-    /// At the beginning of a line, where no space is kept.
+    /// At the beginning of a line, where spaces are dropped.
     line_begins: bool,
-    /// A run of spaces that will be one, unless the line ends here.
+    /// True after a run of spaces, which becomes one space unless the line ends here.
     space: bool,
 }
 
@@ -27,7 +28,7 @@ impl<R> Joined<R> {
 }
 
 impl State {
-    /// Appends what a byte becomes.
+    /// Appends the bytes that a byte becomes.
     fn push(&mut self, byte: u8, out: &mut Vec<u8>) {
         match byte {
             b' ' | b'\t' if !self.quoted => self.space = !self.line_begins,
@@ -47,7 +48,7 @@ impl State {
     }
 }
 
-/// The same of text in memory.
+/// The same for text in memory.
 pub(super) fn joined(text: &[u8]) -> Vec<u8> {
     let (mut state, mut out) = (BEGINNING, Vec::with_capacity(text.len()));
     text.iter().for_each(|&byte| state.push(byte, &mut out));
