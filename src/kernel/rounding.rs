@@ -117,6 +117,8 @@ pub struct Analysis<'a> {
     pub invocation: Invocation<'a>,
     /// The operands, as in the step.
     pub matrices: &'a [Matrix],
+    /// The form and the extents of the product, if the step is one.
+    pub multiplies: Option<(Form, Extents)>,
     /// The entries of the matrices.
     pub known: &'a Knowledge,
 }

@@ -1,6 +1,6 @@
 //! Matrix product, in the three forms of transposition that training needs.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::kernel::product::{Extents, Form};
 use crate::kernel::rounding::{Analysis, Numbers};
@@ -85,10 +85,8 @@ fn compute(call: &mut Call<'_>) {
 
 fn rounding(analysis: &Analysis<'_>) -> Result<Vec<Option<Numbers>>> {
     let p: MatmulParams = analysis.invocation.params();
-    let extents = Extents { rows: p.rows as usize, cols: p.cols as usize, inner: p.inner as usize };
     let strides = [p.x_row_stride, p.x_inner_stride, p.y_inner_stride, p.y_col_stride].map(|stride| stride as usize);
-    // NT is the forward pass; with one column or one term, the strides alone would not tell.
-    let form = if analysis.matrices[1].shape() == (extents.cols, extents.inner) { Form::Nt } else { Form::Nn };
+    let (form, extents) = analysis.multiplies.context("a product without its form")?;
     let (x, y) = (analysis.numbers(0)?, analysis.numbers(1)?);
     Ok(vec![Some(analysis.product(form, extents, strides, &x, &y))])
 }

@@ -108,7 +108,7 @@ pub trait Executor {
     /// The device that the plans run on.
     fn device(&self) -> &DeviceDescription;
 
-    /// Loads `plans`, which are then run by their [`PlanId`]. Matrices of the same name share one
+    /// Loads `plans`, which are then run by their `PlanId`. Matrices of the same name share one
     /// storage, sized for the largest of them. Plans and values that were loaded before are
     /// dropped.
     ///
@@ -134,7 +134,7 @@ pub trait Executor {
         None
     }
 
-    /// Measures the [`Ceiling`]s of the device, each for about `budget`; none on the CPU.
+    /// Measures the ceilings of the device, each for about `budget`; none on the CPU.
     ///
     /// # Errors
     /// A failing device.

@@ -22,7 +22,7 @@ use super::regression::Moments;
 use super::shards::ShardedPlans;
 use super::streaming::{Streaming, each_chunk};
 use super::task::Training;
-use super::upload::{read_parameters, states, write_examples, write_parameters};
+use super::upload::{states, write_examples, write_parameters};
 use crate::backprop::Matrices;
 use crate::data::Data;
 use crate::kernel::MiniBatch;
@@ -347,16 +347,6 @@ impl<'e, 'd> Trainer<'e, 'd> {
         }
         let first = self.hyperparameters.mini_batch(0, 0, self.step_number(0));
         self.learn(&order[..plans.batch], 0, &|_, _| first, &mut |_| (), None).map(|_| ())
-    }
-
-    /// Uploads other weights and biases; the state of the optimizer stays.
-    pub fn set_parameters(&mut self, parameters: &Parameters) -> Result<()> {
-        write_parameters(self.executor, &self.matrices, parameters)
-    }
-
-    /// Downloads the current weights and biases.
-    pub fn parameters(&mut self) -> Result<Parameters> {
-        read_parameters(self.executor, &self.matrices.w, &self.matrices.b)
     }
 }
 

@@ -43,7 +43,7 @@ impl<'d> Training<'d> {
 }
 
 impl<'d> Trainer<'_, 'd> {
-    /// Switches to the data and hyperparameters of another training ([`Training::is_like`]), at the
+    /// Switches to the data and hyperparameters of another training (`Training::is_like`), at the
     /// beginning of its first epoch. Parameters and optimizer state stay.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl<'d> Trainer<'_, 'd> {
         }
     }
 
-    /// Runs several trainings like this one ([`Training::is_like`]), each on all mini-batches of
+    /// Runs several trainings like this one (`Training::is_like`), each on all mini-batches of
     /// its epoch but the last. Returns the snapshot that each reaches, with the same bits as if it
     /// ran alone, and the time of all together.
     ///

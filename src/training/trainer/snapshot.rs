@@ -32,6 +32,16 @@ impl From<Parameters> for Snapshot {
 }
 
 impl Trainer<'_, '_> {
+    /// Uploads other weights and biases; the state of the optimizer stays.
+    pub fn set_parameters(&mut self, parameters: &Parameters) -> Result<()> {
+        write_parameters(self.executor, &self.matrices, parameters)
+    }
+
+    /// Downloads the current weights and biases.
+    pub fn parameters(&mut self) -> Result<Parameters> {
+        read_parameters(self.executor, &self.matrices.w, &self.matrices.b)
+    }
+
     /// One state of the optimizer, such as `momentum`, for all weights and biases.
     ///
     /// # Errors

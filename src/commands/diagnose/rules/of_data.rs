@@ -269,7 +269,7 @@ pub fn overfitting(evidence: &Evidence) -> Option<Verdict> {
         && evidence.setup.keep == Keep::Last
     {
         let text = format!(
-            "since epoch {best} the validation cost has risen by {:.0}% since then (above {:.0}% is too much), while that of \
+            "since epoch {best} the validation cost has risen by {:.0}% (above {:.0}% is too much), while that of \
              training went on falling",
             100.0 * rise,
             100.0 * RISE
