@@ -20,7 +20,7 @@ use crate::plan::{Element, Equation, Matrix, Origin, Plan, Recorder};
 pub fn feedforward(plan: &mut Recorder, topology: &Topology, dropout: f32, net: &Matrices) {
     plan.equation(Equation::Feedforward);
     for l in 2..=topology.last() {
-        plan.matmul(Form::Nt, net.handed_on(l - 1, dropout), &net.w[l], &net.z[l]);
+        plan.matmul(Form::Nt, net.a_after_dropout(l - 1, dropout), &net.w[l], &net.z[l]);
         plan.add_bias(&net.b[l], &net.z[l]);
         if topology.sigma(l).normalizes {
             plan.normalize_rows(&net.z[l]);
@@ -78,7 +78,7 @@ pub fn bp3_nabla_b(plan: &mut Recorder, topology: &Topology, net: &Matrices) {
 pub fn bp4_nabla_w(plan: &mut Recorder, topology: &Topology, dropout: f32, net: &Matrices) {
     plan.equation(Equation::Bp4);
     for l in 2..=topology.last() {
-        plan.outer_product(&net.delta[l], net.handed_on(l - 1, dropout), &net.nabla_w[l]);
+        plan.outer_product(&net.delta[l], net.a_after_dropout(l - 1, dropout), &net.nabla_w[l]);
     }
 }
 
@@ -163,7 +163,7 @@ pub fn gradient_plans_by_layer(
         plan.equation(Equation::Bp3);
         plan.column_sum(&net.delta[l], &net.nabla_b[l]);
         plan.equation(Equation::Bp4);
-        plan.outer_product(&net.delta[l], net.handed_on(l - 1, rule.dropout), &net.nabla_w[l]);
+        plan.outer_product(&net.delta[l], net.a_after_dropout(l - 1, rule.dropout), &net.nabla_w[l]);
         plan.finish()
     };
     (2..=last).rev().map(of_layer).collect()
@@ -303,7 +303,7 @@ impl Matrices {
     }
 
     /// The activations that layer l + 1 reads: after dropout, if `dropout` > 0 and l is hidden.
-    pub(crate) fn handed_on(&self, l: usize, dropout: f32) -> &Matrix {
+    pub(crate) fn a_after_dropout(&self, l: usize, dropout: f32) -> &Matrix {
         if dropout > 0.0 && l > 1 { &self.kept_a[l] } else { &self.a[l] }
     }
 }

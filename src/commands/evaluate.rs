@@ -11,7 +11,7 @@ use crate::device::{self, DeviceChoice};
 use crate::kernels::first_largest;
 use crate::model::{self, Model};
 use crate::system::text::standard_error;
-use crate::training::classifier::Classifier;
+use crate::training::predictor::Predictor;
 use crate::training::regression::{Comparison, TargetReport};
 
 /// The most classes for which the report contains the confusion matrix: a million entries.
@@ -86,7 +86,7 @@ pub fn run(model: &Path, data: &ExampleFile, device: &DeviceChoice, threads: usi
     let mut reader = ExampleReader::open(data, model.interface(), true)?;
     let mut chosen = device::open_for_outputs(&model, &reader, device, threads)?;
     let device = chosen.executor.device().clone();
-    let mut network = Classifier::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
+    let mut network = Predictor::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, cost) = (network.width(), model.topology.cost.cost);
     let (mut total, mut examples) = (0.0, 0);
     let mut tally = Tally::new(&model);

@@ -11,7 +11,7 @@ use crate::kernels::first_largest;
 use crate::model::{self, Model};
 use crate::plan::executor::Executor;
 use crate::system::error::{bail_usage, ensure_usage};
-use crate::training::classifier::Classifier;
+use crate::training::predictor::Predictor;
 
 /// The outputs of the network that are printed beside each label.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -44,7 +44,7 @@ pub fn run(
     let model = model::load(model)?;
     let mut reader = ExampleReader::open(data, model.interface(), false)?;
     let mut chosen = device::open_for_outputs(&model, &reader, device, threads)?;
-    let mut network = Classifier::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
+    let mut network = Predictor::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, names) = (network.width(), model.output_names());
     let output_activation = model.topology.output.name;
     let quantities: &[Quantity] = if let Outputs::Numbers(quantities) = &model.outputs { quantities } else { &[] };
@@ -132,7 +132,7 @@ pub fn predict(model: &Model, executor: &mut dyn Executor, inputs: Inputs) -> Re
         inputs.len()
     );
     let inputs = model.preprocessing.apply(inputs, features)?;
-    let mut network = Classifier::new(executor, model, inputs.byte_scale().is_some())?;
+    let mut network = Predictor::new(executor, model, inputs.byte_scale().is_some())?;
     let (examples, mut predictions) = (inputs.len() / features, Vec::new());
     for first in (0..examples).step_by(network.chunk()) {
         let picked: Vec<u32> = (first..examples.min(first + network.chunk())).map(|example| example as u32).collect();

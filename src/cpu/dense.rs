@@ -9,7 +9,7 @@ use super::left::{left_factor, packed_rows};
 use super::optimizer_step::Step;
 use super::panels::Line;
 use super::product::{BLOCK, Layout, Product, Y};
-use super::run::{Run, Workshop};
+use super::run::{Run, Workspace};
 use super::sparse::{AllFinite, SparseProduct};
 use super::sparse_update::{SparseUpdate, turned_len};
 use super::store::{Numbers, Store};
@@ -37,8 +37,8 @@ pub struct Forward {
 }
 
 impl Run for Forward {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        self.activation.with_vectors(ForwardLayer { layer: self, store, workshop });
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, _: MiniBatch) {
+        self.activation.with_vectors(ForwardLayer { layer: self, store, workspace });
     }
 
     fn extents(&self) -> Option<Extents> {
@@ -58,23 +58,23 @@ impl Run for Forward {
 struct ForwardLayer<'a> {
     layer: &'a Forward,
     store: &'a mut Store,
-    workshop: &'a mut Workshop,
+    workspace: &'a mut Workspace,
 }
 
 impl WithVectors for ForwardLayer<'_> {
     type Output = ();
 
     fn with<A: Vectors>(self, activation: A) {
-        let ForwardLayer { layer, store, workshop } = self;
+        let ForwardLayer { layer, store, workspace } = self;
         let Extents { rows, cols, .. } = layer.extents;
         let [x, w, b, a] = store.get([layer.x, layer.w, layer.b, layer.a]);
         let epilogue = Activate { b: b.f32s(cols), activation };
-        layer.product(x, w, a.f32s(rows * cols), epilogue, workshop);
+        layer.product(x, w, a.f32s(rows * cols), epilogue, workspace);
         // The output layer is small: a second pass over it costs less than a product compiled for
         // it.
         if let Some((desired, delta, cost)) = layer.error {
             let [a, desired, delta] = store.get([layer.a, desired, delta]).map(|numbers| numbers.f32s(rows * cols));
-            let Workshop { arch, team, .. } = workshop;
+            let Workspace { arch, team, .. } = workspace;
             team.by_rows(rows, team.worth_without_packing(PER_OUTPUT * a.len()), [delta], |rows, [delta]| {
                 let entries = rows.start * cols..rows.end * cols;
                 output_error(*arch, activation, cost, &a[entries.clone()], &desired[entries], delta);
@@ -90,19 +90,19 @@ impl Forward {
         w: &mut Numbers,
         a: &mut [f32],
         epilogue: Activate<'_, impl Vectors>,
-        workshop: &mut Workshop,
+        workspace: &mut Workspace,
     ) {
         let outputs = [a];
-        let Workshop { arch, team, packed, .. } = workshop;
+        let Workspace { arch, team, packed, .. } = workspace;
         let Extents { rows, cols, inner } = self.extents;
         if let (Numbers::Panels(w), Some(at)) = (&mut *w, self.nonzeros)
-            && workshop.nonzeros[at].few()
+            && workspace.nonzeros[at].few()
         {
             if w.finite.is_none() {
                 w.finite = Some(arch.dispatch(AllFinite(w.values())));
             }
             if w.finite == Some(true) {
-                let (x, y) = (&workshop.nonzeros[at], w.values());
+                let (x, y) = (&workspace.nonzeros[at], w.values());
                 let [output] = outputs;
                 return arch.dispatch(SparseProduct { extents: self.extents, x, y, output, epilogue, team });
             }
@@ -113,7 +113,7 @@ impl Forward {
         };
         let x = x.f32s(rows * inner);
         if let Some(at) = self.nonzeros {
-            workshop.nonzeros[at].write(x);
+            workspace.nonzeros[at].write(x);
         }
         let x = left_factor(x, self.extents, packed, team);
         arch.dispatch(Product { extents: self.extents, x, y, layout: Layout::Rows, outputs, epilogue, team });
@@ -132,8 +132,8 @@ pub struct BackpropagateError {
 }
 
 impl Run for BackpropagateError {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        self.activation.with_vectors(BackpropagateLayer { layer: self, store, workshop });
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, _: MiniBatch) {
+        self.activation.with_vectors(BackpropagateLayer { layer: self, store, workspace });
     }
 
     fn extents(&self) -> Option<Extents> {
@@ -149,14 +149,14 @@ impl Run for BackpropagateError {
 struct BackpropagateLayer<'a> {
     layer: &'a BackpropagateError,
     store: &'a mut Store,
-    workshop: &'a mut Workshop,
+    workspace: &'a mut Workspace,
 }
 
 impl WithVectors for BackpropagateLayer<'_> {
     type Output = ();
 
     fn with<A: Vectors>(self, activation: A) {
-        let BackpropagateLayer { layer, store, workshop: Workshop { arch, team, packed, .. } } = self;
+        let BackpropagateLayer { layer, store, workspace: Workspace { arch, team, packed, .. } } = self;
         let extents @ Extents { rows, cols, inner } = layer.extents;
         let [next, w, a, delta] = store.get([layer.next, layer.w, layer.a, layer.delta]);
         let y = match w {
@@ -196,11 +196,11 @@ pub struct OuterProductUpdate {
 }
 
 impl Run for OuterProductUpdate {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, mini_batch: MiniBatch) {
         if self.decays {
-            decay(store, self.w[0], self.layer.0 * self.layer.1, workshop, mini_batch);
+            decay(store, self.w[0], self.layer.0 * self.layer.1, workspace, mini_batch);
         }
-        self.optimizer.with_update(UpdateLayer { layer: self, store, workshop, mini_batch });
+        self.optimizer.with_update(UpdateLayer { layer: self, store, workspace, mini_batch });
     }
 
     fn extents(&self) -> Option<Extents> {
@@ -233,7 +233,7 @@ fn of_biases((neurons, _): (usize, usize)) -> usize {
 struct UpdateLayer<'a> {
     layer: &'a OuterProductUpdate,
     store: &'a mut Store,
-    workshop: &'a mut Workshop,
+    workspace: &'a mut Workspace,
     mini_batch: MiniBatch,
 }
 
@@ -241,33 +241,33 @@ impl WithUpdate for UpdateLayer<'_> {
     type Output = ();
 
     fn with<const N: usize, U: Update<N>>(self, update: U) {
-        let UpdateLayer { layer, store, workshop, mini_batch } = self;
+        let UpdateLayer { layer, store, workspace, mini_batch } = self;
         let (examples, (neurons, before)) = (layer.examples, layer.layer);
         let step = Step { update, linear: layer.optimizer.linear, rates: mini_batch.rates(examples) };
         let [w, b]: [[usize; N]; 2] =
             [&layer.w, &layer.b].map(|numbers| numbers[..].try_into().expect("a parameter and its states"));
         store.lend([layer.delta, layer.a], |store, [delta, a]| {
             let (delta, a) = (delta.f32s(examples * neurons), a.f32s(examples * before));
-            layer.update_weights(store.get(w), delta, a, step, workshop);
-            let gradient = &bytemuck::cast_slice(&workshop.packed)[..neurons];
+            layer.update_weights(store.get(w), delta, a, step, workspace);
+            let gradient = &bytemuck::cast_slice(&workspace.packed)[..neurons];
             let entries = store.get(b).map(|b| b.f32s(neurons));
-            workshop.arch.dispatch(UpdatePart { gradient, entries, step });
+            workspace.arch.dispatch(UpdatePart { gradient, entries, step });
         });
     }
 }
 
 impl OuterProductUpdate {
     /// Updates the weights. Leaves the gradient of the biases at the beginning of
-    /// `workshop.packed`.
+    /// `workspace.packed`.
     fn update_weights<U: Update<N>, const N: usize>(
         &self,
         mut weights: [&mut Numbers; N],
         delta: &[f32],
         a: &mut [f32],
         step: Step<U, N>,
-        workshop: &mut Workshop,
+        workspace: &mut Workspace,
     ) {
-        let Workshop { arch, team, packed, nonzeros } = workshop;
+        let Workspace { arch, team, packed, nonzeros } = workspace;
         let (examples, (neurons, before)) = (self.examples, self.layer);
         let (nabla_b, packed) = bytemuck::cast_slice_mut(packed).split_at_mut(of_biases(self.layer));
         let nabla_b = &mut nabla_b[..neurons];

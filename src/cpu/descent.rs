@@ -5,7 +5,7 @@ use pulp::{Simd, WithSimd};
 use super::gradient::{Gradient, packed_gradient};
 use super::optimizer_step::Step as StepOfOptimizer;
 use super::product::Layout;
-use super::run::{Run, Workshop};
+use super::run::{Run, Workspace};
 use super::steps::RECORDED;
 use super::store::{Numbers, Store};
 use super::threads::{Shared, Team};
@@ -40,8 +40,8 @@ impl LayerGradient {
 }
 
 impl Run for LayerGradient {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        let Workshop { arch, team, packed, .. } = workshop;
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, _: MiniBatch) {
+        let Workspace { arch, team, packed, .. } = workspace;
         let (examples, (neurons, before)) = (self.examples, self.layer);
         let packed = bytemuck::cast_slice_mut(packed);
         let [delta, a, nabla_w, nabla_b] = store.get([self.delta, self.a, self.nabla_w, self.nabla_b]);
@@ -89,8 +89,8 @@ impl Update {
 }
 
 impl Run for Update {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
-        self.optimizer.with_update(UpdateParameter { update: self, store, workshop, mini_batch });
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, mini_batch: MiniBatch) {
+        self.optimizer.with_update(UpdateParameter { update: self, store, workspace, mini_batch });
     }
 
     fn work(&self) -> usize {
@@ -108,7 +108,7 @@ const UPDATED_TOGETHER: usize = 2048;
 struct UpdateParameter<'a> {
     update: &'a Update,
     store: &'a mut Store,
-    workshop: &'a mut Workshop,
+    workspace: &'a mut Workspace,
     mini_batch: MiniBatch,
 }
 
@@ -116,7 +116,7 @@ impl WithUpdate for UpdateParameter<'_> {
     type Output = ();
 
     fn with<const N: usize, U: VectorUpdate<N>>(self, update: U) {
-        let UpdateParameter { update: Update { nabla, entries, examples, len, .. }, store, workshop, mini_batch } =
+        let UpdateParameter { update: Update { nabla, entries, examples, len, .. }, store, workspace, mini_batch } =
             self;
         let step = StepOfOptimizer { update, linear: true, rates: mini_batch.rates(*examples) };
         let at: [usize; N] = entries[..].try_into().expect("a parameter and its states");
@@ -132,7 +132,7 @@ impl WithUpdate for UpdateParameter<'_> {
                 Numbers::Panels(panels) => panels.values(),
                 rows => rows.f32s(*len),
             };
-            workshop.arch.dispatch(UpdateEntries { gradient, entries, step, team: &workshop.team });
+            workspace.arch.dispatch(UpdateEntries { gradient, entries, step, team: &workspace.team });
         });
     }
 }

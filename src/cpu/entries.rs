@@ -3,7 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::epilogue::PER_ACTIVATION;
-use super::run::{Run, Workshop};
+use super::run::{Run, Workspace};
 use super::store::{Numbers, Store};
 use crate::kernel::MiniBatch;
 use crate::kernels::decayed;
@@ -23,9 +23,9 @@ pub struct Activate {
 }
 
 impl Run for Activate {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, _: MiniBatch) {
         let [z, a] = store.get([self.z, self.a]);
-        let ((rows, cols), Workshop { arch, team, .. }) = (self.shape, workshop);
+        let ((rows, cols), Workspace { arch, team, .. }) = (self.shape, workspace);
         let (z, a) = (&*z.f32s(rows * cols), a.f32s(rows * cols));
         let threads = team.worth_without_packing(PER_ACTIVATION * a.len());
         team.by_rows(rows, threads, [a], |rows, [a]| {
@@ -101,9 +101,9 @@ pub struct Dropout {
 const PER_RANDOM: usize = 32;
 
 impl Run for Dropout {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, mini_batch: MiniBatch) {
         let [x, y] = store.get([self.x, self.y]);
-        let ((rows, cols), Workshop { arch, team, .. }) = (self.shape, workshop);
+        let ((rows, cols), Workspace { arch, team, .. }) = (self.shape, workspace);
         let (x, y) = (&*x.f32s(rows * cols), y.f32s(rows * cols));
         let threads = team.worth_without_packing(PER_RANDOM * y.len());
         team.by_rows(rows, threads, [y], |rows, [y]| {
@@ -144,20 +144,20 @@ pub struct Decay {
 }
 
 impl Run for Decay {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
-        decay(store, self.w, self.len, workshop, mini_batch);
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, mini_batch: MiniBatch) {
+        decay(store, self.w, self.len, workspace, mini_batch);
     }
 }
 
 /// Applies weight decay to `len` weights. The padding of panels stays 0.
-pub fn decay(store: &mut Store, w: usize, len: usize, workshop: &Workshop, mini_batch: MiniBatch) {
+pub fn decay(store: &mut Store, w: usize, len: usize, workspace: &Workspace, mini_batch: MiniBatch) {
     let w = match &mut store.numbers[w] {
         // A finite weight stays finite.
         Numbers::Panels(panels) => panels.values_mut(),
         Numbers::F32(values) => &mut values[..len],
         other => panic!("weights expected in {other:?}"),
     };
-    workshop.arch.dispatch(Decaying { w, mini_batch });
+    workspace.arch.dispatch(Decaying { w, mini_batch });
 }
 
 struct Decaying<'a> {

@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use super::inputs::{AHEAD, Inputs, Nonzero};
 use super::nonzeros::{Nonzeros, WORD};
-use super::run::{Run, Workshop};
+use super::run::{Run, Workspace};
 use super::store::{Numbers, Store};
 use super::threads::Team;
 use crate::kernel::MiniBatch;
@@ -27,7 +27,7 @@ pub struct Gather {
 /// The list of a gathered matrix's nonzero entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Listed {
-    /// Index of the list in the workshop.
+    /// Index of the list in the workspace.
     pub nonzeros: usize,
     /// Index of the cached lists of the inputs' examples, within the list.
     pub kept: usize,
@@ -37,7 +37,7 @@ pub struct Listed {
 }
 
 impl Run for Gather {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch) {
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, mini_batch: MiniBatch) {
         let (rows, cols) = self.shape;
         let [order, inputs, a] = store.get([self.order, self.inputs, self.a]);
         let inputs = match inputs.as_read() {
@@ -47,15 +47,15 @@ impl Run for Gather {
         };
         let (order, a) = (&order.u32s()[mini_batch.first as usize..], a.f32s(rows * cols));
         if let Some(listed) = self.listed {
-            let nonzeros = &mut workshop.nonzeros[listed.nonzeros];
-            let team = &workshop.team;
-            workshop.arch.dispatch(Listing { order, inputs, nonzeros, kept: listed.kept, shape: self.shape, team });
+            let nonzeros = &mut workspace.nonzeros[listed.nonzeros];
+            let team = &workspace.team;
+            workspace.arch.dispatch(Listing { order, inputs, nonzeros, kept: listed.kept, shape: self.shape, team });
             if nonzeros.few() && listed.list_alone {
                 return;
             }
             nonzeros.set_written();
         }
-        let Workshop { arch, team, .. } = workshop;
+        let Workspace { arch, team, .. } = workspace;
         team.by_rows(rows, team.worth_without_packing(PER_PICKED * a.len()), [a], |rows, [a]| {
             arch.dispatch(Picking { order: &order[rows.start..], inputs, a, cols });
         });
@@ -72,7 +72,7 @@ pub struct OneHot {
 }
 
 impl Run for OneHot {
-    fn run(&self, store: &mut Store, _: &mut Workshop, mini_batch: MiniBatch) {
+    fn run(&self, store: &mut Store, _: &mut Workspace, mini_batch: MiniBatch) {
         let (rows, cols) = self.shape;
         let [order, labels, y] = store.get([self.order, self.labels, self.y]);
         let (order, labels, y) = (&order.u32s()[mini_batch.first as usize..], labels.u32s(), y.f32s(rows * cols));

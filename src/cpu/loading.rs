@@ -5,7 +5,7 @@ use pulp::Arch;
 
 use super::nonzeros::Nonzeros;
 use super::panels::{Line, Width};
-use super::run::{Run, Workshop};
+use super::run::{Run, Workspace};
 use super::steps::{self, Loader};
 use super::thread_choice::ThreadChoice;
 use super::threads::Team;
@@ -23,7 +23,7 @@ impl Cpu {
         } else {
             self.load_fused(plans)?;
         }
-        let threads = self.workshop.as_ref().map_or(1, |workshop| workshop.team.threads());
+        let threads = self.workspace.as_ref().map_or(1, |workspace| workspace.team.threads());
         self.thread_choices = plans.iter().map(|_| ThreadChoice::new(threads)).collect();
         Ok(())
     }
@@ -41,7 +41,7 @@ impl Cpu {
             }
             self.plans.push(steps);
         }
-        self.workshop = Some(workshop(self.arch, 1, &self.plans, Vec::new())?);
+        self.workspace = Some(workspace(self.arch, 1, &self.plans, Vec::new())?);
         Ok(())
     }
 
@@ -59,13 +59,13 @@ impl Cpu {
         let room = if self.most_memory.is_some() { 0 } else { host_memory::free().unwrap_or(0) };
         let nonzeros = loader.lists(room)?;
         second::share_examples(&plans, &mut self.store)?;
-        self.workshop = Some(workshop(self.arch, self.threads, &self.plans, nonzeros)?);
+        self.workspace = Some(workspace(self.arch, self.threads, &self.plans, nonzeros)?);
         Ok(())
     }
 }
 
 /// Scratch memory and threads, sized for the largest of the loaded steps.
-fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: Vec<Nonzeros>) -> Result<Workshop> {
+fn workspace(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: Vec<Nonzeros>) -> Result<Workspace> {
     let largest = |of: fn(&dyn Run) -> usize| plans.iter().flatten().map(|step| of(&**step)).max().unwrap_or(0);
     let multiplications = largest(|step| step.work());
     let width = Width::of(arch);
@@ -77,5 +77,5 @@ fn workshop(arch: Arch, threads: usize, plans: &[Vec<Box<dyn Run>>], nonzeros: V
     let mut packed = Vec::new();
     reserve(&mut packed, lines)?;
     packed.resize(lines, Line::default());
-    Ok(Workshop { arch, team, packed, nonzeros })
+    Ok(Workspace { arch, team, packed, nonzeros })
 }

@@ -6,7 +6,6 @@
 //! products read. Where most inputs are 0, as in images of handwritten digits, zeros are skipped.
 
 mod biases;
-mod crew;
 mod dense;
 mod descent;
 mod entries;
@@ -32,6 +31,7 @@ pub mod steps;
 mod store;
 mod tasks;
 mod thread_choice;
+mod thread_pool;
 mod threads;
 mod tile;
 mod times;
@@ -44,7 +44,7 @@ use anyhow::Result;
 use pulp::Arch;
 
 use self::panels::Width;
-use self::run::{Run, Workshop};
+use self::run::{Run, Workspace};
 use self::steps::Loader;
 use self::store::Store;
 use self::thread_choice::ThreadChoice;
@@ -72,7 +72,7 @@ pub struct Cpu {
     plans: Vec<Vec<Box<dyn Run>>>,
     /// One for each plan.
     thread_choices: Vec<ThreadChoice>,
-    workshop: Option<Workshop>,
+    workspace: Option<Workspace>,
     times: Option<Times>,
     most_memory: Option<u64>,
     /// A token that second executors share: more than one owner means that one exists.
@@ -100,7 +100,7 @@ impl Cpu {
             store: Store::default(),
             plans: Vec::new(),
             thread_choices: Vec::new(),
-            workshop: None,
+            workspace: None,
             times: None,
             most_memory: None,
             seconds: Arc::default(),
@@ -122,7 +122,7 @@ impl Cpu {
     /// the store.
     fn write_listed(&mut self, matrix: &Matrix) -> Result<usize> {
         let place = self.store.find(matrix)?;
-        for nonzeros in self.workshop.iter_mut().flat_map(|workshop| &mut workshop.nonzeros) {
+        for nonzeros in self.workspace.iter_mut().flat_map(|workspace| &mut workspace.nonzeros) {
             if nonzeros.matrix() == place {
                 nonzeros.write(self.store.numbers[place].all_f32s());
             }
@@ -139,7 +139,7 @@ impl Executor for Cpu {
     fn load(&mut self, plans: &[Plan]) -> Result<()> {
         self.store.clear();
         self.plans.clear();
-        self.workshop = None;
+        self.workspace = None;
         if let Some(times) = &mut self.times {
             times.clear();
         }
@@ -167,13 +167,13 @@ impl Executor for Cpu {
         let known = |plan: &Plan| Plan::of(plan.name.clone(), steps::known(&fuse(plan)).cloned().collect());
         let plans: Vec<Plan> = plans.iter().map(known).collect();
         let loader = Loader::new(&plans, Width::of(self.arch));
-        sizes(&plans).values().sum::<u64>() + loader.size_of_workshop()
+        sizes(&plans).values().sum::<u64>() + loader.size_of_workspace()
     }
 
     fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {
         let place = self.write_listed(matrix)?;
         self.store.write(matrix, offset, bytes)?;
-        for nonzeros in self.workshop.iter_mut().flat_map(|workshop| &mut workshop.nonzeros) {
+        for nonzeros in self.workspace.iter_mut().flat_map(|workspace| &mut workspace.nonzeros) {
             nonzeros.forget(place, matrix.element.size(), &(offset..offset + bytes.len()));
         }
         Ok(())
@@ -201,14 +201,14 @@ impl Executor for Cpu {
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {
         let mut reported = Instant::now();
         let (mut finished, mut began) = (0, reported);
-        let workshop = self.workshop.as_mut().expect("plans are loaded with a workshop");
+        let workspace = self.workspace.as_mut().expect("plans are loaded with a workspace");
         let choice = &mut self.thread_choices[plan.0];
         for &mini_batch in mini_batches {
             // Times measured while a second executor takes a core would mislead.
             let tries = Arc::strong_count(&self.seconds) == 1;
-            workshop.team.choose(if tries { choice.threads() } else { self.beside_second });
+            workspace.team.choose(if tries { choice.threads() } else { self.beside_second });
             for (number, step) in self.plans[plan.0].iter().enumerate() {
-                let mut run = || step.run(&mut self.store, workshop, mini_batch);
+                let mut run = || step.run(&mut self.store, workspace, mini_batch);
                 match &mut self.times {
                     Some(times) => times.time(plan.0, number, run),
                     None => run(),

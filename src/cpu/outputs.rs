@@ -4,7 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::entries::output_error;
 use super::epilogue::PER_ACTIVATION;
-use super::run::{Run, Workshop};
+use super::run::{Run, Workspace};
 use super::store::Store;
 use crate::kernel::MiniBatch;
 use crate::network::activation::Activation;
@@ -24,8 +24,8 @@ pub struct NormalizedOutputs {
 }
 
 impl Run for NormalizedOutputs {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        let ((rows, cols), Workshop { arch, team, .. }) = (self.shape, workshop);
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, _: MiniBatch) {
+        let ((rows, cols), Workspace { arch, team, .. }) = (self.shape, workspace);
         let (len, arch) = (rows * cols, *arch);
         let threads = team.worth_without_packing(rows * (PER_ROW + cols * PER_ACTIVATION));
         match self.error {

@@ -3,7 +3,7 @@
 use super::epilogue::Keep;
 use super::left::pack_left;
 use super::product::{Layout, Product, X, Y};
-use super::run::{Run, Workshop};
+use super::run::{Run, Workspace};
 use super::store::Store;
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
@@ -20,8 +20,8 @@ pub struct Matmul {
 }
 
 impl Run for Matmul {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        let Workshop { arch, team, packed, .. } = workshop;
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, _: MiniBatch) {
+        let Workspace { arch, team, packed, .. } = workspace;
         let (extents @ Extents { rows, cols, inner }, p) = (self.extents, &self.params);
         let [x, y, z] = store.get([self.x, self.y, self.z]);
         let (x, y) = (&*x.f32s(rows * inner), &*y.f32s(inner * cols));
@@ -60,8 +60,8 @@ pub struct OuterProduct {
 }
 
 impl Run for OuterProduct {
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, _: MiniBatch) {
-        let Workshop { arch, team, packed, .. } = workshop;
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, _: MiniBatch) {
+        let Workspace { arch, team, packed, .. } = workspace;
         let extents @ Extents { rows, cols, inner } = self.extents;
         let [delta, a, nabla_w] = store.get([self.delta, self.a, self.nabla_w]);
         let packed = bytemuck::cast_slice_mut(packed);

@@ -15,7 +15,7 @@ use crate::kernel::product::Extents;
 /// A step that is ready to run, with the indices of its matrices in the store.
 pub trait Run: fmt::Debug + Send {
     /// Runs the step.
-    fn run(&self, store: &mut Store, workshop: &mut Workshop, mini_batch: MiniBatch);
+    fn run(&self, store: &mut Store, workspace: &mut Workspace, mini_batch: MiniBatch);
 
     /// Extents of the matrix product that the step computes, if any.
     fn extents(&self) -> Option<Extents> {
@@ -27,7 +27,7 @@ pub trait Run: fmt::Debug + Send {
         self.extents().map_or(0, Extents::multiplications)
     }
 
-    /// Entries of [`Workshop::packed`] that the step uses.
+    /// Entries of [`Workspace::packed`] that the step uses.
     fn packed(&self) -> usize {
         0
     }
@@ -40,7 +40,7 @@ pub trait Run: fmt::Debug + Send {
 
 /// The scratch memory and the threads that all steps share.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct Workspace {
     pub arch: Arch,
     pub team: Team,
     /// Scratch memory for all threads, above all for a packed left factor.

@@ -44,7 +44,9 @@ impl Cpu {
     /// # Errors
     /// Memory that cannot be allocated.
     pub(super) fn beside(&mut self, plans: &[Plan], busy: PlanId) -> Result<Option<Cpu>> {
-        let (Some(workshop), Some(choice)) = (&self.workshop, self.thread_choices.get(busy.0)) else { return Ok(None) };
+        let (Some(workspace), Some(choice)) = (&self.workspace, self.thread_choices.get(busy.0)) else {
+            return Ok(None);
+        };
         // A profile covers one executor, and so does a memory limit.
         let is_alone = self.only_twins || self.times.is_some() || self.most_memory.is_some();
         let Some(threads) = choice.beside(self.threads).filter(|_| !is_alone) else {
@@ -56,7 +58,7 @@ impl Cpu {
         let (store, seconds) = (self.store.with_shared(), Arc::clone(&self.seconds));
         let mut second = Cpu { arch: self.arch, store, most_memory, seconds, ..Cpu::new(1) };
         second.load_more(plans)?;
-        for (list, first) in second.workshop.iter_mut().flat_map(|own| &mut own.nonzeros).zip(&workshop.nonzeros) {
+        for (list, first) in second.workspace.iter_mut().flat_map(|own| &mut own.nonzeros).zip(&workspace.nonzeros) {
             list.share_kept(first);
         }
         Ok(Some(second))

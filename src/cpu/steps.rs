@@ -187,7 +187,7 @@ impl<'p> Loader<'p> {
     }
 
     /// Bytes that steps need beside the matrices: the lists, and scratch memory for updates.
-    pub fn size_of_workshop(&self) -> u64 {
+    pub fn size_of_workspace(&self) -> u64 {
         let lists: u64 = self.listed.iter().map(|listed| Nonzeros::size(listed.rows, listed.cols)).sum();
         let updates = [&OUTER_PRODUCT_UPDATE, &OUTER_PRODUCT_DECAYED_UPDATE];
         let updates =

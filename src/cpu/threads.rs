@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
-use super::crew::Crew;
 use super::panels::Line;
 use super::product::SUMS_OF_TILES;
+use super::thread_pool::ThreadPool;
 use super::tile::ROWS;
 use crate::system::host_memory::reserve;
 
@@ -23,7 +23,7 @@ const WORTH_WITHOUT_PACKING: usize = 1 << 17;
 /// The threads of an executor, each with its own scratch memory.
 #[derive(Debug)]
 pub struct Team {
-    crew: Option<Crew>,
+    pool: Option<ThreadPool>,
     scratch: Vec<Mutex<Scratch>>,
     /// The most threads that may work on the current step.
     most: usize,
@@ -68,7 +68,7 @@ impl Team {
     pub fn new(threads: usize, largest: usize, lines: usize, sums: usize) -> Result<Self> {
         let threads =
             if largest < if sums > 0 { WORTH_WITHOUT_PACKING } else { WORTH_A_SECOND_THREAD } { 1 } else { threads };
-        let crew = if threads > 1 { Some(Crew::new(threads)?) } else { None };
+        let pool = if threads > 1 { Some(ThreadPool::new(threads)?) } else { None };
         let memory = |len: usize| -> Result<Vec<Line>> {
             let mut lines = Vec::new();
             reserve(&mut lines, len)?;
@@ -78,7 +78,7 @@ impl Team {
         let tiles = SUMS_OF_TILES.div_ceil(Line::LEN);
         let scratch = || Ok(Mutex::new(Scratch { packed: memory(lines)?, sums: memory(sums)?, tiles: memory(tiles)? }));
         let scratch = (0..threads.max(1)).map(|_| scratch()).collect::<Result<_>>()?;
-        Ok(Team { crew, scratch, most: threads.max(1) })
+        Ok(Team { pool, scratch, most: threads.max(1) })
     }
 
     /// Number of threads.
@@ -114,8 +114,8 @@ impl Team {
             });
             task(index, &mut scratch);
         };
-        match &self.crew {
-            Some(crew) if threads > 1 && tasks > 1 => crew.run(tasks, threads, &with_scratch),
+        match &self.pool {
+            Some(pool) if threads > 1 && tasks > 1 => pool.run(tasks, threads, &with_scratch),
             _ => (0..tasks).for_each(|index| with_scratch(index, 0)),
         }
     }

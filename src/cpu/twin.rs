@@ -1,6 +1,6 @@
 //! A step that runs its kernel's twin.
 
-use super::run::{Run, Workshop};
+use super::run::{Run, Workspace};
 use super::store::{Numbers, Store};
 use crate::kernel::{Access, Call, Invocation, MiniBatch, Snippets};
 use crate::plan::Step;
@@ -36,7 +36,7 @@ impl Twin {
 }
 
 impl Run for Twin {
-    fn run(&self, store: &mut Store, _: &mut Workshop, mini_batch: MiniBatch) {
+    fn run(&self, store: &mut Store, _: &mut Workspace, mini_batch: MiniBatch) {
         let numbers = &mut store.numbers;
         // Written matrices leave the store during the call, so that the others can be borrowed.
         let mut written: Vec<Numbers> = Vec::with_capacity(1);

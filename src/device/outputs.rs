@@ -6,7 +6,7 @@ use super::{Chosen, DeviceChoice};
 use crate::data::ExampleReader;
 use crate::gpu::GpuOptions;
 use crate::model::Model;
-use crate::training::classifier::Classifier;
+use crate::training::predictor::Predictor;
 
 /// Opens the device that is to run a network on the examples of `reader`.
 ///
@@ -21,6 +21,6 @@ pub fn open_for_outputs(
     let inputs = if reader.gives_bytes() { "bytes" } else { "floats" };
     let work = format!("classifying by {} on {inputs}", model.topology);
     super::open(choice, threads, GpuOptions::default(), &work, &mut |executor, time| {
-        Classifier::new(executor, model, reader.gives_bytes())?.measure_speed(time)
+        Predictor::new(executor, model, reader.gives_bytes())?.measure_speed(time)
     })
 }

@@ -10,7 +10,7 @@ use super::context::GpuContext;
 use super::exclusive::{Closed, exclusive};
 use super::executor::Gpu;
 use super::options::{GpuOptions, Tuning};
-use super::workgroup_loop::{self, LoopWay};
+use super::workgroup_loop::{self, LoopCandidate};
 use crate::kernel::product::{ALWAYS, Precision, Variant};
 use crate::kernel::{Grid, Kernel};
 use crate::kernels;
@@ -149,7 +149,7 @@ impl Adapter {
     }
 
     /// Returns the candidates for loops in one work group: strategies and numbers of invocations.
-    pub fn loop_ways(&self) -> Vec<LoopWay> {
+    pub fn loop_ways(&self) -> Vec<LoopCandidate> {
         let most = self.largest_work_group() as usize;
         workgroup_loop::ways(self.description.software).iter().filter(|(_, lanes)| *lanes <= most).copied().collect()
     }

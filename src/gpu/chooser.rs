@@ -18,7 +18,7 @@ use super::loaded::{LoadedPlan, LoadedPlans};
 use super::measuring::{Budget, LONGEST_TRIAL, seconds_per_mini_batch};
 use super::memory::DeviceMemory;
 use super::options::{GpuOptions, MOST_MULTIPLICATIONS};
-use super::workgroup_loop::{self, LoopWay};
+use super::workgroup_loop::{self, LoopCandidate};
 use crate::kernel::Realization;
 use crate::kernel::product::{self, Precision, VARIANTS};
 use crate::plan::executor::PlanId;
@@ -102,7 +102,7 @@ impl Chooser {
     }
 
     /// Returns the ways to loop that the options leave open, the best by rule first.
-    fn loop_ways(&self) -> Vec<LoopWay> {
+    fn loop_ways(&self) -> Vec<LoopCandidate> {
         let ways = workgroup_loop::ways(self.context.description.software);
         match (self.options.loop_strategy, self.options.loop_lanes) {
             (None, None) => ways.to_vec(),

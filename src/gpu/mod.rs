@@ -48,4 +48,4 @@ pub use executor::Gpu;
 pub use injection::{Fault, Injection};
 pub use options::{GpuOptions, Tuning};
 pub use probe::LOOP_ITERATIONS_ALWAYS_RIGHT;
-pub use workgroup_loop::LoopWay;
+pub use workgroup_loop::LoopCandidate;

@@ -29,17 +29,17 @@ pub fn worth_measuring(training: &TrainingLoop) -> bool {
 }
 
 /// A strategy of a loop with a number of invocations.
-pub type LoopWay = (&'static LoopStrategy, usize);
+pub type LoopCandidate = (&'static LoopStrategy, usize);
 
 /// Candidates for loops on software adapters, the choice by rule first. Barriers there cost time
 /// for each invocation. Activations in storage are left out: compiling takes seconds, and
 /// dispatches are faster.
-const WAYS_ON_SOFTWARE: [LoopWay; 4] =
+const WAYS_ON_SOFTWARE: [LoopCandidate; 4] =
     [(&IN_STORAGE, 64), (&IN_STORAGE, 128), (&IN_WORKGROUP, 64), (&IN_REGISTERS, 256)];
 
 /// Candidates for loops on GPUs, the choice by rule first, then the most promising: enough
 /// invocations to fill the compute unit of a work group.
-const WAYS_ON_GPUS: [LoopWay; 12] = [
+const WAYS_ON_GPUS: [LoopCandidate; 12] = [
     (&IN_STORAGE, 256),
     (&IN_REGISTERS, 512),
     (&IN_REGISTERS, 256),
@@ -55,7 +55,7 @@ const WAYS_ON_GPUS: [LoopWay; 12] = [
 ];
 
 /// Returns the candidates for loops on a kind of device, the choice by rule first.
-pub fn ways(software: bool) -> &'static [LoopWay] {
+pub fn ways(software: bool) -> &'static [LoopCandidate] {
     if software { &WAYS_ON_SOFTWARE } else { &WAYS_ON_GPUS }
 }
 

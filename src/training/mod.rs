@@ -1,12 +1,12 @@
 //! Training: epochs, shuffling, evaluation and streaming, written once for every executor.
 
 mod checks;
-pub mod classifier;
 pub mod diagnosis;
 mod evaluation;
 mod hyperparameters;
 mod layout;
 pub mod look;
+pub mod predictor;
 pub mod recipe;
 pub mod regression;
 pub mod schedule;

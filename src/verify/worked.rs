@@ -31,7 +31,7 @@ pub struct Forward {
     /// `a[l]`, from layer 1.
     pub a: Layers<Vec<f64>>,
     /// `a[l]` as the next layer reads it: multiplied by the dropout factors.
-    pub handed_on: Layers<Vec<f64>>,
+    pub a_after_dropout: Layers<Vec<f64>>,
     /// Cₓ.
     pub cost: f64,
 }
@@ -86,18 +86,18 @@ impl Network {
     /// The forward pass of an example of inputs `x` and desired outputs `y`.
     pub fn feedforward(&self, x: &[f64], y: &[f64], kept: Kept<'_>) -> Forward {
         let last = self.topology.last();
-        let mut handed_on = Layers::new(1, last, |_| Vec::new());
-        let (mut a, mut z) = (handed_on.clone(), Layers::new(2, last, |_| Vec::new()));
-        (a[1], handed_on[1]) = (x.to_vec(), x.to_vec());
+        let mut a_after_dropout = Layers::new(1, last, |_| Vec::new());
+        let (mut a, mut z) = (a_after_dropout.clone(), Layers::new(2, last, |_| Vec::new()));
+        (a[1], a_after_dropout[1]) = (x.to_vec(), x.to_vec());
         for l in 2..last {
-            z[l] = self.weighted_input(l, &handed_on[l - 1]);
+            z[l] = self.weighted_input(l, &a_after_dropout[l - 1]);
             a[l] = z[l].iter().map(|&z| (self.topology.activation.exact)(z)).collect();
-            handed_on[l] = a[l].iter().enumerate().map(|(k, a)| a * kept(l, k)).collect();
+            a_after_dropout[l] = a[l].iter().enumerate().map(|(k, a)| a * kept(l, k)).collect();
         }
-        z[last] = self.weighted_input(last, &handed_on[last - 1]);
+        z[last] = self.weighted_input(last, &a_after_dropout[last - 1]);
         let (outputs, cost) = self.outputs(&z[last], y);
-        (a[last], handed_on[last]) = (outputs.clone(), outputs);
-        Forward { z, a, handed_on, cost }
+        (a[last], a_after_dropout[last]) = (outputs.clone(), outputs);
+        Forward { z, a, a_after_dropout, cost }
     }
 
     /// BP1 and BP2 for an example.

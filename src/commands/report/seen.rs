@@ -7,7 +7,7 @@ use crate::cpu::Cpu;
 use crate::data::{Chunk, Data, Dataset, ExampleFile, ExampleReader, Inputs, Outputs, Picked, Preprocessing, Targets};
 use crate::kernels::first_largest;
 use crate::model::Model;
-use crate::training::classifier::Classifier;
+use crate::training::predictor::Predictor;
 
 /// The most examples of a report.
 const MOST: usize = 20_000;
@@ -51,7 +51,7 @@ impl Seen {
     pub fn of_file(model: &Model, file: &ExampleFile, threads: usize) -> Result<Self> {
         let mut reader = ExampleReader::open(file, model.interface(), true)?;
         let mut cpu = Cpu::new(threads);
-        let mut network = Classifier::new(&mut cpu, model, reader.gives_bytes())?;
+        let mut network = Predictor::new(&mut cpu, model, reader.gives_bytes())?;
         let mut seen = Seen::empty(model, reader.name().to_string(), "examples".to_string());
         while seen.examples < MOST
             && let Some(chunk) = reader.next_chunk(network.chunk())?
@@ -69,7 +69,7 @@ impl Seen {
         let (part, numbers) = splits.into_iter().find(|(_, split)| !split.is_empty()).context("there are examples")?;
         let mut cpu = Cpu::new(threads);
         let bytes = data.dataset.inputs().byte_scale().is_some();
-        let mut network = Classifier::new(&mut cpu, model, bytes)?;
+        let mut network = Predictor::new(&mut cpu, model, bytes)?;
         let mut seen = Seen::empty(model, data.name.clone(), format!("examples of the {part} split"));
         for numbers in numbers[..numbers.len().min(MOST)].chunks(network.chunk()) {
             let few = data.dataset.picked(numbers)?;
@@ -94,7 +94,7 @@ impl Seen {
         Seen { name, part, inputs, features, side, targets, measured, outputs, width, examples: 0 }
     }
 
-    fn add(&mut self, network: &mut Classifier<'_>, mut chunk: Chunk) -> Result<()> {
+    fn add(&mut self, network: &mut Predictor<'_>, mut chunk: Chunk) -> Result<()> {
         match (&mut self.targets, chunk.targets.take().context("targets were asked for")?) {
             (Targets::Classes(all), Targets::Classes(labels)) => all.extend(labels),
             (Targets::Numbers { values: all, .. }, Targets::Numbers { values, .. }) => all.extend(values),

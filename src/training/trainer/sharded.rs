@@ -83,7 +83,7 @@ impl Share {
 
 /// A message with the gradients of a layer: the layer's index, counted from the last one; the
 /// number of ranks that have examples; the sums.
-type Letter = (usize, usize, [Lent; OF_LAYER]);
+type GradientMessage = (usize, usize, [Lent; OF_LAYER]);
 
 /// One step: the mini-batch, its number of examples m, and the index of its first example in the
 /// permutation on the device. If the device holds only this rank's examples, the index is what it
@@ -103,7 +103,7 @@ struct Worker<'w> {
     share: Share,
     /// The channel of gradients to the exchange thread, and of their sums over all ranks back;
     /// `None` for a single rank.
-    exchange: Option<(Sender<Letter>, Receiver<Letter>)>,
+    exchange: Option<(Sender<GradientMessage>, Receiver<GradientMessage>)>,
     /// Time spent waiting for sums with nothing else to do.
     waited: &'w mut Duration,
 }
@@ -173,7 +173,7 @@ impl Worker<'_> {
         }
     }
 
-    fn received(&self) -> Result<Letter> {
+    fn received(&self) -> Result<GradientMessage> {
         let letter = self.exchange.as_ref().and_then(|(_, sums)| sums.recv().ok());
         letter.context("the exchange of gradients has ended")
     }
@@ -202,7 +202,7 @@ fn add(sums: &mut [f32], others: &[f32]) {
 }
 
 /// The exchange thread: sums the gradients of layers over all ranks until the channel closes.
-fn exchange(ranks: &dyn Ranks, letters: &Receiver<Letter>, sums: &Sender<Letter>) {
+fn exchange(ranks: &dyn Ranks, letters: &Receiver<GradientMessage>, sums: &Sender<GradientMessage>) {
     let mut received = Vec::new();
     while let Ok((layer, senders, mut gradients)) = letters.recv() {
         for numbers in &mut gradients {

@@ -130,7 +130,7 @@ impl Reference {
         let width = self.network.topology.n[l - 1];
         let of = |&at: &usize| {
             let (j, k) = (at / width, at % width);
-            self.mean(|x| self.slope(x, l, &[(j, self.examples[x].forward.handed_on[l - 1][k])], STEP))
+            self.mean(|x| self.slope(x, l, &[(j, self.examples[x].forward.a_after_dropout[l - 1][k])], STEP))
         };
         at.par_iter().map(of).collect()
     }
@@ -140,7 +140,7 @@ impl Reference {
         let width = self.network.topology.n[l - 1];
         let step = STEP / (width as f64).sqrt();
         self.mean(|x| {
-            let a = &self.examples[x].forward.handed_on[l - 1];
+            let a = &self.examples[x].forward.a_after_dropout[l - 1];
             let moves = direction.chunks_exact(width).enumerate();
             let moves = moves.map(|(j, row)| (j, row.iter().zip(a).map(|(d, a)| d * a).sum::<f64>()));
             self.slope(x, l, &moves.collect::<Vec<_>>(), step)
@@ -283,21 +283,21 @@ impl Reference {
             }
             mean
         };
-        let handed_on = |example: &Example| example.forward.handed_on[l - 1].clone();
+        let a_after_dropout = |example: &Example| example.forward.a_after_dropout[l - 1].clone();
         let right = self.delta(l);
         let mut suspects = vec![Suspect::new(
             format!("{FOLLOWS} δ{l}, which is wrong: by itself it is right"),
-            product(delta, &handed_on),
+            product(delta, &a_after_dropout),
         )];
         if let Some(without) = self.without_prime(l) {
-            suspects.push(Suspect::new(format!("lacks σ′(z{l})"), product(&without, &handed_on)));
+            suspects.push(Suspect::new(format!("lacks σ′(z{l})"), product(&without, &a_after_dropout)));
         }
         if l > 2 {
             let z = product(&right, &|example| example.forward.z[l - 1].clone());
             suspects.push(Suspect::new(format!("has z{0} in the place of a{0}", l - 1), z));
         }
         if of == from {
-            let gradient = product(&right, &handed_on);
+            let gradient = product(&right, &a_after_dropout);
             let transposed = (0..of * from).map(|at| gradient[at % of * from + at / of]).collect();
             suspects.push(Suspect::new("is transposed", transposed));
         }

@@ -16,7 +16,7 @@ use crate::plan::{Element, Matrix};
 
 /// A network on a device. Every error may also be that of a failing device.
 #[derive(Debug)]
-pub struct Classifier<'e> {
+pub struct Predictor<'e> {
     executor: &'e mut (dyn Executor + 'e),
     inputs: Matrix,
     outputs: Matrix,
@@ -26,7 +26,7 @@ pub struct Classifier<'e> {
     chunk: usize,
 }
 
-impl<'e> Classifier<'e> {
+impl<'e> Predictor<'e> {
     /// Uploads a network to a device. Its inputs are bytes if `bytes`, otherwise floats.
     ///
     /// # Errors
@@ -58,10 +58,10 @@ impl<'e> Classifier<'e> {
         executor.prepare(PlanId(0), 1)?;
         write_parameters(executor, &net, &model.parameters)?;
         executor.write(&examples.order, &(0..chunk as u32).collect::<Vec<u32>>())?;
-        Ok(Classifier { executor, inputs: examples.inputs, outputs, measured, features, chunk })
+        Ok(Predictor { executor, inputs: examples.inputs, outputs, measured, features, chunk })
     }
 
-    /// The maximum number of examples that [`Classifier::outputs`] accepts.
+    /// The maximum number of examples that [`Predictor::outputs`] accepts.
     pub fn chunk(&self) -> usize {
         self.chunk
     }
@@ -69,7 +69,7 @@ impl<'e> Classifier<'e> {
     /// The activations of the output layer, `(examples, n[L])`.
     ///
     /// # Errors
-    /// More examples than a chunk, inputs of another type than those of [`Classifier::new`], or a failing device.
+    /// More examples than a chunk, inputs of another type than those of [`Predictor::new`], or a failing device.
     pub fn outputs(&mut self, chunk: Chunk) -> Result<Vec<f32>> {
         ensure!(chunk.examples <= self.chunk, "{} examples in a chunk of {}", chunk.examples, self.chunk);
         // The device always runs a whole chunk: the last one is padded with zeros.
@@ -93,7 +93,7 @@ impl<'e> Classifier<'e> {
     }
 
     /// The entries that the cost is computed from, for the examples last passed to
-    /// [`Classifier::outputs`].
+    /// [`Predictor::outputs`].
     pub fn measured(&mut self) -> Result<Vec<f32>> {
         self.executor.read(&self.measured)
     }

@@ -29,7 +29,7 @@ const PATIENCE: u32 = 1 << 11;
 
 /// A thread pool that runs one job at a time. The calling thread works on the job as well.
 #[derive(Debug)]
-pub struct Crew {
+pub struct ThreadPool {
     state: Arc<State>,
     helpers: Vec<JoinHandle<()>>,
     /// Held by the caller while its job runs.
@@ -84,7 +84,7 @@ impl std::fmt::Debug for State {
     }
 }
 
-impl Crew {
+impl ThreadPool {
     /// A pool of `threads` threads, including the caller.
     ///
     /// # Errors
@@ -104,15 +104,15 @@ impl Crew {
             ended: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
-        let mut crew = Crew { state, helpers: Vec::new(), turn: Mutex::new(()) };
+        let mut pool = ThreadPool { state, helpers: Vec::new(), turn: Mutex::new(()) };
         for helper in 1..threads {
-            let state = Arc::clone(&crew.state);
+            let state = Arc::clone(&pool.state);
             let thread = thread::Builder::new().name(format!("cpu {helper}")).spawn(move || state.help(helper));
             let thread =
                 thread.with_context(|| format!("the system does not start {threads} threads: use --threads 1"))?;
-            crew.helpers.push(thread);
+            pool.helpers.push(thread);
         }
-        Ok(crew)
+        Ok(pool)
     }
 
     /// Runs a job of `tasks` tasks on the first `threads` threads. Each thread begins with its own
@@ -150,7 +150,7 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.state.ended.store(true, SeqCst);
         self.state.jobs.fetch_add(1, SeqCst);
@@ -259,10 +259,10 @@ mod tests {
     #[test]
     fn every_task_is_done_once() {
         for threads in [1, 2, 3, 7] {
-            let crew = Crew::new(threads).expect("threads");
+            let pool = ThreadPool::new(threads).expect("threads");
             for (tasks, of_job) in (0..40).chain([1000]).cycle().take(500).zip((1..=threads).cycle()) {
                 let done: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
-                crew.run(tasks, of_job, &|task, thread| {
+                pool.run(tasks, of_job, &|task, thread| {
                     assert!(thread < of_job);
                     done[task].fetch_add(1, SeqCst);
                 });
@@ -276,12 +276,12 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_crew_goes_on() {
-        let crew = Crew::new(3).expect("threads");
+        let pool = ThreadPool::new(3).expect("threads");
         for task_of_panic in 0..9 {
-            let run = || crew.run(9, 3, &|task, _| assert_ne!(task, task_of_panic, "planted"));
+            let run = || pool.run(9, 3, &|task, _| assert_ne!(task, task_of_panic, "planted"));
             assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
             let done = AtomicUsize::new(0);
-            crew.run(9, 3, &|_, _| {
+            pool.run(9, 3, &|_, _| {
                 done.fetch_add(1, SeqCst);
             });
             assert_eq!(done.into_inner(), 9);
@@ -291,13 +291,13 @@ mod tests {
     /// Callers on several threads take turns.
     #[test]
     fn callers_take_turns() {
-        let crew = Crew::new(2).expect("threads");
+        let pool = ThreadPool::new(2).expect("threads");
         let done = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        crew.run(5, 2, &|_, _| {
+                        pool.run(5, 2, &|_, _| {
                             done.fetch_add(1, SeqCst);
                         });
                     }
