@@ -138,7 +138,7 @@ impl<'a> Inputs<'a> {
             }
             Preprocessing::Floats {} => Inputs::Floats { name: array(DataType::Float, "numbers, as they are") },
             Preprocessing::Columns(Columns { columns, .. }) if columns.iter().all(is_unnamed_number) => {
-                let name = array(DataType::Double, "raw numbers; they are scaled as those of training");
+                let name = array(DataType::Double, "raw numbers; they are scaled as in training");
                 Inputs::Numbers { name, columns }
             }
             Preprocessing::Columns(Columns { columns, .. }) => {

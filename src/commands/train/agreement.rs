@@ -65,7 +65,7 @@ pub fn compare(ranks: &dyn Ranks, things: &[(String, Vec<u8>)]) -> Result<()> {
     for (i, (name, _)) in things.iter().enumerate() {
         let of = |rank: usize| all[rank].get(i * Sha256::output_size()..(i + 1) * Sha256::output_size());
         if let Some(rank) = (1..ranks.count()).find(|&rank| of(rank) != of(0)) {
-            let text = format!("rank {rank} has other {name} than rank 0");
+            let text = format!("rank {rank} does not have the same {name} as rank 0");
             return Err(AgreedOn { text, code: 1 }.into());
         }
     }
@@ -97,12 +97,12 @@ pub fn compare_beginnings(
 ) -> Result<()> {
     let Circumstances { program_version, data_sha256, device, .. } = circumstances;
     let things = [
-        ("versions of gpu-backprop", program_version),
+        ("version of gpu-backprop", program_version),
         ("data", data_sha256),
         ("flags", &format!("{flags:?}")),
-        ("kinds of devices (--device)", device),
+        ("kind of device (--device)", device),
         // Other vectors may make other bits.
-        ("kinds of processors", &format!("{} {:?}", std::env::consts::ARCH, pulp::Arch::new())),
+        ("kind of processor", &format!("{} {:?}", std::env::consts::ARCH, pulp::Arch::new())),
     ];
     let things = things.map(|(name, text)| (name.to_string(), text.clone().into_bytes()));
     compare(ranks, &things)?;
@@ -127,7 +127,8 @@ pub fn of_first(
     if ranks.is_first() {
         return Ok(state);
     }
-    let (training, tensors) = checkpoint::decode(&encoded).map_err(|error| anyhow!("of rank 0: {error:#}"))?;
+    let (training, tensors) =
+        checkpoint::decode(&encoded).map_err(|error| anyhow!("the checkpoint of rank 0: {error:#}"))?;
     Found::new(&training, tensors)?.state(topology, optimizer)
 }
 
@@ -185,7 +186,7 @@ mod tests {
         other.w[3][1] += 1e-6;
         other.b[3][0] += 1e-6;
         let error = compare_parameters(&first, &other, "after epoch 3").expect_err("they differ");
-        assert_eq!(error.to_string(), "rank 1 has other w3 after epoch 3 than rank 0");
+        assert_eq!(error.to_string(), "rank 1 does not have the same w3 after epoch 3 as rank 0");
     }
 
     #[test]

@@ -106,7 +106,11 @@ pub fn differences(found: &Circumstances, now: &Circumstances) -> Vec<String> {
     ];
     let differ = all.into_iter().filter(|(_, was, is)| was != is);
     let told = |(name, was, is)| {
-        format!("the run was begun with the {name} {}, and goes on with {}: last bits may differ", text(was), text(is))
+        format!(
+            "the run was started with {name} {} and continues with {}: the last bits may differ",
+            text(was),
+            text(is)
+        )
     };
     differ.map(told).collect()
 }
@@ -120,7 +124,7 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
     let mut differences = Vec::new();
     let mut differ = |name: &str, was: &str, is: &str| {
         if was != is {
-            differences.push(format!("{name}: {was} there, {is} now"));
+            differences.push(format!("{name}: {was} then, {is} now"));
         }
     };
     differ("version of gpu-backprop", &found.program_version, &now.program_version);
@@ -141,7 +145,7 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
     }
     ensure_usage!(
         differences.is_empty(),
-        "--run {}: it was begun otherwise: {}; use the same command, or another folder",
+        "--run {}: the run was started differently: {}; use the same command, or another folder",
         folder.display(),
         differences.join("; ")
     );

@@ -85,8 +85,8 @@ impl Job<'_> {
         if let Some(Refitting { out_of_patience: false, .. }) = state.refit {
             ensure_usage!(
                 state.reports.len() >= self.setup.epochs,
-                "--epochs {}: the run has begun to learn all examples after {} epochs (--refit), and cannot be lengthened \
-                 any more; name another folder",
+                "--epochs {}: after {} epochs the run began to train on all examples (--refit), and cannot be \
+                 lengthened; name another folder",
                 self.setup.epochs,
                 state.reports.len()
             );
@@ -174,7 +174,7 @@ impl Job<'_> {
         let best = state.best.as_deref().filter(|_| self.setup.keep == Keep::Best);
         let parameters = best.unwrap_or(&state.snapshot.parameters).clone();
         match self.save(path, data, parameters) {
-            Ok(()) => observer.warn(&format!("{} holds the weights of before it diverged", path.display())),
+            Ok(()) => observer.warn(&format!("{} holds the weights from before training diverged", path.display())),
             Err(error) => observer.warn(&format!("{error:#}")),
         }
     }
@@ -212,7 +212,7 @@ impl Job<'_> {
             if tries > most {
                 break Err(error.context(format!("{name} failed {tries} times at {place}")));
             }
-            let again = format!("training goes on from {place}, on a new device ({tries} of {most})");
+            let again = format!("training continues from {place} on the reopened device ({tries} of {most})");
             company.observer.warn(&format!("{}; {again}", told(&error)));
             // Two failures in one place: shorter submissions may pass.
             let gpu = GpuOptions { halvings: tries.saturating_sub(1), ..self.options.gpu };
@@ -224,7 +224,7 @@ impl Job<'_> {
         };
         let reopened = match reopened {
             Err(error) if self.options.fall_back_to_cpu => {
-                company.observer.warn(&format!("{error:#}; training goes on from {place}, on the CPU"));
+                company.observer.warn(&format!("{error:#}; training continues from {place} on the CPU"));
                 self.open(&DeviceChoice::Cpu, self.options.gpu, data)?
             }
             reopened => reopened?,

@@ -117,7 +117,7 @@ impl<'o> Planned<'o> {
         let batch = wishes.batch.unwrap_or(sizes.batch.min(examples));
         let fewer = wishes.batch.is_none() && sizes.batch > examples;
         let note =
-            fewer.then(|| format!("the batch size is {examples}, as there are only {examples} training examples"));
+            fewer.then(|| format!("the batch size is {examples}, because there are only {examples} training examples"));
         let epochs = wishes.epochs.unwrap_or(sizes.epochs);
         let settings = wishes.settings(rows.optimizer)?;
         let schedule = wishes.schedule(rows.decline, epochs)?;
@@ -143,7 +143,7 @@ impl<'o> Planned<'o> {
         let has_part = !data.split.validation.is_empty() && !matches!(source.validation, Some(Part::Files { .. }));
         ensure_usage!(
             has_part || wishes.refit != Some(true),
-            "--refit yes goes with a validation split of the training data: use --validation 0.1, say"
+            "--refit yes needs a validation split of the training data: use --validation 0.1, say"
         );
         let has_costs = has_costs(wishes, data, decline)?;
         let keep = if data.split.validation.is_empty() || !has_costs { Keep::Last } else { Keep::Best };
@@ -201,7 +201,8 @@ fn shards(options: &Options, batch: usize) -> Result<usize> {
             );
             ensure_usage!(
                 shards.is_multiple_of(ranks),
-                "--shards {shards}: {ranks} processes share the shards: their number must divide that of the shards"
+                "--shards {shards}: {ranks} processes cannot share the shards equally: their number must divide that \
+                 of the shards"
             );
             shards
         }
@@ -217,7 +218,7 @@ fn shards(options: &Options, batch: usize) -> Result<usize> {
     // A mini-batch of nothing is refused by itself.
     ensure_usage!(
         shards <= batch.max(1),
-        "--shards {shards}: a mini-batch of {batch} examples (--batch) cannot be cut into so many{}",
+        "--shards {shards}: a mini-batch of {batch} examples (--batch) cannot be divided into that many{}",
         if options.wishes.shards.is_none() { format!(", one for each of {ranks} processes") } else { String::new() }
     );
     Ok(shards)

@@ -227,7 +227,8 @@ pub(crate) fn report(
     let waited = trainer.waited().as_secs_f64() / training_seconds.max(f64::MIN_POSITIVE);
     let does_not_pay = (training_seconds > 0.0 && waited > MOST_WAITING).then(|| {
         format!(
-            "the {} processes waited {:.0}% of the steps' time for each other's gradients: fewer may be faster, or one",
+            "the {} processes spent {:.0}% of the time of steps waiting for each other's gradients: fewer, or one, may \
+             be faster",
             trainer.ranks(),
             100.0 * waited.min(1.0)
         )

@@ -60,7 +60,10 @@ impl RunFolder {
                 Ok(RunFolder { path: path.to_path_buf(), _lock: lock })
             }
             Err(TryLockError::WouldBlock) => {
-                bail!("{}: another process trains in this folder; wait for its end, or name another folder", context())
+                bail!(
+                    "{}: another process is training in this folder; wait until it ends, or name another folder",
+                    context()
+                )
             }
             Err(TryLockError::Error(error)) => Err(anyhow!(error).context(context())),
         }
@@ -92,13 +95,13 @@ impl RunFolder {
             },
             (Ok(None), Ok(Some(found))) => Ok(Some((
                 found,
-                Some("the last checkpoint is missing; the run goes on from the one before".to_string()),
+                Some("the last checkpoint is missing; the run continues from the one before".to_string()),
             ))),
             (Err(error), Ok(Some(found))) => {
-                Ok(Some((found, Some(format!("{error:#}; the run goes on from the checkpoint before")))))
+                Ok(Some((found, Some(format!("{error:#}; the run continues from the checkpoint before")))))
             }
             (Ok(None) | Err(_), Err(error)) | (Err(error), Ok(None)) => {
-                Err(error.context("no whole checkpoint is left; name another folder, or delete this one"))
+                Err(error.context("no intact checkpoint is left; name another folder, or delete this one"))
             }
         }
     }
@@ -227,7 +230,7 @@ impl Keeper {
 
     /// Remembers a failure; returns what is to be said of it. The same again and again, as of a full disk, is said once.
     fn note_failure(&mut self, error: anyhow::Error) -> Option<String> {
-        let text = format!("{error:#}; training goes on");
+        let text = format!("{error:#}; training continues");
         // Temporary files have other names each time.
         let kind = |error: &anyhow::Error| {
             let cause = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
@@ -377,7 +380,7 @@ mod tests {
         fs::remove_dir_all(&path).expect("it is deleted");
         assert_eq!(keeper.save(&state), None, "it is being written");
         let told = keeper.save(&state).expect("it failed");
-        assert!(told.ends_with("training goes on"), "{told}");
+        assert!(told.ends_with("training continues"), "{told}");
         assert_eq!(keeper.save(&state), None, "it has been told");
         assert!(keeper.finish().is_err());
     }

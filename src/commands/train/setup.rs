@@ -255,12 +255,13 @@ impl Wishes {
         ];
         if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
             bail_usage!(
-                "--{flag} is for a new network: --from MODEL goes on with that of the model; leave one of them out"
+                "--{flag} is for a new network, but --from MODEL continues with that of the model; leave one of them \
+                 out"
             );
         }
         ensure_usage!(
             task == model.outputs.task(),
-            "--from: the network has learned {}, and --task is {}",
+            "--from: the network was trained on {}, but --task is {}",
             if model.outputs.task() == Task::Regression { "numbers" } else { "classes" },
             task.name()
         );

@@ -164,7 +164,7 @@ impl Found {
 
     fn take(&mut self, name: &str, size: usize) -> Result<Vec<f32>> {
         let values = self.tensors.remove(name).with_context(|| format!("no tensor {name}"))?;
-        ensure!(values.len() == size, "tensor {name} has {} entries, {size} are needed", values.len());
+        ensure!(values.len() == size, "tensor {name} has {} entries, but {size} are needed", values.len());
         Ok(values.into_owned())
     }
 }

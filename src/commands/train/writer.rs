@@ -42,7 +42,7 @@ impl Writer {
             }
         };
         let thread = thread::Builder::new().name("checkpoints".to_string()).spawn(work);
-        let thread = thread.context("the system does not start a thread for checkpoints")?;
+        let thread = thread.context("cannot start a thread for checkpoints")?;
         Ok(Writer { jobs: Some(jobs), results, is_busy, is_awaited: false, thread: Some(thread) })
     }
 
