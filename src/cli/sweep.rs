@@ -157,7 +157,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
              (SLURM_ARRAY_TASK_ID): submit a single job"
         );
         Ok(Options {
-            // Of some picked at random the first is any combination.
+            // Among combinations picked at random, the first is not special.
             prefers_first: budget.is_some() && random.is_none() && grid.has_no_lists(),
             combinations: grid.combinations(&device, random, budget.is_some())?,
             words: grid.words(),
