@@ -191,8 +191,8 @@ fn input_of(column: &Column, graph: &mut Graph) -> String {
     let name = name.unwrap_or_else(|| (column.position + 1).to_string());
     let (entries, meaning) = match &column.values {
         Values::Number { missing: None, .. } => (DataType::Double, "a number"),
-        Values::Number { missing: Some(_), .. } => (DataType::Double, "a number; NaN where it is missing"),
-        Values::Category { .. } => (DataType::String, "text without white space around it; empty where it is missing"),
+        Values::Number { missing: Some(_), .. } => (DataType::Double, "a number; NaN if it is missing"),
+        Values::Category { .. } => (DataType::String, "text without white space around it; empty if it is missing"),
     };
     graph.input(&name, entries, 1, meaning)
 }

@@ -162,7 +162,7 @@ fn each_column_is_an_input_of_its_name() {
         (name, entries, shape(&["N", "1"]))
     });
     assert_eq!(inputs, expected.collect::<Vec<_>>());
-    assert!(graph.input[5].doc_string.contains("NaN where it is missing") && graph.input[0].doc_string == "a number");
+    assert!(graph.input[5].doc_string.contains("NaN if it is missing") && graph.input[0].doc_string == "a number");
     let outputs: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
     assert_eq!(outputs, ["label_3", "probabilities"]);
     let [numbers, texts] = [["Concat", "Sub", "Mul", "Cast"], ["OneHotEncoder", "Flatten", "OneHotEncoder", "Flatten"]];

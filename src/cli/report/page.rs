@@ -28,7 +28,10 @@ pub fn html(report: &Report) -> Result<String> {
         @if let Some(profile) = &report.profile { h2 { "Time" } (kernels(profile)) }
         @if let Some(config) = &report.config {
             h2 { "Repeat this run" }
-            p { "Save these lines as run.toml; then " code { "gpu-backprop train --config run.toml" } " gives bitwise the same result on the same device." }
+            p {
+                "Save these lines as run.toml; then " code { "gpu-backprop train --config run.toml" }
+                " gives bitwise the same result on the same device."
+            }
             pre { (config) }
         }
     };

@@ -41,7 +41,7 @@ pub fn html(name: &str, summary: &Summary) -> String {
             " seconds of training and evaluation in total." }
         h2 { "Ranked by " (by) }
         @if summary.ranking.windows(2).any(|pair| pair[0].figures.trials != pair[1].figures.trials) {
-            p { "Combinations with more trials come first: means over few seeds are not compared with means over many." }
+            p { "Combinations with more trials come first: means of few seeds are not compared with means of many." }
         }
         (table(&head, &rows))
         @if let Some(chart) = chart { h2 { "Training" } p { "The first seed of each." } div.charts { (chart) } }

@@ -24,7 +24,7 @@ pub(super) fn find_targets(
     if options.targets.is_empty() {
         let columns = match header {
             Some(header) => listed(header.iter().map(String::as_str)),
-            None => format!("1 to {width}, as there is no header"),
+            None => format!("1 to {width}, because there is no header"),
         };
         bail_usage!("--target COLUMN is needed, {what}: one of {columns}");
     }

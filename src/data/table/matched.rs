@@ -191,7 +191,7 @@ fn no_column(name: &str, header: &[String], flag: &str) -> WrongUsage {
     let names = listed(header.iter().map(String::as_str));
     // A single column, or a separator in a name, suggests that several columns were read as one.
     let few = header.len() == 1 || header.iter().any(|name| name.contains([',', ';', '\t', '|']));
-    let hint = if few { "; are the columns cut in the right places? --delimiter tells where" } else { "" };
+    let hint = if few { "; are the columns split correctly? If not, use --delimiter" } else { "" };
     WrongUsage::new(format!("{flag} {name}: no such column; there are {names}{hint}"))
 }
 

@@ -93,7 +93,7 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     };
     let seen = match (last.validation_accuracy, last.validation_r2) {
         (Some(accuracy), _) if validated.is_some() => format!(
-            "; {:.1}% of the validation examples are right, where guessing would get {:.1}%",
+            "; {:.1}% of the validation examples are right, and guessing would get {:.1}%",
             100.0 * accuracy,
             100.0 * evidence.guessed
         ),
