@@ -87,7 +87,7 @@ fn told(check: &Check) -> String {
         (Some(row), Some(column)) => format!("row {row}, column {column} (from 0)"),
         _ => "along a random direction".to_string(),
     };
-    let found = found.map_or("not a number".to_string(), |found| format!("{found:.6e}"));
+    let found = found.map_or("NaN or infinite".to_string(), |found| format!("{found:.6e}"));
     let verdict = verdict.as_deref().unwrap_or("is wrong");
     format!("{matrix} {verdict} ({formula}; {place}: {found}, but {expected:.6e} by finite differences)")
 }
