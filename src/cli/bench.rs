@@ -62,10 +62,10 @@ pub struct Arguments {
     /// Optimizer.
     #[arg(long, value_parser = optimizers(), default_value = SGD.name, value_name = "NAME")]
     optimizer: &'static Optimizer,
-    /// Measure training steps only, not single kernels.
+    /// Measure only training steps, not individual kernels.
     #[arg(long)]
     only_training: bool,
-    /// Measure the ceilings of each device only: memory copied, the cost of a dispatch, a submission and a barrier,
+    /// Measure only the ceilings of each device: memory bandwidth, the cost of a dispatch, a submission and a barrier,
     /// and square matrix products by size.
     #[arg(long, conflicts_with_all = ["only_training", "layers", "batches", "activation", "optimizer"])]
     ceilings: bool,

@@ -15,10 +15,10 @@ use crate::system::output_file::OutputFile;
 /// The flags of `book`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Experiment [default: lists them].
+    /// Experiment [default: list them].
     #[arg(value_parser = one_of((0..EXPERIMENTS.len()).map(|i| (EXPERIMENTS[i].name, EXPERIMENTS[i].title, i))))]
     experiment: Option<usize>,
-    /// Folder with the four files of MNIST, for the book's own figures [default: the built-in digits, a short form].
+    /// Folder with the four MNIST files, for the book's own figures [default: a short form on the built-in digits].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Device to train on, as for `train`.
@@ -36,7 +36,7 @@ pub struct Arguments {
     /// Print the result as one JSON object.
     #[arg(long, requires = "experiment")]
     json: bool,
-    /// Print nothing but the result.
+    /// Print only the result.
     #[arg(short, long)]
     quiet: bool,
 }
@@ -61,7 +61,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
     let outside: Vec<_> = report.figures.iter().filter(|figure| !figure.within).map(|figure| figure.name).collect();
     if !outside.is_empty() {
-        bail!("{}: outside of the band that other seeds gave: {}", report.experiment, outside.join("; "));
+        bail!("{}: outside the band of other seeds: {}", report.experiment, outside.join("; "));
     }
     Ok(())
 }
@@ -73,7 +73,7 @@ fn list() -> Result<String> {
     }
     writeln!(
         text,
-        "\ngpu-backprop book NAME runs one on the built-in digits, and with --data DIR on MNIST, as the book does"
+        "\ngpu-backprop book NAME runs one on the built-in digits; with --data DIR, it runs on MNIST, as in the book"
     )?;
     Ok(text)
 }
@@ -89,7 +89,10 @@ fn text(report: &Report, place: &str) -> Result<String> {
         writeln!(text, "{:<26} {:>9} {book:>9}  {band:>19}  {within}", figure.name, number(figure.ours))?;
     }
     if report.is_short {
-        writeln!(text, "\nThe short form shows that the experiment runs; what it teaches shows on MNIST: --data DIR")?;
+        writeln!(
+            text,
+            "\nThe short form only shows that the experiment runs; for the book's results, use MNIST: --data DIR"
+        )?;
     }
     Ok(text)
 }

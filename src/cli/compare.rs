@@ -31,11 +31,11 @@ pub struct Arguments {
     /// :fused or :primitive appended to select the kernels (cpu:primitive is the tests' reference).
     #[arg(long, value_delimiter = ',', default_value = "gpu,cpu", value_name = "A,B", allow_negative_numbers = true)]
     devices: Vec<String>,
-    /// First run N mini-batches in lockstep: each step on both devices from the same inputs, stopping at the
-    /// first entry that differs by more than rounding. Combine with --epochs 0 to do only this.
+    /// First run N mini-batches in lockstep: each step on both devices from the same inputs, stopping at the first
+    /// entry that differs by more than rounding. Use --epochs 0 to do only this.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     lockstep: Option<usize>,
-    /// Write a page with both runs side by side, too.
+    /// Also write an HTML page with both runs side by side.
     #[arg(long, value_parser = output_path(), value_name = "FILE.html")]
     report: Option<PathBuf>,
 }

@@ -37,7 +37,7 @@ pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsSt
     let text = std::fs::read_to_string(path).with_context(context)?;
     let table: Table = match text.parse() {
         Ok(table) => table,
-        Err(error) => bail_usage!("{}: no TOML: {}", context(), one_line(&format!("{error}"))),
+        Err(error) => bail_usage!("{}: not valid TOML: {}", context(), one_line(&format!("{error}"))),
     };
     let mut all = arguments;
     let of_train = program.find_subcommand("train").filter(|train| train.get_name() != command.get_name());
@@ -96,8 +96,8 @@ fn argument<'c>(command: &'c Command, key: &str) -> Result<&'c Arg> {
     let longs = command.get_arguments().filter_map(Arg::get_long).chain([DATA]);
     let near =
         longs.map(|long| (levenshtein(long, key), long)).min().filter(|(distance, _)| *distance <= 2 + key.len() / 4);
-    let hint = near.map_or(String::new(), |(_, long)| format!("; `{long}` is one"));
-    Err(WrongUsage::new(format!("`{key}` is no flag that a file can hold{hint}")).into())
+    let hint = near.map_or(String::new(), |(_, long)| format!("; did you mean `{long}`?"));
+    Err(WrongUsage::new(format!("`{key}` is not a flag that a file can contain{hint}")).into())
 }
 
 /// The text of a value, as it would follow the flag; `None` for a flag without a value.
@@ -105,7 +105,7 @@ fn text_of(argument: &Arg, key: &str, value: &Value) -> Result<Option<String>> {
     let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
     match (is_switch, value) {
         (true, Value::Boolean(_)) => Ok(None),
-        (true, _) => bail_usage!("`{key}` is true or false, not {value}"),
+        (true, _) => bail_usage!("`{key}`: expected true or false, not {value}"),
         (false, Value::Array(values)) => {
             Ok(Some(values.iter().map(|value| scalar(key, value)).collect::<Result<Vec<_>>>()?.join(",")))
         }
@@ -118,7 +118,7 @@ fn scalar(key: &str, value: &Value) -> Result<String> {
         Value::String(text) => Ok(text.clone()),
         Value::Integer(_) | Value::Float(_) => Ok(value.to_string()),
         Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
-            bail!(WrongUsage::new(format!("`{key}`: a number or text is needed, not {value}")))
+            bail!(WrongUsage::new(format!("`{key}`: expected a number or text, not {value}")))
         }
     }
 }
@@ -209,11 +209,11 @@ mod tests {
     #[test]
     fn what_is_no_flag_is_an_error_with_the_right_one() {
         for (file, told) in [
-            ("hiden = 3", "`hidden` is one"),
-            ("config = 'x'", "`config` is no flag that a file can hold"),
-            ("quiet = 3", "`quiet` is true or false, not 3"),
-            ("eta = true", "a number or text is needed"),
-            ("eta = ", "no TOML"),
+            ("hiden = 3", "did you mean `hidden`?"),
+            ("config = 'x'", "`config` is not a flag that a file can contain"),
+            ("quiet = 3", "`quiet`: expected true or false, not 3"),
+            ("eta = true", "expected a number or text"),
+            ("eta = ", "not valid TOML"),
         ] {
             let error = arguments(file, &[]).expect_err(file);
             assert!(format!("{error:#}").contains(told), "{error:#}");

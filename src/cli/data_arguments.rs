@@ -21,16 +21,16 @@ pub(super) struct DataArguments {
     /// archive (x and y, or x_train, y_train, x_test and y_test), a folder with the four MNIST files, or `digits`
     /// for the built-in digits [default: digits].
     data: Option<PathBuf>,
-    /// Labels of an array: IDX, or NPY or NPZ (numbers or text).
+    /// Labels of an array: IDX, NPY or NPZ (numbers or text).
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Task [default: classification, unless the targets are many different numbers, which is an error].
+    /// Task [default: classification; required if the targets are many different numbers].
     #[arg(long, value_parser = tasks())]
     task: Option<Task>,
-    /// Weight of each class in training.
+    /// Class weights in training.
     #[arg(long, value_parser = class_weights(), default_value = "none", action = ArgAction::Set)]
     class_weight: bool,
-    /// Column of a table with the weight of each example in training, 0 or more; it is no input.
+    /// Column of a table with the weight of each example in training, 0 or more; it is not used as an input.
     #[arg(long, value_name = "COLUMN")]
     weight: Option<String>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(super) struct DataArguments {
     /// Numeric columns to treat as categories.
     #[arg(long, value_name = "COLUMN,COLUMN,...")]
     categorical: Vec<String>,
-    /// Columns to leave out.
+    /// Columns to exclude from the inputs.
     #[arg(long, value_name = "COLUMN,COLUMN,...")]
     ignore: Vec<String>,
     /// Treatment of missing values in a table.
@@ -47,8 +47,8 @@ pub(super) struct DataArguments {
     /// Leave out rows of a table whose target is missing, instead of stopping with an error.
     #[arg(long)]
     drop_missing_target: bool,
-    /// Scaling of inputs, fitted on the training split and saved in the model [default: unit for bytes, zscore for
-    /// tables and for arrays of other numbers, none for such arrays from -3 to 3].
+    /// Scaling of inputs, fitted on the training split and saved in the model [default: unit for bytes, none for other
+    /// arrays with values from -3 to 3, zscore for all other arrays and for tables].
     #[arg(long, value_parser = scales())]
     scale: Option<Scale>,
     /// Maximum number of examples to use from DATA, stratified by class.
@@ -67,7 +67,8 @@ pub(super) struct DataArguments {
     /// Labels for --test FILE.
     #[arg(long, value_name = "FILE")]
     test_labels: Option<PathBuf>,
-    /// Random seed for the choice of --test FRACTION and --limit, which then stay the same for every --seed [default: --seed].
+    /// Random seed for selecting the examples of --test FRACTION and --limit, so that they are the same for every
+    /// --seed [default: --seed].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     test_seed: Option<u64>,
 }
@@ -111,7 +112,7 @@ pub(super) struct TableArguments {
     /// several, separated by commas.
     #[arg(long, value_name = "COLUMN")]
     target: Vec<String>,
-    /// The first row of the table holds the names of its columns [default: detected].
+    /// The first row of the table holds the column names [default: detected].
     #[arg(long, conflicts_with = "no_header")]
     header: bool,
     /// The table has no header row [default: detected].
@@ -120,16 +121,16 @@ pub(super) struct TableArguments {
     /// Field delimiter of a table: one character, or `tab` [default: detected].
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
-    /// Words that stand for a missing value, exactly as written, besides an empty field [default, in any case: ?, NA,
-    /// N/A, #NA, #N/A, <NA>, NaN, NaT, null, none; for `predict` and `evaluate` those of the training].
+    /// Words that stand for a missing value, exactly as written; an empty field always does [default, in upper or lower
+    /// case: ?, NA, N/A, #NA, #N/A, <NA>, NaN, NaT, null, none; for a trained network, the words used in training].
     #[arg(long, value_name = "WORD,WORD,...", allow_hyphen_values = true)]
     na_values: Option<String>,
 }
 
 fn tasks() -> impl TypedValueParser<Value = Task> {
     one_of([
-        (Task::Classification.name(), "The class of each example", Task::Classification),
-        (Task::Regression.name(), "One or more numbers for each example", Task::Regression),
+        (Task::Classification.name(), "Learn the class of each example", Task::Classification),
+        (Task::Regression.name(), "Learn one or more numbers for each example", Task::Regression),
     ])
 }
 
@@ -145,7 +146,7 @@ fn class_weights() -> impl TypedValueParser<Value = bool> {
 fn treatments() -> impl TypedValueParser<Value = bool> {
     one_of([
         ("error", "Stop with an error", false),
-        ("mean", "Use the mean of the column in the training split; no category for text", true),
+        ("mean", "Use the mean of the column in the training split; in columns of text, no category", true),
     ])
 }
 

@@ -90,7 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.json { print_json(&devices) } else { print(&table(&devices)?) }?;
     let findings = devices.adapters.iter().filter_map(|device| device.check.as_ref()).flatten();
     let failed = findings.filter(|finding| !finding.passed).count();
-    ensure!(failed == 0, "{failed} of the checks failed: do not train on the adapters concerned");
+    ensure!(failed == 0, "{failed} of the checks failed: do not train on the affected adapters");
     Ok(())
 }
 

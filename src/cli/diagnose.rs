@@ -22,13 +22,13 @@ pub struct Arguments {
     /// Device to train on, as for `train`.
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
-    /// Trained network that goes on learning, as for `train`.
+    /// Trained network to continue training, as for `train`.
     #[arg(long, value_name = "MODEL.safetensors")]
     from: Option<PathBuf>,
-    /// Try what is suggested, beside the training as it was, for some epochs.
+    /// Try the suggestions: train for a few epochs with and without each, and compare.
     #[arg(long = "try")]
     tries: bool,
-    /// Epochs of --try.
+    /// Number of epochs for --try.
     #[arg(long, value_name = "N", default_value_t = 10, requires = "tries", allow_negative_numbers = true)]
     try_epochs: usize,
 }
@@ -39,7 +39,7 @@ const OF_RUNS: [&str; 8] = ["Arguments", "data", "tries", "try_epochs", "json", 
 /// Runs the command.
 pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     let Arguments { training, device, from, tries, try_epochs } = arguments;
-    ensure_usage!(try_epochs > 0, "--try-epochs 0: at least 1 epoch shows something");
+    ensure_usage!(try_epochs > 0, "--try-epochs 0: at least 1 epoch is needed");
     let (json, quiet, verbose) = (training.json, training.quiet, training.verbose);
     let run = training.run_folder()?;
     if let (Some(folder), Some((_, given))) = (&run, matches.subcommand()) {
@@ -47,7 +47,7 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         let other = given.ids().filter(typed).find(|id| !OF_RUNS.contains(&id.as_str()));
         if let Some(other) = other {
             let flag = other.as_str().replace('_', "-");
-            bail_usage!("--{flag}: {} is a run with flags of its own; leave this one out", folder.display());
+            bail_usage!("--{flag}: {} is a run, which has its own flags; leave this one out", folder.display());
         }
     }
     let training = match &run {
@@ -73,7 +73,7 @@ fn text(report: &Report) -> Result<String> {
     if report.findings.is_empty() {
         match &report.not_learned {
             None => writeln!(text, "nothing wrong was found")?,
-            Some(note) => writeln!(text, "no fault was found that has a name here, but {note}")?,
+            Some(note) => writeln!(text, "no known fault was found, but {note}")?,
         }
     }
     for (i, Finding { verdict, trial }) in (1..).zip(&report.findings) {
@@ -97,7 +97,7 @@ fn tried(trial: &Trial) -> String {
     let share = |value: &Option<f64>| value.map_or("-".to_string(), |value| format!("{:.2}%", 100.0 * value));
     if let [Some(without), Some(with)] = trial.found {
         return format!(
-            "{epochs} epochs without -> with {flags}: of the examples of a class, {} -> {} are found on average",
+            "{epochs} epochs without -> with {flags}: mean recall of the classes {} -> {}",
             share(&Some(without)),
             share(&Some(with))
         );

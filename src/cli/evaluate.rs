@@ -22,7 +22,7 @@ pub struct Arguments {
     model: PathBuf,
     #[command(flatten)]
     data: FileArguments,
-    /// Labels of an array: IDX or NPY.
+    /// Labels of an array: IDX, NPY or NPZ.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Leave out rows of a table whose target is missing, instead of stopping with an error.
@@ -34,7 +34,7 @@ pub struct Arguments {
     /// Maximum number of CPU threads [default: all].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
-    /// Write a page about the network and the examples, too.
+    /// Also write an HTML page about the network and the examples.
     #[arg(long, value_parser = output_path(), value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Print the result as one JSON object.

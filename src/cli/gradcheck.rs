@@ -27,19 +27,19 @@ fn mistakes() -> impl TypedValueParser<Value = Mistake> {
 pub struct Arguments {
     #[command(flatten)]
     training: TrainingFlags,
-    /// Data of a trained network, where that comes first: `gradcheck MODEL.safetensors DATA`.
+    /// Data, if the first argument is a trained network: `gradcheck MODEL.safetensors DATA`.
     data_of_model: Option<PathBuf>,
     /// Device to check: gpu, cpu, or an adapter listed by `gpu-backprop devices` (its number or part of its name)
-    /// [default: the best adapter; the CPU where there is none].
+    /// [default: the best adapter, or the CPU if there is none].
     #[arg(long, value_name = "DEVICE", allow_negative_numbers = true)]
     device: Option<DeviceChoice>,
-    /// Plant a mistake in the plan, and show that it is caught.
+    /// Plant a mistake in the plan and show that it is caught.
     #[arg(long = "break", value_parser = mistakes(), value_name = "MISTAKE")]
     mistake: Option<Mistake>,
-    /// Folder with somebody's own gradients of one example, w2.npy, b2.npy, w3.npy, ..., to be checked in the place of a device.
+    /// Folder with your own gradients of one example (w2.npy, b2.npy, w3.npy, ...), to check instead of a device's.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["mistake", "device"])]
     gradients: Option<PathBuf>,
-    /// Example of the data that --gradients belong to, counted from 1.
+    /// Number of the example in the data that --gradients belong to, counted from 1.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     example: Option<usize>,
 }
@@ -51,11 +51,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let from = training.take_model(data_of_model);
     ensure_usage!(
         gradients.is_none() || from.is_some(),
-        "--gradients: they are those of a trained network; name it first: gradcheck MODEL.safetensors DATA"
+        "--gradients: name the trained network that they belong to first: gradcheck MODEL.safetensors DATA"
     );
     ensure_usage!(
         gradients.is_some() == example.is_some(),
-        "--gradients DIR goes with --example N, the example that they belong to, counted from 1"
+        "--gradients DIR and --example N go together: N is the example that the gradients belong to, counted from 1"
     );
     let own = gradients.zip(example).map(|(folder, example)| OwnGradients { folder, example });
     let training = train::Options { from, ..training.options(DeviceChoice::Auto, None)? };
@@ -87,9 +87,9 @@ fn told(check: &Check) -> String {
         (Some(row), Some(column)) => format!("row {row}, column {column} (from 0)"),
         _ => "along a random direction".to_string(),
     };
-    let found = found.map_or("no number".to_string(), |found| format!("{found:.6e}"));
+    let found = found.map_or("NaN or infinite".to_string(), |found| format!("{found:.6e}"));
     let verdict = verdict.as_deref().unwrap_or("is wrong");
-    format!("{matrix} {verdict} ({formula}; {place}: {found}, and {expected:.6e} by differences)")
+    format!("{matrix} {verdict} ({formula}; {place}: {found}, but {expected:.6e} by finite differences)")
 }
 
 fn text(report: &Report) -> Result<String> {
@@ -120,19 +120,20 @@ fn text(report: &Report) -> Result<String> {
     }
     let kinks: usize = report.equations.iter().map(|check| check.at_kinks).sum();
     if kinks > 0 {
-        writeln!(text, "\n{} entries were left out: σ has a kink there.", HumanCount(kinks as u64))?;
+        writeln!(text, "\n{} entries were skipped: σ has a kink there.", HumanCount(kinks as u64))?;
     }
     if report.equations.iter().any(|check| check.checked < check.entries) {
         writeln!(
             text,
-            "\nOf large matrices the largest entries, others at random, and 4 random directions of all entries were checked."
+            "\nIn large matrices, the largest entries, a random sample of the others, and 4 random directions were \
+             checked."
         )?;
     }
     let (follow, wrong): (Vec<&Check>, Vec<&Check>) =
         report.equations.iter().filter(|check| !check.passed).partition(|check| check.follows);
     text.push('\n');
     if wrong.is_empty() && follow.is_empty() {
-        writeln!(text, "All {} matrices agree with the slopes of the cost.", report.equations.len())?;
+        writeln!(text, "All {} matrices agree with finite differences of the cost.", report.equations.len())?;
     }
     for check in &wrong {
         writeln!(text, "{}: {}", check.equation, told(check))?;
@@ -140,12 +141,12 @@ fn text(report: &Report) -> Result<String> {
         let others = report.equations.iter().filter(of_equation).count() - 1;
         if others > 0 && wrong.iter().copied().filter(of_equation).count() == 1 {
             let layer = check.layer;
-            writeln!(text, "     only layer {layer}: {} of the other layers is right by itself", check.equation)?;
+            writeln!(text, "     only layer {layer}: {} in the other layers is right by itself", check.equation)?;
         }
     }
     if !follow.is_empty() {
         let names = follow.iter().map(|check| check.matrix.as_str()).collect::<Vec<_>>().join(", ");
-        writeln!(text, "What follows from that is wrong too, though its own equation is right: {names}.")?;
+        writeln!(text, "Wrong as a consequence, although their own equations are right: {names}.")?;
     }
     if let (Some(planted), false) = (&report.planted, wrong.is_empty()) {
         writeln!(text, "\nThe mistake planted in {planted} was caught.")?;

@@ -19,16 +19,16 @@ use page::Parts;
 /// The flags of `inspect`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Network: a model (.safetensors), a network that the book's network2.py has saved (.json), or an example typed
-    /// from a page (any other file: lines `sizes 2 2 2`, `w2 ...`, `b2 ...`, ..., `x ...`, `y ...`).
+    /// Network: a model (.safetensors), a network saved by the book's network2.py (.json), or an example typed as text
+    /// (any other file: lines `sizes 2 2 2`, `w2 ...`, `b2 ...`, ..., `x ...`, `y ...`).
     #[arg(required_unless_present = "from")]
     network: Option<PathBuf>,
     /// Data of a model, with labels or targets, as for `evaluate` [default: digits].
     data: Option<PathBuf>,
-    /// Another way to name the network.
+    /// Network, as an alternative to the first argument.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "data"])]
     from: Option<PathBuf>,
-    /// Example of the data, counted from 1.
+    /// Number of the example in the data, counted from 1.
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     example: usize,
     /// Labels of an array: IDX, NPY or NPZ.
@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Leave out rows of a table whose target is missing, instead of stopping with an error.
     #[arg(long)]
     drop_missing_target: bool,
-    /// Inputs, as layer 1 has them.
+    /// Inputs: the activations of layer 1.
     #[arg(long, value_name = "X,X,...", value_delimiter = ',', allow_negative_numbers = true)]
     x: Option<Vec<f64>>,
     /// Desired outputs.
@@ -86,10 +86,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
     } = arguments;
     let network = network.or(from).context("clap has checked it")?;
     if let Some(eta) = eta {
-        ensure_usage!(eta.is_finite() && eta >= 0.0, "--eta {eta}: a finite number, 0 or greater, is needed");
+        ensure_usage!(eta.is_finite() && eta >= 0.0, "--eta {eta}: expected a finite number, 0 or greater");
     }
     let finite = |flag: &str, values: &Option<Vec<f64>>| {
-        ensure_usage!(values.iter().flatten().all(|x| x.is_finite()), "--{flag}: finite numbers are needed");
+        ensure_usage!(values.iter().flatten().all(|x| x.is_finite()), "--{flag}: expected finite numbers");
         Ok(())
     };
     finite("x", &x)?;

@@ -61,15 +61,15 @@ enum Command {
     Predict(predict::Arguments),
     /// Export a trained network to ONNX.
     Export(export::Arguments),
-    /// Check the gradients of a device, or one's own, against slopes of the cost.
+    /// Check a device's gradients, or your own, against finite differences of the cost.
     Gradcheck(Box<gradcheck::Arguments>),
-    /// Work one example by hand: z, a, δ and gradients, equation by equation.
+    /// Work through one example: z, a, δ and gradients, equation by equation.
     Inspect(Box<inspect::Arguments>),
-    /// Find out why a network does not learn as it should, from a run or by training.
+    /// Find out why a network does not learn as it should, by examining a run or by training.
     Diagnose(Box<diagnose::Arguments>),
-    /// Write one page about a run, or about a trained network and data.
+    /// Write an HTML page about a run, a sweep, or a trained network and its data.
     Report(report::Arguments),
-    /// Run an experiment of the book again, and compare with its figures.
+    /// Repeat an experiment of the book and compare the results with its figures.
     Book(book::Arguments),
     /// Benchmark training steps and kernels on every device.
     Bench(bench::Arguments),
@@ -198,7 +198,8 @@ fn run(command: Command, matches: &ArgMatches) -> Result<()> {
     if ranks > 1 && !matches!(command, Command::Train(_) | Command::Sweep(_)) {
         let name = matches.subcommand_name().unwrap_or_default();
         let text = format!(
-            "{name}: {ranks} processes of MPI were started, but only `train` and `sweep` share their work among several"
+            "{name}: {ranks} MPI processes were started, but only `train` and `sweep` can share their work among \
+             processes"
         );
         return Err(AgreedOn { text, code: 2 }.into());
     }
@@ -263,7 +264,7 @@ fn one_of<T: Copy + Send + Sync + 'static, H: Into<StyledStr>>(
     let choice = |(name, help, value)| (PossibleValue::new(name).help(help), (name, value));
     let (names, values): (Vec<_>, Vec<_>) = choices.into_iter().map(choice).unzip();
     let value = move |name: String| values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    PossibleValuesParser::new(names).try_map(move |name| value(name).ok_or("it is none of the values"))
+    PossibleValuesParser::new(names).try_map(move |name| value(name).ok_or("it is not one of the values"))
 }
 
 /// The path of an output, which must not be a file of a run or a sweep.

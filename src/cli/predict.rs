@@ -25,8 +25,8 @@ pub struct Arguments {
     /// Divide the outputs of each example by their sum.
     #[arg(long, requires = "probabilities")]
     normalize: bool,
-    /// Columns of the table to copy into the output, before the predictions: names, identifiers, also what the model
-    /// ignores.
+    /// Columns of the table to copy into the output, before the predictions, such as identifiers; they need not be
+    /// inputs of the model.
     #[arg(long, value_name = "COLUMN,COLUMN,...")]
     keep: Vec<String>,
     /// Output file; `-` for stdout.

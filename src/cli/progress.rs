@@ -160,13 +160,13 @@ impl Observer for Progress {
 
 fn introduction(opening: &Opening<'_>) -> String {
     let Opening { data, topology, device, reason, setup, .. } = opening;
-    let goes_on = match opening.position {
+    let continues = match opening.position {
         position if position == Position::default() => String::new(),
-        Position { epoch, step: 0 } => format!("\ngoes on        after {}", epochs_of(epoch)),
-        Position { epoch, step } => format!("\ngoes on        after {} and {step} steps", epochs_of(epoch)),
+        Position { epoch, step: 0 } => format!("\ncontinues      after {}", epochs_of(epoch)),
+        Position { epoch, step } => format!("\ncontinues      after {} and {step} steps", epochs_of(epoch)),
     };
     let flags = flags_used(topology, setup);
-    format!("{}\n{flags}\ndevice         {device}: {reason}{goes_on}", described(data, topology))
+    format!("{}\n{flags}\ndevice         {device}: {reason}{continues}", described(data, topology))
 }
 
 /// Returns the recipe and the flags with the values in use.

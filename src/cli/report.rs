@@ -29,11 +29,12 @@ use crate::system::output_file::OutputFile;
 /// The flags of `report`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Folder of a run (`train --run`) or of a sweep (`sweep -o`), or a trained network (.safetensors) that DATA follows.
+    /// Folder of a run (`train --run`) or of a sweep (`sweep -o`), or a trained network (.safetensors), followed by
+    /// DATA.
     subject: PathBuf,
     /// Data of the network, with labels or targets, as for `evaluate` [default: digits].
     data: Option<PathBuf>,
-    /// Labels of an array: IDX or NPY.
+    /// Labels of an array: IDX, NPY or NPZ.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     #[command(flatten)]
@@ -68,7 +69,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     } else {
         ensure_usage!(
             !subject.is_dir(),
-            "{}: no run is in this folder (it has no metrics.jsonl), and no sweep (trials.jsonl)",
+            "{}: this folder contains neither a run (no metrics.jsonl) nor a sweep (no trials.jsonl)",
             subject.display()
         );
         let path = data.unwrap_or_else(|| "digits".into());

@@ -22,7 +22,7 @@ use crate::system::error::{bail_usage, ensure_usage};
 use display::Display;
 use grid::Grid;
 
-/// The flags of `sweep`: those of a training, of which those of the network and its training take lists, and its own.
+/// The flags of `sweep`: its own and the training flags. Those of the network and its training take lists.
 #[derive(Debug)]
 pub struct Arguments {
     grid: Grid,
@@ -34,28 +34,29 @@ pub struct Arguments {
 /// The flags that only `sweep` has.
 #[derive(Args, Debug)]
 struct Own {
-    /// Device of the trials, as for `train`; on the CPU each thread trains a network.
+    /// Device for the trials, as for `train`; on the CPU, each thread trains one network.
     #[arg(long, default_value = "auto", value_name = "DEVICE", allow_negative_numbers = true)]
     device: DeviceChoice,
-    /// Folder of the results: trials.jsonl, best.safetensors and best.json. The same command in the same folder goes on where it
-    /// ended; one with longer lists adds what is missing.
+    /// Folder for the results: trials.jsonl, best.safetensors and best.json. The same command with the same folder
+    /// continues where it stopped; longer lists add only the missing trials.
     #[arg(short, value_name = "DIR")]
     output_folder: Option<PathBuf>,
-    /// Seeds for each combination of flags: --seed and those that follow it [default: 1; with --budget 5 where the validation split
-    /// has fewer than 1000 examples].
+    /// Number of seeds for each combination of flags, counting up from --seed [default: 1; with --budget, 5 if the
+    /// validation split has fewer than 1000 examples].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seeds: Option<usize>,
     /// Train N combinations, chosen at random.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     random: Option<usize>,
-    /// Successive halving: train all combinations for few epochs, the better half for twice as many, and so on up to --epochs.
+    /// Successive halving: train all combinations for a few epochs, the better half for twice as many, and so on up to
+    /// --epochs.
     #[arg(long)]
     halving: bool,
-    /// Time for the whole sweep, such as 60s, 10m or 2h. Without lists, learning rates, widths and regularization are chosen for
-    /// the data.
+    /// Time for the whole sweep, such as 60s, 10m or 2h. Without lists, the learning rates, widths and regularization
+    /// to try are chosen to suit the data.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     budget: Option<Duration>,
-    /// Train part I of N parts, which may run at the same time, on several machines, and share a folder [default: from
+    /// Train part I of N; the parts may run at the same time, on several machines, and share a folder [default: from
     /// SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, or all].
     #[arg(long, value_name = "I/N", conflicts_with_all = ["halving", "budget"])]
     part: Option<Part>,
@@ -73,7 +74,7 @@ impl FromStr for Part {
     }
 }
 
-/// Parses a duration: a number of seconds, or of minutes, hours.
+/// Parses a duration: a number with a unit (ms, s, m, min or h), or a number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("m", 60.0), ("h", 3600.0)];
     let with_unit = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
@@ -115,12 +116,12 @@ impl FromArgMatches for Arguments {
     }
 }
 
-/// The part of a job of an array of Slurm.
+/// The part that belongs to this task of a Slurm job array.
 fn part_of_slurm() -> Result<Option<Part>> {
     let number = |name: &str| -> Result<Option<usize>> {
         let Ok(text) = std::env::var(name) else { return Ok(None) };
         let Ok(number) = text.parse() else {
-            bail_usage!("{name}={text}: a number is needed; unset it, or use --part I/N")
+            bail_usage!("{name}={text}: expected a number; unset it, or use --part I/N")
         };
         Ok(Some(number))
     };
@@ -130,8 +131,8 @@ fn part_of_slurm() -> Result<Option<Part>> {
     let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(1);
     ensure_usage!(
         id >= first && id - first < of,
-        "SLURM_ARRAY_TASK_ID={id} is none of {of} tasks from {first} on: number them without gaps (--array=1-{of}), or use --part \
-         I/N"
+        "SLURM_ARRAY_TASK_ID={id} is not one of {of} consecutive tasks from {first}: number them without gaps \
+         (--array=1-{of}), or use --part I/N"
     );
     Ok(Some(Part { number: id - first + 1, of }))
 }
@@ -143,7 +144,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let ranks = ranks::world();
     let device = device.of_rank(&*ranks);
     let settled = || {
-        ensure_usage!(!halving || budget.is_none(), "--halving and --budget: use one of them");
+        ensure_usage!(!halving || budget.is_none(), "--halving and --budget: use only one of them");
         let part = match part {
             // Ranks share all trials.
             None if ranks.count() > 1 => None,
@@ -152,10 +153,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
         };
         ensure_usage!(
             part.is_none() || !(halving || budget.is_some()),
-            "--halving and --budget have no parts, and this is a task of a job array (SLURM_ARRAY_TASK_ID): use another kind of job"
+            "--halving and --budget cannot be divided into parts, but this is a task of a job array \
+             (SLURM_ARRAY_TASK_ID): submit a single job"
         );
         Ok(Options {
-            // Of some picked at random the first is any combination.
+            // Among combinations picked at random, the first is not special.
             prefers_first: budget.is_some() && random.is_none() && grid.has_no_lists(),
             combinations: grid.combinations(&device, random, budget.is_some())?,
             words: grid.words(),

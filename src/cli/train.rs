@@ -35,41 +35,42 @@ pub struct Arguments {
     /// File for the trained network.
     #[arg(short, value_parser = PathBufValueParser::new().try_map(check_model), value_name = "MODEL.safetensors")]
     output_file: Option<PathBuf>,
-    /// Trained network that goes on learning; inputs and targets are made as those of its training were.
+    /// Trained network to continue training; inputs and targets are preprocessed as in its own training.
     #[arg(long, value_name = "MODEL.safetensors")]
     from: Option<PathBuf>,
-    /// Folder of the run: flags, a line of metrics for each epoch, models and a checkpoint. The same command in the same folder
-    /// goes on where it ended, also with more --epochs.
+    /// Folder of the run: flags, metrics of each epoch, models and a checkpoint. The same command with the same folder
+    /// continues where it stopped, also with more --epochs.
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// Time between two checkpoints of --run, in seconds.
+    /// Seconds between two checkpoints of --run.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, allow_negative_numbers = true)]
     checkpoint: f64,
-    /// Device that training goes on with when a GPU fails again and again [default: none].
+    /// Device to continue on if a GPU fails repeatedly [default: none].
     #[arg(long, value_name = "cpu", value_parser = ["cpu"])]
     fallback: Option<String>,
-    /// Parts of each mini-batch whose gradients are summed over a tree, a power of two: as many processes of MPI as divide it may share
-    /// them, and end with the same bits [default: the number of processes].
+    /// Number of shards of each mini-batch, a power of two; MPI processes share them if their number divides it, with
+    /// bitwise equal results [default: the number of processes].
     #[arg(long, value_name = "V", allow_negative_numbers = true)]
     shards: Option<usize>,
-    /// Splits to measure after each epoch: figures of all training examples take up to a third of the time where there is one thread [default: all].
+    /// Splits to evaluate after each epoch; evaluating all training examples takes up to a third of the time on one
+    /// thread [default: all].
     #[arg(long, value_parser = monitors(), value_name = "NAME")]
     monitor: Option<Monitor>,
-    /// Watch the layers: the speed of learning of each, the size of its updates, and saturated neurons, epoch by epoch. With --run
-    /// the figures are written in any case.
+    /// After each epoch, show each layer's speed of learning, the relative size of its updates, and its saturated
+    /// neurons. --run always records these figures.
     #[arg(long)]
     watch: bool,
     /// Print the plan of one mini-batch, equation by equation, and exit.
     #[arg(long, conflicts_with = "json")]
     print_plan: bool,
-    /// Print all flags with the values that the run would use, as a file for --config, and exit.
+    /// Print all flags with the values that the run would use, in the format of --config, and exit.
     #[arg(long, conflicts_with_all = ["json", "print_plan"])]
     print_config: bool,
 }
 
 fn monitors() -> impl TypedValueParser<Value = Monitor> {
     one_of([
-        ("all", "The training split, and the validation split where there is one", Monitor::All),
+        ("all", "The training split, and the validation split if there is one", Monitor::All),
         ("validation", "The validation split only", Monitor::Validation),
         ("none", "None", Monitor::None),
     ])
@@ -169,7 +170,7 @@ pub fn options_of_run(folder: &Path) -> Result<Options> {
     let config = folder.join(CONFIG);
     let arguments = ["gpu-backprop".into(), "train".into(), "--config".into(), config.clone().into_os_string()];
     let super::Command::Train(arguments) = super::parsed(arguments.to_vec())?.command else {
-        anyhow::bail!("{}: no flags of `train`", config.display())
+        anyhow::bail!("{}: not a configuration of `train`", config.display())
     };
     let Arguments { training, device, from, shards, monitor, .. } = *arguments;
     let mut options = Options { from, ..training.options(device, None)? };
@@ -248,13 +249,13 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
         let examples = HumanCount(report.train_examples as u64);
         writeln!(
             text,
-            "weights        of {} on all {examples} examples, after the validation split had its say",
+            "weights        of {} on all {examples} examples, including the validation split",
             epochs_of(epochs)
         )?;
     }
     if let (Some(kept), Some(best)) = (report.kept_epoch, report.best_epoch) {
         let of = if report.validation_cost.is_some() { "validation" } else { "training" };
-        let ended = if report.stopped == "patience" { "; patience ended the training" } else { "" };
+        let ended = if report.stopped == "patience" { "; stopped by --patience" } else { "" };
         writeln!(text, "weights        of epoch {kept}; the lowest {of} cost is that of epoch {best}{ended}")?;
     }
     if let Some(seconds) = report.seconds_to_first_step.filter(|_| verbose) {

@@ -66,7 +66,10 @@ fn schedules() -> impl TypedValueParser<Value = Decline> {
 }
 
 fn yes_or_no() -> impl TypedValueParser<Value = bool> {
-    one_of([("yes", "Learn them", true), ("no", "Leave them out", false)])
+    one_of([
+        ("yes", "Train again on all examples", true),
+        ("no", "Keep the weights trained without the validation split", false),
+    ])
 }
 
 fn kept() -> impl TypedValueParser<Value = Keep> {
@@ -83,15 +86,15 @@ fn kept() -> impl TypedValueParser<Value = Keep> {
 /// The sets of GPU kernels.
 pub fn kernel_sets() -> impl TypedValueParser<Value = KernelSet> {
     one_of([
-        ("fused", "One kernel for each equation or more: fast", KernelSet::Fused),
-        ("primitive", "One kernel for each operation of the chapter: readable", KernelSet::Primitive),
+        ("fused", "One kernel for one or more equations: fast", KernelSet::Fused),
+        ("primitive", "One kernel for each operation of chapter 2: readable", KernelSet::Primitive),
     ])
 }
 
 /// The ways of auto-tuning.
 pub fn tunings() -> impl TypedValueParser<Value = Tuning> {
     one_of([
-        ("on", "Measure what earlier runs have not", Tuning::Remembered),
+        ("on", "Measure only what earlier runs have not measured", Tuning::Remembered),
         ("off", "Use fixed rules: no measurement", Tuning::Off),
         ("again", "Discard earlier measurements and measure again", Tuning::Again),
     ])
@@ -146,41 +149,42 @@ pub struct TrainingFlags {
     /// Momentum coefficient µ of --optimizer momentum or nesterov [default: 0.9].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<f32>,
-    /// Rate at which --optimizer adam forgets gradients [default: 0.9].
+    /// Decay rate β₁ of the mean gradient, for --optimizer adam [default: 0.9].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     beta1: Option<f32>,
-    /// Rate at which --optimizer adam or rmsprop forgets squared gradients [default: 0.999; rmsprop: 0.99].
+    /// Decay rate β₂ of the mean squared gradient, for --optimizer adam or rmsprop [default: 0.999; rmsprop: 0.99].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     beta2: Option<f32>,
-    /// Number that --optimizer adam or rmsprop adds to the root of the mean squared gradient [default: 1e-8].
+    /// Number ε added to the root of the mean squared gradient, for --optimizer adam or rmsprop [default: 1e-8].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     epsilon: Option<f32>,
 
-    /// Number of epochs; 0 evaluates the initial network [default: 30; modern: by the size of the data].
+    /// Number of epochs; 0 evaluates the initial network [default: 30; modern: depends on the size of the data].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     epochs: Option<usize>,
-    /// Batch size: examples per mini-batch [default: 10; modern: by the size of the data; at most all examples].
+    /// Batch size: examples per mini-batch [default: 10; modern: depends on the size of the data; at most all
+    /// examples].
     #[arg(long, value_name = "M", allow_negative_numbers = true)]
     batch: Option<usize>,
-    /// Learning rate η [default: 3; 0.5 for cross-entropy; 0.1 for regression and relu; with momentum 1 - µ of that;
-    /// 0.001 for adam and rmsprop;
-    /// modern: 0.003].
+    /// Learning rate η [default: 3; 0.5 for cross-entropy; 0.1 for regression and relu; with momentum, 1 - µ times
+    /// that; 0.001 for adam and rmsprop; modern: 0.003].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     eta: Option<f64>,
     /// Schedule of η [default: constant; modern: cosine].
     #[arg(long, value_parser = schedules(), value_name = "NAME")]
     schedule: Option<Decline>,
-    /// Factor of --schedule step, exponential or plateau [default: 0.1, 0.01 over all epochs, 0.5].
+    /// Factor of --schedule step, exponential or plateau [default: step: 0.1; exponential: 0.01 over all epochs;
+    /// plateau: 0.5].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     schedule_factor: Option<f32>,
-    /// Epochs of --schedule step or plateau [default: a third of all, 5].
+    /// Number of epochs for --schedule step or plateau [default: step: a third of all epochs; plateau: 5].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     schedule_every: Option<usize>,
-    /// Epochs of warm-up, in which η grows from 0 [default: 0].
+    /// Number of warm-up epochs, in which η grows from 0 [default: 0].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     warmup: Option<usize>,
-    /// L2 regularization λ, as in the book: w ← (1 - ηλ/n) w - ...; biases do not decay [default: 0;
-    /// modern: by the size of the data].
+    /// L2 regularization λ, as in the book: w ← (1 - ηλ/n) w - ...; biases do not decay [default: 0; modern: depends on
+    /// the size of the data].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lambda: Option<f32>,
     /// L1 regularization λ: w ← w - (ηλ/n) sgn(w) - ... [default: 0].
@@ -197,11 +201,12 @@ pub struct TrainingFlags {
     /// Weights to keep [default: best with a validation split, else last].
     #[arg(long, value_parser = kept(), value_name = "NAME")]
     keep: Option<Keep>,
-    /// File of flags in TOML, by their names (`data` for DATA); a flag on the command line wins.
+    /// TOML file of flags, with their names as keys (`data` for DATA); a flag on the command line takes precedence.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    /// After early stopping, learn all examples, those of the validation split too: for as many epochs as were best, or for
-    /// all where the rest did no harm [default: no; modern: yes for fewer than 1000 examples of classes].
+    /// After training, train again from the initial weights on all examples, including the validation split: for the
+    /// best number of epochs, or for all of them if the later ones did no harm [default: no; modern: yes for fewer than
+    /// 1000 examples of classes].
     #[arg(long, value_parser = yes_or_no(), value_name = "yes|no", action = ArgAction::Set)]
     refit: Option<bool>,
     /// Random seed for initial weights, splits, shuffling and dropout.
@@ -281,13 +286,13 @@ impl TrainingFlags {
         }
         if path.extension().is_some_and(|end| end == "safetensors") {
             bail_usage!(
-                "{}: a model has no training to look at; name the folder of a run (train --run), or data",
+                "{}: a model file has no record of its training; name the folder of a run (train --run), or data",
                 path.display()
             );
         }
         let is_images = |name: &std::ffi::OsStr| name.to_string_lossy().contains("ubyte");
         if path.is_dir() && !std::fs::read_dir(path)?.flatten().any(|entry| is_images(&entry.file_name())) {
-            bail_usage!("{}: no run is in this folder (it has no metrics.jsonl), and no MNIST", path.display());
+            bail_usage!("{}: this folder contains neither a run (no metrics.jsonl) nor MNIST files", path.display());
         }
         Ok(None)
     }

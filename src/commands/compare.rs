@@ -63,7 +63,7 @@ impl FromStr for Spec {
         };
         let device = device.parse()?;
         if device == DeviceChoice::Auto {
-            return Err("auto is no device to compare: name cpu, gpu, or an adapter's number or name".to_string());
+            return Err("auto is not a device to compare: name cpu, gpu, or an adapter's number or name".to_string());
         }
         Ok(Spec { device, kernels })
     }
@@ -171,7 +171,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Comparison>
     let precisions = [*p_one, *p_other];
     ensure_usage!(
         gpu.precision == Precision::Full || precisions.contains(&Precision::Mixed),
-        "--precision mixed is for the fused kernels of GPUs: name one in --devices, or use --precision full"
+        "--precision mixed needs the fused kernels of a GPU: name one in --devices, or use --precision full"
     );
     observer.begin(&Opening {
         data: &data,

@@ -139,12 +139,12 @@ fn evidence(training: &train::Options, folder: &Path) -> Result<Evidence> {
     check_data(folder, &data, &circumstances.data_sha256)?;
     ensure!(
         diverged.is_some() || !state.reports.is_empty(),
-        "{}: no epoch is in its checkpoint yet, and so there is nothing to look at; let it train on",
+        "{}: its checkpoint contains no complete epoch yet, so there is nothing to diagnose; let it train longer",
         folder.display()
     );
     ensure!(
         state.reports.iter().all(|epoch| epoch.train_cost.is_some()),
-        "{}: its epochs tell no training cost (--monitor {}), which a diagnosis looks at; train again without --monitor",
+        "{}: its epochs have no training cost (--monitor {}), which a diagnosis needs; train again without --monitor",
         folder.display(),
         setup.monitor.name()
     );
@@ -162,7 +162,7 @@ fn evidence(training: &train::Options, folder: &Path) -> Result<Evidence> {
 /// Other data.
 pub(super) fn check_data(folder: &Path, data: &Data, sha256: &str) -> Result<()> {
     let now = data.sha256()?;
-    ensure!(now == sha256, "{}: the data have changed since the run ({})", folder.display(), data.name);
+    ensure!(now == sha256, "{}: the data has changed since the run ({})", folder.display(), data.name);
     Ok(())
 }
 

@@ -122,15 +122,15 @@ pub fn subject(options: &Options) -> Result<Subject> {
 
 /// The subject of a typed network, which may have an example of its own.
 fn typed_example(typed: typed::Typed, options: &Options) -> Result<Subject> {
-    ensure_usage!(options.data.is_none(), "DATA goes with a model of this program; type an example by --x and --y");
+    ensure_usage!(options.data.is_none(), "DATA goes with a model of this program; give the example by --x and --y");
     let file = options.network.display();
     let topology = &typed.network.topology;
     let last = topology.last();
     let values = |flag: &str, given: &Option<Vec<f64>>, own: Option<Vec<f64>>, width: usize| {
         let Some(values) = given.clone().or(own) else {
-            bail_usage!("{file} has no {flag}: type it, as in --{flag} 0.05,0.1");
+            bail_usage!("{file} has no {flag}: give it, as in --{flag} 0.05,0.1");
         };
-        ensure_usage!(values.len() == width, "--{flag}: {} numbers, where {topology} has {width}", values.len());
+        ensure_usage!(values.len() == width, "--{flag}: {} numbers, but {topology} has {width}", values.len());
         Ok(values)
     };
     let y = values("y", &options.y, typed.y, topology.n[last])?;
@@ -162,7 +162,7 @@ fn of_model(options: &Options) -> Result<Subject> {
     }
     ensure_usage!(
         options.x.is_none() && options.y.is_none(),
-        "--x and --y go together: the inputs as layer 1 has them, and the desired outputs"
+        "--x and --y go together: the activations of layer 1, and the desired outputs"
     );
     let digits = ExampleFile { path: "digits".into(), labels: None, table: Default::default() };
     let mut reader = ExampleReader::open(options.data.as_ref().unwrap_or(&digits), model.interface(), true)?;
@@ -203,7 +203,7 @@ fn check_desired(topology: &Topology, y: &[f64]) -> Result<()> {
     let outside = y.iter().find(|y| !(0.0..=1.0).contains(*y)).filter(|_| topology.cost.flag == CROSS_ENTROPY.flag);
     match outside {
         None => Ok(()),
-        Some(y) => bail_usage!("y: {y}, where the cross-entropy needs desired outputs from 0 to 1"),
+        Some(y) => bail_usage!("y: {y}, but the cross-entropy needs desired outputs from 0 to 1"),
     }
 }
 

@@ -92,7 +92,8 @@ pub fn run(
 fn normalized(outputs: &[f32], activation: &str) -> Result<Vec<f32>> {
     if let Some(negative) = outputs.iter().find(|&&a| a < 0.0) {
         bail_usage!(
-            "--normalize: an output is {negative}, as {activation} outputs may be; it is for outputs of 0 or more"
+            "--normalize: an output is {negative}, as {activation} outputs may be; only outputs of 0 or more can be \
+             normalized"
         );
     }
     let sum: f64 = outputs.iter().map(|&a| f64::from(a)).sum();

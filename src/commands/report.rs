@@ -192,7 +192,7 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
     let epochs = state.reports;
     ensure!(
         !epochs.is_empty(),
-        "{}: no epoch is in its checkpoint yet, and so there is nothing to tell; let it train on",
+        "{}: its checkpoint contains no complete epoch yet, so there is nothing to report; let it train longer",
         folder.display()
     );
     let costs = epochs.iter().filter_map(|epoch| Some((epoch.epoch, epoch.watched_cost()?)));

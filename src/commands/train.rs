@@ -61,7 +61,7 @@ const MIN_TIMED_RUN: Duration = Duration::from_millis(20);
 pub struct Options {
     /// The data.
     pub source: Source,
-    /// The wishes for the network and its training.
+    /// What was asked for, for the network and its training.
     pub wishes: Wishes,
     /// The device.
     pub device: DeviceChoice,
@@ -73,33 +73,33 @@ pub struct Options {
     pub device_memory: Option<u64>,
     /// The file for the trained network.
     pub output: Option<PathBuf>,
-    /// A trained network that goes on learning.
+    /// A trained network to continue training.
     pub from: Option<PathBuf>,
     /// The folder of the run.
     pub run: Option<RunOptions>,
-    /// Training goes on, on the CPU, when its device fails again and again.
+    /// Training continues on the CPU if its device fails repeatedly.
     pub fall_back_to_cpu: bool,
     /// The processes that train together.
     pub ranks: Arc<dyn Ranks>,
-    /// Steps between two moments at which training may pause; `None` for those of a quarter of a second.
+    /// Number of steps between two points at which training may pause; `None` for about a quarter of a second.
     pub portion: Option<usize>,
 }
 
-/// The options of a run with a folder of its own.
+/// The options of a run that has a folder (`--run`).
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The folder.
     pub folder: PathBuf,
-    /// The most time between two checkpoints.
+    /// The longest time between two checkpoints.
     pub interval: Duration,
-    /// Makes the text of the flags in TOML, from those that were settled.
+    /// Formats the flags as TOML, given those that were settled.
     pub config: ConfigText,
 }
 
 /// Flags with their values.
 pub type Flags = [(&'static str, String)];
 
-/// A function that returns the flags of a run in TOML, of which these were settled.
+/// A function that returns all flags of a run as TOML, given those that were settled.
 #[derive(Clone)]
 pub struct ConfigText(pub Arc<dyn Fn(&Flags) -> String + Send + Sync>);
 
@@ -124,11 +124,11 @@ pub struct Opening<'a> {
     pub choices: &'a [String],
     /// The effect of mixed precision on gradients; `None` in full precision.
     pub gradient_check: Option<&'a GradientCheck>,
-    /// Everything else that the training is done with.
+    /// All other settings of the training.
     pub setup: &'a Setup,
     /// The number of steps of gradient descent in an epoch.
     pub steps_per_epoch: usize,
-    /// The place that it goes on from.
+    /// The position that training starts or continues from.
     pub position: Position,
 }
 
@@ -140,16 +140,15 @@ pub trait Observer {
     fn begin(&mut self, opening: &Opening<'_>);
     /// Called when `steps` more steps are done.
     fn steps(&mut self, steps: usize);
-    /// True where training is to end soon, as by Ctrl-C; asked after each call of [`Observer::steps`].
+    /// True if training should stop soon, for example after Ctrl-C; queried after each call of [`Observer::steps`].
     fn wants_end(&self) -> bool {
         false
     }
-    /// Called when an epoch is done and evaluated.
-    /// `best` is true where its cost is the lowest so far.
+    /// Called when an epoch is done and evaluated. `best` is true if its cost is the lowest so far.
     fn epoch(&mut self, report: &EpochReport, best: bool);
-    /// Told what somebody should know, such as a checkpoint that cannot be written.
+    /// Receives a warning for the user, such as a checkpoint that cannot be written.
     fn warn(&mut self, text: &str);
-    /// Called when all examples, so many, are to be learned for some epochs after early stopping.
+    /// Called before the refit: training on all `examples` for `epochs` epochs.
     fn refit(&mut self, examples: usize, epochs: usize);
     /// Called when training ends, successfully or not.
     fn end(&mut self);
@@ -178,7 +177,7 @@ pub fn plans(options: &Options) -> Result<Vec<Plan>> {
     })
 }
 
-/// The flags of a run with the values that it would use, and the validation split that it would make.
+/// The flags of a run with the values it would use, including the validation split.
 ///
 /// # Errors
 /// Those of [`run`] that concern the data and the network.
@@ -187,7 +186,7 @@ pub fn flags(options: &Options) -> Result<Vec<(&'static str, String)>> {
     Ok(flags_of(options, &data, &topology, &setup))
 }
 
-/// The flags of the network and its training with the values that are used, and the validation split.
+/// The flags of the network and its training with the values in use, including the validation split.
 pub(crate) fn flags_of(
     options: &Options,
     data: &Data,
@@ -201,7 +200,7 @@ pub(crate) fn flags_of(
     }
     flags.push(("recipe", setup.recipe.name().to_string()));
     if options.source.validation.is_none() {
-        // The fraction that was asked for, not the one that it became: other fractions pick other examples.
+        // The fraction as given, not the resulting one: a different fraction selects different examples.
         let examples = data.split.validation.len() + data.split.training.len();
         flags.push(("validation", setup.recipe.validation(examples).to_string()));
     }
@@ -213,7 +212,7 @@ pub(crate) fn flags_of(
 pub struct Trained {
     /// The results.
     pub report: Report,
-    /// The error of saving the model, where that failed: the results hold all the same.
+    /// The error if saving the model failed; the results are valid all the same.
     pub saved: Result<()>,
 }
 

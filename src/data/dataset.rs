@@ -110,7 +110,7 @@ impl Dataset {
                 ensure!(*width == quantities.len(), "{width} numbers, but {} quantities", quantities.len());
                 Ok(Dataset { quantities, preprocessing, ..self })
             }
-            _ => bail!("its targets are of another kind than those of the training data"),
+            _ => bail!("its targets are of a different kind from those of the training data"),
         }
     }
 
@@ -120,7 +120,7 @@ impl Dataset {
     /// Another number of weights than of classes, or a weight that is negative or not a number.
     pub fn weighted(self, weights: Vec<f32>) -> Result<Self> {
         ensure!(weights.len() == self.classes, "{} classes, but {} weights", self.classes, weights.len());
-        ensure!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "a class weight that is no number");
+        ensure!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "a class weight is not a number");
         Ok(Dataset { class_weights: weights, ..self })
     }
 
@@ -367,7 +367,7 @@ impl Dataset {
     /// `self` has bytes.
     pub fn append(&mut self, other: Dataset) -> Result<()> {
         if self.features != other.features {
-            bail!("its examples have {} inputs, those of the training data {}", other.features, self.features);
+            bail!("its examples have {} inputs, but the training data has {}", other.features, self.features);
         }
         let (before, more) = (self.len(), other.len());
         self.inputs.append(other.inputs, self.features)?;
@@ -388,7 +388,7 @@ impl Dataset {
         let class = |(i, &label): (usize, &u32)| match known[label as usize] {
             Some(class) => Ok(class),
             None => bail!(
-                "the label of example {} is {}, none of the classes of training: {}",
+                "the label of example {} is {}, which is not a class of the training data: {}",
                 i + 1,
                 shown(&self.class_name(label as usize)),
                 listed(names.iter().map(String::as_str))

@@ -60,7 +60,7 @@ fn is_f32(x: f64) -> bool {
 pub(super) fn zeros<T: Clone + Default>(count: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
     let room = values.try_reserve_exact(count);
-    room.map_err(|_| anyhow!("its {count} entries are more than memory holds"))?;
+    room.map_err(|_| anyhow!("its {count} entries are more than memory can hold"))?;
     values.resize(count, T::default());
     Ok(values)
 }

@@ -226,7 +226,7 @@ impl Inputs {
         };
         if is_wide {
             let fits = |x: f64| !x.is_finite() || (x as f32).is_finite();
-            self.check(features, fits, ", more than 32-bit floats hold: scale inputs (--scale)")?;
+            self.check(features, fits, ", more than 32-bit floats can hold: scale inputs (--scale)")?;
         }
         Ok(match self {
             Inputs::Doubles(values) => Inputs::Floats(values.into_iter().map(|x| x as f32).collect()),
@@ -296,7 +296,7 @@ impl Inputs {
     pub(super) fn append(&mut self, other: Inputs, features: usize) -> Result<()> {
         // Bytes are scaled and floats are not: the two would not mean the same.
         if self.byte_scale() != other.byte_scale() {
-            bail!("its inputs are of another type than those of the training data");
+            bail!("its inputs are of a different type from those of the training data");
         }
         match (&mut *self, other) {
             (Inputs::Bytes { values, .. }, Inputs::Bytes { values: more, .. }) => values.extend(more),

@@ -85,14 +85,14 @@ impl Classes {
             return Err(wrong(&match text {
                 "" => "the class is missing".to_string(),
                 word => format!(
-                    "the class is missing: `{}` stands for no value; --na-values \"\" makes it a class",
+                    "the class is missing: `{}` stands for a missing value; --na-values \"\" makes it a class",
                     shown(word)
                 ),
             }));
         }
         let parsed: Option<f64> = text.parse().ok();
         if let Some(number) = parsed.filter(|number| number.fract() != 0.0) {
-            let what = if number.is_finite() { "a number with a fraction" } else { "no finite number" };
+            let what = if number.is_finite() { "a number with a fraction" } else { "not a finite number" };
             return Err(wrong(&format!(
                 "`{text}` is {what}, but classes are needed, names or whole numbers; --task regression learns numbers"
             )));

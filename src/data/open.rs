@@ -86,7 +86,7 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
         let file = ExampleFile { path: file.to_path_buf(), labels: None, table: source.table.clone() };
         ensure_usage!(
             source.table.weight.is_none(),
-            "--weight goes with a new network; --from MODEL reads the columns of the model alone"
+            "--weight goes with a new network; --from MODEL reads only the columns of the model"
         );
         let reader = ExampleReader::open(&file, interface, true)?;
         let (dataset, of_file) = reader.read_all("")?;
@@ -107,7 +107,7 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
         }
     };
     if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
-        bail_usage!("{flag} goes with a table; {name} is none");
+        bail_usage!("{flag} goes with a table; {name} is not a table");
     }
     ensure_usage!(
         task == Task::Classification || !source.balanced,
@@ -171,7 +171,7 @@ fn as_learned(dataset: Dataset, interface: Interface<'_>) -> Result<Dataset> {
     let Interface { features, preprocessing, outputs } = interface;
     ensure!(
         dataset.features() == features,
-        "its examples have {} inputs, the network of --from takes {features}",
+        "its examples have {} inputs, but the network of --from takes {features}",
         dataset.features()
     );
     let dataset = match outputs {
@@ -279,7 +279,11 @@ fn fraction_of(
 ) -> Result<Vec<u32>> {
     ensure_usage!((0.0..1.0).contains(&fraction), "{flag} {fraction}: a fraction is at least 0 and below 1");
     let part = stratified_part(labels, from, fraction, seed, stream);
-    ensure_usage!(fraction == 0.0 || !part.is_empty(), "{flag} {fraction} of {} examples is none of them", from.len());
+    ensure_usage!(
+        fraction == 0.0 || !part.is_empty(),
+        "{flag} {fraction} of {} examples selects none of them",
+        from.len()
+    );
     Ok(part)
 }
 
@@ -325,7 +329,7 @@ impl Data {
             let added = self.in_classes(added).with_context(context)?;
             ensure!(
                 added.features() == self.dataset.features(),
-                "{}: its examples have {} inputs, those of the training data {}",
+                "{}: its examples have {} inputs, but the training data has {}",
                 context(),
                 added.features(),
                 self.dataset.features()

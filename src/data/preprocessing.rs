@@ -147,7 +147,7 @@ impl Columns {
         for column in &self.columns {
             let title = column.title();
             ensure!(column.position < self.width, "column {title} is not among its {} columns", self.width);
-            ensure!(column.name.as_ref().is_none_or(|name| names.insert(name)), "column {title} is there twice");
+            ensure!(column.name.as_ref().is_none_or(|name| names.insert(name)), "column {title} appears twice");
             match &column.values {
                 Values::Number { offset, scale, missing } => {
                     let finite = [Some(*offset), Some(*scale), *missing].into_iter().flatten().all(f64::is_finite);
@@ -254,7 +254,7 @@ impl Preprocessing {
             (Preprocessing::Columns(columns), inputs) => {
                 ensure!(
                     features == columns.columns.len(),
-                    "its examples have {features} inputs, those of the training data {}",
+                    "its examples have {features} inputs, but the training data has {}",
                     columns.columns.len()
                 );
                 let numbers: Option<Vec<(f64, f64)>> = columns
@@ -266,11 +266,11 @@ impl Preprocessing {
                     })
                     .collect();
                 let numbers =
-                    numbers.ok_or_else(|| anyhow::anyhow!("an array of numbers, where the training data has text"))?;
+                    numbers.ok_or_else(|| anyhow::anyhow!("an array of numbers, but the training data has text"))?;
                 Ok(inputs.scaled(&numbers))
             }
             // Bytes are scaled and floats are not: they would mean different things.
-            _ => anyhow::bail!("its inputs are of another type than those of the training data"),
+            _ => anyhow::bail!("its inputs are of a different type from those of the training data"),
         }
     }
 

@@ -130,7 +130,7 @@ impl<'a> ExampleReader<'a> {
     fn table(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
         ensure_usage!(
             file.labels.is_none(),
-            "--labels goes with arrays; a table has its targets in columns of its own: --target"
+            "--labels goes with arrays; a table has its targets in its own columns: name them with --target"
         );
         let columns = interface.preprocessing.columns(interface.features);
         let dialect = file.table.dialect_for(&columns);
@@ -162,11 +162,11 @@ impl<'a> ExampleReader<'a> {
     fn array(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Examples<'a>> {
         let shown = file.path.display();
         let flag = file.table.flag_in_use();
-        ensure_usage!(flag.is_none(), "{} goes with a table; {shown} is none", flag.unwrap_or_default());
+        ensure_usage!(flag.is_none(), "{} goes with a table; {shown} is not a table", flag.unwrap_or_default());
         let check_features = |features: usize| -> Result<()> {
             ensure!(
                 features == interface.features || matches!(interface.preprocessing, Preprocessing::Columns(_)),
-                "{shown}: its examples have {features} inputs, the model takes {}",
+                "{shown}: its examples have {features} inputs, but the model takes {}",
                 interface.features
             );
             Ok(())
@@ -366,7 +366,7 @@ fn class_of(row: &Row<'_>, at: usize, classes: &HashMap<&str, u32>, names: &[Str
     let class = classes.get(field).or_else(|| classes.get(whole_number(field)?));
     class.copied().ok_or_else(|| {
         let known = listed(names.iter().map(String::as_str));
-        row.error_at(at, &format!("`{}` is none of the classes of training: {known}", shown(field)))
+        row.error_at(at, &format!("`{}` is not a class of the training data: {known}", shown(field)))
     })
 }
 
@@ -376,7 +376,7 @@ fn as_learned(examples: Dataset, outputs: &Outputs) -> Result<Dataset> {
         (Targets::Classes(_), outputs) => examples.with_classes(outputs.classes()),
         (Targets::Numbers { width, .. }, outputs) => {
             let learned = if let Outputs::Numbers(quantities) = outputs { quantities.len() } else { 0 };
-            ensure!(*width == learned, "its examples have {width} targets, the model gives {learned}");
+            ensure!(*width == learned, "its examples have {width} targets, but the model predicts {learned}");
             Ok(examples)
         }
     }

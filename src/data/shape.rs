@@ -19,7 +19,7 @@ pub(super) fn check_labels(shape: &[usize]) -> Result<()> {
         [_, _] => "np.argmax(y, axis=1) makes labels of one-hot rows",
         _ => "are these inputs?",
     };
-    bail!("{} where labels have 1 dimension ({hint})", described(shape))
+    bail!("{}, but labels have 1 dimension ({hint})", described(shape))
 }
 
 /// Number of targets per example, for targets of this shape.
@@ -30,7 +30,7 @@ pub(super) fn targets_per_example(shape: &[usize]) -> Result<usize> {
     match shape {
         [_] => Ok(1),
         &[_, width] if width > 0 => Ok(width),
-        _ => bail!("{} where targets have 1 or 2, the examples first (are these inputs?)", described(shape)),
+        _ => bail!("{}, but targets have 1 or 2, the examples first (are these inputs?)", described(shape)),
     }
 }
 

@@ -104,10 +104,10 @@ impl Targets {
         match (self, other) {
             (Targets::Classes(labels), Targets::Classes(more)) => labels.extend(more),
             (Targets::Numbers { values, width }, Targets::Numbers { values: more, width: other }) => {
-                ensure!(*width == other, "its examples have {other} targets, those of the training data {width}");
+                ensure!(*width == other, "its examples have {other} targets, but the training data has {width}");
                 values.extend(more);
             }
-            _ => bail!("its targets are of another kind than those of the training data"),
+            _ => bail!("its targets are of a different kind from those of the training data"),
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ pub(super) fn check(claimed: u64, stored: u64) -> Result<()> {
     ensure!(
         claimed <= ALWAYS_ALLOWED || claimed <= stored.saturating_mul(MAX_RATIO),
         "its {stored} bytes claim to unpack to {claimed}, more than {MAX_RATIO} times as much: unpack it first, if \
-         that is meant"
+         that is intended"
     );
     Ok(())
 }
@@ -108,8 +108,8 @@ fn next_member<R: BufRead>(mut reader: R) -> io::Result<Option<GzDecoder<R>>> {
             None => {}
             Some(&first) if first == GZIP[0] && zeros == 0 && !padded => return Ok(Some(GzDecoder::new(reader))),
             Some(_) => {
-                let message = "after the end of its compressed data comes something else: is it damaged, or were two \
-                               files joined?";
+                let message = "something else follows the end of its compressed data: is it damaged, or were two files \
+                               joined?";
                 return Err(io::Error::other(message));
             }
         }
@@ -136,7 +136,7 @@ impl<R: Read> Read for Unpacking<R> {
                 ErrorKind::InvalidData,
                 format!(
                     "its first {stored} bytes unpack to more than {MAX_RATIO} times as much: unpack it first, if that \
-                     is meant"
+                     is intended"
                 ),
             ));
         }

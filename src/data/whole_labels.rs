@@ -34,8 +34,8 @@ impl Labels {
             );
             ensure!(
                 number.abs() <= MOST,
-                "the label of example {} is {number}, but only whole numbers up to 2^53 are told apart: numbers of \
-                 classes from 0, or text, are better labels",
+                "the label of example {} is {number}, but only whole numbers up to 2^53 can be told apart: number the \
+                 classes from 0, or use text",
                 i + 1
             );
             found.insert(number as i64);

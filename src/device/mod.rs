@@ -191,7 +191,7 @@ pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: Gp
             let same =
                 |adapter: &&Adapter| adapter.description().name == *name && adapter.description().backend == *backend;
             let adapter = adapters.iter().find(same);
-            chosen(adapter.ok_or_else(|| unknown(flag, name, &adapters))?, "the run was begun on it")
+            chosen(adapter.ok_or_else(|| unknown(flag, name, &adapters))?, "the run was started on it")
         }
         DeviceChoice::Name(name) => {
             let adapters = adapters();

@@ -297,7 +297,7 @@ fn shortcomings(limits: &wgpu::Limits, compute_shaders: bool) -> Vec<String> {
     needs
         .into_iter()
         .filter(|(_, have, need)| have < need)
-        .map(|(what, have, need)| format!("it allows {have} {what}, {need} are needed"))
+        .map(|(what, have, need)| format!("it allows {have} {what}, but {need} are needed"))
         .collect()
 }
 

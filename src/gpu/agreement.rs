@@ -29,7 +29,7 @@ pub fn agree(
     // Magnitudes of the terms of a sum add up to √inner at most; results are of the order of 1.
     let tolerance = 8.0 * f64::from(f32::EPSILON) / 2.0 * (terms + 8.0);
     let wrong = count_beyond(&found, &expected, tolerance);
-    ensure!(wrong == 0, "{wrong} of {} results are not those of {plain}", expected.len());
+    ensure!(wrong == 0, "{wrong} of {} results differ from those of {plain}", expected.len());
     Ok(())
 }
 

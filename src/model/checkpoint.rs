@@ -89,11 +89,11 @@ pub fn read(path: &Path) -> Result<(String, Tensors<'static>)> {
 pub fn decode(bytes: &[u8]) -> Result<(String, Tensors<'static>)> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| anyhow!("damaged: {error}"))?;
     let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
-    let header = header.context("no checkpoint of this program")?;
+    let header = header.context("not a checkpoint of this program")?;
     let header: Header = serde_json::from_str(header).context("damaged: its header cannot be read")?;
     ensure!(
         header.format_version == FORMAT_VERSION,
-        "its format is version {}, this program reads version {FORMAT_VERSION}",
+        "its format is version {}, but this program reads version {FORMAT_VERSION}",
         header.format_version
     );
     let found = SafeTensors::deserialize(bytes).map_err(|error| anyhow!("damaged: {error}"))?;
@@ -102,7 +102,7 @@ pub fn decode(bytes: &[u8]) -> Result<(String, Tensors<'static>)> {
     let sha256 = hash_of(&header.training, tensors.iter().map(|(name, view)| (*name, view.data())));
     ensure!(sha256 == header.sha256, "damaged: its hash is not that of its contents");
     let values = |view: &TensorView<'_>| -> Result<Cow<'static, [f32]>> {
-        ensure!(view.dtype() == Dtype::F32, "it holds {:?}, F32 is needed", view.dtype());
+        ensure!(view.dtype() == Dtype::F32, "it holds {:?}, but F32 is needed", view.dtype());
         let (words, _) = view.data().as_chunks::<4>();
         Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
     };

@@ -158,10 +158,10 @@ pub fn decode(mut reader: impl Read, stored: u64) -> Result<Model> {
     let mut bytes = Vec::new();
     reader.by_ref().take(8).read_to_end(&mut bytes)?;
     let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
-    let length = length.context("no model: shorter than the header of a safetensors file")?;
+    let length = length.context("not a model: shorter than the header of a safetensors file")?;
     ensure!(
         length <= MAX_HEADER && length <= stored.saturating_sub(8),
-        "no model, or a truncated one: as a safetensors file it would have a header of {length} bytes, but it has {stored} in all"
+        "not a model, or a truncated one: its safetensors header would have {length} bytes, but the file has {stored}"
     );
     reader.by_ref().take(length).read_to_end(&mut bytes)?;
     let description = described(bytes.get(8..).unwrap_or_default())?;
@@ -170,7 +170,7 @@ pub fn decode(mut reader: impl Read, stored: u64) -> Result<Model> {
     let expected = 8 + length + 4 * topology.parameters() as u64;
     ensure!(
         stored == expected,
-        "it has {stored} bytes, but a network {topology} takes {expected}: truncated, or not as it was written"
+        "it has {stored} bytes, but a network {topology} takes {expected}: it is truncated or has been changed"
     );
     reader.take(expected - 8 - length).read_to_end(&mut bytes)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| anyhow!("not a safetensors file: {error}"))?;
@@ -199,7 +199,7 @@ fn described(header: &[u8]) -> Result<Description> {
         format_version: Option<u32>,
     }
     let header: Header =
-        serde_json::from_slice(header).context("no model: its header is not that of a safetensors file")?;
+        serde_json::from_slice(header).context("not a model: its header is not that of a safetensors file")?;
     let description = header.metadata.get(METADATA_KEY);
     let description =
         description.with_context(|| format!("not a model of this program: no `{METADATA_KEY}` in its metadata"))?;
@@ -207,7 +207,8 @@ fn described(header: &[u8]) -> Result<Description> {
     match version.format_version {
         Some(FORMAT_VERSION) => {}
         Some(other) => bail!(
-            "its format is version {other}, this program reads version {FORMAT_VERSION}: train it again, or use the program that wrote it"
+            "its format is version {other}, but this program reads version {FORMAT_VERSION}: train it again, or use \
+             the program that wrote it"
         ),
         None => bail!("its description has no format version: train it again"),
     }
@@ -259,7 +260,7 @@ impl Description {
         let (activation, output) = (activation::named(&self.activation)?, activation::named(&self.output_activation)?);
         let cost = cost::named(&self.cost)?.of_outputs(output);
         ensure!(cost.suits.contains(&output), "the cost {} does not go with {} outputs", cost.flag, output.name);
-        ensure!(!activation.normalizes, "activation {} is for the output layer alone", activation.name);
+        ensure!(!activation.normalizes, "activation {} is only for the output layer", activation.name);
         ensure!(self.layers.len() <= MAX_LAYERS, "{} layers, more than {MAX_LAYERS}", self.layers.len());
         let topology = Topology::new(&self.layers, activation, cost).map_err(|error| anyhow!("{error}"))?;
         let topology = topology.with_output(output);
@@ -301,8 +302,8 @@ impl Description {
 
 fn tensor(tensors: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     let tensor = tensors.tensor(name).map_err(|_| anyhow!("tensor {name} is missing"))?;
-    ensure!(tensor.dtype() == Dtype::F32, "tensor {name} holds {:?}, F32 is needed", tensor.dtype());
-    ensure!(tensor.shape() == shape, "tensor {name} has shape {:?}, {shape:?} is needed", tensor.shape());
+    ensure!(tensor.dtype() == Dtype::F32, "tensor {name} holds {:?}, but F32 is needed", tensor.dtype());
+    ensure!(tensor.shape() == shape, "tensor {name} has shape {:?}, but {shape:?} is needed", tensor.shape());
     let values =
         tensor.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     let values: Vec<f32> = values.collect();

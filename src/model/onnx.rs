@@ -138,7 +138,7 @@ impl<'a> Inputs<'a> {
             }
             Preprocessing::Floats {} => Inputs::Floats { name: array(DataType::Float, "numbers, as they are") },
             Preprocessing::Columns(Columns { columns, .. }) if columns.iter().all(is_unnamed_number) => {
-                let name = array(DataType::Double, "raw numbers; they are scaled as those of training");
+                let name = array(DataType::Double, "raw numbers; they are scaled as in training");
                 Inputs::Numbers { name, columns }
             }
             Preprocessing::Columns(Columns { columns, .. }) => {
@@ -191,8 +191,8 @@ fn input_of(column: &Column, graph: &mut Graph) -> String {
     let name = name.unwrap_or_else(|| (column.position + 1).to_string());
     let (entries, meaning) = match &column.values {
         Values::Number { missing: None, .. } => (DataType::Double, "a number"),
-        Values::Number { missing: Some(_), .. } => (DataType::Double, "a number; NaN where it is missing"),
-        Values::Category { .. } => (DataType::String, "text without white space around it; empty where it is missing"),
+        Values::Number { missing: Some(_), .. } => (DataType::Double, "a number; NaN if it is missing"),
+        Values::Category { .. } => (DataType::String, "text without white space around it; empty if it is missing"),
     };
     graph.input(&name, entries, 1, meaning)
 }

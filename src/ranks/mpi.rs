@@ -44,7 +44,7 @@ pub fn join() -> Result<(Universe, World)> {
     };
     ensure!(
         threading >= Threading::Serialized,
-        "this library of MPI allows no calls from several threads (MPI_THREAD_SERIALIZED): {}",
+        "this MPI library does not allow calls from several threads (MPI_THREAD_SERIALIZED): {}",
         mpi::environment::library_version().unwrap_or_default()
     );
     let all = world();

@@ -105,7 +105,9 @@ pub struct SweepInterrupted {
 }
 
 fn kept_in(folder: &Option<String>) -> String {
-    folder.as_ref().map_or(String::new(), |folder| format!("; {folder} keeps them, and the same command goes on"))
+    folder
+        .as_ref()
+        .map_or(String::new(), |folder| format!("; they are saved in {folder}, and the same command continues"))
 }
 
 fn further(steps: usize) -> String {
@@ -113,7 +115,7 @@ fn further(steps: usize) -> String {
 }
 
 fn resuming(command: &Option<String>) -> String {
-    command.as_ref().map_or(String::new(), |command| format!("; go on by: {command}"))
+    command.as_ref().map_or(String::new(), |command| format!("; to continue: {command}"))
 }
 
 /// Training that ended in NaN or infinity: exit code 4.

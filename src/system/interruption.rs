@@ -68,8 +68,10 @@ pub(super) fn note(signal: i32) -> bool {
     let heeded = AWAITED.load(Ordering::SeqCst) && SIGNAL.swap(signal, Ordering::SeqCst) == 0;
     if heeded {
         // A closed stderr is not a failure.
-        let _ =
-            writeln!(io::stderr(), "interrupted: this ends soon and what is done is saved; once more ends it at once");
+        let _ = writeln!(
+            io::stderr(),
+            "interrupted: stopping soon and saving what is done; interrupt again to stop at once"
+        );
     }
     heeded
 }

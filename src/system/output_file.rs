@@ -163,7 +163,7 @@ fn target_of(flag: &str, path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     let named = path.file_name().is_some() && !path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
     if path.is_dir() || !named {
-        bail!("{flag} {shown}: this is a folder, a file name is needed");
+        bail!("{flag} {shown}: this is a folder, but a file name is needed");
     }
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_path_buf()),
@@ -172,7 +172,7 @@ fn target_of(flag: &str, path: &Path) -> Result<PathBuf> {
         Ok(found) if found.is_symlink() => {
             let target =
                 fs::canonicalize(path).with_context(|| format!("{flag} {shown}: a link that leads nowhere"))?;
-            ensure!(target.is_file(), "{flag} {shown}: it leads to {}, which is no regular file", target.display());
+            ensure!(target.is_file(), "{flag} {shown}: it leads to {}, which is not a regular file", target.display());
             Ok(target)
         }
         Ok(found) => {

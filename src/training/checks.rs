@@ -44,8 +44,8 @@ fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> R
     let decay = f64::from(eta) * f64::from(lambda) / examples as f64;
     ensure_usage!(
         decay < 1.0,
-        "--lambda {lambda}: with η = {eta} and {examples} examples every step would turn the sign of all weights \
-         (1 - ηλ/n is {:.3}): use less than {:.3}",
+        "--lambda {lambda}: with η = {eta} and {examples} examples every step would flip the sign of all weights (1 - \
+         ηλ/n is {:.3}): use less than {:.3}",
         1.0 - decay,
         examples as f64 / f64::from(eta)
     );

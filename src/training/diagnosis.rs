@@ -68,7 +68,7 @@ fn not_better_than_guessing(data: &Data, learned: Learned) -> Option<String> {
             (accuracy <= guessed + chance.min((1.0 - guessed) / 10.0)).then(|| {
                 let class = shown(&data.dataset.class_name(class));
                 format!(
-                    "{:.1}% of the training examples are right, and {:.1}% would be with the answer `{class}` for each",
+                    "{:.1}% of the training examples are right, and always answering `{class}` would get {:.1}%",
                     100.0 * accuracy,
                     100.0 * guessed
                 )

@@ -19,13 +19,17 @@ pub enum Decline {
 impl Decline {
     /// Every decline with its name on the command line and what it does.
     pub const ALL: [(&'static str, &'static str, Decline); 5] = [
-        ("constant", "η stays", Decline::Constant),
-        ("step", "η times --schedule-factor after every --schedule-every epochs", Decline::Step),
-        ("exponential", "η times --schedule-factor in each epoch, a little in each step", Decline::Exponential),
-        ("cosine", "η goes down to 0 along half a cosine", Decline::Cosine),
+        ("constant", "η stays constant", Decline::Constant),
+        ("step", "η is multiplied by --schedule-factor after every --schedule-every epochs", Decline::Step),
+        (
+            "exponential",
+            "η is multiplied by --schedule-factor in each epoch, a little in each step",
+            Decline::Exponential,
+        ),
+        ("cosine", "η decreases to 0 along half a cosine", Decline::Cosine),
         (
             "plateau",
-            "η times --schedule-factor where the cost has not improved for --schedule-every epochs",
+            "η is multiplied by --schedule-factor when the cost has not improved for --schedule-every epochs",
             Decline::Plateau,
         ),
     ];

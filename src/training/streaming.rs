@@ -60,7 +60,7 @@ impl Streaming {
         let why = if u32::try_from(entries).is_err() {
             format!("{entries} inputs are more than kernels can count")
         } else if size > memory.of_matrix {
-            format!("its inputs take {}, the device holds {} at once", megabytes(size), megabytes(memory.of_matrix))
+            format!("its inputs take {}, but the device holds {} at once", megabytes(size), megabytes(memory.of_matrix))
         } else if let Some(mapped) = dataset.inputs().mapped_size()
             && memory.is_of_host
             && !memory.is_limit
@@ -112,8 +112,8 @@ impl Streaming {
         }
         ensure_usage!(
             most >= smallest || !memory.is_limit,
-            "mini-batches of {batch} examples take {} with the network, but {} are to be used: allow more by \
-                 --device-memory, or use a smaller --batch or narrower layers",
+            "mini-batches of {batch} examples take {} with the network, but only {} may be used: allow more with \
+             --device-memory, or use a smaller --batch or narrower layers",
             megabytes(others + smallest * of_example),
             megabytes(memory.of_all)
         );

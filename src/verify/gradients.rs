@@ -75,9 +75,9 @@ impl GradientCheck {
         let GradientCheck { max_relative_difference: difference, matrix, tolerance, .. } = self;
         ensure!(
             difference <= tolerance,
-            "--precision mixed: on {device} the gradient of {matrix} of the first mini-batch differs from that in \
-             full precision by {difference:.1e} of it, and rounding to 16 bits explains {tolerance:.1e} at most: there \
-             are numbers too large or too small for 16 bits; scale the inputs to about 1, or use --precision full"
+            "--precision mixed: on {device} the gradient of {matrix} of the first mini-batch differs from that in full \
+             precision by {difference:.1e} relative to it, but rounding to 16 bits explains at most {tolerance:.1e}: \
+             some numbers are too large or too small for 16 bits; scale the inputs to about 1, or use --precision full"
         );
         Ok(())
     }
@@ -88,8 +88,8 @@ impl std::fmt::Display for GradientCheck {
         let GradientCheck { max_relative_difference: difference, matrix, tolerance, .. } = self;
         write!(
             f,
-            "gradients of the first mini-batch differ from those in full precision by {difference:.1e} of them ({matrix}; \
-             {tolerance:.1e} is allowed)"
+            "gradients of the first mini-batch differ from those in full precision by {difference:.1e} relative to \
+             them ({matrix}; {tolerance:.1e} is allowed)"
         )
     }
 }

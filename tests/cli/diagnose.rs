@@ -245,7 +245,7 @@ fn a_run_is_diagnosed() {
     let report = json(&["diagnose", &path, "--json"]);
     assert_eq!(verdicts(&report)[0], "eta-too-large");
     assert_eq!(report["epochs"], 30);
-    assert_fails(&["diagnose", &path, "--seed", "3"], 2, &["--seed", "flags of its own"]);
+    assert_fails(&["diagnose", &path, "--seed", "3"], 2, &["--seed", "which has its own flags"]);
     for name in ["checkpoint.safetensors", "checkpoint.previous.safetensors"] {
         std::fs::write(folder.path("run").join(name), "nothing").expect("write");
     }
@@ -261,7 +261,7 @@ fn a_run_is_diagnosed() {
     assert_eq!(verdicts(&report), ["eta-too-large"]);
     assert!(run(&["train", "--epochs", "0", "--run", &none, "--device", "cpu", "--quiet"]).status.success());
     for command in ["diagnose", "report"] {
-        assert_fails(&[command, &none], 1, &["no epoch is in its checkpoint yet"]);
+        assert_fails(&[command, &none], 1, &["its checkpoint contains no complete epoch yet"]);
     }
     // Other data than those of the run.
     let same = folder.path("same").display().to_string();
@@ -269,8 +269,8 @@ fn a_run_is_diagnosed() {
     assert!(run(&[&["train", &table, "--run", &same], &flags[..]].concat()).status.success());
     let changed = (0..200).map(|i| format!("{i},{},{}\n", i * 5 % 13, 2 * i + i * 7 % 13)).collect::<String>();
     folder.file("t.csv", format!("x,y,z\n{changed}").as_bytes());
-    assert_fails(&["diagnose", &same], 1, &["the data have changed since the run"]);
-    assert_fails(&["diagnose", &folder.path(".").display().to_string()], 2, &["no run is in this folder"]);
+    assert_fails(&["diagnose", &same], 1, &["the data has changed since the run"]);
+    assert_fails(&["diagnose", &folder.path(".").display().to_string()], 2, &["contains neither a run"]);
     assert_fails(&["diagnose", "nowhere"], 1, &["nowhere"]);
     assert_fails(&["diagnose", "--try", "--try-epochs", "0"], 2, &["--try-epochs 0"]);
 }

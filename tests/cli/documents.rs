@@ -53,7 +53,7 @@ fn gradcheck_exits_with_its_verdict() {
         assert_eq!(output.status.code(), Some(code), "{told}");
         assert!(told.contains(part), "{told}");
     };
-    failing(&["--break", "bp2-transposed"], 2, "no two layers of 64-5-10 after the first are of one width");
+    failing(&["--break", "bp2-transposed"], 2, "no two adjacent layers of 64-5-10 after the first have equal width");
     failing(&["--break", "bp4", "--batch", "1"], 2, "--batch 1: nothing is divided");
     failing(&["--example", "1"], 2, "--gradients");
     // Linear outputs of a network whose σ′ is 1: leaving it out changes nothing.
@@ -70,7 +70,7 @@ fn ones_own_gradients_need_their_network_and_their_files() {
         assert_eq!(output.status.code(), Some(code), "{told}");
         assert!(told.contains(part), "{told}");
     };
-    failing(&["--gradients", "nowhere", "--example", "1"], 2, "name it first");
+    failing(&["--gradients", "nowhere", "--example", "1"], 2, "name the trained network that they belong to first");
     failing(&[&model, "--gradients", "nowhere", "--example", "1"], 1, "there is no b2.npy");
     failing(&[&model, "--gradients", "nowhere", "--example", "1798"], 2, "1797 examples, counted from 1");
     failing(&[&model, "--gradients", "nowhere", "--device", "cpu", "--example", "1"], 2, "--device");

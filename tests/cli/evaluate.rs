@@ -68,7 +68,7 @@ fn images_are_measured_too() {
     let report = json(&["evaluate", &model, &images, "--labels", &labels, "--device", "cpu", "--json"]);
     assert_eq!(report["accuracy"], trained["train_accuracy"]);
     assert_fails(&["evaluate", &model, &images], 2, &["needs its labels: add --labels"]);
-    assert_fails(&["evaluate", &model, "digits"], 1, &["digits", "64 inputs, the model takes 6"]);
+    assert_fails(&["evaluate", &model, "digits"], 1, &["digits", "64 inputs, but the model takes 6"]);
     let other = folder.file("other", &idx(&[40], &[7; 40]));
     assert_fails(&["evaluate", &model, &images, "--labels", &other], 1, &["example 1 is 7", "`0`, `1`, `2`"]);
 
@@ -113,7 +113,7 @@ fn what_does_not_belong_together_is_named() {
     evaluate("sepal_length,sepal_width,petal_length,petal_width\n1,2,3,4\n", 2, &["`species`", "--target"]);
     assert_fails(&["evaluate", &model, &folder.text("missing.csv")], 1, &["missing.csv", "no such file"]);
     assert_fails(&["evaluate", &folder.text("no.safetensors"), IRIS], 1, &["no.safetensors"]);
-    assert_fails(&["evaluate", IRIS, IRIS], 1, &["iris.csv", "no model"]);
+    assert_fails(&["evaluate", IRIS, IRIS], 1, &["iris.csv", "not a model"]);
     assert_fails(&["evaluate", &model, IRIS, "--target", "rose"], 2, &["--target rose: no such column"]);
     assert_fails(&["evaluate", &model, IRIS, "--target", "sepal_width"], 1, &["sepal_width", "an input"]);
 }

@@ -57,7 +57,7 @@ fn an_example_of_a_model_is_worked() {
     let folder = Folder::new();
     let path = model(&folder, &["--cost", "cross-entropy"]);
     let page = stdout(&["inspect", &path, "--example", "5"]);
-    for part in ["example 5 of digits", "@@", "Why is σ′(z3) not in δ3?", "is right", "30 numbers: least"] {
+    for part in ["example 5 of digits", "@@", "Why is σ′(z3) not in δ3?", "; correct is `", "30 numbers: least"] {
         assert!(page.contains(part), "{part} is not in\n{page}");
     }
     let worked = json(&["inspect", &path, "digits", "--example", "5", "--json"]);
@@ -109,9 +109,9 @@ fn wrong_requests_are_named() {
     failing(&[&path, "--weight", "2.1.65"], 2, "there are 1 to 64");
     failing(&[&path, "--x", "1,2"], 2, "--x and --y go together");
     failing(&[&typed, "digits"], 2, "DATA goes with a model");
-    failing(&[&typed, "--y", "1"], 2, "--y: 1 numbers, where 2-2-2 has 2");
+    failing(&[&typed, "--y", "1"], 2, "--y: 1 numbers, but 2-2-2 has 2");
     failing(&[&typed, "--eta", "-1"], 2, "--eta -1");
     std::fs::write(&typed, format!("{MAZUR}\ncost cross-entropy\n")).expect("write");
-    failing(&[&typed, "--y", "0,2"], 2, "y: 2, where the cross-entropy needs");
-    failing(&[&typed, "--x", "nan,1"], 2, "--x: finite numbers");
+    failing(&[&typed, "--y", "0,2"], 2, "y: 2, but the cross-entropy needs");
+    failing(&[&typed, "--x", "nan,1"], 2, "--x: expected finite numbers");
 }

@@ -81,9 +81,9 @@ fn a_file_of_flags_is_a_run() {
     let other = hash(&["train", "--config", &file, "--seed", "5", "-q", "--json"]);
     assert_ne!(other, direct, "a flag wins over the file");
     std::fs::write(&file, "hidden = 3\nlearningrate = 1\n").expect("write");
-    assert_fails(&["train", "--config", &file], 2, &["run.toml", "`learningrate` is no flag"]);
+    assert_fails(&["train", "--config", &file], 2, &["run.toml", "`learningrate` is not a flag"]);
     std::fs::write(&file, "hidden = \n").expect("write");
-    assert_fails(&["train", "--config", &file], 2, &["run.toml", "no TOML"]);
+    assert_fails(&["train", "--config", &file], 2, &["run.toml", "not valid TOML"]);
 }
 
 /// The weights that end in the model are those of the best epoch, whatever came after it.

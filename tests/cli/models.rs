@@ -121,9 +121,9 @@ fn what_is_not_as_it_says_is_refused() {
     refused(b"", "shorter than the header");
     refused(&good[..good.len() - 1], "truncated");
     refused(&good[..40], "truncated");
-    refused(&[&good[..], &[0]].concat(), "not as it was written");
-    refused(&[&u64::MAX.to_le_bytes()[..], &good[8..]].concat(), "header of 18446744073709551615 bytes");
-    refused(b"label,p0,p1\n1,2,3\n4,5,6\n", "no model");
+    refused(&[&good[..], &[0]].concat(), "it is truncated or has been changed");
+    refused(&[&u64::MAX.to_le_bytes()[..], &good[8..]].concat(), "header would have 18446744073709551615 bytes");
+    refused(b"label,p0,p1\n1,2,3\n4,5,6\n", "not a model");
 
     let description = |change: &dyn Fn(&mut Value)| {
         let mut header = header.clone();
@@ -134,7 +134,7 @@ fn what_is_not_as_it_says_is_refused() {
         joined(&header, &data)
     };
     let with = |field: &str, value: Value| description(&|description| description[field] = value.clone());
-    refused(&with("format_version", 1.into()), "format is version 1, this program reads version 3");
+    refused(&with("format_version", 1.into()), "format is version 1, but this program reads version 3");
     refused(&with("format_version", Value::Null), "no format version");
     refused(&with("layers", json!([4, 4, 2])), "4-4-2 takes");
     refused(&with("layers", json!([4, 0, 2])), "0 neurons");
@@ -166,7 +166,7 @@ fn what_is_not_as_it_says_is_refused() {
         &column(&|columns| columns[1]["values"]["category"]["categories"] = json!(["b", "a", "c"])),
         "not in order",
     );
-    refused(&column(&|columns| columns[1]["name"] = "a".into()), "column `a` is there twice");
+    refused(&column(&|columns| columns[1]["name"] = "a".into()), "column `a` appears twice");
     refused(&column(&|columns| columns[0]["position"] = 9.into()), "not among its 4");
 
     let tensor = |change: &dyn Fn(&mut Value)| {

@@ -162,7 +162,7 @@ fn each_column_is_an_input_of_its_name() {
         (name, entries, shape(&["N", "1"]))
     });
     assert_eq!(inputs, expected.collect::<Vec<_>>());
-    assert!(graph.input[5].doc_string.contains("NaN where it is missing") && graph.input[0].doc_string == "a number");
+    assert!(graph.input[5].doc_string.contains("NaN if it is missing") && graph.input[0].doc_string == "a number");
     let outputs: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
     assert_eq!(outputs, ["label_3", "probabilities"]);
     let [numbers, texts] = [["Concat", "Sub", "Mul", "Cast"], ["OneHotEncoder", "Flatten", "OneHotEncoder", "Flatten"]];
@@ -277,7 +277,7 @@ fn what_cannot_be_exported_is_named() {
     export(&[&path, "--to", "onnx", "-o", &path], 2, &["-o", "model.safetensors", "which is read"]);
     export(&[&onnx, "--to", "onnx", "-o", &path], 1, &["model.onnx"]);
     let text = folder.file("text.csv", b"label,p0,p1\n1,2,3\n4,5,6\n");
-    export(&[&text, "--to", "onnx", "-o", &onnx], 1, &["text.csv", "no model"]);
+    export(&[&text, "--to", "onnx", "-o", &onnx], 1, &["text.csv", "not a model"]);
     export(&[&path, "--to", "onnx", "-o", &folder.text("no/model.onnx")], 1, &["cannot write -o", "no/model.onnx"]);
     export(&[&path, "--to", "onnx", "-o", &folder.text("new/")], 1, &["new/", "a file name is needed"]);
     assert_eq!(std::fs::read_dir(folder.0.path()).expect("the folder").count(), 2);

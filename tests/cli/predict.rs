@@ -77,7 +77,7 @@ fn images_are_predicted_as_the_same_numbers_in_a_table() {
     let rows = images[16..].chunks(6).map(|row| row.iter().map(u8::to_string).collect::<Vec<_>>().join(",") + "\n");
     let table = folder.file("table.csv", rows.collect::<String>().as_bytes());
     assert_eq!(stdout(&["predict", &model, &table, "--probabilities", "--device", "cpu"]), of_images);
-    assert_fails(&["predict", &model, IRIS], 1, &["iris.csv", "5 columns, where the model takes 6"]);
+    assert_fails(&["predict", &model, IRIS], 1, &["iris.csv", "5 columns, but the model takes 6"]);
 }
 
 /// A pipe of a million rows, whose first answers come back before the last rows are sent, in the memory

@@ -140,7 +140,7 @@ fn arrays_of_numbers_are_learned() {
 
     let one = folder.file("one.npy", &npy("<f4", false, "(100,)", &floats(&y[..100])));
     let evaluate = ["evaluate", &model, &inputs, "--device", "cpu", "--labels"];
-    assert_fails(&[&evaluate[..], &[&one]].concat(), 1, &["x.npy", "1 targets", "the model gives 2"]);
+    assert_fails(&[&evaluate[..], &[&one]].concat(), 1, &["x.npy", "1 targets", "but the model predicts 2"]);
     let train = ["train", &inputs, "--task", "regression", "--labels"];
     let same = folder.file("same.npy", &npy("<f4", false, "(100,)", &floats(&[2.5; 100])));
     assert_fails(&[&train[..], &[&same]].concat(), 1, &["target", "all the same"]);
@@ -171,14 +171,14 @@ fn what_is_wrong_with_numbers_is_said() {
     assert_fails(&["train", &data, "--target", "price"], 1, &["row", "--task regression"]);
     let (model, _) = train(&folder, &[&data, "--task", "regression", "--target", "price", "--epochs", "1"]);
     assert_fails(&["predict", &model, &data, "--probabilities"], 2, &["--probabilities", "numbers"]);
-    assert_fails(&[&prices[..], &["--ignore", "width,price"]].concat(), 2, &["--ignore", "`price` is what is learned"]);
+    assert_fails(&[&prices[..], &["--ignore", "width,price"]].concat(), 2, &["--ignore", "`price` is the target"]);
     // The model knows that it has learned numbers.
     for command in [&["gradcheck", &model, &data][..], &["train", &data, "--from", &model, "--epochs", "1"]] {
         let output = run(&[command, &["--target", "price", "--device", "cpu", "--quiet"]].concat());
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
     let other = ["train", &data, "--from", &model, "--target", "price", "--task", "classification"];
-    assert_fails(&other, 2, &["--from", "learned numbers", "--task is classification"]);
+    assert_fails(&other, 2, &["--from", "trained on numbers", "--task is classification"]);
 }
 
 /// A table with 20 of class `rare` among 400, half as far from the others as they are from each other.

@@ -79,7 +79,7 @@ fn a_run_has_a_page() {
         "change of the weights by one step",
         "Most confused",
         "reliability",
-        "Examples that cost most",
+        "Examples with the highest cost",
         "weights of neuron 30",
         "Layer 3, sigmoid",
         "gpu-backprop train --config run.toml",
@@ -137,7 +137,7 @@ fn numbers_have_a_page() {
     succeeds(&["report", &run_folder, "-o", &path("p.html")]);
     let page = read(&folder, "p.html");
     assert_stands_alone(&page);
-    for part in ["R² of z", "said against true", "what the network says less what is true", "learning rate"] {
+    for part in ["R² of z", "predicted against true", "predicted minus true", "learning rate"] {
         assert!(page.contains(part), "no {part}");
     }
     assert!(!page.contains("Most confused"));
@@ -168,7 +168,7 @@ fn a_comparison_has_a_page() {
 fn what_is_no_subject_is_refused() {
     let folder = Folder::new();
     let empty = folder.path(".").display().to_string();
-    assert_fails(&["report", &empty], 2, &["no run is in this folder"]);
+    assert_fails(&["report", &empty], 2, &["contains neither a run"]);
     assert_fails(&["report", "nothing.safetensors"], 1, &["nothing.safetensors"]);
     let model = folder.path("m.safetensors").display().to_string();
     succeeds(&["train", "--epochs", "0", "-o", &model, "--device", "cpu", "--quiet"]);

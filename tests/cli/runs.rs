@@ -112,7 +112,7 @@ fn signals_end_a_run_with_what_it_has_learned((): ()) {
         let stderr = told(&output);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
         assert!(sent.elapsed() < Duration::from_secs(5), "it took {:?}", sent.elapsed());
-        assert!(stderr.contains("interrupted after epoch") && stderr.contains("go on by: "), "{stderr}");
+        assert!(stderr.contains("interrupted after epoch") && stderr.contains("to continue: "), "{stderr}");
         assert!(stderr.contains(&format!("'{run}'")), "the name is quoted: {stderr}");
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(report["stopped"], "interrupted");
@@ -160,7 +160,7 @@ fn a_folder_that_is_deleted_is_an_error((): ()) {
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("the results are printed all the same");
     assert_eq!(report["epochs"].as_array().map(Vec::len), Some(250));
-    assert!(told(&output).contains("gpu-backprop: cannot write") && told(&output).contains("training goes on"));
+    assert!(told(&output).contains("gpu-backprop: cannot write") && told(&output).contains("training continues"));
 }
 
 fn a_run_is_refused_in_other_circumstances() {
@@ -168,13 +168,13 @@ fn a_run_is_refused_in_other_circumstances() {
     let run = folder.text("run");
     stdout(&flags(&run, &["--epochs", "2"]));
     let refused = |more: &[&str], parts: &[&str]| {
-        let all = [parts, &["--run", "it was begun otherwise"]].concat();
+        let all = [parts, &["--run", "the run was started differently"]].concat();
         assert_fails(&flags(&run, more), 2, &all);
     };
-    refused(&["--epochs", "2", "--eta", "0.5"], &["--eta: 0.001 there, 0.5 now"]);
-    refused(&["--epochs", "1"], &["--epochs: 2 there, 1 (a run can only be lengthened) now"]);
-    refused(&["--epochs", "2", "--seed", "3", "--batch", "7"], &["--seed: 0 there, 3 now", "--batch: 10 there, 7 now"]);
-    refused(&["--epochs", "2", "--limit", "500"], &["--limit: not given there, 500 now", "contents of the data"]);
+    refused(&["--epochs", "2", "--eta", "0.5"], &["--eta: 0.001 then, 0.5 now"]);
+    refused(&["--epochs", "1"], &["--epochs: 2 then, 1 (a run can only be lengthened) now"]);
+    refused(&["--epochs", "2", "--seed", "3", "--batch", "7"], &["--seed: 0 then, 3 now", "--batch: 10 then, 7 now"]);
+    refused(&["--epochs", "2", "--limit", "500"], &["--limit: not given then, 500 now", "contents of the data"]);
     // None of these changes the result.
     let free = ["--epochs", "2", "--threads", "1", "-q", "--checkpoint", "5", "--tune", "off"];
     stdout(&flags(&run, &free));

@@ -407,20 +407,20 @@ fn a_page_shows_ranks_curves_and_effects() {
     let hash = report["best"]["command"].as_str().expect("a command");
     let accuracy = report["ranking"][0]["validation_accuracy"]["mean"].as_f64().expect("a mean");
     for part in
-        ["--eta", "2.5", "--lambda", "Ranks by validation cost", "validation cost of the best", "8 trials of 4", hash]
+        ["--eta", "2.5", "--lambda", "Ranked by validation cost", "validation cost of the best", "8 trials of 4", hash]
     {
         assert!(text.contains(part), "{part} is not on the page");
     }
     assert!(text.contains(&format!("{:.2}%", 100.0 * accuracy)) && text.contains("<svg"), "{text}");
-    assert!(!text.contains("NaN") && !text.contains("Combinations of more trials"), "{text}");
+    assert!(!text.contains("NaN") && !text.contains("Combinations with more trials"), "{text}");
     // The last combination, with one seed more.
     let choice = |flag: &str| report["ranking"][3]["choices"][flag].as_str().expect("a choice");
     json(&sweep(&out, &["--eta", choice("eta"), "--lambda", choice("lambda"), "--seeds", "3", "--json"]));
     stdout(&["report", &out, "-o", &page]);
     let text = fs::read_to_string(&page).expect("a page");
-    let (_, ranks) = text.split_once("Ranks by").expect("ranks");
+    let (_, ranks) = text.split_once("Ranked by").expect("ranks");
     let first = ranks.split("<tr>").find(|row| row.contains("<td")).expect("a row");
-    assert!(ranks.contains("Combinations of more trials") && first.contains(">3</td>"), "{first}");
+    assert!(ranks.contains("Combinations with more trials") && first.contains(">3</td>"), "{first}");
     assert_fails(&["report", &out, "digits", "-o", &page], 2, &["a sweep has its own data"]);
     let empty = folder.text("empty");
     fs::create_dir(&empty).expect("a folder");

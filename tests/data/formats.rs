@@ -194,11 +194,11 @@ fn labels_that_are_text_are_classes_with_names() {
         npy(descr, false, &format!("({},)", texts.len()), &utf32(texts, 3, u32::to_le_bytes))
     };
     let two: Vec<&str> = (0..40).map(|i| ["one", "two"][i % 2]).collect();
-    wrong(&text("!U3", &two), &["`!U3`", "unknown order of bytes"]);
-    wrong(&text("<Ux", &two), &["`<Ux`", "no length"]);
-    wrong(&npy("<U0", false, "(40,)", &[]), &["`<U0`", "no length"]);
+    wrong(&text("!U3", &two), &["`!U3`", "unknown byte order"]);
+    wrong(&text("<Ux", &two), &["`<Ux`", "without a length"]);
+    wrong(&npy("<U0", false, "(40,)", &[]), &["`<U0`", "length 0"]);
     wrong(&text("<U3", &["a", "0.5", "b"]), &["label of example 2", "`0.5` is a number with a fraction"]);
-    wrong(&text(">U3", &["a", "b"]), &["label of example 1", "0x61000000", "none of Unicode"]);
+    wrong(&text(">U3", &["a", "b"]), &["label of example 1", "0x61000000", "not a Unicode character"]);
     wrong(&npy("<U3", false, "(2, 2)", &[0; 48]), &["2 dimensions", "labels have 1"]);
     wrong(&text("<U3", &["a", "b"]), &["40 examples", "2 labels"]);
     wrong(&npy("<U4611686018427387904", false, "(2,)", &[]), &["too long"]);

@@ -166,7 +166,7 @@ fn only_a_number_and_the_same_with_a_point_are_one_class() {
     let Values::Category { categories, .. } = &columns.columns[0].values else { panic!("categories") };
     assert_eq!(*categories, names(&["02", "1", "2"]));
     let error = opened("x,c\n1,inf\n2,b\n", "c").expect_err("no class");
-    assert!(error.contains("`inf` is no finite number"), "{error}");
+    assert!(error.contains("`inf` is not a finite number"), "{error}");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn the_default_batch_fits_small_data() {
     let table = folder.file("t.csv", b"x,c\n1,a\n2,b\n3,a\n4,b\n");
     let train = ["train", &table, "--target", "c", "--epochs", "1", "--device", "cpu", "--json"];
     let notes = &json(&train)["notes"];
-    assert_eq!(notes[0], "the batch size is 4, as there are only 4 training examples");
+    assert_eq!(notes[0], "the batch size is 4, because there are only 4 training examples");
     assert_fails(&[&train[..], &["--batch", "10"]].concat(), 2, &["--batch 10", "4 examples"]);
 }
 
@@ -286,7 +286,7 @@ fn packed_files_are_read_or_named() {
     }
     let appended = folder.file("appended.csv.gz", &[&gz[..], b"something else"].concat());
     let error = format!("{:#}", open(&source(&appended, "c")).expect_err("garbage"));
-    assert!(error.contains("after the end of its compressed data comes something else"), "{error}");
+    assert!(error.contains("something else follows the end of its compressed data"), "{error}");
     for (magic, name, command) in [
         (&b"\xfd7zXZ\0\0"[..], "xz", "xz -d"),
         (b"BZh91AY", "bzip2", "bunzip2"),

@@ -92,7 +92,7 @@ fn labels_of_other_files_are_found_by_name() {
     assert_eq!(stdout(&["predict", &model, &test_x, "--device", "cpu"]), "label\n1\n1\n-1\n1\n");
     let zero = folder.file("zero.npy", &whole(&[0]));
     let evaluate = ["evaluate", &model, &one_x, "--labels", &zero, "--device", "cpu"];
-    assert_fails(&evaluate, 1, &["the label of example 1 is 0", "-1", "none of the classes of training"]);
+    assert_fails(&evaluate, 1, &["the label of example 1 is 0", "-1", "not a class of the training data"]);
     // Classes 0 and 1 are found by their numbers.
     let training = [0, 1, 0, 1];
     let [x, y] = [folder.file("x.npy", &inputs(&training)), folder.file("y.npy", &whole(&training))];

@@ -114,7 +114,7 @@ fn what_is_wrong_with_a_large_file_is_named() {
         assert_fails(&["train", &x, "--labels", &labels, "--device", "cpu"], 1, &[&["wrong.npy"], parts].concat());
     };
     train(&bytes[..bytes.len() - 1], &["truncated", "its header claims 18000128 bytes", "it has 18000127"]);
-    train(&[&bytes[..], &[0]].concat(), &["it goes on after the [2250, 2000] entries"]);
+    train(&[&bytes[..], &[0]].concat(), &["it continues after the [2250, 2000] entries"]);
     let at = 128 + 4 * (2000 * 2248 + 6);
     bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     train(&bytes, &["input 7 of example 2249 is NaN"]);
@@ -211,5 +211,5 @@ fn large_data_takes_little_memory() {
     let fortran = sparse(&folder, "f.npy", &npy("<f4", true, &shape, &[]), row, &[0]);
     let output = run_in_little_memory(&[&["train", &fortran], &flags[..]].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && stderr.contains("more than memory holds"), "{stderr}");
+    assert!(!output.status.success() && stderr.contains("more than memory can hold"), "{stderr}");
 }

@@ -109,7 +109,7 @@ fn wrong_weights_are_named() {
     };
     let weight = ["--weight", "w"];
     let place = "row 2 (line 3), column `w`: the weight";
-    fails("x,w,c\n1,1,a\n2,-1,b\n", &weight, 1, &[place, "`-1` is no number of 0 or more"]);
+    fails("x,w,c\n1,1,a\n2,-1,b\n", &weight, 1, &[place, "`-1` is not a number of 0 or more"]);
     fails("x,w,c\n1,1,a\n2,inf,b\n", &weight, 1, &[place, "`inf`"]);
     fails("x,w,c\n1,1,a\n2,much,b\n", &weight, 1, &[place, "`much`"]);
     fails("x,w,c\n1,1,a\n2,,b\n", &weight, 1, &[place, "is missing"]);

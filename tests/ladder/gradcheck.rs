@@ -72,8 +72,8 @@ fn every_planted_mistake_is_named(adapter: &AdapterUnderTest) {
     let verdicts = [
         (Mistake::Bp1, "delta4", "lacks σ′(z4)"),
         (Mistake::Bp2, "delta3", "lacks σ′(z3)"),
-        (Mistake::Bp2, "delta2", "lacks σ′(z2); and δ3, that it is given, is wrong"),
-        (Mistake::Bp2Transposed, "delta2", "has w3 in the place of its transpose"),
+        (Mistake::Bp2, "delta2", "lacks σ′(z2); and its input δ3 is wrong"),
+        (Mistake::Bp2Transposed, "delta2", "has w3 instead of its transpose"),
         (Mistake::Bp3, "nabla_b4", "has the opposite sign"),
         (Mistake::Bp4, "nabla_w2", "is m = 6 times too large"),
     ];

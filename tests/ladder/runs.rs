@@ -238,7 +238,7 @@ fn a_longer_run_goes_on_as_if_it_had_been_longer() {
     }
     let shorter = in_folder(&options(wishes(5), DeviceChoice::Cpu), folder.path(), Duration::from_secs(60));
     let error = train::run(&shorter, &mut Watcher::default()).expect_err("it is shorter");
-    assert!(error.to_string().contains("--epochs: 6 there, 5 (a run can only be lengthened) now"), "{error:#}");
+    assert!(error.to_string().contains("--epochs: 6 then, 5 (a run can only be lengthened) now"), "{error:#}");
 }
 
 fn a_damaged_checkpoint_is_noticed() {
@@ -262,7 +262,7 @@ fn a_damaged_checkpoint_is_noticed() {
     damage("checkpoint.safetensors");
     damage("checkpoint.previous.safetensors");
     let error = train::run(&options, &mut Watcher::default()).expect_err("nothing is whole");
-    assert!(format!("{error:#}").contains("no whole checkpoint is left"), "{error:#}");
+    assert!(format!("{error:#}").contains("no intact checkpoint is left"), "{error:#}");
 }
 
 fn two_processes_do_not_share_a_folder() {
@@ -271,7 +271,7 @@ fn two_processes_do_not_share_a_folder() {
     lock.lock().expect("it locks");
     let options = in_folder(&options(Wishes::default(), DeviceChoice::Cpu), folder.path(), Duration::ZERO);
     let error = train::run(&options, &mut Watcher::default()).expect_err("it is locked");
-    assert!(format!("{error:#}").contains("another process trains in this folder"), "{error:#}");
+    assert!(format!("{error:#}").contains("another process is training in this folder"), "{error:#}");
 }
 
 /// Options with faults at calls of wgpu of these numbers.
@@ -364,7 +364,7 @@ fn a_device_that_fails_always_is_given_up(adapter: &AdapterUnderTest) {
     let told = watcher.warnings.last().expect("told");
     assert!(told.contains("on the CPU"), "{told}");
     let on_cpu = ended(&Options { device: DeviceChoice::Cpu, ..options }, &mut Watcher::default());
-    if told.ends_with("training goes on from epoch 1, step 1, on the CPU") {
+    if told.ends_with("training continues from epoch 1, step 1 on the CPU") {
         assert_eq!(figures(&report), figures(&on_cpu));
     } else {
         // The first steps were those of the GPU.

@@ -82,7 +82,7 @@ mod linux {
             ("train @huge --labels @labels", "more than memory"),
             ("train @huge.npy --labels @labels", "more than memory"),
             ("train @header.npy --labels @labels", "bytes"),
-            ("evaluate @model.safetensors digits", "no model"),
+            ("evaluate @model.safetensors digits", "not a model"),
             ("train @endless.csv --target c", "16 MB"),
         ]
     }

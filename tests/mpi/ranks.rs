@@ -135,13 +135,17 @@ fn a_rank_with_other_data_is_found() {
     };
     let (one, other) = (table("one.csv", "1,2,a"), table("other.csv", "1,3,a"));
     let train = |path| ["train", path, "--target", "class", "--epochs", "1"];
-    assert_fails(&mut second_otherwise(&train(&one), &train(&other)), 1, &["rank 1 has other data than rank 0"]);
+    assert_fails(
+        &mut second_otherwise(&train(&one), &train(&other)),
+        1,
+        &["rank 1 does not have the same data as rank 0"],
+    );
 }
 
 fn a_rank_with_other_flags_is_found() {
     let train = ["train", "--epochs", "1"];
     let other = |more: &[&'static str]| second_otherwise(&train, &[&train, more].concat());
-    assert_fails(&mut other(&["--eta", "2"]), 1, &["rank 1 has other flags than rank 0"]);
+    assert_fails(&mut other(&["--eta", "2"]), 1, &["rank 1 does not have the same flags as rank 0"]);
     assert_fails(&mut other(&["--eta", "-1"]), 2, &["rank 1: --eta -1"]);
     assert_fails(&mut other(&["--nonsense"]), 2, &["--nonsense"]);
     assert_fails(&mut other(&["-o", "/nowhere/model.safetensors", "--shards", "3"]), 2, &["rank 1: --shards 3"]);

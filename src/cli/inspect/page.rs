@@ -142,7 +142,7 @@ fn all(text: &mut String, subject: &Subject, worked: &Worked, image: Option<&str
     writeln!(text, "  {:<38}  {}", format!("y ({})", worked.y.len()), vector(&worked.y, false))?;
     if let (Some(wanted), true) = (wanted, subject.names.len() > 1) {
         let name = |j: usize| printable(&subject.names[j]).to_string();
-        writeln!(text, "  {:<38}  `{}`, and `{}` is right", "the largest output", name(largest), name(wanted))?;
+        writeln!(text, "  {:<38}  `{}`; correct is `{}`", "the largest output", name(largest), name(wanted))?;
     }
     writeln!(text, "  {:<38}  {}", format!("C ({})", worked.cost_function), number(worked.cost))?;
 
@@ -247,14 +247,14 @@ fn output_error(text: &mut String, subject: &Subject, worked: &Worked, j: usize)
         short(delta)
     )?;
     let why = if subject.network.topology.output.normalizes {
-        "∂C/∂aₖ = −yₖ/aₖ, and ∂aₖ/∂zⱼ = aₖ (1 − aⱼ) for k = j, −aₖ aⱼ else: the sum over k is aⱼ − yⱼ"
+        "∂C/∂aₖ = −yₖ/aₖ, and ∂aₖ/∂zⱼ = aₖ (1 − aⱼ) for k = j, −aₖ aⱼ otherwise: the sum over k is aⱼ − yⱼ"
     } else {
         "∂C/∂a = (a − y) / (a (1 − a)), and σ′(z) = a (1 − a) is just its denominator"
     };
     writeln!(
         text,
-        "    Why is σ′(z{last}) not in δ{last}? With the {} cost it cancels: {why}.\n    So a saturated output learns as fast \
-         as its error is large (chapter 3).",
+        "    Why is σ′(z{last}) not in δ{last}? With the {} cost it cancels: {why}.\n    So a saturated output learns \
+         faster the larger its error is (chapter 3).",
         cost.name
     )?;
     Ok(())

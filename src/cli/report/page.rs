@@ -27,8 +27,11 @@ pub fn html(report: &Report) -> Result<String> {
         (layers(&report.layers))
         @if let Some(profile) = &report.profile { h2 { "Time" } (kernels(profile)) }
         @if let Some(config) = &report.config {
-            h2 { "The run again" }
-            p { "These lines in a file run.toml; then " code { "gpu-backprop train --config run.toml" } " trains to the same bits on the same device." }
+            h2 { "Repeat this run" }
+            p {
+                "Save these lines as run.toml; then " code { "gpu-backprop train --config run.toml" }
+                " gives bitwise the same result on the same device."
+            }
             pre { (config) }
         }
     };

@@ -27,14 +27,14 @@ pub fn of_classes(classes: &Classes) -> Result<Markup> {
             vec![range, bin.examples.to_string(), number(bin.confidence), number(bin.accuracy)]
         })
         .collect();
-    let diagonal = Curve { name: "as sure as right".to_string(), points: vec![[0.0, 0.0], [1.0, 1.0]] };
+    let diagonal = Curve { name: "perfect calibration".to_string(), points: vec![[0.0, 0.0], [1.0, 1.0]] };
     let curves = [Curve { name: "network".to_string(), points: reliable }, diagonal];
     let percents: Vec<[f64; 2]> = coverage.iter().map(|[part, right]| [100.0 * part, 100.0 * right]).collect();
     let rows: Vec<Vec<String>> =
         percents.iter().map(|[part, right]| vec![format!("{part:.0}"), format!("{right:.2}")]).collect();
     let covered = chart::svg(
-        "accuracy on the answers that the network is surest of",
-        ["part of the examples, %", "accuracy, %"],
+        "accuracy on the most confident answers",
+        ["share of the examples, %", "accuracy, %"],
         &[Curve { name: "accuracy".to_string(), points: percents }],
         Scale::Linear,
     );
@@ -46,7 +46,7 @@ pub fn of_classes(classes: &Classes) -> Result<Markup> {
     Ok(html! {
         h2 { "Classes" }
         @if names.len() <= TABLE {
-            p { "Rows are the true classes, columns what the network says." }
+            p { "Rows are the true classes, columns the predicted ones." }
             div.wide { table {
                 tr { th {} @for name in names { th scope="col" { (name) } } }
                 @for (name, row) in names.iter().zip(confusion) {
@@ -56,7 +56,7 @@ pub fn of_classes(classes: &Classes) -> Result<Markup> {
                 }
             } }
         }
-        @else { p { "With " (names.len()) " classes, only the pairs that are confused most are shown." } }
+        @else { p { "With " (names.len()) " classes, only the most confused pairs are shown." } }
         @if !pairs.is_empty() {
             h3 { "Most confused" }
             @for (truth, said, count, pictures) in &pairs {
@@ -64,11 +64,11 @@ pub fn of_classes(classes: &Classes) -> Result<Markup> {
                 div.pictures { @for address in pictures { img src=(address) alt=(format!("{truth} taken for {said}")); } }
             }
         }
-        h3 { "How sure, and how right" }
+        h3 { "Confidence and accuracy" }
         p { "The confidence of an answer is its output, as a share of all outputs. It is off by " (format!("{:.1}", 100.0 * calibration_error)) " points on average." }
         div.charts {
             (figure(chart::svg("reliability", ["confidence", "accuracy"], &curves, Scale::Linear), &["confidence", "examples", "mean confidence", "accuracy"], &bins))
-            (figure(covered, &["part, %", "accuracy, %"], &rows))
+            (figure(covered, &["share, %", "accuracy, %"], &rows))
         }
     })
 }
@@ -81,8 +81,8 @@ pub fn of_numbers(numbers: &Numbers) -> Markup {
         h2 { (name) }
         p { "R² " (r2.map_or("-".to_string(), |r2| format!("{r2:.4}"))) ", mean absolute error " (number(*mae)) }
         div.charts {
-            (figure(chart::scatter("said against true", ["true", "said"], points), &["true", "said"], &rows))
-            (histogram("what the network says less what is true", "residual", residuals))
+            (figure(chart::scatter("predicted against true", ["true", "said"], points), &["true", "said"], &rows))
+            (histogram("predicted minus true", "residual", residuals))
         }
     }
 }
@@ -95,7 +95,7 @@ pub fn worst(worst: &[Worst]) -> Result<Markup> {
     let said =
         |one: &Worst| if one.said.is_empty() { one.truth.clone() } else { format!("{} → {}", one.truth, one.said) };
     Ok(html! {
-        h2 { "Examples that cost most" }
+        h2 { "Examples with the highest cost" }
         @if pictures.iter().any(Option::is_some) {
             div.pictures {
                 @for (one, picture) in worst.iter().zip(&pictures) {

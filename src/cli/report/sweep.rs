@@ -38,10 +38,10 @@ pub fn html(name: &str, summary: &Summary) -> String {
     let body = html! {
         @if let Some(best) = &summary.best { (of_best(best)) }
         p { (summary.trials) " trials of " (summary.ranking.len()) " combinations, " (format!("{:.1}", summary.seconds))
-            " seconds of training and evaluation in all." }
-        h2 { "Ranks by " (by) }
+            " seconds of training and evaluation in total." }
+        h2 { "Ranked by " (by) }
         @if summary.ranking.windows(2).any(|pair| pair[0].figures.trials != pair[1].figures.trials) {
-            p { "Combinations of more trials come first: means of few seeds are not compared with means of many." }
+            p { "Combinations with more trials come first: means of few seeds are not compared with means of many." }
         }
         (table(&head, &rows))
         @if let Some(chart) = chart { h2 { "Training" } p { "The first seed of each." } div.charts { (chart) } }
@@ -51,7 +51,7 @@ pub fn html(name: &str, summary: &Summary) -> String {
                 std::iter::once(value.clone()).chain(figures(of)).collect()
             }).collect::<Vec<_>>()))
         }
-        h2 { "The same for all" }
+        h2 { "Flags common to all" }
         pre { (words(&summary.common)) }
     };
     page(name, &body)

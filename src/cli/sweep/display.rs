@@ -74,7 +74,7 @@ impl Observer for Display {
             self.line(&format!("left out: {}: {}", out.flags, out.reason));
         }
         let before = match &self.folder {
-            Some(folder) if done > 0 => format!(", {} of them in {} already", count(done), folder.display()),
+            Some(folder) if done > 0 => format!(", {} of them already in {}", count(done), folder.display()),
             _ => String::new(),
         };
         let at_once = if threads > 1 { format!(", {threads} at a time on the CPU") } else { String::new() };
@@ -126,7 +126,7 @@ impl Observer for Display {
         self.close();
         let flags = words(choices);
         let colon = if flags.is_empty() { "" } else { ": " };
-        self.line(&format!("the best is trained once more{colon}{flags}"));
+        self.line(&format!("training the best combination again{colon}{flags}"));
     }
 
     fn end(&mut self) {

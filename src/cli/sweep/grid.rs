@@ -55,7 +55,7 @@ const MOST: usize = 100_000;
 /// An argument of `train` as one of `sweep`.
 pub fn listed(arg: &Arg) -> Arg {
     let Some(long) = arg.get_long().filter(|long| LISTED.contains(long)) else { return arg.clone() };
-    let help = arg.get_help().map(|help| format!("{help} A list: each value is tried.")).unwrap_or_default();
+    let help = arg.get_help().map(|help| format!("{help}; a list tries each of its values")).unwrap_or_default();
     let arg = arg.clone().help(help).action(ArgAction::Append);
     if OF_WORDS.contains(&long) {
         arg.num_args(1..).value_delimiter(None).value_parser(widths).value_name("N,N,...")
@@ -152,7 +152,7 @@ impl Grid {
         }
         words.extend(choices.iter().map(|(flag, value)| format!("--{flag}={value}").into()));
         words.push(format!("--seed={}", self.seed).into());
-        let Of::Train(arguments) = parsed(words)?.command else { bail_usage!("no flags of `train`") };
+        let Of::Train(arguments) = parsed(words)?.command else { bail_usage!("not a configuration of `train`") };
         arguments.options_on(device.clone())
     }
 
@@ -169,7 +169,7 @@ impl Grid {
             // As it stands after `--eta 0.1 0.3`.
             ensure_usage!(
                 Path::new(data).exists(),
-                "{data}: no such file; commas separate the numbers of a list, as in --eta 0.1,{data}"
+                "{data}: no such file; separate the numbers of a list with commas, as in --eta 0.1,{data}"
             );
         }
         let chosen;

@@ -18,8 +18,8 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
         report.ranking.first().map_or(Vec::new(), |first| first.choices.iter().map(|(flag, _)| &**flag).collect());
     let by = match report.ranked_by {
         Measure::ValidationCost => "validation cost",
-        Measure::ValidationAccuracy => "validation accuracy, as costs are of different kinds",
-        Measure::ValidationR2 => "validation R², as costs are of different kinds",
+        Measure::ValidationAccuracy => "validation accuracy, because the costs are of different kinds",
+        Measure::ValidationR2 => "validation R², because the costs are of different kinds",
     };
     writeln!(text, "Ranked by {by}\n")?;
     let listed = &report.ranking[..report.ranking.len().min(MOST)];
@@ -45,7 +45,7 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
     if report.missing > 0 {
         let why = match (options.part, options.budget) {
             (Some(_), _) => "belong to other parts: when all are done, the same command without --part ranks them all",
-            (None, Some(_)) => "would not have ended in time",
+            (None, Some(_)) => "would not have finished in time",
             (None, None) => "are missing",
         };
         writeln!(text, "\n{} trials {why}", HumanCount(report.missing as u64))?;
@@ -53,10 +53,7 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
     if let Some(best) = &report.best {
         writeln!(text)?;
         if report.keeps_defaults {
-            writeln!(
-                text,
-                "The defaults of the recipe are kept: the best combination is not better by more than chance explains\n"
-            )?;
+            writeln!(text, "The recipe's defaults are kept: the best combination is no better than chance explains\n")?;
         }
         write_best(&mut text, best)?;
     }
@@ -81,7 +78,7 @@ fn write_best(text: &mut String, best: &Best) -> Result<()> {
     if let Some(epochs) = best.refit_epochs {
         writeln!(
             text,
-            "weights        of {epochs} epoch{} on all examples, after the validation split had its say",
+            "weights        of {epochs} epoch{} on all examples, including the validation split",
             if epochs == 1 { "" } else { "s" }
         )?;
     }

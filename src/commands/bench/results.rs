@@ -79,7 +79,7 @@ pub fn parse(text: &str) -> Result<Vec<Measurement>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(i, line)| {
-            serde_json::from_str(line).with_context(|| format!("line {} is no measurement of bench", i + 1))
+            serde_json::from_str(line).with_context(|| format!("line {} is not a measurement of bench", i + 1))
         })
         .collect()
 }

@@ -56,7 +56,8 @@ pub static EXPERIMENTS: [Experiment; 9] = [
     },
     Experiment {
         name: "saturated-neuron",
-        title: "one neuron with w = b = 2 learns to turn 1 into 0, by the quadratic cost and by cross-entropy, η = 0.15",
+        title: "one neuron with w = b = 2 learns to turn 1 into 0, with the quadratic cost and with cross-entropy, η = \
+                0.15",
         place: "chapter 3, The cross-entropy cost function",
         axes: ["step", "output a"],
         needs_data: false,
@@ -94,7 +95,7 @@ pub static EXPERIMENTS: [Experiment; 9] = [
     },
     Experiment {
         name: "overfitting",
-        title: "few training examples, 400 epochs: the training split is learned by heart",
+        title: "few training examples, 400 epochs: the network memorizes the training split",
         place: "chapter 3, Overfitting and regularization",
         axes: ACCURACY,
         needs_data: true,
@@ -110,7 +111,7 @@ pub static EXPERIMENTS: [Experiment; 9] = [
     },
     Experiment {
         name: "initialization",
-        title: "large against scaled initial weights, 30 hidden neurons, cross-entropy, η = 0.1, λ = 5",
+        title: "large versus scaled initial weights, 30 hidden neurons, cross-entropy, η = 0.1, λ = 5",
         place: "chapter 3, Weight initialization",
         axes: ACCURACY,
         needs_data: true,

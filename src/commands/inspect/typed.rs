@@ -48,7 +48,7 @@ fn read(path: &Path) -> Result<String> {
     let context = || path.display().to_string();
     let metadata = std::fs::metadata(path).with_context(context)?;
     ensure!(metadata.is_file(), "{}: not a regular file", path.display());
-    ensure!(metadata.len() <= MAX_FILE, "{}: {} bytes are more than any network", path.display(), metadata.len());
+    ensure!(metadata.len() <= MAX_FILE, "{}: {} bytes are too many for a network", path.display(), metadata.len());
     std::fs::read_to_string(path).with_context(context)
 }
 
@@ -64,11 +64,11 @@ pub fn network2(path: &Path) -> Result<Typed> {
 
 fn of_json(text: &str) -> Result<Typed> {
     let saved: Saved = serde_json::from_str(text)
-        .context("no network of network2.py, which are {\"sizes\", \"weights\", \"biases\", \"cost\"}")?;
+        .context("not a network saved by network2.py, which has \"sizes\", \"weights\", \"biases\" and \"cost\"")?;
     let cost = match saved.cost.as_str() {
         "QuadraticCost" => &QUADRATIC,
         "CrossEntropyCost" => &CROSS_ENTROPY,
-        other => bail!("its cost is `{other}`; QuadraticCost and CrossEntropyCost are known"),
+        other => bail!("its cost is `{other}`; QuadraticCost and CrossEntropyCost are supported"),
     };
     let bias = |bias: &Bias| match bias {
         Bias::Column([value]) | Bias::Number(value) => *value,
@@ -137,19 +137,19 @@ fn of_text(text: &str) -> Result<Typed> {
         let mut words = words.by_ref().filter(|word| !word.is_empty());
         let Some(key) = words.next() else { continue };
         let values: Vec<String> = words.map(str::to_string).collect();
-        ensure!(lines.insert(key.to_string(), (number, values)).is_none(), "line {number}: `{key}` comes twice");
+        ensure!(lines.insert(key.to_string(), (number, values)).is_none(), "line {number}: `{key}` appears twice");
     }
     let mut numbers = |key: &str| -> Result<Option<Vec<f64>>> {
         let Some((number, words)) = lines.remove(key) else { return Ok(None) };
         let parsed = words.iter().map(|word| {
             let value = word.parse::<f64>().ok().filter(|value| value.is_finite());
-            value.with_context(|| format!("line {number}: `{word}` of {key} is no number"))
+            value.with_context(|| format!("line {number}: `{word}` of {key} is not a number"))
         });
         parsed.collect::<Result<Vec<f64>>>().map(Some)
     };
     let sizes = numbers("sizes")?.context("a line `sizes` is needed, such as: sizes 2 2 2")?;
     let whole = |&size: &f64| {
-        ensure!(size.fract() == 0.0 && (1.0..1e9).contains(&size), "sizes: {size} is no number of neurons");
+        ensure!(size.fract() == 0.0 && (1.0..1e9).contains(&size), "sizes: {size} is not a number of neurons");
         Ok(size as usize)
     };
     let sizes = sizes.iter().map(whole).collect::<Result<Vec<usize>>>()?;
@@ -158,9 +158,9 @@ fn of_text(text: &str) -> Result<Typed> {
         let (from, to) = (pair[0], pair[1]);
         let w =
             numbers(&format!("w{l}"))?.with_context(|| format!("a line `w{l}` is needed, of {to} × {from} numbers"))?;
-        ensure!(w.len() == from * to, "w{l}: {} numbers, where {to} × {from} are needed, row by row", w.len());
+        ensure!(w.len() == from * to, "w{l}: {} numbers, but {to} × {from} are needed, row by row", w.len());
         let b = numbers(&format!("b{l}"))?.with_context(|| format!("a line `b{l}` is needed, of {to} numbers"))?;
-        ensure!(b.len() == to || b.len() == 1, "b{l}: {} numbers, where {to} are needed, or one for all", b.len());
+        ensure!(b.len() == to || b.len() == 1, "b{l}: {} numbers, but {to} are needed, or one for all", b.len());
         weights.push((vec![from; to], w));
         biases.push(if b.len() == to { b } else { vec![b[0]; to] });
     }
@@ -176,7 +176,8 @@ fn of_text(text: &str) -> Result<Typed> {
     let cost = cost::named(&name("cost", "quadratic"))?;
     if let Some((key, (number, _))) = lines.iter().next() {
         bail!(
-            "line {number}: `{key}` is unknown; there are sizes, w2, b2, ..., x, y, activation, output, cost and eta"
+            "line {number}: unknown key `{key}`; the keys are sizes, w2, b2, ..., x, y, activation, output, cost and \
+             eta"
         );
     }
     let network = network(&sizes, [hidden, output], cost, weights, biases)?;
@@ -235,13 +236,13 @@ mod tests {
     fn lines_that_are_wrong_are_named() {
         for (wrong, told) in [
             (MAZUR.replace("sizes 2 2 2\n", ""), "a line `sizes` is needed"),
-            (MAZUR.replace(".15", "a"), "line 2: `a` of w2 is no number"),
-            (MAZUR.replace(".15 ", ""), "w2: 3 numbers, where 2 × 2 are needed"),
+            (MAZUR.replace(".15", "a"), "line 2: `a` of w2 is not a number"),
+            (MAZUR.replace(".15 ", ""), "w2: 3 numbers, but 2 × 2 are needed"),
             (MAZUR.replace("b3 .60\n", ""), "a line `b3` is needed"),
-            (format!("{MAZUR}w9 1\n"), "line 9: `w9` is unknown"),
-            (format!("{MAZUR}x 1\n"), "line 9: `x` comes twice"),
+            (format!("{MAZUR}w9 1\n"), "line 9: unknown key `w9`"),
+            (format!("{MAZUR}x 1\n"), "line 9: `x` appears twice"),
             (format!("{MAZUR}cost nothing\n"), "`nothing`"),
-            (MAZUR.replace("sizes 2 2 2", "sizes 2 2.5 2"), "2.5 is no number of neurons"),
+            (MAZUR.replace("sizes 2 2 2", "sizes 2 2.5 2"), "2.5 is not a number of neurons"),
         ] {
             let error = format!("{:#}", of_text(&wrong).expect_err("it is wrong"));
             assert!(error.contains(told), "{error}");

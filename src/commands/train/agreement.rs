@@ -1,4 +1,4 @@
-//! Agreement of the ranks of a training: they begin alike, stay alike, and fail together.
+//! Agreement of the ranks of a training: they start with the same state, keep the same state, and fail together.
 
 use anyhow::{Result, anyhow};
 use sha2::{Digest, Sha256};
@@ -12,7 +12,7 @@ use crate::network::{Parameters, Topology};
 use crate::ranks::Ranks;
 use crate::system::error::{AgreedOn, WrongUsage};
 
-/// The options of one of several ranks: the first one writes all files.
+/// The options of one of several ranks; only the first rank writes files.
 pub fn of_rank(options: &Options) -> Options {
     let ranks = &options.ranks;
     let mut own = options.clone();
@@ -28,10 +28,10 @@ pub fn of_rank(options: &Options) -> Options {
     own
 }
 
-/// A result that every rank has, or an error of all of them: that of the first rank that failed.
+/// The result if every rank succeeded; otherwise, on every rank, the error of the first rank that failed.
 ///
 /// # Errors
-/// One of any rank.
+/// The error of any rank.
 pub fn agree<T>(ranks: &dyn Ranks, result: Result<T>) -> Result<T> {
     if ranks.count() == 1 {
         return result;
@@ -47,15 +47,15 @@ pub fn agree<T>(ranks: &dyn Ranks, result: Result<T>) -> Result<T> {
     let failed = all.iter().enumerate().find_map(|(rank, said)| Some((rank, said.split_first()?)));
     let Some((rank, (&code, text))) = failed else { return result };
     let text = String::from_utf8_lossy(text);
-    // What the first one has, others may have too.
+    // An error of rank 0 may have occurred on other ranks too.
     let text = if rank == 0 { text.into_owned() } else { format!("rank {rank}: {text}") };
     Err(AgreedOn { text, code }.into())
 }
 
-/// Checks that named things are the same for all ranks, by what each rank has of them.
+/// Checks that named byte strings are the same on all ranks.
 ///
 /// # Errors
-/// The first thing that differs, and the rank that has another than rank 0.
+/// The first one that differs, and the rank where it differs from rank 0.
 pub fn compare(ranks: &dyn Ranks, things: &[(String, Vec<u8>)]) -> Result<()> {
     if ranks.count() == 1 {
         return Ok(());
@@ -65,7 +65,7 @@ pub fn compare(ranks: &dyn Ranks, things: &[(String, Vec<u8>)]) -> Result<()> {
     for (i, (name, _)) in things.iter().enumerate() {
         let of = |rank: usize| all[rank].get(i * Sha256::output_size()..(i + 1) * Sha256::output_size());
         if let Some(rank) = (1..ranks.count()).find(|&rank| of(rank) != of(0)) {
-            let text = format!("rank {rank} has other {name} than rank 0");
+            let text = format!("rank {rank} does not have the same {name} as rank 0");
             return Err(AgreedOn { text, code: 1 }.into());
         }
     }
@@ -85,7 +85,7 @@ pub fn compare_parameters(ranks: &dyn Ranks, parameters: &Parameters, when: &str
     compare(ranks, &named.collect::<Vec<_>>())
 }
 
-/// Checks that all ranks begin alike.
+/// Checks that all ranks start with the same program, data, flags and parameters.
 ///
 /// # Errors
 /// The first thing that differs.
@@ -97,22 +97,22 @@ pub fn compare_beginnings(
 ) -> Result<()> {
     let Circumstances { program_version, data_sha256, device, .. } = circumstances;
     let things = [
-        ("versions of gpu-backprop", program_version),
+        ("version of gpu-backprop", program_version),
         ("data", data_sha256),
         ("flags", &format!("{flags:?}")),
-        ("kinds of devices (--device)", device),
-        // Other vectors may make other bits.
-        ("kinds of processors", &format!("{} {:?}", std::env::consts::ARCH, pulp::Arch::new())),
+        ("kind of device (--device)", device),
+        // Different vector instructions may give different bits.
+        ("kind of processor", &format!("{} {:?}", std::env::consts::ARCH, pulp::Arch::new())),
     ];
     let things = things.map(|(name, text)| (name.to_string(), text.clone().into_bytes()));
     compare(ranks, &things)?;
     compare_parameters(ranks, parameters, "before training")
 }
 
-/// The state of rank 0, for all of them.
+/// The state of rank 0, sent to all ranks.
 ///
 /// # Errors
-/// A state that is none of such a training.
+/// A state that does not belong to such a training.
 pub fn of_first(
     ranks: &dyn Ranks,
     state: State,
@@ -127,7 +127,8 @@ pub fn of_first(
     if ranks.is_first() {
         return Ok(state);
     }
-    let (training, tensors) = checkpoint::decode(&encoded).map_err(|error| anyhow!("of rank 0: {error:#}"))?;
+    let (training, tensors) =
+        checkpoint::decode(&encoded).map_err(|error| anyhow!("the checkpoint of rank 0: {error:#}"))?;
     Found::new(&training, tensors)?.state(topology, optimizer)
 }
 
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
     use crate::network::{Initialization, Topology, activation, cost};
 
-    /// Two ranks, of which the first has said what it has to say.
+    /// Two ranks, of which the first has already sent its data.
     #[derive(Debug)]
     struct Second(Vec<u8>);
 
@@ -185,7 +186,7 @@ mod tests {
         other.w[3][1] += 1e-6;
         other.b[3][0] += 1e-6;
         let error = compare_parameters(&first, &other, "after epoch 3").expect_err("they differ");
-        assert_eq!(error.to_string(), "rank 1 has other w3 after epoch 3 than rank 0");
+        assert_eq!(error.to_string(), "rank 1 does not have the same w3 after epoch 3 as rank 0");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::system::error::WrongUsage;
 use crate::system::kept_files::check_output;
 use crate::system::output_file::check_writable;
 
-/// A training of which everything is settled but the device.
+/// A training with everything settled except the device.
 #[derive(Debug)]
 pub struct Begun {
     /// The folder of the run.
@@ -27,14 +27,14 @@ pub struct Begun {
     pub data: Data,
     /// The network.
     pub topology: Topology,
-    /// All else that was settled.
+    /// All other settings.
     pub setup: Setup,
-    /// The weights and biases to begin with.
+    /// The initial weights and biases.
     pub initial: Parameters,
 }
 
 impl Begun {
-    /// Opens the files of a training, and settles it.
+    /// Opens the files of a training and settles its options.
     ///
     /// # Errors
     /// Wrong options, and files that cannot be read or written.
@@ -60,10 +60,10 @@ impl Begun {
 }
 
 impl Job<'_> {
-    /// The state that a training begins in, or goes on from, and who writes its checkpoints.
+    /// The state that a training starts or continues from, and the keeper that writes its checkpoints.
     ///
     /// # Errors
-    /// A run that was begun otherwise, and files that cannot be written.
+    /// A run that was started with other options, and files that cannot be written.
     pub fn keep(
         &self,
         folder: Option<RunFolder>,

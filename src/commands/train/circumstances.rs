@@ -1,4 +1,4 @@
-//! The circumstances of a run, which must stay the same for it to go on.
+//! The circumstances of a run, which must be the same when it continues.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::device::DeviceChoice;
 use crate::plan::executor::DeviceDescription;
 use crate::system::error::ensure_usage;
 
-/// Flags whose values change no bit of the result, or that are compared by themselves.
+/// Flags that do not change a bit of the result, or that are compared separately.
 const FREE: [&str; 13] = [
     "run",
     "checkpoint",
@@ -28,7 +28,7 @@ const FREE: [&str; 13] = [
     "watch",
 ];
 
-/// The circumstances of a run, which must stay the same for it to go on.
+/// The circumstances of a run, which must be the same when it continues.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Circumstances {
@@ -49,10 +49,10 @@ pub struct Circumstances {
 }
 
 impl Circumstances {
-    /// The circumstances of a run that begins or goes on now, with these flags in TOML.
+    /// The circumstances of a run that starts or continues now, with these flags in TOML.
     ///
     /// # Errors
-    /// A file that is no longer what it was.
+    /// A file that has changed.
     pub fn new(data: &Data, device: &DeviceDescription, config: String) -> Result<Self> {
         let circumstances = Circumstances {
             program_version: env!("CARGO_PKG_VERSION").to_string(),
@@ -66,7 +66,7 @@ impl Circumstances {
         Ok(circumstances.on(device))
     }
 
-    /// The same on another device.
+    /// The same circumstances on another device.
     pub fn on(self, device: &DeviceDescription) -> Self {
         Circumstances {
             device: device.kind.to_string(),
@@ -87,7 +87,7 @@ impl std::fmt::Display for Circumstances {
     }
 }
 
-/// The device that a run goes on with: `auto` chose it before.
+/// The device that a run continues on: for `auto`, the one chosen before.
 pub fn device_of(choice: &DeviceChoice, found: &Circumstances) -> DeviceChoice {
     match (choice, &found.adapter) {
         (DeviceChoice::Auto, None) => DeviceChoice::Cpu,
@@ -96,7 +96,7 @@ pub fn device_of(choice: &DeviceChoice, found: &Circumstances) -> DeviceChoice {
     }
 }
 
-/// Differences that a run allows, though they change the last bits of its result.
+/// Differences that a run allows although they can change the last bits of its result.
 pub fn differences(found: &Circumstances, now: &Circumstances) -> Vec<String> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let all = [
@@ -106,12 +106,16 @@ pub fn differences(found: &Circumstances, now: &Circumstances) -> Vec<String> {
     ];
     let differ = all.into_iter().filter(|(_, was, is)| was != is);
     let told = |(name, was, is)| {
-        format!("the run was begun with the {name} {}, and goes on with {}: last bits may differ", text(was), text(is))
+        format!(
+            "the run was started with {name} {} and continues with {}: the last bits may differ",
+            text(was),
+            text(is)
+        )
     };
     differ.map(told).collect()
 }
 
-/// Checks that a run may go on in other circumstances.
+/// Checks that a run may continue in the present circumstances.
 ///
 /// # Errors
 /// Each difference that could change its result ([`WrongUsage`]).
@@ -120,7 +124,7 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
     let mut differences = Vec::new();
     let mut differ = |name: &str, was: &str, is: &str| {
         if was != is {
-            differences.push(format!("{name}: {was} there, {is} now"));
+            differences.push(format!("{name}: {was} then, {is} now"));
         }
     };
     differ("version of gpu-backprop", &found.program_version, &now.program_version);
@@ -141,7 +145,7 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
     }
     ensure_usage!(
         differences.is_empty(),
-        "--run {}: it was begun otherwise: {}; use the same command, or another folder",
+        "--run {}: the run was started differently: {}; use the same command, or another folder",
         folder.display(),
         differences.join("; ")
     );

@@ -6,17 +6,17 @@ use super::state::State;
 use crate::system::error::{Diverged, FirstNotFinite};
 use crate::training::{Position, Trainer};
 
-/// The error of a training that was well in `state`, with the place where it diverged, if that can be found.
+/// The error of a training that was finite in `state`, with the place where it diverged, if that can be found.
 pub fn located(error: anyhow::Error, trainer: &mut Trainer<'_, '_>, state: &State) -> anyhow::Error {
     let Some(&diverged) = error.downcast_ref::<Diverged>() else { return error };
     match first_not_finite(trainer, state) {
         Ok(Some((epoch, at))) => Diverged { epoch, at: Some(at), ..diverged }.into(),
-        // What is known is told.
+        // Report at least what is known.
         Ok(None) | Err(_) => error,
     }
 }
 
-/// Trains once more from a state on, by halves of the steps: what is redone is at most twice as much as was lost.
+/// Trains again from a state, bisecting the steps: at most twice the lost steps are repeated.
 fn first_not_finite(trainer: &mut Trainer<'_, '_>, state: &State) -> Result<Option<(usize, FirstNotFinite)>> {
     let per_epoch = trainer.steps_per_epoch();
     let step_of = |Position { epoch, step }: Position| epoch * per_epoch + step;
@@ -25,7 +25,7 @@ fn first_not_finite(trainer: &mut Trainer<'_, '_>, state: &State) -> Result<Opti
     let mut steps = reached - step_of(well.1);
     let mut found = None;
     while steps > 0 {
-        // The last half is the last step alone.
+        // The last half is a single step.
         let half = (steps / 2).max(1);
         trainer.resume(&well.0, well.1, plateau)?;
         if !trainer.train_steps(half)? {

@@ -19,20 +19,20 @@ use crate::system::interruption;
 use crate::training::stopping::{Course, Patience};
 use crate::training::{Evaluating, PartOfData, Trainer, Training};
 
-/// The epochs of a training that has ended.
+/// The epochs of a finished training.
 #[derive(Debug, Default)]
 pub struct Epochs {
-    /// The report of each.
+    /// The report of each epoch.
     pub reports: Vec<EpochReport>,
-    /// The epoch whose weights are kept, counted from 1; the last one, where it is `None`.
+    /// The epoch whose weights are kept, counted from 1; `None` for the last one.
     pub kept: Option<usize>,
     /// The epoch with the lowest cost, counted from 1.
     pub best: Option<usize>,
-    /// Patience ended the training.
+    /// True if early stopping ended the training.
     pub out_of_patience: bool,
-    /// The signal that ended it.
+    /// The signal that ended the training.
     pub interrupted: Option<i32>,
-    /// The steps of the next epoch that the weights which are kept have learned, too.
+    /// The number of steps of the next epoch that the kept weights include.
     pub further_steps: usize,
     /// The training on all examples that followed.
     pub refit: Option<Refitted>,
@@ -43,9 +43,9 @@ pub struct Epochs {
 /// A finished training on all examples.
 #[derive(Clone, Copy, Debug)]
 pub struct Refitted {
-    /// Epochs.
+    /// Number of epochs.
     pub epochs: usize,
-    /// Seconds of all of its steps.
+    /// Seconds spent on all of its steps.
     pub seconds: f64,
 }
 
@@ -71,19 +71,19 @@ impl Epochs {
 }
 
 impl From<Vec<EpochReport>> for Epochs {
-    /// Epochs of which the last one is kept.
+    /// Epochs whose last weights are kept.
     fn from(reports: Vec<EpochReport>) -> Self {
         Epochs { reports, ..Epochs::default() }
     }
 }
 
-/// Time between two snapshots on the host, relative to the time that one takes: they cost half a percent.
+/// Time between two snapshots on the host, relative to the time of a snapshot: they cost half a percent.
 const SNAPSHOT_INTERVAL: u32 = 200;
 
 /// The least time between two snapshots on the host.
 const SHORTEST_SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The company of a training.
+/// What accompanies a training: its observer, its checkpoints and its clock.
 pub struct Company<'a> {
     /// The observer.
     pub observer: &'a mut dyn Observer,
@@ -111,8 +111,8 @@ impl<'a> Company<'a> {
         Company { observer, keeper, opening, seconds_to_first_step: None, ranks, taken, cost }
     }
 
-    /// Trains to the end of an epoch, or until there is something else to do: a snapshot is due, a
-    /// signal came, or the epoch before is `evaluated`. Returns the seconds of the steps.
+    /// Trains to the end of an epoch, or until there is something else to do: a snapshot is due, a signal arrived, or
+    /// the previous epoch is `evaluated`. Returns the seconds of the steps.
     pub fn train(&mut self, trainer: &mut Trainer<'_, '_>, evaluated: &dyn Fn() -> bool) -> Result<f64> {
         let Company { observer, keeper, opening, seconds_to_first_step, ranks, taken, cost } = self;
         let ends = Cell::new(false);
@@ -125,19 +125,19 @@ impl<'a> Company<'a> {
         Ok(trainer.train_until(&mut progress, &mut is_due)?.as_secs_f64())
     }
 
-    /// The number of the signal that ends the training, or of Ctrl-C where the observer does.
+    /// The number of the signal that ends the training; that of Ctrl-C if the observer ends it.
     pub fn signal(&self) -> Option<i32> {
         let signal = interruption::signal().or(self.observer.wants_end().then_some(interruption::CTRL_C));
         let signal = self.ranks.largest(signal.unwrap_or(0) as u64) as i32;
         Some(signal).filter(|&signal| signal != 0)
     }
 
-    /// True where it is time for a snapshot on the host.
+    /// True if a snapshot on the host is due.
     pub fn wants_snapshot(&self) -> bool {
         self.ranks.any(is_due(self.keeper.as_deref(), self.taken, self.cost))
     }
 
-    /// Brings a state up to date with the device, and begins a checkpoint if one is due, or training `ends`.
+    /// Updates a state from the device, and starts a checkpoint if one is due or training `ends`.
     ///
     /// # Errors
     /// Weights or biases that are NaN or infinite, or a failing device.
@@ -160,34 +160,33 @@ impl<'a> Company<'a> {
     }
 }
 
-/// True where a snapshot is due, the last one having been `taken` at a `cost`.
+/// True if a snapshot is due; the last one was `taken` at a `cost`.
 fn is_due(keeper: Option<&Keeper>, taken: Instant, cost: Duration) -> bool {
     interruption::signal().is_some()
         || keeper.is_some_and(Keeper::is_due)
         || taken.elapsed() >= (SNAPSHOT_INTERVAL * cost).max(SHORTEST_SNAPSHOT_INTERVAL)
 }
 
-/// The end of the epochs of a training.
+/// How the epochs of a training ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// All are done.
+    /// All epochs are done.
     Epochs,
-    /// Patience ended.
+    /// Early stopping.
     Patience,
-    /// A signal came.
+    /// A signal arrived.
     Signal(i32),
 }
 
-/// An epoch whose training split is still being evaluated, while the next epoch trains.
+/// An epoch whose training split is still being evaluated while the next epoch trains.
 struct Pending {
     report: EpochReport,
-    /// Whether the epoch is the best so far; or its parameters, if that depends on the figures that
-    /// are missing.
+    /// Whether the epoch is the best so far; or its parameters, if that depends on the missing figures.
     judged: Result<bool, Parameters>,
     learned: Evaluating,
 }
 
-/// The epochs so far, and what follows from them.
+/// The epochs so far, and what is derived from them.
 struct SoFar {
     course: Course,
     reports: Vec<EpochReport>,
@@ -247,11 +246,11 @@ impl SoFar {
     }
 }
 
-/// Trains from a state on for all epochs, or until patience ends or a signal comes. The state is brought up to date now and then,
-/// and at the end.
+/// Trains from a state for all epochs, or until early stopping or a signal. The state is updated from time to time, and
+/// at the end.
 ///
 /// # Errors
-/// A failing device, or divergence: training can go on from the state.
+/// A failing device, or divergence: training can continue from the state.
 pub fn train_epochs(
     trainer: &mut Trainer<'_, '_>,
     setup: &Setup,
@@ -310,7 +309,7 @@ pub fn train_epochs(
     }
 }
 
-/// Trains for an epoch, counted from 1, and evaluates the network.
+/// Trains for one epoch, whose number counts from 1, and evaluates the network.
 ///
 /// # Errors
 /// A failing device, or divergence.

@@ -1,4 +1,4 @@
-//! A training as a job: on one device after another, where one fails.
+//! A training that continues on another device if its device fails.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use crate::system::error::{DeviceFailed, OutOfMemory, Refused, ensure_usage};
 use crate::training::{Position, Trainer};
 use crate::verify::gradients::GradientCheck;
 
-/// The facts that are said when training begins.
+/// The opened device: what is announced about it, and its failures.
 pub struct Opened {
     /// The reason for choosing the device.
     pub reason: String,
     /// The effect of mixed precision on gradients.
     pub gradient_check: Option<GradientCheck>,
-    /// It has been said.
+    /// True once the start of training was announced.
     pub announced: bool,
     /// Failures of devices.
     pub losses: Losses,
@@ -40,15 +40,15 @@ pub struct Job<'a> {
     pub options: &'a Options,
     /// The network.
     pub topology: &'a Topology,
-    /// All else that was settled.
+    /// All other settings.
     pub setup: &'a Setup,
-    /// The weights and biases to begin with.
+    /// The initial weights and biases.
     pub initial: &'a Parameters,
-    /// Its name among the speeds of devices.
+    /// Its key in the recorded speeds of devices.
     pub work: String,
 }
 
-/// The name of a training among the speeds of devices.
+/// The key of a training in the recorded speeds of devices.
 pub fn work_of(data: &Data, topology: &Topology, setup: &Setup, initial: &Parameters) -> String {
     Training { data, topology, initial, hyperparameters: setup.hyperparameters }.to_string()
 }
@@ -80,13 +80,13 @@ impl Job<'_> {
         Ok(trainer)
     }
 
-    /// Checks that a run can be as long as it is to be now.
+    /// Checks that a run can have the number of epochs now asked for.
     pub fn check_length(&self, state: &State) -> Result<()> {
         if let Some(Refitting { out_of_patience: false, .. }) = state.refit {
             ensure_usage!(
                 state.reports.len() >= self.setup.epochs,
-                "--epochs {}: the run has begun to learn all examples after {} epochs (--refit), and cannot be lengthened \
-                 any more; name another folder",
+                "--epochs {}: after {} epochs the run began to train on all examples (--refit), and cannot be \
+                 lengthened; name another folder",
                 self.setup.epochs,
                 state.reports.len()
             );
@@ -147,7 +147,7 @@ impl Job<'_> {
         self.finish(&mut trainer, &training, epochs, company)
     }
 
-    /// Saves the network of a training that has ended, and makes its report.
+    /// Saves the network of a finished training and makes its report.
     fn finish(
         &self,
         trainer: &mut Trainer<'_, '_>,
@@ -168,28 +168,28 @@ impl Job<'_> {
         model::save(path, &Model { topology: self.topology.clone(), parameters, preprocessing, outputs })
     }
 
-    /// Saves the weights of a training that has diverged as they were before.
+    /// Saves the weights from before a training diverged.
     pub fn save_last_good(&self, state: &State, data: &Data, observer: &mut dyn Observer) {
         let Some(path) = self.options.output.as_ref().filter(|_| state.position != Position::default()) else { return };
         let best = state.best.as_deref().filter(|_| self.setup.keep == Keep::Best);
         let parameters = best.unwrap_or(&state.snapshot.parameters).clone();
         match self.save(path, data, parameters) {
-            Ok(()) => observer.warn(&format!("{} holds the weights of before it diverged", path.display())),
+            Ok(()) => observer.warn(&format!("{} holds the weights from before training diverged", path.display())),
             Err(error) => observer.warn(&format!("{error:#}")),
         }
     }
 
-    /// True for an error that another device may not have. What the device refuses before training begins is the fault of what was
-    /// asked for.
+    /// True for an error that may not occur on another device. If a device refuses the work before training starts, the
+    /// options are at fault.
     pub fn may_go_on(&self, error: &anyhow::Error, opened: &Opened) -> bool {
         let refused = error.is::<OutOfMemory>() || error.is::<Refused>();
         error.is::<DeviceFailed>() || refused && (opened.announced || self.options.fall_back_to_cpu)
     }
 
-    /// Opens a device again that has failed, or the one to fall back to.
+    /// Reopens a device that has failed, or opens the one to fall back to.
     ///
     /// # Errors
-    /// The failure, where it happened too often.
+    /// The failure, if it has happened too often.
     pub fn recover(
         &self,
         mut error: anyhow::Error,
@@ -200,21 +200,21 @@ impl Job<'_> {
         company: &mut Company<'_>,
     ) -> Result<device::Chosen> {
         let DeviceDescription { name, backend, driver, .. } = failed.executor.device().clone();
-        // Its memory is needed for the next.
+        // Its memory is needed for the next device.
         drop(failed);
         let place = format!("epoch {}, step {}", state.position.epoch + 1, state.position.step + 1);
         let told = |error: &anyhow::Error| format!("{name} (driver {}): {error:#}", driver.as_deref().unwrap_or(""));
         let same = DeviceChoice::Same { name: name.clone(), backend };
-        // What was refused from the beginning is refused again.
+        // What was refused at the start would be refused again.
         let most = if error.is::<DeviceFailed>() || opened.announced { MOST_LOSSES } else { 0 };
         let reopened = loop {
             let tries = opened.losses.count(state);
             if tries > most {
                 break Err(error.context(format!("{name} failed {tries} times at {place}")));
             }
-            let again = format!("training goes on from {place}, on a new device ({tries} of {most})");
+            let again = format!("training continues from {place} on the reopened device ({tries} of {most})");
             company.observer.warn(&format!("{}; {again}", told(&error)));
-            // Two failures in one place: shorter submissions may pass.
+            // Two failures at the same position: shorter submissions may succeed.
             let gpu = GpuOptions { halvings: tries.saturating_sub(1), ..self.options.gpu };
             match self.open(&same, gpu, data) {
                 Ok(chosen) => break Ok(chosen),
@@ -224,7 +224,7 @@ impl Job<'_> {
         };
         let reopened = match reopened {
             Err(error) if self.options.fall_back_to_cpu => {
-                company.observer.warn(&format!("{error:#}; training goes on from {place}, on the CPU"));
+                company.observer.warn(&format!("{error:#}; training continues from {place} on the CPU"));
                 self.open(&DeviceChoice::Cpu, self.options.gpu, data)?
             }
             reopened => reopened?,
@@ -236,27 +236,27 @@ impl Job<'_> {
     }
 }
 
-/// Time that a driver may take to come back.
+/// Time that a driver may need to recover.
 const TIME_OF_A_RESET: Duration = Duration::from_secs(1);
 
-/// Failures of a device at one place, after which training ends.
+/// The number of failures at the same position that training survives.
 const MOST_LOSSES: u32 = 4;
 
 /// Failures of a device.
 #[derive(Default)]
 pub struct Losses {
-    /// The place that training went on from after the last.
+    /// The position that training continued from after the last failure.
     at: Option<(bool, Position)>,
     count: u32,
 }
 
 impl Losses {
-    /// True where there was none.
+    /// True if there was none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Counts one; returns how many there were without any progress between.
+    /// Counts a failure; returns the number of failures since the last progress.
     fn count(&mut self, state: &State) -> u32 {
         let at = Some((state.refit.is_some(), state.position));
         self.count = if self.at == at { self.count + 1 } else { 1 };
@@ -266,7 +266,7 @@ impl Losses {
 }
 
 impl Opened {
-    /// Tells once that training begins, or goes on.
+    /// Announces once that training starts or continues.
     fn announce(
         &mut self,
         trainer: &Trainer<'_, '_>,

@@ -1,4 +1,4 @@
-//! A training that is ready to begin: its data opened, its network laid out, and all that was left open settled.
+//! A training that is ready to start: its data opened, its network laid out, and all open options settled.
 
 use anyhow::Result;
 
@@ -13,24 +13,24 @@ use crate::training::recipe::{Recipe, Rows};
 use crate::training::stopping::Patience;
 use crate::training::{Decline, Hyperparameters, check};
 
-/// A training that is ready to begin, but for its device.
+/// A training that is ready to start, except for its device.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     /// The data.
     pub data: Data,
     /// The network.
     pub topology: Topology,
-    /// All else.
+    /// All other settings.
     pub setup: Setup,
-    /// The weights and biases to begin with, where a network that has been trained goes on.
+    /// The initial weights and biases, if training continues from a trained network.
     pub from: Option<Parameters>,
 }
 
 impl Prepared {
-    /// The weights and biases to begin with.
+    /// The initial weights and biases.
     ///
     /// # Errors
-    /// More of them than memory holds.
+    /// Out of memory.
     pub fn initial(&self) -> Result<Parameters> {
         match &self.from {
             Some(parameters) => Ok(parameters.clone()),
@@ -39,19 +39,19 @@ impl Prepared {
     }
 }
 
-/// A training whose data is not opened yet.
+/// A training whose data has not been opened yet.
 #[derive(Debug)]
 pub(crate) struct Planned<'o> {
     options: &'o Options,
     recipe: Recipe,
     rows: Rows,
-    /// A network that has been trained, which goes on learning.
+    /// The trained network to continue training.
     model: Option<Model>,
-    /// The data as the network takes it.
+    /// The data to open, in the form that the network needs.
     pub source: Source,
 }
 
-/// Opens the data, settles what is open, lays out the network, and checks all of it.
+/// Opens the data, settles open options, lays out the network, and checks everything.
 pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
     let planned = Planned::new(options)?;
     let mut data = data::open_as(&planned.source, planned.model.as_ref().map(Model::interface))?;
@@ -61,14 +61,14 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
 }
 
 impl<'o> Planned<'o> {
-    /// Settles all that depends on no data.
+    /// Settles everything that does not depend on the data.
     ///
     /// # Errors
     /// Flags that contradict each other, and a model that cannot be read.
     pub fn new(options: &'o Options) -> Result<Self> {
         let wishes = &options.wishes;
         let model = options.from.as_deref().map(model::load).transpose()?;
-        // A network that was trained says itself what it has learned.
+        // A trained network determines its own task.
         let task = match &model {
             Some(model) if !options.source.task_given => model.outputs.task(),
             _ => options.source.task,
@@ -84,7 +84,7 @@ impl<'o> Planned<'o> {
         };
         let source = Source {
             task,
-            // Numbers that are learned must be values of σ.
+            // Numbers to learn must be in the range of σ.
             target_scale: (!rows.output.any_number).then_some(Scale::Unit),
             default_validation: (recipe == Recipe::Modern).then_some(|examples| Recipe::Modern.validation(examples)),
             ..options.source.clone()
@@ -92,7 +92,7 @@ impl<'o> Planned<'o> {
         Ok(Planned { options, recipe, rows, model, source })
     }
 
-    /// Settles the rest for data that was opened from [`Self::source`]: the network, all else, and a note.
+    /// Settles the rest for data that was opened from [`Self::source`]: the network, all other settings, and a note.
     ///
     /// # Errors
     /// A network or settings that do not fit the data.
@@ -117,7 +117,7 @@ impl<'o> Planned<'o> {
         let batch = wishes.batch.unwrap_or(sizes.batch.min(examples));
         let fewer = wishes.batch.is_none() && sizes.batch > examples;
         let note =
-            fewer.then(|| format!("the batch size is {examples}, as there are only {examples} training examples"));
+            fewer.then(|| format!("the batch size is {examples}, because there are only {examples} training examples"));
         let epochs = wishes.epochs.unwrap_or(sizes.epochs);
         let settings = wishes.settings(rows.optimizer)?;
         let schedule = wishes.schedule(rows.decline, epochs)?;
@@ -143,7 +143,7 @@ impl<'o> Planned<'o> {
         let has_part = !data.split.validation.is_empty() && !matches!(source.validation, Some(Part::Files { .. }));
         ensure_usage!(
             has_part || wishes.refit != Some(true),
-            "--refit yes goes with a validation split of the training data: use --validation 0.1, say"
+            "--refit yes needs a validation split of the training data: use --validation 0.1, say"
         );
         let has_costs = has_costs(wishes, data, decline)?;
         let keep = if data.split.validation.is_empty() || !has_costs { Keep::Last } else { Keep::Best };
@@ -161,10 +161,10 @@ impl<'o> Planned<'o> {
     }
 }
 
-/// True where a cost is measured after each epoch.
+/// True if a cost is measured after each epoch.
 ///
 /// # Errors
-/// Flags that need one, where there is none, and a validation split to be measured that does not exist.
+/// Flags that need a cost although none is measured, and a missing validation split that should be measured.
 fn has_costs(wishes: &Wishes, data: &Data, decline: Decline) -> Result<bool> {
     let monitor = wishes.monitor;
     ensure_usage!(
@@ -190,7 +190,7 @@ fn has_costs(wishes: &Wishes, data: &Data, decline: Decline) -> Result<bool> {
     Ok(false)
 }
 
-/// The shards of a mini-batch: as many as there are ranks, unless it was said.
+/// The number of shards of a mini-batch: by default the number of ranks.
 fn shards(options: &Options, batch: usize) -> Result<usize> {
     let ranks = options.ranks.count();
     let shards = match options.wishes.shards {
@@ -201,7 +201,8 @@ fn shards(options: &Options, batch: usize) -> Result<usize> {
             );
             ensure_usage!(
                 shards.is_multiple_of(ranks),
-                "--shards {shards}: {ranks} processes share the shards: their number must divide that of the shards"
+                "--shards {shards}: {ranks} processes cannot share the shards equally: their number must divide that \
+                 of the shards"
             );
             shards
         }
@@ -214,16 +215,16 @@ fn shards(options: &Options, batch: usize) -> Result<usize> {
             ranks
         }
     };
-    // A mini-batch of nothing is refused by itself.
+    // An empty mini-batch is refused elsewhere.
     ensure_usage!(
         shards <= batch.max(1),
-        "--shards {shards}: a mini-batch of {batch} examples (--batch) cannot be cut into so many{}",
+        "--shards {shards}: a mini-batch of {batch} examples (--batch) cannot be divided into that many{}",
         if options.wishes.shards.is_none() { format!(", one for each of {ranks} processes") } else { String::new() }
     );
     Ok(shards)
 }
 
-/// A number with two digits: more of them would look as if they mattered.
+/// A number rounded to two digits: more would suggest that they matter.
 fn rounded(value: f32) -> f32 {
     if value == 0.0 {
         return 0.0;
@@ -232,7 +233,7 @@ fn rounded(value: f32) -> f32 {
     ((f64::from(value) / unit).round() * unit) as f32
 }
 
-/// The largest learning rate of sgd for neurons whose activations have no bounds.
+/// The largest default learning rate of sgd for unbounded activation functions.
 const UNBOUNDED_ETA: f64 = 0.1;
 
 fn recipe_eta(recipe: Recipe, rows: &Rows, task: Task, settings: &Settings) -> f32 {

@@ -1,4 +1,4 @@
-//! The state of a run in a folder, for others than its training.
+//! The state of a run in a folder, for commands other than `train`.
 
 use std::fs;
 use std::path::Path;
@@ -14,21 +14,21 @@ use crate::plan::profile::Profile;
 use crate::system::kept_files::{CHECKPOINT, DIVERGED, PREVIOUS, PROFILE};
 use crate::system::output_file::OutputFile;
 
-/// The state of a run, of its last whole checkpoint.
+/// The state of a run, from its last intact checkpoint.
 #[derive(Debug)]
 pub struct Reached {
     /// The state of its training.
     pub state: State,
     /// The circumstances of the run.
     pub circumstances: Circumstances,
-    /// The message of divergence, where that ended it.
+    /// The message of the divergence, if that ended the run.
     pub diverged: Option<String>,
 }
 
-/// Reads what a run in a folder has reached.
+/// Reads the state of a run in a folder.
 ///
 /// # Errors
-/// A folder without a whole checkpoint, or one of another network.
+/// A folder without an intact checkpoint, or a checkpoint of another network.
 pub(crate) fn read_reached(folder: &Path, topology: &Topology, optimizer: &Optimizer) -> Result<Reached> {
     let read = |name: &str| {
         let path = folder.join(name);
@@ -45,7 +45,7 @@ pub(crate) fn read_reached(folder: &Path, topology: &Topology, optimizer: &Optim
     Ok(Reached { state, circumstances, diverged })
 }
 
-/// Writes that a run has ended in NaN or infinity; until it goes on.
+/// Records that a run has ended in NaN or infinity, until it continues.
 ///
 /// # Errors
 /// A file that cannot be written.
@@ -65,7 +65,7 @@ pub fn write_profile(folder: &Path, profile: &Profile) -> Result<()> {
     file.finish()
 }
 
-/// The time of each kernel of a run; `None` where it was not measured.
+/// The time of each kernel of a run; `None` if it was not measured.
 ///
 /// # Errors
 /// A damaged file.

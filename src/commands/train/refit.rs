@@ -1,4 +1,4 @@
-//! The training on all examples that follows early stopping.
+//! The refit: training on all examples, after the epochs with a validation split.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::system::error::Diverged;
 use crate::training::{Hyperparameters, Position, Schedule, Trainer, Training};
 
 impl Refitting {
-    /// The refit after epochs that were judged by so many validation examples: as many epochs as were best; all of them, where
-    /// those after the best one did no harm beyond chance. The mean cost of n examples whose costs differ by as much as their mean has
-    /// a standard error of 1/√n of it; two of them are chance.
+    /// The refit after epochs that were judged by `validation` examples: for the best number of epochs, or for all of
+    /// them if those after the best one did no harm beyond chance. If the costs of n examples have a standard deviation
+    /// equal to their mean, the mean cost has a relative standard error of 1/√n; two of these count as chance.
     pub fn after(epochs: &Epochs, setup: &Setup, validation: usize) -> Self {
         let cost = |epoch: usize| epochs.reports.get(epoch.wrapping_sub(1)).and_then(EpochReport::watched_cost);
         let chance = 2.0 / (validation.max(1) as f64).sqrt();
@@ -28,14 +28,14 @@ impl Refitting {
         Refitting { epochs, seconds: 0.0, out_of_patience }
     }
 
-    /// The hyperparameters: the schedule is as long as the refit.
+    /// The hyperparameters, with a schedule as long as the refit.
     pub fn hyperparameters(&self, first: Hyperparameters) -> Hyperparameters {
         let epochs = self.epochs;
         let warmup = first.schedule.warmup.min(epochs.saturating_sub(1));
         Hyperparameters { schedule: Schedule { epochs, warmup, ..first.schedule }, ..first }
     }
 
-    /// The state before its first step, after epochs that ended in `state` and of which the parameters `kept` are kept.
+    /// The state before the first step of the refit, after epochs that ended in `state` and kept the parameters `kept`.
     pub fn state(self, state: &State, initial: &Parameters, kept: Parameters) -> State {
         State {
             reports: state.reports.clone(),
@@ -46,10 +46,10 @@ impl Refitting {
     }
 }
 
-/// Trains from a state on for all epochs of the refit, without measuring in between, or until a signal comes.
+/// Trains from a state for all epochs of the refit, without evaluating in between, or until a signal arrives.
 ///
 /// # Errors
-/// A failing device, or divergence: training can go on from the state.
+/// A failing device, or divergence: training can continue from the state.
 pub fn refit(
     trainer: &mut Trainer<'_, '_>,
     training: &Training<'_>,

@@ -20,7 +20,7 @@ pub struct EpochReport {
     pub epoch: usize,
     /// The learning rate η at its beginning.
     pub eta: f32,
-    /// C on the training split after the epoch; `None` where it was not measured (`--monitor`), as for all that follow.
+    /// C on the training split after the epoch; `None` if it was not measured (`--monitor`), as for all figures below.
     pub train_cost: Option<f64>,
     /// Fraction of the training split classified correctly after the epoch; `None` for regression.
     pub train_accuracy: Option<f64>,
@@ -36,19 +36,19 @@ pub struct EpochReport {
     pub seconds: f64,
     /// The number of training examples per second.
     pub samples_per_second: f64,
-    /// Figures of each layer; `None` where they were not watched.
+    /// Figures of each layer; `None` if they were not watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<LayerReport>>,
 }
 
 impl EpochReport {
-    /// The cost by which epochs are compared: of the validation split, or of the training split where there is none; `None` where
-    /// neither was measured.
+    /// The cost by which epochs are compared: that of the validation split, or of the training split if there is none;
+    /// `None` if neither was measured.
     pub fn watched_cost(&self) -> Option<f64> {
         self.validation_cost.or(self.train_cost)
     }
 
-    /// Notes the figures of the training split, if they were measured.
+    /// Adds the figures of the training split, if they were measured.
     pub(super) fn set_learned(&mut self, learned: Option<Evaluation>) {
         self.train_cost = learned.map(|part| part.cost);
         self.train_accuracy = learned.and_then(|part| part.accuracy());
@@ -85,7 +85,7 @@ pub struct Report {
     pub cost: &'static str,
     /// The optimizer.
     pub optimizer: &'static str,
-    /// The learning rate η to begin with.
+    /// The initial learning rate η.
     pub eta: f32,
     /// m.
     pub batch: usize,
@@ -99,20 +99,21 @@ pub struct Report {
     pub schedule: &'static str,
     /// Each epoch.
     pub epochs: Vec<EpochReport>,
-    /// The epoch with the lowest cost: on the validation split, or on the training split where there is none.
+    /// The epoch with the lowest cost: on the validation split, or on the training split if there is none.
     pub best_epoch: Option<usize>,
     /// The epoch whose weights are the final ones.
     pub kept_epoch: Option<usize>,
-    /// The epochs of the training on all examples that followed, whose weights are the final ones; `None` for none.
+    /// The number of epochs of the refit, the training on all examples that gave the final weights; `None` without a
+    /// refit.
     pub refit_epochs: Option<usize>,
-    /// The duration of its steps in seconds.
+    /// The duration of the steps of the refit in seconds.
     pub refit_seconds: Option<f64>,
-    /// The end of the training: `epochs`, `patience`, or `interrupted`.
+    /// How the training ended: `epochs`, `patience`, or `interrupted`.
     pub stopped: &'static str,
     /// The number of the signal that interrupted it.
     #[serde(skip)]
     pub interrupted: Option<i32>,
-    /// The steps of the next epoch that the final weights have learned, too: of an interrupted training.
+    /// The number of steps of the next epoch that the final weights include, if training was interrupted.
     pub further_steps: usize,
     /// C on the training split, with the final weights.
     pub train_cost: Option<f64>,
@@ -150,15 +151,16 @@ pub struct Report {
     pub samples_per_second: Option<f64>,
     /// Steps of gradient descent per second.
     pub steps_per_second: Option<f64>,
-    /// The time of the whole run up to its report, in seconds: files, device, training and evaluation; `None` in `compare`.
+    /// The duration of the whole run up to its report, in seconds: files, device, training and evaluation; `None` in
+    /// `compare`.
     pub wall_seconds: Option<f64>,
-    /// The time from opening the device to the end of the first steps, with compilation and auto-tuning.
+    /// The time from opening the device to the end of the first steps, including compilation and auto-tuning.
     pub seconds_to_first_step: Option<f64>,
     /// The number of processes that trained together.
     pub ranks: usize,
-    /// The parts of a mini-batch whose gradients are summed over a tree.
+    /// The number of shards of a mini-batch, whose gradients are summed over a tree.
     pub shards: usize,
-    /// The part of the duration of steps in which they only waited for the sums over all processes; `None` for one.
+    /// The fraction of the time of steps spent waiting for the sums over all processes; `None` for a single process.
     pub waited_seconds: Option<f64>,
     /// The precision of matrix products: `full` (f32), or `mixed` (f16 inputs, f32 accumulation).
     pub precision: &'static str,
@@ -170,17 +172,17 @@ pub struct Report {
     pub profile: Option<Profile>,
     /// SHA-256 of the final weights and biases.
     pub weights_sha256: String,
-    /// Notes on the data and on what was learned, for people.
+    /// Notes for the user on the data and on what was learned.
     pub notes: Vec<String>,
-    /// The last of the notes, where the network has learned nothing.
+    /// The last note, if the network has learned nothing.
     #[serde(skip)]
     pub not_learned: Option<String>,
-    /// The last of the notes, where several processes mostly wait for each other.
+    /// The last note, if processes spend much of their time waiting for each other.
     #[serde(skip)]
     pub does_not_pay: Option<String>,
 }
 
-/// The part of the time of steps, spent waiting for other processes, from which on it is told.
+/// The fraction of the time of steps spent waiting for other processes above which a note is made.
 const MOST_WAITING: f64 = 0.5;
 
 /// Returns the report of a run in full precision.
@@ -196,10 +198,11 @@ pub(crate) fn report(
     let kept = kept.or(Some(epochs.len()).filter(|&epochs| epochs > 0 && further_steps == 0));
     let last = kept.map(|epoch| &epochs[epoch - 1]);
     let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
-    // Of a refit the validation split is still that of the best epoch.
+    // With a refit, the validation figures are still those of the best epoch.
     let validated = last;
     let last = last.filter(|_| refit.is_none());
-    // Whoever interrupts it does not want to wait for figures of all examples; of a refit they would be those of other splits.
+    // Whoever interrupts a run does not want to wait for figures on all examples; in a refit, they would be those of
+    // other splits.
     let waits = interrupted.is_none();
     let mut missing = |part, is_known: bool| if is_known || !waits { Ok(None) } else { measure(part) };
     let learned = missing(PartOfData::Training, last.is_some_and(|last| last.train_cost.is_some()))?;
@@ -227,12 +230,13 @@ pub(crate) fn report(
     let waited = trainer.waited().as_secs_f64() / training_seconds.max(f64::MIN_POSITIVE);
     let does_not_pay = (training_seconds > 0.0 && waited > MOST_WAITING).then(|| {
         format!(
-            "the {} processes waited {:.0}% of the steps' time for each other's gradients: fewer may be faster, or one",
+            "the {} processes spent {:.0}% of the time of steps waiting for each other's gradients: fewer, or one, may \
+             be faster",
             trainer.ranks(),
             100.0 * waited.min(1.0)
         )
     });
-    // Of the epochs, which a refit with more examples may have followed.
+    // Speed of the epochs, not of a refit, which has more examples.
     let of_epoch = epochs.first().map_or(0.0, |epoch| epoch.samples_per_second * epoch.seconds).round() as usize;
     let rate = |count: usize| (training_seconds > 0.0).then(|| (count * epochs.len()) as f64 / training_seconds);
     Ok(Report {
@@ -313,7 +317,7 @@ pub(super) fn measured(
     finite(trainer.evaluate(part)?, epoch, hyperparameters)
 }
 
-/// An evaluation whose cost is finite, if there is one; another is divergence.
+/// Passes on an evaluation, if there is one; a cost that is not finite is divergence.
 pub(super) fn finite(
     evaluation: Option<Evaluation>,
     epoch: usize,

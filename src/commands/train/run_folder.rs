@@ -3,11 +3,11 @@
 //! | file | |
 //! |---|---|
 //! | `config.toml` | all flags that the run uses, for `--config` |
-//! | `metrics.jsonl` | the report of each epoch, a line each |
-//! | `checkpoint.safetensors` | what the run goes on from; `checkpoint.previous.safetensors` is the one before |
-//! | `best.safetensors`, `last.safetensors` | the models at that time |
+//! | `metrics.jsonl` | the report of each epoch, one per line |
+//! | `checkpoint.safetensors` | what the run continues from; `checkpoint.previous.safetensors` is the one before |
+//! | `best.safetensors`, `last.safetensors` | the models at the time of the checkpoint |
 //! | `profile.json` | the time of each kernel, with `--profile` |
-//! | `diverged.txt` | why training ended, where it diverged |
+//! | `diverged.txt` | why training ended, if it diverged |
 //! | `lock` | locked by the process that trains here |
 
 use std::fs::{self, File, TryLockError};
@@ -44,10 +44,10 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens a folder, which is made where there is none.
+    /// Opens a folder, creating it if it does not exist.
     ///
     /// # Errors
-    /// A folder that cannot be made or written to, or in which another process trains.
+    /// A folder that cannot be created or written to, or in which another process is training.
     pub fn open(path: &Path) -> Result<Self> {
         let context = || format!("--run {}", path.display());
         fs::create_dir_all(path).with_context(context)?;
@@ -55,21 +55,24 @@ impl RunFolder {
         let lock = lock.with_context(context)?;
         match lock.try_lock() {
             Ok(()) => {
-                // Of processes that were killed: nobody else writes here.
+                // Left by killed processes: nobody else writes here.
                 temporary::delete_left(path).with_context(context)?;
                 Ok(RunFolder { path: path.to_path_buf(), _lock: lock })
             }
             Err(TryLockError::WouldBlock) => {
-                bail!("{}: another process trains in this folder; wait for its end, or name another folder", context())
+                bail!(
+                    "{}: another process is training in this folder; wait until it ends, or name another folder",
+                    context()
+                )
             }
             Err(TryLockError::Error(error)) => Err(anyhow!(error).context(context())),
         }
     }
 
-    /// The last whole checkpoint, and a note where it is not the last that was written.
+    /// The last intact checkpoint, and a note if it is not the last that was written.
     ///
     /// # Errors
-    /// Checkpoints of which none is whole, or files of something else.
+    /// No intact checkpoint, or a folder with files of something else.
     pub fn checkpoint(&self) -> Result<Option<(Found, Option<String>)>> {
         let read = |name: &str| {
             let path = self.path.join(name);
@@ -92,13 +95,13 @@ impl RunFolder {
             },
             (Ok(None), Ok(Some(found))) => Ok(Some((
                 found,
-                Some("the last checkpoint is missing; the run goes on from the one before".to_string()),
+                Some("the last checkpoint is missing; the run continues from the one before".to_string()),
             ))),
             (Err(error), Ok(Some(found))) => {
-                Ok(Some((found, Some(format!("{error:#}; the run goes on from the checkpoint before")))))
+                Ok(Some((found, Some(format!("{error:#}; the run continues from the checkpoint before")))))
             }
             (Ok(None) | Err(_), Err(error)) | (Err(error), Ok(None)) => {
-                Err(error.context("no whole checkpoint is left; name another folder, or delete this one"))
+                Err(error.context("no intact checkpoint is left; name another folder, or delete this one"))
             }
         }
     }
@@ -127,7 +130,7 @@ fn line(report: &EpochReport) -> Result<String> {
     Ok(serde_json::to_string(report)? + "\n")
 }
 
-/// The reports of epochs, which are written one by one.
+/// The file of epoch reports, written one by one.
 #[derive(Debug)]
 pub struct Metrics {
     path: PathBuf,
@@ -141,7 +144,7 @@ impl Metrics {
     /// A file that cannot be written.
     pub fn add(&mut self, report: &EpochReport) -> Result<()> {
         let mut write = || {
-            // A single write: no reader sees half a line.
+            // A single write, so that no reader sees half a line.
             self.file.write_all(line(report)?.as_bytes())?;
             anyhow::Ok(())
         };
@@ -149,7 +152,7 @@ impl Metrics {
     }
 }
 
-/// The files of a run besides the state of its training.
+/// What the files of a run need besides the state of its training.
 #[derive(Clone, Debug)]
 pub struct Keeping {
     /// The circumstances of the run.
@@ -162,7 +165,7 @@ pub struct Keeping {
     pub description: Description,
 }
 
-/// Writes checkpoints of a run while it goes on.
+/// Writes checkpoints of a run while it trains.
 #[derive(Debug)]
 pub struct Keeper {
     folder: RunFolder,
@@ -171,17 +174,17 @@ pub struct Keeper {
     interval: Duration,
     saved: Instant,
     writer: Writer,
-    /// The last error that was not mended by a later success.
+    /// The last error, unless a later write succeeded.
     failed: Option<anyhow::Error>,
 }
 
 impl Keeper {
-    /// A keeper of a run that begins, or goes on, with a state.
+    /// A keeper of a run that starts or continues with a state.
     ///
     /// # Errors
     /// Files that cannot be written.
     pub fn begin(folder: RunFolder, interval: Duration, keeping: Keeping, state: &State) -> Result<Self> {
-        // Nothing else of a run is without a checkpoint.
+        // A run has no other files without a checkpoint.
         if !folder.path.join(CHECKPOINT).exists() {
             write_checkpoint(&folder.path, state, &keeping)?;
         }
@@ -193,18 +196,18 @@ impl Keeper {
         Ok(Keeper { folder, metrics, keeping, interval, saved: Instant::now(), writer, failed: None })
     }
 
-    /// True where a checkpoint is to be written as soon as training can pause.
+    /// True if a checkpoint should be written as soon as training can pause.
     pub fn is_due(&self) -> bool {
         !self.writer.is_busy() && (self.saved.elapsed() >= self.interval || interruption::is_checkpoint_wanted())
     }
 
-    /// Adds the report of an epoch; an error is told when the run ends, too.
+    /// Adds the report of an epoch; an error is also reported when the run ends.
     pub fn note(&mut self, report: &EpochReport) -> Option<String> {
         let error = self.metrics.add(report).err()?;
         self.note_failure(error)
     }
 
-    /// Begins to write a checkpoint of a state; returns what went wrong with the last one.
+    /// Starts to write a checkpoint of a state; returns a message if the last one failed.
     pub fn save(&mut self, state: &State) -> Option<String> {
         let failed = self.wait();
         interruption::checkpoint_follows();
@@ -214,7 +217,7 @@ impl Keeper {
         failed
     }
 
-    /// Waits for the checkpoint that is being written; returns what went wrong with it.
+    /// Waits for the checkpoint that is being written; returns a message if it failed.
     pub fn wait(&mut self) -> Option<String> {
         match self.writer.finish()? {
             Ok(()) => {
@@ -225,10 +228,10 @@ impl Keeper {
         }
     }
 
-    /// Remembers a failure; returns what is to be said of it. The same again and again, as of a full disk, is said once.
+    /// Records a failure; returns a message to report. A failure that repeats, such as a full disk, is reported once.
     fn note_failure(&mut self, error: anyhow::Error) -> Option<String> {
-        let text = format!("{error:#}; training goes on");
-        // Temporary files have other names each time.
+        let text = format!("{error:#}; training continues");
+        // Temporary files have a different name each time.
         let kind = |error: &anyhow::Error| {
             let cause = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
             (error.to_string(), cause.map(std::io::Error::kind))
@@ -238,16 +241,16 @@ impl Keeper {
         (!said).then_some(text)
     }
 
-    /// Ends the run: its last checkpoint is on disk.
+    /// Ends the run, with its last checkpoint on disk.
     ///
     /// # Errors
-    /// The failure of writing.
+    /// The last failure to write.
     pub fn finish(&mut self) -> Result<()> {
         self.wait();
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    /// Goes on from a state on another device, after what was written of later epochs was lost.
+    /// Continues from a state on another device; anything written about later epochs is discarded.
     ///
     /// # Errors
     /// Files that cannot be written.
@@ -260,7 +263,7 @@ impl Keeper {
     }
 }
 
-/// Writes all that a state holds to the folder of its run.
+/// Writes a state to the folder of its run.
 fn write_state(folder: &Path, state: &State, keeping: &Keeping) -> Result<()> {
     write_checkpoint(folder, state, keeping)?;
     let write = |name: &str, parameters: &Parameters| {
@@ -295,7 +298,7 @@ mod tests {
     use crate::system::file_operation::tests::failing;
     use crate::training::Position;
 
-    /// The files, and the state after so many epochs.
+    /// The files, and the state after this many epochs.
     fn run(epochs: usize) -> (Keeping, State) {
         let topology = Topology::new(&[3, 4, 2], &SIGMOID, &QUADRATIC).expect("a network");
         let parameters = Parameters::random(&topology, Initialization::Scaled, epochs as u64).expect("memory");
@@ -336,7 +339,7 @@ mod tests {
         found.state(&keeping.topology, keeping.optimizer).expect("it is of this network")
     }
 
-    /// Whichever operation fails, the state of before or that of now is there, and the failure is told.
+    /// Whichever operation fails, either the previous or the new state is there, and the failure is reported.
     #[test]
     fn a_checkpoint_whose_writing_fails_leaves_the_one_before() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -363,7 +366,8 @@ mod tests {
             failures += 1;
             old = found;
         }
-        // Making, writing, syncing and moving a file, and syncing its folder; a checkpoint is moved twice; then a model.
+        // Creating, writing, syncing and renaming a file, and syncing its folder; a checkpoint is renamed twice; then a
+        // model.
         assert_eq!(failures, 11);
     }
 
@@ -377,7 +381,7 @@ mod tests {
         fs::remove_dir_all(&path).expect("it is deleted");
         assert_eq!(keeper.save(&state), None, "it is being written");
         let told = keeper.save(&state).expect("it failed");
-        assert!(told.ends_with("training goes on"), "{told}");
+        assert!(told.ends_with("training continues"), "{told}");
         assert_eq!(keeper.save(&state), None, "it has been told");
         assert!(keeper.finish().is_err());
     }

@@ -1,4 +1,4 @@
-//! The setup of a training: what was asked for, and the recipe's defaults for all else.
+//! The setup of a training: what was asked for, and the recipe's defaults for everything else.
 
 use anyhow::Result;
 
@@ -23,10 +23,10 @@ pub enum Architecture {
     Layers(Vec<usize>),
 }
 
-/// The weights that end in the model.
+/// The weights that the model keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Keep {
-    /// Those of the epoch with the lowest cost on the validation split; on the training split, where there is none.
+    /// Those of the epoch with the lowest cost on the validation split, or on the training split if there is none.
     Best,
     /// Those of the last epoch.
     Last,
@@ -42,7 +42,7 @@ impl Keep {
 /// The splits that are measured after each epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Monitor {
-    /// The training split, and the validation split where there is one.
+    /// The training split, and the validation split if there is one.
     #[default]
     All,
     /// The validation split only.
@@ -62,7 +62,7 @@ impl Monitor {
     }
 }
 
-/// The wishes for a training; the recipe decides what is open.
+/// What was asked for in a training; the recipe decides the rest.
 #[derive(Clone, Default, Debug)]
 pub struct Wishes {
     /// The recipe; by default the one that the data suggests.
@@ -95,15 +95,15 @@ pub struct Wishes {
     pub l1: Option<f32>,
     /// The probability of dropout.
     pub dropout: Option<f32>,
-    /// The course of η.
+    /// The shape of the schedule of η.
     pub decline: Option<Decline>,
     /// The factor of the schedule.
     pub schedule_factor: Option<f32>,
-    /// The epochs between two changes of η.
+    /// The number of epochs between two changes of η.
     pub schedule_every: Option<usize>,
-    /// Epochs of warm-up.
+    /// Number of warm-up epochs.
     pub warmup: Option<usize>,
-    /// Epochs; 0 evaluates and saves the initial network.
+    /// Number of epochs; 0 evaluates and saves the initial network.
     pub epochs: Option<usize>,
     /// m.
     pub batch: Option<usize>,
@@ -111,19 +111,19 @@ pub struct Wishes {
     pub shards: Option<usize>,
     /// Seed of initial weights, splits, shuffling and dropout.
     pub seed: u64,
-    /// Epochs without improvement after which training ends.
+    /// Number of epochs without improvement after which training ends.
     pub patience: Option<usize>,
-    /// The weights that end in the model.
+    /// The weights that the model keeps.
     pub keep: Option<Keep>,
-    /// After early stopping, the validation split is learned too.
+    /// Train again on all examples, including the validation split (`--refit`).
     pub refit: Option<bool>,
     /// The splits that are measured after each epoch.
     pub monitor: Monitor,
-    /// The layers are watched.
+    /// Whether the layers are watched.
     pub watch: bool,
 }
 
-/// All that a training is done with besides its data and its network.
+/// The settings of a training other than its data and its network.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The recipe.
@@ -132,20 +132,20 @@ pub struct Setup {
     pub initialization: Initialization,
     /// The number of epochs.
     pub epochs: usize,
-    /// The steps that are taken where epochs bring no improvement.
+    /// What happens when epochs bring no improvement.
     pub patience: Patience,
-    /// The weights that end in the model.
+    /// The weights that the model keeps.
     pub keep: Keep,
-    /// After early stopping, the validation split is learned too.
+    /// Train again on all examples, including the validation split (`--refit`).
     pub refit: bool,
     /// The splits that are measured after each epoch.
     pub monitor: Monitor,
-    /// m, η, the optimizer and what else steps depend on.
+    /// m, η, the optimizer and everything else that steps depend on.
     pub hyperparameters: Hyperparameters,
 }
 
 impl Setup {
-    /// The flags of the network and its training with the values that are used, but for the widths of layers.
+    /// The flags of the network and its training with the values in use, except the widths of layers.
     pub fn flags(&self, topology: &Topology) -> Vec<(&'static str, String)> {
         let Setup { initialization, epochs, patience, keep, monitor, hyperparameters, .. } = self;
         let Hyperparameters { batch, shards, eta, optimizer, settings, lambda, l1, dropout, schedule, .. } =
@@ -204,7 +204,7 @@ impl Setup {
     }
 }
 
-/// Refuses a flag that only some choices of another flag use.
+/// Refuses a flag that the chosen value of another flag does not use.
 fn check_use(flag: &str, of: &str, chosen: &str, users: &[&str]) -> Result<()> {
     let names = either(users);
     ensure_usage!(
@@ -215,7 +215,7 @@ fn check_use(flag: &str, of: &str, chosen: &str, users: &[&str]) -> Result<()> {
 }
 
 impl Wishes {
-    /// The rows of a training: those asked for, and of the recipe's those that fit them.
+    /// The rows of a training: those asked for, completed by those of the recipe that fit them.
     pub(super) fn rows(&self, recipe: Recipe, task: Task) -> Result<Rows> {
         let of_recipe = recipe.rows(task);
         let fits = |cost: &'static Cost, output: &'static Activation| cost.of_outputs(output).suits.contains(&output);
@@ -243,7 +243,7 @@ impl Wishes {
         })
     }
 
-    /// The rows of a training that goes on from a model: those of its network, and what else was asked for.
+    /// The rows of a training that continues from a model: those of its network, and whatever else was asked for.
     pub(super) fn rows_of(&self, model: &Model, recipe: Recipe, task: Task) -> Result<Rows> {
         let Topology { activation, output, cost, .. } = model.topology;
         let given = [
@@ -255,12 +255,13 @@ impl Wishes {
         ];
         if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
             bail_usage!(
-                "--{flag} is for a new network: --from MODEL goes on with that of the model; leave one of them out"
+                "--{flag} is for a new network, but --from MODEL continues with that of the model; leave one of them \
+                 out"
             );
         }
         ensure_usage!(
             task == model.outputs.task(),
-            "--from: the network has learned {}, and --task is {}",
+            "--from: the network was trained on {}, but --task is {}",
             if model.outputs.task() == Task::Regression { "numbers" } else { "classes" },
             task.name()
         );
@@ -271,7 +272,7 @@ impl Wishes {
     /// The hyperparameters of an optimizer.
     ///
     /// # Errors
-    /// One that is for another optimizer.
+    /// A hyperparameter of another optimizer.
     pub(super) fn settings(&self, optimizer: &'static Optimizer) -> Result<Settings> {
         let given =
             [("momentum", self.momentum), ("beta1", self.beta1), ("beta2", self.beta2), ("epsilon", self.epsilon)];
@@ -291,7 +292,7 @@ impl Wishes {
     /// The schedule of η.
     ///
     /// # Errors
-    /// A number that is for another schedule.
+    /// A parameter of another schedule.
     pub(super) fn schedule(&self, decline: Decline, epochs: usize) -> Result<Schedule> {
         let check = |flag, uses: fn(Decline) -> bool| {
             let users = Decline::ALL.iter().filter(|row| uses(row.2)).map(|row| row.0);

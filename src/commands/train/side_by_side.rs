@@ -1,4 +1,4 @@
-//! Trainings without files and without a refit, side by side where the device can.
+//! Trainings without files and without a refit, run side by side if the device supports it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,21 +20,21 @@ use crate::training::{Position, Started, Trainer, Training};
 pub struct Member<'a> {
     /// The training.
     pub training: Training<'a>,
-    /// All else that was settled.
+    /// All other settings.
     pub setup: &'a Setup,
-    /// The observer of it.
+    /// Its observer.
     pub observer: &'a mut dyn Observer,
 }
 
-/// The place that a training has reached.
+/// The progress of a training.
 struct Reached {
     state: State,
-    /// The way in which it ended; `None` while it goes on.
+    /// How it ended; `None` while it is running.
     end: Option<Result<End>>,
 }
 
-/// Trains to the end on a device that is open. The trainings are alike (`Training::is_like`); each ends with the bits that it
-/// would have alone. Divergence is the result of a training, not of all.
+/// Runs all trainings to their end on an open device. They must be alike (`Training::is_like`); each gives bitwise the
+/// result that it would have alone. If a training diverges, that is its own result and does not affect the others.
 ///
 /// # Errors
 /// A failing device.
@@ -50,7 +50,7 @@ pub fn train_side_by_side(members: &mut [Member<'_>], executor: &mut dyn Executo
             break;
         }
         for group in active.chunks(most) {
-            // Of no epochs at all, nothing begins.
+            // With no epochs at all, nothing starts.
             if group.len() > 1 && group.iter().all(|&i| members[i].setup.epochs > 0) {
                 begin_epochs(&mut trainer, group, members, &mut all)?;
             }
@@ -63,7 +63,7 @@ pub fn train_side_by_side(members: &mut [Member<'_>], executor: &mut dyn Executo
     reports.collect()
 }
 
-/// Trains each of a group on all mini-batches of its epoch but the last.
+/// Trains each network of a group on all mini-batches of its epoch except the last.
 fn begin_epochs(
     trainer: &mut Trainer<'_, '_>,
     group: &[usize],
@@ -93,7 +93,7 @@ fn begin_epochs(
     Ok(())
 }
 
-/// Trains to the end of an epoch, or to the end of all where trainings come one after the other.
+/// Trains to the end of an epoch, or to the end of the training if trainings run one after the other.
 fn end_epoch<'d>(
     trainer: &mut Trainer<'_, 'd>,
     one_epoch: bool,
@@ -114,7 +114,7 @@ fn end_epoch<'d>(
     Ok(())
 }
 
-/// The report of a training that has ended.
+/// The report of a finished training.
 fn finish<'d>(trainer: &mut Trainer<'_, 'd>, member: &Member<'d>, reached: Reached) -> Result<Result<Report>> {
     let Reached { state, end } = reached;
     let end = match end {

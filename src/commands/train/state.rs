@@ -1,4 +1,5 @@
-//! The state of a training: what goes on from it ends with the same bits as what was never interrupted.
+//! The state of a training. A training that continues from it gives bitwise the same result as one that was never
+//! interrupted.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,33 +15,33 @@ use crate::network::{Layers, Parameters, Topology};
 use crate::training::trainer::state_names;
 use crate::training::{Position, Snapshot};
 
-/// A training under way, at one moment. Random numbers depend on the seed and the place alone; early stopping and plateaus follow
-/// from the reports.
+/// A snapshot of a training in progress. Random numbers depend only on the seed and the position; early stopping and
+/// plateaus are derived from the reports.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Weights and biases, and the state of the optimizer.
     pub snapshot: Arc<Snapshot>,
-    /// The place in the epochs; in those of the refit, where there is one.
+    /// The position in the epochs, or in those of the refit once it has started.
     pub position: Position,
-    /// Seconds of the steps of the epoch under way.
+    /// Seconds spent on the steps of the current epoch.
     pub seconds: f64,
-    /// The report of each complete epoch, but those of a refit.
+    /// The report of each complete epoch, except those of a refit.
     pub reports: Vec<EpochReport>,
-    /// The parameters that were best so far, where anybody wants them; in a refit, those that were kept before it.
+    /// The best parameters so far, if they are needed; in a refit, the parameters kept before it.
     pub best: Option<Arc<Parameters>>,
-    /// The training on all examples, where it has begun.
+    /// The training on all examples, if it has started.
     pub refit: Option<Refitting>,
 }
 
-/// A training on all examples under way.
+/// A training on all examples in progress.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Refitting {
-    /// All of its epochs.
+    /// The number of its epochs.
     pub epochs: usize,
     /// Seconds of its steps so far.
     pub seconds: f64,
-    /// Patience had ended the epochs before it.
+    /// True if early stopping ended the epochs before it.
     pub out_of_patience: bool,
 }
 
@@ -55,7 +56,7 @@ struct Description<'a> {
     refit: Option<Refitting>,
 }
 
-/// The beginning of the names of the best parameters.
+/// The prefix of the names of the best parameters.
 const BEST: &str = "best.";
 
 impl State {
@@ -94,7 +95,7 @@ impl State {
     }
 }
 
-/// A checkpoint that was read: the network that it is of is still to be compared.
+/// A checkpoint that was read, but not yet checked against the network.
 #[derive(Debug)]
 pub struct Found {
     /// The circumstances in which it was written.
@@ -110,7 +111,7 @@ impl std::fmt::Debug for Description<'_> {
 }
 
 impl Found {
-    /// The checkpoint of a description and its tensors.
+    /// The checkpoint with a description and tensors.
     ///
     /// # Errors
     /// A description that cannot be read.
@@ -120,10 +121,10 @@ impl Found {
         Ok(Found { circumstances: description.circumstances.clone().into_owned(), description, tensors })
     }
 
-    /// The state of a training of this network by this optimizer.
+    /// The state of a training of this network with this optimizer.
     ///
     /// # Errors
-    /// Tensors that are not those of such a training.
+    /// Tensors that do not belong to such a training.
     pub fn state(mut self, topology: &Topology, optimizer: &Optimizer) -> Result<State> {
         let parameters = self.parameters("", topology)?;
         let names = state_names(&parameters, optimizer);
@@ -164,7 +165,7 @@ impl Found {
 
     fn take(&mut self, name: &str, size: usize) -> Result<Vec<f32>> {
         let values = self.tensors.remove(name).with_context(|| format!("no tensor {name}"))?;
-        ensure!(values.len() == size, "tensor {name} has {} entries, {size} are needed", values.len());
+        ensure!(values.len() == size, "tensor {name} has {} entries, but {size} are needed", values.len());
         Ok(values.into_owned())
     }
 }

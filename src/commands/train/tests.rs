@@ -1,4 +1,4 @@
-//! Tests of training to its end.
+//! Tests of whole trainings.
 
 use super::epochs::{End, train_epochs};
 use super::report::measured;
@@ -17,7 +17,7 @@ use crate::training::PartOfData;
 use crate::training::recipe::Recipe;
 use crate::training::stopping::Patience;
 
-/// Notes each epoch that is told, and the number of steps until then.
+/// Records each reported epoch and the number of steps until then.
 #[derive(Default, Debug)]
 struct Listener {
     steps: usize,
@@ -37,8 +37,8 @@ impl Observer for Listener {
     fn end(&mut self) {}
 }
 
-/// A training on some of the digits, by an executor of so many threads. Their products are too small for a second one, which may
-/// evaluate.
+/// A training on some of the digits, by an executor with this many threads. The products are too small for a second
+/// thread, which is free to evaluate.
 struct Trial {
     weight: f32,
     epochs: usize,
@@ -57,7 +57,7 @@ impl Default for Trial {
 }
 
 impl Trial {
-    /// Trains a network with the given value for one of its weights. Returns the state in the end, and what was told.
+    /// Trains a network with the given value for one of its weights. Returns the final state and what was reported.
     fn run(self) -> Result<(State, End, Listener)> {
         let data = data::open(&Source { validation: self.validation, limit: Some(300), ..Source::default() })?;
         let topology = Topology::new(&[64, 5, 10], &SIGMOID, &QUADRATIC)?.with_output(self.output);
@@ -87,7 +87,7 @@ impl Trial {
     }
 }
 
-/// A diverged run returns before it writes a model.
+/// A diverged run ends before it writes a model.
 #[test]
 fn weights_or_costs_that_are_no_numbers_are_divergence() {
     let told = |weight, epochs| {
@@ -101,7 +101,7 @@ fn weights_or_costs_that_are_no_numbers_are_divergence() {
     Trial::default().run().expect("a network of numbers");
 }
 
-/// The weights stay, and are finite; the cost is not.
+/// The weights stay unchanged and finite; the cost is not finite.
 #[test]
 fn a_cost_that_is_no_number_is_found_by_another_thread_too() {
     for threads in [1, 2] {
@@ -111,12 +111,12 @@ fn a_cost_that_is_no_number_is_found_by_another_thread_too() {
     }
 }
 
-/// The figures of the training split are measured during the next epoch, and are the same.
+/// The figures of the training split are the same when they are measured during the next epoch.
 #[test]
 fn an_idle_thread_evaluates_with_the_same_figures() {
     let fifth = || Some(Part::Fraction(0.2));
     let patience = Patience { stop: Some(2), plateau: Some((1, 0.5)) };
-    // Whether another thread may evaluate: not where the next epoch depends on it.
+    // Whether another thread may evaluate: not if the next epoch depends on the result.
     for (validation, patience, late) in [
         (None, Patience::default(), true),
         (None, patience, false),
@@ -135,7 +135,7 @@ fn an_idle_thread_evaluates_with_the_same_figures() {
         assert_eq!((&one.0, &one.1, &one.2, &one.3), (&two.0, &two.1, &two.2, &two.3));
         let best = |listener: &Listener| listener.epochs.iter().map(|&(_, best, _)| best).collect::<Vec<_>>();
         assert_eq!(best(&one.4), best(&two.4));
-        // All but the last epoch are told after steps of the next one.
+        // All epochs except the last are reported after steps of the next one.
         let steps = one.4.epochs[0].2;
         assert!(one.4.epochs.iter().all(|&(epoch, _, after)| after == epoch * steps), "{:?}", one.4);
         let (_, before_last) = two.4.epochs.split_last().expect("epochs");

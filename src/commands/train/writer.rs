@@ -1,5 +1,5 @@
-//! A thread that writes beside training, one job after the other: threads that come and go would leave what they free in ever more
-//! arenas of the allocator.
+//! A thread that writes during training, one job after the other. New threads for each job would scatter freed memory
+//! over ever more arenas of the allocator.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +10,15 @@ use anyhow::{Context, Result, anyhow};
 
 type Job = Box<dyn FnOnce() -> Result<()> + Send>;
 
-/// A thread and what it is to do.
+/// A thread and its queue of jobs.
 #[derive(Debug)]
 pub struct Writer {
     /// `None` when the writer ends.
     jobs: Option<Sender<Job>>,
     results: Receiver<Result<()>>,
-    /// A job is not done yet.
+    /// True while a job is not done.
     is_busy: Arc<AtomicBool>,
-    /// The result of a job has not been taken.
+    /// True while the result of a job has not been taken.
     is_awaited: bool,
     thread: Option<JoinHandle<()>>,
 }
@@ -27,7 +27,7 @@ impl Writer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// A thread that the system does not start.
+    /// A thread that cannot be started.
     pub fn start() -> Result<Self> {
         let ((jobs, todo), (done, results)) = (channel::<Job>(), channel());
         let is_busy = Arc::new(AtomicBool::new(false));
@@ -42,7 +42,7 @@ impl Writer {
             }
         };
         let thread = thread::Builder::new().name("checkpoints".to_string()).spawn(work);
-        let thread = thread.context("the system does not start a thread for checkpoints")?;
+        let thread = thread.context("cannot start a thread for checkpoints")?;
         Ok(Writer { jobs: Some(jobs), results, is_busy, is_awaited: false, thread: Some(thread) })
     }
 
@@ -51,21 +51,21 @@ impl Writer {
         self.is_busy.load(Ordering::Acquire)
     }
 
-    /// Begins a job; the result of the one before must have been taken.
+    /// Starts a job; the result of the previous one must have been taken.
     pub fn begin(&mut self, job: impl FnOnce() -> Result<()> + Send + 'static) {
         self.is_busy.store(true, Ordering::Release);
-        // A thread that is gone is told by `finish`.
+        // `finish` reports a thread that is gone.
         self.is_awaited = true;
         if self.jobs.as_ref().is_none_or(|jobs| jobs.send(Box::new(job)).is_err()) {
             self.is_busy.store(false, Ordering::Release);
         }
     }
 
-    /// Waits for the job; `None` where there is none whose result has not been taken.
+    /// Waits for the job and takes its result; `None` if there is no result left to take.
     pub fn finish(&mut self) -> Option<Result<()>> {
         std::mem::take(&mut self.is_awaited).then(|| {
             let result = self.results.recv();
-            // A job that panics takes the thread with it.
+            // A job that panics ends the thread.
             self.is_busy.store(false, Ordering::Release);
             result.unwrap_or_else(|_| Err(anyhow!("the checkpoint was not written")))
         })
@@ -76,7 +76,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // Its panic has been told.
+            // Its panic has been reported.
             let _ = thread.join();
         }
     }

@@ -83,7 +83,7 @@ pub fn read(path: &Path) -> Result<Idx> {
     let context = || path.display().to_string();
     let mut file = File::open(path).with_context(context)?;
     let metadata = file.metadata().with_context(context)?;
-    ensure!(!metadata.is_dir(), "{} is a folder where an IDX file is needed", path.display());
+    ensure!(!metadata.is_dir(), "{} is a folder, but an IDX file is needed", path.display());
     let stored = metadata.is_file().then_some(metadata.len());
     if let Some(stored) = stored {
         check_unpacked(&file, stored).with_context(context)?;
@@ -146,7 +146,7 @@ fn decode_plain(mut reader: impl Read, stored: Option<u64>) -> Result<Idx> {
     }
     let mut bytes = Vec::new();
     if stored.is_some() && bytes.try_reserve_exact(header.size + 1).is_err() {
-        bail!("its {} bytes are more than memory holds", header.size);
+        bail!("its {} bytes are more than memory can hold", header.size);
     }
     // One byte more than expected reveals trailing bytes.
     reader.take(header.size as u64 + 1).read_to_end(&mut bytes).map_err(|error| damaged(&error, "the entries"))?;
@@ -172,7 +172,7 @@ impl Header {
         let known = CODES.into_iter().find(|&(known, _)| known == code);
         let Some((_, number)) = known.filter(|_| zero == 0 && also_zero == 0) else {
             bail!(
-                "not an IDX file: it begins with {magic:02x?}, where 00 00, a type and a number of dimensions are \
+                "not an IDX file: it begins with {magic:02x?}, but 00 00, a type and a number of dimensions are \
                  expected"
             );
         };
@@ -195,7 +195,7 @@ impl Header {
             _ if found < size => {
                 bail!("truncated: its header claims {} bytes, but it has {}", length + size, length + found)
             }
-            _ if found > size => bail!("it goes on after the {:?} entries that its header claims", self.dimensions),
+            _ if found > size => bail!("it continues after the {:?} entries that its header claims", self.dimensions),
             _ => Ok(()),
         }
     }
@@ -237,7 +237,7 @@ impl Idx {
     pub fn into_images(self) -> Result<Images> {
         ensure!(
             self.dimensions.len() >= 2,
-            "{} where images need at least 2 dimensions (are these labels?)",
+            "{}, but images need at least 2 dimensions (are these labels?)",
             described(&self.dimensions)
         );
         let examples = self.examples();

@@ -104,7 +104,7 @@ pub fn decode_labels(mut reader: impl Read, stored: u64, task: Task) -> Result<L
     let start = Start::read(&mut reader)?;
     match (Text::of(&start.descr)?, task) {
         (Some(text), Task::Classification) => text.labels(&start, reader, stored),
-        (Some(_), Task::Regression) => bail!("it holds text, where --task regression learns numbers"),
+        (Some(_), Task::Regression) => bail!("it holds text, but --task regression learns numbers"),
         (None, Task::Classification) => {
             // Checked before memory is allocated for an array that cannot be labels.
             check_labels(&start.shape)?;
@@ -234,7 +234,7 @@ impl Array {
     pub fn into_images(self) -> Result<Images> {
         ensure!(
             self.shape.len() >= 2,
-            "{} where inputs need at least 2, the examples first (are these labels?)",
+            "{}, but inputs need at least 2, the examples first (are these labels?)",
             described(&self.shape)
         );
         Ok((self.shape[1..].iter().product(), self.values, self.shape[0]))

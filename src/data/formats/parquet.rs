@@ -15,7 +15,7 @@ pub(super) const MAGIC: &[u8] = b"PAR1";
 
 /// The message for Parquet where only text is read.
 pub(super) const NOT_HERE: &str = if cfg!(feature = "parquet") {
-    "it is Parquet, which is read from a file that is neither compressed nor a pipe"
+    "it is Parquet, which can only be read from a file that is neither compressed nor a pipe"
 } else {
     "it is Parquet, which this program was built without: cargo install --features parquet"
 };

@@ -91,10 +91,10 @@ fn check(head: &[u8]) -> Result<()> {
     );
     ensure!(!head.starts_with(parquet::MAGIC), parquet::NOT_HERE);
     if let Some((_, name, command)) = PACKED.iter().find(|(magic, ..)| head.starts_with(magic)) {
-        bail!("it is compressed with {name}, which is not read: unpack it first ({command})");
+        bail!("it is compressed with {name}, which is not supported: unpack it first ({command})");
     }
     let zero = head.iter().position(|&byte| byte == 0);
-    ensure!(zero.is_none(), "it is no table of text: byte {} is 0", zero.unwrap_or(0) + 1);
+    ensure!(zero.is_none(), "it is not a text table: byte {} is 0", zero.unwrap_or(0) + 1);
     Ok(())
 }
 
@@ -122,8 +122,8 @@ impl Records for TextRecords<'_> {
             let line =
                 error.position().map_or(String::new(), |at| format!(" after line {}", self.lines_before + at.line()));
             match error.into_kind() {
-                csv::ErrorKind::Io(error) => anyhow!(error).context(format!("cannot read on{line}")),
-                other => anyhow!("cannot read on{line}: {other:?}"),
+                csv::ErrorKind::Io(error) => anyhow!(error).context(format!("reading failed{line}")),
+                other => anyhow!("reading failed{line}: {other:?}"),
             }
         });
         self.read.since_row.set(0);
@@ -179,7 +179,7 @@ impl Read for Guarded<'_> {
         so_far.since_row.set(so_far.since_row.get() + read);
         if so_far.since_row.get() > MAX_ROW {
             return Err(io::Error::other(format!(
-                "a row of more than {} MB: is there a quote that is never closed, or is this no table?",
+                "a row of more than {} MB: is there a quote that is never closed, or is this not a table?",
                 MAX_ROW >> 20
             )));
         }

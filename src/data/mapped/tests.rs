@@ -140,7 +140,7 @@ fn examples_are_kept_and_added_as_in_memory() {
     }
     let [mut bytes, _] = both(&npy_file("|u1", 1));
     let [_, floats] = both(&npy_file("<i4", 4));
-    assert!(bytes.append(floats, FEATURES).expect_err("floats").to_string().contains("another type"));
+    assert!(bytes.append(floats, FEATURES).expect_err("floats").to_string().contains("a different type"));
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Kind {
     pub fn look(&mut self, row: &Row<'_>, at: usize, categorical: bool, missing: Missing<'_>) -> Result<()> {
         let field = row.field(at)?;
         if is_missing(field, missing.words) {
-            let way_out = "--missing mean takes the mean of the column for it";
+            let way_out = "--missing mean replaces it with the mean of the column";
             ensure!(missing.is_allowed, row.error_at(at, &no_value(field, way_out)));
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl Kind {
                 return Err(row.error_at(at, &what));
             }
             (Kind::Text { first: (first, text), .. }, Some(_)) => {
-                let what = format!("the number `{field}`, where row {first} has the text `{}`", shown(text));
+                let what = format!("the number `{field}`, but row {first} has the text `{}`", shown(text));
                 return Err(row.error_at(at, &format!("{what}; if these are categories: --categorical")));
             }
             (Kind::Text { categories, .. }, None) => {
@@ -84,7 +84,15 @@ impl Kind {
                 }
                 ensure!(
                     categories.len() <= MAX_CATEGORIES,
-                    row.error_at(at, &format!("`{}` is text number {}, but a column may have at most {MAX_CATEGORIES} different ones: --ignore it", shown(field), categories.len()))
+                    row.error_at(
+                        at,
+                        &format!(
+                            "`{}` is different text number {}, but a column may have at most {MAX_CATEGORIES} \
+                             different texts: --ignore it",
+                            shown(field),
+                            categories.len()
+                        )
+                    )
                 );
             }
         }
@@ -109,7 +117,7 @@ impl Kind {
                 }
                 (rows >= 4 * ENOUGH && distinct * 10 >= rows * 9).then(|| {
                     format!(
-                        "column {title} has {of} in {rows} rows, as names or numbers of examples do: nothing general can \
+                        "column {title} has {of} in {rows} rows, as names or IDs of examples do: nothing general can \
                          be learned from them; --ignore leaves the column out"
                     )
                 })

@@ -67,13 +67,13 @@ impl Table {
         let (ignored, categorical) = (all(&options.ignored, "--ignore")?, all(&options.categorical, "--categorical")?);
         if let Some(&at) = target_columns.iter().find(|at| ignored.contains(at)) {
             let title = title_of(header.as_deref(), at);
-            bail_usage!("--ignore: {title} is what is learned; leave it in, or name another column by --target");
+            bail_usage!("--ignore: {title} is the target; leave it in, or name another column with --target");
         }
         let weight_column = find_weight(options, &target_columns, header.as_deref(), width)?;
         let is_input = |i: &usize| !target_columns.contains(i) && !ignored.contains(i) && weight_column != Some(*i);
         let inputs: Vec<usize> = (0..width).filter(is_input).collect();
         let titles: Vec<String> = target_columns.iter().map(|&at| title_of(header.as_deref(), at)).collect();
-        ensure!(!inputs.is_empty(), "no column is left to learn from beside {}", titles.join(", "));
+        ensure!(!inputs.is_empty(), "no column is left to learn from besides {}", titles.join(", "));
 
         let (mut kinds, mut seen) = (vec![Kind::Missing; inputs.len()], vec![Seen::default(); width]);
         let (mut count, mut in_use, mut weights, mut missing_targets) = (0, vec![], vec![], MissingTargets::default());
@@ -281,7 +281,10 @@ fn too_many_inputs(columns: &Columns, rows: usize, free: u64) -> String {
     let hint = match &shown[..] {
         [] => String::new(),
         shown => {
-            format!("; the columns with most categories, each an input: {}; --ignore leaves some out", shown.join(", "))
+            format!(
+                "; the columns with the most categories, each of which is an input: {}; --ignore leaves some out",
+                shown.join(", ")
+            )
         }
     };
     format!("{rows} rows of {features} inputs take {needed} MB, and {free} MB of memory are free{hint}")

@@ -24,7 +24,7 @@ pub(super) fn find_targets(
     if options.targets.is_empty() {
         let columns = match header {
             Some(header) => listed(header.iter().map(String::as_str)),
-            None => format!("1 to {width}, as there is no header"),
+            None => format!("1 to {width}, because there is no header"),
         };
         bail_usage!("--target COLUMN is needed, {what}: one of {columns}");
     }
@@ -45,8 +45,11 @@ pub(super) fn find_weight(
 ) -> Result<Option<usize>> {
     let Some(name) = &options.weight else { return Ok(None) };
     let found = find_all(std::slice::from_ref(name), header, width, "--weight")?;
-    let [at] = found[..] else { bail_usage!("--weight {name}: several columns, but the weights are in one") };
-    ensure_usage!(!targets.contains(&at), "--weight {name} is the column of --target: weights are in another one");
+    let [at] = found[..] else { bail_usage!("--weight {name}: several columns, but the weights must be in one") };
+    ensure_usage!(
+        !targets.contains(&at),
+        "--weight {name} is the column of --target: the weights must be in another one"
+    );
     let categorical = find_all(&options.categorical, header, width, "--categorical")?;
     ensure_usage!(
         !categorical.contains(&at),
@@ -67,7 +70,7 @@ pub(crate) fn weight(row: &Row<'_>, at: usize, missing_words: Option<&[String]>)
     );
     let weight = number(field).filter(|&weight| weight >= 0.0);
     weight.ok_or_else(|| {
-        row.error_at(at, &format!("the weight `{}` is no number of 0 or more, as --weight needs", shown(field)))
+        row.error_at(at, &format!("the weight `{}` is not a number of 0 or more, which --weight needs", shown(field)))
     })
 }
 

@@ -54,7 +54,7 @@ impl Matched {
         {
             bail!(
                 "it has no header with the column `{}`, which the model was trained on; --no-header takes its columns \
-                 by their order",
+                 in order",
                 shown(name)
             );
         }
@@ -81,9 +81,9 @@ impl Matched {
                 others()
             } else {
                 bail!(
-                    "{width} columns, where the model takes {needed}{}: a header with the names it was trained with, \
-                     or --target for the column of the classes, may be missing",
-                    if at.iter().any(Option::is_some) { " beside its targets" } else { "" }
+                    "{width} columns, but the model takes {needed}{}: a header with the names it was trained with, or \
+                     --target for the column of the classes, may be missing",
+                    if at.iter().any(Option::is_some) { " besides its targets" } else { "" }
                 );
             }
         };
@@ -149,7 +149,7 @@ impl Matched {
     }
 }
 
-const MISSING: &str = "--missing mean at training takes the mean of the column for it";
+const MISSING: &str = "--missing mean at training replaces it with the mean of the column";
 
 /// The message about a missing value, with advice.
 pub(super) fn no_value(field: &str, way_out: &str) -> String {
@@ -191,7 +191,7 @@ fn no_column(name: &str, header: &[String], flag: &str) -> WrongUsage {
     let names = listed(header.iter().map(String::as_str));
     // A single column, or a separator in a name, suggests that several columns were read as one.
     let few = header.len() == 1 || header.iter().any(|name| name.contains([',', ';', '\t', '|']));
-    let hint = if few { "; are the columns cut in the right places? --delimiter tells where" } else { "" };
+    let hint = if few { "; are the columns split correctly? If not, use --delimiter" } else { "" };
     WrongUsage::new(format!("{flag} {name}: no such column; there are {names}{hint}"))
 }
 

@@ -137,8 +137,8 @@ impl<'a> Rows<'a> {
             let (found, width) = (self.record.len(), self.width);
             let fields = if found == 1 { "field" } else { "fields" };
             let goes_on = self.record.iter().any(|field| field.contains(&b'\n'));
-            let hint = if goes_on { "; one goes over several lines: is the quote at its end missing?" } else { "" };
-            return Err(row.error(&format!("{found} {fields}, where {of} {width}{hint}")));
+            let hint = if goes_on { "; one extends over several lines: is its closing quote missing?" } else { "" };
+            return Err(row.error(&format!("{found} {fields}, but {of} {width}{hint}")));
         }
         Ok(Some(row))
     }
@@ -197,7 +197,7 @@ impl Row<'_> {
         std::str::from_utf8(bytes).map(str::trim).map_err(|_| {
             self.error_at(
                 i,
-                &format!("`{}` is no UTF-8 text: save the file as UTF-8", shown(&String::from_utf8_lossy(bytes))),
+                &format!("`{}` is not UTF-8 text: save the file as UTF-8", shown(&String::from_utf8_lossy(bytes))),
             )
         })
     }
@@ -237,7 +237,7 @@ fn header(record: &ByteRecord) -> Result<Vec<String>> {
     for (i, field) in record.iter().enumerate() {
         let name = std::str::from_utf8(field)
             .map(str::trim)
-            .map_err(|_| anyhow!("the name of column {} is no UTF-8 text: save the file as UTF-8", i + 1))?;
+            .map_err(|_| anyhow!("the name of column {} is not UTF-8 text: save the file as UTF-8", i + 1))?;
         if let Some(before) = found.insert(name, i).filter(|_| !name.is_empty()) {
             bail!("columns {} and {} are both named `{}`", before + 1, i + 1, shown(name));
         }

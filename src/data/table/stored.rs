@@ -22,7 +22,7 @@ pub(super) fn open(path: &Path) -> Result<File> {
     }
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    ensure!(!metadata.is_dir(), "this is a folder, a table is needed");
+    ensure!(!metadata.is_dir(), "this is a folder, but a table is needed");
     if metadata.is_file() { Ok(file) } else { copied(file) }
 }
 

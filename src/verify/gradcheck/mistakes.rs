@@ -36,14 +36,14 @@ pub enum Mistake {
 impl Mistake {
     /// Each mistake with its name and description.
     pub const ALL: [(&'static str, &'static str, Mistake); 5] = [
-        ("bp1", "BP1 without σ′(z) of the output layer; with it, where it cancels", Mistake::Bp1),
+        ("bp1", "BP1 without σ′(z) of the output layer, or with it if it cancels", Mistake::Bp1),
         ("bp2", "BP2 without σ′(z) of the hidden layers", Mistake::Bp2),
         (
             "bp2-transposed",
-            "BP2 with w in the place of its transpose; for hidden layers of one width",
+            "BP2 with w instead of its transpose; for hidden layers of equal width",
             Mistake::Bp2Transposed,
         ),
-        ("bp3", "BP3 of the opposite sign", Mistake::Bp3),
+        ("bp3", "BP3 with the opposite sign", Mistake::Bp3),
         ("bp4", "BP4 not divided by the size of the mini-batch", Mistake::Bp4),
     ];
 
@@ -71,7 +71,8 @@ impl Mistake {
         );
         ensure_usage!(
             self != Mistake::Bp2Transposed || (2..last).any(|l| topology.n[l] == topology.n[l + 1]),
-            "--break bp2-transposed: no two layers of {topology} after the first are of one width; use --hidden 20,20, say"
+            "--break bp2-transposed: no two adjacent layers of {topology} after the first have equal width; use \
+             --hidden 20,20, say"
         );
         ensure_usage!(
             self != Mistake::Bp4 || m > 1,

@@ -208,7 +208,7 @@ impl Reference {
         let (_, follows) = given.remove(0);
         let follows = Suspect::new(format!("{FOLLOWS} δ{}, which is wrong: by itself it is right", l + 1), follows);
         let right = right.into_iter().skip(1).map(|(what, values)| Suspect::new(what, values));
-        let also = |(what, values)| Suspect::new(format!("{what}; and δ{}, that it is given, is wrong", l + 1), values);
+        let also = |(what, values)| Suspect::new(format!("{what}; and its input δ{} is wrong", l + 1), values);
         [follows].into_iter().chain(right).chain(given.into_iter().map(also)).collect()
     }
 
@@ -235,7 +235,7 @@ impl Reference {
                 let rows = self.network.w[l + 1].chunks_exact(n[l]);
                 rows.map(|row| row.iter().zip(delta).map(|(w, d)| w * d).sum()).collect()
             };
-            all.push((format!("has w{} in the place of its transpose", l + 1), of(&not_transposed, 1)));
+            all.push((format!("has w{} instead of its transpose", l + 1), of(&not_transposed, 1)));
         }
         all
     }
@@ -294,7 +294,7 @@ impl Reference {
         }
         if l > 2 {
             let z = product(&right, &|example| example.forward.z[l - 1].clone());
-            suspects.push(Suspect::new(format!("has z{0} in the place of a{0}", l - 1), z));
+            suspects.push(Suspect::new(format!("has z{0} instead of a{0}", l - 1), z));
         }
         if of == from {
             let gradient = product(&right, &a_after_dropout);

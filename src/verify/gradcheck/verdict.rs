@@ -55,7 +55,7 @@ pub fn verdict(Pairs { found, expected }: Pairs<'_>, m: usize, suspects: &[Suspe
         return suspect.sentence.clone();
     }
     if same(found, expected.iter().copied()) {
-        return "is off by more than rounding, but by little".to_string();
+        return "is off by more than rounding, but only slightly".to_string();
     }
     let times = |factor: f64| same(found, expected.iter().map(|value| factor * value));
     let of_batch = m as f64;
@@ -66,7 +66,7 @@ pub fn verdict(Pairs { found, expected }: Pairs<'_>, m: usize, suspects: &[Suspe
             1.0 / of_batch,
             format!("is m = {m} times too small: it is divided by the size of the mini-batch once too often"),
         ),
-        (2.0, "is twice what it should be: where all are, the ½ of the cost is missing".to_string()),
+        (2.0, "is twice what it should be: if all are, the ½ of the cost is missing".to_string()),
         (0.5, "is half of what it should be".to_string()),
     ];
     if let Some((_, sentence)) = known.into_iter().find(|(factor, _)| *factor != 1.0 && times(*factor)) {
@@ -83,7 +83,7 @@ pub fn verdict(Pairs { found, expected }: Pairs<'_>, m: usize, suspects: &[Suspe
     let scale = largest(expected);
     let wrong =
         found.iter().zip(expected).filter(|(found, expected)| (*found - *expected).abs() > SAME * scale).count();
-    format!("is wrong in {wrong} of {} entries, by no mistake that is known", found.len())
+    format!("is wrong in {wrong} of {} entries, by no known mistake", found.len())
 }
 
 /// A factor with four digits.

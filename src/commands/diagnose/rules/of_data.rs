@@ -77,15 +77,15 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     let remedy = by_heart.then_some(Remedy::Validated);
     let (found, by_chance) = match of_numbers {
         true => (
-            "numbers seem to have nothing to do with the inputs: the correlation with those of nearest neighbours is no more than chance \
-             allows",
-            format!("{related:.3}, and above {threshold:.3} they would be related"),
+            "targets seem to be unrelated to the inputs: their correlation with those of nearest neighbours is no \
+             higher than by chance",
+            format!("{related:.3}; above {threshold:.3} they would count as related"),
         ),
         false => (
-            "labels seem to have nothing to do with the inputs: the nearest neighbours of examples are of the same class no more often \
-             than by chance",
+            "labels seem to be unrelated to the inputs: nearest neighbours are of the same class no more often than by \
+             chance",
             format!(
-                "{:.1}% of what is possible, and above {:.1}% they would be related",
+                "{:.1}% of what is possible; above {:.1}% they would count as related",
                 100.0 * related,
                 100.0 * threshold
             ),
@@ -93,7 +93,7 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
     };
     let seen = match (last.validation_accuracy, last.validation_r2) {
         (Some(accuracy), _) if validated.is_some() => format!(
-            "; {:.1}% of the validation examples are right, and {:.1}% would be by guessing",
+            "; {:.1}% of the validation examples are right, and guessing would get {:.1}%",
             100.0 * accuracy,
             100.0 * evidence.guessed
         ),
@@ -101,7 +101,7 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
             format!("; R² of the validation examples is {r2:.2}, and 0 by guessing")
         }
         _ if by_heart => {
-            "; the network may know the training examples by heart, and without a validation split nobody can tell"
+            "; the network may have memorized the training examples, which only a validation split would show"
                 .to_string()
         }
         _ => String::new(),
@@ -113,10 +113,10 @@ pub fn shuffled_labels(evidence: &Evidence) -> Option<Verdict> {
         threshold,
         suggestion: remedy.map(Remedy::flags),
         advice: if by_heart {
-            "examples that are not learned tell; if they are not found either, labels and inputs were sorted apart, or the \
-             target (--target) is the wrong column"
+            "hold out examples for validation; if the network fails on them, the labels and inputs are in different \
+             orders, or --target is the wrong column"
         } else {
-            "look at some rows: were labels and inputs sorted apart, or is the wrong column the target (--target)?"
+            "look at some rows: are the labels and inputs in different orders, or is --target the wrong column?"
         },
         read: DATA,
         remedy,
@@ -136,7 +136,7 @@ pub fn constant_inputs(evidence: &Evidence) -> Option<Verdict> {
     (most < 1e-6).then(|| Verdict {
         verdict: "constant-inputs",
         text: format!(
-            "the inputs do not vary: of {} examples, all have the same; there is nothing that examples could be told apart by",
+            "the inputs do not vary: all of {} examples have the same, so nothing distinguishes one from another",
             evidence.before.examples
         ),
         figure: most,
@@ -205,8 +205,8 @@ pub fn class_imbalance(evidence: &Evidence) -> Option<Verdict> {
     (ratio > IMBALANCE && rare.found < 0.5 && rare.found < 0.6 * frequent.found).then(|| Verdict {
         verdict: "class-imbalance",
         text: format!(
-            "class `{}` has {ratio:.0} times as many examples as `{}` (above {IMBALANCE} is uneven), and is found in {:.0}% of the cases, \
-             the other in {:.0}%",
+            "class `{}` has {ratio:.0} times as many examples as `{}` (above {IMBALANCE} is uneven), and its recall is \
+             {:.0}%, that of the other {:.0}%",
             shown(&frequent.name),
             shown(&rare.name),
             100.0 * frequent.found,
@@ -215,7 +215,7 @@ pub fn class_imbalance(evidence: &Evidence) -> Option<Verdict> {
         figure: ratio,
         threshold: IMBALANCE,
         suggestion: Some(Remedy::Balanced.flags()),
-        advice: "let each class count alike",
+        advice: "give each class the same total weight",
         read: DATA,
         remedy: Some(Remedy::Balanced),
     })
@@ -234,7 +234,7 @@ pub fn class_never_predicted(evidence: &Evidence) -> Option<Verdict> {
     Some(Verdict {
         verdict: "class-never-predicted",
         text: format!(
-            "{} of {} classes {are} never the answer: {names}{more}; {} has {} training examples",
+            "{} of {} classes {are} never predicted: {names}{more}; {} has {} training examples",
             missing.len(),
             evidence.classes.len(),
             name(first),
@@ -243,7 +243,7 @@ pub fn class_never_predicted(evidence: &Evidence) -> Option<Verdict> {
         figure: missing.len() as f64,
         threshold: 0.0,
         suggestion: remedy.map(Remedy::flags),
-        advice: "follow the other verdicts; else more epochs, or another learning rate",
+        advice: "follow the other verdicts; otherwise more epochs, or another learning rate",
         read: CHOICE,
         remedy,
     })
@@ -269,8 +269,8 @@ pub fn overfitting(evidence: &Evidence) -> Option<Verdict> {
         && evidence.setup.keep == Keep::Last
     {
         let text = format!(
-            "since epoch {best} the validation cost has risen by {:.0}% (above {:.0}% is too much), while that of \
-             training went on falling",
+            "since epoch {best} the validation cost has risen by {:.0}% (above {:.0}% is too much), while the training \
+             cost kept falling",
             100.0 * rise,
             100.0 * RISE
         );
@@ -305,7 +305,7 @@ pub fn overfitting(evidence: &Evidence) -> Option<Verdict> {
         figure,
         threshold,
         suggestion: Some(remedy.flags()),
-        advice: "more examples; else weight decay, dropout, fewer neurons, or the weights of the best epoch",
+        advice: "more examples; otherwise weight decay, dropout, fewer neurons, or the weights of the best epoch",
         read: OVERFITTING,
         remedy: Some(remedy),
     })

@@ -41,7 +41,7 @@ pub fn poor_initialization(evidence: &Evidence) -> Option<Verdict> {
         figure: share,
         threshold: SATURATED_AT_FIRST,
         suggestion: Some(Remedy::Init(Initialization::Scaled).flags()),
-        advice: "begin with weights of standard deviation 1/√(inputs of the neuron)",
+        advice: "initialize weights with standard deviation 1/√(inputs of the neuron)",
         read: INITIALIZATION,
         remedy: Some(Remedy::Init(Initialization::Scaled)),
     })
@@ -259,7 +259,7 @@ pub fn vanishing_gradient(evidence: &Evidence) -> Option<Verdict> {
         advice: if rectifies {
             "fewer hidden layers, or weights of N(0, 2/inputs)"
         } else {
-            "rectified linear units, whose σ′ is 1, with weights to match; or fewer hidden layers"
+            "rectified linear units, whose σ′ is 1, with matching initial weights; or fewer hidden layers"
         },
         read: UNSTABLE,
         remedy,
@@ -301,15 +301,15 @@ pub fn strong_dropout(evidence: &Evidence) -> Option<Verdict> {
         Verdict {
             verdict: "strong-dropout",
             text: format!(
-                "dropout leaves each step {:.1} of the {least} neurons of a hidden layer on average ({dropout:.2} are left out, and above \
-                 {DROPPED} is too much), and the network has learned {:.0}% of what can be",
+                "dropout leaves each step {:.1} of the {least} neurons of a hidden layer ({dropout:.2} are dropped; \
+                 above {DROPPED} is too much), and the network has learned only {:.0}% of what is possible",
                 (1.0 - dropout) * least as f32,
                 100.0 * evidence.learned(),
             ),
             figure: f64::from(dropout),
             threshold: DROPPED,
             suggestion: Some(remedy.flags()),
-            advice: "leave out half of the neurons at most, or have more of them",
+            advice: "drop at most half of the neurons, or use wider layers",
             read: OVERFITTING,
             remedy: Some(remedy),
         }
@@ -334,8 +334,8 @@ pub fn dead_units(evidence: &Evidence) -> Option<Verdict> {
     too_many.then(|| Verdict {
         verdict: "dead-units",
         text: format!(
-            "{dead} of the {} units of layer {layer} are dead: 0 for each of {} examples (above {:.0}% is too much); no gradient \
-             reaches them again",
+            "{dead} of the {} units of layer {layer} are dead: their activation is 0 for each of {} examples (above \
+             {:.0}% is too much), so no gradient reaches them",
             evidence.topology.n[layer],
             evidence.after.examples,
             100.0 * DEAD
@@ -343,7 +343,7 @@ pub fn dead_units(evidence: &Evidence) -> Option<Verdict> {
         figure: share,
         threshold: DEAD,
         suggestion: Some(Remedy::Leaky.flags()),
-        advice: "units with a slope below 0, too, or a smaller learning rate",
+        advice: "units with a slope below 0 as well, or a smaller learning rate",
         read: NEURONS,
         remedy: Some(Remedy::Leaky),
     })

@@ -35,14 +35,14 @@ impl Start {
         let bytes = match version {
             1 => 2,
             2 | 3 => 4,
-            _ => bail!("its format is version {version}; 1, 2 and 3 are known"),
+            _ => bail!("its format is version {version}; versions 1, 2 and 3 are supported"),
         };
         reader.read_exact(&mut length[..bytes]).map_err(truncated)?;
         let length = u32::from_le_bytes(length) as usize;
-        ensure!(length <= MAX_HEADER, "a header of {length} bytes: that of an array of numbers is far shorter");
+        ensure!(length <= MAX_HEADER, "its header of {length} bytes is far too long for an array of numbers");
         let mut text = vec![0; length];
         reader.read_exact(&mut text).map_err(truncated)?;
-        let text = std::str::from_utf8(&text).context("its header is no text")?;
+        let text = std::str::from_utf8(&text).context("its header is not text")?;
         let header = parse(text).with_context(|| format!("its header cannot be read: {}", shown(text.trim())))?;
         let (descr, fortran_order, shape) = header;
         Ok(Start { descr, fortran_order, shape, length: (8 + bytes + length) as u64 })
@@ -71,14 +71,14 @@ impl Header {
 /// Checks that a file has the bytes that its header claims, before memory is allocated for them.
 pub(super) fn check_stored(expected: u64, stored: u64, shape: &[usize]) -> Result<()> {
     ensure!(stored >= expected, "truncated: its header claims {expected} bytes, but it has {stored}");
-    ensure!(stored == expected, "it goes on after the {shape:?} entries that its header claims");
+    ensure!(stored == expected, "it continues after the {shape:?} entries that its header claims");
     Ok(())
 }
 
 /// Checks that the end is reached; at the end an archive checks its CRC.
 pub(super) fn check_end(mut reader: impl Read) -> Result<()> {
     let more = reader.read(&mut [0]).map_err(|error| anyhow!("damaged: {error}"))?;
-    ensure!(more == 0, "it goes on after its entries");
+    ensure!(more == 0, "it continues after its entries");
     Ok(())
 }
 
@@ -101,7 +101,7 @@ const TYPES: [(&str, Number, Option<f32>); 11] = [
 
 /// Returns the element type of a `descr`, and the scale of bytes.
 fn element(descr: &str) -> Result<(Element, Option<f32>)> {
-    let known = "bool, signed and unsigned integers, float32 and float64 are";
+    let known = "bool, signed and unsigned integers, float32 and float64 can be";
     ensure!(!descr.contains('O'), "it holds Python objects (pickles), which are never read; {known} read");
     let of = |name: &str| TYPES.into_iter().find(|(known, ..)| *known == name);
     // Without a byte order, the array has that of the machine that wrote it, nearly always
@@ -116,7 +116,7 @@ fn element(descr: &str) -> Result<(Element, Option<f32>)> {
     let big_endian = match order {
         "<" | "=" | "|" => false,
         ">" => true,
-        _ => bail!("its entries are of type `{}`, in an unknown order of bytes", shown(descr)),
+        _ => bail!("its entries are of type `{}`, in an unknown byte order", shown(descr)),
     };
     Ok((Element { number, big_endian }, byte_scale))
 }
@@ -130,7 +130,7 @@ fn parse(text: &str) -> Result<(String, bool, Vec<usize>)> {
         let value = after.trim_start().strip_prefix(':').context("no : after a name")?.trim_start();
         rest = match key {
             "descr" if descr.is_none() => {
-                ensure!(!value.starts_with('['), "a table of several types; arrays of numbers are read");
+                ensure!(!value.starts_with('['), "a table of several types; only arrays of numbers can be read");
                 let (text, rest) = quoted(value)?;
                 descr = Some(text.to_string());
                 rest
@@ -146,7 +146,7 @@ fn parse(text: &str) -> Result<(String, bool, Vec<usize>)> {
             }
             "shape" if shape.is_none() => {
                 let (inside, rest) =
-                    value.strip_prefix('(').and_then(|value| value.split_once(')')).context("shape is no tuple")?;
+                    value.strip_prefix('(').and_then(|value| value.split_once(')')).context("shape is not a tuple")?;
                 let extents = inside.split(',').map(str::trim).filter(|extent| !extent.is_empty());
                 let extents = extents.map(|extent| {
                     // Long integers of Python 2.
@@ -172,7 +172,7 @@ fn parse(text: &str) -> Result<(String, bool, Vec<usize>)> {
 fn quoted(text: &str) -> Result<(&str, &str)> {
     let text = text.strip_prefix(['u', 'b']).unwrap_or(text);
     let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"')).context("no text in quotes")?;
-    text[1..].split_once(quote).context("a quote without end")
+    text[1..].split_once(quote).context("an unclosed quote")
 }
 
 #[cfg(test)]

@@ -31,12 +31,13 @@ impl Text {
         };
         let (Some("U" | "S"), Some(length)) = (kind.get(..1), kind.get(1..)) else { return Ok(None) };
         let length = length.parse().ok().filter(|_| length.bytes().all(|digit| digit.is_ascii_digit()));
-        let length: usize = length.with_context(|| format!("its entries are of type `{shown}`, text of no length"))?;
+        let length: usize =
+            length.with_context(|| format!("its entries are of type `{shown}`, text without a length"))?;
         match (kind.as_bytes()[0], order) {
             (b'S', "|" | "<" | ">" | "=") => Ok(Some(Text::Bytes(length))),
             (b'U', "<" | "=") => Ok(Some(Text::Utf32 { characters: length, big_endian: false })),
             (b'U', ">") => Ok(Some(Text::Utf32 { characters: length, big_endian: true })),
-            _ => bail!("its entries are of type `{shown}`, in an unknown order of bytes"),
+            _ => bail!("its entries are of type `{shown}`, in an unknown byte order"),
         }
     }
 
@@ -54,7 +55,7 @@ impl Text {
         let size = size_of_entries(&start.shape, entry)?;
         check_stored(start.length + size as u64, stored, &start.shape)?;
         let shown = shown(&start.descr);
-        ensure!(entry > 0 || start.shape[0] == 0, "its entries are of type `{shown}`, text of no length");
+        ensure!(entry > 0 || start.shape[0] == 0, "its entries are of type `{shown}`, text of length 0");
         let mut classes = Classes::default();
         let mut bytes = zeros(if start.shape[0] == 0 { 0 } else { entry })?;
         for example in 1..=start.shape[0] {
@@ -74,13 +75,13 @@ impl Text {
             Text::Bytes(_) => {
                 let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
                 let text = std::str::from_utf8(&bytes[..end]);
-                text.map_err(|_| anyhow!("`{}` is no UTF-8 text", bytes[..end].escape_ascii()))?.to_string()
+                text.map_err(|_| anyhow!("`{}` is not UTF-8 text", bytes[..end].escape_ascii()))?.to_string()
             }
             Text::Utf32 { big_endian, .. } => {
                 let character = |(i, four): (usize, &[u8; 4])| {
                     let code = if big_endian { u32::from_be_bytes(*four) } else { u32::from_le_bytes(*four) };
                     char::from_u32(code)
-                        .with_context(|| format!("{code:#x}, its character {}, is none of Unicode", i + 1))
+                        .with_context(|| format!("{code:#x}, its character {}, is not a Unicode character", i + 1))
                 };
                 bytes.as_chunks().0.iter().enumerate().map(character).collect::<Result<String>>()?
             }

@@ -99,7 +99,7 @@ fn check_chunks(metadata: &ParquetMetaData, stored: u64) -> Result<()> {
             let compression = chunk.compression();
             ensure!(
                 matches!(compression, UNCOMPRESSED | SNAPPY | GZIP(_) | LZ4_RAW | ZSTD(_)),
-                "column `{}` is compressed with {compression}; snappy, gzip, zstd and lz4_raw are read",
+                "column `{}` is compressed with {compression}; snappy, gzip, zstd and lz4_raw are supported",
                 shown(&chunk.column_path().string())
             );
             unpacked = unpacked.saturating_add(u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX));
