@@ -338,8 +338,8 @@ mod tests {
         assert_eq!(
             shortcomings(&limits, true),
             [
-                "it allows 32 invocations in a work group, 64 are needed",
-                "it allows 2 storage buffers in a shader, 6 are needed"
+                "it allows 32 invocations in a work group, but 64 are needed",
+                "it allows 2 storage buffers in a shader, but 6 are needed"
             ]
         );
     }
