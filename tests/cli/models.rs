@@ -174,7 +174,7 @@ fn what_is_not_as_it_says_is_refused() {
         change(&mut header);
         joined(&header, &data)
     };
-    refused(&tensor(&|header| header["w2"]["shape"] = json!([4, 3])), "w2 has shape [4, 3], [3, 4] is needed");
+    refused(&tensor(&|header| header["w2"]["shape"] = json!([4, 3])), "w2 has shape [4, 3], but [3, 4] is needed");
     refused(&tensor(&|header| header["w2"]["dtype"] = "I32".into()), "w2 holds I32");
     refused(&tensor(&|header| header["w2"]["data_offsets"] = json!([0, u64::MAX])), "not a safetensors file");
     refused(&tensor(&|header| header["__metadata__"] = json!({})), "not a model of this program");
