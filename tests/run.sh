@@ -268,7 +268,7 @@ if [ $# -eq 0 ]; then
     phase "the command of the README" "$program" train
     # Last: the program is another then.
     if prepare_mpi; then
-        phase "testing ranks of MPI" cargo test --quiet --features mpi --test mpi
+        phase "testing ranks of MPI" cargo test --quiet --features mpi --lib --test mpi
     elif [ -n "${CI:-}" ]; then
         say "NO LIBRARY OF MPI: ranks cannot be tested, which is a failure in CI"
         exit 1

@@ -198,3 +198,40 @@ impl Ranks for World {
 
 /// Bytes of a message that every MPI library can send.
 const LARGEST_MESSAGE: usize = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Set for the ranks that this test starts: itself, twice.
+    const IS_RANK: &str = "GPU_BACKPROP_TEST_OF_PANIC";
+
+    #[test]
+    fn a_panic_ends_all_ranks() {
+        if env::var_os(IS_RANK).is_some() {
+            let (_universe, world) = join().expect("MPI");
+            assert_eq!(world.rank(), 0, "a planted panic");
+            // The other rank never sends anything.
+            world.receive(Some(1));
+            return;
+        }
+        let launcher = env::var("GPU_BACKPROP_MPIRUN").unwrap_or("mpirun".to_string());
+        let mut ranks = Command::new(&launcher);
+        let version = Command::new(&launcher).arg("--version").output().expect("a launcher of MPI is installed");
+        if String::from_utf8_lossy(&version.stdout).contains("Open MPI") {
+            ranks.args(["--oversubscribe", "--bind-to", "none"]);
+            ranks.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
+        }
+        let name = thread::current().name().expect("threads of tests have names").to_string();
+        ranks.args(["-n", "2"]).arg(env::current_exe().expect("a path")).args(["--exact", &name, "--nocapture"]);
+        let begun = Instant::now();
+        let output = ranks.env(IS_RANK, "1").output().expect("the launcher starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("a planted panic"), "{stderr}");
+        assert_eq!(output.status.code(), Some(PANICKED), "{stderr}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+}

@@ -165,8 +165,8 @@ impl Worker<'_> {
     /// once.
     fn send(&mut self, layer: usize, m: usize, gradients: [Lent; OF_LAYER]) -> Result<()> {
         match &self.exchange {
-            Some((letters, _)) => {
-                let sent = letters.send((layer, self.share.senders(m), gradients));
+            Some((messages, _)) => {
+                let sent = messages.send((layer, self.share.senders(m), gradients));
                 sent.ok().context("the exchange of gradients has ended")
             }
             None => self.take_back(layer, gradients),
@@ -174,8 +174,8 @@ impl Worker<'_> {
     }
 
     fn received(&self) -> Result<GradientMessage> {
-        let letter = self.exchange.as_ref().and_then(|(_, sums)| sums.recv().ok());
-        letter.context("the exchange of gradients has ended")
+        let message = self.exchange.as_ref().and_then(|(_, sums)| sums.recv().ok());
+        message.context("the exchange of gradients has ended")
     }
 
     fn take_back(&mut self, layer: usize, gradients: [Lent; OF_LAYER]) -> Result<()> {
@@ -202,9 +202,9 @@ fn add(sums: &mut [f32], others: &[f32]) {
 }
 
 /// The exchange thread: sums the gradients of layers over all ranks until the channel closes.
-fn exchange(ranks: &dyn Ranks, letters: &Receiver<GradientMessage>, sums: &Sender<GradientMessage>) {
+fn exchange(ranks: &dyn Ranks, messages: &Receiver<GradientMessage>, sums: &Sender<GradientMessage>) {
     let mut received = Vec::new();
-    while let Ok((layer, senders, mut gradients)) = letters.recv() {
+    while let Ok((layer, senders, mut gradients)) = messages.recv() {
         for numbers in &mut gradients {
             sum_over(ranks, senders, numbers.f32s(), &mut received);
         }
@@ -311,10 +311,10 @@ impl Trainer<'_, '_> {
         };
         thread::scope(|scope| {
             let exchange = if ranks.count() > 1 {
-                let ((letters, to_sum), (sums, summed)) = (channel(), channel());
+                let ((messages, to_sum), (sums, summed)) = (channel(), channel());
                 let exchanging = move || exchange(ranks, &to_sum, &sums);
                 thread::Builder::new().spawn_scoped(scope, exchanging).context("cannot start a thread")?;
-                Some((letters, summed))
+                Some((messages, summed))
             } else {
                 None
             };
