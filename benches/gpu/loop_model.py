@@ -148,7 +148,7 @@ def main():
             if fitting:
                 c = counts(layers, m, LANES, strategy, max(fitting))
                 print(f"{strategy}: " + ", ".join(f"{key} {round(value):,}" for key, value in c.items() if "registers" not in key))
-        print("\n| GPU | strategy | arithmetic | loads | second cache | waiting | a step, µs | steps/s |\n|---|---|--:|--:|--:|--:|--:|--:|")
+        print("\n| GPU | strategy | arithmetic | loads | L2 traffic | waits | a step, µs | steps/s |\n|---|---|--:|--:|--:|--:|--:|--:|")
         for name, gpu in GPUS.items():
             for strategy in STRATEGIES:
                 part_rows = rows_at_once(layers, m, LANES, strategy, gpu["work_group"])

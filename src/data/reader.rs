@@ -328,7 +328,12 @@ impl<'a> ExampleReader<'a> {
 /// A note on fields with a category that was not in the training split, if there are any.
 pub fn unknown_categories(fields: u64, place: &str) -> Option<String> {
     (fields > 0).then(|| {
-        format!("{fields} fields{place} hold text that was not in the training data; they are encoded as no category")
+        let (fields, verb, are) = if fields == 1 {
+            ("1 field".into(), "holds", "it is")
+        } else {
+            (format!("{fields} fields"), "hold", "they are")
+        };
+        format!("{fields}{place} {verb} text that was not in the training data; {are} encoded as no category")
     })
 }
 

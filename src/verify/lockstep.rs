@@ -45,8 +45,7 @@ pub struct Side<'e> {
 /// The result of a lockstep run, as in `--json`.
 #[derive(Clone, PartialEq, Serialize, Debug)]
 pub struct Lockstep {
-    /// Mini-batches that were asked for; if a difference is found, the run ends before the last
-    /// one.
+    /// Mini-batches that were run, including the one with the first difference.
     pub mini_batches: usize,
     /// Steps that were compared.
     pub steps: usize,
@@ -200,6 +199,8 @@ pub fn run(sides: &mut [Side<'_>; 2], training: &Training<'_>, mini_batches: usi
         first_difference = pair.run(&evaluation, &mut knowledge, MiniBatch::evaluating(0, 0))?;
     }
     let Pair { steps, largest, .. } = pair;
+    let differing = first_difference.as_ref().and_then(|difference: &Difference| difference.mini_batch);
+    let mini_batches = differing.unwrap_or(mini_batches);
     Ok(Lockstep { mini_batches, steps, largest_fraction_of_tolerance: largest, first_difference })
 }
 

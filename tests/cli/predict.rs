@@ -144,7 +144,7 @@ fn new_text_is_noted_and_missing_values_are_as_in_training() {
     let table = folder.file("table.csv", b"colour,x\ngreen,1\nred,\n,\n");
     let output = run(&["predict", &model, &table, "--device", "cpu"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && stderr.contains("note: 1 fields hold text"), "{stderr}");
+    assert!(output.status.success() && stderr.contains("note: 1 field holds text"), "{stderr}");
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 4);
 }
 

@@ -217,7 +217,12 @@ fn splits_leave_every_class_in_training() {
     let test = folder.file("test.csv", b"k,c\nnever,a\noften,b\n");
     let with_test = Source { test: Some(Part::Files { examples: test.into(), labels: None }), ..source(&train, "c") };
     let data = open(&with_test).expect("tables");
-    assert!(data.notes.iter().any(|note| note.starts_with("1 fields of --test")), "{:?}", data.notes);
+    assert!(data.notes.iter().any(|note| note.starts_with("1 field of --test")), "{:?}", data.notes);
+    let several = folder.file("several.csv", b"k,c\nnever,a\nnew,b\n");
+    let with_test =
+        Source { test: Some(Part::Files { examples: several.into(), labels: None }), ..source(&train, "c") };
+    let data = open(&with_test).expect("tables");
+    assert!(data.notes.iter().any(|note| note.starts_with("2 fields of --test")), "{:?}", data.notes);
 }
 
 #[test]

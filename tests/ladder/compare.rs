@@ -97,7 +97,11 @@ fn in_lockstep_of<'e>(
 ) -> Option<Difference> {
     let mut sides = [one, other];
     let run = |training: &Training<'_>| lockstep::run(&mut sides, training, mini_batches).expect("it runs");
-    with_training_of(optimizer, run).first_difference
+    let lockstep = with_training_of(optimizer, run);
+    if let Some(number) = lockstep.first_difference.as_ref().and_then(|difference| difference.mini_batch) {
+        assert_eq!(lockstep.mini_batches, number, "the last one that was run");
+    }
+    lockstep.first_difference
 }
 
 fn trained<'e>(one: Side<'e>, other: Side<'e>, epochs: usize) -> Comparison {

@@ -67,7 +67,9 @@ impl Mistake {
         let last = topology.last();
         ensure_usage!(
             last > 2 || !matches!(self, Mistake::Bp2 | Mistake::Bp2Transposed),
-            "--break bp2: {topology} has no hidden layer, so BP2 is not used; use --hidden 30, say"
+            "--break {}: {topology} has no hidden layer, so BP2 is not used; use --hidden {}, say",
+            if self == Mistake::Bp2 { "bp2" } else { "bp2-transposed" },
+            if self == Mistake::Bp2 { "30" } else { "20,20" }
         );
         ensure_usage!(
             self != Mistake::Bp2Transposed || (2..last).any(|l| topology.n[l] == topology.n[l + 1]),
