@@ -194,8 +194,8 @@ impl Executor for Cpu {
         self.store.lend_out(place, Some(lent))
     }
 
-    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Result<Option<Box<dyn Executor + Send>>> {
-        Ok(self.beside(plans, busy)?.map(|second| Box::new(second) as _))
+    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Option<Box<dyn Executor + Send>> {
+        Some(Box::new(self.beside(plans, busy)?))
     }
 
     fn run(&mut self, plan: PlanId, mini_batches: &[MiniBatch], progress: &mut Progress<'_>) -> Result<()> {

@@ -39,29 +39,23 @@ fn examples(plans: &[Plan]) -> Vec<&Matrix> {
 }
 
 impl Cpu {
-    /// A second executor of one thread, unless the plan `busy` needs all threads.
-    ///
-    /// # Errors
-    /// Memory that cannot be allocated.
-    pub(super) fn beside(&mut self, plans: &[Plan], busy: PlanId) -> Result<Option<Cpu>> {
-        let (Some(workspace), Some(choice)) = (&self.workspace, self.thread_choices.get(busy.0)) else {
-            return Ok(None);
-        };
+    /// A second executor of one thread; `None` if the plan `busy` needs all threads, or without memory.
+    pub(super) fn beside(&mut self, plans: &[Plan], busy: PlanId) -> Option<Cpu> {
         // A profile covers one executor, and so does a memory limit.
-        let is_alone = self.only_twins || self.times.is_some() || self.most_memory.is_some();
-        let Some(threads) = choice.beside(self.threads).filter(|_| !is_alone) else {
-            return Ok(None);
-        };
-        self.beside_second = threads;
+        if self.only_twins || self.times.is_some() || self.most_memory.is_some() {
+            return None;
+        }
+        let (workspace, choice) = (self.workspace.as_ref()?, self.thread_choices.get(busy.0)?);
+        self.beside_second = choice.beside(self.threads)?;
         // A limit, so that it caches no lists of its own.
         let most_memory = Some(u64::MAX);
         let (store, seconds) = (self.store.with_shared(), Arc::clone(&self.seconds));
         let mut second = Cpu { arch: self.arch, store, most_memory, seconds, ..Cpu::new(1) };
-        second.load_more(plans)?;
+        second.load_more(plans).ok()?;
         for (list, first) in second.workspace.iter_mut().flat_map(|own| &mut own.nonzeros).zip(&workspace.nonzeros) {
             list.share_kept(first);
         }
-        Ok(Some(second))
+        Some(second)
     }
 }
 
@@ -125,8 +119,7 @@ mod tests {
             let before = total(executor, &measures);
             let steps = [0, 10, 20, 30].map(|first| MiniBatch { first, eta: 3.0, ..MiniBatch::default() });
             executor.run(TRAINING, &steps, &mut |_| ()).expect("run");
-            let second = executor.second(&plans, TRAINING).expect("memory");
-            let mut owned = second.expect("products so small leave a thread idle");
+            let mut owned = executor.second(&plans, TRAINING).expect("products so small leave a thread idle");
             let second: &mut dyn Executor = &mut *owned;
             for matrix in &parameters {
                 second.write(matrix, &values(matrix)).expect("write");
@@ -152,7 +145,7 @@ mod tests {
         limited.limit_memory(1 << 20);
         for mut cpu in [Cpu::new(1), Cpu::of_twins(), Cpu::new(2).with_profile(), limited] {
             cpu.load(&plans).expect("load");
-            assert!(cpu.second(&plans, TRAINING).expect("memory").is_none(), "{cpu:?}");
+            assert!(cpu.second(&plans, TRAINING).is_none(), "{cpu:?}");
         }
     }
 }

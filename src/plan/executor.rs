@@ -231,14 +231,11 @@ pub trait Executor {
     }
 
     /// A second executor with the same `plans` loaded, for another thread. It reads the examples of
-    /// this one and has its own copy of every other matrix. While it exists, this executor runs the
-    /// plan `busy` with one thread less if it would use all of them. `None` if that would not pay.
-    ///
-    /// # Errors
-    /// Memory that cannot be allocated.
-    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Result<Option<Box<dyn Executor + Send>>> {
+    /// this one and has its own copy of every other matrix. While it exists, this executor leaves it a
+    /// core. `None` if that would not pay beside runs of the plan `busy`, or without memory for it.
+    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Option<Box<dyn Executor + Send>> {
         let _ = (plans, busy);
-        Ok(None)
+        None
     }
 
     /// Waits for everything that was started.

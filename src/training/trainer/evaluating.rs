@@ -86,7 +86,7 @@ impl Trainer<'_, '_> {
         if is_one_of_several || self.evaluation_time.last < self.evaluation_time.worth_a_thread {
             return Ok(None);
         }
-        let Some(mut second) = self.executor.second(&self.layout.plans, training)? else { return Ok(None) };
+        let Some(mut second) = self.executor.second(&self.layout.plans, training) else { return Ok(None) };
         write_parameters(&mut *second, &self.matrices, parameters)?;
         let (plans, measures, moments) =
             (self.layout.measured[at].plans, self.layout.measures.clone(), self.moments[at].clone());
