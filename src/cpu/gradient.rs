@@ -4,10 +4,10 @@ use pulp::{Arch, Simd};
 
 use super::biases::ColumnSums;
 use super::epilogue::{Epilogue, Keep};
-use super::left::pack_left;
+use super::left::{left_columns, packed_columns};
 use super::narrow::{Each, NarrowGradient, is_narrow, sums_len};
 use super::optimizer_step::Step;
-use super::product::{BLOCK, Layout, Product, X, Y};
+use super::product::{BLOCK, Layout, Product, Y};
 use super::steps::{MANY_INPUTS, gathers, known};
 use super::threads::Team;
 use crate::kernel::Matrix;
@@ -39,7 +39,8 @@ pub struct Gradient<'a> {
 /// the product, or the sums of a narrow layer.
 pub fn packed_gradient(examples: usize, layer @ (neurons, before): (usize, usize)) -> usize {
     let sums = if is_narrow(layer) { sums_len(examples, layer) } else { 0 };
-    sums.max(examples * neurons.max(before))
+    let packed = |rows, cols| packed_columns(rows, Extents { rows, cols, inner: examples });
+    sums.max(packed(neurons, before)).max(packed(before, neurons))
 }
 
 /// True if a sum over the examples must be accumulated in one sequence: the sparse update, which
@@ -93,8 +94,8 @@ impl Gradient<'_> {
             Layout::Panels => ((a, before), (delta, neurons)),
         };
         let extents = Extents { rows, cols, inner: examples };
-        pack_left(left, rows, (rows, examples), packed, team);
-        let (x, y) = (X::Packed(packed), Y::Rows { values: right, stride: cols });
+        let x = left_columns(left, rows, extents, packed, team);
+        let y = Y::Rows { values: right, stride: cols };
         arch.dispatch(Product { extents, x, y, layout, outputs, epilogue, team });
     }
 }

@@ -15,8 +15,8 @@ impl Inputs<'_> {
     #[inline(always)]
     pub fn prefetch(self, example: usize, cols: usize) {
         match self {
-            Inputs::Floats(values) => prefetch(&values[example * cols..][..cols]),
-            Inputs::Bytes { values, .. } => prefetch(&values[example * cols..][..cols]),
+            Inputs::Floats(values) => prefetch_many(&values[example * cols..][..cols]),
+            Inputs::Bytes { values, .. } => prefetch_many(&values[example * cols..][..cols]),
         }
     }
 }
@@ -33,18 +33,32 @@ pub struct Nonzero {
 /// in random order, which the processor cannot predict.
 pub const AHEAD: usize = 10;
 
-/// Prefetches values into the cache without waiting for them.
+/// Prefetches a few values into the L1 cache without waiting for them.
 #[inline(always)]
 pub fn prefetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
+    prefetch_lines::<{ std::arch::x86_64::_MM_HINT_T0 }, T>(values);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
+
+/// Prefetches many values into the L2 cache: more of them can be on their way at a time.
+#[inline(always)]
+fn prefetch_many<T>(values: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    prefetch_lines::<{ std::arch::x86_64::_MM_HINT_T1 }, T>(values);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch_lines<const HINT: i32, T>(values: &[T]) {
     for line in values.chunks(64 / size_of::<T>()) {
         #[allow(unsafe_code, reason = "the one way to say it")]
         // SAFETY: a hint, which reads and writes nothing a program can see.
         unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+            std::arch::x86_64::_mm_prefetch::<HINT>(line.as_ptr().cast());
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
 }

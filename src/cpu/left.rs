@@ -14,7 +14,7 @@ const PER_PACKED: usize = 2;
 
 /// Packs x, (rows, inner), tile by tile; within a tile the entries of a column are contiguous. In
 /// `values` the columns of x are contiguous and `stride` apart.
-pub fn pack_left(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
+fn pack_left(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
     let packed = Shared::new(&mut packed[..rows * inner]);
     let threads = team.worth(PER_PACKED * rows * inner);
     team.run(rows.div_ceil(PACKED_TOGETHER), threads, |task, _| {
@@ -42,7 +42,7 @@ pub fn pack_left(values: &[f32], stride: usize, (rows, inner): (usize, usize), p
 }
 
 /// As [`pack_left`], for x whose rows are contiguous and `stride` apart.
-pub fn pack_left_rows(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
+fn pack_left_rows(values: &[f32], stride: usize, (rows, inner): (usize, usize), packed: &mut [f32], team: &Team) {
     let packed = Shared::new(&mut packed[..rows * inner]);
     team.run(rows.div_ceil(ROWS), team.worth(PER_PACKED * rows * inner), |task, _| {
         let mut row = task * ROWS;
@@ -83,7 +83,7 @@ const ALIASED: usize = 1024;
 /// Fewest columns of a product for which packing the left factor pays: every panel reads it again.
 const OFTEN: usize = 128;
 
-/// The left factor row by row, or packed if its rows would evict each other from the cache.
+/// The left factor row by row, packed if its rows would evict each other from the cache.
 pub fn left_factor<'a>(values: &'a [f32], extents: Extents, packed: &'a mut [Line], team: &Team) -> X<'a> {
     let inner = extents.inner;
     if !packs_rows(extents) {
@@ -94,11 +94,40 @@ pub fn left_factor<'a>(values: &'a [f32], extents: Extents, packed: &'a mut [Lin
     X::Packed(packed)
 }
 
+/// The same for a left factor whose columns are contiguous: tiles read each cache line of it in
+/// succession.
+const OFTEN_BY_COLUMNS: usize = 512;
+
+/// The left factor column by column, packed if its columns would evict each other from the cache.
+/// The columns of x are contiguous and `stride` apart.
+pub fn left_columns<'a>(
+    values: &'a [f32],
+    stride: usize,
+    extents: Extents,
+    packed: &'a mut [f32],
+    team: &Team,
+) -> X<'a> {
+    if !packs_columns(stride, extents) {
+        return X::Columns { values, stride };
+    }
+    pack_left(values, stride, (extents.rows, extents.inner), packed, team);
+    X::Packed(packed)
+}
+
+fn packs_columns(stride: usize, extents: Extents) -> bool {
+    extents.cols >= OFTEN_BY_COLUMNS && (stride * size_of::<f32>()).is_multiple_of(ALIASED)
+}
+
+/// Entries of the packed left factor, column by column; 0 if it is not packed.
+pub fn packed_columns(stride: usize, extents: Extents) -> usize {
+    if packs_columns(stride, extents) { extents.rows * extents.inner } else { 0 }
+}
+
 fn packs_rows(Extents { rows, cols, inner }: Extents) -> bool {
     rows > ROWS && cols >= OFTEN && (inner * size_of::<f32>()).is_multiple_of(ALIASED)
 }
 
-/// Entries of the packed left factor; 0 if it is not packed.
+/// Entries of the packed left factor, row by row; 0 if it is not packed.
 pub fn packed_rows(extents: Extents) -> usize {
     if packs_rows(extents) { extents.rows * extents.inner } else { 0 }
 }

@@ -302,6 +302,8 @@ mod tests {
             // many.
             (&[150, 260, 4], 20),
             (&[150, 260, 4], 70),
+            // Columns of the inputs that would evict each other from the cache are packed.
+            (&[256, 520, 4], 9),
         ] {
             for (sparse, optimizer) in [(false, &SGD), (true, &SGD), (false, &MOMENTUM), (true, &MOMENTUM)] {
                 let expected = trained(Cpu::of_twins(), widths, m, sparse, optimizer);

@@ -92,20 +92,24 @@ impl Nonzeros {
         self.starts.push(0);
         let (kept, mut end) = (&mut self.kept[kept].1, 0);
         let scale = if let Inputs::Bytes { scale, .. } = inputs { scale } else { 1.0 };
+        let mut of_known = 0;
         for (row, &example) in order[..rows].iter().enumerate() {
-            if let Some(&later) = order.get(row + 2 * AHEAD) {
+            if let Some(&later) = order.get(row + rows.max(2 * AHEAD)) {
                 kept.prefetch_place(later as usize);
             }
+            of_known += kept.place(example as usize).len().unwrap_or(0);
+            if of_known > most {
+                self.few = false;
+                return;
+            }
+        }
+        for (row, &example) in order[..rows].iter().enumerate() {
             if let Some(&next) = order.get(row + AHEAD) {
                 let place = kept.place(next as usize);
                 if place.is_kept() { kept.prefetch(place) } else { inputs.prefetch(next as usize, self.cols) }
             }
             let place = kept.place(example as usize);
             let known = place.len();
-            if known.is_some_and(|len| end + len > most) {
-                self.few = false;
-                return;
-            }
             let entries = &mut self.entries[end..][..self.cols];
             end += match known {
                 Some(len) if place.is_kept() => {

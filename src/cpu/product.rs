@@ -20,6 +20,8 @@ pub const BLOCK: usize = 512;
 pub enum X<'a> {
     /// Row by row; rows are `stride` apart.
     Rows { values: &'a [f32], stride: usize },
+    /// Column by column; columns are `stride` apart.
+    Columns { values: &'a [f32], stride: usize },
     /// As [`pack_left`](super::left::pack_left) packs it.
     Packed(&'a [f32]),
 }
@@ -123,7 +125,9 @@ impl<E: Epilogue, const N: usize> WithSimd for Product<'_, E, N> {
         // in one block.
         let block = if epilogue.by_block() || E::SUMS_IN_OUTPUT { BLOCK } else { extents.inner };
         let most_panels = PACKED_ENTRIES / (extents.inner.min(block) * width.whole).max(1);
-        let tasks = Tasks::new(extents.rows, width.panels(extents.cols), most_panels, threads, work < SMALL);
+        let of_weights = matches!(y, Y::Panels(_)) || layout.layout == Layout::Panels;
+        let tasks = if of_weights { Tasks::of_weights } else { Tasks::new };
+        let tasks = tasks(extents.rows, width.panels(extents.cols), most_panels, threads, work < SMALL);
         let (by_block, epilogue) = (epilogue.by_block(), &With(simd, &epilogue));
         Products { layout, x, y, outputs: &outputs, block, by_block, epilogue }.run(simd, tasks, threads, team);
     }
@@ -235,6 +239,7 @@ impl Products<'_> {
             }
             let left = match x {
                 X::Rows { values, stride } => tile::Left::Rows { values, start: row * stride + first, stride },
+                X::Columns { values, stride } => tile::Left::Columns { values, start: first * stride + row, stride },
                 // Several tiles have all of their terms in one block, so they are contiguous.
                 X::Packed(values) => tile::Left::Packed(&values[row * inner + first * high..][..len * high]),
             };

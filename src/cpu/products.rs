@@ -1,7 +1,7 @@
 //! The steps that are matrix products of their own, without an epilogue.
 
 use super::epilogue::Keep;
-use super::left::pack_left;
+use super::left::{left_columns, packed_columns};
 use super::product::{Layout, Product, X, Y};
 use super::run::{Run, Workspace};
 use super::store::Store;
@@ -27,11 +27,7 @@ impl Run for Matmul {
         let (x, y) = (&*x.f32s(rows * inner), &*y.f32s(inner * cols));
         let x = match p.x_inner_stride {
             1 => X::Rows { values: x, stride: p.x_row_stride as usize },
-            stride => {
-                let packed = bytemuck::cast_slice_mut(packed);
-                pack_left(x, stride as usize, (rows, inner), packed, team);
-                X::Packed(packed)
-            }
+            stride => left_columns(x, stride as usize, extents, bytemuck::cast_slice_mut(packed), team),
         };
         let y = match p.y_col_stride {
             1 => Y::Rows { values: y, stride: p.y_inner_stride as usize },
@@ -46,7 +42,7 @@ impl Run for Matmul {
     }
 
     fn packed(&self) -> usize {
-        self.extents.rows * self.extents.inner
+        packed_columns(self.params.x_inner_stride as usize, self.extents)
     }
 }
 
@@ -64,9 +60,8 @@ impl Run for OuterProduct {
         let Workspace { arch, team, packed, .. } = workspace;
         let extents @ Extents { rows, cols, inner } = self.extents;
         let [delta, a, nabla_w] = store.get([self.delta, self.a, self.nabla_w]);
-        let packed = bytemuck::cast_slice_mut(packed);
-        pack_left(delta.f32s(rows * inner), rows, (rows, inner), packed, team);
-        let (x, y) = (X::Packed(packed), Y::Rows { values: a.f32s(inner * cols), stride: cols });
+        let x = left_columns(delta.f32s(rows * inner), rows, extents, bytemuck::cast_slice_mut(packed), team);
+        let y = Y::Rows { values: a.f32s(inner * cols), stride: cols };
         let outputs = [nabla_w.f32s(rows * cols)];
         arch.dispatch(Product { extents, x, y, layout: Layout::Rows, outputs, epilogue: Keep, team });
     }
@@ -76,6 +71,6 @@ impl Run for OuterProduct {
     }
 
     fn packed(&self) -> usize {
-        self.extents.rows * self.extents.inner
+        packed_columns(self.extents.rows, self.extents)
     }
 }

@@ -33,6 +33,8 @@ pub const fn tile_rows(remaining: usize) -> usize {
 pub enum Left<'a> {
     /// Rows from `start` on, `stride` apart.
     Rows { values: &'a [f32], start: usize, stride: usize },
+    /// Columns from `start` on, `stride` apart.
+    Columns { values: &'a [f32], start: usize, stride: usize },
     /// Packed tile by tile, and within a tile column by column.
     Packed(&'a [f32]),
 }
@@ -54,6 +56,10 @@ pub fn tile<S: Simd>(
                 Left::Rows { values, start, stride } => {
                     let x = &values[start..];
                     simd.vectorize(OfRows::<$rows, $vectors> { x, stride, tiles, y, inner, sums, fresh });
+                }
+                Left::Columns { values, start, stride } => {
+                    let x = &values[start..];
+                    simd.vectorize(OfColumns::<$rows, $vectors> { x, stride, tiles, y, inner, sums, fresh });
                 }
                 Left::Packed(x) => simd.vectorize(OfPacked::<$rows, $vectors> { x, tiles, y, inner, sums, fresh }),
             }
@@ -102,6 +108,34 @@ impl<const R: usize, const V: usize> WithSimd for OfRows<'_, R, V> {
             let mut acc = begin::<S, R, V>(simd, sums, fresh);
             for i in 0..inner {
                 accumulate(simd, &mut acc, |r| x[r][i], &y[i]);
+            }
+            sums.copy_from_slice(&acc);
+        }
+    }
+}
+
+struct OfColumns<'a, const R: usize, const V: usize> {
+    x: &'a [f32],
+    stride: usize,
+    tiles: usize,
+    y: &'a [f32],
+    inner: usize,
+    sums: &'a mut [f32],
+    fresh: bool,
+}
+
+impl<const R: usize, const V: usize> WithSimd for OfColumns<'_, R, V> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let OfColumns { x, stride, tiles, y, inner, sums, fresh } = self;
+        let y = &panel::<S, V>(y)[..inner];
+        for (t, sums) in panel_mut::<S, V>(sums).chunks_exact_mut(R).take(tiles).enumerate() {
+            let mut acc = begin::<S, R, V>(simd, sums, fresh);
+            for (x, y) in x[t * R..].chunks(stride).zip(y) {
+                let x = &x[..R];
+                accumulate(simd, &mut acc, |r| x[r], y);
             }
             sums.copy_from_slice(&acc);
         }
