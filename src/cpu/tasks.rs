@@ -41,8 +41,8 @@ impl Tasks {
     }
 
     /// As [`Tasks::new`], for a product of which the panels are weights: each thread has panels of
-    /// its own, as far as their number allows, in the forward product and in the update alike. A
-    /// weight that another core has read takes its writer as long as a dozen multiplications.
+    /// its own, as far as their number allows, in the forward product and in the update alike:
+    /// writing a cache line that another core has read takes up to 30 ns.
     pub fn of_weights(rows: usize, panels: usize, most_panels: usize, threads: usize, small: bool) -> Self {
         let wanted = wanted(threads, small);
         let panels_of_task = (panels / wanted).min(most_panels).max(1);
