@@ -71,6 +71,9 @@ impl WithVectors for Outputs<'_> {
     }
 }
 
+/// Rows that are normalized together.
+const TOGETHER: usize = 64;
+
 /// [`Outputs`], compiled for each activation.
 struct OutputsOf<'a, A> {
     z: &'a mut [f32],
@@ -86,18 +89,23 @@ impl<A: Vectors> WithSimd for OutputsOf<'_, A> {
     fn with_simd<S: Simd>(self, simd: S) {
         let OutputsOf { z, a, cols, activation } = self;
         let lanes = S::F32_LANES;
-        for (z, a) in z.chunks_exact_mut(cols).zip(a.chunks_exact_mut(cols)) {
-            let largest = z.iter().fold(f32::NEG_INFINITY, |largest, &z| largest.max(z));
-            let below = simd.splat_f32s(largest);
+        let mut largest = [0.0; TOGETHER];
+        // The rows are shorter than vectors, or not a multiple of them: vectors run over several.
+        for (z, a) in z.chunks_mut(TOGETHER * cols).zip(a.chunks_mut(TOGETHER * cols)) {
             // `a` holds the exponentials until they are summed.
-            for (a, z) in a.chunks_mut(lanes).zip(z.chunks(lanes)) {
-                store(simd, a, exp_of_negative(simd, simd.sub_f32s(load(simd, z), below)));
+            for ((z, a), largest) in z.chunks_exact(cols).zip(a.chunks_exact_mut(cols)).zip(&mut largest) {
+                *largest = z.iter().fold(f32::NEG_INFINITY, |largest, &z| largest.max(z));
+                a.iter_mut().zip(z).for_each(|(a, z)| *a = z - *largest);
             }
-            let shift = simd.splat_f32s(largest + a.iter().sum::<f32>().ln());
-            for (a, z) in a.chunks_mut(lanes).zip(z.chunks_mut(lanes)) {
-                let normalized = simd.sub_f32s(load(simd, z), shift);
-                store(simd, z, normalized);
-                store(simd, a, activation.sigma(simd, normalized));
+            for a in a.chunks_mut(lanes) {
+                store(simd, a, exp_of_negative(simd, load(simd, a)));
+            }
+            for ((z, a), largest) in z.chunks_exact_mut(cols).zip(a.chunks_exact(cols)).zip(&largest) {
+                let shift = largest + a.iter().sum::<f32>().ln();
+                z.iter_mut().for_each(|z| *z -= shift);
+            }
+            for (a, z) in a.chunks_mut(lanes).zip(z.chunks(lanes)) {
+                store(simd, a, activation.sigma(simd, load(simd, z)));
             }
         }
     }
