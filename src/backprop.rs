@@ -88,12 +88,16 @@ pub fn bp4_nabla_w(plan: &mut Recorder, topology: &Topology, dropout: f32, net: 
 pub fn descend(plan: &mut Recorder, topology: &Topology, rule: LearningRule, net: &Matrices) {
     plan.equation(Equation::Descent);
     for l in 2..=topology.last() {
-        if rule.decays {
-            plan.decay(&net.w[l]);
-        }
-        plan.update(rule.optimizer, net.m, &net.nabla_w[l], &net.w[l]);
-        plan.update(rule.optimizer, net.m, &net.nabla_b[l], &net.b[l]);
+        descend_layer(plan, rule, net, l);
     }
+}
+
+fn descend_layer(plan: &mut Recorder, rule: LearningRule, net: &Matrices, l: usize) {
+    if rule.decays {
+        plan.decay(&net.w[l]);
+    }
+    plan.update(rule.optimizer, net.m, &net.nabla_w[l], &net.w[l]);
+    plan.update(rule.optimizer, net.m, &net.nabla_b[l], &net.b[l]);
 }
 
 /// The plan of one training step on a mini-batch of `m` examples; `rule` may be just an optimizer.
@@ -169,14 +173,20 @@ pub fn gradient_plans_by_layer(
     (2..=last).rev().map(of_layer).collect()
 }
 
-/// The plan of one update by `rule`, given ∂C/∂w and ∂C/∂b summed over `m` examples.
+/// The plans of one update by `rule` for each layer from L down to 2, given ∂C/∂w and ∂C/∂b summed
+/// over `m` examples. A layer may be updated once no error passes back through its weights any more.
 ///
 /// # Errors
 /// As [`training_plan`].
-pub fn descent_plan(topology: &Topology, m: usize, rule: LearningRule) -> Result<Plan> {
-    let mut plan = Recorder::new(format!("descent after a mini-batch of {m} ({topology})"));
-    descend(&mut plan, topology, rule, &Matrices::new(topology, m));
-    plan.finish()
+pub fn descent_plans_by_layer(topology: &Topology, m: usize, rule: LearningRule) -> Result<Vec<Plan>> {
+    let net = Matrices::new(topology, m);
+    let of_layer = |l: usize| {
+        let mut plan = Recorder::new(format!("descent of layer {l} after a mini-batch of {m} ({topology})"));
+        plan.equation(Equation::Descent);
+        descend_layer(&mut plan, rule, &net, l);
+        plan.finish()
+    };
+    (2..=topology.last()).rev().map(of_layer).collect()
 }
 
 /// The plan that evaluates the network on `m` examples, without dropout or example weights.

@@ -2,17 +2,21 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::gradient::{Gradient, packed_gradient};
+use super::biases::ColumnSums;
+use super::dense::packed_update;
+use super::gradient::Gradient;
 use super::optimizer_step::Step as StepOfOptimizer;
-use super::product::Layout;
+use super::product::{BLOCK, Layout};
 use super::run::{Run, Workspace};
+use super::sparse::AllFinite;
+use super::sparse_update::SparseUpdate;
 use super::steps::RECORDED;
 use super::store::{Numbers, Store};
 use super::threads::{Shared, Team};
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::kernels::UpdateParams;
-use crate::network::optimizer::lanes::{Update as VectorUpdate, WithUpdate};
+use crate::network::optimizer::lanes::{Update as VectorUpdate, VectorRates, WithUpdate};
 use crate::network::optimizer::{MAX_STATES, Optimizer};
 use crate::plan::Step;
 
@@ -29,24 +33,42 @@ pub struct LayerGradient {
     pub layer: (usize, usize),
     /// [`needs_chains`](super::gradient::needs_chains).
     pub chains: bool,
+    /// Index of the list of a's nonzero entries.
+    pub nonzeros: Option<usize>,
 }
 
 impl LayerGradient {
     /// The gradient step, with the indices of its matrices in the store.
-    pub fn new(step: &Step, at: &[usize], chains: bool) -> Self {
+    pub fn new(step: &Step, at: &[usize], chains: bool, nonzeros: Option<usize>) -> Self {
         let (examples, layer) = (step.operands[0].rows, (step.operands[0].cols, step.operands[1].cols));
-        LayerGradient { delta: at[0], a: at[1], nabla_w: at[2], nabla_b: at[3], examples, layer, chains }
+        LayerGradient { delta: at[0], a: at[1], nabla_w: at[2], nabla_b: at[3], examples, layer, chains, nonzeros }
     }
 }
 
 impl Run for LayerGradient {
     fn run(&self, store: &mut Store, workspace: &mut Workspace, _: MiniBatch) {
-        let Workspace { arch, team, packed, .. } = workspace;
+        let Workspace { arch, team, packed, nonzeros } = workspace;
         let (examples, (neurons, before)) = (self.examples, self.layer);
         let packed = bytemuck::cast_slice_mut(packed);
         let [delta, a, nabla_w, nabla_b] = store.get([self.delta, self.a, self.nabla_w, self.nabla_b]);
-        let (delta, a) = (&*delta.f32s(examples * neurons), &*a.f32s(examples * before));
+        let (delta, a) = (&*delta.f32s(examples * neurons), a.f32s(examples * before));
         let nabla_b = nabla_b.f32s(neurons);
+        if let Some(x) = self.nonzeros.map(|at| &mut nonzeros[at]) {
+            if matches!(nabla_w, Numbers::Panels(_))
+                && x.few()
+                && x.rows() == examples
+                && arch.dispatch(AllFinite(delta))
+            {
+                let extents = Extents { rows: before, cols: neurons, inner: examples };
+                arch.dispatch(ColumnSums { delta, sums: nabla_b });
+                let step =
+                    StepOfOptimizer { update: Assign, linear: false, rates: MiniBatch::default().rates(examples) };
+                let w = [nabla_w.panels()];
+                arch.dispatch(SparseUpdate { extents, x, turned: packed, delta, w, step, team });
+                return;
+            }
+            x.write(a);
+        }
         // The gradient has the layout of the weights.
         let (layout, nabla_w) = match nabla_w {
             Numbers::Panels(panels) => (Layout::Panels, panels.values_mut()),
@@ -62,7 +84,22 @@ impl Run for LayerGradient {
     }
 
     fn packed(&self) -> usize {
-        packed_gradient(self.examples, self.layer)
+        packed_update(self.examples, self.layer)
+    }
+
+    fn block(&self) -> usize {
+        if self.nonzeros.is_some() { self.examples } else { self.examples.min(BLOCK) }
+    }
+}
+
+/// The gradient itself in place of a parameter.
+#[derive(Clone, Copy)]
+struct Assign;
+
+impl VectorUpdate<1> for Assign {
+    #[inline(always)]
+    fn apply<S: Simd>(self, _: S, _: [S::f32s; 1], gradient: S::f32s, _: &VectorRates<S>) -> [S::f32s; 1] {
+        [gradient]
     }
 }
 

@@ -196,13 +196,19 @@ impl Nonzeros {
         &self.entries[self.starts[row]..self.starts[row + 1]]
     }
 
-    fn rows(&self) -> usize {
+    /// Number of rows listed last.
+    pub fn rows(&self) -> usize {
         self.starts.len().saturating_sub(1)
     }
 
     /// Notes that the caller writes the matrix.
     pub fn set_written(&mut self) {
         self.written = true;
+    }
+
+    /// Notes that the matrix holds other numbers than those listed.
+    pub fn set_overwritten(&mut self) {
+        (self.few, self.written) = (false, true);
     }
 
     /// Writes the matrix, (rows, cols), unless it holds these entries already.

@@ -11,6 +11,7 @@ use super::entries::{Activate, Decay, Dropout};
 use super::examples::{self, Gather, OneHot};
 use super::gradient::needs_chains;
 use super::kept::Kept;
+use super::listed::{Listed, knows_lists};
 use super::nonzeros::Nonzeros;
 use super::outputs::NormalizedOutputs;
 use super::panels::Width;
@@ -39,7 +40,7 @@ pub struct Row {
     /// The operand that holds the gradient of a layer's weights, which may have their layout.
     gradient: Option<usize>,
     /// The operand that may be given as a list of its nonzero entries.
-    lists: Option<usize>,
+    pub(super) lists: Option<usize>,
     role: Role,
 }
 
@@ -85,7 +86,7 @@ pub static STEPS: [Row; 18] = [
     plain(&ACTIVATE, activate),
     plain(&DROPOUT, dropout),
     Row { weights: Some(0), ..plain(&DECAY, |_, step, at| Box::new(Decay { w: at[0], len: step.output().len() })) },
-    Row { gradient: Some(2), ..plain(&LAYER_GRADIENT, layer_gradient) },
+    Row { gradient: Some(2), lists: Some(1), ..plain(&LAYER_GRADIENT, layer_gradient) },
     Row { weights: Some(1), gradient: Some(0), ..plain(&UPDATE, |_, step, at| Box::new(Update::new(step, at))) },
 ];
 
@@ -104,7 +105,7 @@ pub static RUN_BY_TWINS: [(&Kernel, &str); 10] = [
 ];
 
 /// The row of a step, unless a matrix occurs twice among its operands.
-fn row(step: &Step) -> Option<&'static Row> {
+pub(super) fn row(step: &Step) -> Option<&'static Row> {
     let different = step.operands.iter().enumerate().all(|(i, a)| step.operands[..i].iter().all(|b| a.name != b.name));
     STEPS.iter().find(|row| different && row.kernel.is(step.kernel))
 }
@@ -126,19 +127,6 @@ pub struct Loader<'p> {
     /// panels.
     listed: Vec<Listed>,
     plan: Option<&'p Plan>,
-}
-
-/// A matrix whose nonzero entries are listed.
-struct Listed {
-    name: Arc<str>,
-    rows: usize,
-    cols: usize,
-    /// True if all steps that read the matrix accept a list.
-    list_alone: bool,
-    /// Its index in the store.
-    at: usize,
-    /// The input matrices that its rows are gathered from: index in the store, number of examples.
-    inputs: Vec<(usize, usize)>,
 }
 
 impl<'p> Loader<'p> {
@@ -164,7 +152,7 @@ impl<'p> Loader<'p> {
                         name: Arc::clone(&x.name),
                         rows: x.rows,
                         cols: x.cols,
-                        list_alone: plans.iter().all(|plan| knows_lists(plan, x)),
+                        list_alone: plans.iter().all(|plan| knows_lists(plans, plan, x)),
                         at: 0,
                         inputs: Vec::new(),
                     }),
@@ -189,7 +177,7 @@ impl<'p> Loader<'p> {
     /// Bytes that steps need beside the matrices: the lists, and scratch memory for updates.
     pub fn size_of_workspace(&self) -> u64 {
         let lists: u64 = self.listed.iter().map(|listed| Nonzeros::size(listed.rows, listed.cols)).sum();
-        let updates = [&OUTER_PRODUCT_UPDATE, &OUTER_PRODUCT_DECAYED_UPDATE];
+        let updates = [&OUTER_PRODUCT_UPDATE, &OUTER_PRODUCT_DECAYED_UPDATE, &LAYER_GRADIENT];
         let updates =
             self.plans.iter().flat_map(known).filter(|step| updates.iter().any(|update| update.is(step.kernel)));
         let packed = |step: &Step| packed_update(step.operands[0].rows, (step.operands[0].cols, step.operands[1].cols));
@@ -260,17 +248,6 @@ impl<'p> Loader<'p> {
         let gathered = self.plan.is_some_and(|plan| known(plan).any(|step| gathers(step, matrix)));
         self.listed.iter().position(|listed| gathered && listed.name == matrix.name)
     }
-}
-
-/// True if a plan does not use a matrix, or gathers it and reads only its list of nonzero entries.
-fn knows_lists(plan: &Plan, matrix: &Matrix) -> bool {
-    let mut uses =
-        known(plan).flat_map(|step| step.operands.iter().enumerate().map(move |(i, other)| (step, i, other)));
-    let gathered = known(plan).find(|step| gathers(step, matrix)).map(|step| step.output().shape());
-    uses.all(|(step, i, other)| {
-        let lists = row(step).and_then(|row| row.lists) == Some(i);
-        other.name != matrix.name || gathered == Some(other.shape()) && (lists || gathers(step, matrix))
-    })
 }
 
 pub(super) fn gathers(step: &Step, matrix: &Matrix) -> bool {
@@ -396,5 +373,8 @@ fn outer_product_update(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> B
 }
 
 fn layer_gradient(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
-    Box::new(LayerGradient::new(step, at, needs_chains(loader.plans, &step.operands[1])))
+    let a = &step.operands[1];
+    // The plan of another layer may have gathered the inputs.
+    let nonzeros = loader.listed.iter().position(|listed| listed.name == a.name);
+    Box::new(LayerGradient::new(step, at, needs_chains(loader.plans, a), nonzeros))
 }

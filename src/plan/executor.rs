@@ -177,6 +177,11 @@ pub trait Executor {
     /// A matrix that no loaded plan names, or a failing device.
     fn read_bytes(&mut self, matrix: &Matrix) -> Result<Vec<u8>>;
 
+    /// Adds `others` to `sums`; both are lent values of one matrix.
+    fn add(&mut self, sums: &mut [f32], others: &[f32]) {
+        sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+    }
+
     /// Lends the values of a matrix, whose contents are undefined until [`Executor::take_back`]. A
     /// `spare`, values lent before, saves an allocation.
     ///

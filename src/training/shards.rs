@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 
-use crate::backprop::{Examples, descent_plan, gradient_plans_by_layer};
+use crate::backprop::{Examples, descent_plans_by_layer, gradient_plans_by_layer};
 use crate::network::Topology;
 use crate::network::learning::LearningRule;
 use crate::plan::Plan;
@@ -60,8 +60,8 @@ pub struct ShardedPlans {
     pub shards: usize,
     /// Examples of a shard, and the plans of its gradient, from layer L down to 2.
     gradients: Vec<(usize, Vec<PlanId>)>,
-    /// Examples of a mini-batch, and the plan of the optimizer step after it.
-    descents: Vec<(usize, PlanId)>,
+    /// Examples of a mini-batch, and the plans of the optimizer step after it, from layer L down to 2.
+    descents: Vec<(usize, Vec<PlanId>)>,
 }
 
 impl ShardedPlans {
@@ -79,16 +79,13 @@ impl ShardedPlans {
         let mut sharded = ShardedPlans { shards, gradients: Vec::new(), descents: Vec::new() };
         let rest = count % batch;
         for m in [batch.min(count), rest].into_iter().filter(|&m| m > 0 && (count >= batch || m == rest)) {
-            sharded.descents.push((m, PlanId(plans.len())));
-            plans.push(descent_plan(topology, m, rule)?);
+            sharded.descents.push((m, append(plans, descent_plans_by_layer(topology, m, rule)?)));
             for part in (0..shards).map(|number| shard_of(m, number, shards).len()).filter(|&part| part > 0) {
                 if sharded.gradients.iter().any(|(of, _)| *of == part) {
                     continue;
                 }
                 let of_part = gradient_plans_by_layer(topology, examples, part, rule)?;
-                let ids = (plans.len()..plans.len() + of_part.len()).map(PlanId).collect();
-                sharded.gradients.push((part, ids));
-                plans.extend(of_part);
+                sharded.gradients.push((part, append(plans, of_part)));
             }
         }
         Ok(sharded)
@@ -99,16 +96,22 @@ impl ShardedPlans {
         self.gradients.iter().find(|(of, _)| *of == examples).map_or(&[], |(_, plans)| plans)
     }
 
-    /// The plan of the optimizer step after a mini-batch of `m` examples.
-    pub fn descent(&self, m: usize) -> Option<PlanId> {
-        self.descents.iter().find(|(of, _)| *of == m).map(|&(_, plan)| plan)
+    /// The plans of the optimizer step after a mini-batch of `m` examples, from layer L down to 2.
+    pub fn descent(&self, m: usize) -> &[PlanId] {
+        self.descents.iter().find(|(of, _)| *of == m).map_or(&[], |(_, plans)| plans)
     }
 
     /// All plans.
     pub fn all(&self) -> impl Iterator<Item = PlanId> {
-        let gradients = self.gradients.iter().flat_map(|(_, plans)| plans.iter().copied());
-        gradients.chain(self.descents.iter().map(|&(_, plan)| plan))
+        self.gradients.iter().chain(&self.descents).flat_map(|(_, plans)| plans.iter().copied())
     }
+}
+
+/// Appends `more` to `plans` and returns their numbers.
+fn append(plans: &mut Vec<Plan>, more: Vec<Plan>) -> Vec<PlanId> {
+    let first = plans.len();
+    plans.extend(more);
+    (first..plans.len()).map(PlanId).collect()
 }
 
 #[cfg(test)]

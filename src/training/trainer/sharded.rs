@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::Trainer;
 use crate::backprop::Matrices;
@@ -129,12 +129,13 @@ impl Worker<'_> {
                 for (which, sum) in sums[layer].iter_mut().enumerate() {
                     let spares = &mut self.gradients.spares[layer][which];
                     let lent = self.executor.lend(&self.gradients.matrices[layer][which], spares.pop())?;
-                    sum.push(lent, &mut adding(spares));
+                    sum.push(lent, &mut adding(self.executor, spares));
                 }
                 if left == 0 {
                     let spares = &mut self.gradients.spares[layer];
-                    let whole = |which: usize| sums[layer][which].finish(&mut adding(&mut spares[which]));
-                    let [Some(w), Some(b)] = [0, 1].map(whole) else { continue };
+                    let mut whole =
+                        |which: usize| sums[layer][which].finish(&mut adding(self.executor, &mut spares[which]));
+                    let [Some(w), Some(b)] = [0, 1].map(&mut whole) else { continue };
                     self.send(layer, m, [w, b])?;
                 }
             }
@@ -149,16 +150,21 @@ impl Worker<'_> {
                 self.send(layer, m, anything)?;
             }
         }
-        if self.exchange.is_some() {
-            for _ in 0..layers {
+        // Layers arrive in the order in which they were sent, and are updated while later ones are
+        // exchanged.
+        let descents = self.plans.descent(m);
+        ensure!(descents.len() == layers, "no plans descend after a mini-batch of {m}");
+        for (layer, &plan) in descents.iter().enumerate() {
+            if self.exchange.is_some() {
                 let start = Instant::now();
-                let (layer, _, sums) = self.received()?;
+                let (of_layer, _, sums) = self.received()?;
                 *self.waited += start.elapsed();
-                self.take_back(layer, sums)?;
+                debug_assert_eq!(of_layer, layer);
+                self.take_back(of_layer, sums)?;
             }
+            self.executor.run(plan, &[mini_batch], &mut |_| ())?;
         }
-        let plan = self.plans.descent(m).context("no plan descends after such a mini-batch")?;
-        self.executor.run(plan, &[mini_batch], &mut |_| ())
+        Ok(())
     }
 
     /// Sends the gradients of a layer to the exchange thread; a single rank takes them back at
@@ -188,9 +194,9 @@ impl Worker<'_> {
 }
 
 /// A function that adds its second argument to its first and keeps the second as a spare buffer.
-fn adding(spares: &mut Vec<Lent>) -> impl FnMut(Lent, Lent) -> Lent {
+fn adding(executor: &mut dyn Executor, spares: &mut Vec<Lent>) -> impl FnMut(Lent, Lent) -> Lent {
     |mut sum, mut other| {
-        add(sum.f32s(), other.f32s());
+        executor.add(sum.f32s(), other.f32s());
         spares.push(other);
         sum
     }
