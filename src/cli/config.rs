@@ -93,7 +93,8 @@ fn argument<'c>(command: &'c Command, key: &str) -> Result<&'c Arg> {
     if let Some(found) = found.filter(|argument| !NOT_IN_FILES.contains(&argument.get_id().as_str())) {
         return Ok(found);
     }
-    let longs = command.get_arguments().filter_map(Arg::get_long).chain([DATA]);
+    let is_possible = |argument: &&Arg| !NOT_IN_FILES.contains(&argument.get_id().as_str());
+    let longs = command.get_arguments().filter(is_possible).filter_map(Arg::get_long).chain([DATA]);
     let near =
         longs.map(|long| (levenshtein(long, key), long)).min().filter(|(distance, _)| *distance <= 2 + key.len() / 4);
     let hint = near.map_or(String::new(), |(_, long)| format!("; did you mean `{long}`?"));
@@ -211,6 +212,7 @@ mod tests {
         for (file, told) in [
             ("hiden = 3", "did you mean `hidden`?"),
             ("config = 'x'", "`config` is not a flag that a file can contain"),
+            ("etta = 1", "did you mean `eta`?"),
             ("quiet = 3", "`quiet`: expected true or false, not 3"),
             ("eta = true", "expected a number or text"),
             ("eta = ", "not valid TOML"),

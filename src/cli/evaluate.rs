@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::HumanCount;
 
 use super::data_arguments::{FileArguments, note_unknown_categories, print_notes};
-use super::{output_path, print, print_json};
+use super::{measured, output_path, print, print_json};
 use crate::commands::evaluate::{self, Report};
 use crate::commands::report::Subject;
 use crate::data::dropped_rows;
@@ -82,14 +82,8 @@ fn targets(text: &mut String, report: &Report) -> Result<()> {
     let r2 = |r2: Option<f64>| r2.map_or("-".to_string(), |r2| format!("{r2:.4}"));
     writeln!(text, "\n{:<width$}  {:>12}  {:>12}  {:>12}  {:>8}", "target", "MSE", "RMSE", "MAE", "R²")?;
     for target in &report.targets {
-        let (name, root) = (name(&target.target), target.mse.sqrt());
-        writeln!(
-            text,
-            "{name:<width$}  {:>12.6}  {root:>12.6}  {:>12.6}  {:>8}",
-            target.mse,
-            target.mae,
-            r2(target.r2)
-        )?;
+        let [mse, root, mae] = [target.mse, target.mse.sqrt(), target.mae].map(|value| measured(value, 6));
+        writeln!(text, "{:<width$}  {mse:>12}  {root:>12}  {mae:>12}  {:>8}", name(&target.target), r2(target.r2))?;
     }
     if report.targets.len() > 1 {
         writeln!(text, "mean R²: {}", r2(report.r2))?;

@@ -14,13 +14,14 @@ use crate::commands::inspect::{self, Options, Worked};
 use crate::data::table::TableOptions;
 use crate::data::{ExampleFile, npy};
 use crate::system::error::{WrongUsage, ensure_usage};
+use crate::system::output_file::create_folder;
 use page::Parts;
 
 /// The flags of `inspect`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Network: a model (.safetensors), a network saved by the book's network2.py (.json), or an example typed as text
-    /// (any other file: lines `sizes 2 2 2`, `w2 ...`, `b2 ...`, ..., `x ...`, `y ...`).
+    /// Network: a model, a network saved by the book's network2.py (JSON), or an example typed as text (lines
+    /// `sizes 2 2 2`, `w2 ...`, `b2 ...`, ..., `x ...`, `y ...`).
     #[arg(required_unless_present = "from")]
     network: Option<PathBuf>,
     /// Data of a model, with labels or targets, as for `evaluate` [default: digits].
@@ -28,9 +29,9 @@ pub struct Arguments {
     /// Network, as an alternative to the first argument.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "data"])]
     from: Option<PathBuf>,
-    /// Number of the example in the data, counted from 1.
-    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
-    example: usize,
+    /// Number of the example in the data, counted from 1 [default: 1].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    example: Option<usize>,
     /// Labels of an array: IDX, NPY or NPZ.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -147,7 +148,7 @@ fn parts(worked: &Worked, layer: Option<usize>, neuron: Option<&str>, weight: Op
 /// Writes every matrix to a file.
 fn write(folder: &std::path::Path, worked: &Worked) -> Result<()> {
     let cannot = |path: &std::path::Path| format!("--dump: cannot write {}", path.display());
-    std::fs::create_dir_all(folder).with_context(|| cannot(folder))?;
+    create_folder(folder).with_context(|| cannot(folder))?;
     for (name, shape, values) in worked.matrices() {
         let path = folder.join(format!("{name}.npy"));
         std::fs::write(&path, npy::encode(&shape, &values)).with_context(|| cannot(&path))?;

@@ -32,7 +32,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::gpu::check_environment;
 use crate::ranks;
-use crate::system::error::{AgreedOn, Diverged, Interrupted, SweepInterrupted, WrongUsage};
+use crate::system::error::{AgreedOn, AllDiverged, Diverged, Interrupted, SweepInterrupted, WrongUsage};
 use crate::system::kept_files::check_output;
 use crate::system::temporary;
 use crate::system::text::printable;
@@ -235,7 +235,7 @@ fn silence_mesa() {
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.chain().any(|cause| cause.is::<WrongUsage>()) {
         2
-    } else if error.chain().any(|cause| cause.is::<Diverged>()) {
+    } else if error.chain().any(|cause| cause.is::<Diverged>() || cause.is::<AllDiverged>()) {
         4
     } else if let Some(agreed) = error.chain().find_map(|cause| cause.downcast_ref::<AgreedOn>()) {
         agreed.code
@@ -270,6 +270,16 @@ fn one_of<T: Copy + Send + Sync + 'static, H: Into<StyledStr>>(
 /// The path of an output, which must not be a file of a run or a sweep.
 fn output_path() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(check_output)
+}
+
+/// A measured number with some decimals, or in scientific notation if these would say too little of
+/// it or too much.
+fn measured(value: f64, decimals: usize) -> String {
+    if value == 0.0 || (1e-3..1e7).contains(&value.abs()) {
+        format!("{value:.decimals$}")
+    } else {
+        format!("{value:.decimals$e}")
+    }
 }
 
 /// Writes a result to stdout.

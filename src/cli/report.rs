@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Leave out rows of a table whose target is missing, instead of stopping with an error.
     #[arg(long)]
     drop_missing_target: bool,
-    /// File for the page.
+    /// File for the page; `-` for stdout.
     #[arg(short, value_parser = output_path(), value_name = "FILE.html", default_value = "report.html")]
     output_file: PathBuf,
     /// Maximum number of CPU threads [default: all].
@@ -56,11 +56,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let threads = check_threads(threads.unwrap_or_else(all_threads))?;
     if is_sweep(&subject) {
         ensure_usage!(data.is_none(), "{}: a sweep has its own data", subject.display());
-        let file = OutputFile::of_flag("-o", &output_file, &[])?;
+        let file = output("-o", &output_file, &[])?;
         let summary = of_folder(&subject)?;
-        file.write_all(sweep::html(&format!("Sweep: {}", subject.display()), &summary).as_bytes())?;
-        file.finish()?;
-        return print(&format!("report  {}\n", output_file.display()));
+        let page = sweep::html(&format!("Sweep: {}", subject.display()), &summary);
+        return finish(file, &page, &output_file);
     }
     let subject = if subject.join(METRICS).exists() {
         ensure_usage!(data.is_none(), "{}: a run has its own data", subject.display());
@@ -76,8 +75,34 @@ pub fn run(arguments: Arguments) -> Result<()> {
         let table = TableOptions { drop_missing_target, ..table.options() };
         Subject::Model { model: subject, data: ExampleFile { path, labels, table } }
     };
-    write(&subject, ("-o", &output_file), threads)?;
-    print(&format!("report  {}\n", output_file.display()))
+    let file = output("-o", &output_file, &inputs_of(&subject))?;
+    let page = page_of(&subject, threads)?;
+    finish(file, &page, &output_file)
+}
+
+/// The file for the page; `None` for stdout.
+fn output(flag: &str, path: &Path, inputs: &[PathBuf]) -> Result<Option<OutputFile>> {
+    if path == Path::new("-") { Ok(None) } else { OutputFile::of_flag(flag, path, inputs).map(Some) }
+}
+
+/// Writes the page to its file and names it, or to stdout.
+fn finish(file: Option<OutputFile>, page: &str, path: &Path) -> Result<()> {
+    let Some(file) = file else { return print(page) };
+    file.write_all(page.as_bytes())?;
+    file.finish()?;
+    print(&format!("report  {}\n", path.display()))
+}
+
+/// The files that a report is made from.
+fn inputs_of(subject: &Subject) -> Vec<PathBuf> {
+    match subject {
+        Subject::Run { training, .. } => training.source.files(),
+        Subject::Model { model, data } => [vec![model.clone()], data.files()].concat(),
+    }
+}
+
+fn page_of(subject: &Subject, threads: usize) -> Result<String> {
+    page::html(&report::run(subject, threads, &mut Progress::new(true, false))?)
 }
 
 /// Writes the page about a subject to the file that a flag names.
@@ -85,13 +110,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
 /// # Errors
 /// Files that cannot be read or written.
 pub fn write(subject: &Subject, (flag, path): (&str, &Path), threads: usize) -> Result<()> {
-    let inputs = match subject {
-        Subject::Run { training, .. } => training.source.files(),
-        Subject::Model { model, data } => [vec![model.clone()], data.files()].concat(),
-    };
-    let file = OutputFile::of_flag(flag, path, &inputs)?;
-    let report = report::run(subject, threads, &mut Progress::new(true, false))?;
-    file.write_all(page::html(&report)?.as_bytes())?;
+    let file = OutputFile::of_flag(flag, path, &inputs_of(subject))?;
+    file.write_all(page_of(subject, threads)?.as_bytes())?;
     file.finish()
 }
 

@@ -12,13 +12,13 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use super::print;
 use super::training_flags::TrainingFlags;
-use super::{print, print_json};
 use crate::commands::sweep::{self, Options, Part};
 use crate::commands::train::agree;
 use crate::device::DeviceChoice;
 use crate::ranks;
-use crate::system::error::{bail_usage, ensure_usage};
+use crate::system::error::{AllDiverged, bail_usage, ensure_usage};
 use display::Display;
 use grid::Grid;
 
@@ -140,6 +140,7 @@ fn part_of_slurm() -> Result<Option<Part>> {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { grid, own, json, quiet } = arguments;
+    grid.check_names()?;
     let Own { device, output_folder, seeds, random, halving, budget, part } = own;
     let ranks = ranks::world();
     let device = device.of_rank(&*ranks);
@@ -172,7 +173,16 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let options = agree(&*ranks, settled())?;
     let mut display = Display::new(quiet || json || !ranks.is_first(), options.folder.clone(), options.part);
     let report = sweep::run(&options, &mut display)?;
-    if json { print_json(&report) } else { print(&text::of(&report, &options)?) }
+    let text = if json {
+        serde_json::to_string(&report)?
+            + "
+"
+    } else {
+        text::of(&report, &options)?
+    };
+    print(&text)?;
+    let nothing = options.part.is_none() && report.trials > 0 && report.missing == 0 && report.best.is_none();
+    if nothing { Err(AllDiverged.into()) } else { Ok(()) }
 }
 
 #[cfg(test)]

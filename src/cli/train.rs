@@ -13,13 +13,13 @@ use indicatif::HumanCount;
 use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
-use super::{Cli, config, one_of, print, print_json};
+use super::{Cli, config, measured, one_of, print, print_json};
 use crate::commands::train::{
     self, ConfigText, EpochReport, Flags, Monitor, Options, Report, RunOptions, Trained, Wishes, agree,
 };
 use crate::device::DeviceChoice;
 use crate::ranks;
-use crate::system::error::{Interrupted, WrongUsage};
+use crate::system::error::{Interrupted, WrongUsage, bail_usage};
 use crate::system::kept_files::{CONFIG, check_model};
 use crate::system::text::{epochs_of, percentage};
 
@@ -176,7 +176,19 @@ pub fn options_of_run(folder: &Path) -> Result<Options> {
     let mut options = Options { from, ..training.options(device, None)? };
     options.wishes.shards = shards;
     options.wishes.monitor = monitor.unwrap_or_default();
+    if let Some(missing) =
+        options.source.files().iter().find(|path| path.is_relative() && !path.exists() && !is_stdin(path))
+    {
+        let (run, missing) = (folder.display(), missing.display());
+        bail_usage!(
+            "{run}: its file {missing} is not in this folder; run this command in the folder where training was started"
+        );
+    }
     Ok(options)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// Returns `--checkpoint`.
@@ -228,11 +240,8 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
     }
     if let (Some(mse), Some(cost)) = (report.test_mse, report.test_cost) {
         let r2 = report.test_r2.map_or("R² -".to_string(), |r2| format!("R² {r2:.4}"));
-        let (examples, root) = (HumanCount(report.test_examples as u64), mse.sqrt());
-        writeln!(
-            text,
-            "test           {r2}  (root mean squared error {root:.4}, {examples} examples, cost {cost:.4})"
-        )?;
+        let (examples, root) = (HumanCount(report.test_examples as u64), measured(mse.sqrt(), 4));
+        writeln!(text, "test           {r2}  (root mean squared error {root}, {examples} examples, cost {cost:.4})")?;
     }
     if let (Some(samples), Some(steps)) = (report.samples_per_second, report.steps_per_second) {
         writeln!(

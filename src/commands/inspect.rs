@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
+use self::typed::Beginning;
 use crate::data::{ExampleFile, ExampleReader, Outputs, Picked, Targets};
 use crate::model;
 use crate::network::cost::CROSS_ENTROPY;
@@ -24,8 +25,8 @@ pub struct Options {
     pub network: PathBuf,
     /// The data.
     pub data: Option<ExampleFile>,
-    /// The example, counted from 1.
-    pub example: usize,
+    /// The example, counted from 1; `None` for the first.
+    pub example: Option<usize>,
     /// The inputs, if they are typed.
     pub x: Option<Vec<f64>>,
     /// The desired outputs, if they are typed.
@@ -112,25 +113,27 @@ pub struct Worked {
 /// # Errors
 /// Files that cannot be read or do not belong together, and an example that does not exist.
 pub fn subject(options: &Options) -> Result<Subject> {
-    let extension = options.network.extension().and_then(|end| end.to_str()).unwrap_or_default();
-    match extension {
-        "json" => typed_example(typed::network2(&options.network)?, options),
-        "safetensors" => of_model(options),
-        _ => typed_example(typed::text(&options.network)?, options),
+    match typed::beginning(&options.network)? {
+        Beginning::Model => of_model(options),
+        Beginning::Json => typed_example(typed::network2(&options.network)?, options),
+        Beginning::Text => typed_example(typed::text(&options.network)?, options),
     }
 }
 
 /// The subject of a typed network, which may have an example of its own.
 fn typed_example(typed: typed::Typed, options: &Options) -> Result<Subject> {
     ensure_usage!(options.data.is_none(), "DATA goes with a model of this program; give the example by --x and --y");
+    ensure_usage!(options.example.is_none(), "--example goes with DATA and a model of this program");
     let file = options.network.display();
     let topology = &typed.network.topology;
     let last = topology.last();
     let values = |flag: &str, given: &Option<Vec<f64>>, own: Option<Vec<f64>>, width: usize| {
-        let Some(values) = given.clone().or(own) else {
-            bail_usage!("{file} has no {flag}: give it, as in --{flag} 0.05,0.1");
+        let (source, values) = match (given, own) {
+            (Some(values), _) => (format!("--{flag}"), values.clone()),
+            (None, Some(values)) => (format!("{flag} of {file}"), values),
+            (None, None) => bail_usage!("{file} has no {flag}: give it, as in --{flag} 0.05,0.1"),
         };
-        ensure_usage!(values.len() == width, "--{flag}: {} numbers, but {topology} has {width}", values.len());
+        ensure_usage!(values.len() == width, "{source}: {} numbers, but {topology} has {width}", values.len());
         Ok(values)
     };
     let y = values("y", &options.y, typed.y, topology.n[last])?;
@@ -154,6 +157,8 @@ fn of_model(options: &Options) -> Result<Subject> {
     let eta = options.eta.unwrap_or(1.0);
     let names = model.output_names();
     if let (Some(x), Some(y)) = (&options.x, &options.y) {
+        ensure_usage!(options.data.is_none(), "--x and --y are an example: they go without DATA");
+        ensure_usage!(options.example.is_none(), "--x and --y are an example: they go without --example");
         let fits = x.len() == topology.n[1] && y.len() == outputs;
         ensure_usage!(fits, "--x and --y: {topology} takes {} and {outputs} numbers", topology.n[1]);
         check_desired(topology, y)?;
@@ -167,7 +172,7 @@ fn of_model(options: &Options) -> Result<Subject> {
     let digits = ExampleFile { path: "digits".into(), labels: None, table: Default::default() };
     let mut reader = ExampleReader::open(options.data.as_ref().unwrap_or(&digits), model.interface(), true)?;
     let name = reader.name().to_string();
-    let (mut before, example) = (0, options.example);
+    let (mut before, example) = (0, options.example.unwrap_or(1));
     ensure_usage!(example > 0, "--example 0: examples are counted from 1");
     while let Some(mut chunk) = reader.next_chunk(CHUNK)? {
         if example > before + chunk.examples {
@@ -200,11 +205,19 @@ fn of_model(options: &Options) -> Result<Subject> {
 
 /// Checks that the cost is defined for the desired outputs.
 fn check_desired(topology: &Topology, y: &[f64]) -> Result<()> {
-    let outside = y.iter().find(|y| !(0.0..=1.0).contains(*y)).filter(|_| topology.cost.flag == CROSS_ENTROPY.flag);
-    match outside {
-        None => Ok(()),
-        Some(y) => bail_usage!("y: {y}, but the cross-entropy needs desired outputs from 0 to 1"),
+    if topology.cost.flag != CROSS_ENTROPY.flag {
+        return Ok(());
     }
+    if let Some(y) = y.iter().find(|y| !(0.0..=1.0).contains(*y)) {
+        bail_usage!("y: {y}, but the cross-entropy needs desired outputs from 0 to 1");
+    }
+    let sum: f64 = y.iter().sum();
+    ensure_usage!(
+        !topology.output.normalizes || (sum - 1.0).abs() <= 1e-6,
+        "y: the desired outputs sum to {sum}, but those of {} are probabilities, which sum to 1",
+        topology.output.name
+    );
+    Ok(())
 }
 
 /// The rows of a matrix.

@@ -6,7 +6,7 @@ mod seen;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 use super::diagnose::{self, Finding};
 use super::train::{self, EpochReport, Keep, Observer, Prepared, Reached, read_profile, read_reached};
@@ -187,14 +187,18 @@ struct Base {
 
 fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &mut dyn Observer) -> Result<Report> {
     let Prepared { data, topology, setup, .. } = train::prepare(training)?;
-    let Reached { state, circumstances, .. } = read_reached(folder, &topology, setup.hyperparameters.optimizer)?;
+    let Reached { state, circumstances, diverged } = read_reached(folder, &topology, setup.hyperparameters.optimizer)?;
     diagnose::check_data(folder, &data, &circumstances.data_sha256)?;
     let epochs = state.reports;
-    ensure!(
-        !epochs.is_empty(),
-        "{}: its checkpoint contains no complete epoch yet, so there is nothing to report; let it train longer",
-        folder.display()
-    );
+    if epochs.is_empty() {
+        match diverged {
+            Some(diverged) => bail!("{}: {}; there is no complete epoch to report", folder.display(), diverged.trim()),
+            None => bail!(
+                "{}: its checkpoint contains no complete epoch yet, so there is nothing to report; let it train longer",
+                folder.display()
+            ),
+        }
+    }
     let costs = epochs.iter().filter_map(|epoch| Some((epoch.epoch, epoch.watched_cost()?)));
     let best = costs.min_by(|one, other| one.1.total_cmp(&other.1)).map(|(epoch, _)| epoch);
     let last = epochs.last().map(|epoch| epoch.epoch);
@@ -224,7 +228,7 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
     let parts =
         parts.into_iter().filter(|(_, part)| !part.is_empty()).map(|(name, part)| format!("{} {name}", part.len()));
     let examples = parts.collect::<Vec<_>>().join(", ");
-    let facts = vec![
+    let mut facts = vec![
         ("data", data.name.clone()),
         ("SHA-256 of the data", circumstances.data_sha256.clone()),
         ("examples", examples),
@@ -235,6 +239,9 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
         ("device", circumstances.to_string()),
         ("program", format!("gpu-backprop {}", circumstances.program_version)),
     ];
+    if let Some(diverged) = diverged {
+        facts.push(("end", diverged.trim().to_string()));
+    }
     let title = format!("{topology} on {}", data.name);
     let seen = Seen::of_data(&model, &data, threads)?;
     report(

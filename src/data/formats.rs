@@ -125,7 +125,7 @@ static FORMATS: [Format; 7] = [
 ];
 
 /// True if `path` names the built-in data.
-pub(super) fn is_built_in(path: &Path) -> bool {
+pub(crate) fn is_built_in(path: &Path) -> bool {
     path == Path::new("digits")
 }
 

@@ -25,6 +25,7 @@ mod weights;
 mod whole_labels;
 
 pub use dataset::{Dataset, MAX_CLASSES};
+pub(crate) use formats::is_built_in;
 pub use formats::{digits, idx, npy, npz, text};
 pub use inputs::{Images, Inputs};
 pub use mapped::Mapped;

@@ -9,7 +9,7 @@ use super::dataset::Dataset;
 use super::inputs::Inputs;
 use super::preprocessing::{Preprocessing, Scale};
 use super::reader::{ExampleFile, ExampleReader, Interface, unknown_categories};
-use super::source::{Part, Source};
+use super::source::{Part, Source, check_stdin};
 use super::split::{OwnPart, Split, stratified_limit, stratified_part};
 use super::table::learn::Table;
 use super::table::stored::STDIN;
@@ -67,6 +67,7 @@ pub fn open(source: &Source) -> Result<Data> {
 /// As [`open`], and examples that do not fit the network.
 pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data> {
     let &Source { ref data, ref labels, seed, task, .. } = source;
+    check_stdin(source)?;
     let test_seed = source.test_seed.unwrap_or(seed);
     let path = data.as_deref().filter(|path| !formats::is_built_in(path));
     ensure_usage!(

@@ -1,6 +1,6 @@
 //! Sources of data, as the flags of the command line describe them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -8,7 +8,9 @@ use super::formats;
 use super::preprocessing::Scale;
 use super::reader::files_of;
 use super::table::options::TableOptions;
+use super::table::stored::STDIN;
 use super::targets::Task;
+use crate::system::error::ensure_usage;
 
 /// A split that is held out from training: `--validation`, `--test`.
 #[derive(Clone, PartialEq, Debug)]
@@ -73,6 +75,16 @@ impl Source {
         let own = files_of([self.data.as_ref(), self.labels.as_ref(), self.config.as_ref()]);
         [own, of_part(&self.validation), of_part(&self.test)].concat()
     }
+}
+
+/// Checks that at most one file is stdin.
+///
+/// # Errors
+/// Two that are.
+pub fn check_stdin(source: &Source) -> Result<()> {
+    let of_stdin = source.files().iter().filter(|path| path.as_path() == Path::new(STDIN)).count();
+    ensure_usage!(of_stdin < 2, "{STDIN} appears twice: stdin can hold only one table");
+    Ok(())
 }
 
 /// True if a source is the book's data, or images like it.

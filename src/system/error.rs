@@ -104,6 +104,11 @@ pub struct SweepInterrupted {
     pub folder: Option<String>,
 }
 
+/// A sweep in which every trial diverged: exit code 4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("every trial diverged, so no network is saved: try smaller learning rates")]
+pub struct AllDiverged;
+
 fn kept_in(folder: &Option<String>) -> String {
     folder
         .as_ref()
@@ -148,6 +153,7 @@ impl Diverged {
             // No step has been taken, so a smaller η would not help.
             return "the cost of the initial network is NaN or infinite: scale the inputs to about 1".to_string();
         }
+        let eta = if (1e-5..1e6).contains(&eta) { format!("{eta}") } else { format!("{eta:e}") };
         if let Some(FirstNotFinite { mini_batch, parameters, layer }) = at {
             return format!(
                 "training diverged: {parameters} of layer {layer} are NaN or infinite after mini-batch {mini_batch} of \

@@ -1,7 +1,7 @@
 //! Output files, written atomically and durably: a path holds the old file or the complete new one.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -17,6 +17,8 @@ use super::temporary::Temporary;
 /// # Errors
 /// As [`OutputFile::new`], or too little space.
 pub fn check_writable(path: &Path, inputs: &[PathBuf], bytes: u64) -> Result<()> {
+    // A model in a pipe or a device would be lost.
+    target_of("-o", path)?;
     let file = OutputFile::new(path, inputs)?;
     // If the free space is unknown, writing will show.
     let free = fs4::available_space(folder_of(&file.target)).unwrap_or(u64::MAX);
@@ -38,6 +40,8 @@ pub struct OutputFile {
     named: String,
     target: PathBuf,
     temporary: Temporary,
+    /// The device or pipe that the complete file is copied to instead.
+    stream: Option<File>,
 }
 
 impl OutputFile {
@@ -50,15 +54,24 @@ impl OutputFile {
     }
 
     /// Creates a temporary file for `path`, the value of a flag. A symbolic link stays a link; the
-    /// file it leads to is replaced and keeps its mode.
+    /// file it leads to is replaced and keeps its mode. A pipe or a device is written to once the file is
+    /// complete.
     ///
     /// # Errors
-    /// A folder that does not exist or cannot be written to, a path that is not a regular file, the
-    /// file that stdout or stderr is redirected to, or one of `inputs`, the files that the command
+    /// A folder that does not exist or cannot be written to, a path that is a folder, the file that stdout or stderr is redirected to, or one of `inputs`, the files that the command
     /// reads.
     pub fn of_flag(flag: &str, path: &Path, inputs: &[PathBuf]) -> Result<Self> {
-        let target = target_of(flag, path)?;
         let shown = path.display();
+        let is_stdout = path == Path::new("-");
+        ensure!(!is_stdout, WrongUsage::new(format!("{flag} -: stdout is used for something else; name a file")));
+        if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let context = || format!("cannot write {flag} {shown}");
+            let stream = File::options().write(true).open(path).with_context(context)?;
+            let temporary = Temporary::in_folder(&std::env::temp_dir()).with_context(context)?;
+            let (named, target) = (format!("{flag} {shown}"), path.to_path_buf());
+            return Ok(OutputFile { named, target, temporary, stream: Some(stream) });
+        }
+        let target = target_of(flag, path)?;
         if let Ok(found) = Handle::from_path(&target) {
             for (stream, handle) in [("stdout", Handle::stdout()), ("stderr", Handle::stderr())] {
                 let same = handle.is_ok_and(|handle| handle == found);
@@ -76,13 +89,14 @@ impl OutputFile {
             }
         }
         let folder = folder_of(&target);
+        ensure!(folder.exists(), "cannot write {flag} {shown}: there is no folder {}", folder.display());
         let temporary = Temporary::in_folder(&folder);
         let temporary = temporary.with_context(|| format!("cannot write {flag} {shown} in {}", folder.display()))?;
         if let Ok(replaced) = fs::metadata(&target) {
             // If the system does not allow it, the file keeps the mode of a new one.
             let _ = temporary.file().set_permissions(replaced.permissions());
         }
-        Ok(OutputFile { named: format!("{flag} {shown}"), target, temporary })
+        Ok(OutputFile { named: format!("{flag} {shown}"), target, temporary, stream: None })
     }
 
     /// Creates a temporary file for the file `name` in the folder of a run or a sweep.
@@ -93,7 +107,7 @@ impl OutputFile {
         let target = folder.join(name);
         let named = target.display().to_string();
         let temporary = Temporary::in_folder(folder).with_context(|| format!("cannot write {named}"))?;
-        Ok(OutputFile { named, target, temporary })
+        Ok(OutputFile { named, target, temporary, stream: None })
     }
 
     /// The temporary file.
@@ -138,9 +152,14 @@ impl OutputFile {
     }
 
     fn finish_after(self, make_way: impl FnOnce() -> io::Result<()>) -> Result<()> {
-        let OutputFile { named, target, temporary } = self;
+        let OutputFile { named, target, temporary, stream } = self;
         let finish = || {
             file_operation::begin()?;
+            if let Some(mut stream) = stream {
+                let mut file = temporary.file();
+                file.rewind()?;
+                return io::copy(&mut file, &mut stream).map(|_| ());
+            }
             temporary.file().sync_all()?;
             make_way()?;
             temporary.become_file(&target)?;
@@ -156,6 +175,17 @@ impl OutputFile {
 
 pub(crate) fn cannot_write(path: &Path) -> String {
     format!("cannot write -o {}", path.display())
+}
+
+/// Creates a folder for output files, unless it exists.
+///
+/// # Errors
+/// A file or a dangling link at the path, or a folder that cannot be created.
+pub fn create_folder(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok() && !path.is_dir() {
+        bail!("this is not a folder: name another, or one that does not exist yet");
+    }
+    Ok(fs::create_dir_all(path)?)
 }
 
 /// The regular file that `path` is or leads to, or that it would become.

@@ -11,6 +11,9 @@ use crate::system::text::shown;
 /// Training examples on which neurons are checked for saturation.
 const EXAMPLES: usize = 64;
 
+/// Training examples on which the recall of classes is measured.
+const EXAMPLES_OF_RECALL: usize = 2048;
+
 /// The fraction of saturated neurons from which on a layer counts as saturated.
 const NEARLY_ALL: f64 = 0.9;
 
@@ -37,9 +40,18 @@ pub fn note(
     learned: Learned,
     initialization: Initialization,
 ) -> Result<Option<String>> {
-    let Some(beaten) = not_better_than_guessing(data, learned) else { return Ok(None) };
-    let saturated = saturated_layers(data, topology, parameters)?;
-    let reason = if saturated.is_empty() {
+    let by_recall = data.dataset.task() == Task::Classification && data.dataset.has_weights();
+    let beaten = match by_recall {
+        true => recalls_no_more_than_guessing(data, topology, parameters)?,
+        false => not_better_than_guessing(data, learned),
+    };
+    let Some(beaten) = beaten else { return Ok(None) };
+    let inputs = some_inputs(data, EXAMPLES)?.unwrap_or_default();
+    let saturated = saturated_layers(&inputs, topology, parameters);
+    let (first, others) = inputs.split_at(topology.n[1].min(inputs.len()));
+    let reason = if !others.is_empty() && others.chunks_exact(first.len()).all(|other| other == first) {
+        format!("the first {} examples have the same inputs", inputs.len() / first.len())
+    } else if saturated.is_empty() {
         "try another --eta, more epochs, or inputs scaled to about 1 (--scale)".to_string()
     } else {
         let steeper = data.dataset.task() == Task::Classification && topology.cost.flag != CROSS_ENTROPY.flag;
@@ -81,15 +93,50 @@ fn not_better_than_guessing(data: &Data, learned: Learned) -> Option<String> {
     }
 }
 
-/// Descriptions of the layers in which nearly all neurons are saturated.
-fn saturated_layers(data: &Data, topology: &Topology, parameters: &Parameters) -> Result<Vec<String>> {
+/// The same for examples of different weights, by the mean recall of the classes: accuracy would count their frequency.
+fn recalls_no_more_than_guessing(data: &Data, topology: &Topology, parameters: &Parameters) -> Result<Option<String>> {
+    let Some(mut activations) = some_inputs(data, EXAMPLES_OF_RECALL)? else { return Ok(None) };
+    for l in 2..=topology.last() {
+        activations =
+            feedforward(&activations, topology.n[l - 1], &parameters.w[l], &parameters.b[l], topology.sigma(l));
+    }
+    let classes = topology.n[topology.last()];
+    // Right answers and examples of each class. Softmax outputs are not normalized here: exp(z) has their order.
+    let mut counts = vec![(0.0, 0.0); classes];
+    for (outputs, &example) in activations.chunks_exact(classes).zip(data.split.training.iter()) {
+        let class = data.dataset.labels()[example as usize] as usize;
+        let is_right = outputs.iter().all(|&other| other <= outputs[class]);
+        counts[class] = (counts[class].0 + f64::from(u8::from(is_right)), counts[class].1 + 1.0);
+    }
+    counts.retain(|&(_, examples)| examples > 0.0);
+    let guessed = 1.0 / counts.len() as f64;
+    let recall = counts.iter().map(|(right, examples)| right / examples).sum::<f64>() * guessed;
+    // Two standard errors of a guess.
+    let variance = counts.iter().map(|(_, examples)| guessed * (1.0 - guessed) / examples).sum::<f64>();
+    let chance = 2.0 * variance.sqrt() * guessed;
+    Ok((counts.len() > 1 && recall <= guessed + chance.min((1.0 - guessed) / 10.0)).then(|| {
+        format!(
+            "the mean recall of the classes is {:.1}% on training examples, and guessing would get {:.1}%",
+            100.0 * recall,
+            100.0 * guessed
+        )
+    }))
+}
+
+/// The inputs of the first training examples, at most `most`; `None` if they are not in memory.
+fn some_inputs(data: &Data, most: usize) -> Result<Option<Vec<f32>>> {
     let training = &data.split.training;
-    let picked = data.dataset.picked(&training[..training.len().min(EXAMPLES)])?;
-    let mut activations: Vec<f32> = match picked.inputs() {
-        Inputs::Bytes { values, scale } => values.iter().map(|&byte| scale * f32::from(byte)).collect(),
-        Inputs::Floats(values) => values.clone(),
-        Inputs::Doubles(_) | Inputs::Mapped(_) => return Ok(Vec::new()),
-    };
+    let picked = data.dataset.picked(&training[..training.len().min(most)])?;
+    Ok(match picked.inputs() {
+        Inputs::Bytes { values, scale } => Some(values.iter().map(|&byte| scale * f32::from(byte)).collect()),
+        Inputs::Floats(values) => Some(values.clone()),
+        Inputs::Doubles(_) | Inputs::Mapped(_) => None,
+    })
+}
+
+/// Descriptions of the layers in which nearly all neurons are saturated, for some inputs.
+fn saturated_layers(inputs: &[f32], topology: &Topology, parameters: &Parameters) -> Vec<String> {
+    let mut activations = inputs.to_vec();
     let mut found = Vec::new();
     for l in 2..=topology.last() {
         let (inner, sigma) = (topology.n[l - 1], topology.sigma(l));
@@ -106,7 +153,7 @@ fn saturated_layers(data: &Data, topology: &Topology, parameters: &Parameters) -
             found.push(format!("{:.0}% of the {layer} are saturated", 100.0 * fraction));
         }
     }
-    Ok(found)
+    found
 }
 
 /// a = σ(w a + b) of a layer, example by example.

@@ -108,6 +108,16 @@ fn wrong_requests_are_named() {
     failing(&[&path, "--neuron", "3.11"], 2, "there are 1 to 10");
     failing(&[&path, "--weight", "2.1.65"], 2, "there are 1 to 64");
     failing(&[&path, "--x", "1,2"], 2, "--x and --y go together");
+    failing(&[&typed, "--example", "2"], 2, "--example goes with DATA");
+    let softmax = "sizes 2 2\nw2 1 1 2 2\nb2 0\nx 1 1\ny 1 1\noutput softmax\ncost cross-entropy\n";
+    failing(&[&folder.file("sum.txt", softmax.as_bytes())], 2, "sum to 2");
+    let wide = softmax.replace("x 1 1", "x 1,000 1").replace("y 1 1", "y 1 0");
+    failing(&[&folder.file("wide.txt", wide.as_bytes())], 2, "x of ");
+    // A file is what it begins with, whatever its name.
+    let (named, with_mark) = (folder.text("model.of.last.week"), format!("\u{feff}{MAZUR}"));
+    std::fs::copy(&path, &named).expect("copy");
+    assert_eq!(stdout(&["inspect", &named]), stdout(&["inspect", &path]));
+    stdout(&["inspect", &folder.file("mark.txt", with_mark.as_bytes())]);
     failing(&[&typed, "digits"], 2, "DATA goes with a model");
     failing(&[&typed, "--y", "1"], 2, "--y: 1 numbers, but 2-2-2 has 2");
     failing(&[&typed, "--eta", "-1"], 2, "--eta -1");

@@ -153,6 +153,18 @@ fn a_pipe_is_a_table_and_has_an_end() {
     let output = piped(TABLE.as_bytes(), &train);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && stderr.contains("stdin: 10 training"), "{stderr}");
+    // What is read more than once: a sweep, and the report of a run.
+    let sweep = ["sweep", "-", "--target", "c", "--eta", "0.1,0.2", "--epochs", "1", "--device", "cpu", "-q"];
+    let output = piped(TABLE.as_bytes(), &sweep);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let folder = Folder::new();
+    let run = folder.text("run");
+    assert!(piped(TABLE.as_bytes(), &[&train[..], &["--run", &run]].concat()).status.success());
+    let output = piped(TABLE.as_bytes(), &["report", &run, "-o", "-"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = piped(TABLE.as_bytes(), &[&train[..], &["--test", "-"]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && stderr.contains("- appears twice"), "{stderr}");
     let output = piped(&[0; 1 << 20], &train);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && stderr.contains("stdin") && stderr.contains("byte 1 is 0"), "{stderr}");

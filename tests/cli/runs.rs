@@ -10,7 +10,7 @@ use crate::harness::Ignored;
 use crate::program::{Folder, assert_fails, json, program, stdout};
 
 trials! {
-    once: a_run_is_refused_in_other_circumstances, a_folder_of_something_else_is_left_alone,
+    once: a_run_is_refused_in_other_circumstances, data_are_compared_by_their_contents, a_folder_of_something_else_is_left_alone,
         the_configuration_of_a_run_is_a_config_file, a_diverged_run_keeps_the_last_good_weights;
     with unix: killed_runs_go_on, signals_end_a_run_with_what_it_has_learned, a_signal_asks_for_a_checkpoint,
         a_folder_that_is_deleted_is_an_error;
@@ -174,11 +174,35 @@ fn a_run_is_refused_in_other_circumstances() {
     refused(&["--epochs", "2", "--eta", "0.5"], &["--eta: 0.001 then, 0.5 now"]);
     refused(&["--epochs", "1"], &["--epochs: 2 then, 1 (a run can only be lengthened) now"]);
     refused(&["--epochs", "2", "--seed", "3", "--batch", "7"], &["--seed: 0 then, 3 now", "--batch: 10 then, 7 now"]);
-    refused(&["--epochs", "2", "--limit", "500"], &["--limit: not given then, 500 now", "contents of the data"]);
+    refused(&["--epochs", "2", "--limit", "500"], &["--limit: not given then, 500 now"]);
     // None of these changes the result.
     let free = ["--epochs", "2", "--threads", "1", "-q", "--checkpoint", "5", "--tune", "off"];
     stdout(&flags(&run, &free));
     assert_fails(&flags(&run, &["--checkpoint", "-1"]), 2, &["--checkpoint -1", "seconds"]);
+}
+
+fn data_are_compared_by_their_contents() {
+    let folder = Folder::new();
+    let (run, iris) = (folder.text("run"), std::fs::read("tests/fixtures/iris.csv").expect("it is there"));
+    let (one, other) = (folder.file("one.csv", &iris), folder.file("other.csv", &iris));
+    let test = folder.file("test.csv", &iris);
+    let train = |data: &str| {
+        let fixed = ["--target", "species", "--epochs", "3", "--device", "cpu", "--run", &run, "--json"];
+        let output = program().args(["train", data, "--test", &test]).args(fixed).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["weights_sha256"].clone()
+    };
+    assert_eq!(train(&one), train(&other));
+    let changed = String::from_utf8(iris).expect("UTF-8").replacen("5.1", "5.2", 1);
+    let changed = folder.file("changed.csv", changed.as_bytes());
+    let fixed = ["--target", "species", "--epochs", "3", "--device", "cpu", "--run", &run];
+    let changed = [&["train", &changed, "--test", &test][..], &fixed].concat();
+    assert_fails(&changed, 2, &["the run was started differently: contents of the data"]);
+    // From another folder a relative path leads elsewhere.
+    let mut relative = program();
+    relative.current_dir(folder.0.path()).args(["train", "one.csv", "--target", "species", "--epochs", "1"]);
+    assert!(relative.args(["--device", "cpu", "--run", "relative"]).output().expect("it runs").status.success());
+    assert_fails(&["report", &folder.text("relative")], 2, &["one.csv", "in the folder where training was started"]);
 }
 
 fn a_folder_of_something_else_is_left_alone() {
@@ -217,4 +241,28 @@ fn a_diverged_run_keeps_the_last_good_weights() {
     let train = [&["train", "--device", "cpu", "--optimizer", "sgd", "-o", &model][..], &diverges].concat();
     assert_fails(&train, 4, &["training diverged", "epoch 1", "mini-batch", "layer", "--eta"]);
     assert!(!Path::new(&model).exists(), "nothing was learned before");
+    // Later, though within a second: the model of the last epoch, or of the best one, and a run that can be reported.
+    let late = ["train", "--device", "cpu", "--warmup", "25", "--eta", "20", "--activation", "relu", "--hidden", "50"];
+    let late =
+        [&late[..], &["--output", "linear", "--optimizer", "sgd", "--epochs", "30", "--recipe", "book"]].concat();
+    let mut models = Vec::new();
+    for keep in ["last", "best"] {
+        let (model, run) = (folder.text(&format!("{keep}.safetensors")), folder.text(keep));
+        let train = [&late[..], &["--keep", keep, "-o", &model, "--run", &run]].concat();
+        assert_fails(&train, 4, &["training diverged", "epoch 4"]);
+        let epochs = std::fs::read_to_string(Path::new(&run).join("metrics.jsonl")).expect("it is there");
+        let epochs: Vec<Value> = epochs.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let mut costs = epochs.iter().map(|epoch| epoch["train_cost"].as_f64().expect("a cost"));
+        let expected = if keep == "best" { costs.reduce(f64::min) } else { costs.next_back() }.expect("epochs");
+        // The cost of the model on the data that it has learned.
+        let same = ["train", "--from", &model, "--epochs", "0", "--device", "cpu", "--recipe", "book", "--json"];
+        let cost = json(&same)["train_cost"].as_f64().expect("a cost");
+        assert!((cost / expected - 1.0).abs() < 1e-5, "--keep {keep}: {cost} instead of {expected}");
+        let page = stdout(&["report", &run, "-o", "-"]);
+        assert!(page.starts_with("<!DOCTYPE html>") && page.contains("training diverged"), "{page:.300}");
+        // It diverges again at the same place.
+        assert_fails(&train, 4, &["training diverged"]);
+        models.push(std::fs::read(&model).expect("it is there"));
+    }
+    assert!(models[0] != models[1]);
 }

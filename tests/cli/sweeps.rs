@@ -308,6 +308,10 @@ fn what_diverges_comes_last() {
     assert!(diverged["diverged"].as_str().is_some_and(|why| why.contains("training diverged")), "{diverged}");
     let text = stdout(&sweep(&out, &flags));
     assert!(text.contains("(2 diverged)"), "{text}");
+    let all = ["--activation", "relu", "--output", "linear", "--eta", "1e30,1e31"];
+    let output = run(&sweep(&folder.text("all"), &all));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(4) && stderr.contains("every trial diverged"), "{stderr}");
 }
 
 fn a_file_of_flags_has_lists() {

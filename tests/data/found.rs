@@ -357,6 +357,23 @@ fn a_network_that_has_not_learned_says_so() {
         "1",
     ]);
     assert!(found.contains("the network has not learned: R²"), "{found}");
+    // Of a rare class: many of the common ones are missed for it, which accuracy would call nothing learned.
+    let folder = Folder::new();
+    let class = |i: u32| if i.is_multiple_of(25) { "rare" } else { "common" };
+    let noise = |i: u32| f64::from(i.wrapping_mul(2_654_435_761) >> 12) / f64::from(1 << 20);
+    let rows: String = (0..2000)
+        .map(|i| format!("{},{}\n", 2.0 * noise(i) + f64::from(u8::from(i.is_multiple_of(25))), class(i)))
+        .collect();
+    let table = folder.file("rare.csv", format!("x,y\n{rows}").as_bytes());
+    let balanced = [&table[..], "--target", "y", "--class-weight", "balanced", "--epochs", "20"];
+    assert!(!note(&balanced).contains("not learned"), "{}", note(&balanced));
+    let unlearned = [&balanced[..5], &["--epochs", "1", "--eta", "1e-12", "--refit", "no"]].concat();
+    let found = note(&unlearned);
+    assert!(found.contains("the mean recall of the classes is"), "{found}");
+    let same: String = (0..40).map(|i| format!("1,{}\n", class(i * 5))).collect();
+    let table = folder.file("same.csv", format!("x,y\n{same}").as_bytes());
+    let found = note(&[&table, "--target", "y"]);
+    assert!(found.contains("examples have the same inputs"), "{found}");
     // Healthy runs are silent.
     for seed in 0..5 {
         let seed = seed.to_string();

@@ -119,6 +119,21 @@ impl Grid {
         grid
     }
 
+    /// Checks that all values are text: a trial is described by its flags.
+    ///
+    /// # Errors
+    /// A name of a file that is not UTF-8.
+    pub fn check_names(&self) -> Result<()> {
+        let values = self.fixed.iter().filter_map(|(_, value)| value.as_ref()).chain(&self.data);
+        for value in values {
+            ensure_usage!(
+                !value.contains(char::REPLACEMENT_CHARACTER),
+                "{value}: a sweep stores its flags as text, but this name is not UTF-8; rename the file, or link to it"
+            );
+        }
+        Ok(())
+    }
+
     /// True where no flag has several values.
     pub fn has_no_lists(&self) -> bool {
         self.axes.is_empty()

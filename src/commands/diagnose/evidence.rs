@@ -91,7 +91,7 @@ impl Evidence {
         let few = data.dataset.picked(&picked)?;
         let (before, after) = (Look::new(&few, &topology, initial)?, Look::new(&few, &topology, last_parameters)?);
         let not_learned = match epochs.last() {
-            Some(last) if !data.dataset.has_weights() => {
+            Some(last) => {
                 let learned = Learned { accuracy: last.train_accuracy, r2: last.train_r2 };
                 diagnosis::note(data, &topology, last_parameters, learned, setup.initialization)?
             }

@@ -1,5 +1,7 @@
 //! Networks of other origin: those that the book's network2.py saves, and examples typed by hand.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -44,12 +46,51 @@ enum Bias {
     Number(f64),
 }
 
-fn read(path: &Path) -> Result<String> {
+/// The kinds of files that hold a network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Beginning {
+    /// A model of this program: the length of a JSON object, and the object.
+    Model,
+    /// A JSON object.
+    Json,
+    /// Anything else.
+    Text,
+}
+
+/// Length of the number before the JSON object of a model.
+const LENGTH: usize = size_of::<u64>();
+
+/// The kind of a file, by its first bytes: its name may be anything.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn beginning(path: &Path) -> Result<Beginning> {
     let context = || path.display().to_string();
     let metadata = std::fs::metadata(path).with_context(context)?;
     ensure!(metadata.is_file(), "{}: not a regular file", path.display());
+    let mut first = Vec::new();
+    File::open(path).and_then(|file| file.take(FIRST).read_to_end(&mut first)).with_context(context)?;
+    if let Some((length, [b'{', ..])) = first.split_first_chunk::<LENGTH>()
+        && u64::from_le_bytes(*length) < metadata.len()
+    {
+        return Ok(Beginning::Model);
+    }
+    let first = first.strip_prefix(BOM.as_bytes()).unwrap_or(&first).trim_ascii_start();
+    Ok(if first.starts_with(b"{") { Beginning::Json } else { Beginning::Text })
+}
+
+/// Bytes that are read of a file to see its kind.
+const FIRST: u64 = 1024;
+
+/// The mark with which some editors begin a file of text.
+const BOM: &str = "\u{feff}";
+
+fn read(path: &Path) -> Result<String> {
+    let context = || path.display().to_string();
+    let metadata = std::fs::metadata(path).with_context(context)?;
     ensure!(metadata.len() <= MAX_FILE, "{}: {} bytes are too many for a network", path.display(), metadata.len());
-    std::fs::read_to_string(path).with_context(context)
+    let text = std::fs::read_to_string(path).with_context(context)?;
+    Ok(text.strip_prefix(BOM).map(str::to_string).unwrap_or(text))
 }
 
 /// Reads a network that network2.py has saved: `{"sizes", "weights", "biases", "cost"}`.
@@ -165,7 +206,8 @@ fn of_text(text: &str) -> Result<Typed> {
         biases.push(if b.len() == to { b } else { vec![b[0]; to] });
     }
     let (x, y, eta) = (numbers("x")?, numbers("y")?, numbers("eta")?);
-    ensure!(eta.as_ref().is_none_or(|eta| eta.len() == 1), "eta: one number is needed");
+    let one = |eta: &Vec<f64>| eta.len() == 1 && eta[0] >= 0.0;
+    ensure!(eta.as_ref().is_none_or(one), "eta: one number is needed, 0 or greater");
     let mut name = |key: &str, default: &str| {
         let words = lines.remove(key).map(|(_, words)| words.concat());
         words.unwrap_or_else(|| default.to_string())
@@ -239,6 +281,7 @@ mod tests {
             (MAZUR.replace(".15", "a"), "line 2: `a` of w2 is not a number"),
             (MAZUR.replace(".15 ", ""), "w2: 3 numbers, but 2 × 2 are needed"),
             (MAZUR.replace("b3 .60\n", ""), "a line `b3` is needed"),
+            (MAZUR.replace("eta .5", "eta -1"), "eta: one number is needed, 0 or greater"),
             (format!("{MAZUR}w9 1\n"), "line 9: unknown key `w9`"),
             (format!("{MAZUR}x 1\n"), "line 9: `x` appears twice"),
             (format!("{MAZUR}cost nothing\n"), "`nothing`"),

@@ -63,15 +63,6 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Option<Best>> {
     let trial_sha256 = result.weights_sha256.clone().unwrap_or_default();
-    let found = folder.and_then(Folder::best).and_then(|text| serde_json::from_str::<Best>(&text).ok());
-    if let Some(best) = found
-        && best.trial_sha256 == trial_sha256
-        && (best.seed, &best.flags) == (result.seed, &with_refit(settled, result))
-        && folder.is_some_and(|folder| is_model_of(folder, &best))
-    {
-        return Ok(Some(best));
-    }
-    observer.best(&settled.choices);
     let mut training = settled.with_seed(result.seed);
     training.wishes.refit = settled.refit;
     training.wishes.monitor = Monitor::Validation;
@@ -80,6 +71,19 @@ pub fn train(
     if result.device == CPU {
         training.device = DeviceChoice::Cpu;
     }
+    let flags = with_refit(settled, result);
+    let command = command(options, &flags, result, &training);
+    let model = training.output.as_ref().map(|path| path.display().to_string());
+    let found = folder.and_then(Folder::best).and_then(|text| serde_json::from_str::<Best>(&text).ok());
+    if let Some(best) = found
+        && best.trial_sha256 == trial_sha256
+        && (best.seed, &best.flags) == (result.seed, &flags)
+        && folder.is_some_and(|folder| is_model_of(folder, &best))
+    {
+        // The folder may have had another name.
+        return Ok(Some(Best { command, model, ..best }));
+    }
+    observer.best(&settled.choices);
     let Trained { report, saved } = train::run(&training, &mut Silent)?;
     saved?;
     if let Some(signal) = report.interrupted {
@@ -99,14 +103,13 @@ pub fn train(
             report.weights_sha256
         );
     }
-    let flags = with_refit(settled, result);
     let best = Best {
         trial: result.trial,
         seed: result.seed,
         choices: settled.choices.iter().cloned().collect(),
-        command: command(options, &flags, result, &training),
+        command,
         flags,
-        model: training.output.map(|path| path.display().to_string()),
+        model,
         validation_cost: result.validation_cost,
         validation_accuracy: result.validation_accuracy,
         validation_r2: result.validation_r2,

@@ -16,7 +16,7 @@ use super::Part;
 use super::result::TrialResult;
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::kept_files::{BEST, BEST_MODEL, METRICS, has_results, is_of_results};
-use crate::system::output_file::OutputFile;
+use crate::system::output_file::{OutputFile, create_folder};
 
 const TRIALS: &str = "trials";
 
@@ -88,7 +88,7 @@ impl Folder {
         {
             bail_usage!("{}: its {name} is of no sweep, and would be replaced; name another folder", context());
         }
-        fs::create_dir_all(path).with_context(context)?;
+        create_folder(path).with_context(context)?;
         let name = match part {
             Some(part) => format!("{TRIALS}.{}-of-{}.jsonl", part.number, part.of),
             None => format!("{TRIALS}.jsonl"),

@@ -9,7 +9,7 @@ use super::folder;
 use super::ranking::{Choice, Effect, Group, Measure, Ranked, effects, ranked};
 use super::result::{Flags, TrialResult};
 use crate::system::error::ensure_usage;
-use crate::system::kept_files::BEST;
+use crate::system::kept_files::{BEST, BEST_MODEL};
 
 /// The results of a folder.
 #[derive(Clone, PartialEq, Debug)]
@@ -56,7 +56,11 @@ pub fn of_folder(path: &Path) -> Result<Summary> {
         ranking,
         common,
         effects: effects(&groups),
-        best: best.and_then(|text| serde_json::from_str(&text).ok()),
+        best: best.and_then(|text| serde_json::from_str(&text).ok()).map(|best: Best| Best {
+            // The folder may have had another name.
+            model: best.model.as_ref().map(|_| path.join(BEST_MODEL).display().to_string()),
+            ..best
+        }),
     })
 }
 

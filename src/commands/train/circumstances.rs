@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::data::Data;
+use crate::data::{Data, is_built_in};
 use crate::device::DeviceChoice;
 use crate::plan::executor::DeviceDescription;
 use crate::system::error::ensure_usage;
@@ -27,6 +27,9 @@ const FREE: [&str; 13] = [
     "profile",
     "watch",
 ];
+
+/// Flags that may name files of the data, of which the contents are compared, wherever the files are.
+const OF_DATA: [&str; 6] = ["data", "labels", "test", "test-labels", "validation", "validation-labels"];
 
 /// The circumstances of a run, which must be the same when it continues.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -132,16 +135,24 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
     let mut keys: Vec<&String> = was.keys().chain(is.keys().filter(|key| !was.contains_key(*key))).collect();
     keys.sort_unstable();
     for key in keys.into_iter().filter(|key| !FREE.contains(&key.as_str())) {
+        let is_file = |table: &Table| {
+            table.get(key).is_some_and(|value| value.as_str().is_some_and(|text| !is_built_in(Path::new(text))))
+        };
+        if OF_DATA.contains(&key.as_str()) && is_file(&was) && is_file(&is) {
+            continue;
+        }
         let text = |table: &Table| table.get(key).map_or("not given".to_string(), ToString::to_string);
         differ(&format!("--{key}"), &text(&was), &text(&is));
-    }
-    if found.data_sha256 != now.data_sha256 {
-        let short = |hash: &str| hash.chars().take(12).collect::<String>();
-        differ("contents of the data", &short(&found.data_sha256), &short(&now.data_sha256));
     }
     let epochs = |table: &Table| table.get("epochs").and_then(Value::as_integer).unwrap_or(0);
     if epochs(&is) < epochs(&was) {
         differ("--epochs", &epochs(&was).to_string(), &format!("{} (a run can only be lengthened)", epochs(&is)));
+    }
+    // The hash covers the splits too, which other flags may have changed.
+    if found.data_sha256 != now.data_sha256 && differences.is_empty() {
+        let short = |hash: &str| hash.chars().take(12).collect::<String>();
+        let [was, is] = [&found.data_sha256, &now.data_sha256].map(|hash| short(hash));
+        differences.push(format!("contents of the data: {was} then, {is} now"));
     }
     ensure_usage!(
         differences.is_empty(),

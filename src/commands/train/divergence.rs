@@ -1,9 +1,15 @@
-//! The place where a training diverged: the first mini-batch after which weights or biases are not finite.
+//! The place where a training diverged: the first mini-batch after which weights or biases are not finite; and the way
+//! back to the last complete epoch.
+
+use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::EpochReport;
+use super::epochs::Known;
 use super::state::State;
 use crate::system::error::{Diverged, FirstNotFinite};
+use crate::training::stopping::{Course, Patience};
 use crate::training::{Position, Trainer};
 
 /// The error of a training that was finite in `state`, with the place where it diverged, if that can be found.
@@ -14,6 +20,30 @@ pub fn located(error: anyhow::Error, trainer: &mut Trainer<'_, '_>, state: &Stat
         // Report at least what is known.
         Ok(None) | Err(_) => error,
     }
+}
+
+/// Trains again to the end of the last complete epoch of a training that diverged, unless the state is later already.
+///
+/// # Errors
+/// A failing device.
+pub fn return_to_last_epoch(
+    trainer: &mut Trainer<'_, '_>,
+    patience: Patience,
+    state: &mut State,
+    known: Known,
+) -> Result<()> {
+    let Known { reports, best } = known;
+    while state.position.epoch < reports.len() {
+        let costs = reports[..state.position.epoch].iter().map(EpochReport::watched_cost);
+        let (_, plateau, _) = Course::after(patience, costs);
+        trainer.resume(&state.snapshot, state.position, plateau)?;
+        trainer.train_epoch(&mut |_| ())?;
+        state.snapshot = Arc::new(trainer.snapshot()?);
+        (state.position, state.seconds) = (trainer.position(), 0.0);
+        state.reports = reports[..state.position.epoch].to_vec();
+    }
+    state.best = best;
+    Ok(())
 }
 
 /// Trains again from a state, bisecting the steps: at most twice the lost steps are repeated.

@@ -95,8 +95,19 @@ pub struct Company<'a> {
     pub seconds_to_first_step: Option<f64>,
     /// The processes that train together.
     pub ranks: &'a dyn Ranks,
+    /// The complete epochs of a training that failed.
+    pub known: Option<Known>,
     taken: Instant,
     cost: Duration,
+}
+
+/// What is known of a training that failed, beside its last state.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The report of each complete epoch.
+    pub reports: Vec<EpochReport>,
+    /// The best parameters, if they are needed.
+    pub best: Option<Arc<Parameters>>,
 }
 
 impl<'a> Company<'a> {
@@ -108,13 +119,13 @@ impl<'a> Company<'a> {
         ranks: &'a dyn Ranks,
     ) -> Self {
         let (taken, cost) = (Instant::now(), Duration::ZERO);
-        Company { observer, keeper, opening, seconds_to_first_step: None, ranks, taken, cost }
+        Company { observer, keeper, opening, seconds_to_first_step: None, ranks, known: None, taken, cost }
     }
 
     /// Trains to the end of an epoch, or until there is something else to do: a snapshot is due, a signal arrived, or
     /// the previous epoch is `evaluated`. Returns the seconds of the steps.
     pub fn train(&mut self, trainer: &mut Trainer<'_, '_>, evaluated: &dyn Fn() -> bool) -> Result<f64> {
-        let Company { observer, keeper, opening, seconds_to_first_step, ranks, taken, cost } = self;
+        let Company { observer, keeper, opening, seconds_to_first_step, ranks, taken, cost, .. } = self;
         let ends = Cell::new(false);
         let mut progress = |steps| {
             seconds_to_first_step.get_or_insert_with(|| opening.elapsed().as_secs_f64());
@@ -258,53 +269,73 @@ pub fn train_epochs(
     state: &mut State,
     company: &mut Company<'_>,
 ) -> Result<End> {
-    let State { reports, mut seconds, best, .. } = state.clone();
+    let State { reports, seconds, best, .. } = state.clone();
     let costs = reports.iter().map(EpochReport::watched_cost);
     let (course, plateau, verdict) = Course::after(setup.patience, costs);
     let out_of_patience = verdict.is_some_and(|verdict| verdict.stop);
     let wants_best = setup.keep == Keep::Best || company.keeper.is_some();
     let mut so_far = SoFar { course, reports, best, wants_best, out_of_patience, pending: None };
-    let watches_validation = setup.monitor != Monitor::None && !training.data.split.validation.is_empty();
-    // The training split may be evaluated during the next epoch, unless that depends on the result.
-    let may_wait = setup.monitor == Monitor::All && (watches_validation || setup.patience == Patience::default());
     trainer.resume(&state.snapshot, state.position, plateau)?;
-    loop {
-        let signal = company.signal();
-        let position = trainer.position();
-        let done = position.step == 0 && (so_far.out_of_patience || position.epoch >= setup.epochs);
-        let ends = done || signal.is_some();
-        if ends || company.wants_snapshot() {
-            so_far.complete(trainer, training, company)?;
-            let now = State { reports: so_far.reports.clone(), seconds, best: so_far.best.clone(), ..state.clone() };
-            company.update(trainer, now, state, ends)?;
-        }
-        match signal {
-            _ if done && so_far.out_of_patience => return Ok(End::Patience),
-            _ if done => return Ok(End::Epochs),
-            Some(signal) => return Ok(End::Signal(signal)),
-            None => {}
-        }
-        let eta = trainer.eta();
-        seconds += company.train(trainer, &|| so_far.is_measured())?;
-        let ended = trainer.position().step == 0;
-        if ended || so_far.is_measured() {
-            so_far.complete(trainer, training, company)?;
-        }
-        if !ended {
-            continue;
-        }
-        let epoch = trainer.position().epoch;
-        let wait = may_wait && epoch < setup.epochs;
-        let (report, parameters, learned) = evaluated(trainer, epoch, eta, seconds, training, setup.monitor, wait)?;
-        agreement::compare_parameters(company.ranks, &parameters, &format!("after epoch {epoch}"))?;
-        seconds = 0.0;
-        let judged = match learned {
-            Some(_) if !watches_validation => Err(parameters),
-            _ => Ok(so_far.judge(&report, parameters, trainer)),
-        };
-        match (learned, judged) {
-            (Some(learned), judged) => so_far.pending = Some(Pending { report, judged, learned }),
-            (None, judged) => so_far.tell(report, judged.unwrap_or(false), company),
+    let ended = so_far.train(trainer, setup, training, (state, seconds), company);
+    if ended.is_err() {
+        company.known = Some(Known { reports: so_far.reports, best: so_far.best });
+    }
+    ended
+}
+
+impl SoFar {
+    /// Trains until the end. `seconds` are those of the current epoch so far.
+    fn train(
+        &mut self,
+        trainer: &mut Trainer<'_, '_>,
+        setup: &Setup,
+        training: &Training<'_>,
+        (state, mut seconds): (&mut State, f64),
+        company: &mut Company<'_>,
+    ) -> Result<End> {
+        let so_far = self;
+        let watches_validation = setup.monitor != Monitor::None && !training.data.split.validation.is_empty();
+        // The training split may be evaluated during the next epoch, unless that depends on the result.
+        let may_wait = setup.monitor == Monitor::All && (watches_validation || setup.patience == Patience::default());
+        loop {
+            let signal = company.signal();
+            let position = trainer.position();
+            let done = position.step == 0 && (so_far.out_of_patience || position.epoch >= setup.epochs);
+            let ends = done || signal.is_some();
+            if ends || company.wants_snapshot() {
+                so_far.complete(trainer, training, company)?;
+                let now =
+                    State { reports: so_far.reports.clone(), seconds, best: so_far.best.clone(), ..state.clone() };
+                company.update(trainer, now, state, ends)?;
+            }
+            match signal {
+                _ if done && so_far.out_of_patience => return Ok(End::Patience),
+                _ if done => return Ok(End::Epochs),
+                Some(signal) => return Ok(End::Signal(signal)),
+                None => {}
+            }
+            let eta = trainer.eta();
+            seconds += company.train(trainer, &|| so_far.is_measured())?;
+            let ended = trainer.position().step == 0;
+            if ended || so_far.is_measured() {
+                so_far.complete(trainer, training, company)?;
+            }
+            if !ended {
+                continue;
+            }
+            let epoch = trainer.position().epoch;
+            let wait = may_wait && epoch < setup.epochs;
+            let (report, parameters, learned) = evaluated(trainer, epoch, eta, seconds, training, setup.monitor, wait)?;
+            agreement::compare_parameters(company.ranks, &parameters, &format!("after epoch {epoch}"))?;
+            seconds = 0.0;
+            let judged = match learned {
+                Some(_) if !watches_validation => Err(parameters),
+                _ => Ok(so_far.judge(&report, parameters, trainer)),
+            };
+            match (learned, judged) {
+                (Some(learned), judged) => so_far.pending = Some(Pending { report, judged, learned }),
+                (None, judged) => so_far.tell(report, judged.unwrap_or(false), company),
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::gpu::GpuOptions;
 use crate::model::{self, Model};
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
-use crate::system::error::{DeviceFailed, OutOfMemory, Refused, ensure_usage};
+use crate::system::error::{DeviceFailed, Diverged, OutOfMemory, Refused, ensure_usage};
 use crate::training::{Position, Trainer};
 use crate::verify::gradients::GradientCheck;
 
@@ -112,7 +112,16 @@ impl Job<'_> {
             let mut trainer = self.trainer(&training, executor)?;
             opened.announce(&trainer, &training, setup, state.position, company);
             let ended = train_epochs(&mut trainer, setup, &training, state, company);
-            let end = ended.map_err(|error| divergence::located(error, &mut trainer, state))?;
+            let end = match ended {
+                Ok(end) => end,
+                Err(error) => {
+                    let error = divergence::located(error, &mut trainer, state);
+                    if error.is::<Diverged>() {
+                        self.go_back(&mut trainer, state, company)?;
+                    }
+                    return Err(error);
+                }
+            };
             let epochs = Epochs::of(state, setup, end);
             if let Some(best) = state.best.as_ref().filter(|_| epochs.kept.is_some()) {
                 trainer.set_parameters(best)?;
@@ -168,9 +177,23 @@ impl Job<'_> {
         model::save(path, &Model { topology: self.topology.clone(), parameters, preprocessing, outputs })
     }
 
+    /// Goes back to the last complete epoch of a training that diverged, and saves its checkpoint.
+    fn go_back(&self, trainer: &mut Trainer<'_, '_>, state: &mut State, company: &mut Company<'_>) -> Result<()> {
+        let Some(known) = company.known.take() else { return Ok(()) };
+        divergence::return_to_last_epoch(trainer, self.setup.patience, state, known)?;
+        if let Some(failure) = company.keeper.as_mut().and_then(|keeper| keeper.save(state)) {
+            company.observer.warn(&failure);
+        }
+        Ok(())
+    }
+
     /// Saves the weights from before a training diverged.
     pub fn save_last_good(&self, state: &State, data: &Data, observer: &mut dyn Observer) {
-        let Some(path) = self.options.output.as_ref().filter(|_| state.position != Position::default()) else { return };
+        let Some(path) = &self.options.output else { return };
+        if state.position == Position::default() && state.refit.is_none() {
+            let path = path.display();
+            return observer.warn(&format!("{path} is not written: training diverged in the first epoch"));
+        }
         let best = state.best.as_deref().filter(|_| self.setup.keep == Keep::Best);
         let parameters = best.unwrap_or(&state.snapshot.parameters).clone();
         match self.save(path, data, parameters) {

@@ -29,7 +29,7 @@ use crate::plan::executor::DeviceDescription;
 use crate::system::error::WrongUsage;
 use crate::system::interruption;
 use crate::system::kept_files::{BEST_MODEL, CHECKPOINT, CONFIG, DIVERGED, LAST_MODEL, LOCK, METRICS, PREVIOUS};
-use crate::system::output_file::OutputFile;
+use crate::system::output_file::{OutputFile, create_folder};
 use crate::system::temporary;
 
 /// Files that only a run writes.
@@ -50,7 +50,7 @@ impl RunFolder {
     /// A folder that cannot be created or written to, or in which another process is training.
     pub fn open(path: &Path) -> Result<Self> {
         let context = || format!("--run {}", path.display());
-        fs::create_dir_all(path).with_context(context)?;
+        create_folder(path).with_context(context)?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
         let lock = lock.with_context(context)?;
         match lock.try_lock() {

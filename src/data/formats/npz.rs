@@ -94,7 +94,10 @@ impl<R: Read + Seek> Archive<R> {
     /// # Errors
     /// A file that is no archive, and one that has both divided and undivided arrays.
     pub fn new(reader: R) -> Result<Self> {
-        let mut archive = Archive { zip: ZipArchive::new(reader)?, divided: false };
+        let zip = ZipArchive::new(reader).context("a ZIP file, but not a complete NPZ archive")?;
+        let mut archive = Archive { zip, divided: false };
+        let has_arrays = archive.file_names().any(|name| name.ends_with(".npy"));
+        ensure!(has_arrays, "it is compressed with ZIP and holds no arrays of NPZ: unzip it, or save it as CSV");
         let [mut whole, mut divided] = [None, None];
         for names in WHOLE {
             whole = whole.or(archive.find(names)?);

@@ -26,6 +26,22 @@ pub(crate) fn is_number_with_comma(field: &str) -> bool {
     field.contains(',') && [".", ""].iter().any(|point| number(&field.replace(',', point)).is_some())
 }
 
+/// The meaning of a comma in a field that is a number apart from it.
+pub(crate) fn comma_in_number(field: &str) -> Option<&'static str> {
+    let is_number = |without: &str| number(without).is_some();
+    let mut groups = field.split(',').skip(1);
+    let of_thousands = |group: &str| group.split('.').next().is_some_and(|digits| digits.len() == 3);
+    if !field.contains(',') {
+        None
+    } else if groups.all(of_thousands) && is_number(&field.replace(',', "")) {
+        Some(
+            "commas between thousands, or a decimal comma: numbers without separators and with decimal points are needed",
+        )
+    } else {
+        is_number(&field.replace(',', ".")).then_some("a decimal comma: decimal points are needed")
+    }
+}
+
 /// A whole number in its shortest form, so that 1 and 1.0 are one class; `None` for other text,
 /// such as 007 or 1e1, which may be a name.
 pub(crate) fn whole_number(field: &str) -> Option<&str> {

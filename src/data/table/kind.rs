@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
 
-use super::fields::{is_decorated_number, is_missing, number, shown};
+use super::fields::{comma_in_number, is_decorated_number, is_missing, number, shown};
 use super::matched::{no_number, no_value};
 use super::rows::Row;
 use crate::data::preprocessing::{MAX_CATEGORIES, title};
@@ -19,9 +19,36 @@ pub(super) enum Kind {
         row: u64,
         /// The last number, as long as each was one more than the one before.
         counting: Option<f64>,
+        /// Points that may be between thousands, as long as no number has another one.
+        points: Option<Points>,
     },
     /// Text: its first row and field, and all its categories.
     Text { first: (u64, String), categories: HashSet<String> },
+}
+
+/// Numbers of three digits such as `834`, and numbers such as `1.166`: together they look as if the
+/// point were between thousands.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Points {
+    with: u64,
+    without: u64,
+}
+
+impl Points {
+    /// Counts one more number; `None` if it can have no point between thousands.
+    fn count(self, field: &str) -> Option<Points> {
+        let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let field = field.strip_prefix('-').unwrap_or(field);
+        match field.split_once('.') {
+            Some((before, after)) => {
+                let are_thousands = matches!(before.len(), 1..=3) && !before.starts_with('0') && after.len() == 3;
+                (are_thousands && are_digits(before) && are_digits(after))
+                    .then_some(Points { with: self.with + 1, ..self })
+            }
+            None if field.len() > 3 || !are_digits(field) => None,
+            None => Some(Points { without: self.without + u64::from(field.len() == 3), ..self }),
+        }
+    }
 }
 
 /// The treatment of missing values.
@@ -41,37 +68,37 @@ impl Kind {
     pub fn look(&mut self, row: &Row<'_>, at: usize, categorical: bool, missing: Missing<'_>) -> Result<()> {
         let field = row.field(at)?;
         if is_missing(field, missing.words) {
-            let way_out = "--missing mean replaces it with the mean of the column";
+            let mean = "--missing mean replaces it with the mean of the column";
+            let ignore = format!("{mean}, and --ignore leaves the column out");
+            // Perhaps all of its values are missing.
+            let way_out = if matches!(self, Kind::Missing) { &ignore } else { mean };
             ensure!(missing.is_allowed, row.error_at(at, &no_value(field, way_out)));
             return Ok(());
         }
         let found = number(field).filter(|_| !categorical);
         match (&mut *self, found) {
-            (Kind::Missing, Some(found)) => *self = Kind::Number { row: row.number, counting: Some(found) },
+            (Kind::Missing, Some(found)) => {
+                let points = Points::default().count(field);
+                *self = Kind::Number { row: row.number, counting: Some(found), points };
+            }
             (Kind::Missing, None) => {
                 ensure!(
                     categorical || !is_infinite(field),
                     row.error_at(at, &format!("{}, or not a finite one", no_number(field)))
                 );
-                if let Some(what) = comma_in_number(field).filter(|_| !categorical) {
-                    return Err(row.error_at(at, &format!("`{}` has {what}", shown(field))));
-                }
+                ensure!(categorical || comma_in_number(field).is_none(), row.error_at(at, &no_number(field)));
                 let first = (row.number, field.to_string());
                 *self = Kind::Text { first, categories: HashSet::from([field.to_string()]) };
             }
-            (Kind::Number { counting, .. }, Some(found)) => {
+            (Kind::Number { counting, points, .. }, Some(found)) => {
+                *points = points.and_then(|points| points.count(field));
                 *counting = counting.filter(|last| last + 1.0 == found).map(|_| found);
             }
             (Kind::Number { row: first, .. }, None) => {
-                let what = comma_in_number(field).map_or_else(
-                    || {
-                        format!(
-                            "{}, as the value in row {first} is; if these are categories: --categorical",
-                            no_number(field)
-                        )
-                    },
-                    |what| format!("`{}` has {what}", shown(field)),
-                );
+                let mut what = no_number(field);
+                if comma_in_number(field).is_none() {
+                    what += &format!(", as the value in row {first} is; if these are categories: --categorical");
+                }
                 return Err(row.error_at(at, &what));
             }
             (Kind::Text { first: (first, text), .. }, Some(_)) => {
@@ -125,6 +152,10 @@ impl Kind {
             Kind::Number { counting: Some(last), .. } if rows >= ENOUGH && is_unnamed(header, at) => {
                 Some(format!("column {title} has no name and counts the rows up to {last}: --ignore leaves it out"))
             }
+            Kind::Number { points: Some(Points { with: 1.., without: 1.. }), .. } if rows >= ENOUGH => Some(format!(
+                "column {title} has whole numbers of up to three digits and numbers such as 1.234, which is read as a \
+                 little more than 1: if its point is between thousands, remove it"
+            )),
             _ => None,
         }
     }
@@ -159,20 +190,4 @@ fn is_unnamed(header: Option<&[String]>, at: usize) -> bool {
 
 fn is_infinite(field: &str) -> bool {
     field.parse::<f64>().is_ok()
-}
-
-/// The meaning of a comma in a field that is a number apart from it.
-fn comma_in_number(field: &str) -> Option<&'static str> {
-    let is_number = |without: &str| number(without).is_some();
-    let mut groups = field.split(',').skip(1);
-    let of_thousands = |group: &str| group.split('.').next().is_some_and(|digits| digits.len() == 3);
-    if !field.contains(',') {
-        None
-    } else if groups.all(of_thousands) && is_number(&field.replace(',', "")) {
-        Some(
-            "commas between thousands, or a decimal comma: numbers without separators and with decimal points are needed",
-        )
-    } else {
-        is_number(&field.replace(',', ".")).then_some("a decimal comma: decimal points are needed")
-    }
 }

@@ -100,7 +100,8 @@ impl Table {
         }
         let note = missing_targets.note(count, task, options.drop_missing_target)?;
         if let Some((at, _)) = inputs.iter().zip(&kinds).find(|(_, kind)| matches!(kind, Kind::Missing)) {
-            ensure!(learned.is_empty(), "column {} has no values", title_of(header.as_deref(), *at));
+            let title = title_of(header.as_deref(), *at);
+            ensure!(learned.is_empty(), "column {title} has no values: --ignore leaves it out");
         }
         let names = target_columns.iter().map(|&at| match &header {
             Some(header) => header[at].clone(),

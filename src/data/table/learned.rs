@@ -211,5 +211,5 @@ impl Learned {
 pub(crate) fn target_number(row: &Row<'_>, at: usize, missing_words: Option<&[String]>) -> Result<f64> {
     let field = row.field(at)?;
     ensure!(!is_missing(field, missing_words), row.error_at(at, "the number to learn is missing"));
-    number(field).ok_or_else(|| row.error_at(at, &format!("{}: --task regression learns numbers", no_number(field))))
+    number(field).ok_or_else(|| row.error_at(at, &format!("{}; regression learns numbers", no_number(field))))
 }

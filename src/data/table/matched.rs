@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
 
-use super::fields::{is_missing, listed, number, shown, whole_number};
+use super::fields::{comma_in_number, is_missing, listed, number, shown, whole_number};
 use super::rows::Row;
 use crate::data::preprocessing::{Column, Columns, TargetColumn, Values, title};
 use crate::system::error::{WrongUsage, bail_usage, ensure_usage};
@@ -159,8 +159,12 @@ pub(super) fn no_value(field: &str, way_out: &str) -> String {
     }
 }
 
+/// The message about a field that is not a number, with the reason if it is a comma.
 pub(super) fn no_number(field: &str) -> String {
-    format!("`{}` is not a number", shown(field))
+    match comma_in_number(field) {
+        Some(what) => format!("`{}` has {what}", shown(field)),
+        None => format!("`{}` is not a number", shown(field)),
+    }
 }
 
 /// The columns that a flag names; one name may hold several, separated by commas.

@@ -239,7 +239,7 @@ fn header(record: &ByteRecord) -> Result<Vec<String>> {
             .map(str::trim)
             .map_err(|_| anyhow!("the name of column {} is not UTF-8 text: save the file as UTF-8", i + 1))?;
         if let Some(before) = found.insert(name, i).filter(|_| !name.is_empty()) {
-            bail!("columns {} and {} are both named `{}`", before + 1, i + 1, shown(name));
+            bail!("columns {} and {} are both named `{}`: rename one of them", before + 1, i + 1, shown(name));
         }
         names.push(name);
     }

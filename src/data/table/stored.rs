@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,12 +19,24 @@ pub const STDIN: &str = "-";
 /// A file that cannot be read, or a pipe that cannot be copied.
 pub(super) fn open(path: &Path) -> Result<File> {
     if path == Path::new(STDIN) {
-        return copied(io::stdin().lock());
+        return of_stdin();
     }
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     ensure!(!metadata.is_dir(), "this is a folder, but a table is needed");
     if metadata.is_file() { Ok(file) } else { copied(file) }
+}
+
+/// A copy of what came from stdin, which can be read only once: each opening gets a file of its own.
+fn of_stdin() -> Result<File> {
+    static COPY: Mutex<Option<File>> = Mutex::new(None);
+    let mut copy = COPY.lock().unwrap_or_else(PoisonError::into_inner);
+    let copy = match &mut *copy {
+        Some(copy) => copy,
+        none => none.insert(copied(io::stdin().lock())?),
+    };
+    copy.rewind()?;
+    copied(copy)
 }
 
 /// A copy in the folder for temporary files. It has no name there and is deleted when the program
