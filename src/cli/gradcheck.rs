@@ -135,6 +135,12 @@ fn text(report: &Report) -> Result<String> {
     if wrong.is_empty() && follow.is_empty() {
         writeln!(text, "All {} matrices agree with finite differences of the cost.", report.equations.len())?;
     }
+    let zero: Vec<&str> =
+        report.equations.iter().filter(|check| check.all_zero).map(|check| check.matrix.as_str()).collect();
+    if !zero.is_empty() {
+        let (names, are) = (zero.join(", "), if zero.len() == 1 { "is" } else { "are" });
+        writeln!(text, "All of {names} {are} 0, as it should be, which proves little: try another --seed or network.")?;
+    }
     for check in &wrong {
         writeln!(text, "{}: {}", check.equation, told(check))?;
         let of_equation = |other: &&Check| check.equation == other.equation;

@@ -79,6 +79,8 @@ pub struct Check {
     pub at_kinks: usize,
     /// Number of random directions that were checked as well.
     pub directions: usize,
+    /// True if all entries that were checked are 0 and should be: that proves little.
+    pub all_zero: bool,
     /// True if the equation itself is right and only its inputs are wrong.
     pub follows: bool,
     /// The mistake, if there is one: a sentence without its subject.
@@ -208,6 +210,7 @@ fn compared(
         entries: found.values.len(),
         at_kinks: slopes.iter().filter(|slope| slope.is_none()).count(),
         directions,
+        all_zero: entries.iter().all(|entry| entry.found == 0.0 && entry.expected == 0.0),
         follows: verdict.as_ref().is_some_and(|verdict| verdict.starts_with(FOLLOWS)),
         verdict,
     }

@@ -1,9 +1,9 @@
 //! Outputs in the documentation are those of the program.
 
-use crate::program::{Folder, program};
+use crate::program::{Folder, program, stdout};
 
 trials! {
-    once: outputs_in_the_documentation_are_those_of_the_program, gradcheck_exits_with_its_verdict,
+    once: outputs_in_the_documentation_are_those_of_the_program, gradcheck_exits_with_its_verdict, gradcheck_of_zeros_says_so,
         ones_own_gradients_need_their_network_and_their_files, gradcheck_json_has_the_fields_of_the_contract;
 }
 
@@ -38,6 +38,14 @@ fn outputs_in_the_documentation_are_those_of_the_program() {
         compared += 1;
     }
     assert_eq!(compared, 5);
+}
+
+fn gradcheck_of_zeros_says_so() {
+    let zeros =
+        ["gradcheck", "--device", "cpu", "--batch", "1", "--activation", "relu", "--hidden", "3", "--seed", "4"];
+    let printed = stdout(&zeros);
+    assert!(printed.contains("All of delta2, nabla_b2, nabla_w3, nabla_w2 are 0"), "{printed}");
+    assert!(!stdout(&["gradcheck", "--device", "cpu"]).contains("proves little"));
 }
 
 fn gradcheck_exits_with_its_verdict() {
