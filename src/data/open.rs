@@ -95,7 +95,7 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
         (Raw::Known(dataset), None)
     } else if is_table {
         let table = Table::open(file, formats::rows, &source.table, task).with_context(|| name.clone())?;
-        (Raw::Table(table), None)
+        (Raw::Table(Box::new(table)), None)
     } else {
         let training = examples::labelled(file, labels.as_deref(), OwnPart::Training, "--labels", task)?;
         let test = if source.test.is_none() { examples::own_test_part(file, task)? } else { None };
@@ -186,7 +186,7 @@ fn as_learned(dataset: Dataset, interface: Interface<'_>) -> Result<Dataset> {
 /// The training data, before its inputs become activations.
 enum Raw {
     Array(Dataset),
-    Table(Table),
+    Table(Box<Table>),
     /// Data for a trained network, whose inputs are activations already.
     Known(Dataset),
 }

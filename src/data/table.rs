@@ -1,7 +1,8 @@
 //! Tables, one row per example.
 //!
-//! A table is read row by row, several times while learning from it: for the types of its columns,
-//! for their scaling, and for the activations. So only its activations are ever in memory.
+//! A table is read row by row. Its scaling and its activations depend on all rows, so its fields are
+//! kept as numbers until then. If they do not fit into a quarter of the free memory, it is read three
+//! times instead, and only its activations are ever in memory.
 
 pub(super) mod fields;
 mod kind;
@@ -9,6 +10,7 @@ pub(super) mod learn;
 pub(super) mod learned;
 pub(super) mod matched;
 pub(super) mod options;
+mod parsed;
 pub(super) mod rows;
 pub(super) mod stored;
 pub(super) mod summary;

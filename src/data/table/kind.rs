@@ -1,6 +1,6 @@
 //! The kind of values in a column, detected row by row.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
 
@@ -22,8 +22,8 @@ pub(super) enum Kind {
         /// Points that may be between thousands, as long as no number has another one.
         points: Option<Points>,
     },
-    /// Text: its first row and field, and all its categories.
-    Text { first: (u64, String), categories: HashSet<String> },
+    /// Text: its first row and field, and all its categories, each with its index.
+    Text { first: (u64, String), categories: HashMap<String, usize> },
 }
 
 /// Numbers of three digits such as `834`, and numbers such as `1.166`: together they look as if the
@@ -61,11 +61,11 @@ pub(super) struct Missing<'a> {
 }
 
 impl Kind {
-    /// Looks at one more field.
+    /// Looks at one more field. Returns its number, the index of its text, or NaN if it is missing.
     ///
     /// # Errors
     /// A field that is missing, or of another kind than those before.
-    pub fn look(&mut self, row: &Row<'_>, at: usize, categorical: bool, missing: Missing<'_>) -> Result<()> {
+    pub fn look(&mut self, row: &Row<'_>, at: usize, categorical: bool, missing: Missing<'_>) -> Result<f64> {
         let field = row.field(at)?;
         if is_missing(field, missing.words) {
             let mean = "--missing mean replaces it with the mean of the column";
@@ -73,7 +73,7 @@ impl Kind {
             // Perhaps all of its values are missing.
             let way_out = if matches!(self, Kind::Missing) { &ignore } else { mean };
             ensure!(missing.is_allowed, row.error_at(at, &no_value(field, way_out)));
-            return Ok(());
+            return Ok(f64::NAN);
         }
         let found = number(field).filter(|_| !categorical);
         match (&mut *self, found) {
@@ -88,7 +88,8 @@ impl Kind {
                 );
                 ensure!(categorical || comma_in_number(field).is_none(), row.error_at(at, &no_number(field)));
                 let first = (row.number, field.to_string());
-                *self = Kind::Text { first, categories: HashSet::from([field.to_string()]) };
+                *self = Kind::Text { first, categories: HashMap::from([(field.to_string(), 0)]) };
+                return Ok(0.0);
             }
             (Kind::Number { counting, points, .. }, Some(found)) => {
                 *points = points.and_then(|points| points.count(field));
@@ -106,9 +107,11 @@ impl Kind {
                 return Err(row.error_at(at, &format!("{what}; if these are categories: --categorical")));
             }
             (Kind::Text { categories, .. }, None) => {
-                if !categories.contains(field) {
-                    categories.insert(field.to_string());
+                if let Some(&index) = categories.get(field) {
+                    return Ok(index as f64);
                 }
+                let index = categories.len();
+                categories.insert(field.to_string(), index);
                 ensure!(
                     categories.len() <= MAX_CATEGORIES,
                     row.error_at(
@@ -123,7 +126,24 @@ impl Kind {
                 );
             }
         }
-        Ok(())
+        // Numbers only: a new text returns above, or is the last one.
+        Ok(found.unwrap_or_else(|| self.last_index()))
+    }
+
+    /// The index of the text seen first most recently.
+    fn last_index(&self) -> f64 {
+        match self {
+            Kind::Text { categories, .. } => (categories.len() - 1) as f64,
+            Kind::Missing | Kind::Number { .. } => f64::NAN,
+        }
+    }
+
+    /// The texts of the column, by their index.
+    pub fn into_texts(self) -> Vec<String> {
+        let Kind::Text { categories, .. } = self else { return Vec::new() };
+        let mut texts: Vec<(usize, String)> = categories.into_iter().map(|(text, index)| (index, text)).collect();
+        texts.sort_unstable();
+        texts.into_iter().map(|(_, text)| text).collect()
     }
 
     /// A note on a column of `rows` rows that may not be what it seems, with an example.
@@ -134,7 +154,7 @@ impl Kind {
         match self {
             Kind::Text { first: (_, example), categories } => {
                 let distinct = categories.len() as u64;
-                let decorated = categories.iter().filter(|text| is_decorated_number(text)).count() as u64;
+                let decorated = categories.keys().filter(|text| is_decorated_number(text)).count() as u64;
                 let of = format!("{distinct} different texts such as `{}`", shown(example));
                 if decorated * 10 >= distinct * 9 && distinct > 1 {
                     return Some(format!(

@@ -11,6 +11,7 @@ use super::kind::{self, Kind, Missing, title_of};
 use super::learned::{Learned, MissingTargets, find_targets, find_weight, weight};
 use super::matched::{Matched, find_all, no_number};
 use super::options::TableOptions;
+use super::parsed::Parsed;
 use super::rows::{Dialect, Row, Rows};
 use super::stored;
 use super::summary::{ColumnRole, ColumnSummary, Seen};
@@ -42,6 +43,8 @@ pub struct Table {
     inputs: Vec<(usize, bool)>,
     /// The indices of the rows in use, from 0.
     rows: Vec<u32>,
+    /// The input fields of rows, if there is memory for them, and the index of each row in use.
+    parsed: Option<(Parsed, Vec<u32>)>,
     targets: Targets,
     outputs: Outputs,
     notes: Vec<String>,
@@ -83,6 +86,7 @@ impl Table {
         };
         let words = options.missing_words.as_deref();
         let missing = Missing { words, is_allowed: options.mean_for_missing };
+        let mut parsed = Some(Parsed::new(inputs.len()));
         while let Some(row) = rows.next_row()? {
             count = row.number;
             seen.iter_mut().enumerate().for_each(|(at, seen)| seen.look(&row, at, words));
@@ -91,7 +95,10 @@ impl Table {
             }
             in_use.push((count - 1) as u32);
             for (&at, kind) in inputs.iter().zip(&mut kinds) {
-                kind.look(&row, at, categorical.contains(&at), missing)?;
+                let field = kind.look(&row, at, categorical.contains(&at), missing)?;
+                if parsed.as_mut().is_some_and(|parsed| !parsed.push(field)) {
+                    parsed = None;
+                }
             }
             learned.add(&row, &target_columns, words)?;
             if let Some(at) = weight_column {
@@ -113,6 +120,7 @@ impl Table {
         let notes = note.into_iter().chain(of_columns).collect();
         let is_text = kinds.iter().map(|kind| matches!(kind, Kind::Text { .. }));
         let inputs = inputs.into_iter().zip(is_text).collect();
+        let parsed = parsed.map(|parsed| (parsed.with_texts(kinds), (0..in_use.len() as u32).collect()));
         let options = options.clone();
         Ok(Table {
             file,
@@ -127,6 +135,7 @@ impl Table {
             weights,
             inputs,
             rows: in_use,
+            parsed,
             targets,
             outputs,
             notes,
@@ -162,7 +171,11 @@ impl Table {
     /// Keeps only `rows`, which ascend.
     pub fn keep(&mut self, rows: &[u32]) {
         self.targets = self.targets.of(rows);
-        self.rows = rows.iter().map(|&row| self.rows[row as usize]).collect();
+        let kept = |of: &[u32]| rows.iter().map(|&row| of[row as usize]).collect();
+        self.rows = kept(&self.rows);
+        if let Some((_, places)) = &mut self.parsed {
+            *places = kept(places);
+        }
         if !self.weights.is_empty() {
             self.weights = rows.iter().map(|&row| self.weights[row as usize]).collect();
         }
@@ -176,23 +189,23 @@ impl Table {
         let name = |at: usize| self.header.as_ref().map(|header| header[at].clone());
         let mut statistics = vec![Statistics::default(); self.inputs.len()];
         let mut categories = vec![BTreeSet::new(); self.inputs.len()];
-        let training: Vec<u32> = training.iter().map(|&row| self.rows[row as usize]).collect();
-        let words = self.options.missing_words.as_deref();
-        self.each(&training, |row| {
-            for (i, &(at, is_text)) in self.inputs.iter().enumerate() {
-                let field = row.field(at)?;
-                if is_missing(field, words) {
-                    continue;
+        match &self.parsed {
+            Some((parsed, places)) => {
+                let mut used: Vec<_> =
+                    (0..self.inputs.len()).map(|column| vec![false; parsed.texts(column).len()]).collect();
+                for &row in training {
+                    let fields = self.inputs.iter().zip(parsed.row(places[row as usize])).enumerate();
+                    for (i, (&(_, is_text), &field)) in fields.filter(|(_, (_, field))| !field.is_nan()) {
+                        if is_text { used[i][field as usize] = true } else { statistics[i].add(field) }
+                    }
                 }
-                let field = if is_text { whole_number(field).unwrap_or(field) } else { field };
-                if !is_text {
-                    statistics[i].add(number(field).ok_or_else(|| row.error_at(at, &no_number(field)))?);
-                } else if !categories[i].contains(field) {
-                    categories[i].insert(field.to_string());
+                for (i, used) in used.iter().enumerate() {
+                    let texts = parsed.texts(i).iter().zip(used).filter(|(_, used)| **used);
+                    categories[i].extend(texts.map(|(text, _)| whole_number(text).unwrap_or(text).to_string()));
                 }
             }
-            Ok(())
-        })?;
+            None => self.look_again(training, &mut statistics, &mut categories)?,
+        }
         let fitted = self.inputs.iter().zip(statistics).zip(categories);
         let columns = fitted.map(|((&(position, is_text), statistics), categories)| {
             let context = || format!("column {}", title_of(self.header.as_deref(), position));
@@ -212,6 +225,32 @@ impl Table {
         Ok(Columns { width: self.width, targets, columns: columns?, missing_words })
     }
 
+    /// Reads the table again for the statistics and the categories of the training rows.
+    fn look_again(
+        &self,
+        training: &[u32],
+        statistics: &mut [Statistics],
+        categories: &mut [BTreeSet<String>],
+    ) -> Result<()> {
+        let training: Vec<u32> = training.iter().map(|&row| self.rows[row as usize]).collect();
+        let words = self.options.missing_words.as_deref();
+        self.each(&training, |row| {
+            for (i, &(at, is_text)) in self.inputs.iter().enumerate() {
+                let field = row.field(at)?;
+                if is_missing(field, words) {
+                    continue;
+                }
+                let field = if is_text { whole_number(field).unwrap_or(field) } else { field };
+                if !is_text {
+                    statistics[i].add(number(field).ok_or_else(|| row.error_at(at, &no_number(field)))?);
+                } else if !categories[i].contains(field) {
+                    categories[i].insert(field.to_string());
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// The activations of all rows, and the number of fields with a category that is not in the
     /// training rows.
     ///
@@ -226,6 +265,12 @@ impl Table {
         let fits = |&entries: &usize| (entries as u64).saturating_mul(size_of::<f32>() as u64) < free;
         let room = entries.filter(fits).is_some_and(|entries| inputs.try_reserve_exact(entries).is_ok());
         ensure!(room, "{}", too_many_inputs(columns, self.rows.len(), free));
+        if let Some((parsed, places)) = &self.parsed
+            && let Some(unknown) = parsed.activations(&columns.columns, places, &mut inputs)
+        {
+            return Ok((inputs, unknown));
+        }
+        inputs.clear();
         self.each(&self.rows, |row| matched.push_inputs(row, &mut inputs))?;
         Ok((inputs, matched.unknown_categories()))
     }
@@ -289,4 +334,51 @@ fn too_many_inputs(columns: &Columns, rows: usize, free: u64) -> String {
         }
     };
     format!("{rows} rows of {features} inputs take {needed} MB, and {free} MB of memory are free{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::formats;
+
+    #[test]
+    fn parsed_once_or_read_again_the_inputs_are_the_same() -> Result<()> {
+        let (folder, mut text) = (tempfile::tempdir()?, "size,colour,code,empty,class\n".to_string());
+        for i in 0..40_000_u32 {
+            let size = if i % 11 == 3 { String::new() } else { format!("{}", f64::from(i) * 0.37 - 5.0) };
+            let colour = ["red", "green", "", "blue"][i as usize % 4];
+            // The last code occurs in no training row.
+            let code = if i == 39_999 { "7.5".to_string() } else { ["1", "1.0", "2"][i as usize % 3].to_string() };
+            text += &format!("{size},{colour},{code},?,{}\n", i % 2);
+        }
+        let path = folder.path().join("t.csv");
+        std::fs::write(&path, &text)?;
+        let named = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let options = TableOptions {
+            targets: named(&["class"]),
+            ignored: named(&["empty"]),
+            categorical: named(&["code"]),
+            mean_for_missing: true,
+            ..TableOptions::default()
+        };
+        let mut table = Table::open(&path, formats::rows, &options, Task::Classification)?;
+        table.keep(&(0..40_000).filter(|row| row % 7 != 5).collect::<Vec<u32>>());
+        let training: Vec<u32> = (0..table.rows.len() as u32 - 1).filter(|row| row % 3 != 0).collect();
+        let once = table.fit(&training, Scale::Zscore)?;
+        let of_once = table.inputs(&once)?;
+        assert!(table.parsed.is_some());
+        table.parsed = None;
+        let again = table.fit(&training, Scale::Zscore)?;
+        assert_eq!(once, again);
+        let (of_again, unknown) = table.inputs(&again)?;
+        assert!(of_once.0 == of_again && of_once.1 == unknown && unknown == 1, "{unknown}");
+        // A number that no activation can hold is named with its place.
+        let wide = text.replacen("-4.63,", "1e60,", 1);
+        std::fs::write(&path, wide)?;
+        let table = Table::open(&path, formats::rows, &options, Task::Classification)?;
+        let columns = table.fit(&(2..1000).collect::<Vec<u32>>(), Scale::Zscore)?;
+        let error = table.inputs(&columns).expect_err("too large");
+        assert!(format!("{error:#}").contains("row 2 (line 3), column `size`: `1e60` is too large"), "{error:#}");
+        Ok(())
+    }
 }
