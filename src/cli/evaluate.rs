@@ -13,7 +13,7 @@ use crate::commands::evaluate::{self, Report};
 use crate::commands::report::Subject;
 use crate::data::dropped_rows;
 use crate::device::{DeviceChoice, all_threads, check_threads};
-use crate::system::text::percentage;
+use crate::system::text::{counted, percentage};
 
 /// The flags of `evaluate`.
 #[derive(Args, Debug)]
@@ -62,7 +62,7 @@ const MAX_MATRIX: usize = 20;
 
 fn text(report: &Report) -> Result<String> {
     let mut text = String::new();
-    writeln!(text, "data      {}: {} examples", report.data, HumanCount(report.examples))?;
+    writeln!(text, "data      {}: {}", report.data, counted(report.examples, "example"))?;
     if let (Some(accuracy), Some(correct)) = (report.accuracy, report.correct) {
         let accuracy = percentage(accuracy, report.examples as usize);
         writeln!(text, "accuracy  {accuracy}  ({} correct)", HumanCount(correct))?;

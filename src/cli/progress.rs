@@ -12,7 +12,7 @@ use crate::commands::book::Curve;
 use crate::commands::train::{EpochReport, Observer, Opening, Setup};
 use crate::data::Data;
 use crate::network::Topology;
-use crate::system::text::{epochs_of, percentage, printable};
+use crate::system::text::{counted, epochs_of, percentage, printable};
 use crate::training::{LayerReport, Position};
 
 /// Time between two frames of the spinner, which is shown while there is nothing to count.
@@ -147,8 +147,8 @@ impl Observer for Progress {
         if self.quiet {
             return;
         }
-        let examples = HumanCount(examples as u64);
-        self.line(&format!("refit          all {examples} examples, {epochs} epochs"));
+        let examples = counted(examples as u64, "example");
+        self.line(&format!("refit          all {examples}, {}", epochs_of(epochs)));
     }
 
     fn end(&mut self) {

@@ -21,7 +21,7 @@ use crate::device::DeviceChoice;
 use crate::ranks;
 use crate::system::error::{Interrupted, WrongUsage, bail_usage};
 use crate::system::kept_files::{CONFIG, check_model};
-use crate::system::text::{epochs_of, percentage};
+use crate::system::text::{counted, epochs_of, percentage};
 
 /// The flags of `train`.
 #[derive(Args, Debug)]
@@ -240,8 +240,8 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
     }
     if let (Some(mse), Some(cost)) = (report.test_mse, report.test_cost) {
         let r2 = report.test_r2.map_or("R² -".to_string(), |r2| format!("R² {r2:.4}"));
-        let (examples, root) = (HumanCount(report.test_examples as u64), measured(mse.sqrt(), 4));
-        writeln!(text, "test           {r2}  (root mean squared error {root}, {examples} examples, cost {cost:.4})")?;
+        let (examples, root) = (counted(report.test_examples as u64, "example"), measured(mse.sqrt(), 4));
+        writeln!(text, "test           {r2}  (root mean squared error {root}, {examples}, cost {cost:.4})")?;
     }
     if let (Some(samples), Some(steps)) = (report.samples_per_second, report.steps_per_second) {
         writeln!(
@@ -255,12 +255,8 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
         )?;
     }
     if let Some(epochs) = report.refit_epochs {
-        let examples = HumanCount(report.train_examples as u64);
-        writeln!(
-            text,
-            "weights        of {} on all {examples} examples, including the validation split",
-            epochs_of(epochs)
-        )?;
+        let (epochs, examples) = (epochs_of(epochs), counted(report.train_examples as u64, "example"));
+        writeln!(text, "weights        of {epochs} on all {examples}, including the validation split")?;
     }
     if let (Some(kept), Some(best)) = (report.kept_epoch, report.best_epoch) {
         let of = if report.validation_cost.is_some() { "validation" } else { "training" };

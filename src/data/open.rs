@@ -18,7 +18,7 @@ use super::targets::{Outputs, Targets, Task, balanced_weights};
 use super::{examples, formats, plausible};
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::random::Stream;
-use crate::system::text::shown;
+use crate::system::text::{counted, shown};
 
 /// A data set with its splits.
 #[derive(Clone, Debug)]
@@ -282,8 +282,8 @@ fn fraction_of(
     let part = stratified_part(labels, from, fraction, seed, stream);
     ensure_usage!(
         fraction == 0.0 || !part.is_empty(),
-        "{flag} {fraction} of {} examples selects none of them",
-        from.len()
+        "{flag} {fraction} of {} selects none of them",
+        counted(from.len() as u64, "example")
     );
     Ok(part)
 }

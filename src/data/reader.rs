@@ -23,6 +23,7 @@ use super::table::rows::{Row, Rows};
 use super::targets::{Outputs, Targets};
 use super::unpacking::unpacked;
 use crate::system::error::{WrongUsage, bail_usage, ensure_usage};
+use crate::system::text::counted;
 
 /// Interface of a network: its inputs and outputs, as in its training data.
 #[derive(Clone, Copy, Debug)]
@@ -339,7 +340,8 @@ pub fn unknown_categories(fields: u64, place: &str) -> Option<String> {
 
 /// A note on dropped rows, if there are any.
 pub fn dropped_rows(rows: u64, place: &str) -> Option<String> {
-    (rows > 0).then(|| format!("{rows} rows{place} have no target: they are left out"))
+    let (have, are) = if rows == 1 { ("has", "it is") } else { ("have", "they are") };
+    (rows > 0).then(|| format!("{}{place} {have} no target: {are} left out", counted(rows, "row")))
 }
 
 /// The target columns of a table, and their type.

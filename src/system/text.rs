@@ -1,5 +1,7 @@
 //! Text from files and arguments, for messages and results.
 
+use indicatif::HumanCount;
+
 /// A text as shown in a message, shortened.
 pub fn shown(text: &str) -> String {
     const MOST: usize = 40;
@@ -19,6 +21,11 @@ pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         list.push(format!("and {more} more"));
     }
     list.join(", ")
+}
+
+/// A number of things with their name in singular or plural: `1 example`, `2,000 examples`.
+pub fn counted(count: u64, name: &str) -> String {
+    format!("{} {name}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
 /// A number of epochs in words.

@@ -211,7 +211,10 @@ fn a_folder_of_something_else_is_left_alone() {
     assert_fails(&flags(&folder.text("."), &[]), 2, &["config.toml", "no checkpoint", "new folder"]);
     assert_eq!(std::fs::read(config).expect("it is there"), b"eta = 3\n");
     let file = folder.file("file", b"");
-    assert_fails(&flags(&file, &[]), 1, &["--run", "file"]);
+    assert_fails(&flags(&file, &[]), 1, &["--run", "file", "not a folder"]);
+    // A run that does not begin leaves no folder.
+    assert_fails(&flags(&folder.text("new"), &["--batch", "5000"]), 2, &["--batch 5000"]);
+    assert!(!folder.path("new").exists());
 }
 
 fn the_configuration_of_a_run_is_a_config_file() {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use indicatif::HumanCount;
 
 use crate::commands::sweep::{Best, Figures, Mean, Measure, Options, Report};
-use crate::system::text::percentage;
+use crate::system::text::{counted, percentage};
 
 /// Combinations that are listed; the others are in the folder and in `--json`.
 const MOST: usize = 20;
@@ -65,14 +65,14 @@ fn write_best(text: &mut String, best: &Best) -> Result<()> {
     flags.push(format!("--seed {}", best.seed));
     writeln!(text, "best           {}", flags.join(" "))?;
     if let (Some(accuracy), Some(cost)) = (best.test_accuracy, best.test_cost) {
-        let examples = HumanCount(best.test_examples as u64);
+        let examples = counted(best.test_examples as u64, "example");
         let accuracy = percentage(accuracy, best.test_examples);
-        writeln!(text, "test accuracy  {accuracy}  ({examples} examples, cost {cost:.4})")?;
+        writeln!(text, "test accuracy  {accuracy}  ({examples}, cost {cost:.4})")?;
     } else if let (Some(r2), Some(cost)) = (best.test_r2, best.test_cost) {
         writeln!(
             text,
-            "test           R² {r2:.4}  ({} examples, cost {cost:.4})",
-            HumanCount(best.test_examples as u64)
+            "test           R² {r2:.4}  ({}, cost {cost:.4})",
+            counted(best.test_examples as u64, "example")
         )?;
     }
     if let Some(epochs) = best.refit_epochs {

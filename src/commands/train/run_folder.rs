@@ -41,6 +41,8 @@ pub struct RunFolder {
     path: PathBuf,
     /// Held until the folder is dropped.
     _lock: File,
+    /// True if this process created the folder.
+    is_new: bool,
 }
 
 impl RunFolder {
@@ -50,6 +52,7 @@ impl RunFolder {
     /// A folder that cannot be created or written to, or in which another process is training.
     pub fn open(path: &Path) -> Result<Self> {
         let context = || format!("--run {}", path.display());
+        let is_new = !path.exists();
         create_folder(path).with_context(context)?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
         let lock = lock.with_context(context)?;
@@ -57,7 +60,7 @@ impl RunFolder {
             Ok(()) => {
                 // Left by killed processes: nobody else writes here.
                 temporary::delete_left(path).with_context(context)?;
-                Ok(RunFolder { path: path.to_path_buf(), _lock: lock })
+                Ok(RunFolder { path: path.to_path_buf(), _lock: lock, is_new })
             }
             Err(TryLockError::WouldBlock) => {
                 bail!(
@@ -123,6 +126,17 @@ impl RunFolder {
         let file = OutputFile::of_folder(&self.path, name)?;
         file.write_all(bytes)?;
         file.finish()
+    }
+}
+
+impl Drop for RunFolder {
+    /// Deletes a folder that this process created for a run that did not begin.
+    fn drop(&mut self) {
+        if self.is_new && !self.path.join(CHECKPOINT).exists() {
+            let _ = fs::remove_file(self.path.join(LOCK));
+            // A folder with other files stays.
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 }
 
