@@ -86,7 +86,7 @@ impl Table {
         };
         let words = options.missing_words.as_deref();
         let missing = Missing { words, is_allowed: options.mean_for_missing };
-        let mut parsed = Some(Parsed::new(inputs.len()));
+        let mut parsed = Some(Parsed::new(inputs.len(), file.metadata()?.len()));
         while let Some(row) = rows.next_row()? {
             count = row.number;
             seen.iter_mut().enumerate().for_each(|(at, seen)| seen.look(&row, at, words));

@@ -9,13 +9,22 @@ use crate::system::host_memory;
 /// The fields take at most one part in this many of the free memory.
 const PART_OF_FREE: u64 = 4;
 
-/// Rows in a block, which is allocated as a whole.
-const BLOCK: usize = 1 << 14;
+/// The fields take at most as much memory as this many times the file, which may be compressed: a
+/// file may claim more than it holds.
+const TIMES_FILE: u64 = 16;
+
+/// Memory that the fields of any file may take, in bytes.
+const ALWAYS: u64 = 32 << 20;
+
+/// Fields in a block of whole rows, which is allocated at once: 1 MB.
+const BLOCK: usize = 1 << 17;
 
 /// The input fields of each row: a number, the index of a text among those of its column, or NaN for a missing value.
 #[derive(Debug)]
 pub(super) struct Parsed {
     width: usize,
+    /// Rows in a block.
+    rows: usize,
     blocks: Vec<Vec<f64>>,
     /// Blocks that there is still room for.
     room: u64,
@@ -24,18 +33,20 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    /// Nothing yet, of rows of `width` fields.
-    pub fn new(width: usize) -> Self {
-        let of_block = (BLOCK * width * size_of::<f64>()) as u64;
-        let room = host_memory::free().unwrap_or(0) / PART_OF_FREE / of_block.max(1);
-        Parsed { width, blocks: Vec::new(), room, texts: Vec::new() }
+    /// Nothing yet, of rows of `width` fields in a file of `bytes` bytes.
+    pub fn new(width: usize, bytes: u64) -> Self {
+        let rows = (BLOCK / width.max(1)).max(1);
+        let of_block = (rows * width * size_of::<f64>()) as u64;
+        let free = host_memory::free().unwrap_or(0) / PART_OF_FREE;
+        let room = free.min((TIMES_FILE * bytes).max(ALWAYS)) / of_block.max(1);
+        Parsed { width, rows, blocks: Vec::new(), room, texts: Vec::new() }
     }
 
     /// Adds a field of the next row. Returns false if there is no room for it.
     pub fn push(&mut self, field: f64) -> bool {
-        if self.blocks.last().is_none_or(|block| block.len() == BLOCK * self.width) {
+        if self.blocks.last().is_none_or(|block| block.len() == self.rows * self.width) {
             let mut block = Vec::new();
-            if self.room == 0 || block.try_reserve_exact(BLOCK * self.width).is_err() {
+            if self.room == 0 || block.try_reserve_exact(self.rows * self.width).is_err() {
                 return false;
             }
             self.room -= 1;
@@ -55,7 +66,7 @@ impl Parsed {
     /// The fields of a row, in the order of the columns.
     pub fn row(&self, row: u32) -> &[f64] {
         let row = row as usize;
-        &self.blocks[row / BLOCK][row % BLOCK * self.width..][..self.width]
+        &self.blocks[row / self.rows][row % self.rows * self.width..][..self.width]
     }
 
     /// The texts of a column, by their index; none if it holds numbers.
