@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::print;
 use super::training_flags::TrainingFlags;
+use super::{print, print_json};
 use crate::commands::sweep::{self, Options, Part};
 use crate::commands::train::agree;
 use crate::device::DeviceChoice;
@@ -173,16 +173,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let options = agree(&*ranks, settled())?;
     let mut display = Display::new(quiet || json || !ranks.is_first(), options.folder.clone(), options.part);
     let report = sweep::run(&options, &mut display)?;
-    let text = if json {
-        serde_json::to_string(&report)?
-            + "
-"
+    if json {
+        print_json(&report)?;
     } else {
-        text::of(&report, &options)?
-    };
-    print(&text)?;
-    let nothing = options.part.is_none() && report.trials > 0 && report.missing == 0 && report.best.is_none();
-    if nothing { Err(AllDiverged.into()) } else { Ok(()) }
+        print(&text::of(&report, &options)?)?;
+    }
+    // The first rank alone has the results.
+    let nothing = ranks.is_first() && options.part.is_none() && report.trials > 0 && report.missing == 0;
+    let ended = if nothing && report.best.is_none() { Err(AllDiverged.into()) } else { Ok(()) };
+    agree(&*ranks, ended)
 }
 
 #[cfg(test)]
