@@ -58,10 +58,13 @@ pub fn tile<S: Simd>(
                     simd.vectorize(OfRows::<$rows, $vectors> { x, stride, tiles, y, inner, sums, fresh });
                 }
                 Left::Columns { values, start, stride } => {
-                    let x = &values[start..];
-                    simd.vectorize(OfColumns::<$rows, $vectors> { x, stride, tiles, y, inner, sums, fresh });
+                    let (x, strides) = (&values[start..], (stride, $rows));
+                    simd.vectorize(OfColumns::<$rows, $vectors> { x, strides, tiles, y, inner, sums, fresh });
                 }
-                Left::Packed(x) => simd.vectorize(OfPacked::<$rows, $vectors> { x, tiles, y, inner, sums, fresh }),
+                Left::Packed(x) => {
+                    let strides = ($rows, $rows * inner);
+                    simd.vectorize(OfColumns::<$rows, $vectors> { x, strides, tiles, y, inner, sums, fresh });
+                }
             }
         };
     }
@@ -116,7 +119,8 @@ impl<const R: usize, const V: usize> WithSimd for OfRows<'_, R, V> {
 
 struct OfColumns<'a, const R: usize, const V: usize> {
     x: &'a [f32],
-    stride: usize,
+    /// From one column to the next, and from one tile to the next.
+    strides: (usize, usize),
     tiles: usize,
     y: &'a [f32],
     inner: usize,
@@ -129,38 +133,12 @@ impl<const R: usize, const V: usize> WithSimd for OfColumns<'_, R, V> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let OfColumns { x, stride, tiles, y, inner, sums, fresh } = self;
+        let OfColumns { x, strides: (of_column, of_tile), tiles, y, inner, sums, fresh } = self;
         let y = &panel::<S, V>(y)[..inner];
         for (t, sums) in panel_mut::<S, V>(sums).chunks_exact_mut(R).take(tiles).enumerate() {
             let mut acc = begin::<S, R, V>(simd, sums, fresh);
-            for (x, y) in x[t * R..].chunks(stride).zip(y) {
+            for (x, y) in x[t * of_tile..].chunks(of_column).zip(y) {
                 let x = &x[..R];
-                accumulate(simd, &mut acc, |r| x[r], y);
-            }
-            sums.copy_from_slice(&acc);
-        }
-    }
-}
-
-struct OfPacked<'a, const R: usize, const V: usize> {
-    x: &'a [f32],
-    tiles: usize,
-    y: &'a [f32],
-    inner: usize,
-    sums: &'a mut [f32],
-    fresh: bool,
-}
-
-impl<const R: usize, const V: usize> WithSimd for OfPacked<'_, R, V> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let OfPacked { x, tiles, y, inner, sums, fresh } = self;
-        let (x, y) = (pulp::as_arrays::<R, f32>(x).0, &panel::<S, V>(y)[..inner]);
-        for (t, sums) in panel_mut::<S, V>(sums).chunks_exact_mut(R).take(tiles).enumerate() {
-            let mut acc = begin::<S, R, V>(simd, sums, fresh);
-            for (x, y) in x[t * inner..][..inner].iter().zip(y) {
                 accumulate(simd, &mut acc, |r| x[r], y);
             }
             sums.copy_from_slice(&acc);

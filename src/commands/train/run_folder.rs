@@ -41,7 +41,6 @@ pub struct RunFolder {
     path: PathBuf,
     /// Held until the folder is dropped.
     _lock: File,
-    /// True if this process created the folder.
     is_new: bool,
 }
 
@@ -130,11 +129,10 @@ impl RunFolder {
 }
 
 impl Drop for RunFolder {
-    /// Deletes a folder that this process created for a run that did not begin.
+    /// Deletes a folder that was created for a run that did not begin, if it has no other files.
     fn drop(&mut self) {
         if self.is_new && !self.path.join(CHECKPOINT).exists() {
             let _ = fs::remove_file(self.path.join(LOCK));
-            // A folder with other files stays.
             let _ = fs::remove_dir(&self.path);
         }
     }
