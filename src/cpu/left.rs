@@ -83,6 +83,10 @@ const ALIASED: usize = 1024;
 /// Fewest columns of a product for which packing the left factor pays: every panel reads it again.
 const OFTEN: usize = 128;
 
+/// The same if the columns of the left factor are contiguous: tiles below each other read the same
+/// cache lines in succession.
+const OFTEN_BY_COLUMNS: usize = 512;
+
 /// The left factor row by row, packed if its rows would evict each other from the cache.
 pub fn left_factor<'a>(values: &'a [f32], extents: Extents, packed: &'a mut [Line], team: &Team) -> X<'a> {
     let inner = extents.inner;
@@ -93,10 +97,6 @@ pub fn left_factor<'a>(values: &'a [f32], extents: Extents, packed: &'a mut [Lin
     pack_left_rows(values, inner, (extents.rows, inner), packed, team);
     X::Packed(packed)
 }
-
-/// The same for a left factor whose columns are contiguous: tiles read each cache line of it in
-/// succession.
-const OFTEN_BY_COLUMNS: usize = 512;
 
 /// The left factor column by column, packed if its columns would evict each other from the cache.
 /// The columns of x are contiguous and `stride` apart.
