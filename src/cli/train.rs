@@ -17,6 +17,7 @@ use super::{Cli, config, measured, one_of, print, print_json};
 use crate::commands::train::{
     self, ConfigText, EpochReport, Flags, Monitor, Options, Report, RunOptions, Trained, Wishes, agree,
 };
+use crate::data::is_built_in;
 use crate::device::DeviceChoice;
 use crate::ranks;
 use crate::system::error::{Interrupted, WrongUsage, bail_usage};
@@ -176,9 +177,8 @@ pub fn options_of_run(folder: &Path) -> Result<Options> {
     let mut options = Options { from, ..training.options(device, None)? };
     options.wishes.shards = shards;
     options.wishes.monitor = monitor.unwrap_or_default();
-    if let Some(missing) =
-        options.source.files().iter().find(|path| path.is_relative() && !path.exists() && !is_stdin(path))
-    {
+    let is_missing = |path: &&PathBuf| path.is_relative() && !path.exists() && !is_stdin(path) && !is_built_in(path);
+    if let Some(missing) = options.source.files().iter().find(is_missing) {
         let (run, missing) = (folder.display(), missing.display());
         bail_usage!(
             "{run}: its file {missing} is not in this folder; run this command in the folder where training was started"

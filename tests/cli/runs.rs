@@ -198,6 +198,10 @@ fn data_are_compared_by_their_contents() {
     let fixed = ["--target", "species", "--epochs", "3", "--device", "cpu", "--run", &run];
     let changed = [&["train", &changed, "--test", &test][..], &fixed].concat();
     assert_fails(&changed, 2, &["the run was started differently: contents of the data"]);
+    // The built-in data have no file.
+    let digits = folder.text("digits");
+    stdout(&["train", "digits", "--epochs", "1", "--device", "cpu", "-q", "--run", &digits]);
+    stdout(&["report", &digits, "-o", "-"]);
     // From another folder a relative path leads elsewhere.
     let mut relative = program();
     relative.current_dir(folder.0.path()).args(["train", "one.csv", "--target", "species", "--epochs", "1"]);
