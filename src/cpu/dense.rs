@@ -4,15 +4,15 @@ use super::biases::ColumnSums;
 use super::descent::UpdatePart;
 use super::entries::{PER_OUTPUT, decay, output_error};
 use super::epilogue::{Activate, Backpropagate, PER_ACTIVATION};
-use super::gradient::{Gradient, packed_gradient};
+use super::gradient::{Gradient, of_biases, packed_update};
 use super::left::{left_factor, packed_rows};
 use super::optimizer_step::Step;
-use super::panels::Line;
-use super::product::{BLOCK, Layout, Product, Y};
+use super::product::{Layout, Product, Y};
 use super::run::{Run, Workspace};
 use super::sparse::{AllFinite, SparseProduct};
-use super::sparse_update::{SparseUpdate, turned_len};
+use super::sparse_update::SparseUpdate;
 use super::store::{Numbers, Store};
+use super::tile::BLOCK;
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::network::activation::Activation;
@@ -191,7 +191,7 @@ pub struct OuterProductUpdate {
     pub layer: (usize, usize),
     /// Index of the list of a's nonzero entries.
     pub nonzeros: Option<usize>,
-    /// [`needs_chains`](super::gradient::needs_chains).
+    /// True if sums over the examples must be accumulated in one sequence.
     pub chains: bool,
 }
 
@@ -215,18 +215,6 @@ impl Run for OuterProductUpdate {
     fn block(&self) -> usize {
         if self.optimizer.linear { self.examples.min(BLOCK) } else { self.examples }
     }
-}
-
-/// Scratch numbers for the update of a layer of (neurons, neurons before): the packed factor of the
-/// product, the nonzero activations sorted by column, or the sums of a narrow layer; and the
-/// gradient of the biases.
-pub fn packed_update(examples: usize, layer: (usize, usize)) -> usize {
-    of_biases(layer) + turned_len(examples, layer.1).max(packed_gradient(examples, layer))
-}
-
-/// Entries for the gradient of a layer's biases, padded to whole cache lines.
-fn of_biases((neurons, _): (usize, usize)) -> usize {
-    neurons.next_multiple_of(Line::LEN)
 }
 
 /// The update of one layer, compiled for each optimizer.

@@ -3,16 +3,15 @@
 use pulp::{Simd, WithSimd};
 
 use super::biases::ColumnSums;
-use super::dense::packed_update;
-use super::gradient::Gradient;
+use super::gradient::{Gradient, packed_update};
 use super::optimizer_step::Step as StepOfOptimizer;
-use super::product::{BLOCK, Layout};
-use super::run::{Run, Workspace};
+use super::product::Layout;
+use super::run::{RECORDED, Run, Workspace};
 use super::sparse::AllFinite;
 use super::sparse_update::SparseUpdate;
-use super::steps::RECORDED;
 use super::store::{Numbers, Store};
 use super::threads::{Shared, Team};
+use super::tile::BLOCK;
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::kernels::UpdateParams;
@@ -31,7 +30,7 @@ pub struct LayerGradient {
     pub examples: usize,
     /// n\[l\] and n\[l-1\].
     pub layer: (usize, usize),
-    /// [`needs_chains`](super::gradient::needs_chains).
+    /// True if sums over the examples must be accumulated in one sequence.
     pub chains: bool,
     /// Index of the list of a's nonzero entries.
     pub nonzeros: Option<usize>,

@@ -7,13 +7,13 @@ use super::epilogue::{Epilogue, Keep};
 use super::left::{left_columns, packed_columns};
 use super::narrow::{Each, NarrowGradient, is_narrow, sums_len};
 use super::optimizer_step::Step;
-use super::product::{BLOCK, Layout, Product, Y};
-use super::steps::{MANY_INPUTS, gathers, known};
+use super::panels::Line;
+use super::product::{Layout, Product, Y};
+use super::sparse_update::turned_len;
 use super::threads::Team;
-use crate::kernel::Matrix;
+use super::tile::BLOCK;
 use crate::kernel::product::Extents;
 use crate::network::optimizer::lanes::Update;
-use crate::plan::{Plan, Step as Recorded};
 
 /// A gradient to be computed from δ and a.
 pub struct Gradient<'a> {
@@ -26,7 +26,7 @@ pub struct Gradient<'a> {
     pub layer: (usize, usize),
     /// Layout of the gradient: by rows of (neurons, neurons before), or in panels of the transpose.
     pub layout: Layout,
-    /// [`needs_chains`].
+    /// True if sums over the examples must be accumulated in one sequence.
     pub chains: bool,
     /// Output: the gradient of the biases, Σₓ δ.
     pub nabla_b: &'a mut [f32],
@@ -37,18 +37,22 @@ pub struct Gradient<'a> {
 
 /// Scratch numbers for the gradient of a layer of (neurons, neurons before): the packed factor of
 /// the product, or the sums of a narrow layer.
-pub fn packed_gradient(examples: usize, layer @ (neurons, before): (usize, usize)) -> usize {
+fn packed_gradient(examples: usize, layer @ (neurons, before): (usize, usize)) -> usize {
     let sums = if is_narrow(layer) { sums_len(examples, layer) } else { 0 };
     let packed = |rows, cols| packed_columns(rows, Extents { rows, cols, inner: examples });
     sums.max(packed(neurons, before)).max(packed(before, neurons))
 }
 
-/// True if a sum over the examples must be accumulated in one sequence: the sparse update, which
-/// skips zeros, may compute the same gradient and has to yield the same bits. These are the inputs
-/// of the network, if they are many.
-pub fn needs_chains(plans: &[Plan], a: &Matrix) -> bool {
-    let is_input = |step: &Recorded| gathers(step, a) || step.outputs().all(|output| output.name != a.name);
-    a.cols >= MANY_INPUTS && plans.iter().flat_map(known).all(is_input)
+/// Scratch numbers for the update of a layer of (neurons, neurons before): the packed factor of the
+/// product, the nonzero activations sorted by column, or the sums of a narrow layer; and the
+/// gradient of the biases.
+pub fn packed_update(examples: usize, layer: (usize, usize)) -> usize {
+    of_biases(layer) + turned_len(examples, layer.1).max(packed_gradient(examples, layer))
+}
+
+/// Entries for the gradient of a layer's biases, padded to whole cache lines.
+pub fn of_biases((neurons, _): (usize, usize)) -> usize {
+    neurons.next_multiple_of(Line::LEN)
 }
 
 impl Gradient<'_> {

@@ -3,10 +3,11 @@
 use anyhow::Result;
 use pulp::Arch;
 
+use super::loader::Loader;
 use super::nonzeros::Nonzeros;
 use super::panels::{Line, Width};
 use super::run::{Run, Workspace};
-use super::steps::{self, Loader};
+use super::steps;
 use super::thread_choice::ThreadChoice;
 use super::threads::Team;
 use super::{Cpu, product, second, sparse_update};

@@ -16,6 +16,7 @@ mod inputs;
 mod kept;
 mod left;
 mod listed;
+mod loader;
 mod loading;
 mod narrow;
 mod nonzeros;
@@ -44,9 +45,9 @@ use std::time::Instant;
 use anyhow::Result;
 use pulp::Arch;
 
+use self::loader::Loader;
 use self::panels::Width;
 use self::run::{Run, Workspace};
-use self::steps::Loader;
 use self::store::Store;
 use self::thread_choice::ThreadChoice;
 use self::times::Times;

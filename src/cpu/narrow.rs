@@ -5,9 +5,9 @@ use pulp::{Simd, WithSimd};
 
 use super::biases::ColumnSums;
 use super::panels::Width;
-use super::product::{BLOCK, Layout};
+use super::product::Layout;
 use super::threads::{Shared, Team};
-use super::tile::{ROWS, accumulate, panel, panel_mut, tile_rows};
+use super::tile::{BLOCK, ROWS, accumulate, panel, panel_mut, tile_rows};
 use crate::network::lanes::load;
 
 /// The most entries of a gradient whose sums stay in the L1 cache.

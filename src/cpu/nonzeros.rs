@@ -9,9 +9,8 @@ use pulp::{Simd, WithSimd};
 
 use super::inputs::{AHEAD, Inputs, Nonzero};
 use super::kept::Kept;
-use super::product::BLOCK;
 use super::threads::{Shared, Team};
-use super::tile::ROWS;
+use super::tile::{BLOCK, ROWS};
 use crate::system::host_memory::reserve;
 
 /// Zeros are skipped if at most one entry in this many is nonzero: with more, handling the lists

@@ -8,12 +8,9 @@ use super::epilogue::{Epilogue, Finisher, Place, With, copy_rows};
 use super::panels::{Width, pack_columns, pack_rows, pack_transposed};
 use super::tasks::Tasks;
 use super::threads::{Parts, Shared, Team};
-use super::tile::{self, MAX_WIDTH, ROWS, tile, tile_rows};
+use super::tile::{self, BLOCK, ROWS, TILES, tile, tile_rows};
 use crate::kernel::product::Extents;
 use crate::network::optimizer::MAX_STATES;
-
-/// Terms of a sum in a packed panel: the panel stays in the L2 cache.
-pub const BLOCK: usize = 512;
 
 /// The left factor, (rows, inner).
 #[derive(Clone, Copy)]
@@ -88,13 +85,6 @@ const SMALL: usize = 1 << 22;
 /// Terms of a sum below which a task writes more than it reads, and the rows that it then writes at a time.
 const FEW_TERMS: usize = 64;
 const FEW_ROWS: usize = TILES * ROWS;
-
-/// The most tiles of few terms that one call accumulates and finishes: a call costs as much as a
-/// tile.
-const TILES: usize = 8;
-
-/// The most sums in the tiles of one call.
-pub const SUMS_OF_TILES: usize = TILES * ROWS * MAX_WIDTH;
 
 /// One product, for [`pulp::Arch::dispatch`].
 pub struct Product<'a, E, const N: usize> {

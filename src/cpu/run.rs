@@ -6,11 +6,14 @@ use pulp::Arch;
 
 use super::nonzeros::Nonzeros;
 use super::panels::Line;
-use super::product::BLOCK;
 use super::store::Store;
 use super::threads::Team;
+use super::tile::BLOCK;
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
+
+/// The panic message for a recorded step without what its kernel needs; the recorder and the fuser rule it out.
+pub const RECORDED: &str = "a recorded step has what its kernel needs";
 
 /// A step that is ready to run, with the indices of its matrices in the store.
 pub trait Run: fmt::Debug + Send {

@@ -70,12 +70,6 @@ impl Products<'_> {
 /// of those of a slow thread.
 pub const MANY: usize = 1 << 18;
 
-/// The most panels that are processed together: each nonzero entry is read once for all of them.
-pub const TOGETHER: usize = 4;
-
-/// The fewest columns per thread that are worth another pass over the nonzero entries.
-pub const COLUMNS_OF_THREAD: usize = 64;
-
 struct ProductTask<'a> {
     products: Products<'a>,
     panels: Range<usize>,

@@ -1,23 +1,16 @@
 //! The table of the kernels that this executor implements itself instead of running their twins.
 //! Everything is looked up once, when a plan is loaded.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
 
-use super::dense::{BackpropagateError, Forward, OuterProductUpdate, packed_update};
+use super::dense::{BackpropagateError, Forward, OuterProductUpdate};
 use super::descent::{LayerGradient, Update};
 use super::entries::{Activate, Decay, Dropout};
 use super::examples::{self, Gather, OneHot};
-use super::gradient::needs_chains;
-use super::kept::Kept;
-use super::listed::{Listed, knows_lists};
-use super::nonzeros::Nonzeros;
+use super::listed::Lists;
 use super::outputs::NormalizedOutputs;
-use super::panels::Width;
 use super::products::{Matmul, OuterProduct};
-use super::run::Run;
-use super::store::Store;
+use super::run::{RECORDED, Run};
 use super::twin::Twin;
 use crate::kernel::product::Extents;
 use crate::kernel::{Kernel, Matrix, Specification};
@@ -34,14 +27,14 @@ use crate::plan::{Plan, Step};
 pub struct Row {
     /// The kernel.
     pub kernel: &'static Kernel,
-    load: Load,
+    pub(super) load: Load,
     /// The operand that holds a layer's weights, which may be stored in panels.
-    weights: Option<usize>,
+    pub(super) weights: Option<usize>,
     /// The operand that holds the gradient of a layer's weights, which may have their layout.
-    gradient: Option<usize>,
+    pub(super) gradient: Option<usize>,
     /// The operand that may be given as a list of its nonzero entries.
     pub(super) lists: Option<usize>,
-    role: Role,
+    pub(super) role: Role,
 }
 
 /// The row of a kernel that supports neither panels nor lists.
@@ -49,22 +42,16 @@ const fn plain(kernel: &'static Kernel, load: Load) -> Row {
     Row { kernel, load, weights: None, gradient: None, lists: None, role: Role::Other }
 }
 
-type Load = fn(loader: &mut Loader<'_>, step: &Step, operands: &[usize]) -> Box<dyn Run>;
+pub(super) type Load = fn(lists: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run>;
 
 /// The role of a kernel in storing weights in panels and skipping zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     Gathers,
     Forward,
     Backward,
     Other,
 }
-
-/// The fewest inputs of an example among which looking for zeros may pay.
-pub(super) const MANY_INPUTS: usize = 16;
-
-/// The fewest neurons of a layer with weights in panels although errors pass through them.
-const MANY_NEURONS: usize = 64;
 
 /// Every kernel implemented here; the others run by their twins or by the primitives they replace.
 pub static STEPS: [Row; 18] = [
@@ -110,7 +97,8 @@ pub(super) fn row(step: &Step) -> Option<&'static Row> {
     STEPS.iter().find(|row| different && row.kernel.is(step.kernel))
 }
 
-fn has_role(step: &Step, role: Role) -> bool {
+/// True if the kernel of a step has a role.
+pub(super) fn has_role(step: &Step, role: Role) -> bool {
     row(step).is_some_and(|row| row.role == role)
 }
 
@@ -119,137 +107,7 @@ pub fn known(plan: &Plan) -> impl Iterator<Item = &Step> {
     plan.steps.iter().flat_map(|step| if row(step).is_some() { std::slice::from_ref(step) } else { step.primitives() })
 }
 
-/// Prepares the steps of several plans.
-pub struct Loader<'p> {
-    plans: &'p [Plan],
-    width: Width,
-    /// Matrices whose nonzero entries are listed: gathered inputs of a layer with weights in
-    /// panels.
-    listed: Vec<Listed>,
-    plan: Option<&'p Plan>,
-}
-
-impl<'p> Loader<'p> {
-    /// A loader of plans.
-    pub fn new(plans: &'p [Plan], width: Width) -> Self {
-        let mut loader = Loader { plans, width, listed: Vec::new(), plan: None };
-        for plan in plans {
-            for step in known(plan).filter(|step| has_role(step, Role::Forward)) {
-                let x = &step.operands[0];
-                let mut writers =
-                    plans.iter().flat_map(known).filter(|step| step.outputs().any(|out| out.name == x.name));
-                let gathered = known(plan).any(|step| gathers(step, x));
-                if x.cols < MANY_INPUTS
-                    || !loader.fits_panels(&step.operands[1])
-                    || !gathered
-                    || !writers.all(|step| gathers(step, x))
-                {
-                    continue;
-                }
-                match loader.listed.iter_mut().find(|listed| listed.name == x.name) {
-                    Some(listed) => listed.rows = listed.rows.max(x.rows),
-                    None => loader.listed.push(Listed {
-                        name: Arc::clone(&x.name),
-                        rows: x.rows,
-                        cols: x.cols,
-                        list_alone: plans.iter().all(|plan| knows_lists(plans, plan, x)),
-                        at: 0,
-                        inputs: Vec::new(),
-                    }),
-                }
-            }
-        }
-        loader
-    }
-
-    /// Empty lists of nonzero entries for all loaded steps; caches take a part of `free` bytes.
-    ///
-    /// # Errors
-    /// Memory that cannot be allocated.
-    pub fn lists(&self, free: u64) -> Result<Vec<Nonzeros>> {
-        let list = |listed: &Listed| {
-            let kept = |&(at, examples): &(usize, usize)| (at, Kept::new(examples, free));
-            Nonzeros::new(listed.at, (listed.rows, listed.cols), listed.inputs.iter().map(kept).collect())
-        };
-        self.listed.iter().map(list).collect()
-    }
-
-    /// Bytes that steps need beside the matrices: the lists, and scratch memory for updates.
-    pub fn size_of_workspace(&self) -> u64 {
-        let lists: u64 = self.listed.iter().map(|listed| Nonzeros::size(listed.rows, listed.cols)).sum();
-        let updates = [&OUTER_PRODUCT_UPDATE, &OUTER_PRODUCT_DECAYED_UPDATE, &LAYER_GRADIENT];
-        let updates =
-            self.plans.iter().flat_map(known).filter(|step| updates.iter().any(|update| update.is(step.kernel)));
-        let packed = |step: &Step| packed_update(step.operands[0].rows, (step.operands[0].cols, step.operands[1].cols));
-        lists + size_of::<f32>() as u64 * updates.map(packed).max().unwrap_or(0) as u64
-    }
-
-    /// True if weights are stored in panels: all steps that use them support panels, and no error
-    /// passes back through them (the first layer) or the layer has many neurons.
-    fn fits_panels(&self, matrix: &Matrix) -> bool {
-        let (mut forward, mut backward) = (false, false);
-        let fits = self.plans.iter().flat_map(known).all(|step| {
-            let uses = step.operands.iter().enumerate().filter(|(_, other)| other.name == matrix.name);
-            uses.into_iter().all(|(i, other)| {
-                let is_weight = row(step).is_some_and(|row| row.weights == Some(i)) && self.gradient_fits(step);
-                forward |= is_weight && has_role(step, Role::Forward);
-                backward |= is_weight && has_role(step, Role::Backward);
-                is_weight && other.shape() == matrix.shape()
-            })
-        });
-        forward && fits && (!backward || matrix.rows >= MANY_NEURONS)
-    }
-
-    /// The weights whose layout an operand has: its own, those whose state it is, or none.
-    fn weights_of(step: &Step, operand: usize) -> Option<&Matrix> {
-        let weights = row(step)?.weights?;
-        let fixed = step.kernel.bindings.len();
-        // The states follow the other operands, for each parameter in turn, w first.
-        let is_state = operand >= fixed && (operand - fixed).is_multiple_of(step.kernel.stateful.len().max(1));
-        (operand == weights || is_state).then(|| &step.operands[weights])
-    }
-
-    /// True if all steps that use the gradient of `step`, if it has one, support panels.
-    fn gradient_fits(&self, step: &Step) -> bool {
-        let Some(gradient) = row(step).and_then(|row| Some(&step.operands[row.gradient?])) else { return true };
-        self.plans.iter().flat_map(known).all(|step| {
-            let mut uses = step.operands.iter().enumerate().filter(|(_, other)| other.name == gradient.name);
-            uses.all(|(i, _)| row(step).is_some_and(|row| row.gradient == Some(i)))
-        })
-    }
-
-    /// The weights that are updated from a gradient.
-    fn followed_by(&self, gradient: &Matrix) -> Option<&'p Matrix> {
-        self.plans.iter().flat_map(known).find_map(|step| {
-            let row = row(step)?;
-            let weights = &step.operands[row.weights?];
-            (step.operands[row.gradient?].name == gradient.name).then_some(weights)
-        })
-    }
-
-    /// Prepares one step of a plan.
-    pub fn load(&mut self, plan: &'p Plan, step: &Step, store: &mut Store) -> Result<Box<dyn Run>> {
-        self.plan = Some(plan);
-        let mut at = Vec::with_capacity(step.operands.len());
-        for (i, matrix) in step.operands.iter().enumerate() {
-            // A gradient has the layout of its weights.
-            let weights = Self::weights_of(step, i).or_else(|| self.followed_by(matrix));
-            let in_panels = weights.is_some_and(|weights| self.fits_panels(weights));
-            at.push(store.make_room(matrix, in_panels.then_some(self.width))?);
-        }
-        match row(step) {
-            Some(row) => Ok((row.load)(self, step, &at)),
-            None => twin(step, &at),
-        }
-    }
-
-    /// Index of the list of the nonzero entries of a matrix, if the current plan gathers it.
-    fn nonzeros(&self, matrix: &Matrix) -> Option<usize> {
-        let gathered = self.plan.is_some_and(|plan| known(plan).any(|step| gathers(step, matrix)));
-        self.listed.iter().position(|listed| gathered && listed.name == matrix.name)
-    }
-}
-
+/// True if a step gathers a matrix from the inputs.
 pub(super) fn gathers(step: &Step, matrix: &Matrix) -> bool {
     has_role(step, Role::Gathers) && step.output().name == matrix.name
 }
@@ -265,17 +123,14 @@ pub fn twin(step: &Step, at: &[usize]) -> Result<Box<dyn Run>> {
     }
 }
 
-/// The panic message for a step without what its kernel needs; the recorder and fuser rule it out.
-pub const RECORDED: &str = "a recorded step has what its kernel needs";
-
 fn extents(step: &Step) -> Extents {
     step.multiplies.expect(RECORDED).1
 }
 
-fn gather(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn gather(lists: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let scale = if step.kernel.is(&GATHER_BYTES) { step.params::<GatherBytesParams>().scale } else { 1.0 };
-    let listed = loader.nonzeros(step.output()).map(|nonzeros| {
-        let of = &mut loader.listed[nonzeros];
+    let listed = lists.gathered(step.output()).map(|nonzeros| {
+        let of = &mut lists.listed[nonzeros];
         of.at = at[2];
         let kept = of.inputs.iter().position(|&(inputs, _)| inputs == at[1]).unwrap_or_else(|| {
             of.inputs.push((at[1], 0));
@@ -288,16 +143,16 @@ fn gather(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Gather { order: at[0], inputs: at[1], a: at[2], shape: step.output().shape(), scale, listed })
 }
 
-fn one_hot(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn one_hot(_: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(OneHot { order: at[0], labels: at[1], y: at[2], shape: step.output().shape() })
 }
 
-fn matmul(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn matmul(_: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Matmul { x: at[0], y: at[1], z: at[2], extents: extents(step), params: step.params() })
 }
 
-fn forward(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
-    let nonzeros = loader.nonzeros(&step.operands[0]);
+fn forward(lists: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
+    let nonzeros = lists.gathered(&step.operands[0]);
     // y, a and δ, where the layer is the output layer.
     let (a, error) = match at[3..] {
         [a] => (a, None),
@@ -316,7 +171,7 @@ fn forward(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
     })
 }
 
-fn weighted_input(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn weighted_input(lists: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     Box::new(Forward {
         x: at[0],
         w: at[1],
@@ -325,37 +180,37 @@ fn weighted_input(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn
         activation: &LINEAR,
         error: None,
         extents: extents(step),
-        nonzeros: loader.nonzeros(&step.operands[0]),
+        nonzeros: lists.gathered(&step.operands[0]),
     })
 }
 
-fn normalized_outputs(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn normalized_outputs(_: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let (activation, shape) = (step.snippets.activation.expect(RECORDED), step.output().shape());
     Box::new(NormalizedOutputs { z: at[0], a: at[1], activation, error: None, shape })
 }
 
-fn normalized_outputs_error(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn normalized_outputs_error(_: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let (activation, shape) = (step.snippets.activation.expect(RECORDED), step.output().shape());
     let error = Some((at[0], at[3], step.snippets.cost.expect(RECORDED)));
     Box::new(NormalizedOutputs { z: at[1], a: at[2], activation, error, shape })
 }
 
-fn activate(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn activate(_: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let activation = step.snippets.activation.expect(RECORDED);
     Box::new(Activate { z: at[0], a: at[1], activation, shape: step.output().shape() })
 }
 
-fn dropout(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn dropout(_: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let dropout = step.params::<DropoutParams>().dropout();
     Box::new(Dropout { x: at[0], y: at[1], dropout, shape: step.output().shape() })
 }
 
-fn backpropagate_error(_: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn backpropagate_error(_: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let activation = step.snippets.activation.expect(RECORDED);
     Box::new(BackpropagateError { next: at[0], w: at[1], a: at[2], delta: at[3], activation, extents: extents(step) })
 }
 
-fn outer_product_update(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn outer_product_update(lists: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     // The parameters, then their states in turn.
     let of = |parameter: usize| at[2..].iter().copied().skip(parameter).step_by(2).collect();
     Box::new(OuterProductUpdate {
@@ -367,14 +222,14 @@ fn outer_product_update(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> B
         decays: step.kernel.is(&OUTER_PRODUCT_DECAYED_UPDATE),
         examples: step.operands[0].rows,
         layer: (step.operands[0].cols, step.operands[1].cols),
-        nonzeros: loader.nonzeros(&step.operands[1]),
-        chains: needs_chains(loader.plans, &step.operands[1]),
+        nonzeros: lists.gathered(&step.operands[1]),
+        chains: lists.chains,
     })
 }
 
-fn layer_gradient(loader: &mut Loader<'_>, step: &Step, at: &[usize]) -> Box<dyn Run> {
+fn layer_gradient(lists: &mut Lists, step: &Step, at: &[usize]) -> Box<dyn Run> {
     let a = &step.operands[1];
     // The plan of another layer may have gathered the inputs.
-    let nonzeros = loader.listed.iter().position(|listed| listed.name == a.name);
-    Box::new(LayerGradient::new(step, at, needs_chains(loader.plans, a), nonzeros))
+    let nonzeros = lists.of(a);
+    Box::new(LayerGradient::new(step, at, lists.chains, nonzeros))
 }

@@ -3,8 +3,13 @@
 use std::ops::Range;
 
 use super::panels::Width;
-use super::sparse::{COLUMNS_OF_THREAD, TOGETHER};
 use super::tile::ROWS;
+
+/// The most panels that are processed together: each nonzero entry is read once for all of them.
+pub const TOGETHER: usize = 4;
+
+/// The fewest columns per thread that are worth another pass over the nonzero entries.
+const COLUMNS_OF_THREAD: usize = 64;
 
 /// Rows of a task from which on packing its panels costs next to nothing in comparison.
 const ENOUGH_ROWS: usize = 64;

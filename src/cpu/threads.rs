@@ -7,9 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Result;
 
 use super::panels::Line;
-use super::product::SUMS_OF_TILES;
 use super::thread_pool::ThreadPool;
-use super::tile::ROWS;
+use super::tile::{ROWS, SUMS_OF_TILES};
 use crate::system::host_memory::reserve;
 
 /// Multiplications below which a product stays on one thread: ten to twenty microseconds, several

@@ -12,6 +12,16 @@ pub const ROWS: usize = 6;
 /// The most entries in a row of a panel: four vectors of AVX-512.
 pub const MAX_WIDTH: usize = 64;
 
+/// Terms of a sum in a packed panel: the panel stays in the L2 cache.
+pub const BLOCK: usize = 512;
+
+/// The most tiles of few terms that one call accumulates and finishes: a call costs as much as a
+/// tile.
+pub const TILES: usize = 8;
+
+/// The most sums in the tiles of one call.
+pub const SUMS_OF_TILES: usize = TILES * ROWS * MAX_WIDTH;
+
 /// Vectors in a row of a panel.
 pub const fn vectors<S: Simd>() -> usize {
     if S::F32_LANES == 8 { 2 } else { 4 }
