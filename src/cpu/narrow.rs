@@ -4,7 +4,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::biases::ColumnSums;
-use super::panels::Width;
+use super::panels::{PanelColumns, Width};
 use super::product::Layout;
 use super::threads::{Shared, Team};
 use super::tile::{BLOCK, ROWS, accumulate, panel, panel_mut, tile_rows};
@@ -119,7 +119,7 @@ impl<F: Each> WithSimd for NarrowGradient<'_, F> {
         let gradient = &mut gradient[..neurons * before];
         for sums in sums.chunks_exact_mut(size).take(if by_block { blocks } else { 1 }) {
             for p in 0..width.panels(y.1) {
-                let (col, cols, padded) = width.of_panel(p, y.1);
+                let PanelColumns { first: col, count: cols, padded } = width.of_panel(p, y.1);
                 for (row, sums) in sums[col * x.1..].chunks_exact_mut(padded).take(x.1).enumerate() {
                     match (layout, transposed) {
                         (Layout::Panels, _) => sums[cols..].fill(0.0),
@@ -168,7 +168,7 @@ impl WithSimd for OfBlock<'_> {
         for first in (start..end).step_by(together) {
             let last = end.min(first + together);
             for p in 0..width.panels(cols) {
-                let (col, _, padded) = width.of_panel(p, cols);
+                let PanelColumns { first: col, padded, .. } = width.of_panel(p, cols);
                 let mut row = first_row;
                 while row < last_row {
                     let high = tile_rows(last_row - row);

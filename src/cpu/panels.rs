@@ -31,6 +31,16 @@ pub struct Width {
     pub whole: usize,
 }
 
+/// The columns of a panel.
+#[derive(Clone, Copy)]
+pub struct PanelColumns {
+    pub first: usize,
+    /// Number of columns.
+    pub count: usize,
+    /// Number of columns with padding to whole vectors: the stride from row to row.
+    pub padded: usize,
+}
+
 impl Width {
     /// The width for an instruction set.
     pub fn of(arch: Arch) -> Self {
@@ -54,18 +64,18 @@ impl Width {
         cols.div_ceil(self.whole)
     }
 
-    /// The columns of a panel: the first, their number, and their number with padding.
+    /// The columns of a panel of a matrix of `cols` columns.
     #[inline(always)]
-    pub const fn of_panel(self, panel: usize, cols: usize) -> (usize, usize, usize) {
+    pub const fn of_panel(self, panel: usize, cols: usize) -> PanelColumns {
         let first = panel * self.whole;
-        let cols = if cols - first < self.whole { cols - first } else { self.whole };
-        (first, cols, cols.next_multiple_of(self.lanes))
+        let count = if cols - first < self.whole { cols - first } else { self.whole };
+        PanelColumns { first, count, padded: count.next_multiple_of(self.lanes) }
     }
 
     /// Number of full-width panels in a range.
     #[inline(always)]
     pub fn whole_panels(self, panels: Range<usize>, cols: usize) -> usize {
-        let of_last = self.of_panel(panels.end - 1, cols).2;
+        let of_last = self.of_panel(panels.end - 1, cols).padded;
         if of_last == self.whole { panels.len() } else { panels.len() - 1 }
     }
 
@@ -194,27 +204,29 @@ pub fn pack_transposed(
     panel: usize,
     packed: &mut [f32],
 ) {
-    let (first_col, of, padded) = width.of_panel(panel, cols);
+    let PanelColumns { first: first_col, count, padded } = width.of_panel(panel, cols);
     for source in rows.start / width.whole..rows.end.div_ceil(width.whole) {
-        let (first, len, stride) = width.of_panel(source, inner);
-        let (start, packed) = (first * cols + first_col * stride, &mut packed[(first - rows.start) * padded..]);
-        pack_columns(values, start, stride, (len, of, padded), packed);
+        // Rows of y are columns of its transpose.
+        let rows_of_y = width.of_panel(source, inner);
+        let start = rows_of_y.first * cols + first_col * rows_of_y.padded;
+        let packed = &mut packed[(rows_of_y.first - rows.start) * padded..];
+        pack_columns(values, start, rows_of_y.padded, (rows_of_y.count, count, padded), packed);
     }
 }
 
 /// Converts a matrix of (rows, cols) that is stored column by column to panels.
 pub fn from_columns(width: Width, values: &[f32], (rows, cols): (usize, usize), panels: &mut [f32]) {
     for panel in 0..width.panels(cols) {
-        let (first, cols, padded) = width.of_panel(panel, cols);
-        pack_columns(values, first * rows, rows, (rows, cols, padded), &mut panels[first * rows..]);
+        let PanelColumns { first, count, padded } = width.of_panel(panel, cols);
+        pack_columns(values, first * rows, rows, (rows, count, padded), &mut panels[first * rows..]);
     }
 }
 
 /// The inverse of [`from_columns`].
 pub fn to_columns(width: Width, panels: &[f32], (rows, cols): (usize, usize), values: &mut [f32]) {
     for panel in 0..width.panels(cols) {
-        let (first, cols, padded) = width.of_panel(panel, cols);
-        for c in 0..cols {
+        let PanelColumns { first, count, padded } = width.of_panel(panel, cols);
+        for c in 0..count {
             let column = &mut values[(first + c) * rows..][..rows];
             for (value, row) in column.iter_mut().zip(panels[first * rows..].chunks_exact(padded)) {
                 *value = row[c];

@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::epilogue::{Epilogue, Finisher, Place, With, copy_rows};
-use super::panels::{Width, pack_columns, pack_rows, pack_transposed};
+use super::panels::{PanelColumns, Width, pack_columns, pack_rows, pack_transposed};
 use super::tasks::Tasks;
 use super::threads::{Parts, Shared, Team};
 use super::tile::{self, BLOCK, ROWS, TILES, tile, tile_rows};
@@ -61,16 +61,25 @@ impl Outputs {
         Outputs { layout, extents, width, rows_adjoin }
     }
 
-    /// A row of a panel in the output: its first entry, its number of entries, and the stride to
-    /// the next row.
+    /// A row of a panel in the output.
     #[inline(always)]
-    pub fn segment(self, row: usize, panel: usize) -> (usize, usize, usize) {
-        let (first, cols, padded) = self.width.of_panel(panel, self.extents.cols);
+    pub fn segment(self, row: usize, panel: usize) -> Segment {
+        let PanelColumns { first, count, padded } = self.width.of_panel(panel, self.extents.cols);
+        let cols = self.extents.cols;
         match self.layout {
-            Layout::Rows => (row * self.extents.cols + first, cols, self.extents.cols),
-            Layout::Panels => (first * self.extents.rows + row * padded, padded, padded),
+            Layout::Rows => Segment { start: row * cols + first, len: count, stride: cols },
+            Layout::Panels => Segment { start: first * self.extents.rows + row * padded, len: padded, stride: padded },
         }
     }
+}
+
+/// The entries of an output that a row of a panel takes. In panels, they include the padding.
+#[derive(Clone, Copy)]
+pub struct Segment {
+    pub start: usize,
+    pub len: usize,
+    /// From row to row.
+    pub stride: usize,
 }
 
 /// Entries of the right factor that a task packs at a time: they take a part of the L2 cache.
@@ -207,14 +216,15 @@ impl Products<'_> {
     ) {
         let &Products { layout, x, y, outputs, by_block, epilogue, .. } = self;
         let inner = layout.extents.inner;
-        let (col, cols, width) = layout.width.of_panel(panel, layout.extents.cols);
+        let columns @ PanelColumns { first: col, padded: width, .. } =
+            layout.width.of_panel(panel, layout.extents.cols);
         let (first, len, whole) = (terms.start, terms.len(), terms.end == inner);
-        let (_, of_row, stride) = layout.segment(0, panel);
-        let y = y.in_place(inner, terms, (col, cols, width)).unwrap_or(&packed[..len * width]);
+        let Segment { len: stored_cols, stride, .. } = layout.segment(0, panel);
+        let y = y.in_place(inner, terms, columns).unwrap_or(&packed[..len * width]);
         // SAFETY: tasks differ in their rows or their panels, so no two of them have an entry in
         // common, and this task uses one part of each output at a time.
         let part = |output: usize, row: usize, rows: usize| unsafe {
-            outputs[output].part(layout.segment(row, panel).0, (rows - 1) * stride + of_row)
+            outputs[output].part(layout.segment(row, panel).start, (rows - 1) * stride + stored_cols)
         };
         let fresh = first == 0 || by_block;
         let mut row = rows.start;
@@ -224,7 +234,7 @@ impl Products<'_> {
             let high = tiles * of_tile;
             if !fresh {
                 for (r, sums) in sums.chunks_exact_mut(width).take(high).enumerate() {
-                    sums[..cols].copy_from_slice(part(0, row + r, 1));
+                    sums[..stored_cols].copy_from_slice(part(0, row + r, 1));
                 }
             }
             let left = match x {
@@ -238,7 +248,7 @@ impl Products<'_> {
             let end = row + high;
             let mut sums = &sums[..];
             while row < end {
-                let place = Place { row, rows, col, cols: of_row, stride, width };
+                let place = Place { row, rows, col, cols: stored_cols, stride, width };
                 if whole || by_block {
                     let mut parts: [&mut [f32]; MAX_OUTPUTS] = [&mut [], &mut [], &mut []];
                     for (output, part_of) in parts[..outputs.len()].iter_mut().enumerate() {
@@ -262,7 +272,7 @@ impl<'a> Y<'a> {
         self,
         inner: usize,
         rows: Range<usize>,
-        (col, cols, width): (usize, usize, usize),
+        PanelColumns { first: col, count: cols, padded: width }: PanelColumns,
     ) -> Option<&'a [f32]> {
         let (values, start) = match self {
             Y::Panels(values) => (values, col * inner + rows.start * width),
@@ -284,11 +294,11 @@ impl<'a> Y<'a> {
         width: Width,
         packed: &mut [f32],
     ) {
-        let of_panel @ (col, of, padded) = width.of_panel(panel, cols);
-        if self.in_place(inner, rows.clone(), of_panel).is_some() {
+        let columns @ PanelColumns { first: col, count, padded } = width.of_panel(panel, cols);
+        if self.in_place(inner, rows.clone(), columns).is_some() {
             return;
         }
-        let shape = (rows.len(), of, padded);
+        let shape = (rows.len(), count, padded);
         match self {
             Y::Rows { values, stride } => {
                 pack_rows(simd, values, rows.start * stride + col, stride, shape, packed);

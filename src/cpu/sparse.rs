@@ -13,7 +13,7 @@ use super::epilogue::{Epilogue, Finisher, Place, With};
 use super::inputs::Nonzero;
 use super::nonzeros::Nonzeros;
 use super::panels::Width;
-use super::product::{Layout, Outputs};
+use super::product::{Layout, Outputs, Segment};
 use super::tasks::Tasks;
 use super::threads::{Shared, Team};
 use super::tile::ROWS;
@@ -90,8 +90,8 @@ impl ProductTask<'_> {
     fn run<S: Simd, const V: usize, const P: usize>(&self, simd: S, panel: usize) -> usize {
         let inner = self.products.layout.extents.inner;
         let y: [&[[S::f32s; V]]; P] = std::array::from_fn(|p| {
-            let (first_col, ..) = self.products.layout.width.of_panel(panel + p, self.products.layout.extents.cols);
-            &super::tile::panel::<S, V>(&self.products.y[first_col * inner..])[..inner]
+            let columns = self.products.layout.width.of_panel(panel + p, self.products.layout.extents.cols);
+            &super::tile::panel::<S, V>(&self.products.y[columns.first * inner..])[..inner]
         });
         for row in self.rows.clone().step_by(ROWS) {
             let rows = ROWS.min(self.rows.end - row);
@@ -121,14 +121,14 @@ impl ProductTask<'_> {
         let whole_rows = panels.len() == layout.width.panels(layout.extents.cols);
         let together = if whole_rows { rows.len() } else { 1 };
         for (p, sums) in sums.iter().enumerate() {
-            let (first_col, ..) = layout.width.of_panel(panel + p, layout.extents.cols);
+            let col = layout.width.of_panel(panel + p, layout.extents.cols).first;
             for (row, sums) in rows.clone().step_by(together).zip(sums.chunks(together)) {
-                let (at, cols, stride) = layout.segment(row, panel + p);
+                let Segment { start, len: cols, stride } = layout.segment(row, panel + p);
                 let len = (together - 1) * stride + cols;
                 // SAFETY: tasks differ in their rows or their panels, so no two of them have an entry in
                 // common, and this task uses one part of each output at a time.
-                let part = unsafe { output.part(at, len) };
-                let place = Place { row, rows: together, col: first_col, cols, stride, width: V * S::F32_LANES };
+                let part = unsafe { output.part(start, len) };
+                let place = Place { row, rows: together, col, cols, stride, width: V * S::F32_LANES };
                 epilogue.finish(place, bytemuck::cast_slice(&sums[..together]), &mut [part]);
             }
         }
@@ -198,7 +198,7 @@ impl WithSimd for ProductTask<'_> {
         while panel < self.panels.end {
             let whole = width.whole_panels(panel..self.panels.end, extents.cols);
             // Four vectors of sums for each row, if there are as many.
-            panel += match (whole, width.of_panel(panel, extents.cols).2 / S::F32_LANES) {
+            panel += match (whole, width.of_panel(panel, extents.cols).padded / S::F32_LANES) {
                 (2.., 2) => self.run::<S, 2, 2>(simd, panel),
                 (_, 1) => self.run::<S, 1, 1>(simd, panel),
                 (_, 2) => self.run::<S, 2, 1>(simd, panel),

@@ -10,7 +10,7 @@ use super::epilogue::With;
 use super::inputs::Nonzero;
 use super::nonzeros::{Nonzeros, OfColumn, WORD};
 use super::optimizer_step::{Step, Stepper};
-use super::panels::Width;
+use super::panels::{PanelColumns, Width};
 use super::product::MAX_OUTPUTS;
 use super::sparse::{MANY, panels_at_once};
 use super::tasks::{TOGETHER, Tasks};
@@ -184,7 +184,7 @@ impl Updates<'_> {
         p: usize,
     ) -> bool {
         let of_row = V * S::F32_LANES;
-        let start = self.width.of_panel(panel, self.extents.cols).0 * self.extents.rows + rows.start * of_row;
+        let start = self.width.of_panel(panel, self.extents.cols).first * self.extents.rows + rows.start * of_row;
         let mut entries: [&mut [f32]; MAX_OUTPUTS] = [&mut [], &mut [], &mut []];
         for (entries, w) in entries.iter_mut().zip(self.w) {
             // SAFETY: tasks differ in their panels or their rows, which follow each other in a panel.
@@ -214,9 +214,9 @@ fn pack_panels<'a, S: Simd, const V: usize, const P: usize>(
     let (width, lanes) = (Width::with::<S>(), S::F32_LANES);
     let whole = &mut packed[..len * P * V * lanes];
     for p in 0..P {
-        let (first_col, cols, _) = width.of_panel(panel + p, extents.cols);
+        let PanelColumns { first: col, count, .. } = width.of_panel(panel + p, extents.cols);
         for (row, packed) in whole.chunks_exact_mut(P * V * lanes).enumerate() {
-            let row = &delta[(first + row) * extents.cols + first_col..][..cols];
+            let row = &delta[(first + row) * extents.cols + col..][..count];
             for v in 0..V {
                 store(simd, &mut packed[(p * V + v) * lanes..][..lanes], load(simd, &row[v * lanes..]));
             }
@@ -364,7 +364,8 @@ impl WithSimd for UpdateTask<'_> {
         let (mut panel, mut finite) = (self.panels.start, true);
         while panel < self.panels.end {
             let whole = self.updates.width.whole_panels(panel..self.panels.end, self.updates.extents.cols);
-            finite &= match (whole, self.updates.width.of_panel(panel, self.updates.extents.cols).2 / S::F32_LANES) {
+            finite &= match (whole, self.updates.width.of_panel(panel, self.updates.extents.cols).padded / S::F32_LANES)
+            {
                 (4.., 2) => self.run::<S, 2, 4>(simd, panel),
                 (4.., 4) => self.run::<S, 4, 4>(simd, panel),
                 (2.., 2) => self.run::<S, 2, 2>(simd, panel),

@@ -93,15 +93,15 @@ fn every_kind_of_vector_agrees_with_the_twins() {
     }
 }
 
-/// The plans of one layer after another: the gradient of the first layer reads the list that the
-/// first plan made, with the same bits as from the matrix.
-#[test]
-fn a_gradient_reads_the_list_of_another_plan() {
-    let (m, topology) = (70, Topology::new(&[300, 70, 4], &SIGMOID, &QUADRATIC).expect("a network"));
+/// The gradient of the first layer of a network, by the plans of one layer after another, and
+/// whether few inputs were nonzero: one of `one_of`. If `listed`, the gradient may read the list
+/// that the first plan made; otherwise it reads the matrix.
+fn gradient_of_first_layer(mut cpu: Cpu, widths: &[usize], m: usize, one_of: usize, listed: bool) -> (Vec<f32>, bool) {
+    let topology = Topology::new(widths, &SIGMOID, &QUADRATIC).expect("a network");
     let labels = Matrix::of(Element::U32, "labels", m, 1);
     let examples = Examples {
         order: Matrix::of(Element::U32, "order", m, 1),
-        inputs: Matrix::of(Element::Byte, "inputs", m, 300),
+        inputs: Matrix::of(Element::Byte, "inputs", m, widths[0]),
         scale: 1.0 / 255.0,
         desired: Desired::Classes(labels.clone()),
         weights: None,
@@ -109,37 +109,64 @@ fn a_gradient_reads_the_list_of_another_plan() {
     let net = Matrices::new(&topology, m);
     let mut plans = gradient_plans_by_layer(&topology, &examples, m, (&SGD).into()).expect("the shapes fit");
     plans.extend(descent_plans_by_layer(&topology, m, (&SGD).into()).expect("the shapes fit"));
-    let gradient = |mut cpu: Cpu, listed: bool| {
-        cpu.load(&plans).expect("load");
-        let executor: &mut dyn Executor = &mut cpu;
-        let inputs: Vec<u8> = (0..examples.inputs.len()).map(|i| if i % 7 > 0 { 0 } else { i as u8 }).collect();
-        executor.write(&examples.inputs, &inputs).expect("write");
-        executor.write(&examples.order, &(0..m as u32).collect::<Vec<_>>()).expect("write");
-        executor.write(&labels, &(0..m as u32).map(|i| i % 4).collect::<Vec<_>>()).expect("write");
-        for matrix in [&net.w[2], &net.b[2], &net.w[3], &net.b[3]] {
-            let values = (0..matrix.len()).map(|i| (i * 37 % 101) as f32 / 101.0 - 0.5);
-            executor.write(matrix, &values.collect::<Vec<f32>>()).expect("write");
-        }
-        let mini_batch = MiniBatch { first: 0, eta: 0.5, ..MiniBatch::default() };
-        executor.run(PlanId(0), &[mini_batch], &mut |_| ()).expect("run");
-        if !listed {
-            let a = executor.read::<f32>(&net.a[1]).expect("read");
-            executor.write(&net.a[1], &a).expect("write");
-        }
-        executor.run(PlanId(1), &[mini_batch], &mut |_| ()).expect("run");
-        let gradient = [&net.nabla_w[2], &net.nabla_b[2]].map(|nabla| executor.read::<f32>(nabla).expect("read"));
-        let few = cpu.workspace.iter().flat_map(|workspace| &workspace.nonzeros).any(Nonzeros::few);
-        (gradient.concat(), few)
-    };
-    let (dense, few) = gradient(Cpu::new(1), false);
+    cpu.load(&plans).expect("load");
+    let executor: &mut dyn Executor = &mut cpu;
+    let input = |i: usize| if i.is_multiple_of(one_of) { (i % 255) as u8 + 1 } else { 0 };
+    executor.write(&examples.inputs, &(0..examples.inputs.len()).map(input).collect::<Vec<_>>()).expect("write");
+    executor.write(&examples.order, &(0..m as u32).collect::<Vec<_>>()).expect("write");
+    let classes = *widths.last().expect("a network has layers") as u32;
+    executor.write(&labels, &(0..m as u32).map(|i| i % classes).collect::<Vec<_>>()).expect("write");
+    for matrix in [&net.w[2], &net.b[2], &net.w[3], &net.b[3]] {
+        let values = (0..matrix.len()).map(|i| (i * 37 % 101) as f32 / 101.0 - 0.5);
+        executor.write(matrix, &values.collect::<Vec<f32>>()).expect("write");
+    }
+    let mini_batch = MiniBatch { first: 0, eta: 0.5, ..MiniBatch::default() };
+    executor.run(PlanId(0), &[mini_batch], &mut |_| ()).expect("run");
+    if !listed {
+        let a = executor.read::<f32>(&net.a[1]).expect("read");
+        executor.write(&net.a[1], &a).expect("write");
+    }
+    executor.run(PlanId(1), &[mini_batch], &mut |_| ()).expect("run");
+    let gradient = [&net.nabla_w[2], &net.nabla_b[2]].map(|nabla| executor.read::<f32>(nabla).expect("read"));
+    let few = cpu.workspace.iter().flat_map(|workspace| &workspace.nonzeros).any(Nonzeros::few);
+    (gradient.concat(), few)
+}
+
+/// Asserts that each entry is within `tolerance` of the expected one.
+fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() < tolerance, "entry {i}: {found} where {expected} is right");
+    }
+}
+
+/// The gradient of the first layer reads the list that the first plan made, with the same bits as
+/// from the matrix.
+#[test]
+fn a_gradient_reads_the_list_of_another_plan() {
+    let (widths, m) = (&[300, 70, 4], 70);
+    let (dense, few) = gradient_of_first_layer(Cpu::new(1), widths, m, 7, false);
     assert!(!few);
     for threads in [1, 3] {
-        let (sparse, few) = gradient(Cpu::new(threads), true);
+        let (sparse, few) = gradient_of_first_layer(Cpu::new(threads), widths, m, 7, true);
         assert!(few && sparse == dense, "{threads} threads");
     }
-    let (expected, _) = gradient(Cpu::of_twins(), true);
-    for (i, (found, expected)) in dense.iter().zip(&expected).enumerate() {
-        assert!((found - expected).abs() < 1e-5, "entry {i}: {found} where {expected} is right");
+    assert_close(&dense, &gradient_of_first_layer(Cpu::of_twins(), widths, m, 7, true).0, 1e-5);
+}
+
+/// More examples than are summed at a time, and neurons that do not fill their panels: partial sums
+/// are read back from panels with padding.
+#[test]
+fn gradients_of_many_examples_agree_with_the_twins() {
+    for neurons in [1, 30, 70, 100, 130] {
+        let (widths, m) = (&[60, neurons, 4], 2 * tile::BLOCK + 76);
+        let (expected, _) = gradient_of_first_layer(Cpu::of_twins(), widths, m, 1, false);
+        let largest = expected.iter().fold(0.0, |largest: f32, entry| largest.max(entry.abs()));
+        for threads in [1, 3] {
+            let (found, few) = gradient_of_first_layer(Cpu::new(threads), widths, m, 1, true);
+            assert!(!few);
+            assert_close(&found, &expected, m as f32 * f32::EPSILON * largest);
+        }
     }
 }
 
