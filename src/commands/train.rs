@@ -6,6 +6,7 @@ mod circumstances;
 mod divergence;
 mod epochs;
 mod job;
+mod metrics;
 mod prepared;
 mod reached;
 mod refit;
@@ -244,7 +245,10 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     let device = chosen.executor.device().clone();
     let gradient_check = match options.gpu.precision {
         Precision::Full => None,
-        Precision::Mixed => Some(gradients::check(chosen.executor.as_mut(), &job.training(&data), options.threads)?),
+        Precision::Mixed => {
+            let checked = gradients::check(chosen.executor.as_mut(), &job.training(&data), options.threads);
+            Some(agree(ranks, checked)?)
+        }
     };
     let mut circumstances = None;
     if ranks.count() > 1 || options.run.is_some() {
@@ -278,6 +282,9 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     let (report, saved) = match trained {
         Ok(trained) => trained,
         Err(error) => {
+            if let Err(failure) = kept {
+                observer.warn(&format!("{failure:#}"));
+            }
             if error.is::<Diverged>() {
                 job.save_last_good(&state, &data, observer);
                 if let Some(run) = &options.run

@@ -76,7 +76,7 @@ shared_struct! {
         keep: f32,
         /// ηλ₁/n, which L1 regularization subtracts from the magnitude of weights.
         l1: f32,
-        /// Number of the step, counted from 1: for random numbers.
+        /// Number of the step, counted from 0: for random numbers.
         step: u32,
         /// Seed of random numbers.
         seed: u32,

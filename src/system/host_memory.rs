@@ -21,7 +21,7 @@ pub fn free() -> Option<u64> {
 /// The bytes that cannot be allocated ([`OutOfMemory`]).
 pub(crate) fn reserve<T>(values: &mut Vec<T>, additional: usize) -> Result<()> {
     values.try_reserve_exact(additional).map_err(|_| {
-        let megabytes = (additional * size_of::<T>()) as f64 / 1e6;
+        let megabytes = additional as f64 * size_of::<T>() as f64 / 1e6;
         let message = "use narrower layers or a smaller --batch";
         OutOfMemory::new(format!("out of memory: cannot hold another {megabytes:.1} MB; {message}")).into()
     })

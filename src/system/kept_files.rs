@@ -13,6 +13,8 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 /// The state before the last one.
 pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
+/// A damaged checkpoint, which the run does not continue from.
+pub const DAMAGED: &str = "checkpoint.damaged.safetensors";
 /// The best network, of a run or of a sweep.
 pub const BEST_MODEL: &str = "best.safetensors";
 /// The last network of a run.
@@ -30,7 +32,8 @@ const RUN: &str = "run";
 const SWEEP: &str = "sweep";
 
 /// The files of a run.
-const OF_RUN: [&str; 9] = [CONFIG, METRICS, CHECKPOINT, PREVIOUS, BEST_MODEL, LAST_MODEL, DIVERGED, PROFILE, LOCK];
+const OF_RUN: [&str; 10] =
+    [CONFIG, METRICS, CHECKPOINT, PREVIOUS, DAMAGED, BEST_MODEL, LAST_MODEL, DIVERGED, PROFILE, LOCK];
 
 /// The files that identify the folder of a run.
 const MARKS_OF_RUN: [&str; 3] = [METRICS, CHECKPOINT, LOCK];

@@ -1,7 +1,7 @@
 //! Output files, written atomically and durably: a path holds the old file or the complete new one.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Seek, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -58,8 +58,8 @@ impl OutputFile {
     /// complete.
     ///
     /// # Errors
-    /// A folder that does not exist or cannot be written to, a path that is a folder, the file that stdout or stderr is redirected to, or one of `inputs`, the files that the command
-    /// reads.
+    /// A folder that does not exist or cannot be written to, a path that is a folder, the file that
+    /// stdout or stderr is redirected to, or one of `inputs`, the files that the command reads.
     pub fn of_flag(flag: &str, path: &Path, inputs: &[PathBuf]) -> Result<Self> {
         let shown = path.display();
         let is_stdout = path == Path::new("-");
@@ -163,13 +163,40 @@ impl OutputFile {
             temporary.file().sync_all()?;
             make_way()?;
             temporary.become_file(&target)?;
-            // The new name is durable only once the folder is synced, which only Unix supports.
             file_operation::begin()?;
-            #[cfg(unix)]
-            File::open(folder_of(&target))?.sync_all()?;
-            Ok::<_, io::Error>(())
+            sync_folder(&folder_of(&target))
         };
         finish().with_context(|| format!("cannot write {named}"))
+    }
+}
+
+/// Appends a line to a file, and waits until it is on disk. On failure, the file is as it was: the
+/// next line does not join half of this one.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn append_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    let write = |file: &mut File| {
+        file_operation::begin()?;
+        file.write_all(line)?;
+        file_operation::begin()?;
+        file.sync_data()
+    };
+    write(file).inspect_err(|_| {
+        // If this fails too, the line is at least not ended.
+        let _ = file.set_len(len).and_then(|()| file.seek(SeekFrom::End(0)));
+    })
+}
+
+/// Makes new names in a folder durable. Only Unix can, and not on every file system.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(folder)?.sync_all() {
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
     }
 }
 
@@ -216,5 +243,25 @@ fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
         _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::file_operation::tests::failing;
+
+    #[test]
+    fn a_line_that_could_not_be_written_leaves_no_part() {
+        let path = std::env::temp_dir().join(format!("gpu-backprop-append-{}", std::process::id()));
+        let mut file = File::options().create(true).truncate(true).write(true).open(&path).expect("a file");
+        append_whole(&mut file, b"one\n").expect("the first line");
+        for count in 0..2 {
+            let (written, _) = failing(count, || append_whole(&mut file, b"two\n"));
+            assert!(written.is_err(), "operation {count} fails");
+        }
+        append_whole(&mut file, b"three\n").expect("the next line");
+        assert_eq!(fs::read(&path).expect("the file"), b"one\nthree\n");
+        fs::remove_file(&path).expect("delete");
     }
 }

@@ -191,14 +191,14 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// Trains for one epoch, or what is left of it: every training example once, in random order. Returns the time the steps
     /// took; `progress` is called with the number of steps done since its last call.
     pub fn train_epoch(&mut self, progress: &mut Progress<'_>) -> Result<Duration> {
-        self.train(progress, None)
+        self.train(progress, None, self.watched_step(self.position.epoch))
     }
 
     /// Trains to the end of the epoch, or until `pause`, which is called several times a second,
     /// returns true; see [`Trainer::position`]. Returns the time the steps took. Pauses change no
     /// bit.
     pub fn train_until(&mut self, progress: &mut Progress<'_>, pause: &mut dyn FnMut() -> bool) -> Result<Duration> {
-        self.train(progress, Some(pause))
+        self.train(progress, Some(pause), self.watched_step(self.position.epoch))
     }
 
     /// Allows a pause after every `steps` steps, instead of about every quarter of a second.
@@ -206,8 +206,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.portion = Portion::fixed(steps);
     }
 
-    /// Trains for `steps` steps, across epochs. Returns false, without training, if the data is
-    /// streamed: streaming cannot stop after a given step.
+    /// Trains for `steps` steps, across epochs, without recording statistics of layers. Returns
+    /// false, without training, if the data is streamed: streaming cannot stop after a given step.
     ///
     /// # Errors
     /// A failing device.
@@ -219,14 +219,23 @@ impl<'e, 'd> Trainer<'e, 'd> {
         while left > 0 {
             let portion = left.min(self.steps_per_epoch() - self.position.step);
             self.pause_after(portion);
-            self.train(&mut |_| (), Some(&mut || true))?;
+            let before = self.position;
+            self.train(&mut |_| (), Some(&mut || true), None)?;
+            debug_assert_eq!(self.step_of(self.position), self.step_of(before) + portion);
             left -= portion;
         }
         self.portion = portion;
         Ok(true)
     }
 
-    fn train(&mut self, progress: &mut Progress<'_>, mut pause: Option<&mut dyn FnMut() -> bool>) -> Result<Duration> {
+    /// Trains to the end of the epoch, or until `pause` returns true. From the `watched` step on, if
+    /// there is one, it does not pause.
+    fn train(
+        &mut self,
+        progress: &mut Progress<'_>,
+        mut pause: Option<&mut dyn FnMut() -> bool>,
+        watched: Option<usize>,
+    ) -> Result<Duration> {
         let Position { epoch, step } = self.position;
         let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, epoch);
         let start = Instant::now();
@@ -242,7 +251,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         };
         let mut end = step * plans.batch;
         let mut paused = false;
-        if let Some(watched) = self.watched_step(epoch).filter(|&watched| step <= watched) {
+        if let Some(watched) = watched.filter(|&watched| step <= watched) {
             let until = watched * plans.batch;
             if end < until {
                 let pause = pause.as_mut().map(|pause| &mut **pause as &mut dyn FnMut() -> bool);
@@ -265,30 +274,9 @@ impl<'e, 'd> Trainer<'e, 'd> {
         Ok(start.elapsed())
     }
 
-    /// The epoch and step that training has reached.
-    pub fn position(&self) -> Position {
-        self.position
-    }
-
     fn step_number(&self, step: u64) -> StepNumber {
         let (per_epoch, examples) = (self.steps_per_epoch(), self.layout.training.examples);
         StepNumber { step, per_epoch, examples, plateau: self.plateau }
-    }
-
-    /// The factor by which plateaus have multiplied η.
-    pub fn plateau(&self) -> f64 {
-        self.plateau
-    }
-
-    /// Multiplies η by a factor from now on.
-    pub fn lower_eta(&mut self, factor: f64) {
-        self.plateau *= factor;
-    }
-
-    /// η of the first step of the current epoch.
-    pub fn eta(&self) -> f32 {
-        let step = self.position.epoch as u64 * self.steps_per_epoch() as u64;
-        self.hyperparameters.mini_batch(0, 0, self.step_number(step)).eta
     }
 
     /// Runs plans on the examples of the permutation `order`, from index `first` on, until `pause`

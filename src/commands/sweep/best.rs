@@ -60,6 +60,7 @@ pub fn train(
     result: &TrialResult,
     options: &Options,
     folder: Option<&Folder>,
+    (done, trials): (usize, usize),
     observer: &mut dyn Observer,
 ) -> Result<Option<Best>> {
     let trial_sha256 = result.weights_sha256.clone().unwrap_or_default();
@@ -88,7 +89,7 @@ pub fn train(
     saved?;
     if let Some(signal) = report.interrupted {
         let folder = folder.map(|folder| folder.path().display().to_string());
-        return Err(SweepInterrupted { signal, done: 0, trials: 1, folder }.into());
+        return Err(SweepInterrupted { signal, done, trials, folder }.into());
     }
     if report.refit_epochs.is_none() && report.weights_sha256 != trial_sha256 {
         if let Some(path) = &training.output {

@@ -7,7 +7,7 @@
 //! | `best.json` | its flags, its command and its results |
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -16,7 +16,7 @@ use super::Part;
 use super::result::TrialResult;
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::kept_files::{BEST, BEST_MODEL, METRICS, has_results, is_of_results};
-use crate::system::output_file::{OutputFile, create_folder};
+use crate::system::output_file::{OutputFile, append_whole, create_folder};
 
 const TRIALS: &str = "trials";
 
@@ -130,11 +130,7 @@ impl Folder {
             "{}: the file was deleted or replaced while trials ran; the same command trains again what is missing",
             self.name.display()
         );
-        let mut write = || {
-            self.file.write_all(line.as_bytes())?;
-            self.file.sync_data()
-        };
-        write().with_context(|| format!("cannot write {}", self.name.display()))
+        append_whole(&mut self.file, line.as_bytes()).with_context(|| format!("cannot write {}", self.name.display()))
     }
 
     /// Writes the results of the best trial.

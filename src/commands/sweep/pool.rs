@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::hand_out::HandOut;
-use super::result::{Flags, TrialResult};
+use super::result::{DataOfTrial, Flags, TrialResult};
 use super::settle::{Opened, OpenedSources, Settled, settle};
 use crate::commands::train::{self, EpochReport, Member, Monitor, Opening, Setup, train_side_by_side};
 use crate::cpu::Cpu;
@@ -67,22 +67,22 @@ impl Trial<'_> {
 pub struct Shared {
     /// The data.
     pub sources: OpenedSources,
-    /// The hash of the data of the results so far, by seed.
-    pub known: HashMap<u64, String>,
+    /// The hash of the data of the results so far.
+    pub known: HashMap<DataOfTrial, String>,
     /// The most memory of a trial on the CPU, where that needs a limit.
     pub limit: Option<u64>,
     /// Trials end as soon as they can.
     pub stop: AtomicBool,
     /// The time after which no trial begins that would not end before it.
     pub deadline: Option<Instant>,
-    /// Multiplications done, but for a factor.
+    /// Work done so far, in proportion to the multiplications.
     pub done: Mutex<f64>,
-    /// The most seconds that one of them took.
+    /// The longest time of a trial in seconds, divided by its work.
     pub seconds_of_one: Mutex<f64>,
 }
 
 impl Shared {
-    /// Multiplications done, but for a factor.
+    /// Work done so far, in proportion to the multiplications.
     pub fn done(&self) -> f64 {
         *self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,7 +91,8 @@ impl Shared {
         *self.done.lock().unwrap_or_else(PoisonError::into_inner) += multiplications;
     }
 
-    /// True where a trial would end, and the best one could be trained once more, before the deadline; and as long as none has ended.
+    /// True if the deadline leaves time for a trial, and for training the best one once more. Always true until the first
+    /// trial has ended.
     fn may_begin(&self, trial: &Trial<'_>) -> bool {
         let seconds = *self.seconds_of_one.lock().unwrap_or_else(PoisonError::into_inner) * trial.settled.size;
         let needed = Duration::try_from_secs_f64(2.0 * seconds).unwrap_or(Duration::MAX);
@@ -112,7 +113,7 @@ impl Shared {
         let (topology, setup, flags, opened) = settle(&trial.options(), &self.sources)?;
         // Nobody sees the training cost of a trial.
         let setup = Setup { monitor: Monitor::Validation, ..setup };
-        let known = self.known.get(&trial.seed);
+        let known = self.known.get(&DataOfTrial::new(&flags, trial.seed));
         ensure_usage!(known.is_none_or(|known| *known == opened.sha256), "{OTHER_DATA}");
         let initial = Parameters::random(&topology, setup.initialization, setup.hyperparameters.seed)?;
         Ok(Ready { topology, setup, flags, opened, initial })
@@ -197,6 +198,8 @@ impl Shared {
             drop(sender);
             loop {
                 let taken = match receiver.recv_timeout(TICK) {
+                    // After an error, nothing more is kept.
+                    Ok(Ok(_)) if first_error.is_some() => Ok(()),
                     Ok(Ok(results)) => results.into_iter().try_for_each(&mut *each),
                     Ok(Err(error)) => Err(error),
                     Err(RecvTimeoutError::Timeout) => Ok(()),
@@ -319,7 +322,7 @@ impl Ready {
 /// The observer of one trial.
 struct OfTrial<'a, 't> {
     shared: &'a Shared,
-    /// Multiplications of a step, but for a factor.
+    /// Work of a step, in proportion to its multiplications.
     of_step: f64,
     done: f64,
     size: f64,

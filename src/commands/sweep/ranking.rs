@@ -35,8 +35,7 @@ pub enum Measure {
 impl Measure {
     /// The figure for some results: the cost, unless that is of different kinds.
     pub fn of<'r>(mut results: impl Iterator<Item = &'r TrialResult> + Clone) -> Self {
-        let first = results.clone().next().and_then(|result| result.flags.get("cost"));
-        if results.clone().all(|result| result.flags.get("cost") == first) {
+        if have_one_kind_of_cost(results.clone()) {
             Measure::ValidationCost
         } else if results.any(|result| result.validation_accuracy.is_some()) {
             Measure::ValidationAccuracy
@@ -62,6 +61,14 @@ impl Measure {
             (one, other) => other.is_some().cmp(&one.is_some()),
         }
     }
+}
+
+/// True if the costs of results can be compared. Outputs determine the range of the desired outputs, and what
+/// cross-entropy is.
+fn have_one_kind_of_cost<'r>(mut results: impl Iterator<Item = &'r TrialResult>) -> bool {
+    let kind = |result: &'r TrialResult| ["cost", "output"].map(|flag| result.flags.get(flag));
+    let first = results.next().map(kind);
+    results.all(|result| Some(kind(result)) == first)
 }
 
 /// A mean with its standard error.
@@ -95,7 +102,7 @@ pub struct Figures {
     pub trials: usize,
     /// Trials that ended in NaN or infinity.
     pub diverged: usize,
-    /// C on the validation split; `None` where a trial diverged.
+    /// C on the validation split; `None` where a trial diverged, or costs are of different kinds.
     pub validation_cost: Option<Mean>,
     /// Accuracy on the validation split; `None` for regression.
     pub validation_accuracy: Option<Mean>,
@@ -109,7 +116,8 @@ impl Figures {
         Figures {
             trials: results.len(),
             diverged,
-            validation_cost: Mean::of(results.iter().map(|result| result.validation_cost)),
+            validation_cost: Mean::of(results.iter().map(|result| result.validation_cost))
+                .filter(|_| have_one_kind_of_cost(results.iter().copied())),
             validation_accuracy: Mean::of(results.iter().map(|result| result.validation_accuracy)),
             // A split whose targets are all the same has none.
             validation_r2: Mean::of(
@@ -172,12 +180,13 @@ pub fn best_of<'r>(group: &Group<'r>, measure: Measure) -> Option<&'r TrialResul
     group.results.iter().copied().min_by(|one, other| measure.compare(measure.figure(one), measure.figure(other)))
 }
 
-/// Standard errors of a mean difference that chance exceeds once in 125 times, by the number of differences, from two on: quantiles of
-/// Student's t. Once, since the best of two dozen combinations is looked at, most of which are much alike.
-const CLEARLY: [f64; 9] = [39.8, 7.81, 4.93, 4.01, 3.57, 3.32, 3.16, 3.04, 2.96];
+/// The 0.992 quantiles of Student's t with 1, 2, ... degrees of freedom, for 2, 3, ... differences. Chance exceeds them
+/// once in 125 times: less than once in 20, since the best of up to two dozen combinations is looked at, most of which
+/// are much alike.
+const T_QUANTILES: [f64; 9] = [39.8, 7.81, 4.93, 4.01, 3.57, 3.32, 3.16, 3.04, 2.96];
 
-/// The same of more differences.
-const CLEARLY_OF_MANY: f64 = 2.89;
+/// The quantile for more differences.
+const T_QUANTILE_OF_MANY: f64 = 2.89;
 
 /// True where one combination is better than another by more than noise: by the differences between trials with the same seed,
 /// which have the same splits. Of one trial each, any difference counts. Beside a combination that makes no mistake others are surer of
@@ -194,7 +203,7 @@ pub fn is_clearly_better(one: &Group<'_>, other: &Group<'_>, measure: Measure) -
     let differences: Vec<f64> = one.results.iter().filter_map(difference).collect();
     match Mean::of(differences.iter().map(|&difference| Some(difference))) {
         Some(Mean { mean, standard_error }) => {
-            let clearly = CLEARLY.get(differences.len().saturating_sub(2)).unwrap_or(&CLEARLY_OF_MANY);
+            let clearly = T_QUANTILES.get(differences.len().saturating_sub(2)).unwrap_or(&T_QUANTILE_OF_MANY);
             mean > clearly * standard_error.unwrap_or(0.0)
         }
         None => true,
@@ -223,6 +232,10 @@ pub fn effects(groups: &[Group<'_>]) -> Vec<Effect> {
             let figures = Figures { trials: all.len(), diverged: all.len() - finite.len(), ..Figures::of(&finite) };
             (value, figures)
         };
+        // Random combinations come in any order.
+        if values.iter().all(|value| value.parse::<f64>().is_ok()) {
+            values.sort_by(|one, other| one.parse().unwrap_or(0.0f64).total_cmp(&other.parse().unwrap_or(0.0)));
+        }
         if values.len() > 1 {
             effects.push(Effect { flag: flag.clone(), values: values.into_iter().map(figures).collect() });
         }

@@ -51,3 +51,20 @@ impl TrialResult {
         self.validation_accuracy.or(self.validation_r2)
     }
 }
+
+/// What determines the data of a trial: its seed, and the flags that change the desired outputs or the splits.
+#[derive(PartialEq, Eq, Hash, Debug)]
+pub struct DataOfTrial {
+    seed: u64,
+    flags: [Option<String>; 4],
+}
+
+impl DataOfTrial {
+    /// Of the flags of a trial with the values that are used.
+    pub fn new(flags: &Flags, seed: u64) -> Self {
+        DataOfTrial {
+            seed,
+            flags: ["output", "recipe", "validation", "test-seed"].map(|flag| flags.get(flag).cloned()),
+        }
+    }
+}

@@ -2,7 +2,6 @@
 
 mod training;
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use super::devices::Devices;
 use super::folder::{self, Folder};
 use super::pool::{OTHER_DATA, Shared, Trial};
 use super::ranking::{Group, Measure, best_of, effects, is_clearly_better, ranked};
-use super::result::TrialResult;
+use super::result::{DataOfTrial, TrialResult};
 use super::settle::{LeftOut, Opened, OpenedSources, Settled, settle, settle_all};
 use super::{Observer, Options, Report};
 use crate::commands::train::agree;
@@ -122,12 +121,15 @@ impl<'o> Sweep<'o> {
             fit_to(budget, &mut all, &sources, &*options.ranks)?;
         }
         let (.., opened) = settle(&all[0].options, &sources)?;
-        let known: HashMap<u64, String> =
-            results.iter().map(|result| (result.seed, result.data_sha256.clone())).collect();
-        if let Some((&seed, sha256)) = known.iter().min_by_key(|(seed, _)| **seed) {
-            let (.., opened) = settle(&all[0].with_seed(seed), &sources)?;
-            ensure_usage!(opened.sha256 == *sha256, "{OTHER_DATA}");
+        let of_result = |result: &TrialResult| DataOfTrial::new(&result.flags, result.seed);
+        if let Some(result) = results.iter().min_by_key(|result| result.seed)
+            && let Some(settled) =
+                all.iter().find(|settled| DataOfTrial::new(&settled.flags, result.seed) == of_result(result))
+        {
+            let (.., opened) = settle(&settled.with_seed(result.seed), &sources)?;
+            ensure_usage!(opened.sha256 == result.data_sha256, "{OTHER_DATA}");
         }
+        let known = results.iter().map(|result| (of_result(result), result.data_sha256.clone())).collect();
         let shared = Shared {
             sources,
             known,
@@ -182,16 +184,17 @@ impl<'o> Sweep<'o> {
             let result = if has_one_split { best_of(&groups[winner], measure) } else { first() };
             Some((winner, result?))
         });
+        let trials: Vec<Trial<'_>> = rounds.iter().flat_map(Round::trials).collect();
+        let done = trials.iter().filter(|trial| self.result_of(trial).is_some()).count();
         let best = match winner {
             Some((group, result))
                 if self.options.part.is_none() && result.diverged.is_none() && self.options.ranks.is_first() =>
             {
-                best::train(&self.all[group], result, self.options, self.folder.as_ref(), observer)?
+                let counts = (done, trials.len());
+                best::train(&self.all[group], result, self.options, self.folder.as_ref(), counts, observer)?
             }
             _ => None,
         };
-        let trials: Vec<Trial<'_>> = rounds.iter().flat_map(Round::trials).collect();
-        let done = trials.iter().filter(|trial| self.result_of(trial).is_some()).count();
         let split = &self.opened.data.split;
         Ok(Report {
             data: self.opened.data.name.clone(),

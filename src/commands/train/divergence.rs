@@ -12,10 +12,11 @@ use crate::system::error::{Diverged, FirstNotFinite};
 use crate::training::stopping::{Course, Patience};
 use crate::training::{Position, Trainer};
 
-/// The error of a training that was finite in `state`, with the place where it diverged, if that can be found.
-pub fn located(error: anyhow::Error, trainer: &mut Trainer<'_, '_>, state: &State) -> anyhow::Error {
+/// The error of a training that was finite in `state` and no longer where it had `reached`, with the place where it
+/// diverged, if that can be found.
+pub fn located(error: anyhow::Error, trainer: &mut Trainer<'_, '_>, state: &State, reached: Position) -> anyhow::Error {
     let Some(&diverged) = error.downcast_ref::<Diverged>() else { return error };
-    match first_not_finite(trainer, state) {
+    match first_not_finite(trainer, state, reached) {
         Ok(Some((epoch, at))) => Diverged { epoch, at: Some(at), ..diverged }.into(),
         // Report at least what is known.
         Ok(None) | Err(_) => error,
@@ -33,10 +34,13 @@ pub fn return_to_last_epoch(
     known: Known,
 ) -> Result<()> {
     let Known { reports, best } = known;
-    while state.position.epoch < reports.len() {
-        let costs = reports[..state.position.epoch].iter().map(EpochReport::watched_cost);
+    loop {
+        let costs = reports.iter().take(state.position.epoch).map(EpochReport::watched_cost);
         let (_, plateau, _) = Course::after(patience, costs);
         trainer.resume(&state.snapshot, state.position, plateau)?;
+        if state.position.epoch >= reports.len() {
+            break;
+        }
         trainer.train_epoch(&mut |_| ())?;
         state.snapshot = Arc::new(trainer.snapshot()?);
         (state.position, state.seconds) = (trainer.position(), 0.0);
@@ -47,12 +51,15 @@ pub fn return_to_last_epoch(
 }
 
 /// Trains again from a state, bisecting the steps: at most twice the lost steps are repeated.
-fn first_not_finite(trainer: &mut Trainer<'_, '_>, state: &State) -> Result<Option<(usize, FirstNotFinite)>> {
-    let per_epoch = trainer.steps_per_epoch();
-    let step_of = |Position { epoch, step }: Position| epoch * per_epoch + step;
-    let (reached, plateau) = (step_of(trainer.position()), trainer.plateau());
+/// The factor of η does not change between them: a plateau ends with an epoch.
+fn first_not_finite(
+    trainer: &mut Trainer<'_, '_>,
+    state: &State,
+    reached: Position,
+) -> Result<Option<(usize, FirstNotFinite)>> {
+    let (per_epoch, plateau) = (trainer.steps_per_epoch(), trainer.plateau());
     let mut well = (state.snapshot.as_ref().clone(), state.position);
-    let mut steps = reached - step_of(well.1);
+    let mut steps = trainer.step_of(reached) - trainer.step_of(well.1);
     let mut found = None;
     while steps > 0 {
         // The last half is a single step.
@@ -64,7 +71,7 @@ fn first_not_finite(trainer: &mut Trainer<'_, '_>, state: &State) -> Result<Opti
         let snapshot = trainer.snapshot()?;
         match snapshot.parameters.first_not_finite() {
             Some((layer, parameters)) => {
-                let step = step_of(well.1) + half - 1;
+                let step = trainer.step_of(well.1) + half - 1;
                 let at = FirstNotFinite { mini_batch: step % per_epoch + 1, parameters, layer };
                 found = Some((step / per_epoch + 1, at));
                 steps = if half == 1 { 0 } else { half };

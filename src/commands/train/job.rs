@@ -115,11 +115,11 @@ impl Job<'_> {
             let end = match ended {
                 Ok(end) => end,
                 Err(error) => {
-                    let error = divergence::located(error, &mut trainer, state);
+                    let reached = trainer.position();
                     if error.is::<Diverged>() {
                         self.go_back(&mut trainer, state, company)?;
                     }
-                    return Err(error);
+                    return Err(divergence::located(error, &mut trainer, state, reached));
                 }
             };
             let epochs = Epochs::of(state, setup, end);
@@ -141,7 +141,8 @@ impl Job<'_> {
         opened.announce(&trainer, &training, setup, state.position, company);
         company.observer.refit(data.split.training.len(), refitting.epochs);
         let ended = refit(&mut trainer, &training, refitting, state, company);
-        match ended.map_err(|error| divergence::located(error, &mut trainer, state))? {
+        let reached = trainer.position();
+        match ended.map_err(|error| divergence::located(error, &mut trainer, state, reached))? {
             End::Signal(signal) => {
                 epochs.interrupted = Some(signal);
                 if let Some(kept) = &state.best {

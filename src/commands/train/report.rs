@@ -160,7 +160,7 @@ pub struct Report {
     pub ranks: usize,
     /// The number of shards of a mini-batch, whose gradients are summed over a tree.
     pub shards: usize,
-    /// The fraction of the time of steps spent waiting for the sums over all processes; `None` for a single process.
+    /// The time in seconds in which steps only waited for sums over all processes; `None` for a single process.
     pub waited_seconds: Option<f64>,
     /// The precision of matrix products: `full` (f32), or `mixed` (f16 inputs, f32 accumulation).
     pub precision: &'static str,

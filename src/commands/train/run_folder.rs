@@ -11,7 +11,6 @@
 //! | `lock` | locked by the process that trains here |
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +19,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::EpochReport;
 use super::circumstances::Circumstances;
+use super::metrics::Metrics;
 use super::state::{Found, State};
 use super::writer::Writer;
 use crate::model::{self, Description, checkpoint};
@@ -28,7 +28,9 @@ use crate::network::{Parameters, Topology};
 use crate::plan::executor::DeviceDescription;
 use crate::system::error::WrongUsage;
 use crate::system::interruption;
-use crate::system::kept_files::{BEST_MODEL, CHECKPOINT, CONFIG, DIVERGED, LAST_MODEL, LOCK, METRICS, PREVIOUS};
+use crate::system::kept_files::{
+    BEST_MODEL, CHECKPOINT, CONFIG, DAMAGED, DIVERGED, LAST_MODEL, LOCK, METRICS, PREVIOUS,
+};
 use crate::system::output_file::{OutputFile, create_folder};
 use crate::system::temporary;
 
@@ -100,7 +102,10 @@ impl RunFolder {
                 Some("the last checkpoint is missing; the run continues from the one before".to_string()),
             ))),
             (Err(error), Ok(Some(found))) => {
-                Ok(Some((found, Some(format!("{error:#}; the run continues from the checkpoint before")))))
+                // The next one is not to replace the intact one by it.
+                fs::rename(self.path.join(CHECKPOINT), self.path.join(DAMAGED))?;
+                let kept = format!("{error:#}; it is {DAMAGED} now, and the run continues from the checkpoint before");
+                Ok(Some((found, Some(kept))))
             }
             (Ok(None) | Err(_), Err(error)) | (Err(error), Ok(None)) => {
                 Err(error.context("no intact checkpoint is left; name another folder, or delete this one"))
@@ -114,11 +119,7 @@ impl RunFolder {
     /// Files that cannot be written.
     pub fn begin(&self, config: &str, reports: &[EpochReport]) -> Result<Metrics> {
         self.write(CONFIG, config.as_bytes())?;
-        let lines = reports.iter().map(line).collect::<Result<Vec<_>>>()?;
-        self.write(METRICS, lines.concat().as_bytes())?;
-        let path = self.path.join(METRICS);
-        let file = File::options().append(true).open(&path).with_context(|| path.display().to_string())?;
-        Ok(Metrics { path, file })
+        Metrics::begin(&self.path, reports)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -135,32 +136,6 @@ impl Drop for RunFolder {
             let _ = fs::remove_file(self.path.join(LOCK));
             let _ = fs::remove_dir(&self.path);
         }
-    }
-}
-
-fn line(report: &EpochReport) -> Result<String> {
-    Ok(serde_json::to_string(report)? + "\n")
-}
-
-/// The file of epoch reports, written one by one.
-#[derive(Debug)]
-pub struct Metrics {
-    path: PathBuf,
-    file: File,
-}
-
-impl Metrics {
-    /// Adds the report of an epoch.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub fn add(&mut self, report: &EpochReport) -> Result<()> {
-        let mut write = || {
-            // A single write, so that no reader sees half a line.
-            self.file.write_all(line(report)?.as_bytes())?;
-            anyhow::Ok(())
-        };
-        write().with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 

@@ -1,8 +1,10 @@
-//! Positions in a training, and portions of an epoch after which it may pause.
+//! Positions in a training, the learning rate there, and portions of an epoch after which it may pause.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::Trainer;
 
 /// A position in a training.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, Debug)]
@@ -12,6 +14,34 @@ pub struct Position {
     pub epoch: usize,
     /// Completed steps of the current epoch.
     pub step: usize,
+}
+
+impl Trainer<'_, '_> {
+    /// The epoch and step that training has reached.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Number of a step in the training, counted from 0.
+    pub fn step_of(&self, Position { epoch, step }: Position) -> usize {
+        epoch * self.steps_per_epoch() + step
+    }
+
+    /// The factor by which plateaus have multiplied η.
+    pub fn plateau(&self) -> f64 {
+        self.plateau
+    }
+
+    /// Multiplies η by a factor from now on.
+    pub fn lower_eta(&mut self, factor: f64) {
+        self.plateau *= factor;
+    }
+
+    /// η of the first step of the current epoch.
+    pub fn eta(&self) -> f32 {
+        let step = self.position.epoch as u64 * self.steps_per_epoch() as u64;
+        self.hyperparameters.mini_batch(0, 0, self.step_number(step)).eta
+    }
 }
 
 /// The number of steps to run before training may pause.
