@@ -99,7 +99,7 @@ fn argument<'c>(command: &'c Command, key: &str) -> Result<&'c Arg> {
     let is_possible = |argument: &&Arg| !NOT_IN_FILES.contains(&argument.get_id().as_str());
     let longs = command.get_arguments().filter(is_possible).filter_map(Arg::get_long).chain([DATA]);
     let near =
-        longs.map(|long| (levenshtein(long, key), long)).min().filter(|(distance, _)| *distance <= 2 + key.len() / 4);
+        longs.map(|long| (levenshtein(long, key), long)).min().filter(|(distance, _)| *distance <= key.len() / 3);
     let hint = near.map_or(String::new(), |(_, long)| format!("; did you mean `{long}`?"));
     Err(WrongUsage::new(format!("`{key}` is not a flag that a file can contain{hint}")).into())
 }

@@ -118,9 +118,23 @@ fn described(index: usize, adapter: &Adapter, speeds: &Speeds, check: bool) -> G
     }
 }
 
+/// The most remembered choices, and the most speeds, of a device that are shown.
+const MOST_SHOWN: usize = 5;
+
 fn write_speeds(text: &mut String, speeds: &SpeedsByWork) -> Result<()> {
-    for (work, speed) in speeds {
-        writeln!(text, "     {work}: {} steps/s at the last measurement", HumanCount(*speed as u64))?;
+    let line = |(work, speed): (&String, &f64)| {
+        format!("{work}: {} steps/s at the last measurement", HumanCount(*speed as u64))
+    };
+    write_some(text, speeds.iter().map(line))
+}
+
+fn write_some(text: &mut String, lines: impl ExactSizeIterator<Item = String>) -> Result<()> {
+    let more = lines.len().saturating_sub(MOST_SHOWN);
+    for line in lines.take(MOST_SHOWN) {
+        writeln!(text, "     {line}")?;
+    }
+    if more > 0 {
+        writeln!(text, "     and {more} more, which --json shows")?;
     }
     Ok(())
 }
@@ -149,9 +163,7 @@ fn table(devices: &Devices) -> Result<String> {
             if !device.capabilities.is_empty() {
                 writeln!(text, "     supports {}", device.capabilities.join(", "))?;
             }
-            for choice in &device.choices {
-                writeln!(text, "     tuned for {choice}")?;
-            }
+            write_some(&mut text, device.choices.iter().map(|choice| format!("tuned for {choice}")))?;
             write_speeds(&mut text, &device.speeds)?;
             for Finding { what, passed, detail } in device.check.iter().flatten() {
                 writeln!(text, "     {} {what}: {detail}", if *passed { "ok    " } else { "FAILED" })?;

@@ -26,7 +26,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -288,9 +288,7 @@ fn print(text: &str) -> Result<()> {
         return Ok(());
     }
     let mut stdout = io::stdout().lock();
-    stdout.write_all(printable(text).as_bytes())?;
-    stdout.flush()?;
-    Ok(())
+    stdout.write_all(printable(text).as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 
 /// Writes a result to stdout as one line of JSON.

@@ -19,7 +19,8 @@ pub struct Arguments {
     model: PathBuf,
     #[command(flatten)]
     data: FileArguments,
-    /// Add a column with the network's output for each class, from 0 to 1. Sigmoid outputs do not sum to 1.
+    /// Add a column with the network's output for each class. Sigmoid outputs lie between 0 and 1, but do not sum to 1; tanh and
+    /// linear outputs are no probabilities.
     #[arg(long)]
     probabilities: bool,
     /// Divide the outputs of each example by their sum.

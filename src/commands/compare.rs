@@ -256,7 +256,7 @@ pub fn compare(
             [Err(error), _] | [_, Err(error)] => return Err(error),
         };
         let (found, expected) = (one.parameters()?, other.parameters()?);
-        let lower = course.note(epoch, b.watched_cost()).lower;
+        let lower = course.note(epoch, b.monitored_cost()).lower;
         changed = other.last_epoch_from(&changed)?;
         let sample = distance::between(&changed.parameters, &expected, Scale::LargestOfLayer).value;
         largest_sample = largest_sample.max(sample);

@@ -64,6 +64,8 @@ pub struct Report {
     pub passed: bool,
     /// The equation with the planted mistake.
     pub planted: Option<String>,
+    /// True if the planted mistake was noticed; `None` without one.
+    pub caught: Option<bool>,
     /// Notes about files that were read as transposed.
     pub notes: Vec<String>,
 }
@@ -86,6 +88,7 @@ pub fn run(options: &Options) -> Result<Report> {
         equations: Vec::new(),
         passed: true,
         planted: options.mistake.map(|mistake| mistake.equation().to_string()),
+        caught: None,
         notes: data.notes.clone(),
     };
     let report = if let Some(OwnGradients { folder, example }) = &options.own {
@@ -101,7 +104,7 @@ pub fn run(options: &Options) -> Result<Report> {
         Report { device: Some(executor.device().to_string()), equations, ..report }
     };
     let passed = report.equations.iter().all(|check| check.passed);
-    Ok(Report { passed, ..report })
+    Ok(Report { passed, caught: options.mistake.map(|_| !passed), ..report })
 }
 
 /// One example of a data set, counted from 1.

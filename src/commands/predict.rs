@@ -58,8 +58,13 @@ pub fn run(
     let header = [label, names.iter().map(String::as_str).collect()].concat();
     let columns = if probabilities == Probabilities::Hidden && quantities.is_empty() { 1 } else { header.len() };
     let kept = reader.kept_names();
-    let predicted = header[..columns].iter().map(|name| free_name(name, &kept));
-    table.write_record(kept.iter().cloned().chain(predicted)).map_err(unwrapped).context(write_error)?;
+    let mut titles = kept.clone();
+    for (i, name) in header[..columns].iter().enumerate() {
+        // A class may be called `label`, too.
+        let name = if header[..i].contains(name) { format!("class {name}") } else { (*name).to_string() };
+        titles.push(free_name(&name, &titles));
+    }
+    table.write_record(&titles).map_err(unwrapped).context(write_error)?;
     while let Some(chunk) = reader.next_chunk(network.chunk())? {
         for (i, outputs) in network.outputs(chunk)?.chunks_exact(width).enumerate() {
             let fields: Vec<String> = if !quantities.is_empty() {
@@ -103,9 +108,9 @@ fn normalized(outputs: &[f32], activation: &str) -> Result<Vec<f32>> {
 
 /// The name of the column of predictions, unlike those of the copied columns: `name`, or `predicted
 /// name` if one of these has it.
-fn free_name(name: &str, kept: &[String]) -> String {
+fn free_name(name: &str, taken: &[String]) -> String {
     let mut name = name.to_string();
-    while kept.contains(&name) {
+    while taken.iter().any(|other| *other == name) {
         name.insert_str(0, "predicted ");
     }
     name

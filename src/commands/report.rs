@@ -199,7 +199,7 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
             ),
         }
     }
-    let costs = epochs.iter().filter_map(|epoch| Some((epoch.epoch, epoch.watched_cost()?)));
+    let costs = epochs.iter().filter_map(|epoch| Some((epoch.epoch, epoch.monitored_cost()?)));
     let best = costs.min_by(|one, other| one.1.total_cmp(&other.1)).map(|(epoch, _)| epoch);
     let last = epochs.last().map(|epoch| epoch.epoch);
     // The weights that `train` keeps: those of a refit, of the best epoch, or of the last.

@@ -42,15 +42,15 @@ pub use crate::training::Training;
 pub(crate) use agreement::agree;
 use begun::Begun;
 use circumstances::Circumstances;
-use epochs::Company;
+use epochs::RunContext;
 pub(crate) use epochs::{Epochs, train_epoch};
 pub(crate) use job::work_of;
-use job::{Job, Losses, Opened};
+use job::{DeviceFailures, Job, Opened};
 pub(crate) use prepared::{Planned, Prepared, prepare};
 pub(crate) use reached::{Reached, read_profile, read_reached};
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
-use run_folder::Keeper;
+use run_folder::CheckpointWriter;
 pub use setup::{Architecture, Keep, Monitor, Setup, Wishes};
 pub(crate) use side_by_side::{Member, train_side_by_side};
 
@@ -266,22 +266,22 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         state = agreement::of_first(ranks, state, circumstances, rule)?;
     }
     let _heeded = interruption::heed(all.run.is_some());
-    let mut company = Company::new(observer, keeper.as_mut(), opening, ranks);
+    let mut context = RunContext::new(observer, keeper.as_mut(), opening, ranks);
     let mut opened =
-        Opened { reason: chosen.reason.clone(), gradient_check, announced: false, losses: Losses::default() };
+        Opened { reason: chosen.reason.clone(), gradient_check, announced: false, failures: DeviceFailures::default() };
     let trained = loop {
-        let error = match job.train(&mut data, &mut state, chosen.executor.as_mut(), &mut opened, &mut company) {
+        let error = match job.train(&mut data, &mut state, chosen.executor.as_mut(), &mut opened, &mut context) {
             Ok(trained) => break Ok(trained),
             Err(error) if ranks.count() == 1 && job.may_go_on(&error, &opened) => error,
             Err(error) => break Err(error),
         };
-        match job.recover(error, chosen, &state, &data, &mut opened, &mut company) {
+        match job.recover(error, chosen, &state, &data, &mut opened, &mut context) {
             Ok(other) => chosen = other,
             Err(error) => break Err(error),
         }
     };
-    company.observer.end();
-    let kept = keeper.as_mut().map_or(Ok(()), Keeper::finish);
+    context.observer.end();
+    let kept = keeper.as_mut().map_or(Ok(()), CheckpointWriter::finish);
     let (report, saved) = match trained {
         Ok(trained) => trained,
         Err(error) => {
@@ -311,7 +311,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
         && !options.gpu.profile
         && ranks.count() == 1
-        && opened.losses.is_empty()
+        && opened.failures.is_empty()
     {
         device::remember(&device, options.gpu, &job.work, speed);
     }

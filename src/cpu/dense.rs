@@ -12,7 +12,7 @@ use super::run::{Run, Workspace};
 use super::sparse::{AllFinite, SparseProduct};
 use super::sparse_update::SparseUpdate;
 use super::store::{Numbers, Store};
-use super::tile::BLOCK;
+use super::tile::TERMS_PER_BLOCK;
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::network::activation::Activation;
@@ -96,7 +96,7 @@ impl Forward {
         let Workspace { arch, team, packed, .. } = workspace;
         let Extents { rows, cols, inner } = self.extents;
         if let (Numbers::Panels(w), Some(at)) = (&mut *w, self.nonzeros)
-            && workspace.nonzeros[at].few()
+            && workspace.nonzeros[at].is_sparse()
         {
             if w.finite.is_none() {
                 w.finite = Some(arch.dispatch(AllFinite(w.values())));
@@ -213,7 +213,7 @@ impl Run for OuterProductUpdate {
     }
 
     fn block(&self) -> usize {
-        if self.optimizer.linear { self.examples.min(BLOCK) } else { self.examples }
+        if self.optimizer.linear { self.examples.min(TERMS_PER_BLOCK) } else { self.examples }
     }
 }
 
@@ -261,7 +261,7 @@ impl OuterProductUpdate {
         let nabla_b = &mut nabla_b[..neurons];
         let mut listed = self.nonzeros.map(|at| &mut nonzeros[at]);
         if let (Numbers::Panels(w), Some(x)) = (&*weights[0], &mut listed)
-            && x.few()
+            && x.is_sparse()
             && arch.dispatch(AllFinite(delta))
         {
             // A linear update does not visit weights with gradient 0: what is known of them stays.
@@ -269,7 +269,7 @@ impl OuterProductUpdate {
             let extents = Extents { rows: before, cols: neurons, inner: examples };
             let panels = weights.each_mut().map(|numbers| numbers.panels());
             arch.dispatch(ColumnSums { delta, sums: nabla_b });
-            let finite = arch.dispatch(SparseUpdate { extents, x, turned: packed, delta, w: panels, step, team });
+            let finite = arch.dispatch(SparseUpdate { extents, x, by_column: packed, delta, w: panels, step, team });
             weights[0].as_panels().finite = if finite { known } else { Some(false) };
             return;
         }

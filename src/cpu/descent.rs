@@ -11,7 +11,7 @@ use super::sparse::AllFinite;
 use super::sparse_update::SparseUpdate;
 use super::store::{Numbers, Store};
 use super::threads::{Shared, Team};
-use super::tile::BLOCK;
+use super::tile::TERMS_PER_BLOCK;
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 use crate::kernels::UpdateParams;
@@ -54,7 +54,7 @@ impl Run for LayerGradient {
         let nabla_b = nabla_b.f32s(neurons);
         if let Some(x) = self.nonzeros.map(|at| &mut nonzeros[at]) {
             if matches!(nabla_w, Numbers::Panels(_))
-                && x.few()
+                && x.is_sparse()
                 && x.rows() == examples
                 && arch.dispatch(AllFinite(delta))
             {
@@ -63,7 +63,7 @@ impl Run for LayerGradient {
                 let step =
                     StepOfOptimizer { update: Assign, linear: false, rates: MiniBatch::default().rates(examples) };
                 let w = [nabla_w.panels()];
-                arch.dispatch(SparseUpdate { extents, x, turned: packed, delta, w, step, team });
+                arch.dispatch(SparseUpdate { extents, x, by_column: packed, delta, w, step, team });
                 return;
             }
             x.write(a);
@@ -87,7 +87,7 @@ impl Run for LayerGradient {
     }
 
     fn block(&self) -> usize {
-        if self.nonzeros.is_some() { self.examples } else { self.examples.min(BLOCK) }
+        if self.nonzeros.is_some() { self.examples } else { self.examples.min(TERMS_PER_BLOCK) }
     }
 }
 

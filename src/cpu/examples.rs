@@ -50,7 +50,7 @@ impl Run for Gather {
             let nonzeros = &mut workspace.nonzeros[listed.nonzeros];
             let team = &workspace.team;
             workspace.arch.dispatch(Listing { order, inputs, nonzeros, kept: listed.kept, shape: self.shape, team });
-            if nonzeros.few() && listed.list_alone {
+            if nonzeros.is_sparse() && listed.list_alone {
                 return;
             }
             nonzeros.set_written();
@@ -229,7 +229,7 @@ fn nonzero_of_sixteen(bytes: [u8; 16]) -> u16 {
         let eight = u64::from_le_bytes(eight);
         // The high bit of each byte, set where the byte is not 0; then these bits side by side.
         let nonzero = (((eight & !HIGH) + !HIGH) | eight) & HIGH;
-        (nonzero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+        super::inputs::low_bits_of_bytes(nonzero >> 7)
     };
     let (eights, _) = bytes.as_chunks::<8>();
     (of_eight(eights[0]) | of_eight(eights[1]) << 8) as u16

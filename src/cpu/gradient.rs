@@ -9,9 +9,9 @@ use super::narrow::{Each, NarrowGradient, is_narrow, sums_len};
 use super::optimizer_step::Step;
 use super::panels::Line;
 use super::product::{Layout, Product, Y};
-use super::sparse_update::turned_len;
+use super::sparse_update::by_column_len;
 use super::threads::Team;
-use super::tile::BLOCK;
+use super::tile::TERMS_PER_BLOCK;
 use crate::kernel::product::Extents;
 use crate::network::optimizer::lanes::Update;
 
@@ -47,7 +47,7 @@ fn packed_gradient(examples: usize, layer @ (neurons, before): (usize, usize)) -
 /// product, the nonzero activations sorted by column, or the sums of a narrow layer; and the
 /// gradient of the biases.
 pub fn packed_update(examples: usize, layer: (usize, usize)) -> usize {
-    of_biases(layer) + turned_len(examples, layer.1).max(packed_gradient(examples, layer))
+    of_biases(layer) + by_column_len(examples, layer.1).max(packed_gradient(examples, layer))
 }
 
 /// Entries for the gradient of a layer's biases, padded to whole cache lines.
@@ -76,7 +76,7 @@ impl Gradient<'_> {
 
     /// True if the layer is narrow and its gradient may be summed in blocks of examples.
     fn is_narrow(&self, by_block: bool) -> bool {
-        is_narrow(self.layer) && (by_block || !self.chains || self.examples <= BLOCK)
+        is_narrow(self.layer) && (by_block || !self.chains || self.examples <= TERMS_PER_BLOCK)
     }
 
     fn narrow(self, arch: Arch, by_block: bool, each: impl Each) {

@@ -62,3 +62,10 @@ fn prefetch_lines<const HINT: i32, T>(values: &[T]) {
         }
     }
 }
+
+/// The low bits of eight bytes, the others of which are 0, side by side in one byte.
+#[inline(always)]
+pub fn low_bits_of_bytes(eight: u64) -> u64 {
+    // Multiplying shifts the bit of byte i to bit 56 + i, and adds nothing else there.
+    eight.wrapping_mul(0x0102_0408_1020_4080) >> 56
+}

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::inputs::{Inputs, Nonzero, prefetch};
 
 /// Entries per block. Blocks never move, so adding a list copies no other.
-const BLOCK: usize = 1 << 17;
+const ENTRIES_PER_BLOCK: usize = 1 << 17;
 
 /// Limits of the memory for all lists of one matrix: bytes, and the divisor of the free memory.
 const MOST: u64 = 1 << 28;
@@ -73,30 +73,30 @@ impl Place {
 }
 
 impl Block {
-    /// An empty block for [`BLOCK`] entries of the inputs' element type, and its size in bytes;
+    /// An empty block for [`ENTRIES_PER_BLOCK`] entries of the inputs' element type, and its size in bytes;
     /// `None` if memory cannot be allocated.
     fn new(inputs: Inputs<'_>) -> Option<(Self, u64)> {
         let mut block = Block::default();
-        block.columns.try_reserve_exact(BLOCK).ok()?;
+        block.columns.try_reserve_exact(ENTRIES_PER_BLOCK).ok()?;
         let of_value = match inputs {
             Inputs::Bytes { .. } => {
                 let mut bytes = Vec::new();
-                bytes.try_reserve_exact(BLOCK).ok()?;
+                bytes.try_reserve_exact(ENTRIES_PER_BLOCK).ok()?;
                 block.values = Values::Bytes(bytes);
                 size_of::<u8>()
             }
             Inputs::Floats(_) => {
                 let mut floats = Vec::new();
-                floats.try_reserve_exact(BLOCK).ok()?;
+                floats.try_reserve_exact(ENTRIES_PER_BLOCK).ok()?;
                 block.values = Values::Floats(floats);
                 size_of::<f32>()
             }
         };
-        Some((block, ((size_of::<u16>() + of_value) * BLOCK) as u64))
+        Some((block, ((size_of::<u16>() + of_value) * ENTRIES_PER_BLOCK) as u64))
     }
 
     fn is_full_for(&self, len: usize) -> bool {
-        BLOCK - self.columns.len() < len
+        ENTRIES_PER_BLOCK - self.columns.len() < len
     }
 }
 
@@ -163,7 +163,7 @@ impl Kept {
     /// list, or if it is so long that it will hardly be read.
     #[cold]
     pub fn keep(&mut self, example: usize, list: &[Nonzero], cols: usize, inputs: Inputs<'_>) {
-        let worth_room = list.len() <= BLOCK.min(cols / 2) && cols <= usize::from(u16::MAX) + 1;
+        let worth_room = list.len() <= ENTRIES_PER_BLOCK.min(cols / 2) && cols <= usize::from(u16::MAX) + 1;
         let Some(of_example) = self.places.get_mut(example) else { return };
         *of_example = Place { len: list.len() as u32, ..Place::UNKNOWN };
         if !worth_room {
@@ -231,7 +231,7 @@ mod tests {
             }
         }
         let inputs = Inputs::Bytes { values: &values, scale: 0.5 };
-        let room = 2 * 3 * BLOCK + lens.len() * size_of::<Place>();
+        let room = 2 * 3 * ENTRIES_PER_BLOCK + lens.len() * size_of::<Place>();
         let mut kept = Kept::new(lens.len(), PART_OF_FREE * room as u64);
         for (example, &len) in lens.iter().enumerate() {
             assert_eq!(kept.place(example).len(), None);

@@ -57,7 +57,8 @@ impl Cpu {
             self.plans.push(steps.collect::<Result<_>>()?);
         }
         // Under a memory limit only what is needed is allocated: no lists are cached.
-        let room = if self.most_memory.is_some() { 0 } else { host_memory::free().unwrap_or(0) };
+        let caches = self.caches_lists && self.most_memory.is_none();
+        let room = if !caches { 0 } else { host_memory::free().unwrap_or(0) };
         let nonzeros = loader.lists(room)?;
         second::share_examples(&plans, &mut self.store)?;
         self.workspace = Some(workspace(self.arch, self.threads, &self.plans, nonzeros)?);

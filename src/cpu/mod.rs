@@ -77,6 +77,8 @@ pub struct Cpu {
     workspace: Option<Workspace>,
     times: Option<Times>,
     most_memory: Option<u64>,
+    /// False if it lists examples anew in each step.
+    caches_lists: bool,
     /// A token that second executors share: more than one owner means that one exists.
     seconds: Arc<()>,
     /// The number of threads to use while a second executor exists.
@@ -105,6 +107,7 @@ impl Cpu {
             workspace: None,
             times: None,
             most_memory: None,
+            caches_lists: true,
             seconds: Arc::default(),
             beside_second: 1,
         }

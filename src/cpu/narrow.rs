@@ -7,7 +7,7 @@ use super::biases::ColumnSums;
 use super::panels::{PanelColumns, Width};
 use super::product::Layout;
 use super::threads::{Shared, Team};
-use super::tile::{BLOCK, ROWS, accumulate, panel, panel_mut, tile_rows};
+use super::tile::{ROWS, TERMS_PER_BLOCK, accumulate, panel, panel_mut, tile_rows};
 use crate::network::lanes::load;
 
 /// The most entries of a gradient whose sums stay in the L1 cache.
@@ -27,7 +27,7 @@ pub fn is_narrow((neurons, before): (usize, usize)) -> bool {
 
 /// Scratch entries: the padded sums of all blocks of examples, and the gradient.
 pub fn sums_len(examples: usize, layer: (usize, usize)) -> usize {
-    examples.div_ceil(BLOCK) * size(layer) + layer.0 * layer.1
+    examples.div_ceil(TERMS_PER_BLOCK) * size(layer) + layer.0 * layer.1
 }
 
 /// Upper bound of the entries in the sums of one block: the weights' and then the biases'.
@@ -43,7 +43,7 @@ fn of_weights((neurons, before): (usize, usize)) -> usize {
 /// The most entries in a SIMD vector.
 const MOST_LANES: usize = 16;
 
-/// The gradient of one layer in blocks of [`BLOCK`] examples, for [`pulp::Arch::dispatch`]. Each
+/// The gradient of one layer in blocks of [`TERMS_PER_BLOCK`] examples, for [`pulp::Arch::dispatch`]. Each
 /// sum of a block is accumulated in example order, so the number of threads changes no bit.
 pub struct NarrowGradient<'a, F> {
     /// (examples, neurons)
@@ -81,7 +81,7 @@ impl<F: Each> WithSimd for NarrowGradient<'_, F> {
         // By rows: the matrix or its transpose is computed, whichever takes fewer vectors.
         let transposed = layout == Layout::Panels || before * vectors(neurons) < neurons * vectors(before);
         let (x, y) = if transposed { ((a, before), (delta, neurons)) } else { ((delta, neurons), (a, before)) };
-        let (blocks, size) = (examples.div_ceil(BLOCK), size(layer));
+        let (blocks, size) = (examples.div_ceil(TERMS_PER_BLOCK), size(layer));
         {
             let sums = &Shared::new(&mut sums[..blocks * size]);
             let threads = team.worth(examples * neurons * before);
@@ -90,8 +90,8 @@ impl<F: Each> WithSimd for NarrowGradient<'_, F> {
             let parts = x.1.div_ceil(rows_of_task);
             let together = if parts > 1 { (KEPT / (before + neurons)).clamp(1, TOGETHER) } else { TOGETHER };
             team.run(blocks * parts, threads, |task, _| {
-                let (first, row) = (task / parts * BLOCK, task % parts * rows_of_task);
-                let examples = (first, examples.min(first + BLOCK));
+                let (first, row) = (task / parts * TERMS_PER_BLOCK, task % parts * rows_of_task);
+                let examples = (first, examples.min(first + TERMS_PER_BLOCK));
                 let rows = (row, x.1.min(row + rows_of_task));
                 let start = task / parts * size;
                 simd.vectorize(OfBlock { x, y, examples, rows, together, sums, start });

@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use super::inputs::{AHEAD, Inputs, Nonzero};
 use super::kept::Kept;
 use super::threads::{Shared, Team};
-use super::tile::{BLOCK, ROWS};
+use super::tile::{ROWS, TERMS_PER_BLOCK};
 use crate::system::host_memory::reserve;
 
 /// Zeros are skipped if at most one entry in this many is nonzero: with more, handling the lists
@@ -29,7 +29,7 @@ pub struct Nonzeros {
     /// Index of the matrix in the store.
     matrix: usize,
     cols: usize,
-    few: bool,
+    is_sparse: bool,
     /// True if the matrix itself has been written as well.
     written: bool,
     entries: Vec<Nonzero>,
@@ -38,13 +38,13 @@ pub struct Nonzeros {
     /// The cached lists of the examples of each input matrix, with its index in the store.
     kept: Vec<(usize, Arc<Kept>)>,
     /// End of each column's entries in each block of rows: (blocks, cols).
-    ends: Vec<usize>,
+    column_ends: Vec<usize>,
 }
 
 /// One nonzero entry of a column.
 #[derive(Clone, Copy, Pod, Zeroable, Debug)]
 #[repr(C)]
-pub struct OfColumn {
+pub struct ColumnEntry {
     /// Its row, counted from the first row of its block.
     pub row: u32,
     pub value: f32,
@@ -64,15 +64,15 @@ impl Nonzeros {
         reserve(&mut nonzeros.entries, len)?;
         nonzeros.entries.resize(len, Nonzero::default());
         reserve(&mut nonzeros.starts, rows + 1)?;
-        reserve(&mut nonzeros.ends, rows.div_ceil(BLOCK).max(1) * cols)?;
+        reserve(&mut nonzeros.column_ends, rows.div_ceil(TERMS_PER_BLOCK).max(1) * cols)?;
         Ok(nonzeros)
     }
 
     /// Bytes of the list of a (rows, cols) matrix, without the cached lists of examples.
     pub fn size(rows: usize, cols: usize) -> u64 {
         let entries = rows * cols / WORTH_SKIPPING + cols;
-        let ends = rows.div_ceil(BLOCK).max(1) * cols;
-        (size_of::<Nonzero>() * entries + size_of::<usize>() * (rows + 1 + ends)) as u64
+        let column_ends = rows.div_ceil(TERMS_PER_BLOCK).max(1) * cols;
+        (size_of::<Nonzero>() * entries + size_of::<usize>() * (rows + 1 + column_ends)) as u64
     }
 
     /// Lists the nonzero entries of the first `rows` examples of `order`, unless they are too many.
@@ -86,7 +86,7 @@ impl Nonzeros {
         note: impl Fn(usize, &mut [Nonzero]) -> usize,
     ) {
         let most = rows * self.cols / WORTH_SKIPPING;
-        (self.few, self.written) = (true, false);
+        (self.is_sparse, self.written) = (true, false);
         self.starts.clear();
         self.starts.push(0);
         let (kept, mut end) = (&mut self.kept[kept].1, 0);
@@ -98,7 +98,7 @@ impl Nonzeros {
             }
             of_known += kept.place(example as usize).len().unwrap_or(0);
             if of_known > most {
-                self.few = false;
+                self.is_sparse = false;
                 return;
             }
         }
@@ -127,7 +127,7 @@ impl Nonzeros {
                 }
             };
             if end > most {
-                self.few = false;
+                self.is_sparse = false;
                 return;
             }
             self.starts.push(end);
@@ -168,7 +168,7 @@ impl Nonzeros {
         if end > most {
             return false;
         }
-        (self.few, self.written) = (true, false);
+        (self.is_sparse, self.written) = (true, false);
         let scale = if let Inputs::Bytes { scale, .. } = inputs { scale } else { 1.0 };
         let (starts, entries) = (&self.starts, &Shared::new(bytemuck::cast_slice_mut(&mut self.entries)));
         let of_task = rows.div_ceil(threads).next_multiple_of(ROWS);
@@ -180,8 +180,8 @@ impl Nonzeros {
     }
 
     /// True if the matrix listed last has so few nonzero entries that skipping zeros pays.
-    pub fn few(&self) -> bool {
-        self.few
+    pub fn is_sparse(&self) -> bool {
+        self.is_sparse
     }
 
     /// Number of entries.
@@ -207,7 +207,7 @@ impl Nonzeros {
 
     /// Notes that the matrix holds other numbers than those listed.
     pub fn set_overwritten(&mut self) {
-        (self.few, self.written) = (false, true);
+        (self.is_sparse, self.written) = (false, true);
     }
 
     /// Writes the matrix, (rows, cols), unless it holds these entries already.
@@ -251,52 +251,58 @@ impl Nonzeros {
     }
 
     /// Numbers that the entries of a (rows, cols) matrix take when sorted by column.
-    pub const fn turned_len(rows: usize, cols: usize) -> usize {
-        size_of::<OfColumn>() / size_of::<f32>() * (rows * cols / WORTH_SKIPPING)
+    pub const fn by_column_len(rows: usize, cols: usize) -> usize {
+        size_of::<ColumnEntry>() / size_of::<f32>() * (rows * cols / WORTH_SKIPPING)
     }
 
-    /// Sorts the entries of each block of `block` rows by column into `turned`, at least
-    /// [`Self::turned_len`] numbers. The entries of a column stay in row order.
-    pub fn turn<'a>(&mut self, block: usize, turned: &'a mut [f32]) -> &'a [OfColumn] {
-        let turned: &mut [OfColumn] = bytemuck::cast_slice_mut(&mut turned[..2 * self.len()]);
+    /// Sorts the entries of each block of `block` rows by column into `by_column`, at least
+    /// [`Self::by_column_len`] numbers. The entries of a column stay in row order.
+    pub fn sort_by_column<'a>(&mut self, block: usize, by_column: &'a mut [f32]) -> &'a [ColumnEntry] {
+        let by_column: &mut [ColumnEntry] = bytemuck::cast_slice_mut(&mut by_column[..2 * self.len()]);
         let (rows, cols) = (self.rows(), self.cols);
-        self.ends.clear();
-        self.ends.resize(rows.div_ceil(block) * cols, 0);
-        for (first, ends) in (0..rows).step_by(block).zip(self.ends.chunks_exact_mut(cols)) {
+        self.column_ends.clear();
+        self.column_ends.resize(rows.div_ceil(block) * cols, 0);
+        for (first, column_ends) in (0..rows).step_by(block).zip(self.column_ends.chunks_exact_mut(cols)) {
             let last = rows.min(first + block);
             let entries = &self.entries[self.starts[first]..self.starts[last]];
             // The count of each column, then its start, and then, entry by entry, its end.
             let (fours, rest) = entries.as_chunks::<4>();
             for &[a, b, c, d] in fours {
-                ends[a.column as usize] += 1;
-                ends[b.column as usize] += 1;
-                ends[c.column as usize] += 1;
-                ends[d.column as usize] += 1;
+                column_ends[a.column as usize] += 1;
+                column_ends[b.column as usize] += 1;
+                column_ends[c.column as usize] += 1;
+                column_ends[d.column as usize] += 1;
             }
             for entry in rest {
-                ends[entry.column as usize] += 1;
+                column_ends[entry.column as usize] += 1;
             }
             let mut begin = self.starts[first];
-            for end in &mut *ends {
+            for end in &mut *column_ends {
                 begin += std::mem::replace(end, begin);
             }
             for row in first..last {
                 for &Nonzero { column, value } in &self.entries[self.starts[row]..self.starts[row + 1]] {
-                    let end = &mut ends[column as usize];
-                    turned[*end] = OfColumn { row: (row - first) as u32, value };
+                    let end = &mut column_ends[column as usize];
+                    by_column[*end] = ColumnEntry { row: (row - first) as u32, value };
                     *end += 1;
                 }
             }
         }
-        turned
+        by_column
     }
 
     /// The entries of a column in one block of `rows` rows, as sorted by [`Self::turn`].
     #[inline(always)]
-    pub fn column<'a>(&self, turned: &'a [OfColumn], block: usize, column: usize, rows: usize) -> &'a [OfColumn] {
+    pub fn column<'a>(
+        &self,
+        by_column: &'a [ColumnEntry],
+        block: usize,
+        column: usize,
+        rows: usize,
+    ) -> &'a [ColumnEntry] {
         let at = block * self.cols + column;
-        let begin = if column == 0 { self.starts[block * rows] } else { self.ends[at - 1] };
-        &turned[begin..self.ends[at]]
+        let begin = if column == 0 { self.starts[block * rows] } else { self.column_ends[at - 1] };
+        &by_column[begin..self.column_ends[at]]
     }
 }
 

@@ -8,7 +8,7 @@ use super::epilogue::{Epilogue, Finisher, Place, With, copy_rows};
 use super::panels::{PanelColumns, Width, pack_columns, pack_rows, pack_transposed};
 use super::tasks::Tasks;
 use super::threads::{Parts, Shared, Team};
-use super::tile::{self, BLOCK, ROWS, TILES, tile, tile_rows};
+use super::tile::{self, ROWS, TERMS_PER_BLOCK, TILES, tile, tile_rows};
 use crate::kernel::product::Extents;
 use crate::network::optimizer::MAX_STATES;
 
@@ -122,7 +122,7 @@ impl<E: Epilogue, const N: usize> WithSimd for Product<'_, E, N> {
         let threads = team.worth(work);
         // A sum that cannot be applied in parts, and cannot wait in the output, needs all its terms
         // in one block.
-        let block = if epilogue.by_block() || E::SUMS_IN_OUTPUT { BLOCK } else { extents.inner };
+        let block = if epilogue.by_block() || E::SUMS_IN_OUTPUT { TERMS_PER_BLOCK } else { extents.inner };
         let most_panels = PACKED_ENTRIES / (extents.inner.min(block) * width.whole).max(1);
         let of_weights = matches!(y, Y::Panels(_)) || layout.layout == Layout::Panels;
         let tasks = if of_weights { Tasks::of_weights } else { Tasks::new };

@@ -8,7 +8,7 @@ use super::nonzeros::Nonzeros;
 use super::panels::Line;
 use super::store::Store;
 use super::threads::Team;
-use super::tile::BLOCK;
+use super::tile::TERMS_PER_BLOCK;
 use crate::kernel::MiniBatch;
 use crate::kernel::product::Extents;
 
@@ -37,7 +37,7 @@ pub trait Run: fmt::Debug + Send {
 
     /// The most rows of a panel that the step packs at a time.
     fn block(&self) -> usize {
-        self.extents().map_or(0, |extents| extents.inner.min(BLOCK))
+        self.extents().map_or(0, |extents| extents.inner.min(TERMS_PER_BLOCK))
     }
 }
 

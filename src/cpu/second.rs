@@ -47,10 +47,10 @@ impl Cpu {
         }
         let (workspace, choice) = (self.workspace.as_ref()?, self.thread_choices.get(busy.0)?);
         self.beside_second = choice.beside(self.threads)?;
-        // A limit, so that it caches no lists of its own.
-        let most_memory = Some(u64::MAX);
+        // It reads the cached lists of the first.
+        let caches_lists = false;
         let (store, seconds) = (self.store.with_shared(), Arc::clone(&self.seconds));
-        let mut second = Cpu { arch: self.arch, store, most_memory, seconds, ..Cpu::new(1) };
+        let mut second = Cpu { arch: self.arch, store, caches_lists, seconds, ..Cpu::new(1) };
         second.load_more(plans).ok()?;
         for (list, first) in second.workspace.iter_mut().flat_map(|own| &mut own.nonzeros).zip(&workspace.nonzeros) {
             list.share_kept(first);

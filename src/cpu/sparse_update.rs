@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pulp::{Simd, WithSimd};
 
 use super::epilogue::With;
-use super::inputs::Nonzero;
-use super::nonzeros::{Nonzeros, OfColumn, WORD};
+use super::inputs::{Nonzero, low_bits_of_bytes};
+use super::nonzeros::{ColumnEntry, Nonzeros, WORD};
 use super::optimizer_step::{Step, Stepper};
 use super::panels::{PanelColumns, Width};
 use super::product::MAX_OUTPUTS;
 use super::sparse::{MANY, panels_at_once};
-use super::tasks::{TOGETHER, Tasks};
+use super::tasks::{PANELS_TOGETHER, Tasks};
 use super::threads::{Parts, Shared, Team};
-use super::tile::{BLOCK, MAX_WIDTH};
+use super::tile::{MAX_WIDTH, TERMS_PER_BLOCK};
 use crate::kernel::product::Extents;
 use crate::network::lanes::{load, store};
 use crate::network::optimizer::lanes::Update;
@@ -26,8 +26,8 @@ pub struct SparseUpdate<'a, U, const N: usize> {
     /// Of the product xᵀ δ.
     pub extents: Extents,
     pub x: &'a mut Nonzeros,
-    /// Scratch memory for the entries of x sorted by column, [`turned_len`] numbers.
-    pub turned: &'a mut [f32],
+    /// Scratch memory for the entries of x sorted by column, [`by_column_len`] numbers.
+    pub by_column: &'a mut [f32],
     pub delta: &'a [f32],
     pub w: [&'a mut [f32]; N],
     pub step: Step<U, N>,
@@ -43,17 +43,17 @@ impl<U: Update<N>, const N: usize> WithSimd for SparseUpdate<'_, U, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let SparseUpdate { extents, x, turned, delta, w, step, team } = self;
-        let block = if U::LINEAR { BLOCK.min(extents.inner) } else { extents.inner };
+        let SparseUpdate { extents, x, by_column, delta, w, step, team } = self;
+        let block = if U::LINEAR { TERMS_PER_BLOCK.min(extents.inner) } else { extents.inner };
         let width = Width::with::<S>();
         let of_weights = if U::LINEAR { 0 } else { PER_WEIGHT * extents.rows * extents.cols };
         let work = x.len() * extents.cols + of_weights;
         let threads = team.worth_without_packing(work);
         let tasks = Tasks::of_panels(extents.rows, extents.cols, width, threads, work < MANY);
         let most = if threads > 1 { ONE_AFTER_THE_OTHER_BY_THREADS } else { ONE_AFTER_THE_OTHER };
-        let turned = (extents.inner > most).then(|| x.turn(block, turned));
+        let by_column = (extents.inner > most).then(|| x.sort_by_column(block, by_column));
         let (w, stepper) = (w.map(Shared::new), &With(simd, &step));
-        Updates { extents, width, x, turned, block, delta, w: &w, linear: U::LINEAR, stepper }
+        Updates { extents, width, x, by_column, block, delta, w: &w, linear: U::LINEAR, stepper }
             .run(simd, tasks, threads, team)
     }
 }
@@ -65,7 +65,7 @@ struct Updates<'a> {
     width: Width,
     x: &'a Nonzeros,
     /// The entries of x sorted by column; `None` if the update goes example by example.
-    turned: Option<&'a [OfColumn]>,
+    by_column: Option<&'a [ColumnEntry]>,
     /// Examples whose summed gradient is applied in one step.
     block: usize,
     delta: &'a [f32],
@@ -106,8 +106,8 @@ impl UpdateTask<'_> {
     /// finite.
     #[inline(always)]
     fn run<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, panel: usize) -> bool {
-        match self.updates.turned {
-            Some(turned) => self.weight_by_weight::<S, V, P>(simd, panel, turned),
+        match self.updates.by_column {
+            Some(by_column) => self.weight_by_weight::<S, V, P>(simd, panel, by_column),
             None => self.example_by_example::<S, V, P>(simd, panel),
         }
     }
@@ -118,7 +118,7 @@ impl UpdateTask<'_> {
         &mut self,
         simd: S,
         panel: usize,
-        turned: &[OfColumn],
+        by_column: &[ColumnEntry],
     ) -> bool {
         let UpdateTask { updates, rows, scratch, sums, .. } = self;
         let (Updates { extents, x, block, delta, linear, .. }, rows) = (*updates, rows.clone());
@@ -129,7 +129,7 @@ impl UpdateTask<'_> {
             let delta = pack_panels::<S, V, P>(simd, delta, (first, len), panel, extents, scratch);
             for row in rows.clone().step_by(WORD) {
                 let few = row..rows.end.min(row + WORD);
-                let found = add_by_weight(simd, (x, turned, first, block), few.clone(), delta, sums);
+                let found = add_by_weight(simd, (x, by_column, first, block), few.clone(), delta, sums);
                 let touched = if linear { found } else { u64::MAX >> (WORD - few.len()) };
                 for p in 0..P {
                     finite &= updates.step::<S, V, P>(panel + p, few.clone(), &[touched], &mut sums[..few.len()], p);
@@ -230,17 +230,17 @@ fn pack_panels<'a, S: Simd, const V: usize, const P: usize>(
 #[inline(always)]
 fn add_by_weight<S: Simd, const V: usize, const P: usize>(
     simd: S,
-    (x, turned, first, block): (&Nonzeros, &[OfColumn], usize, usize),
+    (x, by_column, first, block): (&Nonzeros, &[ColumnEntry], usize, usize),
     rows: Range<usize>,
     delta: &Sums<S, V, P>,
     sums: &mut Sums<S, V, P>,
 ) -> u64 {
     let mut touched = 0;
     for (at, (row, sums)) in rows.zip(sums).enumerate() {
-        let entries = x.column(turned, first / block, row, block);
+        let entries = x.column(by_column, first / block, row, block);
         touched |= u64::from(!entries.is_empty()) << at;
         let mut sum = [[simd.splat_f32s(0.0); V]; P];
-        for &OfColumn { row, value } in entries {
+        for &ColumnEntry { row, value } in entries {
             add_term(simd, value, &delta[row as usize], &mut sum);
         }
         *sums = sum;
@@ -290,7 +290,7 @@ impl Touched {
         let mut words = [0; MOST_AT_ONCE / WORD];
         for (word, bytes) in words.iter_mut().zip(self.0[..rows.next_multiple_of(WORD)].chunks_exact_mut(WORD)) {
             for (i, &eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
-                *word |= (u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * i);
+                *word |= low_bits_of_bytes(u64::from_le_bytes(eight)) << (8 * i);
             }
             bytes.fill(0);
         }
@@ -341,19 +341,19 @@ const fn rows_at_once(width: usize) -> usize {
 
 const MOST_AT_ONCE: usize = 1024;
 
-/// The most numbers that all sums take: [`WORD`] rows of [`TOGETHER`] panels of the greatest width.
-pub const SUMS: usize = WORD * TOGETHER * MAX_WIDTH;
+/// The most numbers that all sums take: [`WORD`] rows of [`PANELS_TOGETHER`] panels of the greatest width.
+pub const SUMS: usize = WORD * PANELS_TOGETHER * MAX_WIDTH;
 
 /// Numbers that the entries of x, (examples, cols), take when sorted by column; 0 if they are not
 /// sorted.
-pub const fn turned_len(examples: usize, cols: usize) -> usize {
-    if examples > ONE_AFTER_THE_OTHER { Nonzeros::turned_len(examples, cols) } else { 0 }
+pub const fn by_column_len(examples: usize, cols: usize) -> usize {
+    if examples > ONE_AFTER_THE_OTHER { Nonzeros::by_column_len(examples, cols) } else { 0 }
 }
 
 /// Rows of a panel that scratch memory must hold for a block of `block` examples: those of δ, for
 /// all panels that are processed together.
 pub const fn scratch_rows(block: usize) -> usize {
-    TOGETHER * if block > ONE_AFTER_THE_OTHER_BY_THREADS { block } else { ONE_AFTER_THE_OTHER_BY_THREADS }
+    PANELS_TOGETHER * if block > ONE_AFTER_THE_OTHER_BY_THREADS { block } else { ONE_AFTER_THE_OTHER_BY_THREADS }
 }
 
 impl WithSimd for UpdateTask<'_> {

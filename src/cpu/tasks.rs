@@ -6,7 +6,7 @@ use super::panels::Width;
 use super::tile::ROWS;
 
 /// The most panels that are processed together: each nonzero entry is read once for all of them.
-pub const TOGETHER: usize = 4;
+pub const PANELS_TOGETHER: usize = 4;
 
 /// The fewest columns per thread that are worth another pass over the nonzero entries.
 const COLUMNS_OF_THREAD: usize = 64;
@@ -60,7 +60,7 @@ impl Tasks {
         Tasks { panels, panels_of_task, rows, rows_of_task: of_rows(parts), by_panels: true }
     }
 
-    /// As [`Tasks::new`], each task of at most [`TOGETHER`] panels, for `cols` columns in all. If
+    /// As [`Tasks::new`], each task of at most [`PANELS_TOGETHER`] panels, for `cols` columns in all. If
     /// there are enough panels, each thread has its own, which stay in its cache: the tasks of a
     /// thread are consecutive, and ordered by panels.
     pub fn of_panels(rows: usize, cols: usize, width: Width, threads: usize, small: bool) -> Self {
@@ -68,7 +68,8 @@ impl Tasks {
         // Each nonzero entry is read once for all panels of a task: large products do not split
         // them.
         let enough = if small { threads } else { width.panels(COLUMNS_OF_THREAD) * threads };
-        let panels_of_task = if panels < enough { TOGETHER } else { panels.div_ceil(threads).min(TOGETHER) };
+        let panels_of_task =
+            if panels < enough { PANELS_TOGETHER } else { panels.div_ceil(threads).min(PANELS_TOGETHER) };
         let wanted = wanted(threads, small && panels >= enough);
         let rows_of_task = rows.div_ceil(wanted.div_ceil(panels.div_ceil(panels_of_task))).next_multiple_of(ROWS);
         Tasks { panels, panels_of_task, rows, rows_of_task, by_panels: true }

@@ -128,7 +128,7 @@ fn gradient_of_first_layer(mut cpu: Cpu, widths: &[usize], m: usize, one_of: usi
     }
     executor.run(PlanId(1), &[mini_batch], &mut |_| ()).expect("run");
     let gradient = [&net.nabla_w[2], &net.nabla_b[2]].map(|nabla| executor.read::<f32>(nabla).expect("read"));
-    let few = cpu.workspace.iter().flat_map(|workspace| &workspace.nonzeros).any(Nonzeros::few);
+    let few = cpu.workspace.iter().flat_map(|workspace| &workspace.nonzeros).any(Nonzeros::is_sparse);
     (gradient.concat(), few)
 }
 
@@ -159,7 +159,7 @@ fn a_gradient_reads_the_list_of_another_plan() {
 #[test]
 fn gradients_of_many_examples_agree_with_the_twins() {
     for neurons in [1, 30, 70, 100, 130] {
-        let (widths, m) = (&[60, neurons, 4], 2 * tile::BLOCK + 76);
+        let (widths, m) = (&[60, neurons, 4], 2 * tile::TERMS_PER_BLOCK + 76);
         let (expected, _) = gradient_of_first_layer(Cpu::of_twins(), widths, m, 1, false);
         let largest = expected.iter().fold(0.0, |largest: f32, entry| largest.max(entry.abs()));
         for threads in [1, 3] {

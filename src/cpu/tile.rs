@@ -13,7 +13,7 @@ pub const ROWS: usize = 6;
 pub const MAX_WIDTH: usize = 64;
 
 /// Terms of a sum in a packed panel: the panel stays in the L2 cache.
-pub const BLOCK: usize = 512;
+pub const TERMS_PER_BLOCK: usize = 512;
 
 /// The most tiles of few terms that one call accumulates and finishes: a call costs as much as a
 /// tile.

@@ -144,6 +144,13 @@ pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
     Ok(!has_labels && format.is_some_and(|format| matches!(format.reads, Reads::Table(_))))
 }
 
+/// True if the name of a file ends as those of tables do.
+pub(super) fn is_named_as_table(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_lowercase();
+    let plain = name.strip_suffix(".gz").unwrap_or(&name);
+    [".csv", ".tsv", ".parquet"].iter().any(|ending| plain.ends_with(ending))
+}
+
 /// True if a file is the book's data, or images like it.
 ///
 /// # Errors

@@ -75,6 +75,14 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
         "--labels goes with an array (IDX, NPY or NPZ) of inputs alone; {} has its own labels",
         path.map_or("the built-in data".to_string(), |path| path.display().to_string())
     );
+    if let (Some(path), Some(_)) = (path, labels)
+        && formats::is_named_as_table(path)
+    {
+        bail_usage!(
+            "--labels goes with an array of inputs; {} is a table: name its column of classes with --target",
+            path.display()
+        );
+    }
     let name = match path {
         None => "built-in handwritten digits".to_string(),
         Some(path) if path == Path::new(STDIN) => "stdin".to_string(),
@@ -282,7 +290,7 @@ fn fraction_of(
     let part = stratified_part(labels, from, fraction, seed, stream);
     ensure_usage!(
         fraction == 0.0 || !part.is_empty(),
-        "{flag} {fraction} of {} selects none of them",
+        "{flag} {fraction} of {} selects none of them: a larger fraction or more examples are needed",
         counted(from.len() as u64, "example")
     );
     Ok(part)

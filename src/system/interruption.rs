@@ -39,7 +39,11 @@ pub fn checkpoint_follows() {
 pub(super) fn note_checkpoint() {
     let writes = WRITES_CHECKPOINTS.load(Ordering::SeqCst);
     CHECKPOINT.store(writes, Ordering::SeqCst);
-    let text = if writes { "a checkpoint is written" } else { "no checkpoint is written: there is no --run DIR" };
+    let text = if writes {
+        "a checkpoint is written"
+    } else {
+        "no checkpoint is written: there is no --run DIR, or training has not begun"
+    };
     let _ = writeln!(io::stderr(), "SIGUSR1: {text}");
 }
 
@@ -68,10 +72,7 @@ pub(super) fn note(signal: i32) -> bool {
     let heeded = AWAITED.load(Ordering::SeqCst) && SIGNAL.swap(signal, Ordering::SeqCst) == 0;
     if heeded {
         // A closed stderr is not a failure.
-        let _ = writeln!(
-            io::stderr(),
-            "interrupted: stopping soon and saving what is done; interrupt again to stop at once"
-        );
+        let _ = writeln!(io::stderr(), "interrupted: stopping soon; interrupt again to stop at once");
     }
     heeded
 }

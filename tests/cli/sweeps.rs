@@ -230,6 +230,11 @@ fn halving_gives_the_better_half_more_epochs() {
         lines(&out, "trials.jsonl").iter().find(|line| line["trial"] == report["best"]["trial"]).expect("it is there"),
         &trained(&report["best"], &["--device", "cpu"]),
     );
+    // The page ranks by rounds, too, and takes effects from the first one, which all were in.
+    let page = stdout(&["report", &out, "-o", "-"]);
+    let means = report["effects"][0]["values"].as_array().expect("values").len();
+    assert!(page.contains("5 combinations") && !page.contains("10 combinations"), "{page:.600}");
+    assert_eq!(means, 5);
     assert_fails(&[&flags[..], &["--epochs", "2,4"]].concat(), 2, &["--halving", "--epochs"]);
 }
 

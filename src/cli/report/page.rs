@@ -120,7 +120,7 @@ fn epochs(report: &Report) -> Markup {
         of_layers("gradient of the weights of each layer", "‖∂C/∂w‖", |layer| layer.nabla_w),
         of_layers("change of the weights by one step", "‖Δw‖ / ‖w‖", |layer| layer.update_ratio),
     ];
-    let measured = epochs.iter().filter_map(|epoch| Some((epoch, epoch.watched_cost()?)));
+    let measured = epochs.iter().filter_map(|epoch| Some((epoch, epoch.monitored_cost()?)));
     let lowest = measured.min_by(|one, other| one.1.total_cmp(&other.1));
     html! {
         h2 { "Training" }

@@ -48,10 +48,16 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
             (None, Some(_)) => "would not have finished in time",
             (None, None) => "are missing",
         };
-        writeln!(text, "\n{} trials {why}", HumanCount(report.missing as u64))?;
+        writeln!(text, "\n{} {why}", counted(report.missing as u64, "trial"))?;
     }
     if let Some(best) = &report.best {
         writeln!(text)?;
+        if options.budget.is_some() && report.ranking.len() == 1 && report.missing == 0 {
+            writeln!(
+                text,
+                "There was nothing to choose between: --budget varies --eta, --hidden and --lambda, unless they are given\n"
+            )?;
+        }
         if report.keeps_defaults {
             writeln!(text, "The recipe's defaults are kept: the best combination is no better than chance explains\n")?;
         }
@@ -101,7 +107,8 @@ fn row<'a>(rank: &str, figures: &Figures, epochs: Option<usize>, values: impl It
         let error = mean.standard_error.map_or(String::new(), |error| format!(" ± {:.digits$}", factor * error));
         format!("{:.digits$}{unit}{error}", factor * mean.mean)
     };
-    let cost = figures.validation_cost.map_or("diverged".to_string(), |mean| with_error(mean, 4, 1.0, ""));
+    let none = if figures.diverged > 0 { "diverged" } else { "-" };
+    let cost = figures.validation_cost.map_or(none.to_string(), |mean| with_error(mean, 4, 1.0, ""));
     let accuracy = figures.validation_accuracy.map(|mean| with_error(mean, 2, 100.0, "%"));
     let fit = accuracy.or(figures.validation_r2.map(|mean| with_error(mean, 4, 1.0, "")));
     let trials = match figures.diverged {

@@ -51,6 +51,8 @@ pub struct Trial<'s> {
     pub settled: &'s Settled,
     /// Its index.
     pub combination: usize,
+    /// The round of successive halving, counted from 0; `None` without rounds.
+    pub round: Option<usize>,
     /// The seed.
     pub seed: u64,
 }
@@ -303,6 +305,7 @@ impl Ready {
             trial: trial.number,
             flags: self.flags.clone(),
             seed: trial.seed,
+            round: trial.round,
             epochs: validation_costs.len(),
             kept_epoch: report.and_then(|report| report.kept_epoch),
             validation_cost: report.and_then(|report| report.validation_cost),
@@ -347,6 +350,6 @@ impl train::Observer for OfTrial<'_, '_> {
     }
 
     fn epoch(&mut self, report: &EpochReport, _: bool) {
-        self.costs.extend(report.watched_cost());
+        self.costs.extend(report.monitored_cost());
     }
 }

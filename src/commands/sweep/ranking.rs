@@ -16,7 +16,8 @@ pub struct Group<'r> {
     pub choices: Vec<Choice>,
     /// A result for each seed.
     pub results: Vec<&'r TrialResult>,
-    /// The round of successive halving that the results are of, counted from 0; of a folder, the number of trials.
+    /// The round of successive halving that the results are of, counted from 0; of a folder without rounds, the number of
+    /// trials.
     pub round: usize,
 }
 
@@ -252,6 +253,7 @@ mod tests {
             trial: 1,
             flags: [("cost".to_string(), cost.to_string())].into(),
             seed: 0,
+            round: None,
             epochs: 3,
             kept_epoch: Some(3),
             validation_cost: validation.map(|[cost, _]| cost),
@@ -302,7 +304,9 @@ mod tests {
         assert_eq!(best_of(&groups[0], measure).and_then(|best| best.validation_cost), Some(0.05));
         let effects = effects(&groups);
         assert_eq!((effects.len(), &*effects[0].flag), (1, "eta"));
-        let nine = &effects[0].values[0];
+        let values = effects[0].values.iter().map(|(value, _)| value.as_str()).collect::<Vec<_>>();
+        assert_eq!(values, ["1", "2", "9"], "those with trials, by size");
+        let nine = &effects[0].values[2];
         assert_eq!((&*nine.0, nine.1.trials, nine.1.diverged), ("9", 2, 1));
         assert_eq!(nine.1.validation_cost.map(|mean| mean.mean), Some(0.05));
     }

@@ -16,6 +16,9 @@ pub struct TrialResult {
     pub flags: Flags,
     /// The seed.
     pub seed: u64,
+    /// The round of successive halving, counted from 0; `None` without rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<usize>,
     /// The epochs trained.
     pub epochs: usize,
     /// The epoch whose weights are the final ones.

@@ -55,6 +55,8 @@ pub struct Sweep<'o> {
 struct Round {
     /// The index of each combination among all, and its training with the epochs of this round.
     combinations: Vec<(usize, Settled)>,
+    /// Its number, counted from 0, where there are several.
+    number: Option<usize>,
     /// Trials of the rounds before.
     before: usize,
     seeds: u64,
@@ -77,6 +79,7 @@ impl Round {
                 number,
                 settled,
                 combination: *combination,
+                round: self.number,
                 seed: settled.options.wishes.seed.wrapping_add(seed),
             })
             .collect()
@@ -182,6 +185,7 @@ impl<'o> Sweep<'o> {
         let mut winner = ranking.first().map(|first| first.group);
         // Only the first is looked at: of two dozen, chance lets some look better.
         let keeps_defaults = self.options.prefers_first
+            && groups.len() > 1
             && winner.is_some_and(|winner| !is_clearly_better(&groups[winner], &groups[0], measure));
         if keeps_defaults {
             winner = Some(0);
@@ -258,7 +262,8 @@ impl<'o> Sweep<'o> {
         };
         let combinations = next.into_iter().map(settled).collect::<Result<_>>()?;
         let before = last.map_or(0, |last| last.before + last.trials().len());
-        Ok(Round { combinations, before, seeds: self.seeds, by_combination: self.options.budget.is_some() })
+        let number = epochs.map(|_| last.and_then(|last| last.number).map_or(0, |last| last + 1));
+        Ok(Round { combinations, number, before, seeds: self.seeds, by_combination: self.options.budget.is_some() })
     }
 
     fn result_of(&self, trial: &Trial<'_>) -> Option<&TrialResult> {

@@ -39,9 +39,25 @@ pub struct Summary {
 pub fn of_folder(path: &Path) -> Result<Summary> {
     let results = folder::results(path)?;
     ensure_usage!(!results.is_empty(), "{}: no trial of this sweep has ended yet", path.display());
-    let (mut groups, common) = grouped(&results);
-    // A mean of a few seeds is not compared with one of many: `--budget` trains only what is worth it with all of them.
-    groups.iter_mut().for_each(|group| group.round = group.results.len());
+    let halved = results.iter().any(|result| result.round.is_some());
+    let (mut groups, common) = grouped(&results, halved);
+    let effects = if halved {
+        let in_round = |last: bool| {
+            groups.iter().map(move |group| {
+                let rounds = group.results.iter().map(|result| result.round.unwrap_or(0));
+                let round = if last { rounds.max() } else { rounds.min() }.unwrap_or(0);
+                let is_of = |result: &&&TrialResult| result.round.unwrap_or(0) == round;
+                Group { round, results: group.results.iter().filter(is_of).copied().collect(), ..group.clone() }
+            })
+        };
+        let effects = effects(&in_round(false).collect::<Vec<_>>());
+        groups = in_round(true).collect();
+        effects
+    } else {
+        // A mean of a few seeds is not compared with one of many: `--budget` trains only what is worth it with all of them.
+        groups.iter_mut().for_each(|group| group.round = group.results.len());
+        effects(&groups)
+    };
     let ranked_by = Measure::of(results.iter());
     let ranking = ranked(&groups, ranked_by);
     let curve = |ranked: &Ranked| {
@@ -55,7 +71,7 @@ pub fn of_folder(path: &Path) -> Result<Summary> {
         curves: ranking.iter().map(curve).collect(),
         ranking,
         common,
-        effects: effects(&groups),
+        effects,
         best: best.and_then(|text| serde_json::from_str(&text).ok()).map(|best: Best| Best {
             // The folder may have had another name.
             model: best.model.as_ref().map(|_| path.join(BEST_MODEL).display().to_string()),
@@ -64,9 +80,14 @@ pub fn of_folder(path: &Path) -> Result<Summary> {
     })
 }
 
-/// The results of each combination, with the flags that differ, and the flags that do not.
-fn grouped(results: &[TrialResult]) -> (Vec<Group<'_>>, Vec<Choice>) {
-    let mut all: Vec<&String> = results.iter().flat_map(|result| result.flags.keys()).collect();
+/// The results of each combination, with the flags that differ, and the flags that do not. If trials were `halved`, their
+/// epochs are those of rounds.
+fn grouped(results: &[TrialResult], halved: bool) -> (Vec<Group<'_>>, Vec<Choice>) {
+    let is_told = |flag: &&String| !halved || flag.as_str() != "epochs";
+    let is_like = |one: &Flags, other: &Flags| {
+        one.iter().filter(|(flag, _)| is_told(flag)).eq(other.iter().filter(|(flag, _)| is_told(flag)))
+    };
+    let mut all: Vec<&String> = results.iter().flat_map(|result| result.flags.keys()).filter(is_told).collect();
     all.sort_unstable();
     all.dedup();
     let first = &results[0].flags;
@@ -75,7 +96,8 @@ fn grouped(results: &[TrialResult]) -> (Vec<Group<'_>>, Vec<Choice>) {
     let choice = |flags: &Flags, flag: &String| (flag.clone(), flags.get(flag).cloned().unwrap_or("-".to_string()));
     let mut groups: Vec<Group<'_>> = Vec::new();
     for result in results {
-        match groups.iter_mut().find(|group| group.results.first().is_some_and(|of| of.flags == result.flags)) {
+        match groups.iter_mut().find(|group| group.results.first().is_some_and(|of| is_like(&of.flags, &result.flags)))
+        {
             Some(group) => group.results.push(result),
             None => groups.push(Group {
                 choices: differing.iter().map(|flag| choice(&result.flags, flag)).collect(),

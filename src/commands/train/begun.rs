@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::circumstances::{self, Circumstances};
 use super::job::Job;
-use super::run_folder::{Keeper, Keeping, RunFolder};
+use super::run_folder::{CheckpointWriter, Keeping, RunFolder};
 use super::state::{Found, State};
 use super::{Observer, Options, Prepared, Setup, prepare};
 use crate::data::Data;
@@ -71,7 +71,7 @@ impl Job<'_> {
         circumstances: Option<Circumstances>,
         data: &Data,
         observer: &mut dyn Observer,
-    ) -> Result<(State, Option<Keeper>)> {
+    ) -> Result<(State, Option<CheckpointWriter>)> {
         let mut state = State::before(self.initial.clone());
         let (Some(folder), Some(run), Some(circumstances)) = (folder, &self.options.run, circumstances) else {
             return Ok((state, None));
@@ -87,7 +87,7 @@ impl Job<'_> {
         }
         let description = model::Description::new(self.topology, data.dataset.preprocessing(), &data.dataset.outputs());
         let keeping = Keeping { circumstances, topology: self.topology.clone(), optimizer, description };
-        let keeper = Keeper::begin(folder, run.interval, keeping, &state)?;
+        let keeper = CheckpointWriter::begin(folder, run.interval, keeping, &state)?;
         Ok((state, Some(keeper)))
     }
 }

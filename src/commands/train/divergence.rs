@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::EpochReport;
-use super::epochs::Known;
+use super::epochs::History;
 use super::state::State;
 use crate::system::error::{Diverged, FirstNotFinite};
 use crate::training::stopping::{Course, Patience};
@@ -31,11 +31,11 @@ pub fn return_to_last_epoch(
     trainer: &mut Trainer<'_, '_>,
     patience: Patience,
     state: &mut State,
-    known: Known,
+    history: History,
 ) -> Result<()> {
-    let Known { reports, best } = known;
+    let History { reports, best } = history;
     loop {
-        let costs = reports.iter().take(state.position.epoch).map(EpochReport::watched_cost);
+        let costs = reports.iter().take(state.position.epoch).map(EpochReport::monitored_cost);
         let (_, plateau, _) = Course::after(patience, costs);
         trainer.resume(&state.snapshot, state.position, plateau)?;
         if state.position.epoch >= reports.len() {

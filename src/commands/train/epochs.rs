@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use super::agreement;
 use super::report::{finite, measured};
-use super::run_folder::Keeper;
+use super::run_folder::CheckpointWriter;
 use super::state::State;
 use super::{EpochReport, Keep, Monitor, Observer, Setup};
 use crate::network::Parameters;
@@ -55,7 +55,7 @@ impl Epochs {
     /// The epochs of a training that has ended in a state, without a refit.
     pub fn of(state: &State, setup: &Setup, end: End) -> Self {
         let reports = state.reports.clone();
-        let (course, ..) = Course::after(setup.patience, reports.iter().map(EpochReport::watched_cost));
+        let (course, ..) = Course::after(setup.patience, reports.iter().map(EpochReport::monitored_cost));
         let best = (course.best_epoch > 0).then_some(course.best_epoch);
         let further_steps = state.position.step;
         let kept = best.filter(|&best| setup.keep == Keep::Best && (best < reports.len() || further_steps > 0));
@@ -85,12 +85,12 @@ const SNAPSHOT_INTERVAL: u32 = 200;
 /// The least time between two snapshots on the host.
 const SHORTEST_SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What accompanies a training: its observer, its checkpoints and its clock.
-pub struct Company<'a> {
+/// The context of a training: its observer, its checkpoints and its clock.
+pub struct RunContext<'a> {
     /// The observer.
     pub observer: &'a mut dyn Observer,
     /// The keeper, which writes checkpoints.
-    pub keeper: Option<&'a mut Keeper>,
+    pub keeper: Option<&'a mut CheckpointWriter>,
     /// The time at which its device was opened.
     pub opening: Instant,
     /// Seconds from then to the end of the first steps.
@@ -98,36 +98,36 @@ pub struct Company<'a> {
     /// The processes that train together.
     pub ranks: &'a dyn Ranks,
     /// The complete epochs of a training that failed.
-    pub known: Option<Known>,
+    pub history: Option<History>,
     taken: Instant,
     cost: Duration,
 }
 
-/// What is known of a training that failed, beside its last state.
+/// The epochs of a training that failed, which may be later than its last state.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct History {
     /// The report of each complete epoch.
     pub reports: Vec<EpochReport>,
     /// The best parameters, if they are needed.
     pub best: Option<Arc<Parameters>>,
 }
 
-impl<'a> Company<'a> {
-    /// The company of a training whose device was opened at `opening`.
+impl<'a> RunContext<'a> {
+    /// The context of a training whose device was opened at `opening`.
     pub fn new(
         observer: &'a mut dyn Observer,
-        keeper: Option<&'a mut Keeper>,
+        keeper: Option<&'a mut CheckpointWriter>,
         opening: Instant,
         ranks: &'a dyn Ranks,
     ) -> Self {
         let (taken, cost) = (Instant::now(), Duration::ZERO);
-        Company { observer, keeper, opening, seconds_to_first_step: None, ranks, known: None, taken, cost }
+        RunContext { observer, keeper, opening, seconds_to_first_step: None, ranks, history: None, taken, cost }
     }
 
     /// Trains to the end of an epoch, or until there is something else to do: a snapshot is due, a signal arrived, or
     /// the previous epoch is `evaluated`. Returns the seconds of the steps.
     pub fn train(&mut self, trainer: &mut Trainer<'_, '_>, evaluated: &dyn Fn() -> bool) -> Result<f64> {
-        let Company { observer, keeper, opening, seconds_to_first_step, ranks, taken, cost, .. } = self;
+        let RunContext { observer, keeper, opening, seconds_to_first_step, ranks, taken, cost, .. } = self;
         let ends = Cell::new(false);
         let mut progress = |steps| {
             seconds_to_first_step.get_or_insert_with(|| opening.elapsed().as_secs_f64());
@@ -174,9 +174,9 @@ impl<'a> Company<'a> {
 }
 
 /// True if a snapshot is due; the last one was `taken` at a `cost`.
-fn is_due(keeper: Option<&Keeper>, taken: Instant, cost: Duration) -> bool {
+fn is_due(keeper: Option<&CheckpointWriter>, taken: Instant, cost: Duration) -> bool {
     interruption::signal().is_some()
-        || keeper.is_some_and(Keeper::is_due)
+        || keeper.is_some_and(CheckpointWriter::is_due)
         || taken.elapsed() >= (SNAPSHOT_INTERVAL * cost).max(SHORTEST_SNAPSHOT_INTERVAL)
 }
 
@@ -213,7 +213,7 @@ impl SoFar {
     /// Applies the watched cost of an epoch: best parameters, η and patience. True if the epoch is the
     /// best so far.
     fn judge(&mut self, report: &EpochReport, parameters: Parameters, trainer: &mut Trainer<'_, '_>) -> bool {
-        let verdict = self.course.note(report.epoch, report.watched_cost());
+        let verdict = self.course.note(report.epoch, report.monitored_cost());
         if verdict.improved && self.wants_best {
             self.best = Some(Arc::new(parameters));
         }
@@ -225,10 +225,10 @@ impl SoFar {
     }
 
     /// Reports an epoch.
-    fn tell(&mut self, report: EpochReport, improved: bool, company: &mut Company<'_>) {
-        company.observer.epoch(&report, improved);
-        if let Some(failure) = company.keeper.as_mut().and_then(|keeper| keeper.note(&report)) {
-            company.observer.warn(&failure);
+    fn tell(&mut self, report: EpochReport, improved: bool, context: &mut RunContext<'_>) {
+        context.observer.epoch(&report, improved);
+        if let Some(failure) = context.keeper.as_mut().and_then(|keeper| keeper.note(&report)) {
+            context.observer.warn(&failure);
         }
         self.reports.push(report);
     }
@@ -246,7 +246,7 @@ impl SoFar {
         &mut self,
         trainer: &mut Trainer<'_, '_>,
         training: &Training<'_>,
-        company: &mut Company<'_>,
+        context: &mut RunContext<'_>,
     ) -> Result<()> {
         let Some(Pending { mut report, judged, learned }) = self.pending.take() else { return Ok(()) };
         report.set_learned(finite(Some(learned.wait()?), report.epoch, training.hyperparameters)?);
@@ -254,7 +254,7 @@ impl SoFar {
             Ok(improved) => improved,
             Err(parameters) => self.judge(&report, parameters, trainer),
         };
-        self.tell(report, improved, company);
+        self.tell(report, improved, context);
         Ok(())
     }
 }
@@ -269,18 +269,18 @@ pub fn train_epochs(
     setup: &Setup,
     training: &Training<'_>,
     state: &mut State,
-    company: &mut Company<'_>,
+    context: &mut RunContext<'_>,
 ) -> Result<End> {
     let State { reports, seconds, best, .. } = state.clone();
-    let costs = reports.iter().map(EpochReport::watched_cost);
+    let costs = reports.iter().map(EpochReport::monitored_cost);
     let (course, plateau, verdict) = Course::after(setup.patience, costs);
     let out_of_patience = verdict.is_some_and(|verdict| verdict.stop);
-    let wants_best = setup.keep == Keep::Best || company.keeper.is_some();
+    let wants_best = setup.keep == Keep::Best || context.keeper.is_some();
     let mut so_far = SoFar { course, reports, best, wants_best, out_of_patience, pending: None };
     trainer.resume(&state.snapshot, state.position, plateau)?;
-    let ended = so_far.train(trainer, setup, training, (state, seconds), company);
+    let ended = so_far.train(trainer, setup, training, (state, seconds), context);
     if ended.is_err() {
-        company.known = Some(Known { reports: so_far.reports, best: so_far.best });
+        context.history = Some(History { reports: so_far.reports, best: so_far.best });
     }
     ended
 }
@@ -293,22 +293,22 @@ impl SoFar {
         setup: &Setup,
         training: &Training<'_>,
         (state, mut seconds): (&mut State, f64),
-        company: &mut Company<'_>,
+        context: &mut RunContext<'_>,
     ) -> Result<End> {
         let so_far = self;
         let watches_validation = setup.monitor != Monitor::None && !training.data.split.validation.is_empty();
         // The training split may be evaluated during the next epoch, unless that depends on the result.
         let may_wait = setup.monitor == Monitor::All && (watches_validation || setup.patience == Patience::default());
         loop {
-            let signal = company.signal();
+            let signal = context.signal();
             let position = trainer.position();
             let done = position.step == 0 && (so_far.out_of_patience || position.epoch >= setup.epochs);
             let ends = done || signal.is_some();
-            if ends || company.wants_snapshot() {
-                so_far.complete(trainer, training, company)?;
+            if ends || context.wants_snapshot() {
+                so_far.complete(trainer, training, context)?;
                 let now =
                     State { reports: so_far.reports.clone(), seconds, best: so_far.best.clone(), ..state.clone() };
-                company.update(trainer, now, state, ends)?;
+                context.update(trainer, now, state, ends)?;
             }
             match signal {
                 _ if done && so_far.out_of_patience => return Ok(End::Patience),
@@ -317,10 +317,10 @@ impl SoFar {
                 None => {}
             }
             let eta = trainer.eta();
-            seconds += company.train(trainer, &|| so_far.is_measured())?;
+            seconds += context.train(trainer, &|| so_far.is_measured())?;
             let ended = trainer.position().step == 0;
             if ended || so_far.is_measured() {
-                so_far.complete(trainer, training, company)?;
+                so_far.complete(trainer, training, context)?;
             }
             if !ended {
                 continue;
@@ -328,7 +328,7 @@ impl SoFar {
             let epoch = trainer.position().epoch;
             let wait = may_wait && epoch < setup.epochs;
             let (report, parameters, learned) = evaluated(trainer, epoch, eta, seconds, training, setup.monitor, wait)?;
-            agreement::compare_parameters(company.ranks, &parameters, &format!("after epoch {epoch}"))?;
+            agreement::compare_parameters(context.ranks, &parameters, &format!("after epoch {epoch}"))?;
             seconds = 0.0;
             let judged = match learned {
                 Some(_) if !watches_validation => Err(parameters),
@@ -336,7 +336,7 @@ impl SoFar {
             };
             match (learned, judged) {
                 (Some(learned), judged) => so_far.pending = Some(Pending { report, judged, learned }),
-                (None, judged) => so_far.tell(report, judged.unwrap_or(false), company),
+                (None, judged) => so_far.tell(report, judged.unwrap_or(false), context),
             }
         }
     }

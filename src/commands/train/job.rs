@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::epochs::{Company, End, Epochs, Refitted, train_epochs};
+use super::epochs::{End, Epochs, Refitted, RunContext, train_epochs};
 use super::refit::refit;
 use super::report::{Report, report};
 use super::state::{Refitting, State};
@@ -31,7 +31,7 @@ pub struct Opened {
     /// True once the start of training was announced.
     pub announced: bool,
     /// Failures of devices.
-    pub losses: Losses,
+    pub failures: DeviceFailures,
 }
 
 /// A training, apart from its data and its device.
@@ -103,7 +103,7 @@ impl Job<'_> {
         state: &mut State,
         executor: &mut dyn Executor,
         opened: &mut Opened,
-        company: &mut Company<'_>,
+        context: &mut RunContext<'_>,
     ) -> Result<(Report, Result<()>)> {
         let setup = self.setup;
         let mut epochs = if let Some(refitting) = state.refit {
@@ -112,14 +112,14 @@ impl Job<'_> {
         } else {
             let training = self.training(data);
             let mut trainer = self.trainer(&training, executor)?;
-            opened.announce(&trainer, &training, setup, state.position, company);
-            let ended = train_epochs(&mut trainer, setup, &training, state, company);
+            opened.announce(&trainer, &training, setup, state.position, context);
+            let ended = train_epochs(&mut trainer, setup, &training, state, context);
             let end = match ended {
                 Ok(end) => end,
                 Err(error) => {
                     let reached = trainer.position();
                     if error.is::<Diverged>() {
-                        self.go_back(&mut trainer, state, company)?;
+                        self.go_back(&mut trainer, state, context)?;
                     }
                     return Err(divergence::located(error, &mut trainer, state, reached));
                 }
@@ -129,7 +129,7 @@ impl Job<'_> {
                 trainer.set_parameters(best)?;
             }
             if !setup.refit || setup.epochs == 0 || epochs.interrupted.is_some() {
-                return self.finish(&mut trainer, &training, epochs, company);
+                return self.finish(&mut trainer, &training, epochs, context);
             }
             let refitting = Refitting::after(&epochs, setup, data.split.validation.len());
             *state = refitting.state(state, self.initial, trainer.parameters()?);
@@ -140,9 +140,9 @@ impl Job<'_> {
         let training =
             Training { hyperparameters: refitting.hyperparameters(setup.hyperparameters), ..self.training(data) };
         let mut trainer = self.trainer(&training, executor)?;
-        opened.announce(&trainer, &training, setup, state.position, company);
-        company.observer.refit(data.split.training.len(), refitting.epochs);
-        let ended = refit(&mut trainer, &training, refitting, state, company);
+        opened.announce(&trainer, &training, setup, state.position, context);
+        context.observer.refit(data.split.training.len(), refitting.epochs);
+        let ended = refit(&mut trainer, &training, refitting, state, context);
         let reached = trainer.position();
         match ended.map_err(|error| divergence::located(error, &mut trainer, state, reached))? {
             End::Signal(signal) => {
@@ -157,7 +157,7 @@ impl Job<'_> {
                 epochs.refit = Some(Refitted { epochs: epochs_of_refit, seconds, validation_examples });
             }
         }
-        self.finish(&mut trainer, &training, epochs, company)
+        self.finish(&mut trainer, &training, epochs, context)
     }
 
     /// Saves the network of a finished training and makes its report.
@@ -166,13 +166,13 @@ impl Job<'_> {
         trainer: &mut Trainer<'_, '_>,
         training: &Training<'_>,
         epochs: Epochs,
-        company: &mut Company<'_>,
+        context: &mut RunContext<'_>,
     ) -> Result<(Report, Result<()>)> {
         let saved = match &self.options.output {
             Some(path) => self.save(path, training.data, trainer.parameters()?),
             None => Ok(()),
         };
-        let epochs = Epochs { seconds_to_first_step: company.seconds_to_first_step, ..epochs };
+        let epochs = Epochs { seconds_to_first_step: context.seconds_to_first_step, ..epochs };
         Ok((report(trainer, training, self.setup, epochs)?, saved))
     }
 
@@ -182,11 +182,11 @@ impl Job<'_> {
     }
 
     /// Goes back to the last complete epoch of a training that diverged, and saves its checkpoint.
-    fn go_back(&self, trainer: &mut Trainer<'_, '_>, state: &mut State, company: &mut Company<'_>) -> Result<()> {
-        let Some(known) = company.known.take() else { return Ok(()) };
-        divergence::return_to_last_epoch(trainer, self.setup.patience, state, known)?;
-        if let Some(failure) = company.keeper.as_mut().and_then(|keeper| keeper.save(state)) {
-            company.observer.warn(&failure);
+    fn go_back(&self, trainer: &mut Trainer<'_, '_>, state: &mut State, context: &mut RunContext<'_>) -> Result<()> {
+        let Some(history) = context.history.take() else { return Ok(()) };
+        divergence::return_to_last_epoch(trainer, self.setup.patience, state, history)?;
+        if let Some(failure) = context.keeper.as_mut().and_then(|keeper| keeper.save(state)) {
+            context.observer.warn(&failure);
         }
         Ok(())
     }
@@ -224,7 +224,7 @@ impl Job<'_> {
         state: &State,
         data: &Data,
         opened: &mut Opened,
-        company: &mut Company<'_>,
+        context: &mut RunContext<'_>,
     ) -> Result<device::Chosen> {
         let DeviceDescription { name, backend, driver, .. } = failed.executor.device().clone();
         // Its memory is needed for the next device.
@@ -233,14 +233,14 @@ impl Job<'_> {
         let told = |error: &anyhow::Error| format!("{name} (driver {}): {error:#}", driver.as_deref().unwrap_or(""));
         let same = DeviceChoice::Same { name: name.clone(), backend };
         // What was refused at the start would be refused again.
-        let most = if error.is::<DeviceFailed>() || opened.announced { MOST_LOSSES } else { 0 };
+        let most = if error.is::<DeviceFailed>() || opened.announced { MAX_DEVICE_FAILURES } else { 0 };
         let reopened = loop {
-            let tries = opened.losses.count(state);
+            let tries = opened.failures.count(state);
             if tries > most {
                 break Err(error.context(format!("{name} failed {tries} times at {place}")));
             }
             let again = format!("training continues from {place} on the reopened device ({tries} of {most})");
-            company.observer.warn(&format!("{}; {again}", told(&error)));
+            context.observer.warn(&format!("{}; {again}", told(&error)));
             // Two failures at the same position: shorter submissions may succeed.
             let gpu = GpuOptions { halvings: tries.saturating_sub(1), ..self.options.gpu };
             match self.open(&same, gpu, data) {
@@ -251,12 +251,12 @@ impl Job<'_> {
         };
         let reopened = match reopened {
             Err(error) if self.options.fall_back_to_cpu => {
-                company.observer.warn(&format!("{error:#}; training continues from {place} on the CPU"));
+                context.observer.warn(&format!("{error:#}; training continues from {place} on the CPU"));
                 self.open(&DeviceChoice::Cpu, self.options.gpu, data)?
             }
             reopened => reopened?,
         };
-        if let Some(keeper) = &mut company.keeper {
+        if let Some(keeper) = &mut context.keeper {
             keeper.go_on(state, reopened.executor.device())?;
         }
         Ok(reopened)
@@ -267,17 +267,17 @@ impl Job<'_> {
 const TIME_OF_A_RESET: Duration = Duration::from_secs(1);
 
 /// The number of failures at the same position that training survives.
-const MOST_LOSSES: u32 = 4;
+const MAX_DEVICE_FAILURES: u32 = 4;
 
 /// Failures of a device.
 #[derive(Default)]
-pub struct Losses {
+pub struct DeviceFailures {
     /// The position that training continued from after the last failure.
     at: Option<(bool, Position)>,
     count: u32,
 }
 
-impl Losses {
+impl DeviceFailures {
     /// True if there was none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -300,12 +300,12 @@ impl Opened {
         training: &Training<'_>,
         setup: &Setup,
         position: Position,
-        company: &mut Company<'_>,
+        context: &mut RunContext<'_>,
     ) {
         if std::mem::replace(&mut self.announced, true) {
             return;
         }
-        company.observer.begin(&Opening {
+        context.observer.begin(&Opening {
             data: training.data,
             topology: training.topology,
             device: trainer.executor().device(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use super::epochs::{Company, End, Epochs};
+use super::epochs::{End, Epochs, RunContext};
 use super::state::{Refitting, State};
 use super::{EpochReport, Setup};
 use crate::network::Parameters;
@@ -16,7 +16,7 @@ impl Refitting {
     /// them if those after the best one did no harm beyond chance. If the costs of n examples have a standard deviation
     /// equal to their mean, the mean cost has a relative standard error of 1/√n; two of these count as chance.
     pub fn after(epochs: &Epochs, setup: &Setup, validation: usize) -> Self {
-        let cost = |epoch: usize| epochs.reports.get(epoch.wrapping_sub(1)).and_then(EpochReport::watched_cost);
+        let cost = |epoch: usize| epochs.reports.get(epoch.wrapping_sub(1)).and_then(EpochReport::monitored_cost);
         let chance = 2.0 / (validation.max(1) as f64).sqrt();
         let harmless = match (epochs.best.and_then(cost), cost(epochs.reports.len())) {
             (Some(best), Some(last)) => last <= best * (1.0 + chance),
@@ -55,16 +55,16 @@ pub fn refit(
     training: &Training<'_>,
     mut refitting: Refitting,
     state: &mut State,
-    company: &mut Company<'_>,
+    context: &mut RunContext<'_>,
 ) -> Result<End> {
     trainer.resume(&state.snapshot, state.position, 1.0)?;
     loop {
-        let signal = company.signal();
+        let signal = context.signal();
         let done = trainer.position() >= Position { epoch: refitting.epochs, step: 0 };
         let ends = done || signal.is_some();
-        if ends || company.wants_snapshot() {
+        if ends || context.wants_snapshot() {
             let now = State { refit: Some(refitting), ..state.clone() };
-            company.update(trainer, now, state, ends)?;
+            context.update(trainer, now, state, ends)?;
         }
         match signal {
             _ if done => {
@@ -75,6 +75,6 @@ pub fn refit(
             Some(signal) => return Ok(End::Signal(signal)),
             None => {}
         }
-        refitting.seconds += company.train(trainer, &|| false)?;
+        refitting.seconds += context.train(trainer, &|| false)?;
     }
 }

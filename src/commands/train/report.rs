@@ -44,7 +44,7 @@ pub struct EpochReport {
 impl EpochReport {
     /// The cost by which epochs are compared: that of the validation split, or of the training split if there is none;
     /// `None` if neither was measured.
-    pub fn watched_cost(&self) -> Option<f64> {
+    pub fn monitored_cost(&self) -> Option<f64> {
         self.validation_cost.or(self.train_cost)
     }
 
@@ -315,7 +315,8 @@ pub(crate) fn report(
         precision: Precision::Full.name(),
         gradient_check: None,
         choices,
-        profile: executor.profile(),
+        // Of a run that was complete already, nothing ran.
+        profile: executor.profile().filter(|profile| profile.kernels.iter().any(|kernel| kernel.calls > 0)),
         weights_sha256: parameters.sha256(),
         notes: data.notes.iter().chain(&not_learned).chain(&does_not_pay).cloned().collect(),
         not_learned,

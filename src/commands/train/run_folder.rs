@@ -154,7 +154,7 @@ pub struct Keeping {
 
 /// Writes checkpoints of a run while it trains.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct CheckpointWriter {
     folder: RunFolder,
     metrics: Metrics,
     keeping: Arc<Keeping>,
@@ -165,7 +165,7 @@ pub struct Keeper {
     failed: Option<anyhow::Error>,
 }
 
-impl Keeper {
+impl CheckpointWriter {
     /// A keeper of a run that starts or continues with a state.
     ///
     /// # Errors
@@ -180,7 +180,7 @@ impl Keeper {
         let _ = fs::remove_file(folder.path.join(DIVERGED));
         let keeping = Arc::new(keeping);
         let writer = Writer::start()?;
-        Ok(Keeper { folder, metrics, keeping, interval, saved: Instant::now(), writer, failed: None })
+        Ok(CheckpointWriter { folder, metrics, keeping, interval, saved: Instant::now(), writer, failed: None })
     }
 
     /// True if a checkpoint should be written as soon as training can pause.
@@ -363,7 +363,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run");
         let ((keeping, state), opened) = (run(1), RunFolder::open(&path).expect("a new folder"));
-        let mut keeper = Keeper::begin(opened, Duration::ZERO, keeping, &state).expect("it begins");
+        let mut keeper = CheckpointWriter::begin(opened, Duration::ZERO, keeping, &state).expect("it begins");
         assert_eq!((keeper.save(&state), keeper.wait()), (None, None));
         fs::remove_dir_all(&path).expect("it is deleted");
         assert_eq!(keeper.save(&state), None, "it is being written");

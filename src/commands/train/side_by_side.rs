@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::epochs::{Company, End, Epochs, train_epochs};
+use super::epochs::{End, Epochs, RunContext, train_epochs};
 use super::report::{Report, report};
 use super::state::State;
 use super::{EpochReport, Observer, Opening, Setup};
@@ -72,7 +72,7 @@ fn begin_epochs(
 ) -> Result<()> {
     let started = group.iter().map(|&i| {
         let (Member { training, setup, .. }, state) = (&members[i], &all[i].state);
-        let (_, plateau, _) = Course::after(setup.patience, state.reports.iter().map(EpochReport::watched_cost));
+        let (_, plateau, _) = Course::after(setup.patience, state.reports.iter().map(EpochReport::monitored_cost));
         Started { training: *training, snapshot: &state.snapshot, epoch: state.position.epoch, plateau }
     });
     let started: Vec<Started<'_>> = started.collect();
@@ -103,8 +103,8 @@ fn end_epoch<'d>(
     let Training { data, hyperparameters, .. } = member.training;
     trainer.turn_to(data, hyperparameters)?;
     let mut observer = OneEpoch { of: member.observer, one_epoch, ended: false };
-    let mut company = Company::new(&mut observer, None, Instant::now(), &Alone);
-    let ended = train_epochs(trainer, member.setup, &member.training, &mut reached.state, &mut company);
+    let mut context = RunContext::new(&mut observer, None, Instant::now(), &Alone);
+    let ended = train_epochs(trainer, member.setup, &member.training, &mut reached.state, &mut context);
     let is_interrupted = interruption::signal().is_some() || member.observer.wants_end();
     reached.end = match ended {
         Ok(End::Signal(_)) if !is_interrupted => None,

@@ -76,8 +76,8 @@ impl Trial {
         };
         let mut state = State::before(parameters.clone());
         let mut listener = Listener::default();
-        let mut company = Company::new(&mut listener, None, Instant::now(), &Alone);
-        let end = train_epochs(&mut trainer, &setup, &training, &mut state, &mut company)?;
+        let mut context = RunContext::new(&mut listener, None, Instant::now(), &Alone);
+        let end = train_epochs(&mut trainer, &setup, &training, &mut state, &mut context)?;
         measured(&mut trainer, PartOfData::Test, state.reports.len(), hyperparameters)?;
         Ok((state, end, listener))
     }

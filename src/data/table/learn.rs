@@ -72,6 +72,10 @@ impl Table {
             let title = title_of(header.as_deref(), at);
             bail_usage!("--ignore: {title} is the target; leave it in, or name another column with --target");
         }
+        if let Some(&at) = target_columns.iter().find(|at| categorical.contains(at)) {
+            let title = title_of(header.as_deref(), at);
+            bail_usage!("--categorical: {title} is the target; --task says whether it holds classes or numbers");
+        }
         let weight_column = find_weight(options, &target_columns, header.as_deref(), width)?;
         let is_input = |i: &usize| !target_columns.contains(i) && !ignored.contains(i) && weight_column != Some(*i);
         let inputs: Vec<usize> = (0..width).filter(is_input).collect();

@@ -85,9 +85,8 @@ impl Share {
 /// number of ranks that have examples; the sums.
 type GradientMessage = (usize, usize, [Lent; OF_LAYER]);
 
-/// One step: the mini-batch, its number of examples m, and the index of its first example in the
-/// permutation on the device. If the device holds only this rank's examples, the index is what it
-/// would be with those of the other ranks before them; it may wrap below 0.
+/// One step: the mini-batch, its number of examples m, and the index of this rank's first example of
+/// it in the permutation on the device.
 #[derive(Clone, Copy)]
 struct Step {
     mini_batch: MiniBatch,
@@ -108,6 +107,9 @@ struct Worker<'w> {
     waited: &'w mut Duration,
 }
 
+/// 2³² / φ: multiples of it are spread over all numbers.
+const GOLDEN_RATIO: u32 = 0x9E37_79B9;
+
 impl Worker<'_> {
     /// Computes the gradients of this rank's shards layer by layer, sums them over all ranks, and
     /// takes the optimizer step. While the gradient of a layer is exchanged, that of the layer
@@ -115,13 +117,13 @@ impl Worker<'_> {
     fn step(&mut self, Step { mini_batch, m, first }: Step) -> Result<()> {
         let layers = self.gradients.matrices.len();
         let mut sums: Vec<[TreeSum<Lent>; OF_LAYER]> = (0..layers).map(|_| Default::default()).collect();
-        let mut left = self.share.parts(m).count();
+        let (mut left, start) = (self.share.parts(m).count(), self.share.examples(m).start);
         for (number, part) in self.share.parts(m) {
             left -= 1;
             let of_shard = MiniBatch {
-                first: first.wrapping_add(part.start) as u32,
+                first: (first + part.start - start) as u32,
                 // Each shard counts its examples from 0, so it needs random numbers of its own.
-                seed: mini_batch.seed ^ (number as u32).wrapping_mul(0x9E37_79B9),
+                seed: mini_batch.seed ^ (number as u32).wrapping_mul(GOLDEN_RATIO),
                 ..mini_batch
             };
             for (layer, &plan) in self.plans.gradient(part.len()).iter().enumerate() {
@@ -247,12 +249,12 @@ fn sum_slices(slices: &mut [f32], own: &[f32], rank: usize, senders: usize) {
         for first in (0..senders - between).step_by(2 * between) {
             let (sums, others) = slices.split_at_mut((first + between) * len);
             let (sums, others) = (&mut sums[first * len..][..len], &others[..len]);
-            match () {
-                () if between == 1 && first == rank => {
-                    sums.iter_mut().zip(own).zip(others).for_each(|((sum, own), other)| *sum = own + other);
-                }
-                () if between == 1 && first + 1 == rank => add(sums, own),
-                () => add(sums, others),
+            if between == 1 && first == rank {
+                sums.iter_mut().zip(own).zip(others).for_each(|((sum, own), other)| *sum = own + other);
+            } else if between == 1 && first + 1 == rank {
+                add(sums, own);
+            } else {
+                add(sums, others);
             }
         }
         between *= 2;
@@ -310,7 +312,7 @@ impl Trainer<'_, '_> {
                 reported.0 = Instant::now();
             }
         };
-        // A mini-batch begins in the permutation at `begin`, and on the device at `first`.
+        // A mini-batch begins in the permutation at `begin`; this rank's examples of it, on the device at `first`.
         let step = |begin: usize, first: usize| {
             let mini_batch = mini_batch(0, begin / batch);
             Step { mini_batch, m: batch.min(order.len() - begin), first }
@@ -341,11 +343,8 @@ impl Trainer<'_, '_> {
                     let mut at = 0;
                     while begin < span.end && at < rows.len() {
                         let next = step(begin, 0);
-                        let examples = share.examples(next.m);
-                        // Indices count as if the examples of the ranks before were on the device.
-                        let first = at.wrapping_sub(examples.start);
-                        worker.step(Step { first, ..next })?;
-                        at += examples.len();
+                        worker.step(Step { first: at, ..next })?;
+                        at += share.examples(next.m).len();
                         begin += batch;
                         report(begin >= span.end);
                     }
@@ -354,7 +353,8 @@ impl Trainer<'_, '_> {
             }
             // All mini-batches; when streaming, the last one, if this rank has no example of it.
             while begin < span.end {
-                worker.step(step(begin, begin))?;
+                let own = share.examples(batch.min(order.len() - begin));
+                worker.step(step(begin, begin + own.start))?;
                 begin += batch;
                 report(begin >= span.end);
             }
