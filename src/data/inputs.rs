@@ -1,6 +1,6 @@
 //! The inputs of all examples, in memory or in memory-mapped files.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::mapped::Mapped;
 use super::picked::{Picked, scaled};
@@ -31,6 +31,9 @@ pub enum Inputs {
 pub type Images = (usize, Inputs, usize);
 
 /// Appends the inputs of `examples`, of `features` inputs each, converted to another type.
+///
+/// # Errors
+/// An index that is not one of an example.
 fn extend<T: Copy, U>(
     to: &mut Vec<U>,
     values: &[T],
@@ -40,7 +43,9 @@ fn extend<T: Copy, U>(
 ) -> Result<()> {
     reserve(to, examples.len() * features)?;
     for &example in examples {
-        to.extend(values[example as usize * features..][..features].iter().map(|&value| convert(value)));
+        let row = values.get(example as usize * features..).and_then(|rest| rest.get(..features));
+        let row = row.with_context(|| format!("there is no example {example}"))?;
+        to.extend(row.iter().map(|&value| convert(value)));
     }
     Ok(())
 }
@@ -96,7 +101,8 @@ impl Inputs {
     /// Gathers the inputs of `examples`, of `features` inputs each, in this order.
     ///
     /// # Errors
-    /// A mapped file that has been truncated.
+    /// An index that is not one of an example, or a mapped file that has been truncated.
+    #[doc(hidden)]
     pub fn pick(&self, examples: &[u32], features: usize, picked: &mut Picked) -> Result<()> {
         match self {
             Inputs::Bytes { values, .. } => extend(picked.cleared_bytes(), values, examples, features, |x| x)?,
@@ -133,6 +139,7 @@ impl Inputs {
     ///
     /// # Errors
     /// As [`Inputs::pick`], and errors of `each`.
+    #[doc(hidden)]
     pub fn each_block(
         &self,
         examples: impl IntoIterator<Item = u32>,

@@ -199,8 +199,9 @@ impl Preprocessing {
     /// if all are small.
     ///
     /// # Errors
-    /// Inputs too large to be scaled.
+    /// Inputs too large to be scaled, no features, or an index that is not one of an example.
     pub fn fit(inputs: &Inputs, features: usize, examples: &[u32], scale: Option<Scale>) -> Result<Self> {
+        ensure!(features > 0, "examples without inputs");
         match (inputs.byte_scale(), scale) {
             (Some(_), Some(Scale::None)) => return Ok(Preprocessing::Bytes { input_scale: 1.0 }),
             (Some(1.0), None | Some(Scale::Unit)) => {
@@ -262,6 +263,7 @@ impl Preprocessing {
     /// Inputs of another number or type than those of the fit, or an activation that is not a
     /// finite 32-bit float.
     pub fn apply(&self, inputs: Inputs, features: usize) -> Result<Inputs> {
+        ensure!(features > 0, "examples without inputs");
         match (self, inputs) {
             (Preprocessing::Bytes { input_scale }, inputs) if inputs.byte_scale().is_some() => {
                 Ok(inputs.with_byte_scale(*input_scale))

@@ -69,6 +69,7 @@ impl Model {
     }
 
     /// Interface of the network: its inputs and outputs.
+    #[doc(hidden)]
     pub fn interface(&self) -> Interface<'_> {
         Interface { features: self.topology.n[1], preprocessing: &self.preprocessing, outputs: &self.outputs }
     }

@@ -56,6 +56,10 @@ fn indices_beyond_the_examples_are_refused() {
     assert_error(dataset().scaled(&[0, 99], None), &beyond);
     assert_error(dataset().fit_targets(&[99], Scale::Zscore), &beyond);
     assert_error(dataset().with_example_weights(&[1.0; 16], &[99]), &beyond);
+    assert_error(dataset().scaled(&[], None), &["no examples to fit to"]);
+    assert_error(Preprocessing::fit(&floats(&[1.0, 2.0]), 1, &[0, 2], None), &["no example 2"]);
+    assert_error(Preprocessing::fit(&floats(&[1.0, 2.0]), 0, &[0], None), &["without inputs"]);
+    assert_error(Preprocessing::Floats {}.apply(floats(&[1.0]), 0), &["without inputs"]);
     let regression = Dataset::with_targets(floats(&[1.0, 2.0]), 1, numbers(&[1.0, 2.0], 1)).expect("a data set");
     assert_error(regression.fit_targets(&[2], Scale::Zscore), &["no example 2"]);
 }

@@ -142,9 +142,10 @@ impl Dataset {
         Ok(())
     }
 
-    /// Checks indices of examples.
+    /// Checks the indices of examples that something is fitted to.
     fn check_examples(&self, examples: &[u32]) -> Result<()> {
         let count = self.len();
+        ensure!(!examples.is_empty(), "no examples to fit to");
         match examples.iter().find(|&&example| example as usize >= count) {
             Some(example) => {
                 bail!("there is no example {example}: the data set has {count} (indices 0 to {})", count - 1)
