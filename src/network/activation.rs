@@ -12,6 +12,12 @@ use lanes::Lanes;
 
 /// An activation function: a WGSL snippet, its CPU twin, and their rounding bounds. Rows are those of this crate: GPUs run
 /// their shaders without index checks.
+///
+/// ```compile_fail,E0639
+/// use gpu_backprop::activation::{Activation, LINEAR};
+///
+/// let mine = Activation { shader: "fn activation_mine(z: f32) -> f32 { return z; }", ..LINEAR };
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Activation {

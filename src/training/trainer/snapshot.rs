@@ -15,7 +15,7 @@ use crate::training::upload::{read_parameters, states, write_parameters};
 pub struct Snapshot {
     /// Weights and biases.
     pub parameters: Parameters,
-    /// The state, matrix by matrix, in the order of [`state_names`]; empty before training.
+    /// The states beside w2, b2, w3, ..., each with those of the optimizer in its order; empty before training.
     pub states: Vec<Vec<f32>>,
 }
 
