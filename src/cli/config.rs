@@ -14,6 +14,9 @@ use crate::system::error::{WrongUsage, bail_usage};
 /// Flags that a file cannot contain: those about the file, and those that print something else.
 const NOT_IN_FILES: [&str; 5] = ["config", "print_config", "print_plan", "help", "version"];
 
+/// Flags that another training from the file of a run is not to have: its folder, and what it prints.
+const NOT_IN_RUNS: [&str; 4] = ["run", "json", "quiet", "verbose"];
+
 /// The key of the data, which is a positional argument.
 const DATA: &str = "data";
 
@@ -128,9 +131,18 @@ fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The flags of a run in TOML: those in `used` with the values that were chosen, the others as
+/// The flags of a training in the folder of its run: those that another training is to have, too.
+pub fn of_run(command: &Command, given: &ArgMatches, used: &[(&'static str, String)]) -> String {
+    written(command, given, used, &NOT_IN_RUNS)
+}
+
+/// The flags of a training in TOML: those in `used` with the values that were chosen, the others as
 /// given or with their defaults.
 pub fn printed(command: &Command, given: &ArgMatches, used: &[(&'static str, String)]) -> String {
+    written(command, given, used, &[])
+}
+
+fn written(command: &Command, given: &ArgMatches, used: &[(&'static str, String)], without: &[&str]) -> String {
     let mut table = Table::new();
     for argument in command.get_arguments() {
         let id = argument.get_id().as_str();
@@ -141,7 +153,7 @@ pub fn printed(command: &Command, given: &ArgMatches, used: &[(&'static str, Str
         };
         let is_settled = |other: &str| used.iter().any(|(flag, _)| *flag == other);
         let replaced = contradicting(command, argument).filter_map(Arg::get_long).any(is_settled);
-        if NOT_IN_FILES.contains(&id) || key.is_empty() || replaced {
+        if NOT_IN_FILES.contains(&id) || without.contains(&id) || key.is_empty() || replaced {
             continue;
         }
         match argument.get_action() {

@@ -33,12 +33,14 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     epochs: usize,
     examples: [usize; 2],
+    /// The complete epochs of a training that diverged.
+    pub diverged: Option<Vec<EpochReport>>,
 }
 
 impl Progress {
     /// Returns a display that prints nothing if `quiet`, and the choices of the device if `verbose`.
     pub fn new(quiet: bool, verbose: bool) -> Self {
-        Progress { quiet, verbose, watches: false, bar: None, epochs: 0, examples: [0; 2] }
+        Progress { quiet, verbose, watches: false, bar: None, epochs: 0, examples: [0; 2], diverged: None }
     }
 
     /// This display, which also prints the statistics of each layer if `watches`.
@@ -71,6 +73,10 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn diverged(&mut self, epochs: &[EpochReport]) {
+        self.diverged = Some(epochs.to_vec());
+    }
+
     fn prepare(&mut self) {
         if !self.quiet && io::stderr().is_terminal() {
             let bar = ProgressBar::new_spinner().with_message("opening the device, compiling and choosing kernels");

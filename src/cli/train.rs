@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgMatches, Args, CommandFactory};
 use indicatif::HumanCount;
+use serde::Serialize;
 
 use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
@@ -117,10 +118,11 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         let (name, given) = matches.subcommand().context("a command was given")?;
         let command = program.find_subcommand(name).context("the command is known")?;
         let (given, command) = (given.clone(), command.clone());
-        let config = move |flags: &Flags| config::printed(&command, &given, flags);
-        let config = ConfigText(Arc::new(config));
+        let (of_run, whole) = ((command.clone(), given.clone()), (command, given));
+        let of_run = ConfigText(Arc::new(move |flags: &Flags| config::of_run(&of_run.0, &of_run.1, flags)));
+        let config = ConfigText(Arc::new(move |flags: &Flags| config::printed(&whole.0, &whole.1, flags)));
         let interval = run.is_some().then(|| interval(checkpoint)).transpose()?;
-        let run = run.zip(interval).map(|(folder, interval)| RunOptions { folder, interval, config: config.clone() });
+        let run = run.zip(interval).map(|(folder, interval)| RunOptions { folder, interval, config: of_run });
         let options = training.options(device, output_file)?;
         let monitor = monitor.unwrap_or_default();
         let wishes = Wishes { watch, shards, monitor, ..options.wishes };
@@ -139,7 +141,15 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         }
         return print(&text);
     }
-    let Trained { report, saved } = train::run(&options, &mut progress)?;
+    let Trained { report, saved } = match train::run(&options, &mut progress) {
+        Ok(trained) => trained,
+        Err(error) => {
+            if let (true, Some(epochs)) = (json, progress.diverged) {
+                print_json(&Divergence { stopped: "diverged", error: format!("{error:#}"), epochs })?;
+            }
+            return Err(error);
+        }
+    };
     if !json {
         progress.draw(&report.epochs);
     }
@@ -191,6 +201,15 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
+/// What is known of a training that diverged, as in `--json`.
+#[derive(Serialize)]
+struct Divergence {
+    stopped: &'static str,
+    error: String,
+    /// Its complete epochs.
+    epochs: Vec<EpochReport>,
+}
+
 /// Returns `--checkpoint`.
 fn interval(seconds: f64) -> Result<Duration> {
     let wrong = |_| WrongUsage::new(format!("--checkpoint {seconds}: expected a number of seconds, 0 or more"));
@@ -240,8 +259,13 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
     }
     if let (Some(mse), Some(cost)) = (report.test_mse, report.test_cost) {
         let r2 = report.test_r2.map_or("R² -".to_string(), |r2| format!("R² {r2:.4}"));
-        let (examples, root) = (counted(report.test_examples as u64, "example"), measured(mse.sqrt(), 4));
-        writeln!(text, "test           {r2}  (root mean squared error {root}, {examples}, cost {cost:.4})")?;
+        let examples = counted(report.test_examples as u64, "example");
+        // Errors of several targets may have several units.
+        let error = match report.layers.last() {
+            Some(&targets) if targets > 1 => format!("mean of {targets} targets; `evaluate` shows each"),
+            _ => format!("root mean squared error {}", measured(mse.sqrt(), 4)),
+        };
+        writeln!(text, "test           {r2}  ({error}, {examples}, cost {cost:.4})")?;
     }
     if let (Some(samples), Some(steps)) = (report.samples_per_second, report.steps_per_second) {
         writeln!(

@@ -11,9 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::commands::train::{
-    self, ConfigText, EpochReport, Observer, Opening, Prepared, Reached, RunOptions, read_reached,
-};
+use crate::commands::train::{self, ConfigText, EpochReport, Observer, Prepared, Reached, RunOptions, read_reached};
 use crate::data::Data;
 use crate::system::error::{Diverged, WrongUsage};
 use evidence::Evidence;
@@ -121,7 +119,7 @@ fn trained(options: &train::Options, folder: &Path, observer: &mut dyn Observer)
     let run = RunOptions { folder: folder.to_path_buf(), interval: Duration::from_secs(3600), config };
     let options = train::Options { run: Some(run), output: None, ..options.clone() };
     match train::run(&options, observer) {
-        Ok(trained) => trained.saved,
+        Ok(trained) => trained.report.uninterrupted().and(trained.saved),
         Err(error) if error.is::<Diverged>() => Ok(()),
         Err(error) => Err(error),
     }
@@ -188,8 +186,9 @@ fn tried(
         let in_folder = train::Options { run: needs_classes.then_some(run), ..options.clone() };
         match train::run(&in_folder, &mut Quiet(observer)) {
             Ok(trained) => {
+                let report = trained.report.uninterrupted()?;
                 let found = needs_classes.then(|| evidence(options, folder.path())).transpose()?;
-                Ok(Ok((trained.report.epochs.last().cloned(), found.and_then(|evidence| evidence.mean_found()))))
+                Ok(Ok((report.epochs.last().cloned(), found.and_then(|evidence| evidence.mean_found()))))
             }
             Err(error) if error.is::<Diverged>() || error.is::<WrongUsage>() => Ok(Err(format!("{error:#}"))),
             Err(error) => Err(error),
@@ -215,15 +214,10 @@ fn tried(
 struct Quiet<'a>(&'a mut dyn Observer);
 
 impl Observer for Quiet<'_> {
-    fn begin(&mut self, _: &Opening<'_>) {}
-    fn steps(&mut self, _: usize) {}
     fn wants_end(&self) -> bool {
         self.0.wants_end()
     }
-    fn epoch(&mut self, _: &EpochReport, _: bool) {}
     fn warn(&mut self, text: &str) {
         self.0.warn(text);
     }
-    fn refit(&mut self, _: usize, _: usize) {}
-    fn end(&mut self) {}
 }

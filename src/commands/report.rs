@@ -243,7 +243,7 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
         facts.push(("end", diverged.trim().to_string()));
     }
     let title = format!("{topology} on {}", data.name);
-    let seen = Seen::of_data(&model, &data, threads)?;
+    let seen = Seen::of_data(&model, &data, state.refit.is_some(), threads)?;
     report(
         &model,
         &seen,

@@ -138,21 +138,23 @@ pub trait Observer {
     /// Called when the device is opened and its kernels are compiled and chosen, which may take seconds.
     fn prepare(&mut self) {}
     /// Called when training begins.
-    fn begin(&mut self, opening: &Opening<'_>);
+    fn begin(&mut self, _opening: &Opening<'_>) {}
     /// Called when `steps` more steps are done.
-    fn steps(&mut self, steps: usize);
+    fn steps(&mut self, _steps: usize) {}
     /// True if training should stop soon, for example after Ctrl-C; queried after each call of [`Observer::steps`].
     fn wants_end(&self) -> bool {
         false
     }
     /// Called when an epoch is done and evaluated. `best` is true if its cost is the lowest so far.
-    fn epoch(&mut self, report: &EpochReport, best: bool);
+    fn epoch(&mut self, _report: &EpochReport, _best: bool) {}
     /// Receives a warning for the user, such as a checkpoint that cannot be written.
-    fn warn(&mut self, text: &str);
+    fn warn(&mut self, _text: &str) {}
     /// Called before the refit: training on all `examples` for `epochs` epochs.
-    fn refit(&mut self, examples: usize, epochs: usize);
+    fn refit(&mut self, _examples: usize, _epochs: usize) {}
+    /// Called when training has diverged, with the reports of its complete epochs.
+    fn diverged(&mut self, _epochs: &[EpochReport]) {}
     /// Called when training ends, successfully or not.
-    fn end(&mut self);
+    fn end(&mut self) {}
 }
 
 /// The plans of a run for printing: one training step and one evaluation.
@@ -236,6 +238,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         setup: &setup,
         initial: &initial,
         work: work_of(&data, &topology, &setup, &initial),
+        validation_examples: data.split.validation.len(),
     };
     let choice = found
         .as_ref()
@@ -286,6 +289,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
                 observer.warn(&format!("{failure:#}"));
             }
             if error.is::<Diverged>() {
+                observer.diverged(&state.reports);
                 job.save_last_good(&state, &data, observer);
                 if let Some(run) = &options.run
                     && let Err(failure) = reached::write_divergence(&run.folder, &format!("{error:#}\n"))

@@ -80,15 +80,15 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
         Some(path) if path == Path::new(STDIN) => "stdin".to_string(),
         Some(path) => path.display().to_string(),
     };
+    let of_new = source.scale.map(|_| "--scale").or(source.table.flag_of_new_networks());
+    if let (Some(flag), Some(_)) = (of_new, interface) {
+        bail_usage!("{flag} goes with a new network; a trained one reads its columns as in its training");
+    }
     let file = path.unwrap_or(Path::new("digits"));
     let is_table = formats::is_table(file, labels.is_some())?;
     let mut notes = Vec::new();
     let (mut raw, own_test) = if let (true, Some(interface)) = (is_table, interface) {
         let file = ExampleFile { path: file.to_path_buf(), labels: None, table: source.table.clone() };
-        ensure_usage!(
-            source.table.weight.is_none(),
-            "--weight goes with a new network; --from MODEL reads only the columns of the model"
-        );
         let reader = ExampleReader::open(&file, interface, true)?;
         let (dataset, of_file) = reader.read_all("")?;
         notes.extend(of_file);

@@ -133,7 +133,10 @@ impl<'a> ExampleReader<'a> {
             file.labels.is_none(),
             "--labels goes with arrays; a table has its targets in its own columns: name them with --target"
         );
-        let columns = interface.preprocessing.columns(interface.features);
+        let mut columns = interface.preprocessing.columns(interface.features);
+        if let Some(words) = &file.table.missing_words {
+            columns.missing_words = Some(words.clone());
+        }
         let dialect = file.table.dialect_for(&columns);
         let rows = match file.path == Path::new("-") {
             true => text::rows(unpacked(io::stdin().lock())?, &dialect)?,

@@ -18,7 +18,7 @@ use crate::kernel::product::Precision;
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::ranks::{Ranks, world};
 use crate::rewrite::fuse::KernelSet;
-use crate::system::error::{WrongUsage, bail_usage};
+use crate::system::error::{WrongUsage, bail_usage, ensure_usage};
 use auto::open_cpu;
 
 /// A value of `--device`.
@@ -123,6 +123,18 @@ pub fn open(
     Ok(chosen)
 }
 
+/// Checks that a device can compute in a precision, as far as its choice tells.
+///
+/// # Errors
+/// Mixed precision on the CPU.
+pub fn check_precision(flag: &str, choice: &DeviceChoice, precision: Precision) -> Result<()> {
+    ensure_usage!(
+        precision == Precision::Full || *choice != DeviceChoice::Cpu,
+        "{flag} cpu: --precision mixed is for GPUs, the CPU computes in full precision: use {flag} gpu or --precision full"
+    );
+    Ok(())
+}
+
 /// Remembers the training speed of a device, for later choices.
 pub fn remember(device: &DeviceDescription, options: GpuOptions, work: &str, steps_per_second: f64) {
     // Profiling slows training down.
@@ -149,15 +161,12 @@ fn work_on(device: &DeviceDescription, work: &str, options: GpuOptions) -> Strin
 /// # Errors
 /// As [`open`], and `auto`, which names no device.
 pub fn open_named(flag: &str, choice: &DeviceChoice, threads: usize, options: GpuOptions) -> Result<Chosen> {
+    check_precision(flag, choice, options.precision)?;
     let asked_for = format!("asked for by {flag}");
     let chosen = |adapter: &Adapter, reason: &str| -> Result<Chosen> {
         Ok(Chosen { executor: Box::new(adapter.open(options)?), reason: reason.to_string() })
     };
     match choice {
-        DeviceChoice::Cpu if options.precision == Precision::Mixed => bail_usage!(
-            "{flag} cpu: --precision mixed is for GPUs, the CPU computes in full precision: use {flag} gpu or \
-             --precision full"
-        ),
         DeviceChoice::Cpu => Ok(Chosen { executor: open_cpu(threads, options.profile), reason: asked_for }),
         DeviceChoice::Auto => bail_usage!("{flag} auto: one device must be named"),
         DeviceChoice::Gpu => {

@@ -60,8 +60,13 @@ pub fn check(executor: &mut dyn Executor, training: &Training<'_>, threads: usiz
     let Training { data, topology, hyperparameters, .. } = *training;
     let examples = hyperparameters.batch;
     let found = of_first_mini_batch(executor, training)?;
-    let mut picked = epoch_order(&data.split.training, hyperparameters.seed, 0);
-    picked.truncate(examples);
+    // In the order in which the shuffled examples are the same mini-batch, row by row: dropout masks belong to rows.
+    let order = epoch_order(&data.split.training, hyperparameters.seed, 0);
+    let rows: Vec<u32> = (0..examples as u32).collect();
+    let mut picked = vec![0; examples];
+    for (&example, row) in order.iter().zip(epoch_order(&rows, hyperparameters.seed, 0)) {
+        picked[row as usize] = example;
+    }
     let few = Data::all_training(data.name.clone(), data.dataset.picked(&picked)?);
     let expected = of_first_mini_batch(&mut Cpu::new(threads), &Training { data: &few, ..*training })?;
     let Distance { value: max_relative_difference, matrix, .. } = distance::between(&found, &expected, Scale::Norm);
@@ -107,6 +112,8 @@ fn tolerance(topology: &Topology, m: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Source;
+    use crate::network::Initialization;
     use crate::network::activation::SIGMOID;
     use crate::network::cost::QUADRATIC;
 
@@ -121,6 +128,18 @@ mod tests {
             let error = check(wrong).judge("gpu").expect_err("it is not").to_string();
             assert!(error.contains("w2") && error.contains(told) && error.contains("--precision full"), "{error}");
         }
+    }
+
+    /// Masks belong to rows: both sides must see the same examples in the same rows.
+    #[test]
+    fn a_device_of_full_precision_passes_with_dropout() {
+        let data = crate::data::open(&Source::default()).expect("the digits");
+        let topology = Topology::new(&[64, 30, 20, 10], &SIGMOID, &QUADRATIC).expect("layers");
+        let initial = Parameters::random(&topology, Initialization::Scaled, 1).expect("memory");
+        let hyperparameters = Hyperparameters { dropout: 0.5, ..Hyperparameters::sgd(16, 1.0, 3) };
+        let training = Training { data: &data, topology: &topology, initial: &initial, hyperparameters };
+        let found = super::check(&mut Cpu::new(1), &training, 1).expect("it is right");
+        assert!(found.max_relative_difference < 1e-6, "{found}");
     }
 
     #[test]

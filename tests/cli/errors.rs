@@ -113,6 +113,8 @@ fn wrong_flags_are_named() {
         let arguments = [&[command, "--kernels", "primitive"], &mixed[..]].concat();
         assert_fails(&arguments, 2, &["--precision mixed", "primitive kernels", "--kernels fused"]);
     }
+    let sweep = ["sweep", "--device", "cpu", "--eta", "1,2", "--epochs", "1"];
+    assert_fails(&[&sweep[..], &mixed].concat(), 2, &["--precision mixed is for GPUs"]);
     assert_fails(&["train", "--precision", "half"], 2, &["--precision", "mixed"]);
     assert_fails(&["train", "--device", "no such gpu"], 2, &["--device no such gpu", "cpu"]);
     assert_fails(&["train", "--device", "99"], 2, &["--device 99"]);

@@ -118,9 +118,39 @@ fn what_does_not_belong_together_is_named() {
     assert_fails(&["evaluate", &model, IRIS, "--target", "sepal_width"], 1, &["sepal_width", "an input"]);
 }
 
+/// The order of names in `--target` is not that of the outputs.
+fn targets_are_found_by_their_names() {
+    let folder = Folder::new();
+    let rows = |names: &str, order: [usize; 2]| {
+        let row = |i: usize| {
+            let x = i as f64 / 10.0;
+            let y = [2.0 * x, 100.0 - x];
+            format!("{x},{},{}\n", y[order[0]], y[order[1]])
+        };
+        format!("x,{names}\n{}", (0..60).map(row).collect::<String>())
+    };
+    let training = folder.file("training.csv", rows("one,two", [0, 1]).as_bytes());
+    let model = folder.text("m.safetensors");
+    let fixed = ["--task", "regression", "--epochs", "40", "--device", "cpu", "-q", "-o", &model];
+    stdout(&[&["train", &training, "--target", "one,two"][..], &fixed].concat());
+    let turned = folder.file("turned.csv", rows("two,one", [1, 0]).as_bytes());
+    let other = folder.file("other.csv", rows("uno,due", [0, 1]).as_bytes());
+    let report = |data: &str, more: &[&str]| {
+        json(&[&["evaluate", &model, data, "--device", "cpu", "--json"][..], more].concat())["targets"].clone()
+    };
+    let expected = report(&training, &[]);
+    for (data, target) in [(&training, "one,two"), (&training, "two,one"), (&turned, "two,one"), (&other, "uno,due")] {
+        let found = report(data, &["--target", target]);
+        for i in 0..2 {
+            assert_eq!(found[i]["mse"], expected[i]["mse"], "{data} {target}");
+        }
+    }
+}
+
 trials! {
     once:
         it_measures_what_training_measured,
+        targets_are_found_by_their_names,
         images_are_measured_too,
         an_absent_class_has_no_recall,
         what_does_not_belong_together_is_named;

@@ -211,6 +211,11 @@ fn a_network_goes_on_from_its_model() {
     let told = String::from_utf8_lossy(&told.stderr);
     assert!(told.contains("4 inputs scaled as those that the model was trained with"), "{told}");
     assert_fails(&[&from[..], &["--hidden", "3"]].concat(), 2, &["--hidden is for a new network"]);
+    for flag in
+        [["--scale", "none"], ["--ignore", "sepal_width"], ["--categorical", "sepal_width"], ["--missing", "mean"]]
+    {
+        assert_fails(&[&from[..], &flag].concat(), 2, &[flag[0], "goes with a new network"]);
+    }
     assert_fails(&["train", "--from", &first], 1, &["64 inputs", "takes 4"]);
     assert_fails(
         &["train", DIABETES, "--target", "progression", "--task", "regression", "--from", &first],

@@ -146,6 +146,11 @@ fn new_text_is_noted_and_missing_values_are_as_in_training() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && stderr.contains("note: 1 field holds text"), "{stderr}");
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 4);
+    // The words of this table instead of those of the training.
+    let other = folder.file("other.csv", b"colour,x\nred,n/k\n");
+    let predict = ["predict", &model, &other, "--device", "cpu"];
+    assert_fails(&[&predict[..], &["-o", &folder.text("out.csv")]].concat(), 1, &["`n/k` is not a number"]);
+    assert_eq!(stdout(&[&predict[..], &["--na-values", "n/k"]].concat()).lines().count(), 2);
 }
 
 fn columns_are_copied_as_they_stand() {

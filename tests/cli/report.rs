@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::program::{Folder, assert_fails, run, stdout};
 
 trials! {
-    once: a_run_has_a_page, a_model_with_data_has_a_page, numbers_have_a_page,
+    once: a_run_has_a_page, a_model_with_data_has_a_page, learned_examples_are_said_to_be_learned, numbers_have_a_page,
         a_comparison_has_a_page, what_is_no_subject_is_refused;
 }
 
@@ -125,6 +125,22 @@ fn a_model_with_data_has_a_page() {
     assert_eq!(told, read(&folder, "q.html"));
     // An input is never overwritten.
     assert_fails(&["report", &model, &data, "-o", &data], 2, &["t.csv"]);
+}
+
+/// A refit learns the validation split, which then says little.
+fn learned_examples_are_said_to_be_learned() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.path(name).display().to_string();
+    let train = ["train", "tests/fixtures/iris.csv", "--target", "species", "--device", "cpu", "-q", "--epochs", "30"];
+    for (refit, learned) in [("yes", true), ("no", false)] {
+        let run = path(refit);
+        succeeds(&[&train[..], &["--refit", refit, "--run", &run]].concat());
+        let page = stdout(&["report", &run, "-o", "-"]);
+        assert!(
+            page.contains("examples of the validation split")
+                && page.contains("which the final network has learned, too") == learned
+        );
+    }
 }
 
 fn numbers_have_a_page() {

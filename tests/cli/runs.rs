@@ -11,8 +11,9 @@ use crate::program::{Folder, assert_fails, json, program, stdout};
 
 trials! {
     once: a_run_is_refused_in_other_circumstances, data_are_compared_by_their_contents, a_folder_of_something_else_is_left_alone,
-        the_configuration_of_a_run_is_a_config_file, a_diverged_run_keeps_the_last_good_weights;
-    with unix: killed_runs_go_on, signals_end_a_run_with_what_it_has_learned, a_signal_asks_for_a_checkpoint,
+        the_configuration_of_a_run_is_a_config_file, a_diverged_run_keeps_the_last_good_weights,
+        the_place_of_a_divergence_is_found;
+    with unix: a_signal_ends_other_commands_that_train, killed_runs_go_on, signals_end_a_run_with_what_it_has_learned, a_signal_asks_for_a_checkpoint,
         a_folder_that_is_deleted_is_an_error;
 }
 
@@ -178,6 +179,8 @@ fn a_run_is_refused_in_other_circumstances() {
     // None of these changes the result.
     let free = ["--epochs", "2", "--threads", "1", "-q", "--checkpoint", "5", "--tune", "off"];
     stdout(&flags(&run, &free));
+    // Nor do defaults that are said, as long as the data are the same.
+    stdout(&flags(&run, &["--epochs", "2", "--monitor", "all", "--test-seed", "0"]));
     assert_fails(&flags(&run, &["--checkpoint", "-1"]), 2, &["--checkpoint -1", "seconds"]);
 }
 
@@ -228,6 +231,10 @@ fn the_configuration_of_a_run_is_a_config_file() {
         let run = folder.text(recipe);
         let first = json(&flags(&run, &["--recipe", recipe, "--epochs", "2", "--json"]));
         let config = Path::new(&run).join("config.toml");
+        let flags = std::fs::read_to_string(&config).expect("it is there");
+        let of_this_run =
+            |line: &&str| ["run", "json", "quiet", "verbose"].contains(&line.split(' ').next().unwrap_or(""));
+        assert_eq!(flags.lines().find(of_this_run), None, "another run is to print and keep what it likes");
         let config = config.to_str().expect("UTF-8");
         let again = json(&["train", "--config", config, "--run", &folder.text(&format!("{recipe} again")), "--json"]);
         assert_eq!(first["weights_sha256"], again["weights_sha256"]);
@@ -249,6 +256,13 @@ fn a_diverged_run_keeps_the_last_good_weights() {
     assert_fails(&train, 4, &["training diverged", "epoch 1", "mini-batch", "layer", "--eta"]);
     assert!(!Path::new(&model).exists(), "nothing was learned before");
     // Later, though within a second: the model of the last epoch, or of the best one, and a run that can be reported.
+    // As JSON, with its complete epochs.
+    let output = program().args([&train[..], &["--json", "-q"]].concat()).output().expect("it starts");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&report["stopped"], report["epochs"].as_array().map(Vec::len)), (&"diverged".into(), Some(0)));
+    assert!(
+        report["error"].as_str().is_some_and(|error| error.contains("mini-batch")) && output.status.code() == Some(4)
+    );
     let late = ["train", "--device", "cpu", "--warmup", "25", "--eta", "20", "--activation", "relu", "--hidden", "50"];
     let late =
         [&late[..], &["--output", "linear", "--optimizer", "sgd", "--epochs", "30", "--recipe", "book"]].concat();
@@ -272,4 +286,31 @@ fn a_diverged_run_keeps_the_last_good_weights() {
         models.push(std::fs::read(&model).expect("it is there"));
     }
     assert!(models[0] != models[1]);
+}
+
+/// Whether or not statistics are recorded at the last whole mini-batch of an epoch, here the first of two.
+fn the_place_of_a_divergence_is_found() {
+    let flags = ["train", "--epochs", "4", "--batch", "800", "--output", "linear", "--device", "cpu", "-q"];
+    for (eta, place) in [("1e16", "after epoch 1;"), ("1e19", "after mini-batch 2 of epoch 1;")] {
+        for more in [&[][..], &["--watch"]] {
+            assert_fails(&[&flags[..], &["--eta", eta], more].concat(), 4, &["training diverged", place]);
+        }
+    }
+}
+
+fn a_signal_ends_other_commands_that_train((): ()) {
+    let folder = Folder::new();
+    let table: String = (0..20_000).map(|i| format!("{},{},{}\n", i % 7, i % 11, ["a", "b"][i % 2])).collect();
+    let table = folder.file("table.csv", table.as_bytes());
+    let long = ["--target", "3", "--hidden", "100", "--epochs", "100000", "--device", "cpu", "--recipe", "book"];
+    for arguments in [[&["diagnose", &table][..], &long].concat(), vec!["book", "network", "--device", "cpu"]] {
+        let child = start(&arguments);
+        std::thread::sleep(Duration::from_millis(if arguments[0] == "book" { 50 } else { 1500 }));
+        send("-INT", &child);
+        let output = child.wait_with_output().expect("it ends");
+        // The short experiment may have ended by itself.
+        let ended = arguments[0] == "book" && output.status.success();
+        assert!(ended || output.status.code() == Some(130), "{arguments:?}: {}", told(&output));
+        assert!(ended || output.stdout.is_empty() && told(&output).contains("interrupted after epoch"));
+    }
 }

@@ -14,7 +14,7 @@ trials! {
     once: every_trial_is_a_training_of_its_own, streamed_data_gives_the_same_bits, a_sweep_goes_on_and_grows, parts_make_the_whole, slurm_numbers_the_parts,
         halving_gives_the_better_half_more_epochs, a_budget_chooses_a_grid_and_ends, the_best_is_the_model_of_its_command,
         what_cannot_be_trained_is_left_out, what_diverges_comes_last, a_file_of_flags_has_lists, random_combinations_are_some_of_all,
-        numbers_are_learned_too, a_page_shows_ranks_curves_and_effects, wrong_sweeps_are_explained;
+        numbers_are_learned_too, outputs_are_compared_by_what_they_achieve, a_page_shows_ranks_curves_and_effects, wrong_sweeps_are_explained;
     with unix: an_interrupted_sweep_keeps_what_is_done, a_folder_that_is_deleted_is_an_error;
     on_each_adapter: trials_on_a_gpu_end_with_the_bits_of_train;
 }
@@ -293,6 +293,23 @@ fn what_cannot_be_trained_is_left_out() {
     // The same twice is one.
     let report = json(&[&flags[..], &["-q", "--eta", "3,3.0"]].concat());
     assert_eq!(report["trials"], 1);
+}
+
+/// Their desired outputs are scaled in several ways, and so are their costs.
+fn outputs_are_compared_by_what_they_achieve() {
+    let folder = Folder::new();
+    let out = folder.text("sweep");
+    let data = ["sweep", "tests/fixtures/diabetes.csv", "--task", "regression", "--target", "progression"];
+    let flags = ["--output", "linear,sigmoid", "--epochs", "2", "--device", "cpu", "-q", "-o", &out];
+    let report = json(&[&data[..], &flags, &["--json"]].concat());
+    assert_eq!(report["ranked_by"], "validation_r2");
+    let r2 = |rank: usize| report["ranking"][rank]["validation_r2"]["mean"].as_f64().expect("R²");
+    assert!(r2(0) >= r2(1));
+    // Each has its own data, and goes on with it.
+    let text = stdout(&[&data[..], &flags, &["--seeds", "2"]].concat());
+    assert!(text.contains("validation R²") && !text.contains("diverged"), "{text}");
+    assert_eq!(lines(&out, "trials.jsonl").len(), 4);
+    assert_fails(&[&data[..], &flags, &["--limit", "200"]].concat(), 2, &["other data"]);
 }
 
 fn what_diverges_comes_last() {

@@ -62,6 +62,11 @@ const TABLES: &[(&str, &[u8], &[&str])] = &[
         b"a,b,c\n\"1,2,x\n1,2,y\n",
         &["row 1", "1 field,", "the header has 3", "is its closing quote"],
     ),
+    (
+        "quote without its end in the last column",
+        b"a,b\n1,x\n2,\"y\n3,x\n",
+        &["line 3", "quote in the last field", "never closed"],
+    ),
     ("ragged, long", b"a,b,c\n1,2,x\n1,2,3,y\n", &["row 2 (line 3)", "4 fields", "the header has 3"]),
     ("truncated", b"a,b,c\n1,2,x\n3,", &["row 2 (line 3)", "2 fields"]),
     ("not a number", b"a,b,c\n1,2,x\n3,abc,y\n", &["row 2 (line 3), column `b`", "`abc` is not a number", "row 1"]),

@@ -147,9 +147,11 @@ impl Grid {
             let told = LISTED.contains(&flag.as_str())
                 || ["keep", "patience", "refit", "threads", "test-seed"].contains(&flag.as_str());
             let told = told || flag == "validation" && value.as_ref().is_some_and(|value| value.parse::<f64>().is_ok());
-            if !told {
-                words.push(format!("--{flag}"));
-                words.extend(value.clone());
+            match value {
+                _ if told => {}
+                // Not to be taken for a flag.
+                Some(value) if value.starts_with('-') => words.push(format!("--{flag}={value}")),
+                value => words.extend([Some(format!("--{flag}")), value.clone()].into_iter().flatten()),
             }
         }
         // Where trials ran on the CPU, that is told by their results.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::{Curve, Measured, Options};
 use crate::commands::train::{self, Architecture, EpochReport, Keep, Observer, Trained, Wishes};
@@ -214,8 +214,7 @@ fn curve(name: impl Into<String>, epochs: &[EpochReport], y: impl Fn(&EpochRepor
 /// Trains, and returns the report of a training that was not interrupted.
 fn trained(run: Run, options: &Options, observer: &mut dyn Observer) -> Result<train::Report> {
     let Trained { report, .. } = train::run(&run.options(options), observer)?;
-    ensure!(report.interrupted.is_none(), "interrupted after epoch {}", report.epochs.len());
-    Ok(report)
+    report.uninterrupted()
 }
 
 /// The accuracy on the test split at the end of each training.

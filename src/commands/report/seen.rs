@@ -62,15 +62,17 @@ impl Seen {
         Ok(seen)
     }
 
-    /// The test split of data, or another split if there is none.
-    pub fn of_data(model: &Model, data: &Data, threads: usize) -> Result<Self> {
+    /// The test split of data, or another split if there is none. A `refitted` network has learned the validation split,
+    /// too.
+    pub fn of_data(model: &Model, data: &Data, refitted: bool, threads: usize) -> Result<Self> {
         let splits =
             [("test", &data.split.test), ("validation", &data.split.validation), ("training", &data.split.training)];
         let (part, numbers) = splits.into_iter().find(|(_, split)| !split.is_empty()).context("there are examples")?;
         let mut cpu = Cpu::new(threads);
         let bytes = data.dataset.inputs().byte_scale().is_some();
         let mut network = Predictor::of_chunks(&mut cpu, model, bytes)?;
-        let mut seen = Seen::empty(model, data.name.clone(), format!("examples of the {part} split"));
+        let learned = if refitted && part == "validation" { ", which the final network has learned, too" } else { "" };
+        let mut seen = Seen::empty(model, data.name.clone(), format!("examples of the {part} split{learned}"));
         for numbers in numbers[..numbers.len().min(MOST)].chunks(network.chunk()) {
             let few = data.dataset.picked(numbers)?;
             let (inputs, targets) = (few.inputs().clone(), Some(few.targets().clone()));

@@ -8,7 +8,7 @@ use super::pool::CPU;
 use super::result::{Flags, TrialResult};
 use super::settle::Settled;
 use super::{Observer, Options};
-use crate::commands::train::{self, EpochReport, Monitor, Opening, Trained};
+use crate::commands::train::{self, Monitor, Trained};
 use crate::device::DeviceChoice;
 use crate::model;
 use crate::system::error::SweepInterrupted;
@@ -149,13 +149,18 @@ fn with_refit(settled: &Settled, result: &TrialResult) -> Flags {
 fn command(options: &Options, flags: &Flags, result: &TrialResult, training: &train::Options) -> String {
     let mut words = vec!["gpu-backprop".to_string(), "train".to_string()];
     words.extend(options.words.iter().cloned());
+    let is_given = |flag: &str| {
+        let flag = format!("--{flag}");
+        options.words.iter().any(|word| word.split('=').next() == Some(flag.as_str()))
+    };
     // A test split by the seed of the training is the usual one.
-    let is_told = |(flag, value): &(&String, &String)| *flag != "test-seed" || **value != result.seed.to_string();
+    let is_usual = |flag: &str, value: &str| flag == "test-seed" && value == result.seed.to_string();
+    let is_told = |(flag, value): &(&String, &String)| !is_usual(flag, value) && !is_given(flag);
     for (flag, value) in flags.iter().filter(is_told) {
         words.extend([format!("--{flag}"), value.clone()]);
     }
     words.extend(["--seed".to_string(), result.seed.to_string()]);
-    if result.device == CPU {
+    if result.device == CPU && !is_given("device") {
         words.extend(["--device", CPU].map(String::from));
     }
     if let Some(path) = &training.output {
@@ -169,11 +174,4 @@ fn command(options: &Options, flags: &Flags, result: &TrialResult, training: &tr
 /// An observer that tells nobody.
 struct Silent;
 
-impl train::Observer for Silent {
-    fn begin(&mut self, _: &Opening<'_>) {}
-    fn steps(&mut self, _: usize) {}
-    fn epoch(&mut self, _: &EpochReport, _: bool) {}
-    fn warn(&mut self, _: &str) {}
-    fn refit(&mut self, _: usize, _: usize) {}
-    fn end(&mut self) {}
-}
+impl train::Observer for Silent {}

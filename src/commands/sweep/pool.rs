@@ -12,7 +12,7 @@ use anyhow::Result;
 use super::hand_out::HandOut;
 use super::result::{DataOfTrial, Flags, TrialResult};
 use super::settle::{Opened, OpenedSources, Settled, settle};
-use crate::commands::train::{self, EpochReport, Member, Monitor, Opening, Setup, train_side_by_side};
+use crate::commands::train::{self, EpochReport, Member, Monitor, Setup, train_side_by_side};
 use crate::cpu::Cpu;
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::Executor;
@@ -332,8 +332,6 @@ struct OfTrial<'a, 't> {
 }
 
 impl train::Observer for OfTrial<'_, '_> {
-    fn begin(&mut self, _: &Opening<'_>) {}
-
     fn steps(&mut self, steps: usize) {
         // The last mini-batch of an epoch may have fewer examples.
         let done = (self.done + steps as f64 * self.of_step).min(self.size);
@@ -351,10 +349,4 @@ impl train::Observer for OfTrial<'_, '_> {
     fn epoch(&mut self, report: &EpochReport, _: bool) {
         self.costs.extend(report.watched_cost());
     }
-
-    fn warn(&mut self, _: &str) {}
-
-    fn refit(&mut self, _: usize, _: usize) {}
-
-    fn end(&mut self) {}
 }

@@ -11,14 +11,15 @@ use anyhow::Result;
 use super::best;
 use super::devices::Devices;
 use super::folder::{self, Folder};
-use super::pool::{OTHER_DATA, Shared, Trial};
+use super::pool::{CPU, OTHER_DATA, Shared, Trial};
 use super::ranking::{Group, Measure, best_of, effects, is_clearly_better, ranked};
 use super::result::{DataOfTrial, TrialResult};
 use super::settle::{LeftOut, Opened, OpenedSources, Settled, settle, settle_all};
-use super::{Observer, Options, Report};
-use crate::commands::train::agree;
+use super::{Combination, Observer, Options, Report};
+use crate::commands::train::{self, agree};
 use crate::cpu::Cpu;
 use crate::data::Part;
+use crate::device::{self, DeviceChoice};
 use crate::network::Parameters;
 use crate::ranks::Ranks;
 use crate::system::error::ensure_usage;
@@ -82,9 +83,14 @@ impl Round {
     }
 }
 
-/// True where a result is that of a trial.
+/// True where a result is that of a trial, of the kind of device that was asked for.
 fn is_of(result: &TrialResult, trial: &Trial<'_>) -> bool {
-    result.seed == trial.seed && result.flags == trial.settled.flags
+    let is_of_device = match trial.settled.options.device {
+        DeviceChoice::Auto => true,
+        DeviceChoice::Cpu => result.device == CPU,
+        _ => result.device != CPU,
+    };
+    is_of_device && result.seed == trial.seed && result.flags == trial.settled.flags
 }
 
 /// The combinations of a sweep, and the results so far.
@@ -102,6 +108,9 @@ impl<'o> Sweep<'o> {
     /// # Errors
     /// Wrong options, and files that cannot be read or written.
     pub fn begin(options: &Options) -> Result<Begun> {
+        for Combination { options: train::Options { device, gpu, .. }, .. } in &options.combinations {
+            device::check_precision("--device", device, gpu.precision)?;
+        }
         let sources = OpenedSources::new(OPEN_SOURCES);
         let (all, left_out) = settle_all(&options.combinations, &sources)?;
         let path = options.folder.as_ref().filter(|_| options.ranks.is_first());

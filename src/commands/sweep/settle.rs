@@ -10,6 +10,7 @@ use super::ranking::Choice;
 use super::result::Flags;
 use crate::commands::train::{self, Planned, Setup, flags_of};
 use crate::data::{self, Data, Part, Source};
+use crate::kernel::product::Precision;
 use crate::network::Topology;
 use crate::system::error::{WrongUsage, ensure_usage};
 
@@ -102,6 +103,9 @@ pub fn settle(options: &train::Options, sources: &OpenedSources) -> Result<(Topo
     }
     let test_seed = options.source.test_seed.unwrap_or(options.source.seed);
     flags.insert("test-seed".to_string(), test_seed.to_string());
+    if options.gpu.precision == Precision::Mixed {
+        flags.insert("precision".to_string(), options.gpu.precision.name().to_string());
+    }
     // What is not used must be said, too, where a recipe uses it.
     for (flag, none) in [("lambda", "0"), ("l1", "0"), ("dropout", "0"), ("refit", "no")] {
         flags.entry(flag.to_string()).or_insert_with(|| none.to_string());

@@ -31,6 +31,28 @@ const FREE: [&str; 13] = [
 /// Flags that may name files of the data, of which the contents are compared, wherever the files are.
 const OF_DATA: [&str; 6] = ["data", "labels", "test", "test-labels", "validation", "validation-labels"];
 
+/// Flags that change nothing but the data, whose hash is compared.
+const OF_HASH: [&str; 15] = [
+    "scale",
+    "test-seed",
+    "header",
+    "no-header",
+    "delimiter",
+    "target",
+    "task",
+    "categorical",
+    "ignore",
+    "weight",
+    "class-weight",
+    "missing",
+    "na-values",
+    "drop-missing-target",
+    "limit",
+];
+
+/// Flags that are not settled before the comparison, with their defaults.
+const DEFAULTS: [(&str, &str); 1] = [("monitor", "all")];
+
 /// The circumstances of a run, which must be the same when it continues.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
@@ -134,7 +156,16 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
     differ("kind of device", &found.device, &now.device);
     let mut keys: Vec<&String> = was.keys().chain(is.keys().filter(|key| !was.contains_key(*key))).collect();
     keys.sort_unstable();
+    let has_same_data = found.data_sha256 == now.data_sha256;
     for key in keys.into_iter().filter(|key| !FREE.contains(&key.as_str())) {
+        let is_default = |table: &Table, default| table.get(key).is_none_or(|value| value.as_str() == Some(default));
+        if has_same_data && (OF_DATA.contains(&key.as_str()) || OF_HASH.contains(&key.as_str()))
+            || DEFAULTS
+                .iter()
+                .any(|(flag, default)| flag == key && is_default(&was, default) && is_default(&is, default))
+        {
+            continue;
+        }
         let is_file = |table: &Table| {
             table.get(key).is_some_and(|value| value.as_str().is_some_and(|text| !is_built_in(Path::new(text))))
         };
@@ -149,7 +180,7 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
         differ("--epochs", &epochs(&was).to_string(), &format!("{} (a run can only be lengthened)", epochs(&is)));
     }
     // The hash covers the splits too, which other flags may have changed.
-    if found.data_sha256 != now.data_sha256 && differences.is_empty() {
+    if !has_same_data && differences.is_empty() {
         let short = |hash: &str| hash.chars().take(12).collect::<String>();
         let [was, is] = [&found.data_sha256, &now.data_sha256].map(|hash| short(hash));
         differences.push(format!("contents of the data: {was} then, {is} now"));

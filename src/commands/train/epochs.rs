@@ -47,6 +47,8 @@ pub struct Refitted {
     pub epochs: usize,
     /// Seconds spent on all of its steps.
     pub seconds: f64,
+    /// Validation examples, which it learned.
+    pub validation_examples: usize,
 }
 
 impl Epochs {

@@ -46,6 +46,8 @@ pub struct Job<'a> {
     pub initial: &'a Parameters,
     /// Its key in the recorded speeds of devices.
     pub work: String,
+    /// Validation examples, before a refit learns them.
+    pub validation_examples: usize,
 }
 
 /// The key of a training in the recorded speeds of devices.
@@ -151,7 +153,8 @@ impl Job<'_> {
             }
             End::Epochs | End::Patience => {
                 let seconds = state.refit.map_or(0.0, |refit| refit.seconds);
-                epochs.refit = Some(Refitted { epochs: refitting.epochs, seconds });
+                let (epochs_of_refit, validation_examples) = (refitting.epochs, self.validation_examples);
+                epochs.refit = Some(Refitted { epochs: epochs_of_refit, seconds, validation_examples });
             }
         }
         self.finish(&mut trainer, &training, epochs, company)

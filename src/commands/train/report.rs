@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Epochs, Setup};
 use crate::kernel::product::Precision;
 use crate::plan::profile::Profile;
-use crate::system::error::Diverged;
+use crate::system::error::{Diverged, Interrupted};
 use crate::system::text::standard_error;
 use crate::training::diagnosis::{self, Learned};
 use crate::training::{Evaluation, Hyperparameters, LayerReport, PartOfData, Trainer, Training};
@@ -121,11 +121,12 @@ pub struct Report {
     pub train_accuracy: Option<f64>,
     /// R² on the training split, with the final weights; `None` for classification.
     pub train_r2: Option<f64>,
-    /// C on the validation split, with the final weights.
+    /// C on the validation split, with the final weights; after a refit, which learns that split too, with the weights of
+    /// `best_epoch`, as for the two figures below.
     pub validation_cost: Option<f64>,
-    /// Fraction of the validation split classified correctly, with the final weights.
+    /// Fraction of the validation split classified correctly.
     pub validation_accuracy: Option<f64>,
-    /// R² on the validation split, with the final weights.
+    /// R² on the validation split.
     pub validation_r2: Option<f64>,
     /// C on the test split.
     pub test_cost: Option<f64>,
@@ -141,7 +142,7 @@ pub struct Report {
     pub test_mse: Option<f64>,
     /// Number of training examples.
     pub train_examples: usize,
-    /// Number of validation examples.
+    /// Number of validation examples; after a refit, of those that it learned.
     pub validation_examples: usize,
     /// Number of test examples.
     pub test_examples: usize,
@@ -180,6 +181,22 @@ pub struct Report {
     /// The last note, if processes spend much of their time waiting for each other.
     #[serde(skip)]
     pub does_not_pay: Option<String>,
+}
+
+impl Report {
+    /// The report, unless a signal ended the training early.
+    ///
+    /// # Errors
+    /// The signal ([`Interrupted`]).
+    pub fn uninterrupted(self) -> Result<Self> {
+        match self.interrupted {
+            None => Ok(self),
+            Some(signal) => {
+                let (epoch, steps) = (self.epochs.len(), self.further_steps);
+                Err(Interrupted { signal, epoch, steps, resume: None }.into())
+            }
+        }
+    }
 }
 
 /// The fraction of the time of steps spent waiting for other processes above which a note is made.
@@ -285,7 +302,7 @@ pub(crate) fn report(
         test_r2: test.and_then(|test| test.r2()),
         test_mse: test.and_then(|test| test.score).map(|score| score.mse),
         train_examples: data.split.training.len(),
-        validation_examples: data.split.validation.len(),
+        validation_examples: refit.map_or(data.split.validation.len(), |refit| refit.validation_examples),
         test_examples: data.split.test.len(),
         training_seconds,
         samples_per_second: rate(of_epoch),

@@ -25,16 +25,12 @@ struct Listener {
 }
 
 impl Observer for Listener {
-    fn begin(&mut self, _: &Opening<'_>) {}
     fn steps(&mut self, steps: usize) {
         self.steps += steps;
     }
     fn epoch(&mut self, report: &EpochReport, best: bool) {
         self.epochs.push((report.epoch, best, self.steps));
     }
-    fn warn(&mut self, _: &str) {}
-    fn refit(&mut self, _: usize, _: usize) {}
-    fn end(&mut self) {}
 }
 
 /// A training on some of the digits, by an executor with this many threads. The products are too small for a second

@@ -15,7 +15,7 @@ use layout::{Layout, Separator};
 use spaces::Joined;
 
 use super::parquet;
-use crate::data::table::rows::{Dialect, Records, Rows};
+use crate::data::table::rows::{Dialect, Records, Rows, first_line};
 use crate::data::unpacking::{GZIP, unpacked};
 
 /// The most bytes of one row: a longer one has a quote that was never closed, or the file is no
@@ -76,7 +76,7 @@ pub fn rows<'a>(mut source: impl Read + 'a, dialect: &Dialect) -> Result<Rows<'a
     let guarded = Guarded { source, read: read.clone() };
     // Fields are counted by `Rows`, where the message can name the row.
     let reader = ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(guarded);
-    Rows::new(TextRecords { reader, read, carriage_returns, lines_before }, dialect)
+    Rows::new(TextRecords { reader, read, carriage_returns, lines_before, over_lines: None }, dialect)
 }
 
 /// Checks the first bytes of a table.
@@ -114,6 +114,8 @@ struct TextRecords<'a> {
     carriage_returns: bool,
     /// Lines before those that are passed to the reader.
     lines_before: u64,
+    /// The line on which the last record begins, if its last field extends over several lines.
+    over_lines: Option<u64>,
 }
 
 impl Records for TextRecords<'_> {
@@ -127,6 +129,12 @@ impl Records for TextRecords<'_> {
             }
         });
         self.read.since_row.set(0);
+        // A field over several lines is quoted, and so ends with a quote.
+        if let (Ok(false), Some(line), true) = (&found, self.over_lines, self.read.last_visible.get() != b'"') {
+            bail!("line {line}: a quote in the last field of this row is never closed");
+        }
+        let goes_on = record.iter().next_back().is_some_and(|field| field.contains(&b'\n'));
+        self.over_lines = if goes_on { first_line(self.last_line(record), record) } else { None };
         found
     }
 
@@ -162,6 +170,8 @@ struct ReadSoFar {
     bytes: Cell<u64>,
     /// The last byte.
     last: Cell<u8>,
+    /// The last byte that is no white space.
+    last_visible: Cell<u8>,
 }
 
 /// A reader that fails if a row never ends.
@@ -176,6 +186,8 @@ impl Read for Guarded<'_> {
         let so_far = &self.read;
         so_far.bytes.set(so_far.bytes.get() + read as u64);
         so_far.last.set(buffer[..read].last().copied().unwrap_or(so_far.last.get()));
+        let visible = buffer[..read].iter().rfind(|byte| !byte.is_ascii_whitespace());
+        so_far.last_visible.set(visible.copied().unwrap_or(so_far.last_visible.get()));
         so_far.since_row.set(so_far.since_row.get() + read);
         if so_far.since_row.get() > MAX_ROW {
             return Err(io::Error::other(format!(

@@ -68,10 +68,12 @@ impl Kind {
     pub fn look(&mut self, row: &Row<'_>, at: usize, categorical: bool, missing: Missing<'_>) -> Result<f64> {
         let field = row.field(at)?;
         if is_missing(field, missing.words) {
-            let mean = "--missing mean replaces it with the mean of the column";
-            let ignore = format!("{mean}, and --ignore leaves the column out");
-            // Perhaps all of its values are missing.
-            let way_out = if matches!(self, Kind::Missing) { &ignore } else { mean };
+            let way_out = match self {
+                Kind::Number { .. } => "--missing mean replaces it with the mean of the column",
+                Kind::Text { .. } => "--missing mean gives it no category",
+                // Perhaps all of its values are missing.
+                Kind::Missing => "--missing mean allows that, and --ignore leaves the column out",
+            };
             ensure!(missing.is_allowed, row.error_at(at, &no_value(field, way_out)));
             return Ok(f64::NAN);
         }
@@ -98,7 +100,11 @@ impl Kind {
             (Kind::Number { row: first, .. }, None) => {
                 let mut what = no_number(field);
                 if comma_in_number(field).is_none() {
-                    what += &format!(", as the value in row {first} is; if these are categories: --categorical");
+                    what += &format!(
+                        ", as the value in row {first} is; if these are categories: --categorical; if it stands for a \
+                         missing value: --na-values \"{}\"",
+                        shown(field)
+                    );
                 }
                 return Err(row.error_at(at, &what));
             }

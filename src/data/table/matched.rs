@@ -46,7 +46,12 @@ impl Matched {
             };
             columns.targets.iter().map(found).collect()
         } else {
-            find_all(targets, header, width, "--target")?.into_iter().map(Some).collect()
+            let given = find_all(targets, header, width, "--target")?;
+            // The model's own targets, in whatever order they are named; others take their places.
+            let own =
+                columns.targets.iter().map(|target| position(target.name.as_deref()?)).collect::<Option<Vec<_>>>();
+            let own = own.filter(|own| own.len() == given.len() && own.iter().all(|at| given.contains(at)));
+            own.unwrap_or(given).into_iter().map(Some).collect()
         };
         let named = columns.columns.iter().all(|column| column.name.is_some()) && header.is_some();
         if let (Some(name), None, false) =
@@ -125,7 +130,7 @@ impl Matched {
                     let x = match missing {
                         _ if !missing_here => number(field).ok_or_else(|| row.error_at(at, &no_number(field)))?,
                         Some(mean) => *mean,
-                        None => return Err(row.error_at(at, &no_value(field, MISSING))),
+                        None => return Err(row.error_at(at, &no_value(field, MISSING_NUMBER))),
                     };
                     let activation = ((x - offset) * scale) as f32;
                     if !activation.is_finite() {
@@ -135,7 +140,7 @@ impl Matched {
                 }
                 Values::Category { categories, missing } => {
                     if missing_here && !missing {
-                        return Err(row.error_at(at, &no_value(field, MISSING)));
+                        return Err(row.error_at(at, &no_value(field, MISSING_TEXT)));
                     }
                     let find = |field: &str| categories.binary_search_by(|category| category.as_str().cmp(field)).ok();
                     // 1.0 and 1 are the same category.
@@ -149,7 +154,8 @@ impl Matched {
     }
 }
 
-const MISSING: &str = "--missing mean at training replaces it with the mean of the column";
+const MISSING_NUMBER: &str = "--missing mean at training replaces it with the mean of the column";
+const MISSING_TEXT: &str = "--missing mean at training gives it no category";
 
 /// The message about a missing value, with advice.
 pub(super) fn no_value(field: &str, way_out: &str) -> String {

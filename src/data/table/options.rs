@@ -50,6 +50,18 @@ impl TableOptions {
         .find_map(|(given, flag)| given.then_some(flag))
     }
 
+    /// The first flag that was given and that determines how a new network reads its columns.
+    pub(crate) fn flag_of_new_networks(&self) -> Option<&'static str> {
+        [
+            (self.weight.is_some(), "--weight"),
+            (!self.categorical.is_empty(), "--categorical"),
+            (!self.ignored.is_empty(), "--ignore"),
+            (self.mean_for_missing, "--missing"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
     /// Dialect of the table.
     pub fn dialect(&self) -> Dialect {
         let lists = [&self.targets, &self.categorical, &self.ignored, &self.kept];

@@ -37,6 +37,12 @@ pub(crate) trait Records {
     }
 }
 
+/// The line on which a record begins that ends on `last_line`.
+pub(crate) fn first_line(last_line: Option<u64>, record: &ByteRecord) -> Option<u64> {
+    let within = record.as_slice().iter().filter(|&&byte| byte == b'\n').count();
+    Some(last_line?.saturating_sub(within as u64))
+}
+
 /// The rows of a table.
 pub struct Rows<'a> {
     records: Box<dyn Records + 'a>,
@@ -224,9 +230,10 @@ impl Row<'_> {
     }
 
     fn place(&self) -> String {
-        let Some(last_line) = self.last_line else { return format!("row {}", self.number) };
-        let within = self.record.as_slice().iter().filter(|&&byte| byte == b'\n').count();
-        format!("row {} (line {})", self.number, last_line.saturating_sub(within as u64))
+        match first_line(self.last_line, self.record) {
+            Some(line) => format!("row {} (line {line})", self.number),
+            None => format!("row {}", self.number),
+        }
     }
 }
 
