@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
     let parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
     let hyperparameters = Hyperparameters::sgd(10, 3.0, 0);
 
-    let mut cpu = Cpu::new(1); // or a GPU: gpu_backprop::adapters()[0].open(GpuOptions::default())?
+    let mut cpu = Cpu::new(1); // or a GPU, if adapters().first() is one: adapter.open(GpuOptions::default())?
     let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters)?;
     for _ in 0..100 {
         trainer.train_epoch(&mut |_| ())?;

@@ -15,7 +15,7 @@
 //! let parameters = Parameters::random(&topology, Initialization::Scaled, 0)?;
 //! let hyperparameters = Hyperparameters::sgd(10, 3.0, 0);
 //!
-//! let mut cpu = Cpu::new(1); // or gpu_backprop::adapters()[0].open(GpuOptions::default())?
+//! let mut cpu = Cpu::new(1); // or a GPU: see below
 //! let mut trainer = Trainer::new(&mut cpu, &topology, &parameters, &data, hyperparameters)?;
 //! for _ in 0..5 {
 //!     trainer.train_epoch(&mut |_| ())?;
@@ -26,8 +26,23 @@
 //! # }
 //! ```
 //!
-//! Three more are in `examples/`: training on arrays in memory, a loop with early stopping, and prediction with a
-//! saved model.
+//! `examples/` has more: training on arrays in memory, a loop with early stopping, prediction with a saved model, and a
+//! server that keeps its network loaded.
+//!
+//! A GPU takes the place of the CPU, if the machine has one:
+//!
+//! ```
+//! use gpu_backprop::{Cpu, Executor, GpuOptions, adapters};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let mut executor: Box<dyn Executor> = match adapters().first() {
+//!     Some(adapter) => Box::new(adapter.open(GpuOptions::default())?),
+//!     None => Box::new(Cpu::new(1)),
+//! };
+//! println!("{}", executor.device());
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Overview
 //!
@@ -37,7 +52,29 @@
 //! | network | [`Topology`] is its layers, with an [`activation`] and a [`cost`]; [`Parameters`] are its weights and biases |
 //! | training | [`Trainer`] trains by epochs and evaluates a [`PartOfData`] |
 //! | devices | [`Cpu`], or a GPU: one of the [`adapters`], opened |
-//! | models | [`save_model`], [`load_model`], and [`predict`] |
+//! | models | [`save_model`], [`load_model`], [`predict`], and a [`Predictor`] for many predictions |
+//!
+//! Errors are [`anyhow::Error`]s. Those that callers may want to tell apart are found by `downcast_ref`: [`WrongUsage`],
+//! [`OutOfMemory`] and [`DeviceFailed`]. Messages name the flag of the command line where a setting has one.
+//!
+//! # Raw and preprocessed inputs
+//!
+//! Data sets hold activations: [`open_data`] and [`Dataset::scaled`] fit a [`Preprocessing`] to the training split and
+//! apply it. A [`Model`] keeps that preprocessing, and predictions take **raw** inputs, in the units of the original
+//! data. Do not pass them [`Dataset::inputs`], which would be scaled twice.
+//!
+//! # Environment and global state
+//!
+//! - [`adapters`] reads `WGPU_BACKEND`, `WGPU_ADAPTER_NAME`, `WGPU_DEBUG` and `WGPU_VALIDATION`, and loads the drivers of
+//!   the machine into the process. Drivers may start threads of their own and print to standard error.
+//! - When a GPU is first used, the panic hook of the process is wrapped once: panics inside wgpu that become errors are
+//!   not printed. All other panics go to the hook that was set before. Set a hook of your own earlier.
+//! - [`Cpu::new`] takes the largest number of threads; they live as long as the executor. With several threads some wait
+//!   actively between steps, so that an idle trainer may keep a core busy for a moment.
+//! - [`Tuning::Off`], the default of [`GpuOptions`], reads and writes no files. The other values keep measurements and
+//!   compiled pipelines in the cache folder of the user.
+//! - Random numbers depend on the seeds in [`Parameters::random`] and [`Hyperparameters`] alone.
+//! - Executors and trainers are [`Send`]: each may be moved to another thread.
 //!
 //! # Notation
 //!
@@ -92,16 +129,24 @@ use rooms::*;
 
 pub use commands::predict::predict;
 pub use cpu::Cpu;
-pub use data::table::TableOptions;
+pub use data::preprocessing::{Columns, TargetColumn};
+pub use data::table::{ColumnRole, ColumnSummary, TableOptions};
 pub use data::{
-    Data, Dataset, Inputs, Outputs, Part, Preprocessing, Scale, Source, Split, Targets, Task, open as open_data,
+    Column, Data, Dataset, Inputs, Mapped, Outputs, Part, Preprocessing, Quantity, Scale, Source, Split, Targets, Task,
+    Values, open as open_data,
 };
-pub use gpu::{Adapter, GpuOptions, adapters};
+pub use gpu::{Adapter, Gpu, GpuOptions, Tuning, adapters};
+pub use kernel::product::Precision;
 pub use model::{Model, load as load_model, save as save_model};
-pub use network::{Initialization, Parameters, Topology, activation, cost, optimizer};
-pub use plan::executor::Executor;
-pub use system::error::{OutOfMemory, WrongUsage};
-pub use training::{Evaluation, Hyperparameters, PartOfData, Trainer};
+pub use network::{Initialization, Layers, Parameters, Topology, activation, cost, optimizer};
+pub use plan::executor::{DeviceDescription, Executor, Memory, Progress};
+pub use rewrite::fuse::KernelSet;
+pub use system::error::{DeviceFailed, OutOfMemory, WrongUsage};
+pub use training::predictor::Predictor;
+pub use training::regression::Score;
+pub use training::{
+    Decline, Evaluating, Evaluation, Hyperparameters, LayerReport, PartOfData, Position, Schedule, Snapshot, Trainer,
+};
 
 /// Runs the program `gpu-backprop`.
 #[doc(hidden)]

@@ -274,8 +274,8 @@ pub fn compare(
             speed_ratio: b.seconds / a.seconds,
         };
         if let Some(factor) = lower {
-            one.lower_eta(factor);
-            other.lower_eta(factor);
+            one.lower_eta(factor)?;
+            other.lower_eta(factor)?;
         }
         observer.epoch([&a, &b], &comparison)?;
         reports[0].push(a);

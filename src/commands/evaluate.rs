@@ -86,7 +86,7 @@ pub fn run(model: &Path, data: &ExampleFile, device: &DeviceChoice, threads: usi
     let mut reader = ExampleReader::open(data, model.interface(), true)?;
     let mut chosen = device::open_for_outputs(&model, &reader, device, threads)?;
     let device = chosen.executor.device().clone();
-    let mut network = Predictor::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
+    let mut network = Predictor::of_chunks(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, cost) = (network.width(), model.topology.cost.cost);
     let (mut total, mut examples) = (0.0, 0);
     let mut tally = Tally::new(&model);

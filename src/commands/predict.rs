@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::data::{Chunk, ExampleFile, ExampleReader, Inputs, Outputs, Picked, Quantity};
+use crate::data::{ExampleFile, ExampleReader, Inputs, Outputs, Quantity};
 use crate::device::{self, DeviceChoice};
 use crate::kernels::first_largest;
 use crate::model::{self, Model};
@@ -44,7 +44,7 @@ pub fn run(
     let model = model::load(model)?;
     let mut reader = ExampleReader::open(data, model.interface(), false)?;
     let mut chosen = device::open_for_outputs(&model, &reader, device, threads)?;
-    let mut network = Predictor::new(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
+    let mut network = Predictor::of_chunks(chosen.executor.as_mut(), &model, reader.gives_bytes())?;
     let (width, names) = (network.width(), model.output_names());
     let output_activation = model.topology.output.name;
     let quantities: &[Quantity] = if let Outputs::Numbers(quantities) = &model.outputs { quantities } else { &[] };
@@ -126,33 +126,16 @@ fn unwrapped(error: csv::Error) -> anyhow::Error {
 
 /// Returns the outputs of a trained network, shape `(examples, n[L])`: for classes the activations of the output
 /// layer, for numbers predictions in the units of the data. `inputs` has shape `(examples, n[1])` and is raw: the
-/// preprocessing of the model is applied.
+/// preprocessing of the model is applied, so that inputs of a [`Dataset`](crate::Dataset), which are scaled already,
+/// would be scaled twice.
+///
+/// Each call plans and uploads the network; for many calls keep a [`Predictor`].
 ///
 /// # Errors
-/// Inputs that the preprocessing does not accept, such as floats for a model trained on bytes, or a failing device.
+/// As [`Predictor::new`] and [`Predictor::predict`].
 pub fn predict(model: &Model, executor: &mut dyn Executor, inputs: Inputs) -> Result<Vec<f32>> {
-    let features = model.topology.n[1];
-    ensure!(
-        inputs.len().is_multiple_of(features),
-        "{} inputs: expected a multiple of the {features} inputs of the network",
-        inputs.len()
-    );
-    let inputs = model.preprocessing.apply(inputs, features)?;
-    let mut network = Predictor::new(executor, model, inputs.byte_scale().is_some())?;
-    let (examples, mut predictions) = (inputs.len() / features, Vec::new());
-    for first in (0..examples).step_by(network.chunk()) {
-        let picked: Vec<u32> = (first..examples.min(first + network.chunk())).map(|example| example as u32).collect();
-        let mut chunk = Picked::default();
-        inputs.pick(&picked, features, &mut chunk)?;
-        let chunk = Chunk { inputs: inputs.of_picked(chunk), targets: None, examples: picked.len() };
-        predictions.extend(network.outputs(chunk)?);
-    }
-    if let Outputs::Numbers(quantities) = &model.outputs {
-        for (prediction, quantity) in predictions.iter_mut().zip(quantities.iter().cycle()) {
-            *prediction = quantity.value(*prediction) as f32;
-        }
-    }
-    Ok(predictions)
+    let examples = inputs.len() / model.topology.n[1].max(1);
+    Predictor::for_one_prediction(model, executor, examples)?.predict(inputs)
 }
 
 #[cfg(test)]

@@ -213,7 +213,7 @@ impl Executor for Cpu {
         });
     }
 
-    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Option<Box<dyn Executor + Send>> {
+    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Option<Box<dyn Executor>> {
         Some(Box::new(self.beside(plans, busy)?))
     }
 

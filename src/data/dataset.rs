@@ -1,14 +1,14 @@
 //! Data sets in memory.
 
+mod changing;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use anyhow::{Result, bail, ensure};
 
 use super::inputs::{Images, Inputs};
 use super::picked::Picked;
-use super::preprocessing::{Preprocessing, Scale};
-use super::table::fields::{listed, shown};
+use super::preprocessing::{Preprocessing, Scale, check_byte_scale};
 use super::targets::{Outputs, Quantity, Targets, Task};
 use super::weights::Weights;
 
@@ -41,7 +41,7 @@ impl Dataset {
     ///
     /// # Errors
     /// No examples, no features, a number of inputs that is not their product, an input that is
-    /// NaN or infinite, or a label of 65,536 or more.
+    /// NaN or infinite, a scale of bytes that is not finite, or a label of 65,536 or more.
     pub fn new(inputs: Inputs, features: usize, labels: Vec<u32>) -> Result<Self> {
         Self::with_targets(inputs, features, Targets::Classes(labels))
     }
@@ -49,14 +49,26 @@ impl Dataset {
     /// A data set of `targets.len()` examples with `features` inputs each.
     ///
     /// # Errors
-    /// As [`Dataset::new`], and a target that is NaN or infinite.
+    /// As [`Dataset::new`], a target that is NaN or infinite, and a number of targets that is not a multiple of their
+    /// width.
     pub fn with_targets(inputs: Inputs, features: usize, targets: Targets) -> Result<Self> {
+        if let Targets::Numbers { values, width } = &targets {
+            ensure!(*width > 0, "the targets have width 0, but each example needs at least one number");
+            ensure!(
+                values.len().is_multiple_of(*width),
+                "{} targets are not a multiple of {width} for each example",
+                values.len()
+            );
+        }
         ensure!(!targets.is_empty(), "no examples");
         ensure!(features > 0, "examples without inputs");
         if Some(inputs.len()) != targets.len().checked_mul(features) {
             bail!("{} inputs are not {} examples of {features}", inputs.len(), targets.len());
         }
         inputs.check_finite(features)?;
+        if let Some(scale) = inputs.byte_scale() {
+            check_byte_scale(scale)?;
+        }
         let (mut classes, mut quantities) = (0, Vec::new());
         match &targets {
             Targets::Classes(labels) => {
@@ -92,54 +104,6 @@ impl Dataset {
             preprocessing,
             scale,
         })
-    }
-
-    /// These examples with a description: `preprocessing` made their inputs, and the targets mean
-    /// `outputs` (no names for the classes 0, 1, 2, ...).
-    ///
-    /// # Errors
-    /// Fewer names than classes, or another number of quantities than each example has numbers.
-    pub fn described(self, preprocessing: Preprocessing, outputs: Outputs) -> Result<Self> {
-        match (&self.targets, outputs) {
-            (Targets::Classes(_), Outputs::Classes(class_names)) => {
-                let classes = if class_names.is_empty() { self.classes } else { class_names.len() };
-                ensure!(classes >= self.classes, "{} classes, but {classes} names", self.classes);
-                Ok(Dataset { classes, class_names, preprocessing, ..self })
-            }
-            (Targets::Numbers { width, .. }, Outputs::Numbers(quantities)) => {
-                ensure!(*width == quantities.len(), "{width} numbers, but {} quantities", quantities.len());
-                Ok(Dataset { quantities, preprocessing, ..self })
-            }
-            _ => bail!("its targets are of a different kind from those of the training data"),
-        }
-    }
-
-    /// These examples, with the weight `weights[j]` in training for those of class j.
-    ///
-    /// # Errors
-    /// Another number of weights than of classes, or a weight that is negative or not a number.
-    pub fn weighted(self, weights: Vec<f32>) -> Result<Self> {
-        ensure!(weights.len() == self.classes, "{} classes, but {} weights", self.classes, weights.len());
-        ensure!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "a class weight is not a number");
-        Ok(Dataset { class_weights: weights, ..self })
-    }
-
-    /// These examples with training weights in proportion to `weights`, of mean 1 over `training`.
-    ///
-    /// # Errors
-    /// Another number of weights than of examples, a weight that is negative or not a number, or
-    /// only zeros in `training`.
-    pub fn with_example_weights(self, weights: &[f64], training: &[u32]) -> Result<Self> {
-        ensure!(weights.len() == self.len(), "{} examples, but {} weights", self.len(), weights.len());
-        if let Some(at) = weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-            bail!("the weight of example {} is {}, but 0 or a larger number is needed", at + 1, weights[at]);
-        }
-        Ok(Dataset { example_weights: Weights::fit(weights, training)?, ..self })
-    }
-
-    /// These examples, with the weights of a split that is not trained on.
-    pub(super) fn with_weights_of_part(self, weights: &[f64]) -> Result<Self> {
-        Ok(Dataset { example_weights: Weights::of_part(weights)?, ..self })
     }
 
     /// Number of examples.
@@ -187,7 +151,8 @@ impl Dataset {
         Dataset { scale, ..self }
     }
 
-    /// All inputs, example by example.
+    /// All inputs, example by example, as [`Dataset::preprocessing`] made them: activations of layer 1, not what the files
+    /// hold. [`predict`](crate::predict) takes raw inputs instead.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
     }
@@ -283,43 +248,6 @@ impl Dataset {
         }
     }
 
-    /// Fits the scaling of regression targets to the examples `training` alone.
-    ///
-    /// # Errors
-    /// Targets that do not vary or cannot be scaled.
-    pub fn fit_targets(mut self, training: &[u32], scale: Scale) -> Result<Self> {
-        if let Targets::Numbers { values, width } = &self.targets {
-            for (j, quantity) in self.quantities.iter_mut().enumerate() {
-                let name = quantity.name.clone();
-                let of_target = training.iter().map(|&example| values[example as usize * width + j]);
-                let fitted = Quantity::fit(name, of_target, scale);
-                *quantity = fitted.map_err(|error| error.context(format!("target `{}`", quantity.name)))?;
-            }
-        }
-        Ok(self)
-    }
-
-    /// Fits the preprocessing to the examples `training` alone, and applies it; `scale` is as for
-    /// [`Preprocessing::fit`].
-    ///
-    /// # Errors
-    /// Inputs too large to be scaled.
-    pub fn scaled(self, training: &[u32], scale: Option<Scale>) -> Result<Self> {
-        let preprocessing = Preprocessing::fit(&self.inputs, self.features, training, scale)?;
-        Ok(self.preprocessed(preprocessing)?.with_scale(scale.unwrap_or(Scale::Zscore)))
-    }
-
-    /// Converts raw inputs to activations.
-    pub(super) fn preprocessed(self, preprocessing: Preprocessing) -> Result<Self> {
-        let scales = matches!(preprocessing, Preprocessing::Columns(_));
-        let inputs = preprocessing.apply(self.inputs, self.features)?;
-        // Unscaled inputs have been checked already.
-        if scales {
-            inputs.check_finite(self.features)?;
-        }
-        Ok(Dataset { inputs, preprocessing, ..self })
-    }
-
     /// Keeps `examples`, ascending, and drops the others.
     pub(super) fn keep(&mut self, examples: &[u32]) {
         self.inputs.keep(examples, self.features);
@@ -358,43 +286,5 @@ impl Dataset {
     pub(super) fn into_images(self) -> Images {
         let examples = self.len();
         (self.features, self.inputs, examples)
-    }
-
-    /// Adds the examples of `other`, of the same classes or quantities, after those of `self`.
-    ///
-    /// # Errors
-    /// Examples of another width or another kind of targets, or bytes with another scale or floats where
-    /// `self` has bytes.
-    pub fn append(&mut self, other: Dataset) -> Result<()> {
-        if self.features != other.features {
-            bail!("its examples have {} inputs, but the training data has {}", other.features, self.features);
-        }
-        let (before, more) = (self.len(), other.len());
-        self.inputs.append(other.inputs, self.features)?;
-        self.targets.append(other.targets)?;
-        self.example_weights.append(before, &other.example_weights, more);
-        self.classes = self.classes.max(other.classes);
-        Ok(())
-    }
-
-    /// These examples with the classes of other data, matched by name.
-    ///
-    /// # Errors
-    /// An example whose class is not in `names`.
-    pub(super) fn with_classes(self, names: &[String]) -> Result<Self> {
-        let classes: HashMap<&str, u32> = (0..).zip(names).map(|(class, name)| (name.as_str(), class)).collect();
-        let known: Vec<Option<u32>> =
-            (0..self.classes).map(|class| classes.get(&*self.class_name(class)).copied()).collect();
-        let class = |(i, &label): (usize, &u32)| match known[label as usize] {
-            Some(class) => Ok(class),
-            None => bail!(
-                "the label of example {} is {}, which is not a class of the training data: {}",
-                i + 1,
-                shown(&self.class_name(label as usize)),
-                listed(names.iter().map(String::as_str))
-            ),
-        };
-        let targets = Targets::Classes(self.labels().iter().enumerate().map(class).collect::<Result<_>>()?);
-        Ok(Dataset { targets, classes: names.len(), class_names: names.to_vec(), ..self })
     }
 }

@@ -1,6 +1,6 @@
 //! The inputs of all examples, in memory or in memory-mapped files.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::mapped::Mapped;
 use super::picked::{Picked, scaled};
@@ -31,6 +31,9 @@ pub enum Inputs {
 pub type Images = (usize, Inputs, usize);
 
 /// Appends the inputs of `examples`, of `features` inputs each, converted to another type.
+///
+/// # Errors
+/// An index that is not one of an example.
 fn extend<T: Copy, U>(
     to: &mut Vec<U>,
     values: &[T],
@@ -40,7 +43,9 @@ fn extend<T: Copy, U>(
 ) -> Result<()> {
     reserve(to, examples.len() * features)?;
     for &example in examples {
-        to.extend(values[example as usize * features..][..features].iter().map(|&value| convert(value)));
+        let row = values.get(example as usize * features..).and_then(|rest| rest.get(..features));
+        let row = row.with_context(|| format!("there is no example {example}"))?;
+        to.extend(row.iter().map(|&value| convert(value)));
     }
     Ok(())
 }
@@ -96,7 +101,8 @@ impl Inputs {
     /// Gathers the inputs of `examples`, of `features` inputs each, in this order.
     ///
     /// # Errors
-    /// A mapped file that has been truncated.
+    /// An index that is not one of an example, or a mapped file that has been truncated.
+    #[doc(hidden)]
     pub fn pick(&self, examples: &[u32], features: usize, picked: &mut Picked) -> Result<()> {
         match self {
             Inputs::Bytes { values, .. } => extend(picked.cleared_bytes(), values, examples, features, |x| x)?,
@@ -133,6 +139,7 @@ impl Inputs {
     ///
     /// # Errors
     /// As [`Inputs::pick`], and errors of `each`.
+    #[doc(hidden)]
     pub fn each_block(
         &self,
         examples: impl IntoIterator<Item = u32>,
@@ -214,20 +221,27 @@ impl Inputs {
         }
     }
 
+    /// # Errors
+    /// A number outside the range of 32-bit floats; of `features` inputs for each example.
+    pub(crate) fn check_fits_floats(&self, features: usize) -> Result<()> {
+        let is_wide = match self {
+            Inputs::Doubles(_) => true,
+            Inputs::Mapped(mapped) => mapped.is_wide(),
+            Inputs::Bytes { .. } | Inputs::Floats(_) => false,
+        };
+        let fits = |x: f64| !x.is_finite() || (x as f32).is_finite();
+        if is_wide {
+            self.check(features, fits, ", more than 32-bit floats can hold: scale inputs (--scale)")?;
+        }
+        Ok(())
+    }
+
     /// Activations that are the numbers themselves, as 32-bit floats.
     ///
     /// # Errors
     /// A number outside the range of 32-bit floats.
     pub(super) fn unscaled(self, features: usize) -> Result<Self> {
-        let is_wide = match &self {
-            Inputs::Doubles(_) => true,
-            Inputs::Mapped(mapped) => mapped.is_wide(),
-            Inputs::Bytes { .. } | Inputs::Floats(_) => false,
-        };
-        if is_wide {
-            let fits = |x: f64| !x.is_finite() || (x as f32).is_finite();
-            self.check(features, fits, ", more than 32-bit floats can hold: scale inputs (--scale)")?;
-        }
+        self.check_fits_floats(features)?;
         Ok(match self {
             Inputs::Doubles(values) => Inputs::Floats(values.into_iter().map(|x| x as f32).collect()),
             same => same,
@@ -289,15 +303,24 @@ impl Inputs {
         }
     }
 
+    /// Checks that other inputs can be appended.
+    ///
+    /// # Errors
+    /// Bytes with another scale or floats where `self` has bytes.
+    pub(super) fn check_type_of(&self, other: &Inputs) -> Result<()> {
+        // Bytes are scaled and floats are not: the two would not mean the same.
+        if self.byte_scale() != other.byte_scale() {
+            bail!("its inputs are of a different type from those of the training data");
+        }
+        Ok(())
+    }
+
     /// Appends the inputs of other examples, which have `features` inputs each as well.
     ///
     /// # Errors
     /// Bytes with another scale or floats where `self` has bytes.
     pub(super) fn append(&mut self, other: Inputs, features: usize) -> Result<()> {
-        // Bytes are scaled and floats are not: the two would not mean the same.
-        if self.byte_scale() != other.byte_scale() {
-            bail!("its inputs are of a different type from those of the training data");
-        }
+        self.check_type_of(&other)?;
         match (&mut *self, other) {
             (Inputs::Bytes { values, .. }, Inputs::Bytes { values: more, .. }) => values.extend(more),
             (Inputs::Floats(values), Inputs::Floats(more)) => values.extend(more),

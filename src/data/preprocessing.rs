@@ -1,6 +1,8 @@
 //! Preprocessing from raw inputs to the activations of layer 1: fitted to the training split, saved
 //! in the model, and applied to whatever the model is given.
 
+mod statistics;
+
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::inputs::Inputs;
 use super::table::fields::shown;
+
+pub(crate) use statistics::Statistics;
 
 /// The largest byte for which bytes count as using no more than half of their range.
 const HALF: u8 = 127;
@@ -138,7 +142,7 @@ impl Columns {
         self.columns.iter().map(Column::features).sum()
     }
 
-    /// Checks columns that come from a model file.
+    /// Checks columns that come from a caller or a model file.
     ///
     /// # Errors
     /// Columns that training cannot have produced.
@@ -167,6 +171,18 @@ impl Columns {
 }
 
 impl Preprocessing {
+    /// Checks a preprocessing that comes from a caller or a model file.
+    ///
+    /// # Errors
+    /// Factors that are not finite, or columns that training cannot have produced.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Preprocessing::Bytes { input_scale } => check_byte_scale(*input_scale),
+            Preprocessing::Floats {} => Ok(()),
+            Preprocessing::Columns(columns) => columns.check(),
+        }
+    }
+
     /// The preprocessing that leaves inputs unscaled.
     pub fn of_inputs(inputs: &Inputs) -> Self {
         match inputs.byte_scale() {
@@ -183,8 +199,9 @@ impl Preprocessing {
     /// if all are small.
     ///
     /// # Errors
-    /// Inputs too large to be scaled.
+    /// Inputs too large to be scaled, no features, or an index that is not one of an example.
     pub fn fit(inputs: &Inputs, features: usize, examples: &[u32], scale: Option<Scale>) -> Result<Self> {
+        ensure!(features > 0, "examples without inputs");
         match (inputs.byte_scale(), scale) {
             (Some(_), Some(Scale::None)) => return Ok(Preprocessing::Bytes { input_scale: 1.0 }),
             (Some(1.0), None | Some(Scale::Unit)) => {
@@ -246,6 +263,7 @@ impl Preprocessing {
     /// Inputs of another number or type than those of the fit, or an activation that is not a
     /// finite 32-bit float.
     pub fn apply(&self, inputs: Inputs, features: usize) -> Result<Inputs> {
+        ensure!(features > 0, "examples without inputs");
         match (self, inputs) {
             (Preprocessing::Bytes { input_scale }, inputs) if inputs.byte_scale().is_some() => {
                 Ok(inputs.with_byte_scale(*input_scale))
@@ -288,59 +306,13 @@ impl Preprocessing {
     }
 }
 
-/// Running statistics of the numbers of a column (Welford's algorithm).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Statistics {
-    count: f64,
-    mean: f64,
-    squares: f64,
-    least: f64,
-    largest: f64,
-}
-
-impl Default for Statistics {
-    fn default() -> Self {
-        Statistics { count: 0.0, mean: 0.0, squares: 0.0, least: f64::INFINITY, largest: f64::NEG_INFINITY }
-    }
-}
-
-impl Statistics {
-    pub(crate) fn add(&mut self, x: f64) {
-        self.count += 1.0;
-        let difference = x - self.mean;
-        self.mean += difference / self.count;
-        self.squares += difference * (x - self.mean);
-        self.least = self.least.min(x);
-        self.largest = self.largest.max(x);
-    }
-
-    /// True if the numbers vary by more than rounding, as between 0.3 and 0.30000000000000004.
-    pub(crate) fn varies(&self) -> bool {
-        let rounding = 8.0 * f64::EPSILON * self.least.abs().max(self.largest.abs());
-        self.largest - self.least > rounding
-    }
-
-    /// The sum of squared deviations from the mean; `None` if the numbers do not vary.
-    pub(crate) fn squares(&self) -> Option<f64> {
-        self.varies().then_some(self.squares)
-    }
-
-    /// The scaling of the numbers of this column, with the mean for missing ones if
-    /// `mean_for_missing`.
-    pub(super) fn values(&self, scale: Scale, mean_for_missing: bool) -> Result<Values> {
-        ensure!(self.count > 0.0, "all of its values in the training part are missing");
-        // A column that does not vary in training carries no information, whatever it holds later.
-        let inverse = |width: f64| if self.varies() { 1.0 / width } else { 0.0 };
-        let (offset, scale) = match scale {
-            Scale::None => (0.0, 1.0),
-            Scale::Unit => (self.least, inverse(self.largest - self.least)),
-            Scale::Zscore => (self.mean, inverse((self.squares / self.count).sqrt())),
-        };
-        let finite =
-            [offset, scale, self.mean, self.largest - self.least, self.squares].into_iter().all(f64::is_finite);
-        ensure!(finite, "its values, {:e} to {:e}, are too far apart to be scaled", self.least, self.largest);
-        Ok(Values::Number { offset, scale, missing: mean_for_missing.then_some(self.mean) })
-    }
+/// Checks the factor from bytes to activations.
+///
+/// # Errors
+/// A factor that makes a byte NaN or infinite.
+pub(super) fn check_byte_scale(scale: f32) -> Result<()> {
+    ensure!((scale * f32::from(u8::MAX)).is_finite(), "inputs are scaled by {scale}");
+    Ok(())
 }
 
 #[cfg(test)]

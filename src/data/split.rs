@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use anyhow::Result;
 use rand::seq::SliceRandom;
 
+use crate::system::error::bail_usage;
 use crate::system::random::{Stream, rng};
 
 /// A split of a data set that is published in two; all examples, if it is not.
@@ -30,6 +32,34 @@ impl Split {
     /// Splits in which `examples` are for training, and the others are empty.
     pub fn all_training(examples: Range<usize>) -> Self {
         Split { training: examples.map(|i| i as u32).collect(), ..Split::default() }
+    }
+
+    /// Checks that the splits are of a data set of `examples` examples and do not overlap. A split may name an example
+    /// more than once, as sampling with replacement does.
+    ///
+    /// # Errors
+    /// [`WrongUsage`](crate::WrongUsage): an index of `examples` or more, or an example in two splits.
+    pub fn check(&self, examples: usize) -> Result<()> {
+        let names = ["training", "validation", "test"];
+        // The split of each example: 0 for none, otherwise its number from 1.
+        let mut owners = vec![0_u8; examples];
+        for (number, split) in (1_u8..).zip([&self.training, &self.validation, &self.test]) {
+            let name = names[usize::from(number - 1)];
+            for &example in split {
+                match owners.get_mut(example as usize) {
+                    Some(owner) if *owner == 0 || *owner == number => *owner = number,
+                    Some(owner) => bail_usage!(
+                        "example {example} is both in the {} split and in the {name} split: the splits must not overlap",
+                        names[usize::from(*owner - 1)]
+                    ),
+                    None => bail_usage!(
+                        "the {name} split names example {example}, but the data set has {examples} examples (indices 0 to {})",
+                        examples.saturating_sub(1)
+                    ),
+                }
+            }
+        }
+        Ok(())
     }
 }
 

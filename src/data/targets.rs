@@ -73,7 +73,7 @@ impl Targets {
     }
 
     /// The targets of some examples, one after the other.
-    pub fn part(&self, examples: Range<usize>) -> Self {
+    pub(crate) fn part(&self, examples: Range<usize>) -> Self {
         match self {
             Targets::Classes(labels) => Targets::Classes(labels[examples].to_vec()),
             Targets::Numbers { values, width } => {
@@ -84,7 +84,7 @@ impl Targets {
     }
 
     /// The targets of `examples`.
-    pub fn of(&self, examples: &[u32]) -> Self {
+    pub(crate) fn of(&self, examples: &[u32]) -> Self {
         match self {
             Targets::Classes(labels) => {
                 Targets::Classes(examples.iter().map(|&example| labels[example as usize]).collect())
@@ -101,11 +101,24 @@ impl Targets {
     /// # Errors
     /// Targets of the other kind, or another number of targets per example.
     pub(super) fn append(&mut self, other: Targets) -> Result<()> {
+        self.check_kind_of(&other)?;
         match (self, other) {
+            (Targets::Numbers { values, .. }, Targets::Numbers { values: more, .. }) => values.extend(more),
             (Targets::Classes(labels), Targets::Classes(more)) => labels.extend(more),
-            (Targets::Numbers { values, width }, Targets::Numbers { values: more, width: other }) => {
-                ensure!(*width == other, "its examples have {other} targets, but the training data has {width}");
-                values.extend(more);
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Checks that other targets can be appended.
+    ///
+    /// # Errors
+    /// As [`Targets::append`].
+    pub(super) fn check_kind_of(&self, other: &Targets) -> Result<()> {
+        match (self, other) {
+            (Targets::Classes(_), Targets::Classes(_)) => {}
+            (Targets::Numbers { width, .. }, Targets::Numbers { width: other, .. }) => {
+                ensure!(width == other, "its examples have {other} targets, but the training data has {width}");
             }
             _ => bail!("its targets are of a different kind from those of the training data"),
         }

@@ -21,6 +21,6 @@ pub fn open_for_outputs(
     let inputs = if reader.gives_bytes() { "bytes" } else { "floats" };
     let work = format!("classifying by {} on {inputs}", model.topology);
     super::open(choice, threads, GpuOptions::default(), &work, &mut |executor, time| {
-        Predictor::new(executor, model, reader.gives_bytes())?.measure_speed(time)
+        Predictor::of_chunks(executor, model, reader.gives_bytes())?.measure_speed(time)
     })
 }

@@ -139,6 +139,7 @@ impl Adapter {
     }
 
     /// True where the adapter can run a product strategy in this precision.
+    #[doc(hidden)]
     pub fn supports(&self, variant: &Variant, precision: Precision) -> bool {
         self.capabilities.supports(variant, precision)
     }
@@ -149,6 +150,7 @@ impl Adapter {
     }
 
     /// Returns the candidates for loops in one work group: strategies and numbers of invocations.
+    #[doc(hidden)]
     pub fn loop_ways(&self) -> Vec<LoopCandidate> {
         let most = self.largest_work_group() as usize;
         workgroup_loop::ways(self.description.software).iter().filter(|(_, lanes)| *lanes <= most).copied().collect()

@@ -60,6 +60,7 @@ impl Gpu {
 
     /// True where the device runs loops of more than
     /// [`LOOP_ITERATIONS_ALWAYS_RIGHT`](super::LOOP_ITERATIONS_ALWAYS_RIGHT) iterations to their end.
+    #[doc(hidden)]
     pub fn long_loops_are_right(&self) -> Result<bool> {
         probe::long_loops_are_right(&self.parts.context)
     }

@@ -25,15 +25,19 @@ pub struct GpuOptions {
     /// Kernels that plans are rewritten to.
     pub kernels: KernelSet,
     /// The strategy of every matrix product; `None` for the one that suits each.
+    #[doc(hidden)]
     pub variant: Option<&'static Variant>,
     /// Precision of matrix products: f32, or f16 inputs with f32 accumulation. Only with fused kernels.
     pub precision: Precision,
     /// True for training plans as a loop in one work group, where they fit; `None`: where that is
     /// faster, by measurement or by rule. Only with fused kernels.
+    #[doc(hidden)]
     pub workgroup_loop: Option<bool>,
     /// Invocations in the work group of such a loop; `None` for as many as suit the device.
+    #[doc(hidden)]
     pub loop_lanes: Option<usize>,
     /// Strategy of such a loop; `None` for the one that suits the device.
+    #[doc(hidden)]
     pub loop_strategy: Option<&'static LoopStrategy>,
     /// Checks of every index and loop in shaders. Kernels index only what the host has checked, so
     /// tested programs run without.
@@ -53,6 +57,7 @@ pub struct GpuOptions {
     /// The longest time that a submission is waited for, before the device is taken for hung.
     pub longest_wait: Duration,
     /// Faults that tests inject.
+    #[doc(hidden)]
     pub injection: Option<Injection>,
 }
 

@@ -148,8 +148,11 @@ impl Maker {
             unsafe_code,
             reason = "the price of shaders without index checks; every shader is also tested with them"
         )]
-        // SAFETY: the shaders are this crate's own; extents come from recorded shapes, and indices read
-        // from memory (orders, labels) are checked against the data set before they are written.
+        // SAFETY: the shaders are this crate's own: rows of kernels, activations, costs and optimizers cannot be
+        // constructed elsewhere. Extents come from recorded shapes. Indices read from memory are checked before they
+        // are written: `Trainer::new` checks the splits, from which all orders are made, against the number of examples
+        // (`Split::check`), and labels against the number of outputs (`training::check`); other orders count up to the
+        // size of a chunk.
         unsafe {
             self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         }

@@ -27,6 +27,7 @@ use rounding::Rounding;
 
 /// One row of the table of kernels.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Kernel {
     /// The name of the shader file, its entry point, the row, the bench and the profiler label.
     pub name: &'static str,

@@ -40,6 +40,7 @@ pub trait Params: Pod {
 }
 
 /// Declares a struct shared with a shader, and its table of members.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! shared_struct {
     ($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }) => {

@@ -47,7 +47,29 @@ pub struct Model {
 }
 
 impl Model {
+    /// Checks that the parts of a model fit together, as [`load`] does.
+    ///
+    /// # Errors
+    /// A cost or an activation that does not suit its layer, parameters of other shapes or that are NaN or infinite, a
+    /// preprocessing for another number of inputs, and names that are not as many as classes or numbers, or not distinct.
+    pub fn check(&self) -> Result<()> {
+        let Model { topology, parameters, .. } = self;
+        let described = Description::of(self).topology()?;
+        ensure!(
+            described == *topology,
+            "the cost {} does not go with {} outputs",
+            topology.cost.name,
+            topology.output.name
+        );
+        parameters.check(topology)?;
+        if let Some((layer, what)) = parameters.first_not_finite() {
+            bail!("{what} of layer {layer} are NaN or infinite");
+        }
+        Ok(())
+    }
+
     /// Interface of the network: its inputs and outputs.
+    #[doc(hidden)]
     pub fn interface(&self) -> Interface<'_> {
         Interface { features: self.topology.n[1], preprocessing: &self.preprocessing, outputs: &self.outputs }
     }
@@ -99,7 +121,8 @@ pub fn check_savable(
     outputs: &Outputs,
     inputs: &[PathBuf],
 ) -> Result<()> {
-    let description = Description::new(topology, preprocessing, outputs).json().with_context(|| cannot_write(path))?;
+    let description = Description::new(topology, preprocessing, outputs);
+    let description = description.json().with_context(|| cannot_write(path))?;
     // The names and shapes of tensors take less than 100 bytes a layer.
     let bytes = description.len() + 4 * topology.parameters() + 200 * topology.last();
     check_writable(path, inputs, bytes as u64)
@@ -109,8 +132,11 @@ pub fn check_savable(
 /// symbolic link stays a link; the file it leads to is replaced and keeps its mode.
 ///
 /// # Errors
-/// A file that cannot be written, or a model larger than [`load`] accepts.
-pub fn save(path: &Path, model: &Model) -> Result<()> {
+/// A model that [`load`] would refuse, as too large or because its parts do not fit together ([`Model::check`]), or a
+/// file that cannot be written; the old file stays.
+pub fn save(path: impl AsRef<Path>, model: &Model) -> Result<()> {
+    let path = path.as_ref();
+    model.check().with_context(|| cannot_write(path))?;
     let bytes = encode(&model.topology, &model.parameters, &Description::of(model));
     let bytes = bytes.with_context(|| cannot_write(path))?;
     let file = OutputFile::new(path, &[])?;
@@ -141,7 +167,8 @@ pub fn encode(topology: &Topology, parameters: &Parameters, description: &Descri
 /// # Errors
 /// A file that is not a model of this version of the format, or that contradicts its description;
 /// each names the file.
-pub fn load(path: &Path) -> Result<Model> {
+pub fn load(path: impl AsRef<Path>) -> Result<Model> {
+    let path = path.as_ref();
     let context = || format!("model {}", path.display());
     // Opening a pipe would wait for a writer.
     let metadata = std::fs::metadata(path).with_context(context)?;
@@ -274,10 +301,7 @@ impl Description {
                     columns.features()
                 );
             }
-            Preprocessing::Bytes { input_scale } => {
-                ensure!(input_scale.is_finite(), "inputs are scaled by {input_scale}");
-            }
-            Preprocessing::Floats {} => {}
+            other => other.check()?,
         }
         match &self.outputs {
             Outputs::Classes(names) => {

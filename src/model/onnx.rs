@@ -60,6 +60,7 @@ const MAX_BYTES: usize = i32::MAX as usize;
 pub fn model(model: &Model, labels: Labels) -> Result<ModelProto> {
     // Checked before there is a second copy of the weights in memory.
     check_size(&model.topology, size_of::<f32>().saturating_mul(model.topology.parameters()))?;
+    model.parameters.check(&model.topology)?;
     let description = Description::of(model);
     let names = model.output_names();
     let mut graph = Graph::default();

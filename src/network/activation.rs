@@ -10,8 +10,16 @@ use anyhow::{Context, Result};
 use super::{EPSILON, SMALLEST};
 use lanes::Lanes;
 
-/// An activation function: a WGSL snippet, its CPU twin, and their rounding bounds.
+/// An activation function: a WGSL snippet, its CPU twin, and their rounding bounds. Rows are those of this crate: GPUs run
+/// their shaders without index checks.
+///
+/// ```compile_fail,E0639
+/// use gpu_backprop::activation::{Activation, LINEAR};
+///
+/// let mine = Activation { shader: "fn activation_mine(z: f32) -> f32 { return z; }", ..LINEAR };
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Activation {
     /// The name used on the command line and in model files.
     pub name: &'static str,

@@ -11,8 +11,9 @@ use super::activation::{self, Activation};
 use super::lanes::{OutputError, output_error};
 use super::{EPSILON, SMALLEST};
 
-/// A cost function: a WGSL snippet, its CPU twin, and their rounding bounds.
+/// A cost function: a WGSL snippet, its CPU twin, and their rounding bounds. Rows are those of this crate.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Cost {
     /// The unique name.
     pub name: &'static str,

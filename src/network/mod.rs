@@ -6,9 +6,9 @@ pub(crate) mod lanes;
 pub mod learning;
 pub mod optimizer;
 
-use std::ops::{Index, IndexMut};
+use std::ops::{Index, IndexMut, Range};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use sha2::{Digest, Sha256};
@@ -41,7 +41,7 @@ macro_rules! equal_by_name {
 equal_by_name!(Activation, Cost, Optimizer);
 
 /// One item per layer, indexed by the layer's number in the book: the input is layer 1, so the
-/// activations begin at `a[1]` and the weights at `w[2]`.
+/// activations begin at `a[1]` and the weights at `w[2]`. Indexing panics for other numbers; [`Layers::get`] does not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layers<T> {
     first: usize,
@@ -70,6 +70,26 @@ impl<T> Layers<T> {
         Ok(Layers { first: self.first, items: self.items.iter().map(make).collect::<Result<_>>()? })
     }
 
+    /// The item of layer l; `None` if there is none.
+    pub fn get(&self, l: usize) -> Option<&T> {
+        self.items.get(l.checked_sub(self.first)?)
+    }
+
+    /// The numbers of the layers.
+    pub fn numbers(&self) -> Range<usize> {
+        self.first..self.first + self.items.len()
+    }
+
+    /// The index of layer l in `items`.
+    ///
+    /// # Panics
+    /// A layer without an item.
+    fn index_of(&self, l: usize) -> usize {
+        let index = l.wrapping_sub(self.first);
+        assert!(index < self.items.len(), "layer {l} is none of {}", in_words(self.numbers()));
+        index
+    }
+
     /// The items with the number of their layer, first layer first.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         (self.first..).zip(&self.items)
@@ -80,13 +100,14 @@ impl<T> Index<usize> for Layers<T> {
     type Output = T;
 
     fn index(&self, l: usize) -> &T {
-        &self.items[l - self.first]
+        &self.items[self.index_of(l)]
     }
 }
 
 impl<T> IndexMut<usize> for Layers<T> {
     fn index_mut(&mut self, l: usize) -> &mut T {
-        &mut self.items[l - self.first]
+        let index = self.index_of(l);
+        &mut self.items[index]
     }
 }
 
@@ -109,12 +130,28 @@ impl Topology {
     /// # Errors
     /// Fewer than two layers, a layer without neurons, or one with more than 2³² − 1 weights.
     pub fn new(widths: &[usize], activation: &'static Activation, cost: &'static Cost) -> Result<Self> {
+        let topology =
+            Topology { n: Layers::new(1, widths.len(), |l| widths[l - 1]), activation, output: activation, cost };
+        topology.check().map(|()| topology)
+    }
+
+    /// Checks the numbers of neurons.
+    ///
+    /// # Errors
+    /// As [`Topology::new`], and layers that are not numbered from 1.
+    pub(crate) fn check(&self) -> Result<()> {
+        let widths = self.widths();
         if widths.len() < 2 {
             bail_usage!(
                 "a network needs at least an input and an output layer, but {} is given",
                 if widths.is_empty() { "none".to_string() } else { join(widths) }
             );
         }
+        ensure!(
+            self.n.first == 1,
+            "a network has layer 1, its inputs, but this one begins with layer {}",
+            self.n.first
+        );
         if let Some(l) = widths.iter().position(|&n| n == 0) {
             bail_usage!("layer {} of {} has 0 neurons: every layer needs at least 1", l + 1, join(widths));
         }
@@ -122,12 +159,13 @@ impl Topology {
         if let Some(l) = widths.windows(2).position(too_large) {
             bail_usage!("w{} of {} would have more than 2^32 - 1 weights", l + 2, join(widths));
         }
-        Ok(Topology { n: Layers::new(1, widths.len(), |l| widths[l - 1]), activation, output: activation, cost })
+        Ok(())
     }
 
-    /// The same network with another σ in the output layer.
+    /// The same network with another σ in the output layer, and the cost of the same name that suits it: the cross-entropy
+    /// of softmax outputs is the log-likelihood.
     pub fn with_output(self, output: &'static Activation) -> Self {
-        Topology { output, ..self }
+        Topology { output, cost: self.cost.of_outputs(output), ..self }
     }
 
     /// σ of layer l.
@@ -166,6 +204,15 @@ impl Topology {
 impl std::fmt::Display for Topology {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&join(self.widths()))
+    }
+}
+
+/// Numbers of layers as text: `layers 2 to 3`.
+fn in_words(numbers: Range<usize>) -> String {
+    match numbers.len() {
+        0 => "no layer".to_string(),
+        1 => format!("layer {}", numbers.start),
+        _ => format!("layers {} to {}", numbers.start, numbers.end - 1),
     }
 }
 
@@ -240,6 +287,32 @@ impl Parameters {
             Initialization::Xavier | Initialization::He => normal(n[l], 0.0),
         })?;
         Ok(Parameters { w, b })
+    }
+
+    /// Checks that these are the weights and biases of a network.
+    ///
+    /// # Errors
+    /// Another number of layers, or a layer of another shape; the message names both.
+    pub fn check(&self, topology: &Topology) -> Result<()> {
+        let (first, last) = (2, topology.last());
+        for (kind, layers) in [("weights", &self.w), ("biases", &self.b)] {
+            ensure!(
+                layers.numbers() == (first..last + 1),
+                "the parameters have {kind} of {}, but the network {topology} has {}",
+                in_words(layers.numbers()),
+                in_words(first..last + 1)
+            );
+        }
+        for l in first..=last {
+            let (rows, cols) = (topology.n[l], topology.n[l - 1]);
+            let (w, b) = (self.w[l].len(), self.b[l].len());
+            ensure!(
+                w == rows * cols && b == rows,
+                "w{l} and b{l} have {w} and {b} numbers, but the network {topology} needs {} ({rows} x {cols}) and {rows}",
+                rows * cols
+            );
+        }
+        Ok(())
     }
 
     /// Every vector of parameters with its name (`w2`, `b2`, `w3`, ...), layer by layer.

@@ -34,8 +34,9 @@ impl Rates {
 
 /// An optimizer: a WGSL snippet and its CPU twin.
 ///
-/// A parameter whose gradient and state are 0 does not change, so padding stays 0.
+/// A parameter whose gradient and state are 0 does not change, so padding stays 0. Rows are those of this crate.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Optimizer {
     /// The name used on the command line.
     pub name: &'static str,

@@ -104,7 +104,9 @@ impl LentNumbers for Vec<f32> {
 }
 
 /// Runs plans and holds the values of their matrices. Any method may fail with the device.
-pub trait Executor {
+///
+/// The executors are [`Cpu`](crate::Cpu) and the GPUs that [`Adapter::open`](crate::Adapter::open) opens.
+pub trait Executor: Send {
     /// The device that the plans run on.
     fn device(&self) -> &DeviceDescription;
 
@@ -238,7 +240,7 @@ pub trait Executor {
     /// A second executor with the same `plans` loaded, for another thread. It reads the examples of
     /// this one and has its own copy of every other matrix. While it exists, this executor leaves it a
     /// core. `None` if that would not pay beside runs of the plan `busy`, or without memory for it.
-    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Option<Box<dyn Executor + Send>> {
+    fn second(&mut self, plans: &[Plan], busy: PlanId) -> Option<Box<dyn Executor>> {
         let _ = (plans, busy);
         None
     }

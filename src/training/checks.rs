@@ -1,13 +1,14 @@
 //! Checks of a training, before anything large is allocated.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::hyperparameters::Hyperparameters;
 use super::schedule::Schedule;
-use crate::data::{Data, Dataset, Task};
+use super::trainer::{Snapshot, state_names};
+use crate::data::{Data, Dataset, Inputs, Task};
 use crate::network::Topology;
 use crate::network::cost::{self, Cost};
-use crate::network::optimizer::Settings;
+use crate::network::optimizer::{Optimizer, Settings};
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::text::either;
 
@@ -15,21 +16,32 @@ use crate::system::text::either;
 ///
 /// # Errors
 /// [`WrongUsage`](crate::system::error::WrongUsage): a mini-batch of 0 examples or larger than the training part, a learning rate
-/// that is not a number, or data that does not fit the network.
+/// that is not a number, a split with an example that the data set lacks or another split has, or data that does not
+/// fit the network.
 pub fn check(topology: &Topology, data: &Data, hyperparameters: Hyperparameters) -> Result<()> {
+    topology.check()?;
+    // GPUs read the examples of a split without checks of their own.
+    data.split.check(data.dataset.len())?;
     check_hyperparameters(hyperparameters, data.split.training.len())?;
     check_fit(topology, &data.dataset)?;
+    if let Inputs::Doubles(_) = data.dataset.inputs() {
+        data.dataset.inputs().check_fits_floats(data.dataset.features())?;
+    }
     check_cost(topology, data.dataset.task())
 }
 
 fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> Result<()> {
-    let Hyperparameters { batch, eta, settings, lambda, l1, dropout, schedule, .. } = hyperparameters;
+    let Hyperparameters { batch, shards, eta, settings, lambda, l1, dropout, schedule, .. } = hyperparameters;
     // First the settings that η may have been computed from.
     check_settings(&settings)?;
     ensure_usage!(batch > 0, "--batch 0: a mini-batch needs at least 1 example");
     ensure_usage!(
         batch <= examples,
         "--batch {batch} is larger than the training set of {examples} examples: use --batch {examples} or less"
+    );
+    ensure_usage!(
+        shards.is_power_of_two() && shards <= batch,
+        "--shards {shards}: the number of shards must be a power of two, and at most the {batch} examples of a mini-batch"
     );
     ensure_usage!(
         eta.is_finite() && eta >= 0.0,
@@ -86,6 +98,34 @@ pub fn check_settings(settings: &Settings) -> Result<()> {
         epsilon.is_finite() && epsilon > 0.0,
         "--epsilon {epsilon}: the number must be finite and greater than 0"
     );
+    Ok(())
+}
+
+/// Checks that a snapshot is one of a network and its optimizer.
+///
+/// # Errors
+/// Parameters of other shapes, or states that are neither missing altogether nor those of the optimizer.
+pub(crate) fn check_snapshot(snapshot: &Snapshot, topology: &Topology, optimizer: &Optimizer) -> Result<()> {
+    snapshot.parameters.check(topology)?;
+    if snapshot.states.is_empty() {
+        return Ok(());
+    }
+    let names = state_names(&snapshot.parameters, optimizer);
+    let sizes = snapshot.parameters.iter().flat_map(|(_, values)| optimizer.states.iter().map(move |_| values.len()));
+    ensure!(
+        snapshot.states.len() == names.len(),
+        "the snapshot has {} states, but {} keeps {} for the network {topology}",
+        snapshot.states.len(),
+        optimizer.name,
+        names.len()
+    );
+    for ((state, name), size) in snapshot.states.iter().zip(names).zip(sizes) {
+        ensure!(
+            state.len() == size,
+            "the state {name} of the snapshot has {} numbers, but the network {topology} needs {size}",
+            state.len()
+        );
+    }
     Ok(())
 }
 

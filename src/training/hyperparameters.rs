@@ -65,12 +65,14 @@ impl Hyperparameters {
     }
 
     /// The hyperparameters that the kernels of a step depend on.
+    #[doc(hidden)]
     pub fn rule(&self) -> LearningRule {
         let decays = self.lambda > 0.0 || self.l1 > 0.0;
         LearningRule { optimizer: self.optimizer, decays, dropout: self.dropout }
     }
 
     /// The mini-batch of a step, whose examples begin at `first`, with results in `slot`.
+    #[doc(hidden)]
     pub fn mini_batch(&self, first: usize, slot: usize, number: StepNumber) -> MiniBatch {
         let StepNumber { step, per_epoch, examples, plateau } = number;
         let part = self.schedule.of_step(step, per_epoch) * plateau;

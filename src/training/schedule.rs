@@ -12,7 +12,8 @@ pub enum Decline {
     /// η goes down to 0 along half a cosine (Loshchilov and Hutter, 2017).
     Cosine,
     /// η is multiplied by the factor when [`Schedule::every`] epochs in succession have brought no
-    /// improvement: the book's "halve η".
+    /// improvement: the book's "halve η". A trainer does not judge improvement: in a loop of your own call
+    /// [`Trainer::lower_eta`](crate::Trainer::lower_eta).
     Plateau,
 }
 
@@ -73,19 +74,45 @@ impl Decline {
 pub struct Schedule {
     /// The shape of the schedule.
     pub decline: Decline,
-    /// The factor of `Step`, `Exponential` and `Plateau`.
+    /// The factor of `Step`, `Exponential` and `Plateau`, above 0 and at most 1.
     pub factor: f32,
     /// The epochs of `Step` and `Plateau`.
     pub every: usize,
     /// Warm-up epochs, in which η grows linearly from 0 before the schedule begins.
     pub warmup: usize,
-    /// Epochs of the whole training.
+    /// Epochs of the whole training, in which `Cosine` comes to its end.
     pub epochs: usize,
 }
 
 impl Schedule {
     /// η stays constant.
     pub const CONSTANT: Self = Schedule { decline: Decline::Constant, factor: 1.0, every: 1, warmup: 0, epochs: 1 };
+
+    /// η is multiplied by `factor` after every `every` epochs.
+    pub const fn step(factor: f32, every: usize) -> Self {
+        Schedule { decline: Decline::Step, factor, every, ..Self::CONSTANT }
+    }
+
+    /// η is multiplied by `factor` in each epoch, a little in each step.
+    pub const fn exponential(factor: f32) -> Self {
+        Schedule { decline: Decline::Exponential, factor, ..Self::CONSTANT }
+    }
+
+    /// η goes down to 0 over a training of `epochs` epochs, along half a cosine.
+    pub const fn cosine(epochs: usize) -> Self {
+        Schedule { decline: Decline::Cosine, epochs, ..Self::CONSTANT }
+    }
+
+    /// This schedule after `epochs` warm-up epochs, in which η grows linearly from 0. They are part of the epochs of the
+    /// training, and a cosine needs at least one more.
+    pub const fn with_warmup(self, epochs: usize) -> Self {
+        let whole = match self.decline {
+            Decline::Cosine => self.epochs,
+            // No end is needed: 0 for any.
+            _ => 0,
+        };
+        Schedule { warmup: epochs, epochs: whole, ..self }
+    }
 
     /// η in step `step`, counted from 0, as a fraction of the initial η; an epoch has `per_epoch`
     /// steps. Without the effect of plateaus, which only the trainer knows.

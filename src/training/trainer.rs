@@ -86,8 +86,9 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// Uploads a network and its data to a device.
     ///
     /// # Errors
-    /// A batch size of 0 or larger than the training split, a learning rate that is negative or not finite, data whose
-    /// width does not match the network, or a network and mini-batch that do not fit on the device.
+    /// A batch size of 0 or larger than the training split, a learning rate that is negative or not finite, shards that
+    /// are not a power of two up to the batch size, splits that overlap or name examples that the data set lacks, data or
+    /// parameters whose shapes do not match the network, or a network and mini-batch that do not fit on the device.
     pub fn new(
         executor: &'e mut (dyn Executor + 'e),
         topology: &Topology,
@@ -96,6 +97,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
         hyperparameters: Hyperparameters,
     ) -> Result<Self> {
         check(topology, data, hyperparameters)?;
+        parameters.check(topology)?;
         let batch = hyperparameters.batch;
         let load = |executor: &mut dyn Executor, streaming: Option<&Streaming>| {
             let held = match streaming {
@@ -151,6 +153,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
     ///
     /// # Errors
     /// Shards that cannot be divided evenly among the ranks.
+    #[doc(hidden)]
     pub fn share_with(&mut self, ranks: Arc<dyn Ranks>) -> Result<()> {
         let (shards, count) = (self.hyperparameters.shards, ranks.count());
         ensure!(shards.is_multiple_of(count), "{shards} shards cannot be shared among {count} ranks");
@@ -163,11 +166,13 @@ impl<'e, 'd> Trainer<'e, 'd> {
     }
 
     /// The number of ranks that share the work.
+    #[doc(hidden)]
     pub fn ranks(&self) -> usize {
         self.ranks.count()
     }
 
     /// Time that steps spent waiting for sums over ranks.
+    #[doc(hidden)]
     pub fn waited(&self) -> Duration {
         self.waited
     }
@@ -190,6 +195,14 @@ impl<'e, 'd> Trainer<'e, 'd> {
 
     /// Trains for one epoch, or what is left of it: every training example once, in random order. Returns the time the steps
     /// took; `progress` is called with the number of steps done since its last call.
+    ///
+    /// A training that diverges, as with a large η, is no error here: its weights become NaN or infinite, and the
+    /// evaluations after it say so ([`Evaluation::is_finite`](crate::Evaluation::is_finite)). On some GPUs a sigmoid hides
+    /// NaN weights from the cost; [`Parameters::all_finite`] finds them. What has diverged stays so: go back to an
+    /// earlier [`Snapshot`] with [`Trainer::restore`].
+    ///
+    /// # Errors
+    /// A failing device.
     pub fn train_epoch(&mut self, progress: &mut Progress<'_>) -> Result<Duration> {
         self.train(progress, None, self.watched_step(self.position.epoch))
     }
@@ -197,6 +210,9 @@ impl<'e, 'd> Trainer<'e, 'd> {
     /// Trains to the end of the epoch, or until `pause`, which is called several times a second,
     /// returns true; see [`Trainer::position`]. Returns the time the steps took. Pauses change no
     /// bit.
+    ///
+    /// # Errors
+    /// A failing device.
     pub fn train_until(&mut self, progress: &mut Progress<'_>, pause: &mut dyn FnMut() -> bool) -> Result<Duration> {
         self.train(progress, Some(pause), self.watched_step(self.position.epoch))
     }
@@ -207,7 +223,8 @@ impl<'e, 'd> Trainer<'e, 'd> {
     }
 
     /// Trains for `steps` steps, across epochs, without recording statistics of layers. Returns
-    /// false, without training, if the data is streamed: streaming cannot stop after a given step.
+    /// false, without training, if the data is streamed, because it does not fit on the device
+    /// ([`Trainer::choices`] says so): streaming cannot stop after a given step. Train by epochs then.
     ///
     /// # Errors
     /// A failing device.
@@ -327,6 +344,7 @@ impl<'e, 'd> Trainer<'e, 'd> {
     }
 
     /// Trains on the first mini-batch of the first epoch.
+    #[doc(hidden)]
     pub fn first_mini_batch(&mut self) -> Result<()> {
         let plans = self.layout.training;
         let order = epoch_order(&self.data.split.training, self.hyperparameters.seed, 0);

@@ -7,11 +7,13 @@ use gpu_backprop::cpu::Cpu;
 use gpu_backprop::data::digits::digits;
 use gpu_backprop::data::{Data, Dataset, Inputs, Split};
 use gpu_backprop::gpu::GpuOptions;
+use gpu_backprop::model::Model;
 use gpu_backprop::network::activation::{LEAKY_RELU, SIGMOID, SOFTMAX, TANH};
 use gpu_backprop::network::cost::{LOG_LIKELIHOOD, QUADRATIC};
 use gpu_backprop::network::optimizer::{ADAM, Settings};
 use gpu_backprop::network::{Initialization, Parameters, Topology};
 use gpu_backprop::plan::executor::Executor;
+use gpu_backprop::training::predictor::Predictor;
 use gpu_backprop::training::{Evaluation, Hyperparameters, PartOfData, Trainer};
 
 const SEED: u64 = 4;
@@ -105,6 +107,27 @@ fn gpu_and_cpu_agree_after_100_mini_batches(adapter: &AdapterUnderTest) {
     }
 }
 
+/// For every number of examples, and after others.
+fn a_predictor_agrees_with_the_cpu(adapter: &AdapterUnderTest) {
+    let dataset = digits().expect("the digits");
+    let (topology, features) = (topology(), dataset.features());
+    let parameters = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
+    let (preprocessing, outputs) = (dataset.preprocessing().clone(), dataset.outputs());
+    let model = Model { topology, parameters, preprocessing, outputs };
+    let Inputs::Bytes { values, .. } = dataset.inputs() else { panic!("the digits are bytes") };
+    let mut cpu = Predictor::new(&model, Box::new(Cpu::new(1))).expect("a predictor");
+    let gpu = adapter.open(GpuOptions { shader_checks: false, ..GpuOptions::default() }).expect("the adapter opens");
+    let mut gpu = Predictor::new(&model, Box::new(gpu)).expect("a predictor");
+    for examples in [1, 3, 1700, 2, 1] {
+        let images = || Inputs::Bytes { values: values[features..][..examples * features].to_vec(), scale: 1.0 };
+        let (found, expected) = (gpu.predict(images()).expect("outputs"), cpu.predict(images()).expect("outputs"));
+        // Two layers with sums of up to 64 terms, which stay below 10; a sigmoid makes errors no larger.
+        let tolerance = 2.0 * 64.0 * f64::from(f32::EPSILON) * 10.0;
+        let what = format!("{examples} examples on {}", adapter.description());
+        assert_close(&what, 10, &found, &wide(&expected), tolerance);
+    }
+}
+
 fn the_same_seed_on_the_same_device_gives_the_same_bits(adapter: &AdapterUnderTest) {
     let data = data(digits().expect("the digits"));
     for (learning, options) in each_learning(&[Learning::Book, Learning::Modern]) {
@@ -184,6 +207,7 @@ trials! {
         training_learns,
         a_trial_measures_and_an_impossible_training_is_refused;
     on_each_adapter:
+        a_predictor_agrees_with_the_cpu,
         gpu_and_cpu_agree_after_100_mini_batches,
         the_same_seed_on_the_same_device_gives_the_same_bits,
         bytes_and_floats_train_alike;

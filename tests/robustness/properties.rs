@@ -259,8 +259,8 @@ proptest! {
         let bytes = mutated(MODEL.clone(), &changes, cut);
         if let Ok(model) = model::decode(&bytes[..], bytes.len() as u64) {
             let folder = Folder::new();
-            model::save(&folder.path("model"), &model).expect("it is saved");
-            prop_assert_eq!(model::load(&folder.path("model")).expect("it is loaded"), model);
+            model::save(folder.path("model"), &model).expect("it is saved");
+            prop_assert_eq!(model::load(folder.path("model")).expect("it is loaded"), model);
         }
     }
 }

@@ -51,7 +51,7 @@ impl Seen {
     pub fn of_file(model: &Model, file: &ExampleFile, threads: usize) -> Result<Self> {
         let mut reader = ExampleReader::open(file, model.interface(), true)?;
         let mut cpu = Cpu::new(threads);
-        let mut network = Predictor::new(&mut cpu, model, reader.gives_bytes())?;
+        let mut network = Predictor::of_chunks(&mut cpu, model, reader.gives_bytes())?;
         let mut seen = Seen::empty(model, reader.name().to_string(), "examples".to_string());
         while seen.examples < MOST
             && let Some(chunk) = reader.next_chunk(network.chunk())?
@@ -70,7 +70,7 @@ impl Seen {
         let (part, numbers) = splits.into_iter().find(|(_, split)| !split.is_empty()).context("there are examples")?;
         let mut cpu = Cpu::new(threads);
         let bytes = data.dataset.inputs().byte_scale().is_some();
-        let mut network = Predictor::new(&mut cpu, model, bytes)?;
+        let mut network = Predictor::of_chunks(&mut cpu, model, bytes)?;
         let learned = if refitted && part == "validation" { ", which the final network has learned, too" } else { "" };
         let mut seen = Seen::empty(model, data.name.clone(), format!("examples of the {part} split{learned}"));
         for numbers in numbers[..numbers.len().min(MOST)].chunks(network.chunk()) {

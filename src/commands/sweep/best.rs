@@ -130,7 +130,7 @@ pub fn train(
 
 /// True where the model in a folder is whole, and that of the best trial.
 fn is_model_of(folder: &Folder, best: &Best) -> bool {
-    let model = model::load(&folder.path().join(BEST_MODEL));
+    let model = model::load(folder.path().join(BEST_MODEL));
     model.is_ok_and(|model| model.parameters.sha256() == best.weights_sha256)
 }
 

@@ -212,16 +212,16 @@ struct SoFar {
 impl SoFar {
     /// Applies the watched cost of an epoch: best parameters, η and patience. True if the epoch is the
     /// best so far.
-    fn judge(&mut self, report: &EpochReport, parameters: Parameters, trainer: &mut Trainer<'_, '_>) -> bool {
+    fn judge(&mut self, report: &EpochReport, parameters: Parameters, trainer: &mut Trainer<'_, '_>) -> Result<bool> {
         let verdict = self.course.note(report.epoch, report.monitored_cost());
         if verdict.improved && self.wants_best {
             self.best = Some(Arc::new(parameters));
         }
         if let Some(factor) = verdict.lower {
-            trainer.lower_eta(factor);
+            trainer.lower_eta(factor)?;
         }
         self.out_of_patience = verdict.stop;
-        verdict.improved
+        Ok(verdict.improved)
     }
 
     /// Reports an epoch.
@@ -252,7 +252,7 @@ impl SoFar {
         report.set_learned(finite(Some(learned.wait()?), report.epoch, training.hyperparameters)?);
         let improved = match judged {
             Ok(improved) => improved,
-            Err(parameters) => self.judge(&report, parameters, trainer),
+            Err(parameters) => self.judge(&report, parameters, trainer)?,
         };
         self.tell(report, improved, context);
         Ok(())
@@ -332,7 +332,7 @@ impl SoFar {
             seconds = 0.0;
             let judged = match learned {
                 Some(_) if !watches_validation => Err(parameters),
-                _ => Ok(so_far.judge(&report, parameters, trainer)),
+                _ => Ok(so_far.judge(&report, parameters, trainer)?),
             };
             match (learned, judged) {
                 (Some(learned), judged) => so_far.pending = Some(Pending { report, judged, learned }),

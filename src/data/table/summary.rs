@@ -42,7 +42,7 @@ pub struct ColumnSummary {
     pub inputs: usize,
     /// Number of rows in which its value is missing.
     pub missing: u64,
-    /// Number of distinct values; `None` if there are more than [`MOST_DISTINCT`].
+    /// Number of distinct values; `None` if there are more than 100.
     pub distinct: Option<usize>,
 }
 

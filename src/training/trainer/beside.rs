@@ -44,11 +44,12 @@ impl<'d> Training<'d> {
 
 impl<'d> Trainer<'_, 'd> {
     /// Switches to the data and hyperparameters of another training (`Training::is_like`), at the
-    /// beginning of its first epoch. Parameters and optimizer state stay.
+    /// beginning of its first epoch. Parameters and optimizer state stay. The caller has checked the training
+    /// ([`check`](crate::training::check)).
     ///
     /// # Errors
     /// A failing device.
-    pub fn turn_to(&mut self, data: &'d Data, hyperparameters: Hyperparameters) -> Result<()> {
+    pub(crate) fn turn_to(&mut self, data: &'d Data, hyperparameters: Hyperparameters) -> Result<()> {
         if !std::ptr::eq(self.data, data) {
             for Measured { part, order, .. } in &self.layout.measured {
                 self.executor.write(order, numbers_of(data, *part))?;
@@ -63,6 +64,7 @@ impl<'d> Trainer<'_, 'd> {
 
     /// The most trainings that [`Trainer::train_side_by_side`] accepts; 1 if the device cannot
     /// train several at once.
+    #[doc(hidden)]
     pub fn most_side_by_side(&self) -> usize {
         let plans = self.layout.training;
         // The last mini-batch of an epoch may be smaller: each training runs it on its own.
@@ -77,10 +79,11 @@ impl<'d> Trainer<'_, 'd> {
 
     /// Runs several trainings like this one (`Training::is_like`), each on all mini-batches of
     /// its epoch but the last. Returns the snapshot that each reaches, with the same bits as if it
-    /// ran alone, and the time of all together.
+    /// ran alone, and the time of all together. The caller has checked the trainings ([`check`](crate::training::check)).
     ///
     /// # Errors
     /// A failing device, or more trainings than [`Trainer::most_side_by_side`].
+    #[doc(hidden)]
     pub fn train_side_by_side(
         &mut self,
         started: &[Started<'_>],

@@ -78,8 +78,9 @@ impl Trainer<'_, '_> {
     /// thread, with the figures of [`Trainer::evaluate`]. `None` if that would not pay.
     ///
     /// # Errors
-    /// A failing device.
+    /// Parameters of another network, or a failing device.
     pub fn evaluate_beside(&mut self, part: PartOfData, parameters: &Parameters) -> Result<Option<Evaluating>> {
+        parameters.check(&self.topology)?;
         let at = self.layout.measured.iter().position(|measured| measured.part == part);
         let (Some(at), Some(training)) = (at, self.layout.training.whole) else { return Ok(None) };
         let is_one_of_several = self.ranks.count() > 1 || self.streaming.is_some();

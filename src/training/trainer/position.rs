@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::Trainer;
@@ -33,8 +34,13 @@ impl Trainer<'_, '_> {
     }
 
     /// Multiplies η by a factor from now on.
-    pub fn lower_eta(&mut self, factor: f64) {
+    ///
+    /// # Errors
+    /// A factor that is not above 0 and at most 1.
+    pub fn lower_eta(&mut self, factor: f64) -> Result<()> {
+        ensure!(factor > 0.0 && factor <= 1.0, "the factor of η is {factor}: it must be above 0, and 1 or less");
         self.plateau *= factor;
+        Ok(())
     }
 
     /// η of the first step of the current epoch.

@@ -7,6 +7,7 @@ use crate::kernels::state_of;
 use crate::network::optimizer::Optimizer;
 use crate::network::{Layers, Parameters};
 use crate::plan::Matrix;
+use crate::training::checks::check_snapshot;
 use crate::training::upload::{read_parameters, states, write_parameters};
 
 /// The parameters of a training and the state of its optimizer.
@@ -14,7 +15,7 @@ use crate::training::upload::{read_parameters, states, write_parameters};
 pub struct Snapshot {
     /// Weights and biases.
     pub parameters: Parameters,
-    /// The state, matrix by matrix, in the order of [`state_names`]; empty before training.
+    /// The states beside w2, b2, w3, ..., each with those of the optimizer in its order; empty before training.
     pub states: Vec<Vec<f32>>,
 }
 
@@ -33,7 +34,11 @@ impl From<Parameters> for Snapshot {
 
 impl Trainer<'_, '_> {
     /// Uploads other weights and biases; the state of the optimizer stays.
+    ///
+    /// # Errors
+    /// Parameters of another network, or a failing device.
     pub fn set_parameters(&mut self, parameters: &Parameters) -> Result<()> {
+        parameters.check(&self.topology)?;
         write_parameters(self.executor, &self.matrices, parameters)
     }
 
@@ -67,8 +72,12 @@ impl Trainer<'_, '_> {
         })
     }
 
-    /// Goes back to a snapshot; a state that it lacks is 0, as before training.
+    /// Goes back to a snapshot; if it has no states, they are 0, as before training.
+    ///
+    /// # Errors
+    /// A snapshot of another network or optimizer, which changes nothing, or a failing device.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        check_snapshot(snapshot, &self.topology, self.hyperparameters.optimizer)?;
         write_parameters(self.executor, &self.matrices, &snapshot.parameters)?;
         for (i, matrix) in states(&self.matrices, self.hyperparameters.optimizer).iter().enumerate() {
             let state = snapshot.states.get(i).map_or_else(|| vec![0f32; matrix.len()], Vec::clone);
@@ -81,8 +90,9 @@ impl Trainer<'_, '_> {
     /// is left as it was.
     ///
     /// # Errors
-    /// A failing device, or no epoch yet.
+    /// No epoch yet, a snapshot of another network or optimizer, or a failing device.
     pub fn last_epoch_from(&mut self, start: &Snapshot) -> Result<Snapshot> {
+        check_snapshot(start, &self.topology, self.hyperparameters.optimizer)?;
         let reached = self.snapshot()?;
         let reached_at = self.position;
         let Some(last) = reached_at.epoch.checked_sub(1) else { bail!("no epoch has been trained yet") };
@@ -99,10 +109,12 @@ impl Trainer<'_, '_> {
     /// multiplied η.
     ///
     /// # Errors
-    /// A position past the end of an epoch, or a failing device.
+    /// A position past the end of an epoch, a factor outside 0 to 1, a snapshot of another network or
+    /// optimizer, or a failing device.
     pub fn resume(&mut self, snapshot: &Snapshot, position: Position, plateau: f64) -> Result<()> {
         let steps = self.steps_per_epoch();
         ensure!(position.step < steps, "step {} of an epoch of {steps}", position.step);
+        ensure!((0.0..=1.0).contains(&plateau), "plateaus have multiplied η by {plateau}: it must be 0 to 1");
         self.restore(snapshot)?;
         (self.position, self.plateau) = (position, plateau);
         Ok(())
