@@ -2,6 +2,7 @@
 
 mod beside;
 mod evaluating;
+mod exchange;
 mod position;
 mod sharded;
 mod snapshot;

@@ -10,20 +10,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::Trainer;
+use super::exchange::{GradientMessage, OF_LAYER, exchange};
 use crate::backprop::Matrices;
 use crate::kernel::MiniBatch;
 use crate::network::Topology;
 use crate::plan::Matrix;
 use crate::plan::executor::{Executor, Lent, PROGRESS_INTERVAL, Progress};
-use crate::ranks::{Ranks, slices};
 use crate::training::shards::{ShardedPlans, TreeSum, shard_of};
 use crate::training::streaming::each_chunk;
-
-/// ∂C/∂w and ∂C/∂b of a layer.
-const OF_LAYER: usize = 2;
-
-/// Numbers exchanged at a time: what a rank receives of them fits into its caches.
-const EXCHANGED_TOGETHER: usize = 1 << 20;
 
 /// The gradients of all layers, from layer L down to 2: their matrices, and spare buffers of each.
 #[derive(Default)]
@@ -80,10 +74,6 @@ impl Share {
         m.min(self.shards).div_ceil(self.each)
     }
 }
-
-/// A message with the gradients of a layer: the layer's index, counted from the last one; the
-/// number of ranks that have examples; the sums.
-type GradientMessage = (usize, usize, [Lent; OF_LAYER]);
 
 /// One step: the mini-batch, its number of examples m, and the index of this rank's first example of
 /// it in the permutation on the device.
@@ -204,63 +194,6 @@ fn adding(executor: &mut dyn Executor, spares: &mut Vec<Lent>) -> impl FnMut(Len
     }
 }
 
-/// A plain loop, which the compiler vectorizes.
-fn add(sums: &mut [f32], others: &[f32]) {
-    sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
-}
-
-/// The exchange thread: sums the gradients of layers over all ranks until the channel closes.
-fn exchange(ranks: &dyn Ranks, messages: &Receiver<GradientMessage>, sums: &Sender<GradientMessage>) {
-    let mut received = Vec::new();
-    while let Ok((layer, senders, mut gradients)) = messages.recv() {
-        for numbers in &mut gradients {
-            sum_over(ranks, senders, numbers.f32s(), &mut received);
-        }
-        if sums.send((layer, senders, gradients)).is_err() {
-            break;
-        }
-    }
-}
-
-/// Sums the numbers of the first `senders` ranks: each rank sums one slice over a binary tree, then
-/// all ranks gather the slices. `received` is scratch memory.
-fn sum_over(ranks: &dyn Ranks, senders: usize, numbers: &mut [f32], received: &mut Vec<f32>) {
-    for piece in numbers.chunks_mut(EXCHANGED_TOGETHER) {
-        let slices = slices(piece.len(), ranks.count());
-        let own = slices[ranks.rank()].clone();
-        received.resize(own.len() * ranks.count(), 0.0);
-        ranks.all_to_all(piece, &slices, senders, received);
-        sum_slices(received, &piece[own.clone()], ranks.rank(), senders);
-        ranks.all_gather(&received[..own.len()], &slices, piece);
-    }
-}
-
-/// Sums the slices of the first `senders` ranks, which follow each other in `slices`, into the
-/// first one, over the same tree as [`TreeSum`], level by level. The slice of this rank is `own`;
-/// its place in `slices` holds arbitrary numbers.
-fn sum_slices(slices: &mut [f32], own: &[f32], rank: usize, senders: usize) {
-    let len = own.len();
-    if rank + 1 == senders && rank.is_multiple_of(2) {
-        // The slice has no neighbour to be added to or from at the first level, which reads `own`.
-        slices[rank * len..][..len].copy_from_slice(own);
-    }
-    let mut between = 1;
-    while between < senders {
-        for first in (0..senders - between).step_by(2 * between) {
-            let (sums, others) = slices.split_at_mut((first + between) * len);
-            let (sums, others) = (&mut sums[first * len..][..len], &others[..len]);
-            if between == 1 && first == rank {
-                sums.iter_mut().zip(own).zip(others).for_each(|((sum, own), other)| *sum = own + other);
-            } else if between == 1 && first + 1 == rank {
-                add(sums, own);
-            } else {
-                add(sums, others);
-            }
-        }
-        between *= 2;
-    }
-}
-
 impl Trainer<'_, '_> {
     /// Trains on the mini-batches of the permutation `order`, from index `first` on, until `pause`
     /// returns true. Returns the index of the next example.
@@ -320,7 +253,8 @@ impl Trainer<'_, '_> {
         thread::scope(|scope| {
             let exchange = if ranks.count() > 1 {
                 let ((messages, to_sum), (sums, summed)) = (channel(), channel());
-                let exchanging = move || exchange(ranks, &to_sum, &sums);
+                let layers = gradients.matrices.len();
+                let exchanging = move || exchange(ranks, layers, &to_sum, &sums);
                 thread::Builder::new().spawn_scoped(scope, exchanging).context("cannot start a thread")?;
                 Some((messages, summed))
             } else {
@@ -360,33 +294,5 @@ impl Trainer<'_, '_> {
             }
             Ok(())
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slices_are_summed_over_the_same_tree() {
-        const LEN: usize = 5;
-        for senders in 1..=9usize {
-            let number = |i: usize| 1.0 / (1.0 + i as f32 * 0.37) - 0.4;
-            let all: Vec<f32> = (0..senders * LEN).map(number).collect();
-            let mut tree = TreeSum::default();
-            let mut add = |mut sum: Vec<f32>, other: Vec<f32>| {
-                sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
-                sum
-            };
-            all.chunks(LEN).for_each(|slice| tree.push(slice.to_vec(), &mut add));
-            let expected = tree.finish(&mut add).expect("there are some");
-            for rank in 0..=senders {
-                let mut slices = [&all[..], &[f32::NAN; LEN]].concat();
-                let own = slices[rank * LEN..][..LEN].to_vec();
-                slices[rank * LEN..][..LEN].fill(f32::NAN);
-                sum_slices(&mut slices, &own, rank, senders);
-                assert_eq!(slices[..LEN], expected, "rank {rank}, {senders} senders");
-            }
-        }
     }
 }
