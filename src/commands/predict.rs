@@ -110,7 +110,7 @@ fn normalized(outputs: &[f32], activation: &str) -> Result<Vec<f32>> {
 /// name` if one of these has it.
 fn free_name(name: &str, taken: &[String]) -> String {
     let mut name = name.to_string();
-    while taken.iter().any(|other| *other == name) {
+    while taken.contains(&name) {
         name.insert_str(0, "predicted ");
     }
     name

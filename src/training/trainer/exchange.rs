@@ -30,10 +30,13 @@ pub fn exchange(
 ) {
     let (mut received, mut together) = (Vec::new(), Vec::new());
     let mut arrived: Vec<GradientMessage> = Vec::with_capacity(layers);
-    while let Ok(message) = messages.recv() {
+    while let Ok(mut message) = messages.recv() {
+        let is_last = arrived.len() + 1 == layers;
+        if !is_last {
+            sum_large(ranks, &mut message, &mut received);
+        }
         arrived.push(message);
-        if arrived.len() < layers {
-            sum_large(ranks, arrived.last_mut(), &mut received);
+        if !is_last {
             continue;
         }
         let senders = arrived[0].1;
@@ -47,10 +50,10 @@ pub fn exchange(
             summed = others;
         }
         // The other layers are complete, and may be updated while the last one is exchanged.
-        let mut last = arrived.pop();
+        let Some(mut last) = arrived.pop() else { break };
         let sent = arrived.drain(..).all(|complete| sums.send(complete).is_ok());
-        sum_large(ranks, last.as_mut(), &mut received);
-        if !sent || last.is_some_and(|last| sums.send(last).is_err()) {
+        sum_large(ranks, &mut last, &mut received);
+        if !sent || sums.send(last).is_err() {
             break;
         }
     }
@@ -63,8 +66,7 @@ fn small(messages: &mut [GradientMessage]) -> impl Iterator<Item = &mut [f32]> {
 }
 
 /// Sums the large matrices of a layer over all ranks.
-fn sum_large(ranks: &dyn Ranks, message: Option<&mut GradientMessage>, received: &mut Vec<f32>) {
-    let Some((_, senders, gradients)) = message else { return };
+fn sum_large(ranks: &dyn Ranks, (_, senders, gradients): &mut GradientMessage, received: &mut Vec<f32>) {
     for numbers in gradients.iter_mut().map(|lent| lent.f32s()).filter(|numbers| numbers.len() > SMALL) {
         sum_over(ranks, *senders, numbers, received);
     }
