@@ -102,7 +102,13 @@ fn tried(trial: &Trial) -> String {
             share(&Some(with))
         );
     }
-    let of = |name: &str, [without, with]: &[Option<f64>; 2]| format!("{name} {} -> {}", share(without), share(with));
+    let figure = |value: &Option<f64>| match trial.figure {
+        "r2" => value.map_or("-".to_string(), |value| format!("{value:.4}")),
+        _ => share(value),
+    };
+    let r2 = if trial.figure == "r2" { " R²" } else { "" };
+    let of =
+        |name: &str, [without, with]: &[Option<f64>; 2]| format!("{name}{r2} {} -> {}", figure(without), figure(with));
     let mut parts = vec![of("training", training)];
     if validation.iter().any(Option::is_some) {
         parts.push(of("validation", validation));

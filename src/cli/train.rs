@@ -287,6 +287,10 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
         let ended = if report.stopped == "patience" { "; stopped by --patience" } else { "" };
         writeln!(text, "weights        of epoch {kept}; the lowest {of} cost is that of epoch {best}{ended}")?;
     }
+    // Those of a GPU are made, and told, before training.
+    for choice in report.choices.iter().filter(|_| verbose && report.device == "cpu") {
+        writeln!(text, "chosen         {choice}")?;
+    }
     if let Some(seconds) = report.seconds_to_first_step.filter(|_| verbose) {
         writeln!(text, "first step     {seconds:.3} s after opening the device")?;
     }

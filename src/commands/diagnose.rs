@@ -15,6 +15,7 @@ use crate::commands::train::{self, ConfigText, EpochReport, Observer, Prepared, 
 use crate::data::Data;
 use crate::system::error::{Diverged, WrongUsage};
 use evidence::Evidence;
+use remedy::{Remedy, times};
 pub use rules::Verdict;
 
 /// The options of a diagnosis.
@@ -35,7 +36,9 @@ pub struct Trial {
     pub flags: String,
     /// Epochs of both.
     pub epochs: usize,
-    /// The results without and with the flags: the fraction of examples classified correctly, or R².
+    /// What the results are: `accuracy`, the fraction of examples classified correctly, or `r2`.
+    pub figure: &'static str,
+    /// The results without and with the flags.
     pub training: [Option<f64>; 2],
     /// The same on the validation split.
     pub validation: [Option<f64>; 2],
@@ -77,6 +80,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
+/// How often a suggested learning rate that diverges is divided by ten.
+const MOST_LOWERED: usize = 4;
+
 /// Diagnoses a run, or trains with the given flags and diagnoses that.
 ///
 /// # Errors
@@ -96,9 +102,18 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let mut findings: Vec<Finding> = verdicts.map(|verdict| Finding { verdict, trial: None }).collect();
     if let Some(epochs) = options.tries {
         for Finding { verdict, trial } in &mut findings {
-            if let Some(remedy) = verdict.remedy {
-                *trial = Some(tried(&options.training, remedy, epochs, observer)?);
+            let Some(mut remedy) = verdict.remedy else { continue };
+            let mut of_remedy = tried(&options.training, remedy, epochs, observer)?;
+            // A learning rate that is a tenth may still be too high.
+            for _ in 0..MOST_LOWERED {
+                let (Some(_), Remedy::Eta(eta)) = (&of_remedy.failed, remedy) else { break };
+                remedy = Remedy::Eta(times(eta, 0.1));
+                of_remedy = tried(&options.training, remedy, epochs, observer)?;
             }
+            if of_remedy.failed.is_none() {
+                verdict.suggestion = Some(remedy.flags());
+            }
+            *trial = Some(of_remedy);
         }
     }
     let last = evidence.epochs.last();
@@ -168,17 +183,12 @@ pub(super) fn check_data(folder: &Path, data: &Data, sha256: &str) -> Result<()>
 type End = (Option<EpochReport>, Option<f64>);
 
 /// Trains without and with a remedy.
-fn tried(
-    options: &train::Options,
-    remedy: remedy::Remedy,
-    epochs: usize,
-    observer: &mut dyn Observer,
-) -> Result<Trial> {
+fn tried(options: &train::Options, remedy: Remedy, epochs: usize, observer: &mut dyn Observer) -> Result<Trial> {
     let mut options = train::Options { run: None, output: None, ..options.clone() };
     options.wishes.epochs = Some(epochs);
     options.wishes.refit = Some(false).filter(|_| options.wishes.refit.is_some());
     // If classes are to count alike, accuracy tells little.
-    let needs_classes = remedy == remedy::Remedy::Balanced;
+    let needs_classes = remedy == Remedy::Balanced;
     let mut last = |options: &train::Options| -> Result<Result<End, String>> {
         let folder = tempfile::tempdir().context("a folder for the run")?;
         let config = ConfigText(Arc::new(|_| String::new()));
@@ -199,9 +209,14 @@ fn tried(
     let pair = |of: fn(&EpochReport) -> Option<f64>| {
         [&without, &with].map(|end| end.as_ref().ok().and_then(|(report, _)| report.as_ref().and_then(of)))
     };
+    let is_regression = [&without, &with]
+        .into_iter()
+        .flatten()
+        .any(|(last, _)| last.as_ref().is_some_and(|epoch| epoch.train_accuracy.is_none() && epoch.train_r2.is_some()));
     Ok(Trial {
         flags: remedy.flags(),
         epochs,
+        figure: if is_regression { "r2" } else { "accuracy" },
         training: pair(|epoch| epoch.train_accuracy.or(epoch.train_r2)),
         validation: pair(|epoch| epoch.validation_accuracy.or(epoch.validation_r2)),
         cost: pair(|epoch| epoch.train_cost),

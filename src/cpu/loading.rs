@@ -24,6 +24,7 @@ impl Cpu {
         } else {
             self.load_fused(plans)?;
         }
+        self.plan_names = plans.iter().map(|plan| plan.name.clone()).collect();
         let threads = self.workspace.as_ref().map_or(1, |workspace| workspace.team.threads());
         self.thread_choices = plans.iter().map(|_| ThreadChoice::new(threads)).collect();
         Ok(())

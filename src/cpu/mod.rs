@@ -73,6 +73,8 @@ pub struct Cpu {
     store: Store,
     plans: Vec<Vec<Box<dyn Run>>>,
     /// One for each plan.
+    plan_names: Vec<String>,
+    /// One for each plan.
     thread_choices: Vec<ThreadChoice>,
     workspace: Option<Workspace>,
     times: Option<Times>,
@@ -103,6 +105,7 @@ impl Cpu {
             only_twins: false,
             store: Store::default(),
             plans: Vec::new(),
+            plan_names: Vec::new(),
             thread_choices: Vec::new(),
             workspace: None,
             times: None,
@@ -152,6 +155,11 @@ impl Executor for Cpu {
             times.clear();
         }
         self.load_more(plans)
+    }
+
+    fn choices(&self) -> Vec<String> {
+        let words = |(name, choice): (&String, &ThreadChoice)| Some(format!("{name}: {}", choice.in_words()?));
+        self.plan_names.iter().zip(&self.thread_choices).filter_map(words).collect()
     }
 
     fn profile(&self) -> Option<Profile> {

@@ -104,6 +104,13 @@ impl ThreadChoice {
         by_half.filter(|&slower| slower < WORTH_KEEPING_ALL).map(|_| all - 1)
     }
 
+    /// The choice in words; `None` if nothing was measured.
+    pub fn in_words(&self) -> Option<String> {
+        let (chosen, all) = (self.numbers[self.chosen], self.numbers[0]);
+        let measured = self.known.iter().all(|seconds| seconds.is_finite()) && !self.known.is_empty();
+        measured.then(|| format!("{chosen} of {all} threads, the fastest number when last measured"))
+    }
+
     /// Notes the time of a step.
     pub fn ran(&mut self, took: Duration) {
         match &mut self.phase {

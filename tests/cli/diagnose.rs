@@ -281,4 +281,13 @@ fn what_is_suggested_is_tried() {
     assert_eq!((trial["flags"].as_str(), trial["epochs"].as_u64()), (Some("--eta 10"), Some(3)));
     let [without, with] = [0, 1].map(|i| trial["training"][i].as_f64().expect("accuracy"));
     assert!(without < 0.2 && with > without + 0.3, "{trial}");
+    // What diverges even with a tenth is divided by ten again, until it learns.
+    let table = ["tests/fixtures/diabetes.csv", "--task", "regression", "--target", "progression"];
+    let flags =
+        ["--recipe", "book", "--activation", "relu", "--eta", "1000", "--epochs", "3", "--try", "--try-epochs", "5"];
+    let report = diagnosed(&[&table[..], &flags].concat());
+    let finding = &report["findings"][0];
+    let trial = &finding["trial"];
+    assert_eq!((&finding["suggestion"], &trial["figure"]), (&trial["flags"], &"r2".into()), "{report}");
+    assert!(trial["failed"].is_null() && trial["training"][1].is_f64(), "{report}");
 }
