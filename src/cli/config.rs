@@ -64,7 +64,7 @@ pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsSt
             continue;
         }
         match text_of(found, key, value).with_context(context)? {
-            Some(text) if found.is_positional() => all.push(text.into()),
+            Some(text) if found.is_positional() => all.push(super::not_a_flag(text).into()),
             Some(text) => all.push(format!("--{key}={text}").into()),
             None if value.as_bool() == Some(true) => all.push(format!("--{key}").into()),
             None => {}

@@ -23,6 +23,7 @@ use super::split::OwnPart;
 use super::table::rows::{Dialect, Rows};
 use super::table::stored::STDIN;
 use super::targets::Task;
+use crate::system::error::ensure_usage;
 
 /// A data format.
 pub(super) struct Format {
@@ -144,11 +145,19 @@ pub(super) fn is_table(path: &Path, has_labels: bool) -> Result<bool> {
     Ok(!has_labels && format.is_some_and(|format| matches!(format.reads, Reads::Table(_))))
 }
 
-/// True if the name of a file ends as those of tables do.
-pub(super) fn is_named_as_table(path: &Path) -> bool {
+/// Checks that a file with labels in another one is not named as tables are.
+///
+/// # Errors
+/// A table ([`WrongUsage`](crate::system::error::WrongUsage)); `flag` is that of the labels.
+pub(super) fn check_array(path: &Path, flag: &str) -> Result<()> {
     let name = path.to_string_lossy().to_lowercase();
     let plain = name.strip_suffix(".gz").unwrap_or(&name);
-    [".csv", ".tsv", ".parquet"].iter().any(|ending| plain.ends_with(ending))
+    ensure_usage!(
+        ![".csv", ".tsv", ".parquet"].iter().any(|ending| plain.ends_with(ending)),
+        "{flag} goes with an array of inputs; {} is a table: name its column of classes with --target",
+        path.display()
+    );
+    Ok(())
 }
 
 /// True if a file is the book's data, or images like it.

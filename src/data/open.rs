@@ -75,13 +75,8 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
         "--labels goes with an array (IDX, NPY or NPZ) of inputs alone; {} has its own labels",
         path.map_or("the built-in data".to_string(), |path| path.display().to_string())
     );
-    if let (Some(path), Some(_)) = (path, labels)
-        && formats::is_named_as_table(path)
-    {
-        bail_usage!(
-            "--labels goes with an array of inputs; {} is a table: name its column of classes with --target",
-            path.display()
-        );
+    if let (Some(path), Some(_)) = (path, labels) {
+        formats::check_array(path, "--labels")?;
     }
     let name = match path {
         None => "built-in handwritten digits".to_string(),

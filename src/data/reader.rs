@@ -120,6 +120,9 @@ impl<'a> ExampleReader<'a> {
     /// targets; each names the file.
     pub fn open(file: &ExampleFile, interface: Interface<'a>, with_targets: bool) -> Result<Self> {
         let name = if file.path == Path::new("-") { "stdin".to_string() } else { file.path.display().to_string() };
+        if file.labels.is_some() {
+            formats::check_array(&file.path, "--labels")?;
+        }
         let examples = if formats::is_table(&file.path, file.labels.is_some())? {
             Self::table(file, interface, with_targets).with_context(|| name.clone())?
         } else {

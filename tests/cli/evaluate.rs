@@ -139,7 +139,16 @@ fn targets_are_found_by_their_names() {
         json(&[&["evaluate", &model, data, "--device", "cpu", "--json"][..], more].concat())["targets"].clone()
     };
     let expected = report(&training, &[]);
-    for (data, target) in [(&training, "one,two"), (&training, "two,one"), (&turned, "two,one"), (&other, "uno,due")] {
+    // One name of the model, and another in the place of the second.
+    let renamed = folder.file("renamed.csv", rows("one,due", [0, 1]).as_bytes());
+    for (data, target) in [
+        (&training, "one,two"),
+        (&training, "two,one"),
+        (&turned, "two,one"),
+        (&other, "uno,due"),
+        (&renamed, "one,due"),
+        (&renamed, "due,one"),
+    ] {
         let found = report(data, &["--target", target]);
         for i in 0..2 {
             assert_eq!(found[i]["mse"], expected[i]["mse"], "{data} {target}");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::program::{Folder, assert_fails, json, run, stdout};
+use crate::program::{Folder, assert_fails, json, program, run, stdout};
 
 const IRIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/iris.csv");
 const DIABETES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/diabetes.csv");
@@ -65,6 +65,20 @@ fn the_recipe_is_that_of_the_data_and_every_flag_overrides_its_part() {
 }
 
 /// What is printed is used, and gives the same weights when it is read again.
+/// Paths that begin with a dash are no flags, in whatever the program writes.
+fn a_path_may_begin_with_a_dash() {
+    let folder = Folder::new();
+    folder.file("-i.csv", &std::fs::read(IRIS).expect("iris"));
+    let run = |arguments: &[&str]| {
+        let output = program().current_dir(folder.0.path()).args(arguments).output().expect("it starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let flags = ["--target", "species", "--epochs", "2", "--device", "cpu", "-q"];
+    run(&[&["train", "--run", "rr"], &flags[..], &["--", "-i.csv"]].concat());
+    run(&["train", "--config", "rr/config.toml", "-q"]);
+    run(&[&["sweep", "--eta", "0.01,0.02"], &flags[..], &["--", "-i.csv"]].concat());
+}
+
 fn a_file_of_flags_is_a_run() {
     let folder = Folder::new();
     let file = folder.text("run.toml");
@@ -273,6 +287,7 @@ trials! {
     once:
         the_recipe_is_that_of_the_data_and_every_flag_overrides_its_part,
         a_file_of_flags_is_a_run,
+        a_path_may_begin_with_a_dash,
         patience_ends_a_training_and_the_best_weights_are_kept,
         epochs_are_measured_as_monitor_says,
         schedules_change_eta_as_they_say,

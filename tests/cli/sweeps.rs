@@ -230,6 +230,11 @@ fn halving_gives_the_better_half_more_epochs() {
         lines(&out, "trials.jsonl").iter().find(|line| line["trial"] == report["best"]["trial"]).expect("it is there"),
         &trained(&report["best"], &["--device", "cpu"]),
     );
+    // A full sweep in the same folder adds trials of seeds that the rounds have, too: none counts twice.
+    let whole = flags.iter().copied().filter(|flag| *flag != "--halving").collect::<Vec<_>>();
+    json(&[&whole[..], &["--eta", "0.1,1,2,3,4", "--epochs", "9"]].concat());
+    let page = stdout(&["report", &out, "-o", "-"]);
+    assert!(page.contains("5 combinations") && page.matches(" ± ").count() <= 1, "{page}");
     // The page ranks by rounds, too, and takes effects from the first one, which all were in.
     let page = stdout(&["report", &out, "-o", "-"]);
     let means = report["effects"][0]["values"].as_array().expect("values").len();

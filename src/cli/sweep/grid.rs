@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use rand::seq::SliceRandom;
 
 use super::super::training_flags::TrainingFlags;
-use super::super::{Command as Of, parsed};
+use super::super::{Command as Of, not_a_flag, parsed};
 use super::NOT_OF_SWEEPS;
 use crate::commands::sweep::{Choice, Combination};
 use crate::commands::train::Options;
@@ -141,7 +141,7 @@ impl Grid {
 
     /// The data and the flags that describe no network and no training, as they are typed.
     pub fn words(&self) -> Vec<String> {
-        let mut words: Vec<String> = self.data.clone().into_iter().collect();
+        let mut words: Vec<String> = self.data.clone().map(not_a_flag).into_iter().collect();
         for (flag, value) in &self.fixed {
             // Those of the training are told with the values that were used.
             let told = LISTED.contains(&flag.as_str())
@@ -163,7 +163,7 @@ impl Grid {
     /// The options of the training with some choices.
     fn options(&self, choices: &[Choice], device: &DeviceChoice) -> Result<Options> {
         let mut words: Vec<OsString> = ["gpu-backprop", "train"].map(OsString::from).into();
-        words.extend(self.data.as_ref().map(OsString::from));
+        words.extend(self.data.clone().map(not_a_flag).map(OsString::from));
         for (flag, value) in &self.fixed {
             words.push(value.as_ref().map_or(format!("--{flag}"), |value| format!("--{flag}={value}")).into());
         }

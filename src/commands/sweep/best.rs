@@ -164,7 +164,10 @@ fn command(options: &Options, flags: &Flags, result: &TrialResult, training: &tr
         words.extend(["--device", CPU].map(String::from));
     }
     if let Some(path) = &training.output {
-        words.extend(["-o".to_string(), path.display().to_string()]);
+        let path = path.display().to_string();
+        words.push("-o".to_string());
+        // Not to be taken for a flag.
+        words.push(if path.starts_with('-') { format!("./{path}") } else { path });
     }
     // Only a word with a zero byte cannot be quoted, and no argument has one.
     let quoted = |word: &String| shlex::try_quote(word).map_or(word.clone(), |quoted| quoted.into_owned());

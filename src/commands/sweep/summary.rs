@@ -1,11 +1,13 @@
 //! The results in the folder of a sweep, ranked: of all parts, and of all commands that trained into it.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::Result;
 
 use super::Best;
 use super::folder;
+use super::pool::CPU;
 use super::ranking::{Choice, Effect, Group, Measure, Ranked, effects, ranked};
 use super::result::{Flags, TrialResult};
 use crate::system::error::ensure_usage;
@@ -37,16 +39,25 @@ pub struct Summary {
 /// # Errors
 /// Files that cannot be read, or no results.
 pub fn of_folder(path: &Path) -> Result<Summary> {
-    let results = folder::results(path)?;
+    let mut results = folder::results(path)?;
     ensure_usage!(!results.is_empty(), "{}: no trial of this sweep has ended yet", path.display());
+    // Trials of one seed on several kinds of device are no different seeds.
+    let different: HashSet<(&Flags, u64)> = results.iter().map(|result| (&result.flags, result.seed)).collect();
+    if different.len() < results.len() {
+        for result in &mut results {
+            let kind = if result.device == CPU { CPU } else { "gpu" };
+            result.flags.insert("device".to_string(), kind.to_string());
+        }
+    }
     let halved = results.iter().any(|result| result.round.is_some());
     let (mut groups, common) = grouped(&results, halved);
     let effects = if halved {
         let in_round = |last: bool| {
             groups.iter().map(move |group| {
-                let rounds = group.results.iter().map(|result| result.round.unwrap_or(0));
+                // Each round has twice the epochs of the one before.
+                let rounds = group.results.iter().map(|result| planned_epochs(result));
                 let round = if last { rounds.max() } else { rounds.min() }.unwrap_or(0);
-                let is_of = |result: &&&TrialResult| result.round.unwrap_or(0) == round;
+                let is_of = |result: &&&TrialResult| planned_epochs(result) == round;
                 Group { round, results: group.results.iter().filter(is_of).copied().collect(), ..group.clone() }
             })
         };
@@ -78,6 +89,11 @@ pub fn of_folder(path: &Path) -> Result<Summary> {
             ..best
         }),
     })
+}
+
+/// The epochs that a trial was to have.
+fn planned_epochs(result: &TrialResult) -> usize {
+    result.flags.get("epochs").and_then(|epochs| epochs.parse().ok()).unwrap_or(0)
 }
 
 /// The results of each combination, with the flags that differ, and the flags that do not. If trials were `halved`, their

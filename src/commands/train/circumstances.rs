@@ -51,7 +51,7 @@ const OF_HASH: [&str; 15] = [
 ];
 
 /// Flags that are not settled before the comparison, with their defaults.
-const DEFAULTS: [(&str, &str); 1] = [("monitor", "all")];
+const DEFAULTS: [(&str, &str); 2] = [("monitor", "\"all\""), ("shards", "1")];
 
 /// The circumstances of a run, which must be the same when it continues.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -158,11 +158,11 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
     keys.sort_unstable();
     let has_same_data = found.data_sha256 == now.data_sha256;
     for key in keys.into_iter().filter(|key| !FREE.contains(&key.as_str())) {
-        let is_default = |table: &Table, default| table.get(key).is_none_or(|value| value.as_str() == Some(default));
+        let is_default = |table: &Table, default| table.get(key).is_none_or(|value| value.to_string() == default);
         if has_same_data && (OF_DATA.contains(&key.as_str()) || OF_HASH.contains(&key.as_str()))
             || DEFAULTS
                 .iter()
-                .any(|(flag, default)| flag == key && is_default(&was, default) && is_default(&is, default))
+                .any(|(flag, default)| flag == key && is_default(&was, *default) && is_default(&is, *default))
         {
             continue;
         }

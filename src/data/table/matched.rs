@@ -47,11 +47,7 @@ impl Matched {
             columns.targets.iter().map(found).collect()
         } else {
             let given = find_all(targets, header, width, "--target")?;
-            // The model's own targets, in whatever order they are named; others take their places.
-            let own =
-                columns.targets.iter().map(|target| position(target.name.as_deref()?)).collect::<Option<Vec<_>>>();
-            let own = own.filter(|own| own.len() == given.len() && own.iter().all(|at| given.contains(at)));
-            own.unwrap_or(given).into_iter().map(Some).collect()
+            in_order_of_model(columns, header, given).into_iter().map(Some).collect()
         };
         let named = columns.columns.iter().all(|column| column.name.is_some()) && header.is_some();
         if let (Some(name), None, false) =
@@ -152,6 +148,22 @@ impl Matched {
         }
         Ok(())
     }
+}
+
+/// The columns of targets in the order of the model: those that it knows, by name or in a table without names by
+/// position, whatever their order in `given`; the others take the remaining places.
+fn in_order_of_model(columns: &Columns, header: Option<&[String]>, given: Vec<usize>) -> Vec<usize> {
+    if given.len() != columns.targets.len() {
+        return given;
+    }
+    let known = |target: &TargetColumn| match (&target.name, header) {
+        (Some(name), Some(header)) => given.iter().copied().find(|&at| header[at] == *name),
+        (None, None) => Some(target.position).filter(|at| given.contains(at)),
+        _ => None,
+    };
+    let known: Vec<Option<usize>> = columns.targets.iter().map(known).collect();
+    let mut others = given.iter().copied().filter(|at| !known.contains(&Some(*at)));
+    known.iter().filter_map(|at| at.or_else(|| others.next())).collect()
 }
 
 const MISSING_NUMBER: &str = "--missing mean at training replaces it with the mean of the column";
