@@ -218,11 +218,6 @@ impl<'e, 'd> Trainer<'e, 'd> {
         self.train(progress, Some(pause), self.watched_step(self.position.epoch))
     }
 
-    /// Allows a pause after every `steps` steps, instead of about every quarter of a second.
-    pub fn pause_after(&mut self, steps: usize) {
-        self.portion = Portion::fixed(steps);
-    }
-
     /// Trains for `steps` steps, across epochs, without recording statistics of layers. Returns
     /// false, without training, if the data is streamed, because it does not fit on the device
     /// ([`Trainer::choices`] says so): streaming cannot stop after a given step. Train by epochs then.

@@ -18,6 +18,11 @@ pub struct Position {
 }
 
 impl Trainer<'_, '_> {
+    /// Allows a pause after every `steps` steps, instead of about every quarter of a second.
+    pub fn pause_after(&mut self, steps: usize) {
+        self.portion = Portion::fixed(steps);
+    }
+
     /// The epoch and step that training has reached.
     pub fn position(&self) -> Position {
         self.position
