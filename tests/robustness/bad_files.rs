@@ -474,8 +474,8 @@ fn trained() -> Vec<Case> {
             "to evaluate: labels of a table",
             ("bad.csv", b"a,b,c\n1,red,x\n"),
             "--labels @labels",
-            1,
-            &["not an IDX file"],
+            2,
+            &["bad.csv is a table", "--target"],
         ),
         predict("to predict: 0 bytes", table, ("bad.csv", b""), &["it is empty"]),
         predict(
