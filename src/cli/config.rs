@@ -10,6 +10,7 @@ use strsim::levenshtein;
 use toml::{Table, Value};
 
 use crate::system::error::{WrongUsage, bail_usage};
+use crate::system::text::not_a_flag;
 
 /// Flags that a file cannot contain: those about the file, and those that print something else.
 const NOT_IN_FILES: [&str; 5] = ["config", "print_config", "print_plan", "help", "version"];
@@ -64,7 +65,7 @@ pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsSt
             continue;
         }
         match text_of(found, key, value).with_context(context)? {
-            Some(text) if found.is_positional() => all.push(super::not_a_flag(text).into()),
+            Some(text) if found.is_positional() => all.push(not_a_flag(text).into()),
             Some(text) => all.push(format!("--{key}={text}").into()),
             None if value.as_bool() == Some(true) => all.push(format!("--{key}").into()),
             None => {}

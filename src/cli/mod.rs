@@ -282,11 +282,6 @@ fn measured(value: f64, decimals: usize) -> String {
     }
 }
 
-/// A path that is not taken for a flag.
-fn not_a_flag(path: String) -> String {
-    if path.len() > 1 && path.starts_with('-') { format!("./{path}") } else { path }
-}
-
 /// Writes a result to stdout.
 fn print(text: &str) -> Result<()> {
     if !ranks::world().is_first() {

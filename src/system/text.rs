@@ -70,6 +70,11 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A path as an argument that is not taken for a flag.
+pub fn not_a_flag(path: String) -> String {
+    if path.len() > 1 && path.starts_with('-') { format!("./{path}") } else { path }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,13 +9,14 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use rand::seq::SliceRandom;
 
 use super::super::training_flags::TrainingFlags;
-use super::super::{Command as Of, not_a_flag, parsed};
+use super::super::{Command as Of, parsed};
 use super::NOT_OF_SWEEPS;
 use crate::commands::sweep::{Choice, Combination};
 use crate::commands::train::Options;
 use crate::device::DeviceChoice;
 use crate::system::error::{bail_usage, ensure_usage};
 use crate::system::random::{Stream, rng};
+use crate::system::text::not_a_flag;
 
 /// Flags whose values have commas of their own: lists of them are separated by spaces.
 const OF_WORDS: [&str; 2] = ["hidden", "layers"];

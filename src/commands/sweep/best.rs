@@ -13,6 +13,7 @@ use crate::device::DeviceChoice;
 use crate::model;
 use crate::system::error::SweepInterrupted;
 use crate::system::kept_files::BEST_MODEL;
+use crate::system::text::not_a_flag;
 
 /// The best trial, as in `--json` and `best.json`.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -164,10 +165,7 @@ fn command(options: &Options, flags: &Flags, result: &TrialResult, training: &tr
         words.extend(["--device", CPU].map(String::from));
     }
     if let Some(path) = &training.output {
-        let path = path.display().to_string();
-        words.push("-o".to_string());
-        // Not to be taken for a flag.
-        words.push(if path.starts_with('-') { format!("./{path}") } else { path });
+        words.extend(["-o".to_string(), not_a_flag(path.display().to_string())]);
     }
     // Only a word with a zero byte cannot be quoted, and no argument has one.
     let quoted = |word: &String| shlex::try_quote(word).map_or(word.clone(), |quoted| quoted.into_owned());

@@ -130,7 +130,9 @@ impl Folder {
             "{}: the file was deleted or replaced while trials ran; the same command trains again what is missing",
             self.name.display()
         );
-        append_whole(&mut self.file, line.as_bytes()).with_context(|| format!("cannot write {}", self.name.display()))
+        append_whole(&mut self.file, line.as_bytes())
+            .and_then(|()| self.file.sync_data())
+            .with_context(|| format!("cannot write {}", self.name.display()))
     }
 
     /// Writes the results of the best trial.
