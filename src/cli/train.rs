@@ -16,7 +16,7 @@ use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
 use super::{Cli, config, measured, one_of, print, print_json};
 use crate::commands::train::{
-    self, ConfigText, EpochReport, Flags, Monitor, Options, Report, RunOptions, Trained, Wishes, agree,
+    self, ConfigText, EpochReport, Flags, Monitor, Options, Report, Requested, RunOptions, Trained, agree,
 };
 use crate::data::is_built_in;
 use crate::device::DeviceChoice;
@@ -85,7 +85,7 @@ impl Arguments {
     /// Those of [`TrainingFlags::options`].
     pub fn options_on(self, device: DeviceChoice) -> Result<Options> {
         let mut options = self.training.options(device, None)?;
-        options.wishes.shards = self.shards;
+        options.requested.shards = self.shards;
         Ok(options)
     }
 }
@@ -125,9 +125,9 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         let run = run.zip(interval).map(|(folder, interval)| RunOptions { folder, interval, config: of_run });
         let options = training.options(device, output_file)?;
         let monitor = monitor.unwrap_or_default();
-        let wishes = Wishes { watch, shards, monitor, ..options.wishes };
+        let requested = Requested { watch, shards, monitor, ..options.requested };
         let ranks = Arc::clone(&ranks);
-        Ok((Options { from, run, fall_back_to_cpu: fallback.is_some(), wishes, ranks, ..options }, config))
+        Ok((Options { from, run, fall_back_to_cpu: fallback.is_some(), requested, ranks, ..options }, config))
     };
     let (options, config) = agree(&*ranks, settled())?;
     let mut progress = Progress::new(quiet, verbose).watching(watch);
@@ -185,8 +185,8 @@ pub fn options_of_run(folder: &Path) -> Result<Options> {
     };
     let Arguments { training, device, from, shards, monitor, .. } = *arguments;
     let mut options = Options { from, ..training.options(device, None)? };
-    options.wishes.shards = shards;
-    options.wishes.monitor = monitor.unwrap_or_default();
+    options.requested.shards = shards;
+    options.requested.monitor = monitor.unwrap_or_default();
     let is_missing = |path: &&PathBuf| path.is_relative() && !path.exists() && !is_stdin(path) && !is_built_in(path);
     if let Some(missing) = options.source.files().iter().find(is_missing) {
         let (run, missing) = (folder.display(), missing.display());

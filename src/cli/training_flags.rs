@@ -9,7 +9,7 @@ use clap::{ArgAction, Args};
 
 use super::data_arguments::DataArguments;
 use super::one_of;
-use crate::commands::train::{Architecture, Keep, Monitor, Options, Wishes};
+use crate::commands::train::{Architecture, Keep, Monitor, Options, Requested};
 use crate::data::Source;
 use crate::device::{DeviceChoice, all_threads, check_threads};
 use crate::gpu::{GpuOptions, Tuning};
@@ -313,7 +313,7 @@ impl TrainingFlags {
             anyhow::Ok(narrow)
         });
         check_precision(self.precision, self.kernels)?;
-        let wishes = Wishes {
+        let requested = Requested {
             recipe: self.recipe,
             architecture: self.layers.map(Architecture::Layers).or(self.hidden.map(Architecture::Hidden)),
             activation: self.activation,
@@ -345,7 +345,7 @@ impl TrainingFlags {
         };
         Ok(Options {
             source: Source { config: self.config, ..self.data.source(self.seed)? },
-            wishes,
+            requested,
             device,
             gpu: GpuOptions {
                 kernels: self.kernels,

@@ -185,8 +185,8 @@ type End = (Option<EpochReport>, Option<f64>);
 /// Trains without and with a remedy.
 fn tried(options: &train::Options, remedy: Remedy, epochs: usize, observer: &mut dyn Observer) -> Result<Trial> {
     let mut options = train::Options { run: None, output: None, ..options.clone() };
-    options.wishes.epochs = Some(epochs);
-    options.wishes.refit = Some(false).filter(|_| options.wishes.refit.is_some());
+    options.requested.epochs = Some(epochs);
+    options.requested.refit = Some(false).filter(|_| options.requested.refit.is_some());
     // If classes are to count alike, accuracy tells little.
     let needs_classes = remedy == Remedy::Balanced;
     let mut last = |options: &train::Options| -> Result<Result<End, String>> {

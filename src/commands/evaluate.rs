@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::data::{ExampleFile, ExampleReader, Outputs, Quantity, Targets};
 use crate::device::{self, DeviceChoice};
-use crate::kernels::first_largest;
+use crate::kernels::argmax;
 use crate::model::{self, Model};
 use crate::system::text::standard_error;
 use crate::training::predictor::Predictor;
@@ -141,7 +141,7 @@ impl<'a> Tally<'a> {
         match (self, targets) {
             (Tally::Classes { confusion, .. }, targets) => {
                 let label = targets.labels()[example] as usize;
-                *confusion.entry((label, first_largest(outputs))).or_default() += 1;
+                *confusion.entry((label, argmax(outputs))).or_default() += 1;
                 (0..outputs.len()).map(|j| f32::from(u8::from(j == label))).collect()
             }
             (Tally::Numbers(numbers), Targets::Numbers { values, width }) => {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::data::{ExampleFile, ExampleReader, Inputs, Outputs, Quantity};
 use crate::device::{self, DeviceChoice};
-use crate::kernels::first_largest;
+use crate::kernels::argmax;
 use crate::model::{self, Model};
 use crate::plan::executor::Executor;
 use crate::system::error::{bail_usage, ensure_usage};
@@ -70,7 +70,7 @@ pub fn run(
             let fields: Vec<String> = if !quantities.is_empty() {
                 quantities.iter().zip(outputs).map(|(quantity, &a)| quantity.shown(a)).collect()
             } else {
-                let label = std::iter::once(names[first_largest(outputs)].clone());
+                let label = std::iter::once(names[argmax(outputs)].clone());
                 let shown = match probabilities {
                     Probabilities::Hidden => Vec::new(),
                     Probabilities::AsTheyAre => outputs.to_vec(),

@@ -51,7 +51,7 @@ pub(crate) use reached::{Reached, read_profile, read_reached};
 pub(crate) use report::report;
 pub use report::{EpochReport, Report};
 use run_folder::CheckpointWriter;
-pub use setup::{Architecture, Keep, Monitor, Setup, Wishes};
+pub use setup::{Architecture, Keep, Monitor, Requested, Setup};
 pub(crate) use side_by_side::{Member, train_side_by_side};
 
 /// Runs shorter than this are not recorded as a speed.
@@ -63,7 +63,7 @@ pub struct Options {
     /// The data.
     pub source: Source,
     /// What was asked for, for the network and its training.
-    pub wishes: Wishes,
+    pub requested: Requested,
     /// The device.
     pub device: DeviceChoice,
     /// The options of a GPU.

@@ -40,7 +40,7 @@ pub use gather_bytes::{GATHER_BYTES, GatherBytesParams};
 pub use hadamard::HADAMARD;
 pub use matmul::{MATMUL, MatmulParams};
 pub use normalize_rows::{NORMALIZE_ROWS, log_sum_exp};
-pub use number_correct::{NUMBER_CORRECT, first_largest};
+pub use number_correct::{NUMBER_CORRECT, argmax};
 pub use one_hot::ONE_HOT;
 pub use outer_product::OUTER_PRODUCT;
 pub use output_error::OUTPUT_ERROR;

@@ -38,11 +38,11 @@ fn compute(call: &mut Call<'_>) {
     let slot = call.mini_batch.slot as usize;
     let [a, y, counts] = call.operands();
     let rows = a.f32().chunks_exact(p.cols as usize).zip(y.f32().chunks_exact(p.cols as usize));
-    counts.u32_mut()[slot] = rows.filter(|(a, y)| first_largest(a) == first_largest(y)).count() as u32;
+    counts.u32_mut()[slot] = rows.filter(|(a, y)| argmax(a) == argmax(y)).count() as u32;
 }
 
 /// The index of the largest entry, the first of equal ones: the class predicted by outputs.
-pub fn first_largest(row: &[f32]) -> usize {
+pub fn argmax(row: &[f32]) -> usize {
     let (mut best, mut largest) = (0, row[0]);
     for (j, &value) in row.iter().enumerate() {
         // No branch: it would be unpredictable.

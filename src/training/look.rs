@@ -89,7 +89,7 @@ impl Look {
     /// The class that the network gives to each example.
     pub fn predicted(&self, outputs: usize) -> Vec<usize> {
         let last = self.a.iter().last().map(|(_, a)| a.as_slice()).unwrap_or_default();
-        last.chunks_exact(outputs).map(crate::kernels::first_largest).collect()
+        last.chunks_exact(outputs).map(crate::kernels::argmax).collect()
     }
 
     /// Two fractions: of the wrong outputs, which are off by more than 0.5, those that are

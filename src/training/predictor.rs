@@ -9,7 +9,7 @@ use super::upload::write_parameters;
 use crate::backprop::{Desired, Examples, Matrices, feedforward_plan};
 use crate::data::{Chunk, Inputs, Outputs, Picked, Preprocessing};
 use crate::kernel::MiniBatch;
-use crate::kernels::first_largest;
+use crate::kernels::argmax;
 use crate::model::Model;
 use crate::network::cost::MeasuredFrom;
 use crate::plan::executor::{Executor, PlanId};
@@ -194,7 +194,7 @@ impl<'e> Predictor<'e> {
     pub fn classes(&mut self, inputs: Inputs) -> Result<Vec<usize>> {
         ensure!(matches!(self.meaning, Outputs::Classes(_)), "the model predicts numbers, not classes");
         let width = self.width();
-        Ok(self.predict(inputs)?.chunks_exact(width).map(first_largest).collect())
+        Ok(self.predict(inputs)?.chunks_exact(width).map(argmax).collect())
     }
 
     /// The name of the class of each example.

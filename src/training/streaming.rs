@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_or_a_wish_ends_it() {
+    fn an_error_or_a_request_ends_it() {
         let dataset = Dataset::new(Inputs::Floats(vec![0.0; 10]), 1, vec![1; 10]).expect("a data set");
         let mut calls = 0;
         let ended = each_chunk(&dataset, &[0, 1, 2, 3, 4, 5], 1, |_, _| {

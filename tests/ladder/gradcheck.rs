@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gpu_backprop::commands::gradcheck::{Options, OwnGradients, Report, run};
-use gpu_backprop::commands::train::{Architecture, Wishes};
+use gpu_backprop::commands::train::{Architecture, Requested};
 use gpu_backprop::data::{Source, npy};
 use gpu_backprop::device::DeviceChoice;
 use gpu_backprop::kernel::MiniBatch;
@@ -23,9 +23,9 @@ trials! {
     on_each_adapter: right_gradients_pass, every_planted_mistake_is_named;
 }
 
-fn options(wishes: Wishes, device: DeviceChoice) -> Options {
-    let wishes = Wishes { recipe: Some(Recipe::Book), ..wishes };
-    let mut training = runs::options(wishes, DeviceChoice::Auto);
+fn options(requested: Requested, device: DeviceChoice) -> Options {
+    let requested = Requested { recipe: Some(Recipe::Book), ..requested };
+    let mut training = runs::options(requested, DeviceChoice::Auto);
     training.source.limit = Some(200);
     Options { training, device: Some(device), mistake: None, own: None }
 }
@@ -43,7 +43,7 @@ fn right_gradients_pass(adapter: &AdapterUnderTest) {
     ];
     for device in devices(adapter) {
         for (i, (hidden, output, cost)) in rows.into_iter().enumerate() {
-            let wishes = Wishes {
+            let requested = Requested {
                 architecture: Some(Architecture::Hidden(if i % 2 == 0 { vec![12] } else { vec![9, 7] })),
                 activation: Some(hidden),
                 output: Some(output),
@@ -52,9 +52,9 @@ fn right_gradients_pass(adapter: &AdapterUnderTest) {
                 dropout: Some(if i > 1 { 0.3 } else { 0.0 }),
                 batch: Some(7),
                 seed: i as u64,
-                ..Wishes::default()
+                ..Requested::default()
             };
-            let mut options = options(wishes, device.clone());
+            let mut options = options(requested, device.clone());
             options.training.source.balanced = i % 2 == 1;
             let report = run(&options).expect("it runs");
             let what = report.rows.clone();
@@ -80,8 +80,9 @@ fn every_planted_mistake_is_named(adapter: &AdapterUnderTest) {
     for device in devices(adapter) {
         for (mistake, matrix, verdict) in verdicts {
             let architecture = Some(Architecture::Hidden(vec![11, 11]));
-            let wishes = Wishes { architecture, batch: Some(6), ..Wishes::default() };
-            let report = run(&Options { mistake: Some(mistake), ..options(wishes, device.clone()) }).expect("it runs");
+            let requested = Requested { architecture, batch: Some(6), ..Requested::default() };
+            let report =
+                run(&Options { mistake: Some(mistake), ..options(requested, device.clone()) }).expect("it runs");
             let found = report.equations.iter().find(|check| check.matrix == matrix).expect("it is checked");
             let told = found.verdict.as_deref().unwrap_or("nothing");
             assert!(told.starts_with(verdict), "{mistake:?}: {told}");
@@ -93,18 +94,19 @@ fn every_planted_mistake_is_named(adapter: &AdapterUnderTest) {
         }
     }
     // σ′ cancels.
-    let wishes = Wishes { cost: Some(&CROSS_ENTROPY), ..Wishes::default() };
-    let report = run(&Options { mistake: Some(Mistake::Bp1), ..options(wishes, DeviceChoice::Cpu) }).expect("it runs");
+    let requested = Requested { cost: Some(&CROSS_ENTROPY), ..Requested::default() };
+    let report =
+        run(&Options { mistake: Some(Mistake::Bp1), ..options(requested, DeviceChoice::Cpu) }).expect("it runs");
     let told = report.equations[0].verdict.as_deref().expect("it is wrong");
     assert!(told.contains("has σ′(z3), which cancels with the cross-entropy cost"), "{told}");
-    let wishes = Wishes { architecture: Some(Architecture::Layers(vec![64, 10])), ..Wishes::default() };
-    let error = run(&Options { mistake: Some(Mistake::Bp2), ..options(wishes, DeviceChoice::Cpu) });
+    let requested = Requested { architecture: Some(Architecture::Layers(vec![64, 10])), ..Requested::default() };
+    let error = run(&Options { mistake: Some(Mistake::Bp2), ..options(requested, DeviceChoice::Cpu) });
     assert!(error.expect_err("no hidden layer").to_string().contains("no hidden layer"));
 }
 
 fn a_large_matrix_is_checked_in_part() {
     let architecture = Some(Architecture::Hidden(vec![600, 500]));
-    let report = run(&options(Wishes { architecture, ..Wishes::default() }, DeviceChoice::Cpu)).expect("it runs");
+    let report = run(&options(Requested { architecture, ..Requested::default() }, DeviceChoice::Cpu)).expect("it runs");
     assert!(report.passed, "{:?}", report.equations.iter().find(|check| !check.passed));
     let part = report.equations.iter().find(|check| check.matrix == "nabla_w2").expect("it is checked");
     assert!(part.checked < part.entries && part.checked > 300 && part.directions == 4, "{part:?}");
@@ -137,7 +139,7 @@ fn checked(change: impl Fn(&Reference, usize, bool, Vec<f64>) -> Vec<f64>) -> Re
         write(format!("w{l}.npy"), &[rows, cols], change(&reference, l, true, reference.nabla_w(l)));
         write(format!("nabla_b{l}.npy"), &[rows, 1], change(&reference, l, false, reference.nabla_b(l)));
     }
-    let mut options = options(Wishes::default(), DeviceChoice::Cpu);
+    let mut options = options(Requested::default(), DeviceChoice::Cpu);
     options.training.source.limit = None;
     options.training.from = Some(folder.path().join("model.safetensors"));
     options.own = Some(OwnGradients { folder: folder.path().to_path_buf(), example: 5 });

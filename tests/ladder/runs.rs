@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gpu_backprop::commands::train::{self, Architecture, ConfigText, EpochReport, Keep, Observer, Opening};
-use gpu_backprop::commands::train::{Options, Report, RunOptions, Trained, Wishes};
+use gpu_backprop::commands::train::{Options, Report, Requested, RunOptions, Trained};
 use gpu_backprop::data::{self, Inputs, Part, Source, npy};
 use gpu_backprop::device::DeviceChoice;
 use gpu_backprop::gpu::{Fault, GpuOptions, Injection};
@@ -63,11 +63,11 @@ fn device_of(adapter: &AdapterUnderTest) -> DeviceChoice {
 }
 
 /// A training of some of the digits.
-pub fn options(wishes: Wishes, device: DeviceChoice) -> Options {
-    let source = Source { limit: Some(600), seed: wishes.seed, ..Source::default() };
+pub fn options(requested: Requested, device: DeviceChoice) -> Options {
+    let source = Source { limit: Some(600), seed: requested.seed, ..Source::default() };
     Options {
         source,
-        wishes,
+        requested,
         device,
         gpu: GpuOptions::default(),
         threads: 2,
@@ -82,7 +82,7 @@ pub fn options(wishes: Wishes, device: DeviceChoice) -> Options {
 }
 
 fn in_folder(options: &Options, folder: &Path, interval: Duration) -> Options {
-    let epochs = options.wishes.epochs;
+    let epochs = options.requested.epochs;
     let text = move |_: &[(&'static str, String)]| format!("epochs = {}\n", epochs.unwrap_or(30));
     let run = RunOptions { folder: folder.to_path_buf(), interval, config: ConfigText(Arc::new(text)) };
     Options { run: Some(run), ..options.clone() }
@@ -139,7 +139,7 @@ fn drawn(rng: &mut ChaCha8Rng, device: DeviceChoice) -> Options {
     let optimizer = CHOICES.choose(rng).copied();
     let decline = Decline::ALL.choose(rng).map(|row| row.2);
     let eta = if optimizer == Some(&ADAM) { 0.01 } else { 0.05 };
-    let wishes = Wishes {
+    let requested = Requested {
         recipe: Some(if rng.random_bool(0.5) { Recipe::Book } else { Recipe::Modern }),
         architecture: Some(Architecture::Hidden(vec![rng.random_range(3..12)])),
         activation,
@@ -156,9 +156,9 @@ fn drawn(rng: &mut ChaCha8Rng, device: DeviceChoice) -> Options {
         patience: rng.random_bool(0.4).then_some(2),
         keep: Some(if rng.random_bool(0.5) { Keep::Best } else { Keep::Last }),
         refit: Some(rng.random_bool(0.3)),
-        ..Wishes::default()
+        ..Requested::default()
     };
-    let mut options = options(wishes, device);
+    let mut options = options(requested, device);
     options.source.validation = Some(Part::Fraction(0.2));
     options.source.balanced = rng.random_bool(0.3);
     // Streamed in chunks.
@@ -225,26 +225,27 @@ fn runs_on_a_gpu_go_on(adapter: &AdapterUnderTest) {
 }
 
 fn a_longer_run_goes_on_as_if_it_had_been_longer() {
-    let wishes = |epochs| Wishes { epochs: Some(epochs), optimizer: Some(&ADAM), eta: Some(0.01), ..Wishes::default() };
-    let whole = ended(&options(wishes(6), DeviceChoice::Cpu), &mut Watcher::default());
+    let requested =
+        |epochs| Requested { epochs: Some(epochs), optimizer: Some(&ADAM), eta: Some(0.01), ..Requested::default() };
+    let whole = ended(&options(requested(6), DeviceChoice::Cpu), &mut Watcher::default());
     let folder = tempfile::tempdir().expect("a folder");
     for epochs in [2, 3, 6] {
-        let options = in_folder(&options(wishes(epochs), DeviceChoice::Cpu), folder.path(), Duration::from_secs(60));
+        let options = in_folder(&options(requested(epochs), DeviceChoice::Cpu), folder.path(), Duration::from_secs(60));
         let report = ended(&options, &mut Watcher::default());
         assert_eq!(report.epochs.len(), epochs);
         if epochs == 6 {
             assert_eq!(figures(&report), figures(&whole));
         }
     }
-    let shorter = in_folder(&options(wishes(5), DeviceChoice::Cpu), folder.path(), Duration::from_secs(60));
+    let shorter = in_folder(&options(requested(5), DeviceChoice::Cpu), folder.path(), Duration::from_secs(60));
     let error = train::run(&shorter, &mut Watcher::default()).expect_err("it is shorter");
     assert!(error.to_string().contains("--epochs: 6 then, 5 (a run can only be lengthened) now"), "{error:#}");
 }
 
 fn a_damaged_checkpoint_is_noticed() {
-    let wishes = Wishes { epochs: Some(3), ..Wishes::default() };
+    let requested = Requested { epochs: Some(3), ..Requested::default() };
     let folder = tempfile::tempdir().expect("a folder");
-    let options = in_folder(&options(wishes, DeviceChoice::Cpu), folder.path(), Duration::ZERO);
+    let options = in_folder(&options(requested, DeviceChoice::Cpu), folder.path(), Duration::ZERO);
     let whole = ended(&options, &mut Watcher::default());
     let damage = |name: &str| {
         let path = folder.path().join(name);
@@ -269,7 +270,7 @@ fn two_processes_do_not_share_a_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let lock = std::fs::File::create(folder.path().join("lock")).expect("a file");
     lock.lock().expect("it locks");
-    let options = in_folder(&options(Wishes::default(), DeviceChoice::Cpu), folder.path(), Duration::ZERO);
+    let options = in_folder(&options(Requested::default(), DeviceChoice::Cpu), folder.path(), Duration::ZERO);
     let error = train::run(&options, &mut Watcher::default()).expect_err("it is locked");
     assert!(format!("{error:#}").contains("another process is training in this folder"), "{error:#}");
 }
@@ -337,7 +338,7 @@ fn any_call_may_fail(adapter: &AdapterUnderTest) {
 }
 
 fn a_device_that_does_not_answer_is_left(adapter: &AdapterUnderTest) {
-    let options = options(Wishes { epochs: Some(2), ..Wishes::default() }, device_of(adapter));
+    let options = options(Requested { epochs: Some(2), ..Requested::default() }, device_of(adapter));
     let (whole, calls) = calls_of(&options);
     let (mut options, _) = failing(&options, &[(calls / 2, Fault::Hang)]);
     options.gpu.longest_wait = Duration::from_millis(200);
@@ -351,7 +352,7 @@ fn a_device_that_does_not_answer_is_left(adapter: &AdapterUnderTest) {
 
 fn a_device_that_fails_always_is_given_up(adapter: &AdapterUnderTest) {
     let device = device_of(adapter);
-    let options = options(Wishes { epochs: Some(2), ..Wishes::default() }, device);
+    let options = options(Requested { epochs: Some(2), ..Requested::default() }, device);
     let (_, calls) = calls_of(&options);
     // Each try fails before the next state is on the host, unless the machine is busy: states are taken by the clock.
     let always = (calls / 3..100 * calls).step_by(40).map(|call| (call, Fault::Loss)).collect::<Vec<_>>();

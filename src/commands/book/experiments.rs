@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use super::{Curve, Measured, Options};
-use crate::commands::train::{self, Architecture, EpochReport, Keep, Observer, Trained, Wishes};
+use crate::commands::train::{self, Architecture, EpochReport, Keep, Observer, Requested, Trained};
 use crate::data::Part;
 use crate::gpu::GpuOptions;
 use crate::network::activation::{Activation, SIGMOID, SOFTMAX};
@@ -169,7 +169,7 @@ impl Run {
         let mut source = options.source();
         source.validation = Some(Part::Fraction(VALIDATION));
         source.limit = self.examples.map(|examples| examples[short] * 6 / 5);
-        let wishes = Wishes {
+        let requested = Requested {
             recipe: Some(Recipe::Book),
             architecture: Some(Architecture::Hidden(vec![self.hidden])),
             activation: Some(&SIGMOID),
@@ -184,11 +184,11 @@ impl Run {
             seed: options.seed,
             keep: Some(self.keep),
             refit: Some(false),
-            ..Wishes::default()
+            ..Requested::default()
         };
         train::Options {
             source,
-            wishes,
+            requested,
             device: options.device.clone(),
             gpu: GpuOptions::default(),
             threads: options.threads,

@@ -1,6 +1,6 @@
 //! Remedies: changes of flags for the same training.
 
-use crate::commands::train::{Keep, Options, Wishes};
+use crate::commands::train::{Keep, Options, Requested};
 use crate::data::{Part, Scale};
 use crate::network::Initialization;
 use crate::network::activation::{Activation, LEAKY_RELU, RELU};
@@ -75,8 +75,8 @@ impl Remedy {
     /// This training with the flags changed.
     pub fn applied(self, options: &Options) -> Options {
         let mut options = options.clone();
-        let Wishes { eta, cost, initialization, activation, optimizer, lambda, dropout, keep, .. } =
-            &mut options.wishes;
+        let Requested { eta, cost, initialization, activation, optimizer, lambda, dropout, keep, .. } =
+            &mut options.requested;
         match self {
             Remedy::Eta(other) => *eta = Some(other),
             Remedy::CrossEntropy => *cost = Some(cross_entropy()),

@@ -1,7 +1,7 @@
 //! Results of a classifier.
 
 use super::seen::{Picture, Seen};
-use crate::kernels::first_largest;
+use crate::kernels::argmax;
 use crate::system::text::standard_error;
 
 /// Number of pairs of classes that are shown.
@@ -63,7 +63,7 @@ impl Classes {
         let mut answers: Vec<(f64, bool)> = Vec::new();
         for (example, &label) in labels.iter().enumerate() {
             let outputs = seen.of(example);
-            let said = first_largest(outputs);
+            let said = argmax(outputs);
             confusion[label as usize][said] += 1;
             // Outputs need not be probabilities: their fraction of the sum is used.
             let sum: f64 = outputs.iter().map(|&a| f64::from(a).max(0.0)).sum();
@@ -101,7 +101,7 @@ fn confused(seen: &Seen, labels: &[u32], confusion: &[Vec<u64>]) -> Vec<Confused
         let examples = labels
             .iter()
             .enumerate()
-            .filter(|&(example, &label)| label as usize == truth && first_largest(seen.of(example)) == said);
+            .filter(|&(example, &label)| label as usize == truth && argmax(seen.of(example)) == said);
         let pictures = examples.filter_map(|(example, _)| seen.picture(example)).take(IMAGES).collect();
         Confused { truth, said, count, pictures }
     };

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::Worst;
 use crate::cpu::Cpu;
 use crate::data::{Chunk, Data, Dataset, ExampleFile, ExampleReader, Inputs, Outputs, Picked, Preprocessing, Targets};
-use crate::kernels::first_largest;
+use crate::kernels::argmax;
 use crate::model::Model;
 use crate::training::predictor::Predictor;
 
@@ -187,7 +187,7 @@ impl Seen {
         order.sort_by(|&one, &other| costs[other].total_cmp(&costs[one]).then(one.cmp(&other)));
         let said = |example: usize| match &self.targets {
             Targets::Classes(labels) => {
-                let predicted = first_largest(self.of(example));
+                let predicted = argmax(self.of(example));
                 (names[labels[example] as usize].clone(), names[predicted].clone())
             }
             Targets::Numbers { values, width } => {

@@ -66,9 +66,9 @@ pub fn train(
 ) -> Result<Option<Best>> {
     let trial_sha256 = result.weights_sha256.clone().unwrap_or_default();
     let mut training = settled.with_seed(result.seed);
-    training.wishes.refit = settled.refit;
-    training.wishes.monitor = Monitor::Validation;
-    training.wishes.epochs = result.flags.get("epochs").and_then(|epochs| epochs.parse().ok());
+    training.requested.refit = settled.refit;
+    training.requested.monitor = Monitor::Validation;
+    training.requested.epochs = result.flags.get("epochs").and_then(|epochs| epochs.parse().ok());
     training.output = folder.map(|folder| folder.path().join(BEST_MODEL));
     if result.device == CPU {
         training.device = DeviceChoice::Cpu;
@@ -135,7 +135,7 @@ fn is_model_of(folder: &Folder, best: &Best) -> bool {
     model.is_ok_and(|model| model.parameters.sha256() == best.weights_sha256)
 }
 
-/// The flags of a trial, with the wish for a refit.
+/// The flags of a trial, with --refit.
 fn with_refit(settled: &Settled, result: &TrialResult) -> Flags {
     let mut flags = result.flags.clone();
     match settled.refit {

@@ -80,7 +80,7 @@ impl Round {
                 settled,
                 combination: *combination,
                 round: self.number,
-                seed: settled.options.wishes.seed.wrapping_add(seed),
+                seed: settled.options.requested.seed.wrapping_add(seed),
             })
             .collect()
     }
@@ -310,7 +310,7 @@ const MEASUREMENT: Duration = Duration::from_millis(100);
 /// Lowers the epochs of all combinations, where one with the recipe's would take too large a part of the time.
 fn fit_to(budget: Duration, all: &mut [Settled], sources: &OpenedSources, ranks: &dyn Ranks) -> Result<()> {
     let first = &all[0];
-    if first.options.wishes.epochs.is_some() {
+    if first.options.requested.epochs.is_some() {
         return Ok(());
     }
     let (topology, setup, _, opened) = settle(&first.options, sources)?;

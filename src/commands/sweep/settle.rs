@@ -69,7 +69,7 @@ pub struct Settled {
     pub choices: Vec<Choice>,
     /// The options of its training, whose results are compared on the validation split: that is not learned, too.
     pub options: train::Options,
-    /// The wish that the finished network learns the validation split, too; `None` for that of the recipe.
+    /// Whether the finished network is to learn the validation split, too; `None` for that of the recipe.
     pub refit: Option<bool>,
     /// The flags of the network and its training with the values that are used.
     pub flags: Flags,
@@ -127,9 +127,9 @@ impl Settled {
                 options.source.validation = Some(Part::Fraction(VALIDATION));
             }
         }
-        // Also what is wrong with the wish for a refit is said now.
+        // Also what is wrong with --refit is said now.
         settle(&options, sources)?;
-        let refit = options.wishes.refit.replace(false);
+        let refit = options.requested.refit.replace(false);
         let (topology, setup, flags, opened) = settle(&options, sources)?;
         ensure_usage!(
             !opened.data.split.validation.is_empty(),
@@ -151,7 +151,7 @@ impl Settled {
     /// As `settle`.
     pub fn with_epochs(&self, epochs: usize, sources: &OpenedSources) -> Result<Self> {
         let mut options = self.options.clone();
-        options.wishes.epochs = Some(epochs);
+        options.requested.epochs = Some(epochs);
         let (topology, setup, flags, opened) = settle(&options, sources)?;
         let examples = opened.data.split.training.len() * setup.epochs;
         Ok(Settled { options, flags, size: examples as f64 * topology.parameters() as f64, ..self.clone() })
@@ -162,7 +162,7 @@ impl Settled {
         let mut options = self.options.clone();
         options.source.test_seed.get_or_insert(options.source.seed);
         options.source.seed = seed;
-        options.wishes.seed = seed;
+        options.requested.seed = seed;
         options
     }
 

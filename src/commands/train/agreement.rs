@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::circumstances::Circumstances;
 use super::state::{Found, State};
-use super::{Flags, Options, Wishes};
+use super::{Flags, Options, Requested};
 use crate::model::checkpoint;
 use crate::network::optimizer::Optimizer;
 use crate::network::{Parameters, Topology};
@@ -20,7 +20,7 @@ pub fn of_rank(options: &Options) -> Options {
         return own;
     }
     own.fall_back_to_cpu = false;
-    own.wishes = Wishes { watch: options.wishes.watch || options.run.is_some(), ..own.wishes };
+    own.requested = Requested { watch: options.requested.watch || options.run.is_some(), ..own.requested };
     own.device = own.device.of_rank(&**ranks);
     if !ranks.is_first() {
         (own.output, own.run) = (None, None);
@@ -127,9 +127,8 @@ pub fn of_first(
     if ranks.is_first() {
         return Ok(state);
     }
-    let (training, tensors) =
-        checkpoint::decode(&encoded).map_err(|error| anyhow!("the checkpoint of rank 0: {error:#}"))?;
-    Found::new(&training, tensors)?.state(topology, optimizer)
+    let contents = checkpoint::decode(&encoded).map_err(|error| anyhow!("the checkpoint of rank 0: {error:#}"))?;
+    Found::new(contents)?.state(topology, optimizer)
 }
 
 #[cfg(test)]

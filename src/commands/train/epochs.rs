@@ -306,8 +306,9 @@ impl SoFar {
             let ends = done || signal.is_some();
             if ends || context.wants_snapshot() {
                 so_far.complete(trainer, training, context)?;
-                let now =
-                    State { reports: so_far.reports.clone(), seconds, best: so_far.best.clone(), ..state.clone() };
+                let (reports, best) = (so_far.reports.clone(), so_far.best.clone());
+                let snapshot = Arc::clone(&state.snapshot);
+                let now = State { reports, seconds, best, snapshot, position, refit: state.refit };
                 context.update(trainer, now, state, ends)?;
             }
             match signal {

@@ -22,9 +22,8 @@ impl Metrics {
     /// # Errors
     /// A file that cannot be written.
     pub fn begin(folder: &Path, reports: &[EpochReport]) -> Result<Self> {
-        let lines = reports.iter().map(line).collect::<Result<Vec<_>>>()?;
         let file = OutputFile::of_folder(folder, METRICS)?;
-        file.write_all(lines.concat().as_bytes())?;
+        file.write_all(&lines(reports)?)?;
         file.finish()?;
         let path = folder.join(METRICS);
         let file = File::options().append(true).open(&path).with_context(|| path.display().to_string())?;
@@ -36,11 +35,20 @@ impl Metrics {
     /// # Errors
     /// A file that cannot be written.
     pub fn add(&mut self, report: &EpochReport) -> Result<()> {
-        let line = line(report)?;
-        append_whole(&mut self.file, line.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
+        let line = lines(std::slice::from_ref(report))?;
+        append_whole(&mut self.file, &line).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
-fn line(report: &EpochReport) -> Result<String> {
-    Ok(serde_json::to_string(report)? + "\n")
+/// Reports of epochs, a line of JSON each.
+///
+/// # Errors
+/// As [`serde_json::to_writer`].
+pub fn lines(reports: &[EpochReport]) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for report in reports {
+        serde_json::to_writer(&mut lines, report)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::setup::{Architecture, Keep, Monitor, Setup};
-use super::{Options, Wishes};
+use super::{Options, Requested};
 use crate::data::{self, Data, Part, Scale, Source, Task};
 use crate::model::{self, Model};
 use crate::network::optimizer::{ADAM, Settings};
@@ -66,21 +66,21 @@ impl<'o> Planned<'o> {
     /// # Errors
     /// Flags that contradict each other, and a model that cannot be read.
     pub fn new(options: &'o Options) -> Result<Self> {
-        let wishes = &options.wishes;
+        let requested = &options.requested;
         let model = options.from.as_deref().map(model::load).transpose()?;
         // A trained network determines its own task.
         let task = match &model {
             Some(model) if !options.source.task_given => model.outputs.task(),
             _ => options.source.task,
         };
-        let recipe = match wishes.recipe {
+        let recipe = match requested.recipe {
             Some(recipe) => recipe,
             None if data::is_of_the_book(&options.source)? => Recipe::Book,
             None => Recipe::Modern,
         };
         let rows = match &model {
-            Some(model) => wishes.rows_of(model, recipe, task)?,
-            None => wishes.rows(recipe, task)?,
+            Some(model) => requested.rows_of(model, recipe, task)?,
+            None => requested.rows(recipe, task)?,
         };
         let source = Source {
             task,
@@ -98,9 +98,9 @@ impl<'o> Planned<'o> {
     /// A network or settings that do not fit the data.
     pub fn settle(&self, data: &Data) -> Result<(Topology, Setup, Option<String>)> {
         let Planned { options, recipe, rows, model, source } = self;
-        let (wishes, task, recipe) = (&options.wishes, source.task, *recipe);
+        let (requested, task, recipe) = (&options.requested, source.task, *recipe);
         let sizes = recipe.sizes(task, data.split.training.len());
-        let widths = match &wishes.architecture {
+        let widths = match &requested.architecture {
             _ if model.is_some() => model.iter().flat_map(|model| model.topology.widths().to_vec()).collect(),
             Some(Architecture::Layers(widths)) => widths.clone(),
             hidden => {
@@ -114,47 +114,50 @@ impl<'o> Planned<'o> {
         let topology =
             Topology::new(&widths, rows.activation, rows.cost.of_outputs(rows.output))?.with_output(rows.output);
         let examples = data.split.training.len();
-        let batch = wishes.batch.unwrap_or(sizes.batch.min(examples));
-        let fewer = wishes.batch.is_none() && sizes.batch > examples;
+        let batch = requested.batch.unwrap_or(sizes.batch.min(examples));
+        let fewer = requested.batch.is_none() && sizes.batch > examples;
         let note =
             fewer.then(|| format!("the batch size is {examples}, because there are only {examples} training examples"));
-        let epochs = wishes.epochs.unwrap_or(sizes.epochs);
-        let settings = wishes.settings(rows.optimizer)?;
-        let schedule = wishes.schedule(rows.decline, epochs)?;
-        let eta = wishes.eta.unwrap_or_else(|| recipe_eta(recipe, rows, task, &settings));
-        ensure_usage!(wishes.patience != Some(0), "--patience 0: at least 1 epoch without improvement ends a training");
+        let epochs = requested.epochs.unwrap_or(sizes.epochs);
+        let settings = requested.settings(rows.optimizer)?;
+        let schedule = requested.schedule(rows.decline, epochs)?;
+        let eta = requested.eta.unwrap_or_else(|| recipe_eta(recipe, rows, task, &settings));
+        ensure_usage!(
+            requested.patience != Some(0),
+            "--patience 0: at least 1 epoch without improvement ends a training"
+        );
         let shards = shards(options, batch)?;
         let hyperparameters = Hyperparameters {
             batch,
             shards,
             eta,
-            seed: wishes.seed,
+            seed: requested.seed,
             optimizer: rows.optimizer,
             settings,
-            lambda: wishes.lambda.unwrap_or_else(|| rounded(Recipe::lambda(&sizes, examples, eta))),
-            l1: wishes.l1.unwrap_or(0.0),
-            dropout: wishes.dropout.unwrap_or(sizes.dropout),
+            lambda: requested.lambda.unwrap_or_else(|| rounded(Recipe::lambda(&sizes, examples, eta))),
+            l1: requested.l1.unwrap_or(0.0),
+            dropout: requested.dropout.unwrap_or(sizes.dropout),
             schedule,
-            watched: wishes.watch || options.run.is_some(),
+            watched: requested.watch || options.run.is_some(),
         };
         check(&topology, data, hyperparameters)?;
         let decline = schedule.decline;
         let plateau = (decline == Decline::Plateau).then_some((schedule.every, f64::from(schedule.factor)));
         let has_part = !data.split.validation.is_empty() && !matches!(source.validation, Some(Part::Files { .. }));
         ensure_usage!(
-            has_part || wishes.refit != Some(true),
+            has_part || requested.refit != Some(true),
             "--refit yes needs a validation split of the training data: use --validation 0.1, say"
         );
-        let has_costs = has_costs(wishes, data, decline)?;
+        let has_costs = has_costs(requested, data, decline)?;
         let keep = if data.split.validation.is_empty() || !has_costs { Keep::Last } else { Keep::Best };
         let setup = Setup {
             recipe,
             initialization: rows.initialization,
             epochs,
-            patience: Patience { stop: wishes.patience, plateau },
-            keep: wishes.keep.unwrap_or(keep),
-            refit: has_part && wishes.refit.unwrap_or(sizes.refit && has_costs),
-            monitor: wishes.monitor,
+            patience: Patience { stop: requested.patience, plateau },
+            keep: requested.keep.unwrap_or(keep),
+            refit: has_part && requested.refit.unwrap_or(sizes.refit && has_costs),
+            monitor: requested.monitor,
             hyperparameters,
         };
         Ok((topology, setup, note))
@@ -165,8 +168,8 @@ impl<'o> Planned<'o> {
 ///
 /// # Errors
 /// Flags that need a cost although none is measured, and a missing validation split that should be measured.
-fn has_costs(wishes: &Wishes, data: &Data, decline: Decline) -> Result<bool> {
-    let monitor = wishes.monitor;
+fn has_costs(requested: &Requested, data: &Data, decline: Decline) -> Result<bool> {
+    let monitor = requested.monitor;
     ensure_usage!(
         monitor != Monitor::Validation || !data.split.validation.is_empty(),
         "--monitor validation: there is no validation split; use --validation 0.1, say, or --monitor none"
@@ -175,10 +178,10 @@ fn has_costs(wishes: &Wishes, data: &Data, decline: Decline) -> Result<bool> {
         return Ok(true);
     }
     let needing = [
-        ("--patience", wishes.patience.is_some()),
-        ("--keep best", wishes.keep == Some(Keep::Best)),
+        ("--patience", requested.patience.is_some()),
+        ("--keep best", requested.keep == Some(Keep::Best)),
         ("--schedule plateau", decline == Decline::Plateau),
-        ("--refit yes", wishes.refit == Some(true)),
+        ("--refit yes", requested.refit == Some(true)),
     ];
     if let Some((flag, _)) = needing.into_iter().find(|(_, given)| *given) {
         bail_usage!(
@@ -193,7 +196,7 @@ fn has_costs(wishes: &Wishes, data: &Data, decline: Decline) -> Result<bool> {
 /// The number of shards of a mini-batch: by default the number of ranks.
 fn shards(options: &Options, batch: usize) -> Result<usize> {
     let ranks = options.ranks.count();
-    let shards = match options.wishes.shards {
+    let shards = match options.requested.shards {
         Some(shards) => {
             ensure_usage!(
                 shards.is_power_of_two(),
@@ -219,7 +222,7 @@ fn shards(options: &Options, batch: usize) -> Result<usize> {
     ensure_usage!(
         shards <= batch.max(1),
         "--shards {shards}: a mini-batch of {batch} examples (--batch) cannot be divided into that many{}",
-        if options.wishes.shards.is_none() { format!(", one for each of {ranks} processes") } else { String::new() }
+        if options.requested.shards.is_none() { format!(", one for each of {ranks} processes") } else { String::new() }
     );
     Ok(shards)
 }

@@ -32,10 +32,7 @@ pub struct Reached {
 pub(crate) fn read_reached(folder: &Path, topology: &Topology, optimizer: &Optimizer) -> Result<Reached> {
     let read = |name: &str| {
         let path = folder.join(name);
-        let found = || {
-            let (training, tensors) = checkpoint::read(&path)?;
-            Found::new(&training, tensors)
-        };
+        let found = || Found::new(checkpoint::read(&path)?);
         found().with_context(|| path.display().to_string())
     };
     let found = read(CHECKPOINT).or_else(|error| read(PREVIOUS).map_err(|_| error))?;

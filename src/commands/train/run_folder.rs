@@ -81,10 +81,7 @@ impl RunFolder {
         let read = |name: &str| {
             let path = self.path.join(name);
             let exists = fs::exists(&path)?;
-            let found = || {
-                let (training, tensors) = checkpoint::read(&path)?;
-                Found::new(&training, tensors)
-            };
+            let found = || Found::new(checkpoint::read(&path)?);
             exists.then(found).transpose().with_context(|| path.display().to_string())
         };
         match (read(CHECKPOINT), read(PREVIOUS)) {

@@ -64,7 +64,7 @@ impl Monitor {
 
 /// What was asked for in a training; the recipe decides the rest.
 #[derive(Clone, Default, Debug)]
-pub struct Wishes {
+pub struct Requested {
     /// The recipe; by default the one that the data suggests.
     pub recipe: Option<Recipe>,
     /// The layers.
@@ -214,7 +214,7 @@ fn check_use(flag: &str, of: &str, chosen: &str, users: &[&str]) -> Result<()> {
     Ok(())
 }
 
-impl Wishes {
+impl Requested {
     /// The rows of a training: those asked for, completed by those of the recipe that fit them.
     pub(super) fn rows(&self, recipe: Recipe, task: Task) -> Result<Rows> {
         let of_recipe = recipe.rows(task);

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::EpochReport;
 use super::circumstances::Circumstances;
-use crate::model::checkpoint::{self, Tensors};
+use super::metrics;
+use crate::model::checkpoint::{self, Contents, Tensors};
 use crate::network::optimizer::Optimizer;
 use crate::network::{Layers, Parameters, Topology};
 use crate::training::trainer::state_names;
@@ -52,7 +53,6 @@ struct Description<'a> {
     circumstances: Cow<'a, Circumstances>,
     position: Position,
     seconds: f64,
-    reports: Cow<'a, [EpochReport]>,
     refit: Option<Refitting>,
 }
 
@@ -88,10 +88,10 @@ impl State {
             circumstances: Cow::Borrowed(circumstances),
             position: *position,
             seconds: *seconds,
-            reports: Cow::Borrowed(reports),
             refit: *refit,
         };
-        checkpoint::encode(&tensors, serde_json::to_string(&description)?)
+        let training = serde_json::to_string(&description)?;
+        checkpoint::encode(Contents { training, reports: metrics::lines(reports)?, tensors })
     }
 }
 
@@ -101,6 +101,7 @@ pub struct Found {
     /// The circumstances in which it was written.
     pub circumstances: Circumstances,
     description: Description<'static>,
+    reports: Vec<EpochReport>,
     tensors: Tensors<'static>,
 }
 
@@ -111,14 +112,17 @@ impl std::fmt::Debug for Description<'_> {
 }
 
 impl Found {
-    /// The checkpoint with a description and tensors.
+    /// The checkpoint with these contents.
     ///
     /// # Errors
-    /// A description that cannot be read.
-    pub fn new(training: &str, tensors: Tensors<'static>) -> Result<Self> {
-        let description: Description<'_> =
-            serde_json::from_str(training).context("a description of another version of this program")?;
-        Ok(Found { circumstances: description.circumstances.clone().into_owned(), description, tensors })
+    /// A description or reports that cannot be read.
+    pub fn new(contents: Contents<'static>) -> Result<Self> {
+        let Contents { training, reports, tensors } = contents;
+        let of_another_version = "a description of another version of this program";
+        let description: Description<'_> = serde_json::from_str(&training).context(of_another_version)?;
+        let reports = serde_json::Deserializer::from_slice(&reports).into_iter();
+        let reports = reports.collect::<Result<_, _>>().context(of_another_version)?;
+        Ok(Found { circumstances: description.circumstances.clone().into_owned(), description, reports, tensors })
     }
 
     /// The state of a training of this network with this optimizer.
@@ -145,8 +149,8 @@ impl Found {
         if let Some(name) = self.tensors.keys().next() {
             anyhow::bail!("a tensor {name} that this training does not have");
         }
-        let Description { position, seconds, reports, refit, .. } = self.description;
-        let reports = reports.into_owned();
+        let Description { position, seconds, refit, .. } = self.description;
+        let reports = self.reports;
         ensure!(
             refit.is_some() || position.epoch == reports.len(),
             "{} epochs, but reports of {}",

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,8 +21,8 @@ use crate::training::regression::Moments;
 /// The duration of evaluations on the training split.
 #[derive(Debug)]
 pub struct EvaluationTime {
-    /// The duration of the last one that training waited for.
-    last: Duration,
+    /// Nanoseconds of the shortest one, also on other threads: on a busy machine any one may take long.
+    shortest: Arc<AtomicU64>,
     /// The duration from which on another thread takes over.
     worth_a_thread: Duration,
 }
@@ -28,8 +30,21 @@ pub struct EvaluationTime {
 impl Default for EvaluationTime {
     /// Starting a thread with its own executor takes less than a tenth of 4 ms.
     fn default() -> Self {
-        EvaluationTime { last: Duration::ZERO, worth_a_thread: Duration::from_millis(4) }
+        EvaluationTime { shortest: Arc::new(AtomicU64::new(u64::MAX)), worth_a_thread: Duration::from_millis(4) }
     }
+}
+
+impl EvaluationTime {
+    /// True if another thread is to take over.
+    fn is_worth_a_thread(&self) -> bool {
+        let shortest = self.shortest.load(Ordering::Relaxed);
+        shortest < u64::MAX && Duration::from_nanos(shortest) >= self.worth_a_thread
+    }
+}
+
+/// Notes the duration of an evaluation that began at `start`.
+fn note(shortest: &AtomicU64, start: Instant) {
+    shortest.fetch_min(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 /// An evaluation running on another thread.
@@ -69,7 +84,7 @@ impl Trainer<'_, '_> {
         let rows = &mut |matrix: &Matrix| self.of_slots(matrix, own.clone());
         let evaluation = evaluation(&measures, &moments, plans.examples, rows)?;
         if part == PartOfData::Training {
-            self.evaluation_time.last = start.elapsed();
+            note(&self.evaluation_time.shortest, start);
         }
         Ok(Some(evaluation))
     }
@@ -84,14 +99,16 @@ impl Trainer<'_, '_> {
         let at = self.layout.measured.iter().position(|measured| measured.part == part);
         let (Some(at), Some(training)) = (at, self.layout.training.whole) else { return Ok(None) };
         let is_one_of_several = self.ranks.count() > 1 || self.streaming.is_some();
-        if is_one_of_several || self.evaluation_time.last < self.evaluation_time.worth_a_thread {
+        if is_one_of_several || !self.evaluation_time.is_worth_a_thread() {
             return Ok(None);
         }
         let Some(mut second) = self.executor.second(&self.layout.plans, training) else { return Ok(None) };
         write_parameters(&mut *second, &self.matrices, parameters)?;
         let (plans, measures, moments) =
             (self.layout.measured[at].plans, self.layout.measures.clone(), self.moments[at].clone());
+        let shortest = Arc::clone(&self.evaluation_time.shortest);
         let evaluate = move || {
+            let start = Instant::now();
             let executor: &mut dyn Executor = &mut *second;
             plans.start(executor, 0..plans.examples, 0, &MiniBatch::evaluating, &mut |_| ())?;
             executor.finish(&mut |_| ())?;
@@ -100,7 +117,9 @@ impl Trainer<'_, '_> {
                 bytes.truncate(plans.mini_batches() * matrix.cols * matrix.element.size());
                 Ok(bytes)
             };
-            evaluation(&measures, &moments, plans.examples, rows)
+            let evaluation = evaluation(&measures, &moments, plans.examples, rows);
+            note(&shortest, start);
+            evaluation
         };
         // If the system starts no thread, the caller evaluates.
         Ok(thread::Builder::new().name("evaluation".to_string()).spawn(evaluate).ok().map(Evaluating))
@@ -152,4 +171,22 @@ fn evaluation(
         }
     }
     Ok(Evaluation { cost: total / examples as f64, correct, score, examples })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One evaluation that a busy machine delayed is no reason for a thread in every later epoch.
+    #[test]
+    fn a_thread_takes_over_only_if_all_evaluations_were_long() {
+        let time = EvaluationTime::default();
+        let ago = |milliseconds| Instant::now() - Duration::from_millis(milliseconds);
+        assert!(!time.is_worth_a_thread(), "none was measured");
+        note(&time.shortest, ago(50));
+        assert!(time.is_worth_a_thread());
+        note(&time.shortest, ago(0));
+        note(&time.shortest, ago(50));
+        assert!(!time.is_worth_a_thread());
+    }
 }
