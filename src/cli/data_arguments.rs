@@ -17,7 +17,7 @@ use crate::system::text::printable;
 /// Training data.
 #[derive(Args, Debug)]
 pub(super) struct DataArguments {
-    /// Training data: a table with --target (CSV, .csv.gz), an array with --labels (IDX, IDX .gz, NPY, NPZ), an NPZ
+    /// Training data: a table with --target (CSV, .csv.gz, or `-` for stdin), an array with --labels (IDX, IDX .gz, NPY, NPZ), an NPZ
     /// archive (x and y, or x_train, y_train, x_test and y_test), a folder with the four MNIST files, or `digits`
     /// for the built-in digits [default: digits].
     data: Option<PathBuf>,
@@ -54,7 +54,8 @@ pub(super) struct DataArguments {
     /// Maximum number of examples to use from DATA, stratified by class.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     limit: Option<usize>,
-    /// Validation split: a fraction of the training data, or a file of the same format.
+    /// Validation split: a fraction of the training data, or a file of the same format [default: --recipe modern: 0.1
+    /// of at least 50 examples; otherwise none].
     #[arg(long, value_name = "FRACTION|FILE", allow_negative_numbers = true)]
     validation: Option<String>,
     /// Labels for --validation FILE.

@@ -16,6 +16,10 @@ use crate::system::error::{bail_usage, ensure_usage};
 
 /// The flags of `diagnose`.
 #[derive(Args, Debug)]
+#[command(mut_arg("data", |data| {
+    let help = data.get_help().map(ToString::to_string).unwrap_or_default();
+    data.help(help.replacen("Training data", "Folder of a run (`train --run`), or training data", 1))
+}))]
 pub struct Arguments {
     #[command(flatten)]
     training: TrainingFlags,

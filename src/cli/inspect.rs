@@ -40,10 +40,10 @@ pub struct Arguments {
     /// Leave out rows of a table whose target is missing, instead of stopping with an error.
     #[arg(long)]
     drop_missing_target: bool,
-    /// Inputs: the activations of layer 1.
+    /// Inputs: the activations of layer 1, after the preprocessing of a model. Raw values belong in DATA.
     #[arg(long, value_name = "X,X,...", value_delimiter = ',', allow_negative_numbers = true)]
     x: Option<Vec<f64>>,
-    /// Desired outputs.
+    /// Desired outputs, scaled as those of the network.
     #[arg(long, value_name = "Y,Y,...", value_delimiter = ',', allow_negative_numbers = true)]
     y: Option<Vec<f64>>,
     /// Learning rate η of the step [default: that of the file, or 1].

@@ -58,7 +58,7 @@ struct Own {
     budget: Option<Duration>,
     /// Train part I of N; the parts may run at the same time, on several machines, and share a folder [default: from
     /// SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, or all].
-    #[arg(long, value_name = "I/N", conflicts_with_all = ["halving", "budget"])]
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["halving", "budget"], requires = "output_folder")]
     part: Option<Part>,
 }
 
@@ -156,6 +156,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
             part.is_none() || !(halving || budget.is_some()),
             "--halving and --budget cannot be divided into parts, but this is a task of a job array \
              (SLURM_ARRAY_TASK_ID): submit a single job"
+        );
+        ensure_usage!(
+            part.is_none() || output_folder.is_some(),
+            "a part of a sweep needs a folder for its results: use -o DIR"
         );
         Ok(Options {
             // Among combinations picked at random, the first is not special.

@@ -245,6 +245,9 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         .map_or(options.device.clone(), |(found, _)| circumstances::device_of(&options.device, &found.circumstances));
     observer.prepare();
     let mut chosen = agree(ranks, job.open(&choice, options.gpu, &data))?;
+    if options.device == DeviceChoice::Auto && choice == DeviceChoice::Cpu {
+        chosen.reason = "the run was started on it".to_string();
+    }
     let device = chosen.executor.device().clone();
     let gradient_check = match options.gpu.precision {
         Precision::Full => None,

@@ -184,7 +184,7 @@ pub static ADAM: Optimizer = Optimizer {
     formula: |w, nabla, m| {
         format!(
             "{w}.mean = β₁ {w}.mean + (1 - β₁) {nabla}/{m}, {w}.squares = β₂ {w}.squares + (1 - β₂) ({nabla}/{m})², \
-             {w} -= η {w}.mean / (√{w}.squares + ε)"
+             {w} -= η {w}.mean / (√{w}.squares + ε), with bias correction"
         )
     },
     states: &["mean", "squares"],

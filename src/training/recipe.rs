@@ -48,7 +48,7 @@ pub struct Sizes {
     pub lambda: f32,
     /// The probability of dropout.
     pub dropout: f32,
-    /// True if early stopping is followed by a training that includes the validation split.
+    /// True if the best epoch is followed by a training that includes the validation split.
     pub refit: bool,
 }
 
@@ -75,7 +75,11 @@ impl Recipe {
     /// Both recipes: name on the command line, description, recipe.
     pub const ALL: [(&'static str, &'static str, Recipe); 2] = [
         ("book", "Sigmoid, quadratic cost, sgd: chapters 1 and 2", Recipe::Book),
-        ("modern", "ReLU, softmax or linear outputs, Adam, early stopping", Recipe::Modern),
+        (
+            "modern",
+            "ReLU, softmax or linear outputs, Adam, regularization; the weights of the best epoch are kept",
+            Recipe::Modern,
+        ),
     ];
 
     /// The name on the command line.

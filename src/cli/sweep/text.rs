@@ -44,8 +44,12 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
     }
     if report.missing > 0 {
         let why = match (options.part, options.budget) {
+            (Some(_), _) if report.missing == 1 => {
+                "belongs to another part: when all are done, the same command without --part ranks them all"
+            }
             (Some(_), _) => "belong to other parts: when all are done, the same command without --part ranks them all",
             (None, Some(_)) => "would not have finished in time",
+            (None, None) if report.missing == 1 => "is missing",
             (None, None) => "are missing",
         };
         writeln!(text, "\n{} {why}", counted(report.missing as u64, "trial"))?;

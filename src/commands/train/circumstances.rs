@@ -129,7 +129,13 @@ pub fn differences(found: &Circumstances, now: &Circumstances) -> Vec<String> {
         ("backend", &found.backend, &now.backend),
         ("driver", &found.driver, &now.driver),
     ];
-    let differ = all.into_iter().filter(|(_, was, is)| was != is);
+    let tune = |of: &Circumstances| {
+        let config = of.config.parse::<Table>().ok()?;
+        config.get("tune").and_then(Value::as_str).filter(|_| of.adapter.is_some()).map(str::to_string)
+    };
+    let (was, is) = (tune(found), tune(now));
+    let all = all.into_iter().chain([("--tune", &was, &is)]);
+    let differ = all.filter(|(_, was, is)| was != is);
     let told = |(name, was, is)| {
         format!(
             "the run was started with {name} {} and continues with {}: the last bits may differ",
@@ -173,7 +179,8 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
             continue;
         }
         let text = |table: &Table| table.get(key).map_or("not given".to_string(), ToString::to_string);
-        differ(&format!("--{key}"), &text(&was), &text(&is));
+        let flag = if key == "data" { "DATA".to_string() } else { format!("--{key}") };
+        differ(&flag, &text(&was), &text(&is));
     }
     let epochs = |table: &Table| table.get("epochs").and_then(Value::as_integer).unwrap_or(0);
     if epochs(&is) < epochs(&was) {

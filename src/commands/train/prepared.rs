@@ -55,8 +55,8 @@ pub(crate) struct Planned<'o> {
 pub(crate) fn prepare(options: &Options) -> Result<Prepared> {
     let planned = Planned::new(options)?;
     let mut data = data::open_as(&planned.source, planned.model.as_ref().map(Model::interface))?;
-    let (topology, setup, note) = planned.settle(&data)?;
-    data.notes.extend(note);
+    let (topology, setup, notes) = planned.settle(&data)?;
+    data.notes.extend(notes);
     Ok(Prepared { data, topology, setup, from: planned.model.map(|model| model.parameters) })
 }
 
@@ -92,11 +92,11 @@ impl<'o> Planned<'o> {
         Ok(Planned { options, recipe, rows, model, source })
     }
 
-    /// Settles the rest for data that was opened from [`Self::source`]: the network, all other settings, and a note.
+    /// Settles the rest for data that was opened from [`Self::source`]: the network, all other settings, and notes.
     ///
     /// # Errors
     /// A network or settings that do not fit the data.
-    pub fn settle(&self, data: &Data) -> Result<(Topology, Setup, Option<String>)> {
+    pub fn settle(&self, data: &Data) -> Result<(Topology, Setup, Vec<String>)> {
         let Planned { options, recipe, rows, model, source } = self;
         let (requested, task, recipe) = (&options.requested, source.task, *recipe);
         let sizes = recipe.sizes(task, data.split.training.len());
@@ -116,7 +116,7 @@ impl<'o> Planned<'o> {
         let examples = data.split.training.len();
         let batch = requested.batch.unwrap_or(sizes.batch.min(examples));
         let fewer = requested.batch.is_none() && sizes.batch > examples;
-        let note =
+        let fewer =
             fewer.then(|| format!("the batch size is {examples}, because there are only {examples} training examples"));
         let epochs = requested.epochs.unwrap_or(sizes.epochs);
         let settings = requested.settings(rows.optimizer)?;
@@ -160,7 +160,11 @@ impl<'o> Planned<'o> {
             monitor: requested.monitor,
             hyperparameters,
         };
-        Ok((topology, setup, note))
+        let (outputs, classes) = (topology.n[topology.last()], data.dataset.output_width());
+        let more = outputs > classes && model.is_none();
+        let more =
+            more.then(|| format!("the network has {outputs} outputs for {classes} classes: the others learn to be 0"));
+        Ok((topology, setup, fewer.into_iter().chain(more).collect()))
     }
 }
 
@@ -246,5 +250,5 @@ fn recipe_eta(recipe: Recipe, rows: &Rows, task: Task, settings: &Settings) -> f
         return eta as f32;
     }
     let unbounded = rows.activation.rectifies || rows.activation.any_number;
-    (if unbounded { eta.min(UNBOUNDED_ETA) } else { eta }) as f32
+    rounded((if unbounded { eta.min(UNBOUNDED_ETA) } else { eta }) as f32)
 }

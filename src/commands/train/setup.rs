@@ -166,18 +166,18 @@ impl Setup {
             ("epsilon", settings.epsilon),
         ];
         let used = of_optimizer.into_iter().filter(|(flag, _)| optimizer.flags.contains(flag));
-        flags.extend(used.map(|(flag, value)| (flag, value.to_string())));
+        flags.extend(used.map(|(flag, value)| (flag, number(value))));
         flags.extend([
             ("epochs", epochs.to_string()),
             ("batch", batch.to_string()),
-            ("eta", eta.to_string()),
+            ("eta", number(*eta)),
             ("schedule", schedule.decline.name().to_string()),
         ]);
         if *shards > 1 {
             flags.push(("shards", shards.to_string()));
         }
         if schedule.decline.has_factor() {
-            flags.push(("schedule-factor", schedule.factor.to_string()));
+            flags.push(("schedule-factor", number(schedule.factor)));
         }
         if schedule.decline.has_every() {
             flags.push(("schedule-every", schedule.every.to_string()));
@@ -187,7 +187,7 @@ impl Setup {
         }
         let regularization = [("lambda", *lambda), ("l1", *l1), ("dropout", *dropout)].into_iter();
         let used = regularization.filter(|(_, value)| *value > 0.0);
-        flags.extend(used.map(|(flag, value)| (flag, value.to_string())));
+        flags.extend(used.map(|(flag, value)| (flag, number(value))));
         flags.extend(patience.stop.map(|epochs| ("patience", epochs.to_string())));
         flags.push(("keep", keep.name().to_string()));
         if self.refit {
@@ -202,6 +202,11 @@ impl Setup {
         }
         flags
     }
+}
+
+/// A number as a person would type it.
+fn number(value: f32) -> String {
+    if value != 0.0 && value.abs() < 1e-4 { format!("{value:e}") } else { value.to_string() }
 }
 
 /// Refuses a flag that the chosen value of another flag does not use.
