@@ -2,8 +2,8 @@
 // the step of the optimizer, between barriers. For networks of the book's size.
 //
 // Everything is computed in blocks of 4 x 4: rows of activations, errors and weights are padded to
-// whole vec4s, and to whole blocks of rows. Padding of activations and errors is 0, so that of
-// weights stays 0. In WGSL a block of y times a block of x, y * x, is a block of x y: Σ_k of
+// whole vec4s, and to whole blocks of rows. Padding of weights is 0 at first, and that of activations
+// and errors is 0, so it stays 0 until something is NaN or infinite. In WGSL a block of y times a block of x, y * x, is a block of x y: Σ_k of
 // columns.
 //
 // Layers are counted from 0 here, as arrays are: layer 0 is the input. Generated constants:

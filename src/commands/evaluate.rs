@@ -77,7 +77,7 @@ pub struct Report {
     pub rows_without_target: u64,
 }
 
-/// Evaluates a network on examples, on the CPU with at most `threads` threads.
+/// Evaluates a network on examples, on a device; the CPU takes at most `threads` threads.
 ///
 /// # Errors
 /// Files that cannot be read or do not belong together, or a failing device.

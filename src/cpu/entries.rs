@@ -149,7 +149,7 @@ impl Run for Decay {
     }
 }
 
-/// Applies weight decay to `len` weights. The padding of panels stays 0.
+/// Applies weight decay to `len` weights. The padding of panels stays as it is.
 pub fn decay(store: &mut Store, w: usize, len: usize, workspace: &Workspace, mini_batch: MiniBatch) {
     let w = match &mut store.numbers[w] {
         // A finite weight stays finite.

@@ -127,6 +127,8 @@ impl Store {
                 let mut values = panels.to_rows();
                 bytemuck::cast_slice_mut(&mut values)[place].copy_from_slice(bytes);
                 panels.finite = None;
+                // Padding may hold NaN from a training that diverged.
+                panels.values_mut().fill(0.0);
                 from_columns(panels.width, &values, (cols, rows), panels.values_mut());
             }
             numbers => numbers.bytes_mut()[place].copy_from_slice(bytes),

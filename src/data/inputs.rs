@@ -191,7 +191,7 @@ impl Inputs {
 
     /// # Errors
     /// An input that is NaN or infinite; of `features` inputs for each example.
-    pub(super) fn check_finite(&self, features: usize) -> Result<()> {
+    pub(crate) fn check_finite(&self, features: usize) -> Result<()> {
         self.check(features, |x| x.is_finite(), "")
     }
 

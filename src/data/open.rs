@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::dataset::Dataset;
 use super::inputs::Inputs;
@@ -119,11 +119,12 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
     );
     let place = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
     if let (Raw::Array(dataset), Task::Classification) = (&raw, task) {
-        let only = shown(&dataset.class_name(0));
-        ensure!(
-            dataset.classes() > 1,
-            "{place}: the labels have only the class {only}, but at least 2 classes are needed"
-        );
+        let labels = dataset.labels();
+        let one = labels.first().filter(|first| labels.iter().all(|label| label == *first));
+        if let Some(&only) = one {
+            let only = shown(&dataset.class_name(only as usize));
+            bail!("{place}: the labels have only the class {only}, but at least 2 classes are needed");
+        }
     }
     if task == Task::Classification && !source.task_given {
         raw.check_classes().context(place)?;
@@ -264,11 +265,10 @@ impl Raw {
             let weights = balanced_weights(labels, dataset.classes());
             return Ok((dataset.weighted(weights)?, unknown, summary));
         }
-        if !learns_scale {
-            return Ok((dataset, unknown, summary));
-        }
         let scale = source.target_scale.unwrap_or(Scale::Zscore);
-        Ok((dataset.fit_targets(training, scale)?, unknown, summary))
+        let dataset = if learns_scale { dataset.fit_targets(training, scale)? } else { dataset };
+        dataset.check_targets()?;
+        Ok((dataset, unknown, summary))
     }
 }
 

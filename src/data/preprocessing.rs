@@ -260,8 +260,7 @@ impl Preprocessing {
     /// The activations of the examples of an array with `features` raw inputs each.
     ///
     /// # Errors
-    /// Inputs of another number or type than those of the fit, or an activation that is not a
-    /// finite 32-bit float.
+    /// Inputs of another number or type than those of the fit.
     pub fn apply(&self, inputs: Inputs, features: usize) -> Result<Inputs> {
         ensure!(features > 0, "examples without inputs");
         match (self, inputs) {

@@ -19,8 +19,12 @@ impl Capabilities {
         let (limits, features) = (adapter.limits(), adapter.features());
         let offered = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         let configurations = if offered { adapter.cooperative_matrix_properties() } else { Vec::new() };
-        let mut cooperative: Vec<(u32, Precision)> = configurations.iter().filter_map(square).collect();
-        cooperative.dedup();
+        let mut cooperative = Vec::new();
+        for found in configurations.iter().filter_map(square) {
+            if !cooperative.contains(&found) {
+                cooperative.push(found);
+            }
+        }
         Capabilities {
             shared_memory: limits.max_compute_workgroup_storage_size,
             invocations: limits.max_compute_invocations_per_workgroup,

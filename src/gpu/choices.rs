@@ -97,6 +97,11 @@ impl Choices {
         self.used.insert(name, choice);
     }
 
+    /// Makes a choice for this run alone.
+    pub fn make_for_now(&mut self, name: String, chosen: String, reason: String) {
+        self.used.insert(name, Choice { chosen, reason });
+    }
+
     /// Writes new choices to disk. A failure is no error: it is reported by [`Choices::lines`].
     pub fn save(&mut self) {
         if self.remembered.is_on_disk() && !self.fresh.is_empty() {

@@ -26,6 +26,7 @@ use crate::plan::{Equation, Plan, Step};
 use crate::rewrite::fuse::{KernelSet, fuse};
 use crate::rewrite::training_loop::TrainingLoop;
 use crate::rewrite::training_loop::strategy::STRATEGIES;
+use crate::system::error::OutOfMemory;
 
 /// Makes the choices that the options leave open.
 #[derive(Debug)]
@@ -161,16 +162,24 @@ impl Chooser {
             Way::Loop(training) => plans.dispatcher.make_loop(memory, training).map(Some),
             Way::Dispatches => Ok(None),
         };
-        let (in_workgroup, way, reason) = match in_workgroup {
-            Ok(in_workgroup) => (in_workgroup, way, reason),
-            // Dispatches always work; they replace a failing loop unless it was asked for.
+        match in_workgroup {
+            Ok(in_workgroup) => {
+                plans[plan].in_workgroup = in_workgroup;
+                self.choices.make(name, way.to_string(), reason);
+            }
+            // Dispatches always work; they replace a failing loop unless it was asked for. A device that has failed is no
+            // fault of the loop, and a lack of memory may pass.
             Err(error) if self.options.workgroup_loop.is_none() => {
-                (None, Way::Dispatches, format!("the loop fails: {error:#}"))
+                self.context.check()?;
+                plans[plan].in_workgroup = None;
+                let reason = format!("the loop fails: {error:#}");
+                match error.is::<OutOfMemory>() {
+                    true => self.choices.make_for_now(name, Way::Dispatches.to_string(), reason),
+                    false => self.choices.make(name, Way::Dispatches.to_string(), reason),
+                }
             }
             Err(error) => return Err(error),
-        };
-        plans[plan].in_workgroup = in_workgroup;
-        self.choices.make(name, way.to_string(), reason);
+        }
         Ok(())
     }
 

@@ -97,9 +97,11 @@ impl Executor for Gpu {
         if !chooser.takes_long(&plans[plan].plan.steps) {
             plans.warm_up(plan)?;
         }
+        // What was chosen while the device failed is not remembered.
+        context.check()?;
         chooser.choices.save();
         plans.dispatcher.save_pipelines();
-        context.check()
+        Ok(())
     }
 
     fn choices(&self) -> Vec<String> {
@@ -123,7 +125,8 @@ impl Executor for Gpu {
     }
 
     fn size_of(&self, plans: &[Plan]) -> u64 {
-        sizes(&self.parts.chooser.rewrite(plans)).values().sum()
+        let packed = plans.iter().filter_map(TrainingLoop::of).map(|looped| 16 * looped.packed_len() as u64);
+        sizes(&self.parts.chooser.rewrite(plans)).values().sum::<u64>() + packed.max().unwrap_or(0)
     }
 
     fn write_bytes_at(&mut self, matrix: &Matrix, offset: usize, bytes: &[u8]) -> Result<()> {

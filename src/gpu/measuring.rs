@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 use super::context::GpuContext;
 use crate::kernel::MiniBatch;
 use crate::network::optimizer::Optimizer;
+use crate::system::error::DeviceFailed;
 
 /// Time for measurement on a device, not counting the compilation of the kernels that run anyway.
 const BUDGET: Duration = Duration::from_millis(600);
@@ -38,7 +39,7 @@ impl Budget {
     /// fastest and the reason; to replace the first, it must be clearly faster.
     ///
     /// # Errors
-    /// No alternative runs.
+    /// No alternative runs, or the device fails.
     pub fn fastest<T: Display>(
         &mut self,
         alternatives: Vec<T>,
@@ -60,6 +61,7 @@ impl Budget {
                         self.spent = BUDGET;
                     }
                 }
+                Err(error) if error.is::<DeviceFailed>() => return Err(error),
                 Err(error) => failure = Some(error.context(alternative.to_string())),
             }
             if !first {

@@ -63,7 +63,7 @@ impl DeviceMemory {
                 size as f64 / 1e6,
                 self.context.description.name,
                 limit as f64 / 1e6,
-                if matrix.name.starts_with("inputs") {
+                if ["inputs", "targets", "labels"].iter().any(|name| matrix.name.starts_with(name)) {
                     " or less data"
                 } else {
                     ", narrower layers or a smaller --batch"

@@ -166,8 +166,10 @@ impl WorkgroupLoop {
         (0..mini_batches).step_by(self.longest).map(run).collect()
     }
 
-    /// Copies the parameters into the packed buffer.
+    /// Copies the parameters into the packed buffer. Its padding becomes 0: NaN from a training that diverged would
+    /// stay there, and spread from there through the next one.
     pub fn pack(&self, encoder: &mut wgpu::CommandEncoder) {
+        encoder.clear_buffer(&self.packed, 0, None);
         for (buffer, PackedRow { from, len, to, .. }) in &self.rows {
             encoder.copy_buffer_to_buffer(buffer, 4 * *from as u64, &self.packed, 4 * *to as u64, 4 * *len as u64);
         }

@@ -34,7 +34,7 @@ impl Rates {
 
 /// An optimizer: a WGSL snippet and its CPU twin.
 ///
-/// A parameter whose gradient and state are 0 does not change, so padding stays 0. Rows are those of this crate.
+/// A parameter whose gradient and state are 0 does not change, so padding stays 0 while all parameters are finite. Rows are those of this crate.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Optimizer {

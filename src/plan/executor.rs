@@ -81,7 +81,7 @@ pub struct Beside {
 }
 
 /// The values of a float matrix outside of its executor, in a layout of the executor: the same for
-/// all matrices of one shape in equal plans. Padding is 0.
+/// all matrices of one shape in equal plans. Padding is 0 while all values are finite.
 pub trait LentNumbers: Send {
     /// The values, in the layout of the executor.
     fn f32s(&mut self) -> &mut [f32];

@@ -18,21 +18,25 @@ fn existing() -> MutexGuard<'static, Vec<PathBuf>> {
 /// Prefix of the names of temporary files.
 const PREFIX: &str = ".gpu-backprop-";
 
-/// Deletes the temporary files that killed processes have left in a folder.
+/// Deletes the temporary files that killed processes have left in a folder. Those of other running processes are locked.
 ///
 /// # Errors
-/// A folder that cannot be read.
+/// A folder that cannot be read, and a file that cannot be deleted.
 pub fn delete_left(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && entry.file_type()?.is_file()
+            && let Ok(file) = File::options().write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
             std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
-/// A temporary file in the folder of the file that it will become. Dropped before that, it is
+/// A temporary file in the folder of the file that it will become, locked until then. Dropped before that, it is
 /// deleted.
 #[derive(Debug)]
 pub struct Temporary(Option<tempfile::NamedTempFile>);
@@ -54,6 +58,8 @@ impl Temporary {
         file_operation::begin()?;
         let mut existing = existing();
         let file = builder.tempfile_in(folder)?;
+        // Without locks, in some network file systems, `delete_left` does not delete either.
+        let _ = file.as_file().try_lock();
         existing.push(file.path().to_path_buf());
         Ok(Temporary(Some(file)))
     }
@@ -148,5 +154,22 @@ fn is_ignored(signal: i32) -> bool {
     unsafe {
         let mut found: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut found) == 0 && found.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_running_processes_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let used = Temporary::in_folder(folder.path()).expect("a file");
+        let name = |name: &str| folder.path().join(format!("{PREFIX}{name}"));
+        std::fs::write(name("left"), "").expect("a file");
+        std::fs::create_dir(name("folder")).expect("a folder");
+        delete_left(folder.path()).expect("it is deleted");
+        assert_eq!([name("left").exists(), name("folder").exists()], [false, true]);
+        used.become_file(&folder.path().join("file")).expect("it was not deleted");
     }
 }

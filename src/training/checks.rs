@@ -80,10 +80,14 @@ fn check_hyperparameters(hyperparameters: Hyperparameters, examples: usize) -> R
     Ok(())
 }
 
+/// The least ε: a hundred million times the least normal number, so that bias correction keeps it normal. Some GPUs take
+/// smaller numbers for 0, and 0/0 is NaN.
+const LEAST_EPSILON: f32 = 1e-30;
+
 /// Checks the hyperparameters of optimizers.
 ///
 /// # Errors
-/// [`WrongUsage`](crate::system::error::WrongUsage): a coefficient outside 0 to 1, or ε that is not positive.
+/// [`WrongUsage`](crate::system::error::WrongUsage): a coefficient outside 0 to 1, or ε that is too small.
 pub fn check_settings(settings: &Settings) -> Result<()> {
     let Settings { momentum, beta1, beta2, epsilon } = *settings;
     let coefficients = [
@@ -95,8 +99,8 @@ pub fn check_settings(settings: &Settings) -> Result<()> {
         ensure_usage!((0.0..1.0).contains(&value), "--{flag} {value}: the {what} must be 0 or greater, and below 1");
     }
     ensure_usage!(
-        epsilon.is_finite() && epsilon > 0.0,
-        "--epsilon {epsilon}: the number must be finite and greater than 0"
+        epsilon.is_finite() && epsilon >= LEAST_EPSILON,
+        "--epsilon {epsilon:e}: the number must be finite, and at least {LEAST_EPSILON:e}"
     );
     Ok(())
 }

@@ -170,6 +170,7 @@ impl<'e> Predictor<'e> {
             "{} inputs: expected a multiple of the {features} inputs of the network",
             inputs.len()
         );
+        inputs.check_finite(features)?;
         let inputs = self.preprocessing.apply(inputs, features)?;
         let (examples, mut predictions) = (inputs.len() / features, Vec::new());
         for first in (0..examples).step_by(self.chunk()) {

@@ -29,7 +29,7 @@ const OVERHEAD: u64 = 32 << 20;
 pub struct Streaming {
     /// The sizes of its chunks.
     pub chunks: Chunks,
-    /// Bytes that the inputs of a chunk take.
+    /// Bytes that the examples of a chunk take.
     bytes: u64,
     /// The reason, as shown to the user.
     why: String,
@@ -38,12 +38,22 @@ pub struct Streaming {
 impl fmt::Display for Streaming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Streaming { chunks: Chunks { chunk, .. }, bytes, why } = self;
-        write!(f, "data: streamed in chunks of {chunk} examples ({:.1} MB of inputs): {why}", *bytes as f64 / 1e6)
+        write!(f, "data: streamed in chunks of {chunk} examples ({:.1} MB): {why}", *bytes as f64 / 1e6)
     }
 }
 
 fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
+    if bytes < 100_000 { format!("{:.1} KB", bytes as f64 / 1e3) } else { format!("{:.1} MB", bytes as f64 / 1e6) }
+}
+
+/// Bytes of a row of a matrix.
+fn size_of_row(matrix: &Matrix) -> u64 {
+    (matrix.cols * matrix.element.size()) as u64
+}
+
+/// The matrix of the largest rows that the examples of a data set take on a device.
+fn widest(examples: &Examples) -> &Matrix {
+    examples.of_examples().max_by_key(|matrix| size_of_row(matrix)).unwrap_or(&examples.inputs)
 }
 
 impl Streaming {
@@ -54,13 +64,16 @@ impl Streaming {
     pub fn needed(executor: &dyn Executor, training: &Training<'_>) -> Result<Option<Self>> {
         let Training { data, topology, hyperparameters, .. } = *training;
         let (memory, dataset) = (executor.memory(), &data.dataset);
-        let entries = dataset.len() as u64 * dataset.features() as u64;
-        let bytes = dataset.inputs().byte_scale().is_some();
-        let size = if bytes { entries } else { size_of::<f32>() as u64 * entries };
+        let examples = examples_of(dataset, &Matrix::of(Element::U32, "order", 1, 1));
+        let largest = widest(&examples);
+        let (entries, name) = (dataset.len() as u64 * largest.cols as u64, &largest.name);
+        let largest = dataset.len() as u64 * size_of_row(largest);
+        let size = dataset.len() as u64 * size_of_row(&examples.inputs);
         let why = if u32::try_from(entries).is_err() {
-            format!("{entries} inputs are more than kernels can count")
-        } else if size > memory.of_matrix {
-            format!("its inputs take {}, but the device holds {} at once", megabytes(size), megabytes(memory.of_matrix))
+            format!("{entries} {name} are more than kernels can count")
+        } else if largest > memory.of_matrix {
+            let (takes, holds) = (megabytes(largest), megabytes(memory.of_matrix));
+            format!("its {name} take {takes}, but the device holds {holds} at once")
         } else if let Some(mapped) = dataset.inputs().mapped_size()
             && memory.is_of_host
             && !memory.is_limit
@@ -89,10 +102,10 @@ impl Streaming {
         let batch = hyperparameters.batch;
         let (memory, dataset) = (executor.memory(), &data.dataset);
         let examples = examples_of(dataset, &Matrix::of(Element::U32, "order", 1, 1));
-        let size_of_row = |matrix: &Matrix| (matrix.cols * matrix.element.size()) as u64;
-        let row = size_of_row(&examples.inputs);
+        let (row, entries) = (size_of_row(widest(&examples)), widest(&examples).cols as u64);
+        let of_all = examples.of_examples().map(size_of_row).sum::<u64>();
         // Memory for a chunk, and for the next one during its upload.
-        let of_example = 2 * examples.of_examples().map(size_of_row).sum::<u64>() + size_of_row(&examples.order);
+        let of_example = 2 * of_all + size_of_row(&examples.order);
         let mut evaluation_batch = evaluation_batch(topology, executor.device().backend.is_none());
         let split = &data.split;
         let parts = [&split.training, &split.validation, &split.test];
@@ -118,11 +131,11 @@ impl Streaming {
             megabytes(memory.of_all)
         );
         let worth = (memory.chunk / row).max((MINI_BATCHES * batch as u64).min(4 * memory.chunk / row));
-        let countable = (memory.of_matrix / row).min(u64::from(u32::MAX) / dataset.features() as u64);
+        let countable = (memory.of_matrix / row).min(u64::from(u32::MAX) / entries);
         let chunk = worth.max(smallest).min(most.max(smallest)).min(countable.max(smallest)).min(largest_part as u64);
         let chunk = chunk.max(batch as u64);
         let chunks = Chunks { chunk: chunk as usize, evaluation_batch };
-        Ok(Streaming { chunks, bytes: chunk * row, why })
+        Ok(Streaming { chunks, bytes: chunk * of_all, why })
     }
 }
 

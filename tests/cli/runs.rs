@@ -12,7 +12,8 @@ use crate::program::{Folder, assert_fails, json, program, stdout};
 trials! {
     once: a_run_is_refused_in_other_circumstances, data_are_compared_by_their_contents, a_folder_of_something_else_is_left_alone,
         the_configuration_of_a_run_is_a_config_file, a_diverged_run_keeps_the_last_good_weights,
-        the_place_of_a_divergence_is_found;
+        the_place_of_a_divergence_is_found, a_refit_that_diverges_keeps_the_weights_before_it,
+        a_refit_lowers_eta_where_a_plateau_did, schedules_stay_when_a_run_is_extended, files_of_others_stay;
     with unix: a_signal_ends_other_commands_that_train, killed_runs_go_on, signals_end_a_run_with_what_it_has_learned, a_signal_asks_for_a_checkpoint,
         a_folder_that_is_deleted_is_an_error;
 }
@@ -42,9 +43,10 @@ fn send(signal: &str, child: &std::process::Child) {
     Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
 }
 
+/// Waits until a file holds something.
 fn wait_for(path: &Path) {
     let start = Instant::now();
-    while !path.exists() {
+    while std::fs::metadata(path).map_or(true, |found| found.len() == 0) {
         assert!(start.elapsed() < Duration::from_secs(60), "{} never came", path.display());
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -105,6 +107,7 @@ fn signals_end_a_run_with_what_it_has_learned((): ()) {
         let (run, model) = (folder.text(&format!("run {i}")), folder.text(&format!("{i}.safetensors")));
         let arguments = flags(&run, &["--epochs", "250", "--json", "-o", &model]);
         let child = start(&arguments);
+        // The end of an epoch.
         wait_for(&Path::new(&run).join("metrics.jsonl"));
         std::thread::sleep(Duration::from_millis(20 + 30 * i as u64 % 400));
         send(signal, &child);
@@ -176,6 +179,10 @@ fn a_run_is_refused_in_other_circumstances() {
     refused(&["--epochs", "1"], &["--epochs: 2 then, 1 (a run can only be lengthened) now"]);
     refused(&["--epochs", "2", "--seed", "3", "--batch", "7"], &["--seed: 0 then, 3 now", "--batch: 10 then, 7 now"]);
     refused(&["--epochs", "2", "--limit", "500"], &["--limit: not given then, 500 now"]);
+    refused(
+        &["--epochs", "2", "tests/fixtures/iris.csv", "--target", "species"],
+        &["DATA: not given then, \"tests/fixtures/iris.csv\" now"],
+    );
     // None of these changes the result.
     let free = ["--epochs", "2", "--threads", "1", "-q", "--checkpoint", "5", "--tune", "off"];
     stdout(&flags(&run, &free));
@@ -312,5 +319,81 @@ fn a_signal_ends_other_commands_that_train((): ()) {
         let ended = arguments[0] == "book" && output.status.success();
         assert!(ended || output.status.code() == Some(130), "{arguments:?}: {}", told(&output));
         assert!(ended || output.stdout.is_empty() && told(&output).contains("interrupted after epoch"));
+    }
+}
+
+fn a_refit_that_diverges_keeps_the_weights_before_it() {
+    let folder = Folder::new();
+    let [kept, expected] = ["kept", "expected"].map(|name| folder.text(name));
+    let flags = ["train", "--device", "cpu", "-q", "--limit", "900", "--validation", "0.6667", "--test", "0"];
+    let flags = [&flags[..], &["--activation", "linear", "--output", "linear", "--batch", "300"]].concat();
+    // One step of 300 examples stays finite; three of 900 do not.
+    let flags = [&flags[..], &["--eta", "1e6", "--epochs", "1", "--keep", "last"]].concat();
+    assert_fails(&[&flags[..], &["--refit", "yes", "-o", &kept]].concat(), 4, &["training diverged"]);
+    stdout(&[&flags[..], &["--refit", "no", "-o", &expected]].concat());
+    assert!(std::fs::read(&kept).expect("a model") == std::fs::read(&expected).expect("a model"));
+}
+
+fn a_refit_lowers_eta_where_a_plateau_did() {
+    let folder = Folder::new();
+    let flags = ["train", "--device", "cpu", "-q", "--limit", "600", "--activation", "relu", "--eta", "1"];
+    let flags = [&flags[..], &["--validation", "0.3", "--refit", "yes", "--epochs", "8", "--json"]].concat();
+    let plateau = [&flags[..], &["--schedule", "plateau", "--schedule-every", "1"]].concat();
+    let whole = json(&plateau);
+    let eta = |report: &Value| report["epochs"].as_array().and_then(|epochs| epochs.last()?["eta"].as_f64());
+    assert!(eta(&whole) < Some(1.0), "{whole}");
+    assert_ne!(whole["weights_sha256"], json(&flags)["weights_sha256"]);
+    // The same bits, however often it was interrupted.
+    let run = folder.text("run");
+    let mut again = 0;
+    while !json_of_interrupted(&[&plateau[..], &["--run", &run, "--checkpoint", "0"]].concat()) {
+        again += 1;
+        assert!(again < 100, "it comes to no end");
+    }
+    assert_eq!(whole["weights_sha256"], json(&[&plateau[..], &["--run", &run]].concat())["weights_sha256"]);
+}
+
+/// Kills a command after a while; true if it ended before.
+fn json_of_interrupted(arguments: &[&str]) -> bool {
+    let mut child = start(arguments);
+    std::thread::sleep(Duration::from_millis(30));
+    let done = child.try_wait().expect("a process").is_some();
+    child.kill().expect("it is killed, or has ended");
+    child.wait().expect("it ends");
+    done
+}
+
+/// The defaults of schedules depend on the number of epochs; those of the run stay.
+fn schedules_stay_when_a_run_is_extended() {
+    let folder = Folder::new();
+    for (schedule, own) in [("step", ["--schedule-every", "2"]), ("exponential", ["--schedule-factor", "0.4641589"])] {
+        let (run, whole) = (folder.text(schedule), folder.text("whole"));
+        let train = ["train", "--device", "cpu", "-q", "--limit", "300", "--schedule", schedule];
+        for epochs in ["6", "9"] {
+            stdout(&[&train[..], &["--run", &run, "--epochs", epochs]].concat());
+        }
+        stdout(&[&train[..], &["--epochs", "9", "-o", &whole], &own].concat());
+        let last = std::fs::read(Path::new(&run).join("last.safetensors")).expect("a model");
+        assert!(last == std::fs::read(&whole).expect("a model"), "{schedule}");
+    }
+}
+
+fn files_of_others_stay() {
+    let folder = Folder::new();
+    for name in ["profile.json", "diverged.txt"] {
+        let own = folder.text(name.split('.').next().expect("a name"));
+        std::fs::create_dir(&own).expect("a folder");
+        std::fs::write(Path::new(&own).join(name), "mine").expect("a file");
+        assert_fails(&["train", "--run", &own, "--epochs", "1", "-q"], 2, &[name, "name a new folder"]);
+        assert_eq!(std::fs::read_to_string(Path::new(&own).join(name)).expect("it is there"), "mine");
+    }
+    let of_no_sweep = "trials.jsonl is of no sweep";
+    let no_result = "trials.jsonl, line 1: no result of a trial";
+    for (text, code, message) in [("{\"a\":1}", 2, of_no_sweep), ("x\ny", 1, no_result), ("x\n", 1, no_result)] {
+        let own = folder.text("sweep");
+        std::fs::create_dir_all(&own).expect("a folder");
+        std::fs::write(Path::new(&own).join("trials.jsonl"), text).expect("a file");
+        assert_fails(&["sweep", "--eta", "1", "--epochs", "1", "-q", "-o", &own], code, &[message]);
+        assert_eq!(std::fs::read_to_string(Path::new(&own).join("trials.jsonl")).expect("it is there"), text);
     }
 }

@@ -205,6 +205,10 @@ fn slurm_numbers_the_parts() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(lines(&out, &format!("trials.{file}.jsonl")).len(), 1);
     }
+    let mut lost = program();
+    lost.args(["sweep", "--eta", "1,2"]).envs([("SLURM_ARRAY_TASK_ID", "1"), ("SLURM_ARRAY_TASK_COUNT", "2")]);
+    let lost = lost.output().expect("it starts");
+    assert!(lost.status.code() == Some(2) && String::from_utf8_lossy(&lost.stderr).contains("use -o DIR"));
     let mut halving = program();
     halving.args(sweep(&out, &["--eta", "1,2", "--halving"])).env("SLURM_ARRAY_TASK_ID", "1");
     let halving = halving.env("SLURM_ARRAY_TASK_COUNT", "3").output().expect("it starts");
@@ -402,6 +406,8 @@ fn wrong_sweeps_are_explained() {
         (&["--hidden", "10", "x.csv"], 2, &["--hidden", "x.csv", "DATA comes before"]),
         (&["--layers", "64,10", "64,,10"], 2, &["--layers", "numbers of neurons"]),
         (&["--part", "3/2"], 2, &["--part", "1/4"]),
+        // Its results would be lost.
+        (&["--part", "1/2"], 2, &["-o <DIR>"]),
         (&["--budget", "soon"], 2, &["--budget", "60s"]),
         (&["--budget", "9s", "--halving"], 2, &["--halving", "--budget"]),
         (&["--profile"], 2, &["--profile"]),

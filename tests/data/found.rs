@@ -246,6 +246,36 @@ fn the_default_batch_fits_small_data() {
     let notes = &json(&train)["notes"];
     assert_eq!(notes[0], "the batch size is 4, because there are only 4 training examples");
     assert_fails(&[&train[..], &["--batch", "10"]].concat(), 2, &["--batch 10", "4 examples"]);
+    let more = json(&[&train[..], &["--batch", "4", "--layers", "1,3"]].concat());
+    assert_eq!(more["notes"][0], "the network has 3 outputs for 2 classes: the others learn to be 0");
+}
+
+/// A target whose squared error is no number of 32 bits would look like a training that diverged.
+#[test]
+fn targets_far_from_those_of_training_are_named() {
+    let folder = Folder::new();
+    let train = folder.file("train.csv", b"x,y\n1,2\n2,3\n3,5\n4,4\n5,6\n");
+    let test = folder.file("test.csv", b"x,y\n1,2\n2,1e25\n");
+    let train = ["train", &train, "--target", "y", "--task", "regression", "--epochs", "1", "-q"];
+    for flag in ["--test", "--validation"] {
+        assert_fails(&[&train[..], &[flag, &test]].concat(), 1, &[flag, "target `y` of example 2: 1e25 is too far"]);
+    }
+}
+
+#[test]
+fn columns_without_a_name_get_one_of_their_own() {
+    let folder = Folder::new();
+    let table = folder.file("t.csv", b"column 2,,y\n1,2,a\n2,3,b\n3,5,a\n4,4,b\n");
+    let model = folder.text("m.safetensors");
+    json(&["train", &table, "--target", "y", "--epochs", "1", "--device", "cpu", "--json", "-o", &model]);
+    stdout(&["evaluate", &model, &table]);
+}
+
+#[test]
+fn numbers_that_are_too_close_to_be_scaled_are_named() {
+    let folder = Folder::new();
+    let table = folder.file("t.csv", b"x,y\n2.5e-202,a\n9.9e-201,b\n3e-201,a\n");
+    assert_fails(&["train", &table, "--target", "y"], 1, &["`x`", "2.5e-202 to 9.9e-201", "too close to each other"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::closeness::assert_close_in_scale;
 use crate::harness::AdapterUnderTest;
 use crate::networks::{Kind, Learned, Network, Rung, WeightedEpoch, networks, with_rows};
 use crate::primitive;
+use gpu_backprop::Cpu;
 use gpu_backprop::data::Data;
 use gpu_backprop::gpu::GpuOptions;
 use gpu_backprop::network::activation::{RELU, SIGMOID, SOFTMAX};
@@ -181,6 +182,7 @@ trials! {
         every_strategy_agrees_with_the_primitives,
         networks_side_by_side_have_the_bits_of_each_alone,
         weights_of_examples_agree_with_the_primitives,
+        a_training_that_diverged_leaves_nothing_behind,
         long_runs_are_divided_and_right;
 }
 
@@ -230,5 +232,34 @@ fn networks_side_by_side_have_the_bits_of_each_alone(adapter: &AdapterUnderTest)
             }
             snapshots = found;
         }
+    }
+}
+
+/// After NaN everywhere, a training from a snapshot has the bits of a new one: padding is no refuge. Widths are no multiples
+/// of 4.
+fn a_training_that_diverged_leaves_nothing_behind(adapter: &AdapterUnderTest) {
+    let network = Network::new(&[7, 6, 5], 5, Kind::Floats, Learned::Numbers);
+    let (topology, data) = (network.topology(), data(&network, 25));
+    let initial = Parameters::random(&topology, Initialization::Scaled, SEED).expect("memory");
+    let hyperparameters = network.hyperparameters(0.05, data.split.training.len(), SEED);
+    let looping = |looping| GpuOptions { workgroup_loop: Some(looping), ..GpuOptions::default() };
+    let open = |options| -> Box<dyn Executor> { Box::new(adapter.open(options).expect("the adapter opens")) };
+    for mut executor in [open(looping(true)), open(looping(false)), open(primitive()), Box::new(Cpu::new(1))] {
+        let what = executor.device().to_string();
+        let mut trainer =
+            Trainer::new(executor.as_mut(), &topology, &initial, &data, hyperparameters).expect("a trainer");
+        let mut trained = || {
+            trainer.resume(&initial.clone().into(), Position::default(), 1.0).expect("it begins");
+            trainer.train_epoch(&mut |_| ()).expect("an epoch");
+            let found = trainer.parameters().expect("read");
+            let mut nan = initial.clone();
+            nan.w[2].fill(f32::NAN);
+            trainer.set_parameters(&nan).expect("written");
+            trainer.train_epoch(&mut |_| ()).expect("an epoch");
+            assert!(!trainer.parameters().expect("read").all_finite(), "{what}: NaN is lost");
+            found
+        };
+        let first = trained();
+        assert!(first.all_finite() && first == trained(), "{what}, on {adapter}: other bits after NaN");
     }
 }

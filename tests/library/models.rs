@@ -83,7 +83,9 @@ fn a_predictor_answers_as_predict_does_for_any_number_of_examples() {
     assert_eq!((predictor.output_names().join(" ").as_str(), predictor.width()), ("no yes", 2));
     // What is wrong with one request does not spoil the next one.
     assert_error(predictor.predict(Inputs::Floats(vec![1.0])), &["1 inputs: expected a multiple of the 2"]);
-    assert_error(predictor.predict(Inputs::Floats(vec![f32::NAN, 1.0])), &["NaN or infinite"]);
+    assert_error(predictor.predict(Inputs::Floats(vec![f32::NAN, 1.0])), &["input 1 of example 1 is NaN"]);
+    // A sigmoid would hide it.
+    assert_error(predictor.predict(Inputs::Floats(vec![1.0, f32::INFINITY])), &["input 2 of example 1 is inf"]);
     let expected = predict(&model, &mut Cpu::new(1), Inputs::Floats(raw(1))).expect("outputs");
     assert_eq!(predictor.predict(Inputs::Floats(raw(1))).expect("outputs"), expected);
     // Another type of inputs, which the same scaling makes floats of.

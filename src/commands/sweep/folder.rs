@@ -20,6 +20,9 @@ use crate::system::output_file::{OutputFile, append_whole, create_folder};
 
 const TRIALS: &str = "trials";
 
+/// The beginning of a result.
+const BEGINNING: &[u8] = b"{\"trial\":";
+
 /// The folder of a sweep, with the results so far.
 #[derive(Debug)]
 pub struct Folder {
@@ -107,7 +110,17 @@ impl Folder {
         file.read_to_end(&mut text).with_context(context)?;
         // Of a process that was killed while it wrote: the trial is done again.
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).with_context(context)?;
+        let first = text[..whole].split_inclusive(|&byte| byte == b'\n').next();
+        ensure_usage!(
+            first.is_some() || text.starts_with(BEGINNING) || BEGINNING.starts_with(&text),
+            "{}: {} is of no sweep, and would be replaced; name another folder",
+            context(),
+            name.display()
+        );
+        // What is no result is reported later, and stays.
+        if first.is_none_or(|line| serde_json::from_slice::<TrialResult>(line).is_ok()) {
+            file.set_len(whole as u64).with_context(context)?;
+        }
         file.seek(SeekFrom::End(0)).with_context(context)?;
         Ok(Folder { path: path.to_path_buf(), file, name })
     }

@@ -48,7 +48,11 @@ impl Begun {
             check_writable(path, &inputs, 0)?;
         }
         let found = folder.as_ref().map(RunFolder::checkpoint).transpose()?.flatten();
-        let prepared = prepare(options)?;
+        let mut resumed = options.clone();
+        if let Some((found, _)) = &found {
+            circumstances::keep_schedule(&mut resumed.requested, &found.circumstances)?;
+        }
+        let prepared = prepare(&resumed)?;
         let initial = prepared.initial()?;
         let Prepared { data, topology, setup, .. } = prepared;
         if let Some(path) = &options.output {

@@ -6,10 +6,12 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::Requested;
 use crate::data::{Data, is_built_in};
 use crate::device::DeviceChoice;
 use crate::plan::executor::DeviceDescription;
 use crate::system::error::ensure_usage;
+use crate::training::Decline;
 
 /// Flags that do not change a bit of the result, or that are compared separately.
 const FREE: [&str; 13] = [
@@ -119,6 +121,29 @@ pub fn device_of(choice: &DeviceChoice, found: &Circumstances) -> DeviceChoice {
         (DeviceChoice::Auto, Some(name)) => DeviceChoice::Same { name: name.clone(), backend: found.backend.clone() },
         (named, _) => named.clone(),
     }
+}
+
+/// Takes over the parameters of the schedule of a run for those that are not given: their defaults depend on the number of
+/// epochs, which may become larger.
+///
+/// # Errors
+/// A description that cannot be read.
+pub fn keep_schedule(requested: &mut Requested, found: &Circumstances) -> Result<()> {
+    let config = found.config.parse::<Table>()?;
+    if requested.decline.map(Decline::name) != config.get("schedule").and_then(Value::as_str) {
+        return Ok(());
+    }
+    if requested.schedule_every.is_none() {
+        let every = config.get("schedule-every").and_then(Value::as_integer);
+        requested.schedule_every = every.and_then(|every| every.try_into().ok());
+    }
+    if requested.schedule_factor.is_none() {
+        let factor = config
+            .get("schedule-factor")
+            .and_then(|value| value.as_float().or(value.as_integer().map(|one| one as f64)));
+        requested.schedule_factor = factor.map(|factor| factor as f32);
+    }
+    Ok(())
 }
 
 /// Differences that a run allows although they can change the last bits of its result.

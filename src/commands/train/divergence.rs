@@ -23,7 +23,8 @@ pub fn located(error: anyhow::Error, trainer: &mut Trainer<'_, '_>, state: &Stat
     }
 }
 
-/// Trains again to the end of the last complete epoch of a training that diverged, unless the state is later already.
+/// Trains again to the end of the last complete epoch of a training that diverged, unless the state is later already;
+/// less far if that would not be finite on this device.
 ///
 /// # Errors
 /// A failing device.
@@ -42,7 +43,11 @@ pub fn return_to_last_epoch(
             break;
         }
         trainer.train_epoch(&mut |_| ())?;
-        state.snapshot = Arc::new(trainer.snapshot()?);
+        let snapshot = trainer.snapshot()?;
+        if !snapshot.parameters.all_finite() {
+            return Ok(());
+        }
+        state.snapshot = Arc::new(snapshot);
         (state.position, state.seconds) = (trainer.position(), 0.0);
         state.reports = reports[..state.position.epoch].to_vec();
     }

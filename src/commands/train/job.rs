@@ -14,7 +14,7 @@ use super::{Keep, Observer, Opening, Options, Setup, Training, limit_memory};
 use super::{agreement, divergence};
 use crate::data::Data;
 use crate::device::{self, DeviceChoice};
-use crate::gpu::GpuOptions;
+use crate::gpu::{GpuOptions, Tuning};
 use crate::model::{self, Model};
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
@@ -142,7 +142,7 @@ impl Job<'_> {
         let mut trainer = self.trainer(&training, executor)?;
         opened.announce(&trainer, &training, setup, state.position, context);
         context.observer.refit(data.split.training.len(), refitting.epochs);
-        let ended = refit(&mut trainer, &training, refitting, state, context);
+        let ended = refit(&mut trainer, &training, setup.patience, state, context);
         let reached = trainer.position();
         match ended.map_err(|error| divergence::located(error, &mut trainer, state, reached))? {
             End::Signal(signal) => {
@@ -198,7 +198,8 @@ impl Job<'_> {
             let path = path.display();
             return observer.warn(&format!("{path} is not written: training diverged in the first epoch"));
         }
-        let best = state.best.as_deref().filter(|_| self.setup.keep == Keep::Best);
+        // Those of a refit are not better than the ones that were kept before it.
+        let best = state.best.as_deref().filter(|_| state.refit.is_some() || self.setup.keep == Keep::Best);
         let parameters = best.unwrap_or(&state.snapshot.parameters).clone();
         match self.save(path, data, parameters) {
             Ok(()) => observer.warn(&format!("{} holds the weights from before training diverged", path.display())),
@@ -242,7 +243,12 @@ impl Job<'_> {
             let again = format!("training continues from {place} on the reopened device ({tries} of {most})");
             context.observer.warn(&format!("{}; {again}", told(&error)));
             // Two failures at the same position: shorter submissions may succeed.
-            let gpu = GpuOptions { halvings: tries.saturating_sub(1), ..self.options.gpu };
+            let tuning = match self.options.gpu.tuning {
+                // Other kernels would give other bits.
+                Tuning::Again => Tuning::Remembered,
+                other => other,
+            };
+            let gpu = GpuOptions { halvings: tries.saturating_sub(1), tuning, ..self.options.gpu };
             match self.open(&same, gpu, data) {
                 Ok(chosen) => break Ok(chosen),
                 Err(other) => error = other,

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::epochs::{End, Epochs, RunContext};
 use super::state::{Refitting, State};
 use super::{EpochReport, Setup};
 use crate::network::Parameters;
 use crate::system::error::Diverged;
+use crate::training::stopping::{Course, Patience};
 use crate::training::{Hyperparameters, Position, Schedule, Trainer, Training};
 
 impl Refitting {
@@ -46,18 +47,22 @@ impl Refitting {
     }
 }
 
-/// Trains from a state for all epochs of the refit, without evaluating in between, or until a signal arrives.
+/// Trains from a state for all epochs of the refit, without evaluating in between, or until a signal arrives. η is lowered
+/// after the same epochs as before.
 ///
 /// # Errors
 /// A failing device, or divergence: training can continue from the state.
 pub fn refit(
     trainer: &mut Trainer<'_, '_>,
     training: &Training<'_>,
-    mut refitting: Refitting,
+    patience: Patience,
     state: &mut State,
     context: &mut RunContext<'_>,
 ) -> Result<End> {
-    trainer.resume(&state.snapshot, state.position, 1.0)?;
+    let Some(mut refitting) = state.refit else { bail!("no refit has begun") };
+    let mut costs = state.reports.iter().map(EpochReport::monitored_cost).collect::<Vec<_>>().into_iter();
+    let (mut course, plateau, _) = Course::after(patience, costs.by_ref().take(state.position.epoch));
+    trainer.resume(&state.snapshot, state.position, plateau)?;
     loop {
         let signal = context.signal();
         let done = trainer.position() >= Position { epoch: refitting.epochs, step: 0 };
@@ -76,5 +81,11 @@ pub fn refit(
             None => {}
         }
         refitting.seconds += context.train(trainer, &|| false)?;
+        let Position { epoch, step } = trainer.position();
+        if step == 0
+            && let Some(factor) = course.note(epoch, costs.next().flatten()).lower
+        {
+            trainer.lower_eta(factor)?;
+        }
     }
 }

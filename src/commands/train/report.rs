@@ -202,6 +202,56 @@ impl Report {
 /// The fraction of the time of steps spent waiting for other processes above which a note is made.
 const MOST_WAITING: f64 = 0.5;
 
+/// Figures of a split.
+#[derive(Clone, Copy, Default, Debug)]
+struct Figures {
+    cost: Option<f64>,
+    accuracy: Option<f64>,
+    r2: Option<f64>,
+}
+
+impl Figures {
+    /// Those of a measured split.
+    fn of(part: Option<Evaluation>) -> Self {
+        Figures {
+            cost: part.map(|part| part.cost),
+            accuracy: part.and_then(|part| part.accuracy()),
+            r2: part.and_then(|part| part.r2()),
+        }
+    }
+
+    /// Those of the training split in the report of an epoch.
+    fn of_training(report: &EpochReport) -> Self {
+        Figures { cost: report.train_cost, accuracy: report.train_accuracy, r2: report.train_r2 }
+    }
+
+    /// Those of the validation split in the report of an epoch.
+    fn of_validation(report: &EpochReport) -> Self {
+        Figures { cost: report.validation_cost, accuracy: report.validation_accuracy, r2: report.validation_r2 }
+    }
+
+    /// These figures, if there are any, or those that `measure` returns.
+    fn or_measured(known: Option<Self>, measure: impl FnOnce() -> Result<Option<Evaluation>>) -> Result<Self> {
+        match known.filter(|known| known.cost.is_some()) {
+            Some(known) => Ok(known),
+            None => measure().map(Self::of),
+        }
+    }
+}
+
+/// A note, if processes spend much of their time waiting for each other.
+fn does_not_pay(trainer: &Trainer<'_, '_>, training_seconds: f64) -> Option<String> {
+    let waited = trainer.waited().as_secs_f64() / training_seconds.max(f64::MIN_POSITIVE);
+    (training_seconds > 0.0 && waited > MOST_WAITING).then(|| {
+        format!(
+            "the {} processes spent {:.0}% of the time of steps waiting for each other's gradients: fewer, or one, may \
+             be faster",
+            trainer.ranks(),
+            100.0 * waited.min(1.0)
+        )
+    })
+}
+
 /// Returns the report of a run in full precision.
 pub(crate) fn report(
     trainer: &mut Trainer<'_, '_>,
@@ -210,58 +260,48 @@ pub(crate) fn report(
     epochs: Epochs,
 ) -> Result<Report> {
     let Training { data, topology, hyperparameters, .. } = *training;
+    let Hyperparameters { batch, seed, optimizer, eta, lambda, l1, dropout, schedule, shards, .. } = hyperparameters;
     let seconds_to_first_step = epochs.seconds_to_first_step;
     let Epochs { reports: epochs, kept, best, out_of_patience, interrupted, further_steps, refit, .. } = epochs;
     let kept = kept.or(Some(epochs.len()).filter(|&epochs| epochs > 0 && further_steps == 0));
-    let last = kept.map(|epoch| &epochs[epoch - 1]);
-    let mut measure = |part| measured(trainer, part, epochs.len(), hyperparameters);
     // With a refit, the validation figures are still those of the best epoch.
-    let validated = last;
-    let last = last.filter(|_| refit.is_none());
+    let validated = kept.map(|epoch| &epochs[epoch - 1]);
+    let last = validated.filter(|_| refit.is_none());
     // Whoever interrupts a run does not want to wait for figures on all examples; in a refit, they would be those of
     // other splits.
     let waits = interrupted.is_none();
-    let mut missing = |part, is_known: bool| if is_known || !waits { Ok(None) } else { measure(part) };
-    let learned = missing(PartOfData::Training, last.is_some_and(|last| last.train_cost.is_some()))?;
-    let validation = missing(
-        PartOfData::Validation,
-        refit.is_some() || validated.is_some_and(|last| last.validation_cost.is_some()),
-    )?;
-    let (train_cost, train_accuracy, train_r2) = match learned {
-        Some(part) => (Some(part.cost), part.accuracy(), part.r2()),
-        None => last.map_or((None, None, None), |last| (last.train_cost, last.train_accuracy, last.train_r2)),
+    let mut measure = |part, wanted: bool| {
+        if wanted { measured(trainer, part, epochs.len(), hyperparameters) } else { Ok(None) }
     };
-    let test = measure(PartOfData::Test)?;
+    let learned = Figures::or_measured(last.map(Figures::of_training), || measure(PartOfData::Training, waits))?;
+    let validation = Figures::or_measured(validated.map(Figures::of_validation), || {
+        measure(PartOfData::Validation, waits && refit.is_none())
+    })?;
+    let test = measure(PartOfData::Test, true)?;
+    let tested = Figures::of(test);
+    let parameters = trainer.parameters()?;
     let not_learned = match last {
         None if refit.is_none() => None,
-        Some(_) if hyperparameters.eta == 0.0 => None,
+        Some(_) if eta == 0.0 => None,
         _ => {
-            let learned = Learned { accuracy: train_accuracy, r2: train_r2 };
-            diagnosis::note(data, topology, &trainer.parameters()?, learned, setup.initialization)?
+            let learned = Learned { accuracy: learned.accuracy, r2: learned.r2 };
+            diagnosis::note(data, topology, &parameters, learned, setup.initialization)?
         }
     };
-    let (parameters, choices) = (trainer.parameters()?, trainer.choices());
-    let executor = trainer.executor();
-    let device = executor.device();
     let training_seconds = epochs.iter().fold(0.0, |sum, epoch| sum + epoch.seconds);
-    let waited = trainer.waited().as_secs_f64() / training_seconds.max(f64::MIN_POSITIVE);
-    let does_not_pay = (training_seconds > 0.0 && waited > MOST_WAITING).then(|| {
-        format!(
-            "the {} processes spent {:.0}% of the time of steps waiting for each other's gradients: fewer, or one, may \
-             be faster",
-            trainer.ranks(),
-            100.0 * waited.min(1.0)
-        )
-    });
+    let does_not_pay = does_not_pay(trainer, training_seconds);
     // Speed of the epochs, not of a refit, which has more examples.
     let of_epoch = epochs.first().map_or(0.0, |epoch| epoch.samples_per_second * epoch.seconds).round() as usize;
     let rate = |count: usize| (training_seconds > 0.0).then(|| (count * epochs.len()) as f64 / training_seconds);
+    let choices = trainer.choices();
+    let executor = trainer.executor();
+    let device = executor.device();
     Ok(Report {
         device: device.kind.to_string(),
         adapter: device.backend.is_some().then(|| device.name.clone()),
         backend: device.backend.clone(),
         driver: device.driver.clone(),
-        seed: hyperparameters.seed,
+        seed,
         task: data.dataset.task().name(),
         layers: topology.widths().to_vec(),
         parameters: topology.parameters(),
@@ -269,13 +309,13 @@ pub(crate) fn report(
         activation: topology.activation.name,
         output: topology.output.name,
         cost: topology.cost.flag,
-        optimizer: hyperparameters.optimizer.name,
-        eta: hyperparameters.eta,
-        batch: hyperparameters.batch,
-        lambda: hyperparameters.lambda,
-        l1: hyperparameters.l1,
-        dropout: hyperparameters.dropout,
-        schedule: hyperparameters.schedule.decline.name(),
+        optimizer: optimizer.name,
+        eta,
+        batch,
+        lambda,
+        l1,
+        dropout,
+        schedule: schedule.decline.name(),
         best_epoch: best,
         kept_epoch: kept.filter(|_| refit.is_none()),
         refit_epochs: refit.map(|refit| refit.epochs),
@@ -287,30 +327,28 @@ pub(crate) fn report(
         },
         interrupted,
         further_steps,
-        train_cost,
-        train_accuracy,
-        train_r2,
-        validation_cost: validated.and_then(|last| last.validation_cost).or(validation.map(|part| part.cost)),
-        validation_accuracy: validated
-            .and_then(|last| last.validation_accuracy)
-            .or(validation.and_then(|part| part.accuracy())),
-        validation_r2: validated.and_then(|last| last.validation_r2).or(validation.and_then(|part| part.r2())),
-        test_cost: test.map(|test| test.cost),
-        test_accuracy: test.and_then(|test| test.accuracy()),
+        train_cost: learned.cost,
+        train_accuracy: learned.accuracy,
+        train_r2: learned.r2,
+        validation_cost: validation.cost,
+        validation_accuracy: validation.accuracy,
+        validation_r2: validation.r2,
+        test_cost: tested.cost,
+        test_accuracy: tested.accuracy,
         test_accuracy_standard_error: test.and_then(|test| standard_error(test.accuracy()?, test.examples)),
         test_correct: test.and_then(|test| test.correct),
-        test_r2: test.and_then(|test| test.r2()),
+        test_r2: tested.r2,
         test_mse: test.and_then(|test| test.score).map(|score| score.mse),
         train_examples: data.split.training.len(),
         validation_examples: refit.map_or(data.split.validation.len(), |refit| refit.validation_examples),
         test_examples: data.split.test.len(),
         training_seconds,
         samples_per_second: rate(of_epoch),
-        steps_per_second: rate(of_epoch.div_ceil(hyperparameters.batch)),
+        steps_per_second: rate(of_epoch.div_ceil(batch)),
         wall_seconds: None,
         seconds_to_first_step,
         ranks: trainer.ranks(),
-        shards: hyperparameters.shards,
+        shards,
         waited_seconds: (trainer.ranks() > 1).then(|| trainer.waited().as_secs_f64()),
         precision: Precision::Full.name(),
         gradient_check: None,

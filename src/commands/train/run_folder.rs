@@ -29,13 +29,13 @@ use crate::plan::executor::DeviceDescription;
 use crate::system::error::WrongUsage;
 use crate::system::interruption;
 use crate::system::kept_files::{
-    BEST_MODEL, CHECKPOINT, CONFIG, DAMAGED, DIVERGED, LAST_MODEL, LOCK, METRICS, PREVIOUS,
+    BEST_MODEL, CHECKPOINT, CONFIG, DAMAGED, DIVERGED, LAST_MODEL, LOCK, METRICS, PREVIOUS, PROFILE,
 };
 use crate::system::output_file::{OutputFile, create_folder};
 use crate::system::temporary;
 
 /// Files that only a run writes.
-const OF_RUNS: [&str; 4] = [CONFIG, METRICS, BEST_MODEL, LAST_MODEL];
+const OF_RUNS: [&str; 6] = [CONFIG, METRICS, BEST_MODEL, LAST_MODEL, DIVERGED, PROFILE];
 
 /// The folder of a run, locked.
 #[derive(Debug)]

@@ -115,10 +115,15 @@ impl Found {
     /// The checkpoint with these contents.
     ///
     /// # Errors
-    /// A description or reports that cannot be read.
+    /// A description or reports that cannot be read, and parameters that are NaN or infinite.
     pub fn new(contents: Contents<'static>) -> Result<Self> {
         let Contents { training, reports, tensors } = contents;
         let of_another_version = "a description of another version of this program";
+        // Those of optimizers, such as w2.squares, may be infinite.
+        let parameters = tensors.iter().filter(|(name, _)| !name.contains('.') || name.starts_with(BEST));
+        for (name, values) in parameters {
+            ensure!(values.iter().all(|value| value.is_finite()), "{name} holds a number that is NaN or infinite");
+        }
         let description: Description<'_> = serde_json::from_str(&training).context(of_another_version)?;
         let reports = serde_json::Deserializer::from_slice(&reports).into_iter();
         let reports = reports.collect::<Result<_, _>>().context(of_another_version)?;

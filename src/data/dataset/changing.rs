@@ -10,6 +10,9 @@ use crate::data::table::fields::{listed, shown};
 use crate::data::targets::{Outputs, Quantity, Targets, Task};
 use crate::data::weights::Weights;
 
+/// The largest desired output: its square is a tenth of the largest number of 32 bits.
+const LARGEST_ACTIVATION: f32 = 5e18;
+
 impl Dataset {
     /// These examples with a description: `preprocessing` made their inputs, and the targets mean
     /// `outputs` (no names for the classes 0, 1, 2, ...).
@@ -103,6 +106,31 @@ impl Dataset {
         Ok(self)
     }
 
+    /// Checks that the cost of every target is a number of 32 bits: none may be too far from those of training.
+    ///
+    /// # Errors
+    /// The first target that is too far.
+    pub(crate) fn check_targets(&self) -> Result<()> {
+        self.check_distance(&self.targets)
+    }
+
+    /// As [`Self::check_targets`], for targets that are to follow.
+    fn check_distance(&self, targets: &Targets) -> Result<()> {
+        let Targets::Numbers { values, width } = targets else { return Ok(()) };
+        let far = self.activations(values).position(|desired| !(desired.abs() <= LARGEST_ACTIVATION));
+        if let Some(at) = far {
+            let quantity = &self.quantities[at % width];
+            bail!(
+                "target `{}` of example {}: {:e} is too far from the targets of the training split; remove the row, or \
+                 correct it",
+                quantity.name,
+                at / width + 1,
+                values[at]
+            );
+        }
+        Ok(())
+    }
+
     /// Fits the preprocessing to the examples `training` alone, and applies it to all; `scale` is as for
     /// [`Preprocessing::fit`]. Models keep the preprocessing of their data ([`Dataset::preprocessing`]), and apply it to
     /// the raw inputs that they are given.
@@ -159,7 +187,8 @@ impl Dataset {
     ///
     /// # Errors
     /// Examples of another width or another kind of targets, inputs with another preprocessing or bytes with another
-    /// scale, a class whose name `self` does not have, or the same targets in another order.
+    /// scale, a class whose name `self` does not have, the same targets in another order, or a target so far from those
+    /// of `self` that its cost is no number of 32 bits.
     pub fn append(&mut self, other: Dataset) -> Result<()> {
         if self.features != other.features {
             bail!("its examples have {} inputs, but the training data has {}", other.features, self.features);
@@ -186,6 +215,7 @@ impl Dataset {
             }
             _ => other,
         };
+        self.check_distance(&other.targets)?;
         let (before, more) = (self.len(), other.len());
         self.inputs.append(other.inputs, self.features)?;
         self.targets.append(other.targets)?;

@@ -52,6 +52,12 @@ impl Statistics {
             Scale::Unit => (self.least, inverse(self.largest - self.least)),
             Scale::Zscore => (self.mean, inverse((self.squares / self.count).sqrt())),
         };
+        ensure!(
+            scale.is_finite() || !self.squares.is_finite(),
+            "its values, {:e} to {:e}, are too close to each other to be scaled: multiply them by a power of 10",
+            self.least,
+            self.largest
+        );
         let finite =
             [offset, scale, self.mean, self.largest - self.least, self.squares].into_iter().all(f64::is_finite);
         ensure!(finite, "its values, {:e} to {:e}, are too far apart to be scaled", self.least, self.largest);

@@ -251,8 +251,12 @@ fn header(record: &ByteRecord) -> Result<Vec<String>> {
         names.push(name);
     }
     // Other programs write a column of row numbers without a name.
-    Ok((1..)
-        .zip(names)
-        .map(|(i, name)| if name.is_empty() { format!("column {i}") } else { name.to_string() })
-        .collect())
+    let named = |i: usize| {
+        let mut name = format!("column {i}");
+        while found.contains_key(&*name) {
+            name += "'";
+        }
+        name
+    };
+    Ok((1..).zip(names).map(|(i, name)| if name.is_empty() { named(i) } else { name.to_string() }).collect())
 }

@@ -36,7 +36,10 @@ impl<'d> Training<'d> {
         self.topology == other.topology
             && of.rule() == of_other.rule()
             && of.batch == of_other.batch
-            && of.watched == of_other.watched
+            && of.shards == of_other.shards
+            // Each watches examples of its own.
+            && !of.watched
+            && !of_other.watched
             && sizes(one) == sizes(two)
             && (std::ptr::eq(self.data, other.data) || self.data.dataset == other.data.dataset)
     }
