@@ -26,7 +26,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, StyledStr, TypedValueParser};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -118,8 +118,16 @@ fn understood() -> Result<Box<(Cli, ArgMatches)>, ExitCode> {
     };
     if first == world.rank() {
         match parsed {
-            // If nothing can be printed, the exit code is all that is left.
-            Ok(Parsed::Ends(error)) => drop(error.print()),
+            Ok(Parsed::Ends(error)) => {
+                if let Err(failure) =
+                    error.print().map_err(|failure| anyhow!(failure).context("cannot write to stdout"))
+                    && !is_broken_pipe(&failure)
+                    && !error.use_stderr()
+                {
+                    tell(&failure);
+                    return Err(ExitCode::FAILURE);
+                }
+            }
             Ok(Parsed::Command(_)) => {}
             Err(error) => tell(&error),
         }

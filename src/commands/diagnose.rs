@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::commands::train::{self, ConfigText, EpochReport, Observer, Prepared, Reached, RunOptions, read_reached};
 use crate::data::Data;
-use crate::system::error::{Diverged, WrongUsage};
+use crate::system::error::{Diverged, WrongUsage, ensure_usage};
 use evidence::Evidence;
 use remedy::{Remedy, times};
 pub use rules::Verdict;
@@ -91,6 +91,8 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     let (folder, _temporary) = match &options.run {
         Some(folder) => (folder.clone(), None),
         None => {
+            let epochs = options.training.requested.epochs;
+            ensure_usage!(epochs != Some(0), "--epochs 0: at least 1 epoch is needed, to be examined");
             let folder = tempfile::tempdir().context("a folder for the run")?;
             trained(&options.training, folder.path(), observer)?;
             (folder.path().to_path_buf(), Some(folder))

@@ -122,6 +122,8 @@ pub trait Observer {
     fn progress(&mut self, done: f64);
     /// Called when a trial is done, with its combination, the trials that are done, and all of them.
     fn trial(&mut self, result: &TrialResult, choices: &[Choice], done: usize, trials: usize);
+    /// Called with a warning for the user.
+    fn warn(&mut self, text: &str);
     /// Called when the best trial is trained once more.
     fn best(&mut self, choices: &[Choice]);
     /// Called when all is done, or an error ends the sweep.

@@ -33,7 +33,7 @@ use crate::plan::executor::{DeviceDescription, Executor};
 use crate::plan::{Element, Matrix, Plan};
 use crate::ranks::Ranks;
 use crate::rewrite::fuse::{KernelSet, fuse};
-use crate::system::error::Diverged;
+use crate::system::error::{DeviceFailed, Diverged, OutOfMemory, Refused};
 use crate::system::interruption;
 use crate::training::{Position, examples_of};
 use crate::verify::gradients::{self, GradientCheck};
@@ -45,7 +45,8 @@ use circumstances::Circumstances;
 use epochs::RunContext;
 pub(crate) use epochs::{Epochs, train_epoch};
 pub(crate) use job::work_of;
-use job::{DeviceFailures, Job, Opened};
+use job::{Job, Opened};
+pub use job::{MAX_DEVICE_FAILURES, TIME_OF_A_RESET};
 pub(crate) use prepared::{Planned, Prepared, prepare};
 pub(crate) use reached::{Reached, read_profile, read_reached};
 pub(crate) use report::report;
@@ -240,13 +241,14 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         work: work_of(&data, &topology, &setup, &initial),
         validation_examples: data.split.validation.len(),
     };
-    let choice = found
-        .as_ref()
-        .map_or(options.device.clone(), |(found, _)| circumstances::device_of(&options.device, &found.circumstances));
+    let choice = found.as_ref().map_or(options.device.clone(), |(found, _)| {
+        circumstances::device_of(&options.device, options.fall_back_to_cpu, &found.circumstances)
+    });
     observer.prepare();
-    let mut chosen = agree(ranks, job.open(&choice, options.gpu, &data))?;
-    if options.device == DeviceChoice::Auto && choice == DeviceChoice::Cpu {
-        chosen.reason = "the run was started on it".to_string();
+    let mut opened = Opened::default();
+    let mut chosen = agree(ranks, job.open_or_fall_back(&choice, &data, &mut opened, observer))?;
+    if options.device != DeviceChoice::Cpu && choice == DeviceChoice::Cpu {
+        chosen.reason = "the run trained on it before".to_string();
     }
     let device = chosen.executor.device().clone();
     let gradient_check = match options.gpu.precision {
@@ -270,12 +272,11 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     }
     let _heeded = interruption::heed(all.run.is_some());
     let mut context = RunContext::new(observer, keeper.as_mut(), opening, ranks);
-    let mut opened =
-        Opened { reason: chosen.reason.clone(), gradient_check, announced: false, failures: DeviceFailures::default() };
+    (opened.reason, opened.gradient_check) = (chosen.reason.clone(), gradient_check);
     let trained = loop {
         let error = match job.train(&mut data, &mut state, chosen.executor.as_mut(), &mut opened, &mut context) {
             Ok(trained) => break Ok(trained),
-            Err(error) if ranks.count() == 1 && job.may_go_on(&error, &opened) => error,
+            Err(error) if ranks.count() == 1 && job.may_go_on(&error, chosen.executor.device(), &opened) => error,
             Err(error) => break Err(error),
         };
         match job.recover(error, chosen, &state, &data, &mut opened, &mut context) {
@@ -284,6 +285,10 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         }
     };
     context.observer.end();
+    let of_device = trained.as_ref().is_err_and(is_of_device);
+    if of_device && let Some(failure) = keeper.as_mut().and_then(|keeper| keeper.save(&state)) {
+        observer.warn(&failure);
+    }
     let kept = keeper.as_mut().map_or(Ok(()), CheckpointWriter::finish);
     let (report, saved) = match trained {
         Ok(trained) => trained,
@@ -291,9 +296,18 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
             if let Err(failure) = kept {
                 observer.warn(&format!("{failure:#}"));
             }
+            if of_device {
+                let what = if error.is::<OutOfMemory>() { "memory ran out" } else { "the device failed" };
+                job.save_last_good(&state, &data, what, observer);
+                if let Some(run) = &options.run {
+                    let Position { epoch, step } = state.position;
+                    let place = format!("epoch {}, step {}", epoch + 1, step + 1);
+                    observer.warn(&format!("the same command continues from {place} in {}", run.folder.display()));
+                }
+            }
             if error.is::<Diverged>() {
                 observer.diverged(&state.reports);
-                job.save_last_good(&state, &data, observer);
+                job.save_last_good(&state, &data, "training diverged", observer);
                 if let Some(run) = &options.run
                     && let Err(failure) = reached::write_divergence(&run.folder, &format!("{error:#}\n"))
                 {
@@ -309,7 +323,8 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
     });
     let wall_seconds = Some(started.elapsed().as_secs_f64());
     let gradient_check = opened.gradient_check;
-    let report = Report { precision: options.gpu.precision.name(), gradient_check, wall_seconds, ..report };
+    let notes = [opened.notes, report.notes].concat();
+    let report = Report { precision: options.gpu.precision.name(), gradient_check, wall_seconds, notes, ..report };
     if let Some(speed) = report.steps_per_second
         && report.training_seconds >= MIN_TIMED_RUN.as_secs_f64()
         && !options.gpu.profile
@@ -319,6 +334,11 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Trained> {
         device::remember(&device, options.gpu, &job.work, speed);
     }
     Ok(Trained { report, saved: saved.and(kept) })
+}
+
+/// True for an error of a device, not of what it was asked to do.
+fn is_of_device(error: &anyhow::Error) -> bool {
+    error.is::<DeviceFailed>() || error.is::<OutOfMemory>() || error.is::<Refused>()
 }
 
 /// Limits the memory of a device, if a budget is given.

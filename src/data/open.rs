@@ -261,8 +261,11 @@ impl Raw {
             }
         };
         if source.balanced {
-            let labels = training.iter().map(|&example| dataset.labels()[example as usize]);
-            let weights = balanced_weights(labels, dataset.classes());
+            let own = dataset.example_weights();
+            let weight = |example: usize| own.map_or(1.0, |weights| weights[example]);
+            let examples = training.iter().map(|&example| example as usize);
+            let examples = examples.map(|example| (dataset.labels()[example], weight(example)));
+            let weights = balanced_weights(examples, dataset.classes());
             return Ok((dataset.weighted(weights)?, unknown, summary));
         }
         let scale = source.target_scale.unwrap_or(Scale::Zscore);

@@ -212,16 +212,17 @@ impl Quantity {
     }
 }
 
-/// Weights of examples such that all classes count alike: the number of examples, divided by the
-/// number of classes and by the number of examples of the class (the `balanced` of scikit-learn).
-pub fn balanced_weights(labels: impl Iterator<Item = u32>, classes: usize) -> Vec<f32> {
-    let mut counts = vec![0u64; classes];
-    labels.for_each(|label| counts[label as usize] += 1);
-    let examples: u64 = counts.iter().sum();
-    let present = counts.iter().filter(|&&count| count > 0).count();
+/// Weights of classes such that all have the same total weight: the weight of all examples, divided by the number of
+/// classes and by the weight of the examples of the class (the `balanced` of scikit-learn, where every example has weight
+/// 1). `examples` are their classes with weights of their own.
+pub fn balanced_weights(examples: impl Iterator<Item = (u32, f32)>, classes: usize) -> Vec<f32> {
+    let mut totals = vec![0f64; classes];
+    examples.for_each(|(class, weight)| totals[class as usize] += f64::from(weight));
+    let all: f64 = totals.iter().sum();
+    let present = totals.iter().filter(|&&total| total > 0.0).count();
     // A class without training examples does not count.
-    let weight = |count: u64| if count == 0 { 1.0 } else { examples as f64 / (present as f64 * count as f64) };
-    counts.into_iter().map(|count| weight(count) as f32).collect()
+    let weight = |total: f64| if total == 0.0 { 1.0 } else { all / (present as f64 * total) };
+    totals.into_iter().map(|total| weight(total) as f32).collect()
 }
 
 #[cfg(test)]
@@ -231,8 +232,11 @@ mod tests {
     #[test]
     fn balanced_weights_are_those_of_scikit_learn() {
         // compute_class_weight("balanced", classes=[0, 1, 3], y=[0, 0, 0, 1, 1, 3])
-        let weights = balanced_weights([0, 0, 0, 1, 1, 3].into_iter(), 4);
+        let weights = balanced_weights([0, 0, 0, 1, 1, 3].into_iter().map(|class| (class, 1.0)), 4);
         assert_eq!(weights, [6.0 / 9.0, 1.0, 1.0, 2.0]);
+        // With weights of their own: 3 and 3 and 2 of 8.
+        let examples = [(0, 1.0), (0, 2.0), (1, 3.0), (3, 0.5), (3, 1.5)];
+        assert_eq!(balanced_weights(examples.into_iter(), 4), [8.0 / 9.0, 8.0 / 9.0, 1.0, 8.0 / 6.0]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 
 use super::speeds::Speeds;
 use crate::cpu::Cpu;
-use crate::gpu::{Adapter, GpuOptions, Tuning};
+use crate::gpu::{Adapter, GpuOptions, Tuning, failures_of_drivers};
 use crate::plan::executor::{DeviceDescription, Executor};
 
 /// A measurement of a candidate: training steps per second on the actual work, within about the
@@ -27,7 +27,7 @@ const SHORTEST_TRIAL: Duration = Duration::from_millis(20);
 /// Returns the reason why `auto` has no candidate but the CPU, if it has none.
 pub fn why_only_cpu(adapters: &[Adapter]) -> Option<String> {
     match adapters {
-        [] => Some("no GPU adapter found".to_string()),
+        [] => Some([vec!["no GPU adapter found".to_string()], failures_of_drivers()].concat().join("; ")),
         _ if candidates(adapters).next().is_none() => Some(passed_over(adapters).join("; ")),
         _ => None,
     }

@@ -13,7 +13,7 @@ pub use outputs::open_for_outputs;
 pub use speeds::{Speeds, SpeedsByWork};
 
 use crate::cpu::Cpu;
-use crate::gpu::{Adapter, GpuOptions, adapters};
+use crate::gpu::{Adapter, GpuOptions, adapters, failures_of_drivers};
 use crate::kernel::product::Precision;
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::ranks::{Ranks, world};
@@ -215,6 +215,13 @@ fn no_adapter(flag: &str, precision: Precision) -> anyhow::Error {
         Precision::Full => format!("use {flag} cpu"),
         Precision::Mixed => "use --precision full, which the CPU has too".to_string(),
     };
+    let failures = failures_of_drivers();
+    if !failures.is_empty() {
+        return anyhow!(
+            "{flag} gpu: no GPU adapter found, because drivers fail ({}); {otherwise}",
+            failures.join("; ")
+        );
+    }
     if let Some(restriction) = restriction() {
         return anyhow!("{flag} gpu: no GPU adapter found with {restriction}: unset it, or {otherwise}");
     }

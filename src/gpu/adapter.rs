@@ -1,14 +1,13 @@
 //! The adapters of this machine, and their capabilities.
 
-use std::collections::HashMap;
-
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::capabilities::Capabilities;
 use super::choices::Choices;
 use super::context::GpuContext;
 use super::exclusive::{Closed, exclusive};
 use super::executor::Gpu;
+use super::faults::catching;
 use super::options::{GpuOptions, Tuning};
 use super::workgroup_loop::{self, LoopCandidate};
 use crate::kernel::Snippets;
@@ -18,87 +17,19 @@ use crate::kernels;
 use crate::network::optimizer::ADAM;
 use crate::plan::executor::DeviceDescription;
 use crate::rewrite::fuse::KernelSet;
-use crate::system::error::WrongUsage;
 
 /// A GPU, or a software implementation of one.
 #[derive(Debug)]
 pub struct Adapter {
     adapter: Closed<wgpu::Adapter>,
-    description: DeviceDescription,
+    pub(super) description: DeviceDescription,
     device_type: wgpu::DeviceType,
     capabilities: Capabilities,
 }
 
-/// The kinds of adapters, in their order.
-const KINDS: [&str; 5] = ["discrete", "integrated", "virtual", "other", "software"];
-
-/// Returns every adapter of this machine, hardware before software, and within each kind in the
-/// order of the drivers. Of several with one name, the second is `NAME (2)`.
-///
-/// The environment variables `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`, `gl`) and
-/// `WGPU_ADAPTER_NAME` (part of a name) restrict the list. `WGPU_DEBUG=1` passes the names of
-/// buffers and pipelines to the driver; `WGPU_VALIDATION=1` loads the validation layers.
-pub fn adapters() -> Vec<Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::PRIMARY | wgpu::Backends::GL;
-    // wgpu sets both in debug builds. When an object is named, the Vulkan loader walks lists that
-    // other threads change; the validation layers do so in each call
-    // (KhronosGroup/Vulkan-ValidationLayers, issue 4391).
-    let unsafe_among_threads = wgpu::InstanceFlags::DEBUG | wgpu::InstanceFlags::VALIDATION;
-    descriptor.flags = (descriptor.flags - unsafe_among_threads).with_env();
-    // An empty variable counts as unset.
-    let restricted = std::env::var_os("WGPU_BACKEND").is_some_and(|backend| !backend.is_empty());
-    let descriptor = if restricted { descriptor.with_env() } else { descriptor };
-    let backends = descriptor.backends;
-    let found = {
-        let _exclusive = exclusive();
-        let instance = wgpu::Instance::new(descriptor);
-        pollster::block_on(instance.enumerate_adapters(backends))
-    };
-    let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
-    let mut found: Vec<Adapter> = found
-        .into_iter()
-        .map(Adapter::new)
-        // The noop backend accepts everything and computes nothing.
-        .filter(|adapter| adapter.adapter.get_info().backend != wgpu::Backend::Noop)
-        .filter(|adapter| adapter.is_named(&wanted))
-        .collect();
-    found.sort_by_key(|adapter| KINDS.iter().position(|kind| *kind == adapter.kind()));
-    tell_apart(found.iter_mut().map(|adapter| &mut adapter.description));
-    found
-}
-
-/// Checks the environment variables that restrict the adapters.
-///
-/// # Errors
-/// An unknown backend, which wgpu would ignore ([`WrongUsage`]).
-pub fn check_environment() -> Result<()> {
-    let Some(text) = std::env::var_os("WGPU_BACKEND") else { return Ok(()) };
-    let text = text.to_string_lossy();
-    let unknown = |name: &&str| !name.is_empty() && wgpu::Backends::from_comma_list(name).is_empty();
-    if let Some(name) = text.split(',').map(str::trim).find(unknown) {
-        bail!(WrongUsage::new(format!(
-            "WGPU_BACKEND={text}: there is no backend `{}`; there are vulkan, metal, dx12 and gl",
-            name.escape_debug()
-        )));
-    }
-    Ok(())
-}
-
-/// Numbers adapters of the same name and backend, such as two GPUs of one kind, from the second on.
-fn tell_apart<'a>(descriptions: impl Iterator<Item = &'a mut DeviceDescription>) {
-    let mut seen: HashMap<_, u32> = HashMap::new();
-    for description in descriptions {
-        let count = seen.entry((description.name.clone(), description.backend.clone())).or_default();
-        *count += 1;
-        if *count > 1 {
-            description.name = format!("{} ({count})", description.name);
-        }
-    }
-}
-
 impl Adapter {
-    fn new(adapter: wgpu::Adapter) -> Self {
+    /// An adapter of an instance.
+    pub(super) fn new(adapter: wgpu::Adapter) -> Self {
         let info = adapter.get_info();
         let driver = format!("{} {}", info.driver, info.driver_info);
         let description = DeviceDescription {
@@ -191,6 +122,11 @@ impl Adapter {
     /// # Errors
     /// An adapter that lacks what the kernels need, or that cannot be opened.
     pub fn open(&self, options: GpuOptions) -> Result<Gpu> {
+        // Where a driver fails, wgpu panics in many places.
+        catching(|| self.opened(options)).with_context(|| format!("cannot open {}", self.description))?
+    }
+
+    fn opened(&self, options: GpuOptions) -> Result<Gpu> {
         let lacking = self.shortcomings();
         if !lacking.is_empty() {
             bail!("{} cannot run the kernels: {}; use --device cpu", self.description, lacking.join(", "));
@@ -307,24 +243,10 @@ fn shortcomings(limits: &wgpu::Limits, compute_shaders: bool) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::adapters;
     use super::*;
     use crate::kernel::product::COOPERATIVE_8X8;
     use crate::plan::executor::Executor;
-
-    #[test]
-    fn adapters_of_one_kind_are_told_apart() {
-        let named = |name: &str, backend: &str| DeviceDescription {
-            kind: "gpu",
-            name: name.into(),
-            backend: Some(backend.into()),
-            driver: None,
-            software: false,
-        };
-        let mut adapters =
-            [named("A", "vulkan"), named("B", "vulkan"), named("A", "vulkan"), named("A", "gl"), named("A", "vulkan")];
-        tell_apart(adapters.iter_mut());
-        assert_eq!(adapters.each_ref().map(|adapter| adapter.name.as_str()), ["A", "B", "A (2)", "A", "A (3)"]);
-    }
 
     #[test]
     fn the_default_limits_are_enough() {

@@ -7,6 +7,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::system::panics::caught;
+
 static LISTS: Mutex<()> = Mutex::new(());
 
 /// Locks opening and closing until the guard is dropped. A thread that holds the guard must not
@@ -46,7 +48,9 @@ impl<T> DerefMut for Closed<T> {
 impl<T> Drop for Closed<T> {
     fn drop(&mut self) {
         let _exclusive = exclusive();
-        self.0 = None;
+        let value = self.0.take();
+        // wgpu panics when it closes devices that have failed in some ways; nothing is left to be done about them.
+        let _ = caught(|| drop(value));
     }
 }
 

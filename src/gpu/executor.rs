@@ -174,7 +174,7 @@ impl Executor for Gpu {
 
 #[cfg(test)]
 mod tests {
-    use super::super::adapter::adapters;
+    use super::super::adapters;
     use super::*;
     use crate::kernel::product::Form;
     use crate::network::activation::SIGMOID;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::context::GpuContext;
 use crate::plan::executor::{Memory, check_place};
 use crate::plan::{Matrix, Plan};
+use crate::system::text;
 
 /// Bytes of examples in one chunk: enough work to hide the upload of the next.
 const CHUNK: u64 = 32 << 20;
@@ -59,10 +60,10 @@ impl DeviceMemory {
             let size = (matrix.size() as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
             ensure!(
                 size <= limit,
-                "{matrix} takes {:.1} MB, but {} holds at most {:.1} MB in one buffer: use --device cpu{}",
-                size as f64 / 1e6,
+                "{matrix} takes {}, but {} holds at most {} in one buffer: use --device cpu{}",
+                text::size(size),
                 self.context.description.name,
-                limit as f64 / 1e6,
+                text::size(limit),
                 if ["inputs", "targets", "labels"].iter().any(|name| matrix.name.starts_with(name)) {
                     " or less data"
                 } else {
@@ -77,7 +78,7 @@ impl DeviceMemory {
         let scope = self.context.scope();
         let made = sizes.into_iter().map(|(name, size)| (Arc::clone(name), self.context.buffer(name, size, usage)));
         self.buffers = made.collect();
-        scope.end().with_context(|| format!("cannot hold {:.1} MB of matrices on the device", total as f64 / 1e6))
+        scope.end().with_context(|| format!("cannot hold {} of matrices on the device", text::size(total)))
     }
 
     /// Returns the buffer of a matrix.

@@ -24,6 +24,7 @@ mod choices;
 mod chooser;
 mod context;
 mod dispatcher;
+mod enumeration;
 mod exclusive;
 mod executor;
 mod faults;
@@ -43,7 +44,8 @@ mod side_by_side;
 mod submission;
 mod workgroup_loop;
 
-pub use adapter::{Adapter, adapters, check_environment};
+pub use adapter::Adapter;
+pub use enumeration::{adapters, check_environment, failures_of_drivers};
 pub use executor::Gpu;
 pub use injection::{Fault, Injection};
 pub use options::{GpuOptions, Tuning};

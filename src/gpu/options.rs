@@ -61,6 +61,18 @@ pub struct GpuOptions {
     pub injection: Option<Injection>,
 }
 
+impl GpuOptions {
+    /// The options of a GPU that is opened again after it has failed: submissions halved so often, and the kernel variants
+    /// of before, as others would give other bits.
+    pub(crate) fn of_reopened(self, halvings: u32) -> Self {
+        let tuning = match self.tuning {
+            Tuning::Again => Tuning::Remembered,
+            other => other,
+        };
+        GpuOptions { halvings, tuning, ..self }
+    }
+}
+
 impl Default for GpuOptions {
     /// Fused kernels with strategies by rule; shaders are checked in builds with debug assertions.
     fn default() -> Self {

@@ -10,6 +10,7 @@ use same_file::Handle;
 use super::error::WrongUsage;
 use super::file_operation;
 use super::temporary::Temporary;
+use super::text::size;
 
 /// Checks, before hours of training, that a file of `bytes` bytes can be written at `path`. Leaves
 /// the path as it is.
@@ -24,10 +25,10 @@ pub fn check_writable(path: &Path, inputs: &[PathBuf], bytes: u64) -> Result<()>
     let free = fs4::available_space(folder_of(&file.target)).unwrap_or(u64::MAX);
     ensure!(
         bytes <= free,
-        "{}: it takes {} MB, but {} MB are free in its folder",
+        "{}: it takes {}, but {} are free in its folder",
         cannot_write(path),
-        bytes.div_ceil(1_000_000),
-        free / 1_000_000
+        size(bytes),
+        size(free)
     );
     Ok(())
 }

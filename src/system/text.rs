@@ -28,6 +28,11 @@ pub fn counted(count: u64, name: &str) -> String {
     format!("{} {name}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
+/// A number of bytes: `30.6 KB`, `4.2 MB`.
+pub fn size(bytes: u64) -> String {
+    if bytes < 100_000 { format!("{:.1} KB", bytes as f64 / 1e3) } else { format!("{:.1} MB", bytes as f64 / 1e6) }
+}
+
 /// A number of epochs in words.
 pub fn epochs_of(count: usize) -> String {
     format!("{count} epoch{}", if count == 1 { "" } else { "s" })

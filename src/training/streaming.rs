@@ -16,6 +16,7 @@ use crate::data::{Dataset, Picked};
 use crate::plan::executor::Executor;
 use crate::plan::{Element, Matrix};
 use crate::system::error::ensure_usage;
+use crate::system::text::size;
 
 /// A chunk of this many mini-batches, if they are large, amortises the upload.
 const MINI_BATCHES: u64 = 256;
@@ -38,12 +39,8 @@ pub struct Streaming {
 impl fmt::Display for Streaming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Streaming { chunks: Chunks { chunk, .. }, bytes, why } = self;
-        write!(f, "data: streamed in chunks of {chunk} examples ({:.1} MB): {why}", *bytes as f64 / 1e6)
+        write!(f, "data: streamed in chunks of {chunk} examples ({}): {why}", size(*bytes))
     }
-}
-
-fn megabytes(bytes: u64) -> String {
-    if bytes < 100_000 { format!("{:.1} KB", bytes as f64 / 1e3) } else { format!("{:.1} MB", bytes as f64 / 1e6) }
 }
 
 /// Bytes of a row of a matrix.
@@ -68,27 +65,27 @@ impl Streaming {
         let largest = widest(&examples);
         let (entries, name) = (dataset.len() as u64 * largest.cols as u64, &largest.name);
         let largest = dataset.len() as u64 * size_of_row(largest);
-        let size = dataset.len() as u64 * size_of_row(&examples.inputs);
+        let of_inputs = dataset.len() as u64 * size_of_row(&examples.inputs);
         let why = if u32::try_from(entries).is_err() {
             format!("{entries} {name} are more than kernels can count")
         } else if largest > memory.of_matrix {
-            let (takes, holds) = (megabytes(largest), megabytes(memory.of_matrix));
+            let (takes, holds) = (size(largest), size(memory.of_matrix));
             format!("its {name} take {takes}, but the device holds {holds} at once")
         } else if let Some(mapped) = dataset.inputs().mapped_size()
             && memory.is_of_host
             && !memory.is_limit
-            && size > mapped + OVERHEAD
+            && of_inputs > mapped + OVERHEAD
         {
-            format!("its inputs take {} as activations, {} in files", megabytes(size), megabytes(mapped))
+            format!("its inputs take {} as activations, {} in files", size(of_inputs), size(mapped))
         } else {
             let evaluation_batch = evaluation_batch(topology, executor.device().backend.is_none());
             let layout = Layout::new(topology, data, hyperparameters, Held::All { evaluation_batch })?;
             let whole = executor.size_of(&layout.plans);
             // An estimate of the free memory is no reason to stream little data.
-            if whole <= memory.of_all || (!memory.is_limit && size <= memory.chunk) {
+            if whole <= memory.of_all || (!memory.is_limit && of_inputs <= memory.chunk) {
                 return Ok(None);
             }
-            format!("with the network it takes {}, more than {}", megabytes(whole), megabytes(memory.of_all))
+            format!("with the network it takes {}, more than {}", size(whole), size(memory.of_all))
         };
         Self::because(why, executor, training).map(Some)
     }
@@ -127,8 +124,8 @@ impl Streaming {
             most >= smallest || !memory.is_limit,
             "mini-batches of {batch} examples take {} with the network, but only {} may be used: allow more with \
              --device-memory, or use a smaller --batch or narrower layers",
-            megabytes(others + smallest * of_example),
-            megabytes(memory.of_all)
+            size(others + smallest * of_example),
+            size(memory.of_all)
         );
         let worth = (memory.chunk / row).max((MINI_BATCHES * batch as u64).min(4 * memory.chunk / row));
         let countable = (memory.of_matrix / row).min(u64::from(u32::MAX) / entries);

@@ -56,7 +56,7 @@ fn data(weighted: bool) -> Data {
     let digits = digits().expect("digits");
     let digits = match weighted {
         true => {
-            let weights = balanced_weights(digits.labels().iter().copied(), 10);
+            let weights = balanced_weights(digits.labels().iter().map(|&label| (label, 1.0)), 10);
             digits.weighted(weights).expect("weights")
         }
         false => digits,

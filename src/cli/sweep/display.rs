@@ -96,6 +96,10 @@ impl Observer for Display {
         }
     }
 
+    fn warn(&mut self, text: &str) {
+        self.line(&format!("note: {text}"));
+    }
+
     fn progress(&mut self, done: f64) {
         if let Some(bar) = &self.bar {
             bar.set_position((done.clamp(0.0, 1.0) * STEPS as f64) as u64);

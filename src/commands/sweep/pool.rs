@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::devices::OpenGpu;
 use super::hand_out::HandOut;
 use super::result::{DataOfTrial, Flags, TrialResult};
 use super::settle::{Opened, OpenedSources, Settled, settle};
-use crate::commands::train::{self, EpochReport, Member, Monitor, Setup, train_side_by_side};
+use crate::commands::train::{self, EpochReport, MAX_DEVICE_FAILURES, Member, Monitor, Setup, train_side_by_side};
 use crate::cpu::Cpu;
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::Executor;
-use crate::system::error::ensure_usage;
+use crate::system::error::{DeviceFailed, ensure_usage};
 use crate::system::interruption;
 use crate::training::Training;
 
@@ -217,19 +218,21 @@ impl Shared {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Runs trials on a GPU: those that are alike side by side, others one after the other.
+    /// Runs trials on a GPU: those that are alike side by side, others one after the other. If the GPU fails, it is
+    /// reopened, and trains its trials again: `warn` says so.
     ///
     /// # Errors
-    /// The first error of a trial, or of `each`.
+    /// The first error of a trial, or of `each`; a GPU that fails again and again.
     pub fn run_on_gpu(
         &self,
         trials: &[Trial<'_>],
-        executor: &mut dyn Executor,
+        gpu: &mut OpenGpu,
         each: &mut dyn FnMut(TrialResult) -> Result<()>,
         tick: &mut dyn FnMut(),
+        warn: &dyn Fn(&str),
     ) -> Result<()> {
         // On a software one, a work group for each of some threads; and results are kept when a group is done.
-        let most = match executor.device().software {
+        let most = match gpu.executor()?.device().software {
             _ if self.deadline.is_some() => 1,
             true => SIDE_BY_SIDE_ON_SOFTWARE,
             false => SIDE_BY_SIDE,
@@ -259,7 +262,27 @@ impl Shared {
             }
             left = others;
             let ticking: &Tick<'_> = &RefCell::new(&mut *tick);
-            let results = self.train(&group, &ready, executor, Some(ticking))?;
+            let (before, mut failures) = (self.done(), 0);
+            let mut train = |is_again: bool| {
+                if is_again {
+                    gpu.reopen()?;
+                }
+                self.train(&group, &ready, gpu.executor()?, Some(ticking))
+            };
+            let results = loop {
+                let trained = train(failures > 0);
+                match trained {
+                    Err(error) if error.is::<DeviceFailed>() && failures < MAX_DEVICE_FAILURES => {
+                        failures += 1;
+                        self.add(before - self.done());
+                        let most = MAX_DEVICE_FAILURES;
+                        warn(&format!(
+                            "{error:#}; its trials are trained again on the reopened device ({failures} of {most})"
+                        ));
+                    }
+                    trained => break trained?,
+                }
+            };
             results.into_iter().try_for_each(&mut *each)?;
         }
         Ok(())

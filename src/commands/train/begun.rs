@@ -10,9 +10,10 @@ use super::run_folder::{CheckpointWriter, Keeping, RunFolder};
 use super::state::{Found, State};
 use super::{Observer, Options, Prepared, Setup, prepare};
 use crate::data::Data;
+use crate::kernel::product::Precision;
 use crate::model;
 use crate::network::{Parameters, Topology};
-use crate::system::error::WrongUsage;
+use crate::system::error::{WrongUsage, ensure_usage};
 use crate::system::kept_files::check_output;
 use crate::system::output_file::check_writable;
 
@@ -39,6 +40,10 @@ impl Begun {
     /// # Errors
     /// Wrong options, and files that cannot be read or written.
     pub fn new(options: &Options) -> Result<Self> {
+        ensure_usage!(
+            !options.fall_back_to_cpu || options.gpu.precision == Precision::Full,
+            "--fallback cpu: --precision mixed is for GPUs; leave one of them out"
+        );
         let folder = options.run.as_ref().map(|run| RunFolder::open(&run.folder)).transpose()?;
         let inputs: Vec<PathBuf> = options.source.files().into_iter().chain(options.from.clone()).collect();
         if let Some(path) = &options.output {
@@ -82,7 +87,7 @@ impl Job<'_> {
         };
         let optimizer = self.setup.hyperparameters.optimizer;
         if let Some((found, note)) = found {
-            circumstances::check(&run.folder, &found.circumstances, &circumstances)?;
+            circumstances::check(&run.folder, self.options.fall_back_to_cpu, &found.circumstances, &circumstances)?;
             for text in note.into_iter().chain(circumstances::differences(&found.circumstances, &circumstances)) {
                 observer.warn(&text);
             }

@@ -114,9 +114,10 @@ impl std::fmt::Display for Circumstances {
     }
 }
 
-/// The device that a run continues on: for `auto`, the one chosen before.
-pub fn device_of(choice: &DeviceChoice, found: &Circumstances) -> DeviceChoice {
+/// The device that a run continues on: for `auto`, the one chosen before; the CPU where that has taken the place of a GPU.
+pub fn device_of(choice: &DeviceChoice, falls_back_to_cpu: bool, found: &Circumstances) -> DeviceChoice {
     match (choice, &found.adapter) {
+        (_, None) if falls_back_to_cpu => DeviceChoice::Cpu,
         (DeviceChoice::Auto, None) => DeviceChoice::Cpu,
         (DeviceChoice::Auto, Some(name)) => DeviceChoice::Same { name: name.clone(), backend: found.backend.clone() },
         (named, _) => named.clone(),
@@ -175,7 +176,7 @@ pub fn differences(found: &Circumstances, now: &Circumstances) -> Vec<String> {
 ///
 /// # Errors
 /// Each difference that could change its result ([`WrongUsage`]).
-pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Result<()> {
+pub fn check(folder: &Path, falls_back_to_cpu: bool, found: &Circumstances, now: &Circumstances) -> Result<()> {
     let (was, is) = (found.config.parse::<Table>()?, now.config.parse::<Table>()?);
     let mut differences = Vec::new();
     let mut differ = |name: &str, was: &str, is: &str| {
@@ -184,7 +185,9 @@ pub fn check(folder: &Path, found: &Circumstances, now: &Circumstances) -> Resul
         }
     };
     differ("version of gpu-backprop", &found.program_version, &now.program_version);
-    differ("kind of device", &found.device, &now.device);
+    if !(falls_back_to_cpu && now.adapter.is_none()) {
+        differ("kind of device", &found.device, &now.device);
+    }
     let mut keys: Vec<&String> = was.keys().chain(is.keys().filter(|key| !was.contains_key(*key))).collect();
     keys.sort_unstable();
     let has_same_data = found.data_sha256 == now.data_sha256;

@@ -14,15 +14,16 @@ use super::{Keep, Observer, Opening, Options, Setup, Training, limit_memory};
 use super::{agreement, divergence};
 use crate::data::Data;
 use crate::device::{self, DeviceChoice};
-use crate::gpu::{GpuOptions, Tuning};
+use crate::gpu::GpuOptions;
 use crate::model::{self, Model};
 use crate::network::{Parameters, Topology};
 use crate::plan::executor::{DeviceDescription, Executor};
-use crate::system::error::{DeviceFailed, Diverged, OutOfMemory, Refused, ensure_usage};
+use crate::system::error::{DeviceFailed, Diverged, OutOfMemory, Refused, WrongUsage, ensure_usage};
 use crate::training::{Position, Trainer};
 use crate::verify::gradients::GradientCheck;
 
 /// The opened device: what is announced about it, and its failures.
+#[derive(Default)]
 pub struct Opened {
     /// The reason for choosing the device.
     pub reason: String,
@@ -32,6 +33,8 @@ pub struct Opened {
     pub announced: bool,
     /// Failures of devices.
     pub failures: DeviceFailures,
+    /// What was said about them.
+    pub notes: Vec<String>,
 }
 
 /// A training, apart from its data and its device.
@@ -70,6 +73,24 @@ impl Job<'_> {
         })?;
         limit_memory(chosen.executor.as_mut(), options.device_memory);
         Ok(chosen)
+    }
+
+    /// As [`Self::open`]; if the device cannot be opened, the CPU, if it may take its place.
+    pub fn open_or_fall_back(
+        &self,
+        choice: &DeviceChoice,
+        data: &Data,
+        opened: &mut Opened,
+        observer: &mut dyn Observer,
+    ) -> Result<device::Chosen> {
+        match self.open(choice, self.options.gpu, data) {
+            Err(error) if self.options.fall_back_to_cpu && !error.is::<WrongUsage>() => {
+                opened.note(format!("{error:#}; training runs on the CPU"), observer);
+                let reason = "it takes the place of a GPU (--fallback)".to_string();
+                Ok(device::Chosen { reason, ..self.open(&DeviceChoice::Cpu, self.options.gpu, data)? })
+            }
+            opened => opened,
+        }
     }
 
     fn trainer<'e, 't>(&self, training: &Training<'t>, executor: &'e mut dyn Executor) -> Result<Trainer<'e, 't>> {
@@ -191,27 +212,28 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Saves the weights from before a training diverged.
-    pub fn save_last_good(&self, state: &State, data: &Data, observer: &mut dyn Observer) {
+    /// Saves the weights from before what ended a training: `it diverged`, say.
+    pub fn save_last_good(&self, state: &State, data: &Data, what: &str, observer: &mut dyn Observer) {
         let Some(path) = &self.options.output else { return };
         if state.position == Position::default() && state.refit.is_none() {
             let path = path.display();
-            return observer.warn(&format!("{path} is not written: training diverged in the first epoch"));
+            return observer.warn(&format!("{path} is not written: {what} in the first epoch"));
         }
         // Those of a refit are not better than the ones that were kept before it.
         let best = state.best.as_deref().filter(|_| state.refit.is_some() || self.setup.keep == Keep::Best);
         let parameters = best.unwrap_or(&state.snapshot.parameters).clone();
         match self.save(path, data, parameters) {
-            Ok(()) => observer.warn(&format!("{} holds the weights from before training diverged", path.display())),
+            Ok(()) => observer.warn(&format!("{} holds the weights from before {what}", path.display())),
             Err(error) => observer.warn(&format!("{error:#}")),
         }
     }
 
     /// True for an error that may not occur on another device. If a device refuses the work before training starts, the
     /// options are at fault.
-    pub fn may_go_on(&self, error: &anyhow::Error, opened: &Opened) -> bool {
+    pub fn may_go_on(&self, error: &anyhow::Error, device: &DeviceDescription, opened: &Opened) -> bool {
         let refused = error.is::<OutOfMemory>() || error.is::<Refused>();
-        error.is::<DeviceFailed>() || refused && (opened.announced || self.options.fall_back_to_cpu)
+        let is_gpu = device.backend.is_some();
+        is_gpu && (error.is::<DeviceFailed>() || refused && (opened.announced || self.options.fall_back_to_cpu))
     }
 
     /// Reopens a device that has failed, or opens the one to fall back to.
@@ -241,14 +263,9 @@ impl Job<'_> {
                 break Err(error.context(format!("{name} failed {tries} times at {place}")));
             }
             let again = format!("training continues from {place} on the reopened device ({tries} of {most})");
-            context.observer.warn(&format!("{}; {again}", told(&error)));
+            opened.note(format!("{}; {again}", told(&error)), context.observer);
             // Two failures at the same position: shorter submissions may succeed.
-            let tuning = match self.options.gpu.tuning {
-                // Other kernels would give other bits.
-                Tuning::Again => Tuning::Remembered,
-                other => other,
-            };
-            let gpu = GpuOptions { halvings: tries.saturating_sub(1), tuning, ..self.options.gpu };
+            let gpu = self.options.gpu.of_reopened(tries.saturating_sub(1));
             match self.open(&same, gpu, data) {
                 Ok(chosen) => break Ok(chosen),
                 Err(other) => error = other,
@@ -257,7 +274,7 @@ impl Job<'_> {
         };
         let reopened = match reopened {
             Err(error) if self.options.fall_back_to_cpu => {
-                context.observer.warn(&format!("{error:#}; training continues from {place} on the CPU"));
+                opened.note(format!("{error:#}; training continues from {place} on the CPU"), context.observer);
                 self.open(&DeviceChoice::Cpu, self.options.gpu, data)?
             }
             reopened => reopened?,
@@ -270,10 +287,10 @@ impl Job<'_> {
 }
 
 /// Time that a driver may need to recover.
-const TIME_OF_A_RESET: Duration = Duration::from_secs(1);
+pub const TIME_OF_A_RESET: Duration = Duration::from_secs(1);
 
 /// The number of failures at the same position that training survives.
-const MAX_DEVICE_FAILURES: u32 = 4;
+pub const MAX_DEVICE_FAILURES: u32 = 4;
 
 /// Failures of a device.
 #[derive(Default)]
@@ -299,6 +316,12 @@ impl DeviceFailures {
 }
 
 impl Opened {
+    /// Says something about a failure, at once and in the report.
+    pub fn note(&mut self, text: String, observer: &mut dyn Observer) {
+        observer.warn(&text);
+        self.notes.push(text);
+    }
+
     /// Announces once that training starts or continues.
     fn announce(
         &mut self,

@@ -89,9 +89,10 @@ impl Sweep<'_> {
         let ended = std::thread::scope(|scope| {
             let server = (ranks.is_first() && ranks.count() > 1)
                 .then(|| scope.spawn(|| hand_out.serve(&|| shared.stops(), &take)));
-            let on_gpus = devices.gpus().iter_mut().enumerate().try_for_each(|(gpu, executor)| {
-                let of_gpu = of_place(Some(gpu)).into_iter().skip(ranks.rank()).step_by(ranks.count());
-                shared.run_on_gpu(&of_gpu.collect::<Vec<_>>(), executor.as_mut(), &mut each, &mut tick)
+            let warn = |text: &str| observer.borrow_mut().warn(text);
+            let on_gpus = devices.gpus().iter_mut().enumerate().try_for_each(|(place, gpu)| {
+                let of_gpu = of_place(Some(place)).into_iter().skip(ranks.rank()).step_by(ranks.count());
+                shared.run_on_gpu(&of_gpu.collect::<Vec<_>>(), gpu, &mut each, &mut tick, &warn)
             });
             let ended =
                 on_gpus.and_then(|()| shared.run_on_cpu(&of_cpu, &hand_out, threads.max(1), &mut each, &mut tick));
