@@ -25,7 +25,8 @@ trials! {
     once: runs_on_the_cpu_go_on, a_longer_run_goes_on_as_if_it_had_been_longer, a_damaged_checkpoint_is_noticed,
         two_processes_do_not_share_a_folder;
     on_each_adapter: runs_on_a_gpu_go_on, a_lost_device_changes_no_bit, any_call_may_fail,
-        a_device_that_does_not_answer_is_left, a_device_that_fails_always_is_given_up;
+        a_device_that_does_not_answer_is_left, a_device_that_fails_always_is_given_up,
+        a_device_that_fails_for_good_loses_nothing, a_run_that_fell_back_stays_on_the_cpu;
 }
 
 /// Ends a training after some steps, and keeps what it was told.
@@ -372,4 +373,49 @@ fn a_device_that_fails_always_is_given_up(adapter: &AdapterUnderTest) {
         let [some, all] = [&report, &on_cpu].map(|report| report.test_cost.expect("it has a test split"));
         assert!((some - all).abs() < 1e-3 * all, "{some} and {all}: {told}");
     }
+}
+
+/// A run whose device fails at each call from a third of its calls on, and the files of its end.
+fn fails_for_good(adapter: &AdapterUnderTest, folder: &Path, falls_back: bool) -> (Options, Options) {
+    let requested = Requested { epochs: Some(3), ..Requested::default() };
+    let options = Options { fall_back_to_cpu: falls_back, ..options(requested, device_of(adapter)) };
+    let counted = tempfile::tempdir().expect("a folder");
+    let (_, calls) = calls_of(&in_folder(&options, counted.path(), Duration::ZERO));
+    let output = Some(folder.join("model.safetensors"));
+    let whole = Options { output, ..in_folder(&options, &folder.join("run"), Duration::ZERO) };
+    let always = (calls / 3..20 * calls).map(|call| (call, Fault::Loss)).collect::<Vec<_>>();
+    (failing(&whole, &always).0, whole)
+}
+
+fn a_device_that_fails_for_good_loses_nothing(adapter: &AdapterUnderTest) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (fails, whole) = fails_for_good(adapter, folder.path(), false);
+    let mut watcher = Watcher::default();
+    let error = train::run(&fails, &mut watcher).expect_err("it is lost each time");
+    assert!(format!("{error:#}").contains("failed 5 times at epoch "), "{error:#}");
+    let told = watcher.warnings.join("\n");
+    assert!(told.contains("holds the weights from before the device failed"), "{told}");
+    assert!(told.contains("the same command continues from epoch "), "{told}");
+    let saved = gpu_backprop::load_model(folder.path().join("model.safetensors")).expect("a model");
+    let last = gpu_backprop::load_model(folder.path().join("run/last.safetensors")).expect("a model");
+    assert!(saved.parameters == last.parameters);
+    let unbroken = ended(&Options { run: None, output: None, ..whole.clone() }, &mut Watcher::default());
+    let mut watcher = Watcher::default();
+    let report = ended(&whole, &mut watcher);
+    assert_eq!(figures(&report), figures(&unbroken));
+    assert!(watcher.steps > 0 && report.notes.is_empty(), "{:?}", report.notes);
+}
+
+fn a_run_that_fell_back_stays_on_the_cpu(adapter: &AdapterUnderTest) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (fails, whole) = fails_for_good(adapter, folder.path(), true);
+    let report = ended(&fails, &mut Watcher::default());
+    assert_eq!(report.device, "cpu");
+    assert!(report.notes.iter().any(|note| note.contains("on the CPU")), "{:?}", report.notes);
+    // The same command again, with a device that works: the run is complete, and can be extended where it was.
+    assert_eq!(figures(&ended(&whole, &mut Watcher::default())), figures(&report));
+    let longer = Requested { epochs: Some(4), ..whole.requested.clone() };
+    let longer = in_folder(&Options { requested: longer, ..whole }, &folder.path().join("run"), Duration::ZERO);
+    let report = ended(&longer, &mut Watcher::default());
+    assert_eq!((report.device.as_str(), report.epochs.len()), ("cpu", 4));
 }

@@ -1,10 +1,11 @@
 //! The page of a run, or of a network and data.
 
 use anyhow::Result;
+use indicatif::HumanCount;
 use maud::{Markup, html};
 
 use super::network::{first_weights, kernels, layers};
-use super::parts::{chart_of, chart_on, curve, number, page};
+use super::parts::{chart_of, chart_on, curve, number, one_in, page};
 use super::results::{of_classes, of_numbers, worst};
 use crate::cli::chart::Scale;
 use crate::commands::report::Report;
@@ -127,6 +128,9 @@ fn epochs(report: &Report) -> Markup {
         @if let Some((lowest, cost)) = lowest {
             p { "The lowest " (if lowest.validation_cost.is_some() { "validation" } else { "training" }) " cost is that of epoch " (lowest.epoch)
                 ", " (number(cost)) "." }
+        }
+        @if one_in(epochs.len()) > 1 {
+            p { "Charts and tables show one in " (one_in(epochs.len())) " of " (HumanCount(epochs.len() as u64).to_string()) " epochs." }
         }
         div.charts { @for chart in charts.into_iter().flatten() { (chart) } }
     }

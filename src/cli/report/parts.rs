@@ -59,9 +59,20 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// A named curve of the value `y` of each epoch; `None` if no epoch has one.
+/// The most points of a curve.
+const MOST_POINTS: usize = 1000;
+
+/// The number of epochs of which a curve shows one; 1 if it shows them all.
+pub fn one_in(epochs: usize) -> usize {
+    epochs.div_ceil(MOST_POINTS).max(1)
+}
+
+/// A named curve of the value `y` of each epoch, or of the last and one in so many; `None` if no epoch has one.
 pub fn curve(name: &str, epochs: &[EpochReport], y: impl Fn(&EpochReport) -> Option<f64>) -> Option<Curve> {
-    let points: Vec<_> = epochs.iter().filter_map(|epoch| Some([epoch.epoch as f64, y(epoch)?])).collect();
+    let mut points: Vec<_> = epochs.iter().filter_map(|epoch| Some([epoch.epoch as f64, y(epoch)?])).collect();
+    let (step, last) = (one_in(points.len()), points.len().saturating_sub(1));
+    let mut number = 0..;
+    points.retain(|_| number.next().is_some_and(|i: usize| i.is_multiple_of(step) || i == last));
     (!points.is_empty()).then(|| Curve { name: name.to_string(), points })
 }
 
@@ -76,7 +87,8 @@ pub fn chart_on(scale: Scale, title: &str, y: &str, curves: Vec<Option<Curve>>) 
     let first = curves.first()?;
     let head: Vec<&str> = std::iter::once("epoch").chain(curves.iter().map(|curve| curve.name.as_str())).collect();
     let value = |curve: &Curve, x: f64| {
-        curve.points.iter().find(|point| point[0] == x).map_or("-".to_string(), |point| number(point[1]))
+        let found = curve.points.binary_search_by(|point| point[0].total_cmp(&x));
+        found.map_or("-".to_string(), |at| number(curve.points[at][1]))
     };
     let row = |point: &[f64; 2]| {
         let values = curves.iter().map(|curve| value(curve, point[0]));
