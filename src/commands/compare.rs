@@ -14,9 +14,12 @@
 //! If the second tolerance is large, equal parameters prove little; [`lockstep`] compares each step
 //! by itself.
 
+mod samples;
+
 use std::str::FromStr;
 
 use anyhow::Result;
+use samples::{further_samples, last_bits_changed};
 use serde::Serialize;
 
 use crate::commands::train::{self, EpochReport, Report, Setup};
@@ -25,12 +28,12 @@ use crate::data::Data;
 use crate::device::{self, DeviceChoice};
 use crate::gpu::GpuOptions;
 use crate::kernel::product::Precision;
-use crate::network::{Layers, Parameters, Topology};
+use crate::network::Topology;
 use crate::plan::executor::{DeviceDescription, Executor};
 use crate::rewrite::fuse::KernelSet;
 use crate::system::error::{Diverged, ensure_usage};
 use crate::training::stopping::{Course, Patience};
-use crate::training::{Snapshot, Training};
+use crate::training::{Snapshot, Trainer, Training};
 use crate::verify::distance::{self, Distance, Scale};
 use crate::verify::gradients::{self, GradientCheck};
 use crate::verify::lockstep::{self, Difference, Lockstep, Side};
@@ -237,51 +240,8 @@ pub fn compare(
     }
     let [one, other] = sides;
     let (mut one, mut other) = (training.trainer(one.executor)?, training.trainer(other.executor)?);
-    let mut changed = Snapshot::from(last_bits_changed(training, mixed));
-    let (mut reports, mut compared) = ([Vec::new(), Vec::new()], Vec::new());
-    let (mut diverged_device, mut largest_sample) = (None, 0f64);
-    let mut course = Course::new(Patience { stop: None, ..setup.patience });
-    for epoch in 1..=setup.epochs {
-        let trained = [&mut one, &mut other].map(|trainer| train::train_epoch(trainer, epoch, training, &mut |_| ()));
-        let (a, b) = match trained {
-            [Ok(a), Ok(b)] => (a, b),
-            [Err(error), Ok(_)] if error.is::<Diverged>() => {
-                diverged_device = Some(0);
-                break;
-            }
-            [Ok(_), Err(error)] if error.is::<Diverged>() => {
-                diverged_device = Some(1);
-                break;
-            }
-            [Err(error), _] | [_, Err(error)] => return Err(error),
-        };
-        let (found, expected) = (one.parameters()?, other.parameters()?);
-        let lower = course.note(epoch, b.monitored_cost()).lower;
-        changed = other.last_epoch_from(&changed)?;
-        let sample = distance::between(&changed.parameters, &expected, Scale::LargestOfLayer).value;
-        largest_sample = largest_sample.max(sample);
-        let steps = epoch * one.steps_per_epoch();
-        let tolerance = rounding_of(training, steps).max(SAMPLE_FACTOR * largest_sample);
-        let Distance { value: difference, matrix, .. } = distance::between(&found, &expected, Scale::LargestOfLayer);
-        let comparison = EpochComparison {
-            epoch,
-            max_relative_weight_difference: difference,
-            // Equal parameters differ nowhere.
-            matrix: if difference > 0.0 { matrix } else { String::new() },
-            tolerance,
-            last_bit_difference: sample.is_finite().then_some(sample),
-            within_tolerance: difference <= tolerance,
-            speed_ratio: b.seconds / a.seconds,
-        };
-        if let Some(factor) = lower {
-            one.lower_eta(factor)?;
-            other.lower_eta(factor)?;
-        }
-        observer.epoch([&a, &b], &comparison)?;
-        reports[0].push(a);
-        reports[1].push(b);
-        compared.push(comparison);
-    }
+    let Both { reports, compared, diverged_device } =
+        Both::trained(&mut one, &mut other, training, setup, mixed, observer)?;
     let [of_one, of_other] = reports;
     let devices =
         match diverged_device {
@@ -317,19 +277,86 @@ pub fn compare(
     })
 }
 
+/// The epochs of both trainings, compared.
+struct Both {
+    reports: [Vec<EpochReport>; 2],
+    compared: Vec<EpochComparison>,
+    /// The device that alone came to NaN or infinity.
+    diverged_device: Option<usize>,
+}
+
+impl Both {
+    /// Trains both for all epochs, and compares their parameters after each.
+    fn trained(
+        one: &mut Trainer<'_, '_>,
+        other: &mut Trainer<'_, '_>,
+        training: &Training<'_>,
+        setup: &Setup,
+        mixed: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        let mut changed = Snapshot::from(last_bits_changed(training, mixed, 0));
+        let (mut reports, mut compared) = ([Vec::new(), Vec::new()], Vec::new());
+        let (mut diverged_device, mut largest_sample) = (None, 0f64);
+        let mut course = Course::new(Patience { stop: None, ..setup.patience });
+        for epoch in 1..=setup.epochs {
+            let trained = [
+                train::train_epoch(one, epoch, training, &mut |_| ()),
+                train::train_epoch(other, epoch, training, &mut |_| ()),
+            ];
+            let (a, b) = match trained {
+                [Ok(a), Ok(b)] => (a, b),
+                [Err(error), Ok(_)] if error.is::<Diverged>() => {
+                    diverged_device = Some(0);
+                    break;
+                }
+                [Ok(_), Err(error)] if error.is::<Diverged>() => {
+                    diverged_device = Some(1);
+                    break;
+                }
+                [Err(error), _] | [_, Err(error)] => return Err(error),
+            };
+            let (found, expected) = (one.parameters()?, other.parameters()?);
+            let lower = course.note(epoch, b.monitored_cost()).lower;
+            changed = other.last_epoch_from(&changed)?;
+            let sample = distance::between(&changed.parameters, &expected, Scale::LargestOfLayer).value;
+            largest_sample = largest_sample.max(sample);
+            let steps = epoch * one.steps_per_epoch();
+            let Distance { value: difference, matrix, .. } =
+                distance::between(&found, &expected, Scale::LargestOfLayer);
+            let rounding = rounding_of(training, steps);
+            let is_within = |sample: f64| difference <= rounding.max(SAMPLE_FACTOR * sample);
+            if !is_within(largest_sample) {
+                let epochs: Vec<&EpochReport> = reports[1].iter().chain([&b]).collect();
+                largest_sample = largest_sample.max(further_samples(other, training, setup, mixed, &epochs)?);
+            }
+            let tolerance = rounding.max(SAMPLE_FACTOR * largest_sample);
+            let comparison = EpochComparison {
+                epoch,
+                max_relative_weight_difference: difference,
+                // Equal parameters differ nowhere.
+                matrix: if difference > 0.0 { matrix } else { String::new() },
+                tolerance,
+                last_bit_difference: sample.is_finite().then_some(sample),
+                within_tolerance: is_within(largest_sample),
+                speed_ratio: b.seconds / a.seconds,
+            };
+            if let Some(factor) = lower {
+                one.lower_eta(factor)?;
+                other.lower_eta(factor)?;
+            }
+            observer.epoch([&a, &b], &comparison)?;
+            reports[0].push(a);
+            reports[1].push(b);
+            compared.push(comparison);
+        }
+        Ok(Both { reports, compared, diverged_device })
+    }
+}
+
 /// Returns the rounding error that two devices accumulate over `steps` steps, relative to the
 /// parameters, if training neither damps nor amplifies it.
 fn rounding_of(training: &Training<'_>, steps: usize) -> f64 {
     let terms = training.topology.widest().max(training.hyperparameters.batch);
     2.0 * 4.0 * f64::from(f32::EPSILON) / 2.0 * (steps as f64 * terms as f64).sqrt()
-}
-
-/// Flips the last bit of each parameter; for `mixed` precision, the last that rounding to 16 bits leaves.
-fn last_bits_changed(training: &Training<'_>, mixed: bool) -> Parameters {
-    let last_bit = if mixed { 1 << 13 } else { 1 };
-    let flipped = |value: &f32| f32::from_bits(value.to_bits() ^ last_bit);
-    let changed = |layers: &Layers<Vec<f32>>| {
-        Layers::new(2, training.topology.last(), |l| layers[l].iter().map(flipped).collect())
-    };
-    Parameters { w: changed(&training.initial.w), b: changed(&training.initial.b) }
 }

@@ -66,90 +66,22 @@ pub fn open(source: &Source) -> Result<Data> {
 /// # Errors
 /// As [`open`], and examples that do not fit the network.
 pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data> {
-    let &Source { ref data, ref labels, seed, task, .. } = source;
     check_stdin(source)?;
-    let test_seed = source.test_seed.unwrap_or(seed);
-    let path = data.as_deref().filter(|path| !formats::is_built_in(path));
-    ensure_usage!(
-        labels.is_none() || path.is_some_and(|path| !path.is_dir()),
-        "--labels goes with an array (IDX, NPY or NPZ) of inputs alone; {} has its own labels",
-        path.map_or("the built-in data".to_string(), |path| path.display().to_string())
-    );
-    if let (Some(path), Some(_)) = (path, labels) {
-        formats::check_array(path, "--labels")?;
-    }
+    let path = source.data.as_deref().filter(|path| !formats::is_built_in(path));
     let name = match path {
         None => "built-in handwritten digits".to_string(),
         Some(path) if path == Path::new(STDIN) => "stdin".to_string(),
         Some(path) => path.display().to_string(),
     };
-    let of_new = source.scale.map(|_| "--scale").or(source.table.flag_of_new_networks());
-    if let (Some(flag), Some(_)) = (of_new, interface) {
-        bail_usage!("{flag} goes with a new network; a trained one reads its columns as in its training");
-    }
-    let file = path.unwrap_or(Path::new("digits"));
-    let is_table = formats::is_table(file, labels.is_some())?;
-    let mut notes = Vec::new();
-    let (mut raw, own_test) = if let (true, Some(interface)) = (is_table, interface) {
-        let file = ExampleFile { path: file.to_path_buf(), labels: None, table: source.table.clone() };
-        let reader = ExampleReader::open(&file, interface, true)?;
-        let (dataset, of_file) = reader.read_all("")?;
-        notes.extend(of_file);
-        (Raw::Known(dataset), None)
-    } else if is_table {
-        let table = Table::open(file, formats::rows, &source.table, task).with_context(|| name.clone())?;
-        (Raw::Table(Box::new(table)), None)
-    } else {
-        let training = examples::labelled(file, labels.as_deref(), OwnPart::Training, "--labels", task)?;
-        let test = if source.test.is_none() { examples::own_test_part(file, task)? } else { None };
-        match interface {
-            None => (Raw::Array(training), test),
-            Some(interface) => {
-                let dataset = as_learned(training, interface).with_context(|| name.clone())?;
-                (Raw::Known(dataset), test)
-            }
-        }
-    };
-    if let (Raw::Array(_), Some(flag)) = (&raw, source.table.flag_in_use()) {
-        bail_usage!("{flag} goes with a table; {name} is not a table");
-    }
-    ensure_usage!(
-        task == Task::Classification || !source.balanced,
-        "--class-weight balanced goes with classes; --task regression has none"
-    );
-    let place = labels.as_ref().map_or(name.clone(), |labels| labels.display().to_string());
-    if let (Raw::Array(dataset), Task::Classification) = (&raw, task) {
-        let labels = dataset.labels();
-        let one = labels.first().filter(|first| labels.iter().all(|label| label == *first));
-        if let Some(&only) = one {
-            let only = shown(&dataset.class_name(only as usize));
-            bail!("{place}: the labels have only the class {only}, but at least 2 classes are needed");
-        }
-    }
-    if task == Task::Classification && !source.task_given {
-        raw.check_classes().context(place)?;
-    }
+    check_flags(source, path, interface)?;
+    let Found { mut raw, own_test, mut notes } = Found::read(source, path, &name, interface)?;
+    raw.check(source, &name)?;
     if let Some(limit) = source.limit {
-        notes.extend(raw.limit(limit, test_seed)?);
+        notes.extend(raw.limit(limit, source.test_seed())?);
     }
-
     let default_test = path.is_none().then_some(Part::Fraction(DIGITS_TEST_FRACTION));
-    let test = source.test.as_ref().or(default_test.as_ref());
-    let validation = source.validation.as_ref();
-    let strata = raw.targets().strata();
-    let mut split = Split::all_training(0..strata.len());
-    let mut hold_out = |part: Option<&Part>, flag, seed, stream| match part {
-        Some(&Part::Fraction(fraction)) => fraction_of(&strata, &mut split.training, fraction, flag, seed, stream),
-        _ => Ok(Vec::new()),
-    };
-    split.test = hold_out(test, "--test", test_seed, Stream::TestSplit)?;
-    split.validation = hold_out(validation, "--validation", seed, Stream::ValidationSplit)?;
-    if let (None, Some(fraction)) = (validation, source.default_validation) {
-        let fraction = fraction(split.training.len());
-        split.validation = stratified_part(&strata, &mut split.training, fraction, seed, Stream::ValidationSplit);
-    }
-    ensure_usage!(!split.training.is_empty(), "--validation and --test leave no example to train on");
-
+    let (test, validation) = (source.test.as_ref().or(default_test.as_ref()), source.validation.as_ref());
+    let split = split(&raw.targets().strata(), [test, validation], source)?;
     if let Raw::Table(table) = &raw {
         notes.extend_from_slice(table.notes());
     }
@@ -169,6 +101,78 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
     }
     data.add_part(validation, "validation", source).map(|part| data.split.validation.extend(part))?;
     Ok(data)
+}
+
+/// Checks that the flags of a source go with its data.
+fn check_flags(source: &Source, path: Option<&Path>, interface: Option<Interface<'_>>) -> Result<()> {
+    ensure_usage!(
+        source.labels.is_none() || path.is_some_and(|path| !path.is_dir()),
+        "--labels goes with an array (IDX, NPY or NPZ) of inputs alone; {} has its own labels",
+        path.map_or("the built-in data".to_string(), |path| path.display().to_string())
+    );
+    if let (Some(path), Some(_)) = (path, &source.labels) {
+        formats::check_array(path, "--labels")?;
+    }
+    let of_new = source.scale.map(|_| "--scale").or(source.table.flag_of_new_networks());
+    if let (Some(flag), Some(_)) = (of_new, interface) {
+        bail_usage!("{flag} goes with a new network; a trained one reads its columns as in its training");
+    }
+    ensure_usage!(
+        source.task == Task::Classification || !source.balanced,
+        "--class-weight balanced goes with classes; --task regression has none"
+    );
+    Ok(())
+}
+
+/// The split of examples in `strata` by the fractions of the `[test, validation]` parts; files are added later.
+fn split(strata: &[u32], [test, validation]: [Option<&Part>; 2], source: &Source) -> Result<Split> {
+    let (seed, test_seed) = (source.seed, source.test_seed());
+    let mut split = Split::all_training(0..strata.len());
+    let mut hold_out = |part: Option<&Part>, flag, seed, stream| match part {
+        Some(&Part::Fraction(fraction)) => fraction_of(strata, &mut split.training, fraction, flag, seed, stream),
+        _ => Ok(Vec::new()),
+    };
+    split.test = hold_out(test, "--test", test_seed, Stream::TestSplit)?;
+    split.validation = hold_out(validation, "--validation", seed, Stream::ValidationSplit)?;
+    if let (None, Some(fraction)) = (validation, source.default_validation) {
+        let fraction = fraction(split.training.len());
+        split.validation = stratified_part(strata, &mut split.training, fraction, seed, Stream::ValidationSplit);
+    }
+    ensure_usage!(!split.training.is_empty(), "--validation and --test leave no example to train on");
+    Ok(split)
+}
+
+/// Training data as it was read, with the test split that its files have, and notes.
+struct Found {
+    raw: Raw,
+    own_test: Option<Dataset>,
+    notes: Vec<String>,
+}
+
+impl Found {
+    /// Reads the files of a source; `path` is `None` for the built-in data.
+    fn read(source: &Source, path: Option<&Path>, name: &str, interface: Option<Interface<'_>>) -> Result<Self> {
+        let (labels, task) = (source.labels.as_deref(), source.task);
+        let file = path.unwrap_or(Path::new("digits"));
+        let is_table = formats::is_table(file, labels.is_some())?;
+        let found = |raw, own_test| Found { raw, own_test, notes: Vec::new() };
+        if let (true, Some(interface)) = (is_table, interface) {
+            let file = ExampleFile { path: file.to_path_buf(), labels: None, table: source.table.clone() };
+            let (dataset, notes) = ExampleReader::open(&file, interface, true)?.read_all("")?;
+            return Ok(Found { notes: notes.into_iter().collect(), ..found(Raw::Known(dataset), None) });
+        }
+        if is_table {
+            let table = Table::open(file, formats::rows, &source.table, task).with_context(|| name.to_string())?;
+            return Ok(found(Raw::Table(Box::new(table)), None));
+        }
+        let training = examples::labelled(file, labels, OwnPart::Training, "--labels", task)?;
+        let test = if source.test.is_none() { examples::own_test_part(file, task)? } else { None };
+        let raw = match interface {
+            None => Raw::Array(training),
+            Some(interface) => Raw::Known(as_learned(training, interface).with_context(|| name.to_string())?),
+        };
+        Ok(found(raw, test))
+    }
 }
 
 /// An array with the activations and classes of a trained network.
@@ -196,6 +200,26 @@ enum Raw {
 }
 
 impl Raw {
+    /// Checks that the flags of a source go with this kind of data, and that there are classes to tell apart.
+    fn check(&self, source: &Source, name: &str) -> Result<()> {
+        if let (Raw::Array(_), Some(flag)) = (self, source.table.flag_in_use()) {
+            bail_usage!("{flag} goes with a table; {name} is not a table");
+        }
+        if source.task == Task::Regression {
+            return Ok(());
+        }
+        let place = source.labels.as_ref().map_or(name.to_string(), |labels| labels.display().to_string());
+        if let Raw::Array(dataset) = self {
+            let labels = dataset.labels();
+            let one = labels.first().filter(|first| labels.iter().all(|label| label == *first));
+            if let Some(&only) = one {
+                let only = shown(&dataset.class_name(only as usize));
+                bail!("{place}: the labels have only the class {only}, but at least 2 classes are needed");
+            }
+        }
+        if source.task_given { Ok(()) } else { self.check_classes().context(place) }
+    }
+
     fn targets(&self) -> &Targets {
         match self {
             Raw::Array(dataset) => dataset.targets(),

@@ -66,6 +66,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// The seed of the test split and of the limit.
+    pub(super) fn test_seed(&self) -> u64 {
+        self.test_seed.unwrap_or(self.seed)
+    }
+
     /// The files that are read.
     pub fn files(&self) -> Vec<PathBuf> {
         let of_part = |part: &'_ Option<Part>| match part {

@@ -98,7 +98,8 @@ pub fn failures_of_drivers() -> Vec<String> {
 pub fn check_environment() -> Result<()> {
     let Some(text) = std::env::var_os("WGPU_BACKEND") else { return Ok(()) };
     let text = text.to_string_lossy();
-    let unknown = |name: &&str| !name.is_empty() && wgpu::Backends::from_comma_list(name).is_empty();
+    let all = BACKENDS.into_iter().fold(wgpu::Backends::empty(), |all, (backend, _)| all | backend);
+    let unknown = |name: &&str| !name.is_empty() && !wgpu::Backends::from_comma_list(name).intersects(all);
     if let Some(name) = text.split(',').map(str::trim).find(unknown) {
         bail!(WrongUsage::new(format!(
             "WGPU_BACKEND={text}: there is no backend `{}`; there are vulkan, metal, dx12 and gl",

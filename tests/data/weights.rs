@@ -47,7 +47,8 @@ fn the_column_of_weights_is_no_input_and_has_mean_1_in_training() {
     numbered.balanced = true;
     let data = open(&numbered).expect("a table");
     assert_eq!(weights(&data)[11], 2.0);
-    assert_eq!(data.dataset.class_weights(), Some(&[1.0, 1.0][..]));
+    // The weights of the rows of class a sum to 0 + 2 + ... + 10 = 30, those of b to 36; both classes are to count 33.
+    assert_eq!(data.dataset.class_weights(), Some(&[33.0 / 30.0, 33.0 / 36.0][..]));
 }
 
 #[test]
