@@ -141,21 +141,24 @@ impl Network {
         let last = self.topology.last();
         let row = self.topology.activation;
         let crosses = |from: f64, to: f64| row.kinks.iter().any(|kink| (from > *kink) != (to > *kink));
-        let mut z = forward.z[l].clone();
-        moves.iter().for_each(|&(j, by)| z[j] += by);
+        // Neurons of a layer whose z changes: their number, z before and after. In layer l few of many may change.
+        let mut moved: Vec<(usize, f64, f64)> =
+            moves.iter().map(|&(j, by)| (j, forward.z[l][j], forward.z[l][j] + by)).collect();
         for at in l..last {
-            if z.iter().zip(&forward.z[at]).any(|(&to, &from)| crosses(from, to)) {
+            if moved.iter().any(|&(_, from, to)| crosses(from, to)) {
                 return None;
             }
-            let moved = z.iter().zip(&forward.z[at]).enumerate().filter(|(_, (to, from))| to != from);
-            let change = |(&to, &from): (&f64, &f64)| (row.exact)(to) - (row.exact)(from);
-            let changes = moved.map(|(k, pair)| (k, change(pair) * kept(at, k))).collect::<Vec<_>>();
-            let mut next = forward.z[at + 1].clone();
-            for (z, weights) in next.iter_mut().zip(self.w[at + 1].chunks_exact(z.len())) {
-                *z += changes.iter().map(|&(k, change)| weights[k] * change).sum::<f64>();
-            }
-            z = next;
+            let moved_at = moved.iter().filter(|(_, from, to)| to != from);
+            let change = |&(k, from, to): &(usize, f64, f64)| (k, ((row.exact)(to) - (row.exact)(from)) * kept(at, k));
+            let changes = moved_at.map(change).collect::<Vec<_>>();
+            let rows = self.w[at + 1].chunks_exact(self.topology.n[at]).zip(&forward.z[at + 1]).enumerate();
+            let next = rows.map(|(j, (weights, &from))| {
+                (j, from, from + changes.iter().map(|&(k, change)| weights[k] * change).sum::<f64>())
+            });
+            moved = next.collect();
         }
+        let mut z = forward.z[last].clone();
+        moved.iter().for_each(|&(j, _, to)| z[j] = to);
         Some(self.outputs(&z, y).1)
     }
 }
