@@ -59,7 +59,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     } else {
         print(&summary(&comparison)?)?;
     }
-    if let Some(page) = page {
+    // Of a training that diverged on one of them, there is nothing to show.
+    if let (Some(page), [_, _]) = (page, &comparison.devices[..]) {
         super::report::write_comparison(&comparison, page)?;
     }
     match what_is_beyond(&comparison) {

@@ -43,7 +43,10 @@ pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsSt
         Ok(table) => table,
         Err(error) => bail_usage!("{}: not valid TOML: {}", context(), one_line(&format!("{error}"))),
     };
-    let mut all = arguments;
+    // Directly after the name of the command: what follows may take all values to the end.
+    let place = arguments.iter().position(|argument| argument.to_str() == Some(name)).map_or(1, |at| at + 1);
+    let (mut all, mut flags) = (arguments, Vec::new());
+    let has_others = command.get_positionals().any(|other| given.contains_id(other.get_id().as_str()));
     let of_train = program.find_subcommand("train").filter(|train| train.get_name() != command.get_name());
     for (key, value) in &table {
         // A file written for `train` also serves other commands, without the flags that they do not
@@ -61,16 +64,19 @@ pub fn with_file(arguments: Vec<OsString>, program: &Command) -> Result<Vec<OsSt
         {
             // Each string of a list is a value of its own; numbers form one value, such as the
             // widths of a network.
-            all.extend(values.iter().filter_map(Value::as_str).map(|text| format!("--{key}={text}").into()));
+            flags.extend(values.iter().filter_map(Value::as_str).map(|text| format!("--{key}={text}").into()));
             continue;
         }
         match text_of(found, key, value).with_context(context)? {
-            Some(text) if found.is_positional() => all.push(not_a_flag(text).into()),
-            Some(text) => all.push(format!("--{key}={text}").into()),
-            None if value.as_bool() == Some(true) => all.push(format!("--{key}").into()),
+            // After the one before it, if that is given.
+            Some(text) if found.is_positional() && has_others => all.push(not_a_flag(text).into()),
+            Some(text) if found.is_positional() => flags.push(not_a_flag(text).into()),
+            Some(text) => flags.push(format!("--{key}={text}").into()),
+            None if value.as_bool() == Some(true) => flags.push(format!("--{key}").into()),
             None => {}
         }
     }
+    all.splice(place..place, flags);
     Ok(all)
 }
 
@@ -169,11 +175,19 @@ fn written(command: &Command, given: &ArgMatches, used: &[(&'static str, String)
     table.iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
 }
 
-/// A string as a number, a list of numbers, or text.
+/// A string as a number, a list of numbers, or text. `007`, `1.50` and numbers too large to be exact stay text: they may be
+/// names.
 fn value_of(text: &str) -> Value {
     let number = |text: &str| {
         let whole = text.parse().ok().map(Value::Integer);
-        whole.or_else(|| text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float))
+        let number = whole.or_else(|| text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float));
+        let is_exact = |number: &Value| match number {
+            Value::Float(float) => {
+                [float.to_string(), format!("{float:e}"), number.to_string()].iter().any(|of| of == text)
+            }
+            whole => whole.to_string() == text,
+        };
+        number.filter(is_exact)
     };
     if let Some(number) = number(text) {
         return number;
@@ -206,18 +220,36 @@ mod tests {
         let path = path.to_string_lossy().into_owned();
         let all = ["program", "train", "--config", &path].into_iter().chain(given.iter().copied());
         let all = with_file(all.map(OsString::from).collect(), &command())?;
-        Ok(all.into_iter().skip(4).map(|argument| argument.to_string_lossy().into_owned()).collect())
+        let all = all.into_iter().skip(2).map(|argument| argument.to_string_lossy().into_owned());
+        Ok(all.filter(|argument| argument != "--config" && *argument != path).collect())
     }
 
     #[test]
     fn flags_win_over_the_file_and_over_what_contradicts_them() -> Result<()> {
         let file = "data = 'a.csv'\nhidden = [30, 20]\neta = -0.5\nquiet = true\n";
         assert_eq!(arguments(file, &[])?, ["a.csv", "--eta=-0.5", "--hidden=30,20", "--quiet"]);
-        assert_eq!(arguments(file, &["b.csv", "--eta", "1"])?, ["b.csv", "--eta", "1", "--hidden=30,20", "--quiet"]);
+        assert_eq!(arguments(file, &["b.csv", "--eta", "1"])?, ["--hidden=30,20", "--quiet", "b.csv", "--eta", "1"]);
         assert_eq!(arguments("hidden = 3", &["--layers", "4,2"])?, ["--layers", "4,2"]);
         assert_eq!(arguments("layers = '4,2'", &["--hidden", "3"])?, ["--hidden", "3"]);
         assert!(arguments("quiet = false", &[])?.is_empty());
         Ok(())
+    }
+
+    /// Names that look like numbers are no numbers, and neither are those that would be rounded.
+    #[test]
+    fn text_stays_as_it_is() {
+        for (text, written) in [
+            ("1.50", "\"1.50\""),
+            ("-99.00", "\"-99.00\""),
+            ("007", "\"007\""),
+            ("18446744073709551615", "\"18446744073709551615\""),
+            ("1.50,2", "\"1.50,2\""),
+            ("1,2.5", "[1, 2.5]"),
+            ("1e-8", &Value::Float(1e-8).to_string()),
+            ("0.001", "0.001"),
+        ] {
+            assert_eq!(value_of(text).to_string(), written);
+        }
     }
 
     #[test]

@@ -122,8 +122,9 @@ pub(super) struct TableArguments {
     /// Field delimiter of a table: one character, or `tab` [default: detected].
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
-    /// Words that stand for a missing value, exactly as written; an empty field always does [default, in upper or lower
-    /// case: ?, NA, N/A, #NA, #N/A, <NA>, NaN, NaT, null, none; for a trained network, the words used in training].
+    /// Words that stand for a missing value, exactly as written, or numbers (-999 is -999.0, too); an empty field
+    /// always does [default, in upper or lower case: ?, NA, N/A, #NA, #N/A, <NA>, NaN, NaT, null, none; for a
+    /// trained network, the words used in training].
     #[arg(long, value_name = "WORD,WORD,...", allow_hyphen_values = true)]
     na_values: Option<String>,
 }
@@ -239,6 +240,16 @@ fn part(flag: &str, value: Option<&str>, labels: Option<PathBuf>) -> Result<Opti
         }
         return Ok(None);
     };
+    let looks_like_one = |text: &str| {
+        let parts = text.trim_end_matches('%').split([',', '/']).collect::<Vec<_>>();
+        (parts.len() == 2 || text.ends_with('%'))
+            && parts
+                .iter()
+                .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+    };
+    if looks_like_one(value) && !Path::new(value).exists() {
+        bail_usage!("--{flag} {value}: a fraction is written as a number below 1, such as 0.2");
+    }
     match (value.parse(), labels) {
         (Ok(fraction), None) => Ok(Some(Part::Fraction(fraction))),
         (Ok(_), Some(_)) => bail_usage!("--{flag}-labels goes with --{flag} FILE, not a fraction"),

@@ -80,6 +80,9 @@ fn text(report: &Report) -> Result<String> {
             Some(note) => writeln!(text, "no known fault was found, but {note}")?,
         }
     }
+    if report.few_examples {
+        writeln!(text, "With so few training examples, only the inputs and overfitting are judged.")?;
+    }
     for (i, Finding { verdict, trial }) in (1..).zip(&report.findings) {
         writeln!(text, "{i}. {}: {}", verdict.verdict, verdict.text)?;
         let flags = verdict.suggestion.as_ref().map_or(String::new(), |flags| format!("{flags}: "));

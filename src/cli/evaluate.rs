@@ -1,7 +1,7 @@
 //! `gpu-backprop evaluate`
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -11,8 +11,10 @@ use super::data_arguments::{FileArguments, note_unknown_categories, print_notes}
 use super::{measured, output_path, print, print_json};
 use crate::commands::evaluate::{self, Report};
 use crate::commands::report::Subject;
-use crate::data::dropped_rows;
+use crate::data::{STDIN, dropped_rows};
 use crate::device::{DeviceChoice, all_threads, check_threads};
+use crate::system::error::ensure_usage;
+use crate::system::output_file::OutputFile;
 use crate::system::text::{counted, percentage};
 
 /// The flags of `evaluate`.
@@ -48,13 +50,26 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let threads = check_threads(threads.unwrap_or_else(all_threads))?;
     let mut file = data.file(labels);
     file.table.drop_missing_target = drop_missing_target;
+    let page = page.map(|page| -> Result<_> {
+        // The page reads the data once more.
+        let is_stream = file.path == Path::new(STDIN)
+            || std::fs::metadata(&file.path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        ensure_usage!(
+            !is_stream,
+            "--report reads the data twice, and {} can be read once: use a file",
+            file.path.display()
+        );
+        OutputFile::of_flag("--report", &page, &[vec![model.clone()], file.files()].concat())
+    });
+    let page = page.transpose()?;
     let report = evaluate::run(&model, &file, &device, threads)?;
     note_unknown_categories(report.unknown_categories);
     print_notes(dropped_rows(report.rows_without_target, "").as_slice());
-    if let Some(page) = page {
-        super::report::write(&Subject::Model { model, data: file }, ("--report", &page), threads)?;
+    if json { print_json(&report) } else { print(&text(&report)?) }?;
+    match page {
+        Some(page) => super::report::write(&Subject::Model { model, data: file }, page, threads),
+        None => Ok(()),
     }
-    if json { print_json(&report) } else { print(&text(&report)?) }
 }
 
 /// The most classes for which the confusion matrix is printed.

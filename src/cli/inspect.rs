@@ -41,10 +41,10 @@ pub struct Arguments {
     #[arg(long)]
     drop_missing_target: bool,
     /// Inputs: the activations of layer 1, after the preprocessing of a model. Raw values belong in DATA.
-    #[arg(long, value_name = "X,X,...", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "X,X,...", value_delimiter = ',', allow_hyphen_values = true)]
     x: Option<Vec<f64>>,
     /// Desired outputs, scaled as those of the network.
-    #[arg(long, value_name = "Y,Y,...", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "Y,Y,...", value_delimiter = ',', allow_hyphen_values = true)]
     y: Option<Vec<f64>>,
     /// Learning rate η of the step [default: that of the file, or 1].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
@@ -149,6 +149,12 @@ fn parts(worked: &Worked, layer: Option<usize>, neuron: Option<&str>, weight: Op
 fn write(folder: &std::path::Path, worked: &Worked) -> Result<()> {
     let cannot = |path: &std::path::Path| format!("--dump: cannot write {}", path.display());
     create_folder(folder).with_context(|| cannot(folder))?;
+    let has = |name: &str| folder.join(name).exists();
+    ensure_usage!(
+        has("nabla_w2.npy") || !has("w2.npy"),
+        "--dump {}: its w2.npy is of no dump, and would be replaced; name another folder",
+        folder.display()
+    );
     for (name, shape, values) in worked.matrices() {
         let path = folder.join(format!("{name}.npy"));
         std::fs::write(&path, npy::encode(&shape, &values)).with_context(|| cannot(&path))?;

@@ -22,7 +22,7 @@ mod synonyms;
 mod train;
 mod training_flags;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -185,7 +185,7 @@ fn parse() -> Result<Parsed> {
     });
     Ok(match parsed {
         Ok(parsed) => Parsed::Command(Box::new(parsed)),
-        Err(error) => Parsed::Ends(synonyms::with_suggestion(error, texts)),
+        Err(error) => Parsed::Ends(synonyms::in_plain_words(synonyms::with_suggestion(error, texts))),
     })
 }
 
@@ -299,9 +299,28 @@ fn print(text: &str) -> Result<()> {
     stdout.write_all(printable(text).as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 
+/// Writes text to stdout that is to be a file, as it is; only a terminal is shown nothing that steers it.
+fn print_exactly(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    if stdout.is_terminal() || !ranks::world().is_first() {
+        drop(stdout);
+        return print(text);
+    }
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
+}
+
 /// Writes a result to stdout as one line of JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&format!("{}\n", serde_json::to_string(value)?))
+    print(&format!("{}\n", escaped(&serde_json::to_string(value)?)))
+}
+
+/// JSON in which what [`printable`] escapes is escaped as JSON has it.
+fn escaped(text: &str) -> String {
+    let escaped = |c: char| match (c, printable(c.encode_utf8(&mut [0; 4])).starts_with('\\')) {
+        ('\\', _) | (_, false) => c.to_string(),
+        (c, true) => format!("\\u{:04x}", u32::from(c)),
+    };
+    text.chars().map(escaped).collect()
 }
 
 #[cfg(test)]

@@ -105,12 +105,11 @@ fn page_of(subject: &Subject, threads: usize) -> Result<String> {
     page::html(&report::run(subject, threads, &mut Progress::new(true, false))?)
 }
 
-/// Writes the page about a subject to the file that a flag names.
+/// Writes the page about a subject to a file.
 ///
 /// # Errors
 /// Files that cannot be read or written.
-pub fn write(subject: &Subject, (flag, path): (&str, &Path), threads: usize) -> Result<()> {
-    let file = OutputFile::of_flag(flag, path, &inputs_of(subject))?;
+pub fn write(subject: &Subject, file: OutputFile, threads: usize) -> Result<()> {
     file.write_all(page_of(subject, threads)?.as_bytes())?;
     file.finish()
 }

@@ -20,7 +20,7 @@ use crate::device::DeviceChoice;
 use crate::ranks;
 use crate::system::error::{AllDiverged, bail_usage, ensure_usage};
 use display::Display;
-use grid::Grid;
+use grid::{Grid, MOST};
 
 /// The flags of `sweep`: its own and the training flags. Those of the network and its training take lists.
 #[derive(Debug)]
@@ -161,10 +161,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
             part.is_none() || output_folder.is_some(),
             "a part of a sweep needs a folder for its results: use -o DIR"
         );
+        let combinations = grid.combinations(&device, random, budget.is_some())?;
+        let trials = combinations.len().saturating_mul(seeds.unwrap_or(1));
+        ensure_usage!(trials <= MOST, "{trials} trials are more than {MOST}: use fewer --seeds, or shorter lists");
         Ok(Options {
             // Among combinations picked at random, the first is not special.
             prefers_first: budget.is_some() && random.is_none() && grid.has_no_lists(),
-            combinations: grid.combinations(&device, random, budget.is_some())?,
+            combinations,
             words: grid.words(),
             seeds,
             folder: output_folder,
@@ -176,6 +179,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     let options = agree(&*ranks, settled())?;
     let mut display = Display::new(quiet || json || !ranks.is_first(), options.folder.clone(), options.part);
+    if options.budget.is_some() && options.folder.is_none() {
+        sweep::Observer::warn(&mut display, "without -o DIR neither the best network nor the trials are kept");
+    }
     let report = sweep::run(&options, &mut display)?;
     if json {
         print_json(&report)?;

@@ -7,7 +7,7 @@ use super::Cli;
 
 /// Names in other programs, with the flags of this one; the first flag that a command has is
 /// suggested.
-const SYNONYMS: [(&[&str], &[&str]); 17] = [
+const SYNONYMS: [(&[&str], &[&str]); 22] = [
     (&["lr", "learning-rate", "learning-rate-init", "alpha", "step-size"], &["eta"]),
     (&["batch-size", "minibatch", "mini-batch", "mini-batch-size", "bs"], &["batch"]),
     (&["hidden-layers", "hidden-layer-sizes", "hidden-units", "hidden-size", "units", "neurons"], &["hidden"]),
@@ -25,6 +25,11 @@ const SYNONYMS: [(&[&str], &[&str]); 17] = [
     (&["val", "validation-split", "validation-fraction", "val-split"], &["validation"]),
     (&["test-size", "test-split", "test-fraction"], &["test"]),
     (&["proba", "predict-proba", "scores"], &["probabilities"]),
+    (&["exclude", "drop", "drop-columns", "id", "index-col"], &["ignore", "keep"]),
+    (&["sep", "separator"], &["delimiter"]),
+    (&["regression", "classification", "problem", "mode"], &["task"]),
+    (&["seeds", "runs", "repeats"], &["seeds", "seed"]),
+    (&["early-stopping", "n-iter-no-change"], &["patience"]),
 ];
 
 /// This error; if it is about an unknown flag that is known here by another name, it suggests that
@@ -42,6 +47,27 @@ pub(super) fn with_suggestion(mut error: Error, arguments: impl IntoIterator<Ite
         error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{flag}")));
     }
     error
+}
+
+/// What Rust says about a text that is no number, and what users understand.
+const OF_NUMBERS: [(&str, &str); 5] = [
+    ("invalid digit found in string", "expected a whole number, such as 10"),
+    ("cannot parse integer from empty string", "expected a whole number, such as 10"),
+    ("number too large to fit in target type", "the number is too large"),
+    ("invalid float literal", "expected a number, such as 0.5"),
+    ("cannot parse float from empty string", "expected a number, such as 0.5"),
+];
+
+/// This error; if it is about a text that is no number, in plain words.
+pub(super) fn in_plain_words(error: Error) -> Error {
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    let Some((_, plain)) = OF_NUMBERS.iter().find(|(words, _)| *words == source) else { return error };
+    let [argument, value] = [ContextKind::InvalidArg, ContextKind::InvalidValue].map(|kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    });
+    let text = format!("invalid value '{value}' for '{argument}': {plain}");
+    Error::raw(ErrorKind::ValueValidation, text).format(&mut Cli::command())
 }
 
 /// The flag of a command that other programs call `given`.
@@ -66,6 +92,18 @@ mod tests {
         match error.get(ContextKind::SuggestedArg) {
             Some(ContextValue::String(flag)) => Some(flag.clone()),
             _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_in_plain_words() {
+        for (flag, value, told) in [
+            ("--epochs", "1e1", "invalid value '1e1' for '--epochs <N>': expected a whole number"),
+            ("--eta", "0,5", "invalid value '0,5' for '--eta <X>': expected a number, such as 0.5"),
+        ] {
+            let error = Cli::try_parse_from(["gpu-backprop", "train", flag, value]).expect_err("no number");
+            let error = in_plain_words(error);
+            assert!(error.to_string().contains(told) && error.exit_code() == 2, "{error}");
         }
     }
 

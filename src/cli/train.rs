@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::data_arguments::print_notes;
 use super::progress::{Progress, fit};
 use super::training_flags::TrainingFlags;
-use super::{Cli, config, measured, one_of, print, print_json};
+use super::{Cli, config, measured, one_of, print, print_exactly, print_json};
 use crate::commands::train::{
     self, ConfigText, EpochReport, Flags, Monitor, Options, Report, Requested, RunOptions, Trained, agree,
 };
@@ -132,7 +132,7 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     let (options, config) = agree(&*ranks, settled())?;
     let mut progress = Progress::new(quiet, verbose).watching(watch);
     if print_config {
-        return print(&(config.0)(&agree(&*ranks, train::flags(&options))?));
+        return print_exactly(&(config.0)(&agree(&*ranks, train::flags(&options))?));
     }
     if print_plan {
         let mut text = String::new();
@@ -158,7 +158,7 @@ pub fn run(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     if json {
         print_json(&report)?;
     } else {
-        print(&summary(&report, &options, verbose, saved.is_ok())?)?;
+        print(&summary(&report, &options, (quiet, verbose), saved.is_ok())?)?;
     }
     print_notes(report.not_learned.as_slice());
     print_notes(report.does_not_pay.as_slice());
@@ -226,7 +226,7 @@ fn command_line() -> String {
         .join(" ")
 }
 
-fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Result<String> {
+fn summary(report: &Report, options: &Options, (quiet, verbose): (bool, bool), saved: bool) -> Result<String> {
     let mut text = String::new();
     let of_epochs = |cost: fn(&EpochReport) -> Option<f64>| report.epochs.iter().any(|epoch| cost(epoch).is_some());
     let parts = [
@@ -243,8 +243,10 @@ fn summary(report: &Report, options: &Options, verbose: bool, saved: bool) -> Re
             of_epochs(|epoch| epoch.validation_cost),
         ),
     ];
+    // The figures of epochs are not printed with -q; without a test split, they are the result.
+    let is_wanted = quiet && report.test_cost.is_none();
     for (part, cost, fit, is_printed) in parts {
-        if let Some(cost) = cost.filter(|_| !is_printed) {
+        if let Some(cost) = cost.filter(|_| !is_printed || is_wanted) {
             writeln!(text, "{part:<14} {}  (cost {cost:.4})", fit.trim_start())?;
         }
     }

@@ -166,8 +166,8 @@ pub struct TrainingFlags {
     /// examples].
     #[arg(long, value_name = "M", allow_negative_numbers = true)]
     batch: Option<usize>,
-    /// Learning rate η [default: 3; 0.5 for cross-entropy; 0.1 for regression and relu; with momentum, 1 - µ times
-    /// that; 0.001 for adam and rmsprop; modern: 0.003].
+    /// Learning rate η [default: 3; 0.5 for cross-entropy; 0.1 for regression and relu; nesterov: 1 - µ times that;
+    /// momentum: 1 - µ times that, at most 0.1 with µ = 0.9; adam and rmsprop: 0.001; modern: 0.003].
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     eta: Option<f64>,
     /// Schedule of η [default: constant; modern: cosine].

@@ -121,7 +121,9 @@ pub fn measure(
     let peak = found.iter().filter(|found| found.inner.is_some()).map(|found| found.gflops).fold(0.0, f64::max);
     let device = executor.device();
     let precision = options.precision_on(device);
-    let threads = (device.kind == "cpu").then_some(options.threads);
+    // The twins of primitive kernels run on one thread.
+    let threads = if options.kernels == KernelSet::Primitive { 1 } else { options.threads };
+    let threads = (device.kind == "cpu").then_some(threads);
     for measurement in found {
         measurement.fraction_of_peak =
             (peak > 0.0 && measurement.what != What::Ceiling).then(|| measurement.gflops / peak);

@@ -326,7 +326,8 @@ impl Both {
                 distance::between(&found, &expected, Scale::LargestOfLayer);
             let rounding = rounding_of(training, steps);
             let is_within = |sample: f64| difference <= rounding.max(SAMPLE_FACTOR * sample);
-            if !is_within(largest_sample) {
+            // Once they differ, more samples would say nothing new.
+            if !is_within(largest_sample) && compared.iter().all(|epoch: &EpochComparison| epoch.within_tolerance) {
                 let epochs: Vec<&EpochReport> = reports[1].iter().chain([&b]).collect();
                 largest_sample = largest_sample.max(further_samples(other, training, setup, mixed, &epochs)?);
             }

@@ -76,6 +76,8 @@ pub struct Report {
     pub train_r2: Option<f64>,
     /// A line about a network that is no better than guessing; `None` if it is better.
     pub not_learned: Option<String>,
+    /// True if there were too few training examples for most rules.
+    pub few_examples: bool,
     /// The faults found, causes before their consequences.
     pub findings: Vec<Finding>,
 }
@@ -120,6 +122,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report> {
     }
     let last = evidence.epochs.last();
     Ok(Report {
+        few_examples: evidence.has_few_examples(),
         data,
         layers: evidence.topology.widths().to_vec(),
         epochs: evidence.epochs.len(),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use self::typed::Beginning;
-use crate::data::{ExampleFile, ExampleReader, Outputs, Picked, Targets};
+use crate::data::{ExampleFile, ExampleReader, Outputs, Picked, Targets, Task};
 use crate::model;
 use crate::network::cost::CROSS_ENTROPY;
 use crate::network::{Layers, Topology};
@@ -48,6 +48,8 @@ pub struct Subject {
     pub eta: f64,
     /// True if the inputs are bytes: an image, if their number is a square.
     pub is_image: bool,
+    /// True if the outputs are of classes, as far as is known.
+    pub is_classifier: bool,
     /// The names of the outputs.
     pub names: Vec<String>,
     /// The source of the example.
@@ -143,6 +145,7 @@ fn typed_example(typed: typed::Typed, options: &Options) -> Result<Subject> {
         y,
         eta: options.eta.or(typed.eta).unwrap_or(1.0),
         is_image: false,
+        is_classifier: true,
         names: (0..topology.n[last]).map(|j| j.to_string()).collect(),
         name: file.to_string(),
         network: typed.network,
@@ -156,6 +159,7 @@ fn of_model(options: &Options) -> Result<Subject> {
     let network = Network::new(topology, &model.parameters);
     let eta = options.eta.unwrap_or(1.0);
     let names = model.output_names();
+    let is_classifier = model.outputs.task() == Task::Classification;
     if let (Some(x), Some(y)) = (&options.x, &options.y) {
         ensure_usage!(options.data.is_none(), "--x and --y are an example: they go without DATA");
         ensure_usage!(options.example.is_none(), "--x and --y are an example: they go without --example");
@@ -163,7 +167,7 @@ fn of_model(options: &Options) -> Result<Subject> {
         ensure_usage!(fits, "--x and --y: {topology} takes {} and {outputs} numbers", topology.n[1]);
         check_desired(topology, y)?;
         let name = "typed".to_string();
-        return Ok(Subject { network, x: x.clone(), y: y.clone(), eta, is_image: false, names, name });
+        return Ok(Subject { network, x: x.clone(), y: y.clone(), eta, is_image: false, is_classifier, names, name });
     }
     ensure_usage!(
         options.x.is_none() && options.y.is_none(),
@@ -198,7 +202,16 @@ fn of_model(options: &Options) -> Result<Subject> {
             }
             (Targets::Numbers { .. }, Outputs::Classes(_)) => bail!("numbers are no classes"),
         };
-        return Ok(Subject { network, x, y, eta, is_image, names, name: format!("example {example} of {name}") });
+        return Ok(Subject {
+            network,
+            x,
+            y,
+            eta,
+            is_image,
+            is_classifier,
+            names,
+            name: format!("example {example} of {name}"),
+        });
     }
     bail_usage!("--example {example}: {name} has {before} examples, counted from 1")
 }

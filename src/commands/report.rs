@@ -202,11 +202,15 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
     let costs = epochs.iter().filter_map(|epoch| Some((epoch.epoch, epoch.monitored_cost()?)));
     let best = costs.min_by(|one, other| one.1.total_cmp(&other.1)).map(|(epoch, _)| epoch);
     let last = epochs.last().map(|epoch| epoch.epoch);
-    // The weights that `train` keeps: those of a refit, of the best epoch, or of the last.
-    let (parameters, kept) = match (state.refit, state.best) {
+    // The weights that `train` keeps: those of a refit that is complete, of the best epoch, or of the last.
+    let refit = state.refit.filter(|refit| state.position.epoch >= refit.epochs);
+    let keeps_best = setup.keep == Keep::Best;
+    let (parameters, kept) = match (refit, state.best) {
         (Some(refit), _) => (state.snapshot.parameters.clone(), format!("of {} epochs on all examples", refit.epochs)),
-        (None, Some(best_parameters)) if setup.keep == Keep::Best => {
-            ((*best_parameters).clone(), format!("of epoch {}", best.unwrap_or(0)))
+        (None, Some(kept)) if keeps_best || state.refit.is_some() => {
+            let epoch = if keeps_best { best } else { last };
+            let unfinished = state.refit.map_or("", |_| "; the training on all examples has not ended");
+            ((*kept).clone(), format!("of epoch {}{unfinished}", epoch.unwrap_or(0)))
         }
         _ => (state.snapshot.parameters.clone(), format!("of epoch {}", last.unwrap_or(0))),
     };
@@ -243,7 +247,7 @@ fn of_run(folder: &Path, training: &train::Options, threads: usize, observer: &m
         facts.push(("end", diverged.trim().to_string()));
     }
     let title = format!("{topology} on {}", data.name);
-    let seen = Seen::of_data(&model, &data, state.refit.is_some(), threads)?;
+    let seen = Seen::of_data(&model, &data, refit.is_some(), threads)?;
     report(
         &model,
         &seen,

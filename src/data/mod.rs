@@ -35,4 +35,5 @@ pub use preprocessing::{Column, Preprocessing, Scale, Values};
 pub use reader::{Chunk, ExampleFile, ExampleReader, Interface, dropped_rows, unknown_categories};
 pub use source::{Part, Source, is_of_the_book};
 pub use split::{Split, stratified_limit, stratified_part};
+pub(crate) use table::stored::STDIN;
 pub use targets::{Outputs, Quantity, Targets, Task, balanced_weights};

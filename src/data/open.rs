@@ -310,6 +310,13 @@ fn fraction_of(
 ) -> Result<Vec<u32>> {
     ensure_usage!((0.0..1.0).contains(&fraction), "{flag} {fraction}: a fraction is at least 0 and below 1");
     let part = stratified_part(labels, from, fraction, seed, stream);
+    let classes = || labels.iter().collect::<BTreeSet<_>>().len();
+    ensure_usage!(
+        fraction == 0.0 || !part.is_empty() || labels.len() < 2 || classes() < labels.len(),
+        "{flag} {fraction} selects nothing: each of the {} examples is of a class of its own, and every class keeps one in \
+         the training split; if the targets are numbers, use --task regression",
+        labels.len()
+    );
     ensure_usage!(
         fraction == 0.0 || !part.is_empty(),
         "{flag} {fraction} of {} selects none of them: a larger fraction or more examples are needed",

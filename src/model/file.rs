@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Interface, MAX_CLASSES, Outputs, Preprocessing, Quantity};
 use crate::network::{Layers, Parameters, Topology};
 use crate::network::{activation, cost};
+use crate::system::kept_files::{BEST_MODEL, LAST_MODEL};
 use crate::system::output_file::{OutputFile, cannot_write, check_writable};
 
 /// The name of the metadata entry.
@@ -172,6 +173,11 @@ pub fn load(path: impl AsRef<Path>) -> Result<Model> {
     let context = || format!("model {}", path.display());
     // Opening a pipe would wait for a writer.
     let metadata = std::fs::metadata(path).with_context(context)?;
+    if metadata.is_dir() {
+        let inside = [BEST_MODEL, LAST_MODEL].into_iter().find(|name| path.join(name).exists());
+        let hint = inside.map_or(String::new(), |name| format!("; use {}", path.join(name).display()));
+        bail!("{}: a folder, not a model{hint}", context());
+    }
     ensure!(metadata.is_file(), "{}: not a regular file", context());
     let file = File::open(path).with_context(context)?;
     decode(file, metadata.len()).with_context(context)
@@ -188,7 +194,7 @@ pub fn decode(mut reader: impl Read, stored: u64) -> Result<Model> {
     let length = length.context("not a model: shorter than the header of a safetensors file")?;
     ensure!(
         length <= MAX_HEADER && length <= stored.saturating_sub(8),
-        "not a model, or a truncated one: its safetensors header would have {length} bytes, but the file has {stored}"
+        "not a model of this program (.safetensors), or a truncated one"
     );
     reader.by_ref().take(length).read_to_end(&mut bytes)?;
     let description = described(bytes.get(8..).unwrap_or_default())?;

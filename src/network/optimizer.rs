@@ -128,7 +128,8 @@ pub static MOMENTUM: Optimizer = Optimizer {
     coefficients: |settings, _, _| [settings.momentum, 0.0, 0.0, 0.0],
     settings: Settings::DEFAULT,
     flags: &["momentum"],
-    eta: as_far_as_sgd,
+    // As far as SGD with at most 1: with 3, the first steps would saturate sigmoids.
+    eta: |of_sgd, settings| as_far_as_sgd(of_sgd.min(1.0), settings),
     linear: false,
     error: follows,
     lanes: Some(Lanes::Momentum),
@@ -147,6 +148,7 @@ pub static NESTEROV: Optimizer = Optimizer {
         let velocity = normal(momentum * velocity - change);
         [w + (momentum * velocity - change), velocity, 0.0]
     },
+    eta: as_far_as_sgd,
     lanes: Some(Lanes::Nesterov),
     ..MOMENTUM
 };

@@ -10,7 +10,7 @@ use crate::network::Topology;
 use crate::network::cost::{self, Cost};
 use crate::network::optimizer::{Optimizer, Settings};
 use crate::system::error::{bail_usage, ensure_usage};
-use crate::system::text::either;
+use crate::system::text::{counted, either};
 
 /// Checks that a network can be trained on data with some hyperparameters.
 ///
@@ -144,7 +144,9 @@ fn check_fit(topology: &Topology, dataset: &Dataset) -> Result<()> {
     match dataset.task() {
         Task::Classification => ensure_usage!(
             outputs >= needed,
-            "the network {topology} has {outputs} outputs, but the data has {needed} classes"
+            "the network {topology} has {}, but the data has {needed} classes; use --hidden instead of --layers, or \
+             --task regression (with --output sigmoid) for targets of 0 and 1",
+            counted(outputs as u64, "output")
         ),
         Task::Regression => ensure_usage!(
             outputs == needed,

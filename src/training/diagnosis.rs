@@ -20,6 +20,9 @@ const NEARLY_ALL: f64 = 0.9;
 /// The fraction of the largest σ′ below which a neuron is saturated: it learns a hundred times more slowly.
 const SATURATED: f32 = 0.01;
 
+/// The share of the most frequent class above which its frequency is the first suspect.
+const FREQUENT: f64 = 0.8;
+
 /// The results on the training split, with which a network is compared to guessing.
 #[derive(Clone, Copy, Debug)]
 pub struct Learned {
@@ -51,6 +54,8 @@ pub fn note(
     let (first, others) = inputs.split_at(topology.n[1].min(inputs.len()));
     let reason = if !others.is_empty() && others.chunks_exact(first.len()).all(|other| other == first) {
         format!("the first {} examples have the same inputs", inputs.len() / first.len())
+    } else if !data.dataset.has_weights() && learned.accuracy.is_some_and(|accuracy| accuracy > FREQUENT) {
+        "one class is far more frequent than the others: try --class-weight balanced".to_string()
     } else if saturated.is_empty() {
         "try another --eta, more epochs, or inputs scaled to about 1 (--scale)".to_string()
     } else {

@@ -1,6 +1,6 @@
 //! Outputs in the documentation are those of the program.
 
-use crate::program::{Folder, program, stdout};
+use crate::program::{Folder, assert_fails, program, stdout};
 
 trials! {
     once: outputs_in_the_documentation_are_those_of_the_program, gradcheck_exits_with_its_verdict, gradcheck_of_zeros_says_so,
@@ -49,6 +49,8 @@ fn gradcheck_of_zeros_says_so() {
 }
 
 fn gradcheck_exits_with_its_verdict() {
+    // More outputs than classes.
+    stdout(&["gradcheck", "--layers", "64,20,12", "--device", "cpu"]);
     let run = |more: &[&str]| {
         let flags = ["gradcheck", "--device", "cpu", "--limit", "200", "--hidden", "5"];
         program().args([&flags[..], more].concat()).output().expect("it runs")
@@ -79,7 +81,18 @@ fn ones_own_gradients_need_their_network_and_their_files() {
         assert!(told.contains(part), "{told}");
     };
     failing(&["--gradients", "nowhere", "--example", "1"], 2, "name the trained network that they belong to first");
-    failing(&[&model, "--gradients", "nowhere", "--example", "1"], 1, "there is no b2.npy");
+    failing(&[&model, "--gradients", "nowhere", "--example", "1"], 1, "there is no such folder");
+    let empty = folder.text("");
+    failing(&[&model, "--gradients", &empty, "--example", "1"], 1, "there is no b2.npy");
+    // One's own weights beside a dump.
+    let dump = folder.text("dump");
+    stdout(&["inspect", &model, "--dump", &dump]);
+    stdout(&["gradcheck", &model, "--gradients", &dump, "--example", "1"]);
+    std::fs::copy(format!("{dump}/nabla_w2.npy"), format!("{dump}/w2.npy")).expect("a file");
+    failing(&[&model, "--gradients", &dump, "--example", "1"], 1, "both nabla_w2.npy and w2.npy");
+    // And a dump that would replace one's own gradients.
+    std::fs::remove_file(format!("{dump}/nabla_w2.npy")).expect("a file");
+    assert_fails(&["inspect", &model, "--dump", &dump], 2, &["its w2.npy is of no dump"]);
     failing(&[&model, "--gradients", "nowhere", "--example", "1798"], 2, "1797 examples, counted from 1");
     failing(&[&model, "--gradients", "nowhere", "--device", "cpu", "--example", "1"], 2, "--device");
 }

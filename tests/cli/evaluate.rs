@@ -162,7 +162,33 @@ trials! {
         targets_are_found_by_their_names,
         images_are_measured_too,
         an_absent_class_has_no_recall,
-        what_does_not_belong_together_is_named;
+        what_does_not_belong_together_is_named,
+        marks_of_direction_are_valid_json,
+        a_page_needs_data_that_can_be_read_twice;
     on_each_adapter:
         an_adapter_measures_the_same;
+}
+
+/// A terminal is not turned around by names, and JSON is what it is.
+fn marks_of_direction_are_valid_json() {
+    let folder = Folder::new();
+    let table = folder.file("t.csv", "x,c\n1,a\u{200f}\n2,b\n3,a\u{200f}\n4,b\n".as_bytes());
+    let model = folder.text("m.safetensors");
+    stdout(&["train", &table, "--target", "c", "--epochs", "1", "--device", "cpu", "-q", "-o", &model]);
+    let output = stdout(&["evaluate", &model, &table, "--json"]);
+    assert!(output.contains("a\\u200f") && !output.contains('\u{200f}'), "{output}");
+    let report: Value = serde_json::from_str(&output).expect("JSON");
+    assert_eq!(report["classes"][0]["class"], "a\u{200f}");
+    assert!(stdout(&["evaluate", &model, &table]).contains("a\\u{200f}"));
+    let config = folder.text("c.toml");
+    let printed = stdout(&["train", &table, "--target", "c", "--na-values", "z\u{200f}", "--print-config"]);
+    std::fs::write(&config, printed).expect("a file");
+    assert_eq!(json(&["train", "--config", &config, "--epochs", "1", "--json"])["train_examples"], 4);
+}
+
+fn a_page_needs_data_that_can_be_read_twice() {
+    let folder = Folder::new();
+    let (model, _) = iris(&folder, &[]);
+    let page = folder.text("page.html");
+    assert_fails(&["evaluate", &model, "-", "--report", &page], 2, &["--report", "use a file"]);
 }

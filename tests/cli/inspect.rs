@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::program::{Folder, json, program, stdout};
 
 trials! {
-    once: a_typed_example_is_worked, an_example_of_a_model_is_worked, what_is_dumped_passes_the_gradient_check, wrong_requests_are_named;
+    once: a_typed_example_is_worked, an_example_of_a_model_is_worked, what_is_dumped_passes_the_gradient_check, wrong_requests_are_named,
+        equal_outputs_have_the_first_class;
 }
 
 /// Matt Mazur's example.
@@ -46,6 +47,13 @@ fn a_typed_example_is_worked() {
 }
 
 /// Trains a little, and returns the path of the model.
+/// The first of equal outputs is the class, as in `predict`.
+fn equal_outputs_have_the_first_class() {
+    let folder = Folder::new();
+    let typed = folder.file("t.txt", b"sizes 1 3\nw2 100 100 0\nb2 0 0 0\nx 1\ny 1 0 0\n");
+    assert!(stdout(&["inspect", &typed]).contains("`0`; correct is `0`"));
+}
+
 fn model(folder: &Folder, flags: &[&str]) -> String {
     let path = folder.text("model.safetensors");
     let train = ["train", "--quiet", "--device", "cpu", "--epochs", "2", "-o", &path];

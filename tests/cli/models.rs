@@ -122,7 +122,7 @@ fn what_is_not_as_it_says_is_refused() {
     refused(&good[..good.len() - 1], "truncated");
     refused(&good[..40], "truncated");
     refused(&[&good[..], &[0]].concat(), "it is truncated or has been changed");
-    refused(&[&u64::MAX.to_le_bytes()[..], &good[8..]].concat(), "header would have 18446744073709551615 bytes");
+    refused(&[&u64::MAX.to_le_bytes()[..], &good[8..]].concat(), "not a model of this program");
     refused(b"label,p0,p1\n1,2,3\n4,5,6\n", "not a model");
 
     let description = |change: &dyn Fn(&mut Value)| {

@@ -12,6 +12,7 @@ use crate::program::{Folder, assert_fails, json, program, run, stdout};
 
 trials! {
     once: every_trial_is_a_training_of_its_own, streamed_data_gives_the_same_bits, a_sweep_goes_on_and_grows, parts_make_the_whole, slurm_numbers_the_parts,
+        a_trial_counts_once, a_budget_goes_on_with_its_epochs, a_file_goes_before_lists_on_the_command_line,
         halving_gives_the_better_half_more_epochs, a_budget_chooses_a_grid_and_ends, the_best_is_the_model_of_its_command,
         what_cannot_be_trained_is_left_out, what_diverges_comes_last, a_file_of_flags_has_lists, random_combinations_are_some_of_all,
         numbers_are_learned_too, outputs_are_compared_by_what_they_achieve, a_page_shows_ranks_curves_and_effects, wrong_sweeps_are_explained;
@@ -392,6 +393,40 @@ fn numbers_are_learned_too() {
     }
 }
 
+/// Two processes may have trained the same trial.
+fn a_trial_counts_once() {
+    let folder = Folder::new();
+    let out = folder.text("sweep");
+    stdout(&sweep(&out, &["--eta", "1,2", "--seeds", "2"]));
+    let page = stdout(&["report", &out, "-o", "-"]);
+    let path = format!("{out}/trials.jsonl");
+    let lines = fs::read_to_string(&path).expect("results");
+    fs::write(format!("{out}/trials.1-of-2.jsonl"), lines.lines().next().expect("a line").to_string() + "\n")
+        .expect("write");
+    assert_eq!(stdout(&["report", &out, "-o", "-"]), page);
+}
+
+/// The epochs that a budget allows are measured, and are not measured again.
+fn a_budget_goes_on_with_its_epochs() {
+    let folder = Folder::new();
+    let out = folder.text("sweep");
+    let flags = ["sweep", "tests/fixtures/iris.csv", "--target", "species", "--device", "cpu", "--budget", "1s", "-q"];
+    for _ in 0..2 {
+        stdout(&[&flags[..], &["--seeds", "1", "-o", &out]].concat());
+    }
+    let epochs =
+        lines(&out, "trials.jsonl").iter().map(|line| line["flags"]["epochs"].to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(epochs.len(), 1, "{epochs:?}");
+}
+
+/// Flags of a file do not end up among the values of a flag on the command line.
+fn a_file_goes_before_lists_on_the_command_line() {
+    let folder = Folder::new();
+    let config = folder.file("c.toml", b"data = \"tests/fixtures/iris.csv\"\ntarget = \"species\"\nepochs = 1\n");
+    let report = json(&["sweep", "--config", &config, "--device", "cpu", "-q", "--json", "--hidden", "5", "6"]);
+    assert_eq!(report["trials"], 2);
+}
+
 fn wrong_sweeps_are_explained() {
     let folder = Folder::new();
     let (file, run_folder) = (folder.file("file", b""), folder.text("run"));
@@ -409,6 +444,7 @@ fn wrong_sweeps_are_explained() {
         // Its results would be lost.
         (&["--part", "1/2"], 2, &["-o <DIR>"]),
         (&["--budget", "soon"], 2, &["--budget", "60s"]),
+        (&["--seeds", "99999999999"], 2, &["99999999999 trials are more than 100000"]),
         (&["--budget", "9s", "--halving"], 2, &["--halving", "--budget"]),
         (&["--profile"], 2, &["--profile"]),
         (&["--eta", "0.1", "0.3"], 2, &["0.3: no such file", "--eta 0.1,0.3"]),

@@ -263,6 +263,29 @@ fn targets_far_from_those_of_training_are_named() {
 }
 
 #[test]
+fn missing_numbers_are_found_by_their_value() {
+    let folder = Folder::new();
+    let table = folder.file("t.csv", b"x,y\n1,a\n-999.0,b\n3,a\n4,b\n");
+    let train = ["train", &table, "--target", "y", "--epochs", "0", "--device", "cpu", "--na-values", "-999"];
+    assert_fails(&train, 1, &["row 2", "missing"]);
+    let summary = run(&[&train[..], &["--missing", "mean", "-v"]].concat());
+    assert!(summary.status.success(), "{}", String::from_utf8_lossy(&summary.stderr));
+}
+
+/// A fraction, not the name of a file.
+#[test]
+fn fractions_are_numbers() {
+    for fraction in ["20%", "0,2", "1/5"] {
+        assert_fails(&["train", "--test", fraction], 2, &[&format!("--test {fraction}"), "such as 0.2"]);
+    }
+    let folder = Folder::new();
+    let rows: String = (0..30).map(|i| format!("{i},{i} EUR\n")).collect();
+    let table = folder.file("t.csv", format!("x,y\n{rows}").as_bytes());
+    let train = ["train", &table, "--target", "y", "--task", "classification", "--test", "0.2"];
+    assert_fails(&train, 2, &["--test 0.2", "a class of its own", "--task regression"]);
+}
+
+#[test]
 fn columns_without_a_name_get_one_of_their_own() {
     let folder = Folder::new();
     let table = folder.file("t.csv", b"column 2,,y\n1,2,a\n2,3,b\n3,5,a\n4,4,b\n");

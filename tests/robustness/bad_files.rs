@@ -508,7 +508,7 @@ fn trained() -> Vec<Case> {
         with_class(
             "a model that claims too much",
             b"\xff\xff\xff\xff\xff\xff\xff\x7f{}",
-            &["not a model", "header would have"],
+            &["not a model of this program", "truncated"],
         ),
         with_class("a model of another program", b"\x02\0\0\0\0\0\0\0{}", &["not a model of this program"]),
     ]

@@ -137,10 +137,11 @@ fn all(text: &mut String, subject: &Subject, worked: &Worked, image: Option<&str
     }
     weighted_input(text, worked, 2, 1)?;
     let outputs = &worked.of_layers[last - 2];
-    let largest = (0..outputs.a.len()).max_by(|&i, &j| outputs.a[i].total_cmp(&outputs.a[j])).unwrap_or(0);
+    // The first of equal ones, as in `predict`.
+    let largest = (1..outputs.a.len()).fold(0, |best, j| if outputs.a[j] > outputs.a[best] { j } else { best });
     let wanted = worked.y.iter().position(|&y| y == 1.0).filter(|_| worked.y.iter().sum::<f64>() == 1.0);
     writeln!(text, "  {:<38}  {}", format!("y ({})", worked.y.len()), vector(&worked.y, false))?;
-    if let (Some(wanted), true) = (wanted, subject.names.len() > 1) {
+    if let (Some(wanted), true) = (wanted, subject.is_classifier && subject.names.len() > 1) {
         let name = |j: usize| printable(&subject.names[j]).to_string();
         writeln!(text, "  {:<38}  `{}`; correct is `{}`", "the largest output", name(largest), name(wanted))?;
     }

@@ -50,8 +50,8 @@ const LISTED: [&str; 22] = [
 /// Flags of `sweep` itself, which no trial has.
 const OWN: [&str; 4] = ["seed", "json", "quiet", "config"];
 
-/// The most combinations that are written out.
-const MOST: usize = 100_000;
+/// The most combinations that are written out, and the most trials.
+pub const MOST: usize = 100_000;
 
 /// An argument of `train` as one of `sweep`.
 pub fn listed(arg: &Arg) -> Arg {

@@ -295,7 +295,7 @@ fn saturated_neuron(_: &Options, _: &mut dyn Observer) -> Result<Measured> {
 fn layer_speeds(options: &Options, _: &mut dyn Observer) -> Result<Measured> {
     let data = options.open()?;
     let few = data.dataset.picked(&data.split.training[..data.split.training.len().min(1000)])?;
-    let widths = [&[few.features()], &[30; 4][..], &[10]].concat();
+    let widths = [&[few.features()], &[30; 4][..], &[few.output_width()]].concat();
     let topology = Topology::new(&widths, &SIGMOID, &CROSS_ENTROPY)?;
     let initial = Parameters::random(&topology, Initialization::Scaled, options.seed)?;
     let look = Look::new(&few, &topology, &initial)?;

@@ -33,7 +33,8 @@ pub fn further_samples(
             }
         }
         let found = distance::between(&trainer.parameters()?, &now.parameters, Scale::LargestOfLayer).value;
-        largest = largest.max(found);
+        // A sample that diverges says nothing about rounding.
+        largest = largest.max(if found.is_finite() { found } else { 0.0 });
     }
     trainer.resume(&now, position, plateau)?;
     Ok(largest)

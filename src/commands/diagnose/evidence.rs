@@ -141,11 +141,13 @@ impl Evidence {
                 rare.push(example);
             }
         }
+        // There may be more than classes.
+        let outputs = self.topology.n[self.topology.last()];
         let mut pairs: Vec<(usize, usize)> =
-            labels.iter().map(|&label| label as usize).zip(self.after.predicted(classes)).collect();
+            labels.iter().map(|&label| label as usize).zip(self.after.predicted(outputs)).collect();
         if !rare.is_empty() {
             let more = data.dataset.picked(&rare)?;
-            let predicted = Look::new(&more, &self.topology, last)?.predicted(classes);
+            let predicted = Look::new(&more, &self.topology, last)?.predicted(outputs);
             pairs.extend(more.labels().iter().map(|&label| label as usize).zip(predicted));
         }
         self.guessed = counts.iter().copied().max().unwrap_or(0) as f64 / self.training.max(1) as f64;

@@ -20,9 +20,9 @@ pub struct Verdict {
     pub verdict: &'static str,
     /// A sentence about what was seen, with figures and thresholds.
     pub text: String,
-    /// The figure that decided.
+    /// The figure that decided; infinite (`null` in JSON) if training diverged.
     pub figure: f64,
-    /// The threshold that it passed.
+    /// The threshold that it passed; NaN (`null`) if training diverged.
     pub threshold: f64,
     /// The flags to try; `None` if no flag helps.
     pub suggestion: Option<String>,
@@ -66,8 +66,13 @@ const FEW: usize = 50;
 impl Evidence {
     /// The rules that apply to this number of examples.
     pub fn rules(&self) -> impl Iterator<Item = Rule> + use<> {
-        let rules: &[Rule] = if self.training < FEW && self.diverged.is_none() { &RULES_OF_FEW } else { &RULES };
+        let rules: &[Rule] = if self.has_few_examples() { &RULES_OF_FEW } else { &RULES };
         rules.iter().copied()
+    }
+
+    /// True if there are too few training examples for most rules.
+    pub fn has_few_examples(&self) -> bool {
+        self.training < FEW && self.diverged.is_none()
     }
 }
 

@@ -239,7 +239,8 @@ mod tests {
     fn a_known_example_comes_out_to_nine_digits() {
         let Typed { network, x, y, eta } = of_text(MAZUR).expect("it is complete");
         let (x, y, eta) = (x.expect("inputs"), y.expect("outputs"), eta.expect("η"));
-        let subject = Subject { network, x, y, eta, is_image: false, names: vec![], name: String::new() };
+        let subject =
+            Subject { network, x, y, eta, is_image: false, is_classifier: true, names: vec![], name: String::new() };
         let worked = worked(&subject);
         let close = |found: &[f64], expected: &[f64]| {
             let off = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max);

@@ -77,13 +77,16 @@ pub fn train(
     let command = command(options, &flags, result, &training);
     let model = training.output.as_ref().map(|path| path.display().to_string());
     let found = folder.and_then(Folder::best).and_then(|text| serde_json::from_str::<Best>(&text).ok());
-    if let Some(best) = found
+    if let Some(best) = &found
         && best.trial_sha256 == trial_sha256
         && (best.seed, &best.flags) == (result.seed, &flags)
-        && folder.is_some_and(|folder| is_model_of(folder, &best))
+        && folder.is_some_and(|folder| is_model_of(folder, best))
     {
         // The folder may have had another name.
-        return Ok(Some(Best { command, model, ..best }));
+        return Ok(Some(Best { command, model, ..best.clone() }));
+    }
+    if let Some(text) = found.as_ref().and_then(|before| worse_than(before, result, &flags)) {
+        observer.warn(&text);
     }
     observer.best(&settled.choices);
     let Trained { report, saved } = train::run(&training, &mut Silent)?;
@@ -127,6 +130,19 @@ pub fn train(
         folder.write_best(&(serde_json::to_string_pretty(&best)? + "\n"))?;
     }
     Ok(Some(best))
+}
+
+/// A note if the best trial of an earlier sweep in the folder, whose model is replaced, is better than that of this one.
+fn worse_than(before: &Best, result: &TrialResult, flags: &Flags) -> Option<String> {
+    let (old, new) = (before.validation_cost?, result.validation_cost?);
+    let is_comparable = before.flags.get("cost") == flags.get("cost");
+    (is_comparable && old < new).then(|| {
+        format!(
+            "the best network of an earlier sweep in this folder, with validation cost {old:.4}, is replaced by that of \
+             this one, with {new:.4}; to train it again: {}",
+            before.command
+        )
+    })
 }
 
 /// True where the model in a folder is whole, and that of the best trial.

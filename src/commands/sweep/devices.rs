@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 
 use super::settle::{OpenedSources, Settled, settle};
 use crate::commands::train::{self, Options, TIME_OF_A_RESET, work_of};
@@ -29,7 +29,10 @@ impl OpenGpu {
     /// # Errors
     /// One that could not be reopened.
     pub fn executor(&mut self) -> Result<&mut dyn Executor> {
-        Ok(self.executor.as_deref_mut().with_context(|| format!("{} is not open", self.device))?)
+        match &mut self.executor {
+            Some(executor) => Ok(executor.as_mut()),
+            None => bail!("{} is not open", self.device),
+        }
     }
 
     /// Opens the GPU again after it has failed, with the kernel variants of before.

@@ -13,7 +13,7 @@ use super::devices::Devices;
 use super::folder::{self, Folder};
 use super::pool::{CPU, OTHER_DATA, Shared, Trial};
 use super::ranking::{Group, Measure, best_of, effects, is_clearly_better, ranked};
-use super::result::{DataOfTrial, TrialResult};
+use super::result::{DataOfTrial, Flags, TrialResult};
 use super::settle::{LeftOut, Opened, OpenedSources, Settled, settle, settle_all};
 use super::{Combination, Observer, Options, Report};
 use crate::commands::train::{self, agree};
@@ -130,7 +130,7 @@ impl<'o> Sweep<'o> {
         let Begun { sources, mut all, left_out, folder, results } = begun;
         let results = of_first(options, results)?;
         if let Some(budget) = options.budget {
-            fit_to(budget, &mut all, &sources, &*options.ranks)?;
+            fit_to(budget, &mut all, &results, &sources, &*options.ranks)?;
         }
         let (.., opened) = settle(&all[0].options, &sources)?;
         let of_result = |result: &TrialResult| DataOfTrial::new(&result.flags, result.seed);
@@ -147,7 +147,7 @@ impl<'o> Sweep<'o> {
             known,
             limit: limit_of(&all[0], &opened),
             stop: AtomicBool::new(false),
-            deadline: options.budget.map(|budget| started + budget),
+            deadline: options.budget.and_then(|budget| started.checked_add(budget)),
             done: Mutex::new(0.0),
             seconds_of_one: Mutex::new(0.0),
         };
@@ -307,8 +307,18 @@ const MOST_OF_BUDGET: f64 = 1.0 / 6.0;
 /// Time for measuring the speed of training.
 const MEASUREMENT: Duration = Duration::from_millis(100);
 
-/// Lowers the epochs of all combinations, where one with the recipe's would take too large a part of the time.
-fn fit_to(budget: Duration, all: &mut [Settled], sources: &OpenedSources, ranks: &dyn Ranks) -> Result<()> {
+/// Ratio of measured epochs to those of results up to which the latter stay.
+const LIKE_BEFORE: f64 = 1.5;
+
+/// Lowers the epochs of all combinations, where one with the recipe's would take too large a part of the time. As the speed
+/// varies, they stay those of `results` so far if these are about as many.
+fn fit_to(
+    budget: Duration,
+    all: &mut [Settled],
+    results: &[TrialResult],
+    sources: &OpenedSources,
+    ranks: &dyn Ranks,
+) -> Result<()> {
     let first = &all[0];
     if first.options.requested.epochs.is_some() {
         return Ok(());
@@ -322,6 +332,18 @@ fn fit_to(budget: Duration, all: &mut [Settled], sources: &OpenedSources, ranks:
     let steps = (trainer.steps_per_epoch() * setup.epochs) as f64;
     let part = MOST_OF_BUDGET * budget.as_secs_f64() * trainer.measure_speed(MEASUREMENT)? / steps;
     let epochs = if part < 1.0 { ((setup.epochs as f64 * part) as usize).max(1) } else { setup.epochs };
+    let without_epochs = |flags: &Flags| {
+        let others = flags.iter().filter(|(flag, _)| *flag != "epochs");
+        others.map(|(flag, value)| (flag.clone(), value.clone())).collect::<Flags>()
+    };
+    let combinations = all.iter().map(|settled| without_epochs(&settled.flags)).collect::<Vec<_>>();
+    let before = results.iter().filter(|result| combinations.contains(&without_epochs(&result.flags)));
+    let before = before.filter_map(|result| result.flags.get("epochs")?.parse::<usize>().ok());
+    let is_like = |before: &usize| {
+        let ratio = epochs as f64 / *before as f64;
+        (1.0 / LIKE_BEFORE..=LIKE_BEFORE).contains(&ratio)
+    };
+    let epochs = before.filter(is_like).max().unwrap_or(epochs);
     // Each rank has measured another speed.
     let epochs = ranks.of_first(epochs as u64) as usize;
     if epochs < setup.epochs {

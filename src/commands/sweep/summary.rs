@@ -41,12 +41,19 @@ pub struct Summary {
 pub fn of_folder(path: &Path) -> Result<Summary> {
     let mut results = folder::results(path)?;
     ensure_usage!(!results.is_empty(), "{}: no trial of this sweep has ended yet", path.display());
+    // A trial that two processes have trained is one.
+    let kind = |result: &TrialResult| if result.device == CPU { CPU } else { "gpu" };
+    let mut seen = HashSet::new();
+    results.retain(|result| {
+        let flags = result.flags.iter().map(|(flag, value)| format!("{flag} {value}")).collect::<Vec<_>>();
+        seen.insert((flags, result.seed, result.round, kind(result)))
+    });
     // Trials of one seed on several kinds of device are no different seeds.
     let different: HashSet<(&Flags, u64)> = results.iter().map(|result| (&result.flags, result.seed)).collect();
     if different.len() < results.len() {
         for result in &mut results {
-            let kind = if result.device == CPU { CPU } else { "gpu" };
-            result.flags.insert("device".to_string(), kind.to_string());
+            let kind = kind(result).to_string();
+            result.flags.insert("device".to_string(), kind);
         }
     }
     let halved = results.iter().any(|result| result.round.is_some());

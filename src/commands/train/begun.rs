@@ -17,6 +17,9 @@ use crate::system::error::{WrongUsage, ensure_usage};
 use crate::system::kept_files::check_output;
 use crate::system::output_file::check_writable;
 
+/// Extensions of files that a model is not.
+const OF_OTHERS: [&str; 9] = ["onnx", "json", "html", "csv", "txt", "pt", "pth", "h5", "pkl"];
+
 /// A training with everything settled except the device.
 #[derive(Debug)]
 pub struct Begun {
@@ -51,6 +54,12 @@ impl Begun {
                 check_output(path.clone()).map_err(|wrong| WrongUsage::new(format!("-o {wrong}")))?;
             }
             check_writable(path, &inputs, 0)?;
+            let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            ensure_usage!(
+                !OF_OTHERS.contains(&extension.to_lowercase().as_str()),
+                "-o {}: a model is written as .safetensors; `gpu-backprop export MODEL --to onnx -o FILE` converts it",
+                path.display()
+            );
         }
         let found = folder.as_ref().map(RunFolder::checkpoint).transpose()?.flatten();
         let mut resumed = options.clone();

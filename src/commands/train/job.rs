@@ -171,6 +171,11 @@ impl Job<'_> {
                 if let Some(kept) = &state.best {
                     trainer.set_parameters(kept)?;
                 }
+                // The weights are those of before, which have not learned the validation split.
+                let (report, saved) = self.finish(&mut trainer, &training, epochs, context)?;
+                let validation_examples = self.validation_examples;
+                let train_examples = report.train_examples - validation_examples;
+                return Ok((Report { train_examples, validation_examples, ..report }, saved));
             }
             End::Epochs | End::Patience => {
                 let seconds = state.refit.map_or(0.0, |refit| refit.seconds);

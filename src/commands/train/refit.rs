@@ -86,6 +86,9 @@ pub fn refit(
             && let Some(factor) = course.note(epoch, costs.next().flatten()).lower
         {
             trainer.lower_eta(factor)?;
+            // What is repeated to find the place of a divergence has one factor.
+            let now = State { refit: Some(refitting), ..state.clone() };
+            context.update(trainer, now, state, false)?;
         }
     }
 }

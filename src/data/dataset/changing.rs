@@ -117,7 +117,7 @@ impl Dataset {
     /// As [`Self::check_targets`], for targets that are to follow.
     fn check_distance(&self, targets: &Targets) -> Result<()> {
         let Targets::Numbers { values, width } = targets else { return Ok(()) };
-        let far = self.activations(values).position(|desired| !(desired.abs() <= LARGEST_ACTIVATION));
+        let far = self.activations(values).position(|desired| desired.is_nan() || desired.abs() > LARGEST_ACTIVATION);
         if let Some(at) = far {
             let quantity = &self.quantities[at % width];
             bail!(

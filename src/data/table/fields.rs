@@ -5,12 +5,15 @@ pub(crate) use crate::system::text::{listed, shown};
 /// The default words for a missing value, in any case. An empty field is always missing.
 pub const MISSING_WORDS: [&str; 10] = ["?", "na", "n/a", "#na", "#n/a", "<na>", "nan", "nat", "null", "none"];
 
-/// True if the value of a field is missing: it is empty, or exactly one of `words`; without
+/// True if the value of a field is missing: it is empty, or one of `words`, exactly or as the same number; without
 /// `words`, one of [`MISSING_WORDS`].
 pub(crate) fn is_missing(field: &str, words: Option<&[String]>) -> bool {
     field.is_empty()
         || match words {
-            Some(words) => words.iter().any(|word| word == field),
+            Some(words) => words.iter().any(|word| {
+                // -999 and -999.0.
+                word == field || number(word).is_some_and(|word| Some(word) == number(field))
+            }),
             None => field.len() <= 4 && MISSING_WORDS.iter().any(|word| field.eq_ignore_ascii_case(word)),
         }
 }

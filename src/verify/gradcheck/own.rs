@@ -27,21 +27,21 @@ struct Read {
     shape: Vec<usize>,
 }
 
-/// Compares the files `nabla_w2.npy`, `nabla_b2.npy`, `nabla_w3.npy`, ... of a folder, or else
+/// Compares the files `nabla_w2.npy`, `nabla_b2.npy`, `nabla_w3.npy`, ... of a folder, or
 /// `w2.npy`, `b2.npy`, `w3.npy`, ..., with the gradients of the only example of a reference.
 /// Weights may have the shape (n\[l\], n\[l-1\]) or its transpose.
 ///
 /// # Errors
 /// Files that are missing, cannot be read, or have another shape.
 pub fn check(folder: &Path, reference: &Reference) -> Result<Own> {
-    let topology = reference.topology();
+    let (network, topology) = (reference.network(), reference.topology());
     let (last, n) = (topology.last(), &topology.n);
     // The error of 32-bit sums, forward and back: the gradients need not be computed in 64 bits.
     let tolerance = 8.0 * EPSILON * last as f64 * (topology.widest() as f64).sqrt();
     let mut own = Own { checks: Vec::new(), notes: Vec::new() };
     let mut found_b = Vec::new();
     for l in 2..=last {
-        let (path, read) = read(folder, &format!("b{l}"))?;
+        let (path, read) = read(folder, &format!("b{l}"), &network.b[l])?;
         ensure!(
             read.values.len() == n[l] && read.shape.iter().filter(|&&extent| extent > 1).count() <= 1,
             "{}: its shape is {:?}, but layer {l} of {topology} has {} biases: ({},) or ({}, 1) would be right",
@@ -68,7 +68,7 @@ pub fn check(folder: &Path, reference: &Reference) -> Result<Own> {
         own.checks.push(compared((equation, l), formula, &found, (&at, &slopes), &[], (1, &suspects)));
     }
     for l in (2..=last).rev() {
-        let (path, read) = read(folder, &format!("w{l}"))?;
+        let (path, read) = read(folder, &format!("w{l}"), &network.w[l])?;
         let exact = reference.nabla_w(l);
         let shape: Vec<usize> = read.shape.clone();
         let transposed =
@@ -117,10 +117,23 @@ fn alike(one: &[f64], other: &[f64]) -> f64 {
     one.iter().zip(other).map(|(one, other)| one * other).sum::<f64>().abs()
 }
 
-fn read(folder: &Path, name: &str) -> Result<(PathBuf, Read)> {
+/// Reads the gradients `name` of a folder. A dump of `inspect` has weights or biases there, too: those are `own`.
+fn read(folder: &Path, name: &str, own: &[f64]) -> Result<(PathBuf, Read)> {
+    let shown = folder.display();
+    ensure!(folder.is_dir(), "--gradients {shown}: there is no such folder");
     let candidates = [folder.join(format!("nabla_{name}.npy")), folder.join(format!("{name}.npy"))];
+    if candidates.iter().all(|path| path.exists()) {
+        ensure!(
+            npy::read(&candidates[1])?.numbers() == own,
+            "--gradients {shown}: there are both nabla_{name}.npy and {name}.npy, and either may hold your gradients; \
+             delete one of them"
+        );
+    }
     let path = candidates.iter().find(|path| path.exists()).with_context(|| {
-        format!("--gradients {}: there is no {name}.npy, with ∂C/∂{name} of the example", folder.display())
+        format!(
+            "--gradients {shown}: there is no {name}.npy, with ∂C/∂{name} of the example; the first layer with weights \
+             is layer 2"
+        )
     })?;
     let array = npy::read(path)?;
     Ok((path.clone(), Read { shape: array.shape().to_vec(), values: array.numbers() }))

@@ -56,7 +56,8 @@ impl Reference {
             Picked::Bytes(values) => values.iter().map(|&byte| f64::from(f32::from(byte) * scale as f32)).collect(),
             Picked::Floats(values) => values.iter().copied().map(f64::from).collect(),
         };
-        let outputs = dataset.output_width();
+        // There may be more than classes.
+        let outputs = topology.n[topology.last()];
         let desired: Vec<f64> = match dataset.targets() {
             crate::data::Targets::Classes(labels) => labels
                 .iter()
@@ -83,6 +84,11 @@ impl Reference {
         }
         let place = (x * self.network.topology.n[l] + k) as u32;
         f64::from(Dropout::new(l, self.dropout).factor(place, self.mini_batch.step, self.mini_batch.seed))
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// The network.

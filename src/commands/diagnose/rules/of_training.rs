@@ -103,7 +103,7 @@ pub fn eta_too_large(evidence: &Evidence) -> Option<Verdict> {
     };
     if let Some(diverged) = &evidence.diverged {
         let first = diverged.split(':').next().unwrap_or(diverged);
-        return verdict(format!("η = {eta} is too large: {first}"), f64::MAX, 0.0);
+        return verdict(format!("η = {eta} is too large: {first}"), f64::INFINITY, f64::NAN);
     }
     let updates = largest_updates(evidence);
     let first = updates.first().copied().unwrap_or(0.0);
