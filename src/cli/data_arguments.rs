@@ -17,9 +17,9 @@ use crate::system::text::printable;
 /// Training data.
 #[derive(Args, Debug)]
 pub(super) struct DataArguments {
-    /// Training data: a table with --target (CSV, .csv.gz, or `-` for stdin), an array with --labels (IDX, IDX .gz, NPY, NPZ), an NPZ
-    /// archive (x and y, or x_train, y_train, x_test and y_test), a folder with the four MNIST files, or `digits`
-    /// for the built-in digits [default: digits].
+    /// Training data: a table with --target (CSV, .csv.gz, or `-` for stdin), an array with --labels (IDX, IDX .gz,
+    /// NPY, NPZ), an NPZ archive (x and y, or x_train, y_train, x_test and y_test), a folder with the four MNIST
+    /// files, or `digits` for the built-in digits [default: digits].
     data: Option<PathBuf>,
     /// Labels of an array: IDX, NPY or NPZ (numbers or text).
     #[arg(long, value_name = "FILE")]

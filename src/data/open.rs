@@ -1,6 +1,6 @@
 //! Opening a source of data: its flags become a data set and its split.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -100,7 +100,17 @@ pub fn open_as(source: &Source, interface: Option<Interface<'_>>) -> Result<Data
         _ => data.add_part(test, "test", source).map(|part| data.split.test.extend(part))?,
     }
     data.add_part(validation, "validation", source).map(|part| data.split.validation.extend(part))?;
+    data.notes.extend(of_like_names(&data.dataset.outputs()));
     Ok(data)
+}
+
+/// A note on classes whose names differ only in case or spaces, which may be meant to be one.
+fn of_like_names(outputs: &Outputs) -> Option<String> {
+    let Outputs::Classes(names) = outputs else { return None };
+    let mut seen: HashMap<String, &String> = HashMap::new();
+    let (one, other) = names.iter().find_map(|name| Some((seen.insert(name.trim().to_lowercase(), name)?, name)))?;
+    let (one, other) = (shown(one), shown(other));
+    Some(format!("`{one}` and `{other}` are different classes, though they differ only in case or spaces"))
 }
 
 /// Checks that the flags of a source go with its data.

@@ -12,7 +12,7 @@ use crate::program::{Folder, assert_fails, json, program, run, stdout};
 
 trials! {
     once: every_trial_is_a_training_of_its_own, streamed_data_gives_the_same_bits, a_sweep_goes_on_and_grows, parts_make_the_whole, slurm_numbers_the_parts,
-        a_trial_counts_once, a_budget_goes_on_with_its_epochs, a_file_goes_before_lists_on_the_command_line,
+        a_trial_counts_once, a_budget_goes_on_with_its_epochs, a_file_goes_before_lists_on_the_command_line, what_differs_is_shown,
         halving_gives_the_better_half_more_epochs, a_budget_chooses_a_grid_and_ends, the_best_is_the_model_of_its_command,
         what_cannot_be_trained_is_left_out, what_diverges_comes_last, a_file_of_flags_has_lists, random_combinations_are_some_of_all,
         numbers_are_learned_too, outputs_are_compared_by_what_they_achieve, a_page_shows_ranks_curves_and_effects, wrong_sweeps_are_explained;
@@ -417,6 +417,19 @@ fn a_budget_goes_on_with_its_epochs() {
     let epochs =
         lines(&out, "trials.jsonl").iter().map(|line| line["flags"]["epochs"].to_string()).collect::<BTreeSet<_>>();
     assert_eq!(epochs.len(), 1, "{epochs:?}");
+}
+
+/// Default learning rates that differ are shown, and so is what was left out, also with -q.
+fn what_differs_is_shown() {
+    let flags = ["sweep", "--device", "cpu", "--epochs", "1", "-q", "--optimizer", "sgd,momentum,adam"];
+    let report = json(&[&flags[..], &["--json"]].concat());
+    let etas = report["ranking"].as_array().expect("ranks").iter().map(|of| {
+        let choices = &of["choices"];
+        format!("{} {}", choices["optimizer"].as_str().expect("a name"), choices["eta"].as_str().expect("a number"))
+    });
+    assert_eq!(etas.collect::<BTreeSet<_>>(), ["adam 0.001", "momentum 0.1", "sgd 3"].map(String::from).into());
+    let text = stdout(&[&flags[..], &["--momentum", "0.8"]].concat());
+    assert!(text.contains("left out: --optimizer sgd: --momentum is for"), "{text}");
 }
 
 /// Flags of a file do not end up among the values of a flag on the command line.

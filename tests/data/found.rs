@@ -272,6 +272,15 @@ fn missing_numbers_are_found_by_their_value() {
     assert!(summary.status.success(), "{}", String::from_utf8_lossy(&summary.stderr));
 }
 
+#[test]
+fn classes_that_differ_in_case_are_noted() {
+    let folder = Folder::new();
+    let table = folder.file("t.csv", b"x,y\n1,yes\n2,Yes\n3,no\n4,no\n5,yes\n");
+    let report = json(&["train", &table, "--target", "y", "--epochs", "1", "--device", "cpu", "--json"]);
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("`Yes` and `yes` are different classes"), "{notes}");
+}
+
 /// A fraction, not the name of a file.
 #[test]
 fn fractions_are_numbers() {

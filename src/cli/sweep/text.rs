@@ -35,6 +35,10 @@ pub fn of(report: &Report, options: &Options) -> Result<String> {
     if listed.len() < report.ranking.len() {
         writeln!(text, "... and {} more", HumanCount((report.ranking.len() - listed.len()) as u64))?;
     }
+    if let Some((first, others)) = report.left_out.split_first() {
+        let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
+        writeln!(text, "\nleft out: {}: {}{more}", first.flags, first.reason)?;
+    }
     for effect in report.effects.iter().filter(|_| report.effects.len() > 1) {
         let of = if of_epochs { " after the epochs of the first round" } else { "" };
         writeln!(text, "\nMeans over all trials with each --{}{of}\n", effect.flag)?;

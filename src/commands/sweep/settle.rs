@@ -1,5 +1,6 @@
 //! The trials of a sweep, settled: the flags of each with the values that are used, and the data that it learns.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow};
@@ -192,7 +193,21 @@ pub fn settle_all(combinations: &[Combination], sources: &OpenedSources) -> Resu
     if all.is_empty() {
         return Err(first.unwrap_or_else(|| anyhow!("there are no trials")));
     }
+    show_differing_eta(&mut all);
     Ok((all, left_out))
+}
+
+/// Adds η to the choices, if combinations have different default learning rates: of several optimizers, say.
+fn show_differing_eta(all: &mut [Settled]) {
+    const ETA: &str = "eta";
+    let different: BTreeSet<&String> = all.iter().filter_map(|settled| settled.flags.get(ETA)).collect();
+    let is_chosen = all.iter().any(|settled| settled.choices.iter().any(|(flag, _)| flag == ETA));
+    if different.len() < 2 || is_chosen {
+        return;
+    }
+    for Settled { choices, flags, .. } in all {
+        choices.extend(flags.get(ETA).map(|eta| (ETA.to_string(), eta.clone())));
+    }
 }
 
 /// Flags as they are typed.

@@ -102,7 +102,7 @@ impl Kind {
                 if comma_in_number(field).is_none() {
                     what += &format!(
                         ", as the value in row {first} is; if these are categories: --categorical; if it stands for a \
-                         missing value: --na-values \"{}\"",
+                         missing value: --na-values \"{}\" (instead of NA, NaN, null, ...: name those that occur, too)",
                         shown(field)
                     );
                 }
