@@ -57,10 +57,10 @@ fn enumerated(descriptor: &wgpu::InstanceDescriptor) -> Vec<wgpu::Adapter> {
             pollster::block_on(wgpu::Instance::new(restricted).enumerate_adapters(backends))
         })
     };
+    let mut failed = failed_backends();
+    failed.clear();
     of(descriptor.backends).unwrap_or_else(|_| {
         let each = BACKENDS.into_iter().filter(|(backend, _)| descriptor.backends.contains(*backend));
-        let mut failed = failed_backends();
-        failed.clear();
         let found = each.map(|(backend, name)| {
             of(backend).unwrap_or_else(|error| {
                 failed.push(format!("{name}: {error:#}"));
