@@ -27,6 +27,7 @@ mod python;
 mod regression;
 mod report;
 mod runs;
+mod sweep_results;
 mod sweeps;
 
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         regression::trials(),
         report::trials(),
         runs::trials(),
+        sweep_results::trials(),
         sweeps::trials(),
     ])
 }
